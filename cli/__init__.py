@@ -1,0 +1,1 @@
+"""The command `visavis-server`: the one place that knows every room."""

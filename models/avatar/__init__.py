@@ -1,0 +1,1 @@
+"""Motion to frames. Knows nothing of audio."""

@@ -1,0 +1,1 @@
+"""Makes the demo person: her body, her voice, her conversations and her motion."""
