@@ -1,1 +1,1 @@
-"""The contract of API and worker: job records, queue, storage, settings. No torch, no web framework."""
+"""The contract of API and worker: job records, queue, storage, settings. No torch, no web."""

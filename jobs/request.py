@@ -1,0 +1,88 @@
+"""What a caller may ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+SEED_LIMIT = 2**32  # a seed fits 32 bits: whole in JSON, in JavaScript and in torch
+SIZE_LIMITS = (64, 2048)
+MOTION_FIELDS = (
+    "person", "takes", "seed", "diversity", "guidance_face", "guidance_body", "steps",
+)  # fmt: skip
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """Width and height of "WxH" or "N" (a square), in pixels. ValueError says what is wrong."""
+    written = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", size)
+    if written is None:
+        raise ValueError(f'size {size!r} is neither "WxH" nor "N"; write "512x512" or "512"')
+    width = int(written[1])
+    height = int(written[2] or width)
+    low, high = SIZE_LIMITS
+    for pixels in (width, height):
+        if pixels % 2 or not low <= pixels <= high:
+            raise ValueError(f"size {size!r} needs even numbers of pixels from {low} to {high}")
+    return width, height
+
+
+def _checked_size(size: str) -> str:
+    width, height = parse_size(size)
+    return f"{width}x{height}"
+
+
+def _without_repeats(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(outputs))
+
+
+PersonName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Size = Annotated[str, AfterValidator(_checked_size)]
+Outputs = Annotated[
+    tuple[Literal["video", "motion"], ...],
+    Field(min_length=1, max_length=8),
+    AfterValidator(_without_repeats),
+]
+
+
+class GenerateRequest(BaseModel):
+    """What to make of a clip. None means the person's own default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    person: PersonName = Field("demo", description="Whom to show: a name from GET /people.")
+    takes: int = Field(1, ge=1, le=10, description="How many different takes to draw.")
+    seed: int | None = Field(
+        None, ge=0, lt=SEED_LIMIT, description="The same seed gives the same motion. Empty: drawn."
+    )
+    diversity: float | None = Field(
+        None, ge=0.01, le=1, description="How freely key poses are drawn (top-p)."
+    )
+    guidance_face: float | None = Field(
+        None, ge=0, le=10, description="How closely the face follows the sound."
+    )
+    guidance_body: float | None = Field(
+        None, ge=0, le=10, description="How closely the body follows the sound."
+    )
+    steps: int | None = Field(
+        None, ge=1, le=1000, description="Denoising steps: more is slower and finer."
+    )
+    size: Size | None = Field(None, description='Of the video in pixels: "WxH", or "N" for NxN.')
+    outputs: Outputs = Field(("video",), description="What to make: video, motion, or both.")
+
+    def seeded(self) -> GenerateRequest:
+        """The same request with a seed: what is accepted can be made again, attempt by attempt."""
+        if self.seed is not None:
+            return self
+        return self.model_copy(update={"seed": secrets.randbelow(SEED_LIMIT)})
+
+
+def motion_digest(request: GenerateRequest, person_digest: str) -> str:
+    """What the motion depends on, as sha256: a later attempt may use motion of the same digest."""
+    facts: dict[str, Any] = request.model_dump(include=set(MOTION_FIELDS))
+    facts["person_digest"] = person_digest
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

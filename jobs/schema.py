@@ -1,0 +1,149 @@
+"""The tables, how to connect to them, and how they are brought up to date."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Connection, Engine, Index, MetaData, Table, event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Dialect
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+BUSY_MILLISECONDS = 10_000
+UPGRADE_LOCK = 0x76697361  # a number for PostgreSQL's advisory lock: "visa"
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """Aware datetimes in UTC on every database; SQLite keeps no zone, so it is put back here."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; use datetime.now(UTC)")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"}
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("state", sa.String(16), nullable=False),
+    Column("attempt", sa.Integer, nullable=False),
+    Column("max_attempts", sa.Integer, nullable=False),
+    Column("worker", sa.String(255)),
+    Column("lease_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("woken_at", UtcDateTime, nullable=False),
+    Column("request", sa.JSON, nullable=False),
+    Column("input_key", sa.String(255), nullable=False),
+    Column("clip_seconds", sa.Double, nullable=False),
+    Column("stage", sa.String(16), nullable=False),
+    Column("stage_progress", sa.Double, nullable=False),
+    Column("progress", sa.Double, nullable=False),
+    Column("motion_key", sa.String(255)),
+    Column("motion_digest", sa.String(64)),
+    Column("outputs", sa.JSON, nullable=False),
+    Column("error_code", sa.String(64)),
+    Column("error_detail", sa.Text),
+    Index(None, "state", "created_at", "id"),
+    Index(None, "created_at", "id"),
+)
+
+
+def connect(url: str) -> Engine:
+    """An engine for `url`; SQLite in WAL mode, so that readers never wait for a writer."""
+    engine = sa.create_engine(_with_driver(url), pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        _make_folder(engine)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads: takes no lock on SQLite."""
+    with engine.connect().execution_options(visavis_reads=True) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes, committed at the end: on SQLite the only one of its time."""
+    with engine.begin() as connection:
+        yield connection
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at `url` to the newest schema; many processes may do so at once."""
+    from alembic import command  # takes 0.2 s to import, and only starting processes need it
+
+    engine = connect(url)
+    try:
+        with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def _alembic_config() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _with_driver(url: str) -> sa.URL:
+    """Plain `postgresql://` means psycopg 3, the driver that is installed with `[postgres]`."""
+    parsed = sa.make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _make_folder(engine: Engine) -> None:
+    if engine.url.database and engine.url.database != ":memory:":
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA synchronous = FULL")  # an accepted job survives a power cut
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("visavis_reads", False)
+    # IMMEDIATE: two writers wait for each other here, instead of failing at their first write.
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

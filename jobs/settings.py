@@ -1,0 +1,98 @@
+"""Everything an operator can set, read once from the environment in each process's door."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SECRET_BYTES = 32
+
+
+def _database_in(done: dict[str, Any]) -> str:
+    return f"sqlite:///{done['data'] / 'visavis.db'}"
+
+
+def _objects_in(done: dict[str, Any]) -> str:
+    return f"{done['data'].as_uri()}/objects"
+
+
+class Settings(BaseSettings):
+    """Settings of API and worker: `VISAVIS_PORT=9000` sets `port`. See docs/operations.md."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VISAVIS_", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    data: Path = Field(Path(".visavis"), validate_default=True)
+    database_url: str = Field(default_factory=_database_in)
+    broker_url: str = ""  # empty: `visavis-server up` starts a Redis of its own and fills it in
+    storage_url: str = Field(default_factory=_objects_in)
+    people: Path = Field(REPOSITORY / "people", validate_default=True)
+    signing_secret: SecretStr | None = None  # None: <data>/secret, made on first use
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    public_url: str = ""  # empty: http://<host>:<port>
+    migrate: bool = True  # whether the API brings the database up to date when it starts
+
+    max_upload_bytes: int = Field(100 * 2**20, gt=0)
+    max_clip_seconds: float = Field(600.0, gt=0)
+    probe_seconds: float = Field(20.0, gt=0)  # wall clock for looking at one upload
+    link_seconds: int = Field(3600, gt=0)
+
+    lease_seconds: float = Field(15.0, gt=0)
+    reaper_seconds: float = Field(3.0, gt=0)
+    wake_seconds: float = Field(10.0, gt=0)  # a queued job is announced again after this long
+    max_attempts: int = Field(3, ge=1)
+
+    device: str = "auto"
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("data", "people")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _reap_within_the_lease(self) -> Settings:
+        if self.reaper_seconds > self.lease_seconds:
+            raise ValueError(
+                f"reaper_seconds {self.reaper_seconds} is longer than lease_seconds "
+                f"{self.lease_seconds}: a lost job would wait for the reaper"
+            )
+        return self
+
+    @property
+    def address(self) -> str:
+        """The address that links in answers start with, without a slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def signing_key(self) -> bytes:
+        """The secret that signs links; made once in `<data>/secret` where none is set."""
+        if self.signing_secret is not None:
+            return self.signing_secret.get_secret_value().encode()
+        return _kept_secret(self.data / "secret")
+
+
+def _kept_secret(path: Path) -> bytes:
+    """Read the secret at `path`; the first of several processes writes it, the others read it."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".secret-{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(SECRET_BYTES))
+        try:
+            path.hardlink_to(draft)  # fails where another process was first, and never half done
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_bytes()

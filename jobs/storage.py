@@ -1,0 +1,317 @@
+"""Where clips, motion and videos lie: a local folder or an S3 bucket, behind one face."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jobs.settings import Settings
+
+CHUNK = 256 * 1024
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".npz": "application/octet-stream",
+    ".json": "application/json",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".mp3": "audio/mpeg",
+    ".ogg": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".webm": "audio/webm",
+}
+
+
+class StorageError(RuntimeError):
+    """The storage did not do what it was asked to."""
+
+
+class ObjectMissing(StorageError):
+    """Nothing lies at this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing is stored at {key}")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What is known of an object without reading it."""
+
+    key: str
+    bytes: int
+    content_type: str
+
+
+class Storage(Protocol):
+    """Objects by key: "jobs/<id>/attempt-1/take-1.mp4". An object is there whole or not at all."""
+
+    def put(self, key: str, path: Path, content_type: str) -> None:
+        """Store the file at `path`."""
+
+    def get(self, key: str, path: Path) -> None:
+        """Write the object to a file at `path`. ObjectMissing where there is none."""
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The object in chunks, from byte `start` on, `length` bytes of it or all."""
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Size and type. ObjectMissing where there is none."""
+
+    def delete(self, prefix: str) -> None:
+        """Remove every object below the folder `prefix`; harmless when there is none."""
+
+    def link(self, key: str, *, filename: str, seconds: int) -> str:
+        """A signed address that downloads the object as `filename` for so many seconds."""
+
+    def check(self) -> None:
+        """StorageError when nothing could be stored now."""
+
+
+class LocalStorage:
+    """A folder. Links lead to the API's `/files/{key}` and are signed with HMAC-SHA256."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        address: str,
+        signing_key: bytes,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = folder
+        self._address = address
+        self._signing_key = signing_key
+        self._now = now
+
+    def put(self, key: str, path: Path, content_type: str) -> None:
+        """Copy beside the place, then rename: readers see all of it or nothing.
+
+        The type of a local object is that of its key's ending: see CONTENT_TYPES.
+        """
+        place = self._place(key)
+        if content_type != _content_type(key):
+            raise StorageError(f"{key} is stored as {_content_type(key)}, not as {content_type}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(place) as draft, path.open("rb") as source, draft.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
+            target.flush()
+            os.fsync(target.fileno())
+
+    def get(self, key: str, path: Path) -> None:
+        with self._found(key).open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        place = self._found(key)
+        return _chunks(place, start, length)
+
+    def stat(self, key: str) -> ObjectInfo:
+        return ObjectInfo(key, self._found(key).stat().st_size, _content_type(key))
+
+    def delete(self, prefix: str) -> None:
+        place = self._place(prefix)
+        if place.is_dir():
+            shutil.rmtree(place)
+
+    def link(self, key: str, *, filename: str, seconds: int) -> str:
+        expires = str(int(self._now()) + seconds)
+        signature = self._signature(key, filename, expires)
+        query = urlencode({"name": filename, "expires": expires, "signature": signature})
+        return f"{self._address}/files/{quote(key)}?{query}"
+
+    def allows(self, key: str, *, filename: str, expires: str, signature: str) -> bool:
+        """Whether this is a link that was given out, and still holds."""
+        known = hmac.compare_digest(
+            self._signature(key, filename, expires).encode(), signature.encode()
+        )
+        return known and expires.isdecimal() and int(expires) >= self._now()
+
+    def check(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(b"x")
+        except OSError as error:
+            raise StorageError(f"cannot write to {self.folder}: {error.strerror}") from error
+
+    def _place(self, key: str) -> Path:
+        return self.folder.joinpath(*PurePosixPath(_checked(key)).parts)
+
+    def _found(self, key: str) -> Path:
+        place = self._place(key)
+        if not place.is_file():
+            raise ObjectMissing(key)
+        return place
+
+    def _signature(self, key: str, filename: str, expires: str) -> str:
+        message = "\n".join((key, filename, expires)).encode()
+        return hmac.new(self._signing_key, message, hashlib.sha256).hexdigest()
+
+
+class S3Storage:
+    """A bucket, or a folder in one. Links are presigned and lead to the bucket itself."""
+
+    def __init__(self, client: Any, *, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+
+    def put(self, key: str, path: Path, content_type: str) -> None:
+        with _as_storage_error(key):
+            self._client.upload_file(
+                str(path), self._bucket, self._name(key), ExtraArgs={"ContentType": content_type}
+            )
+
+    def get(self, key: str, path: Path) -> None:
+        with _as_storage_error(key):
+            self._client.download_file(self._bucket, self._name(key), str(path))
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        last = "" if length is None else str(start + length - 1)
+        ranged = {"Range": f"bytes={start}-{last}"} if start or length is not None else {}
+        with _as_storage_error(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
+        return _body(answer["Body"], key)
+
+    def stat(self, key: str) -> ObjectInfo:
+        with _as_storage_error(key):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
+        return ObjectInfo(key, int(head["ContentLength"]), str(head["ContentType"]))
+
+    def delete(self, prefix: str) -> None:
+        with _as_storage_error(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._name(prefix) + "/"):
+                names = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
+                if names:
+                    self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names})
+
+    def link(self, key: str, *, filename: str, seconds: int) -> str:
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": self._name(key),
+            "ResponseContentDisposition": disposition(filename),
+        }
+        return str(
+            self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        )
+
+    def check(self) -> None:
+        with _as_storage_error(self._bucket):
+            self._client.head_bucket(Bucket=self._bucket)
+
+    def _name(self, key: str) -> str:
+        return self._prefix + _checked(key)
+
+
+def open_storage(settings: Settings) -> LocalStorage | S3Storage:
+    """The storage that `settings.storage_url` names: `file:///folder` or `s3://bucket/prefix`."""
+    address = urlsplit(settings.storage_url)
+    if address.scheme == "file":
+        folder = Path(unquote(address.path))
+        return LocalStorage(folder, address=settings.address, signing_key=settings.signing_key())
+    if address.scheme == "s3" and address.netloc:
+        prefix = address.path.strip("/")
+        return S3Storage(
+            _s3_client(parse_qs(address.query)),
+            bucket=address.netloc,
+            prefix=f"{prefix}/" if prefix else "",
+        )
+    raise StorageError(
+        f"VISAVIS_STORAGE_URL {settings.storage_url!r} is neither file:///folder nor "
+        "s3://bucket/prefix?endpoint_url=...&region=..."
+    )
+
+
+def disposition(filename: str) -> str:
+    """The header that makes a browser save the answer as `filename`."""
+    return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _s3_client(query: dict[str, list[str]]) -> Any:
+    unknown = query.keys() - {"endpoint_url", "region"}
+    if unknown:
+        raise StorageError(f"VISAVIS_STORAGE_URL has unknown parts: {', '.join(sorted(unknown))}")
+    try:
+        import boto3  # an extra: who stores in a folder needs none of it
+        from botocore.config import Config
+    except ImportError as error:
+        raise StorageError("S3 needs boto3: pip install 'visavis-server[s3]'") from error
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=3,
+        read_timeout=30,
+        retries={"max_attempts": 3, "mode": "standard"},
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=query.get("endpoint_url", [None])[0],
+        region_name=query.get("region", ["us-east-1"])[0],
+        config=config,
+    )
+
+
+def _checked(key: str) -> str:
+    if len(key) > 255 or KEY.fullmatch(key) is None:
+        raise StorageError(f"{key!r} is no key: names of letters, digits, . _ -, split by slashes")
+    return key
+
+
+def _content_type(key: str) -> str:
+    return CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")
+
+
+@contextmanager
+def _replacing(place: Path) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=".draft-")
+    os.close(descriptor)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _chunks(place: Path, start: int, length: int | None) -> Iterator[bytes]:
+    with place.open("rb") as file:
+        file.seek(start)
+        left = length
+        while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
+            yield chunk
+            left = None if left is None else left - len(chunk)
+
+
+def _body(body: Any, key: str) -> Iterator[bytes]:
+    with _as_storage_error(key), body:
+        yield from body.iter_chunks(CHUNK)
+
+
+@contextmanager
+def _as_storage_error(key: str) -> Iterator[None]:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in ("404", "NoSuchKey"):
+            raise ObjectMissing(key) from error
+        raise StorageError(f"S3 refused {key}: {error}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise StorageError(f"S3 did not answer for {key}: {error}") from error

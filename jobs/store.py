@@ -1,0 +1,307 @@
+"""The truth about jobs: one row each, written by compare-and-set on state and attempt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from jobs.job import Job, Output, State, overall_progress, utc_now
+from jobs.request import GenerateRequest
+from jobs.schema import connect, jobs, reading, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
+
+    from jobs.job import Clock
+    from jobs.settings import Settings
+
+IN_TURN = (jobs.c.created_at, jobs.c.id)  # the order in which jobs are claimed
+WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
+NOT_IN_WORK: dict[str, Any] = {
+    "worker": None,
+    "lease_until": None,
+    "stage": "queued",
+    "stage_progress": 0.0,
+    "progress": 0.0,
+}
+
+
+class JobMissing(LookupError):
+    """No job has this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id}")
+        self.job_id = job_id
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """The times and counts that a store keeps to."""
+
+    lease_seconds: float = 15.0
+    wake_seconds: float = 10.0
+    max_attempts: int = 3
+
+
+class Store:
+    """Reads and writes job rows.
+
+    Every write of a worker names its attempt. It answers False, and has written nothing, when that
+    attempt no longer holds the job: the lease ran out and another has it, or it has ended.
+    """
+
+    def __init__(
+        self, engine: Engine, config: StoreConfig | None = None, *, clock: Clock = utc_now
+    ) -> None:
+        self.engine = engine
+        self.config = config or StoreConfig()
+        self._clock = clock
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    def submit(
+        self, request: GenerateRequest, *, job_id: str, input_key: str, clip_seconds: float
+    ) -> Job:
+        """Queue a job whose clip lies at `input_key` already; `job_id` is from `new_job_id`."""
+        now = self._clock()
+        row = {
+            "id": job_id,
+            "state": State.QUEUED,
+            "attempt": 0,
+            "max_attempts": self.config.max_attempts,
+            "created_at": now,
+            "woken_at": now,
+            "request": request.seeded().model_dump(mode="json"),
+            "input_key": input_key,
+            "clip_seconds": clip_seconds,
+            "outputs": [],
+        }
+        with writing(self.engine) as connection:
+            connection.execute(jobs.insert().values(NOT_IN_WORK | row))
+            return _read(connection, job_id)
+
+    def get(self, job_id: str) -> Job:
+        """The job as it stands. JobMissing where there is none."""
+        with reading(self.engine) as connection:
+            return _read(connection, job_id)
+
+    def recent(self, *, limit: int = 20) -> list[Job]:
+        """The newest jobs, newest first."""
+        newest = sa.select(jobs).order_by(*(column.desc() for column in IN_TURN)).limit(limit)
+        with reading(self.engine) as connection:
+            return [_job(row) for row in connection.execute(newest).mappings()]
+
+    def position(self, job_id: str) -> int | None:
+        """1 for the queued job that is claimed next, 2 for the one after it; None if not queued."""
+        job = self.get(job_id)
+        if job.state is not State.QUEUED:
+            return None
+        earlier = sa.or_(
+            jobs.c.created_at < job.created_at,
+            sa.and_(jobs.c.created_at == job.created_at, jobs.c.id < job.id),
+        )
+        count = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED, earlier)
+        with reading(self.engine) as connection:
+            return 1 + int(connection.execute(count).scalar_one())
+
+    def claim(self, worker: str) -> Job | None:
+        """Take the next queued job for `worker`, as its next attempt; None when none is queued."""
+        with writing(self.engine) as connection:
+            while (candidate := _next_queued(connection)) is not None:
+                if _set(connection, _unclaimed(candidate), self._claimed_by(worker, candidate)):
+                    return _read(connection, candidate["id"])
+        return None
+
+    def renew(self, job_id: str, attempt: int) -> bool:
+        """Hold the job for another lease."""
+        return self._write(job_id, attempt, {"lease_until": self._lease_end()})
+
+    def progress(self, job_id: str, attempt: int, stage: str, fraction: float) -> bool:
+        """Tell how far the attempt is: `fraction` 0..1 of `stage`, one of `STAGES`."""
+        return self._write(
+            job_id,
+            attempt,
+            {
+                "stage": stage,
+                "stage_progress": min(max(fraction, 0.0), 1.0),
+                "progress": overall_progress(stage, fraction),
+            },
+        )
+
+    def checkpoint(self, job_id: str, attempt: int, *, motion_key: str, digest: str) -> bool:
+        """Keep the motion for later attempts; `digest` is from `jobs.request.motion_digest`."""
+        return self._write(job_id, attempt, {"motion_key": motion_key, "motion_digest": digest})
+
+    def succeed(self, job_id: str, attempt: int, outputs: Sequence[Output]) -> bool:
+        """Publish the outputs: the one write that makes them the job's."""
+        done = {
+            "stage": "publish",
+            "stage_progress": 1.0,
+            "progress": 1.0,
+            "outputs": [asdict(output) for output in outputs],
+            "error_code": None,
+            "error_detail": None,
+        }
+        return self._end(job_id, attempt, State.SUCCEEDED, done)
+
+    def fail(self, job_id: str, attempt: int, code: str, reason: str) -> bool:
+        """End the job with a sentence that its owner reads."""
+        return self._end(
+            job_id, attempt, State.FAILED, {"error_code": code, "error_detail": reason}
+        )
+
+    def release(self, job_id: str, attempt: int, reason: str, *, counts: bool = True) -> bool:
+        """Put the job back into the queue.
+
+        An attempt that `counts` was a failure, and the last one allowed ends the job with `reason`.
+        One that does not (the worker is asked to leave) is given to the job again.
+        """
+        with writing(self.engine) as connection:
+            row = _held(connection, job_id, attempt)
+            if row is None:
+                return False
+            self._hand_back(connection, row, reason, counts=counts)
+            return True
+
+    def reap(self) -> list[str]:
+        """Put back what has lost its worker; answers the jobs that need a wake-up now.
+
+        Any number of processes may do this as often as they like: each expired attempt is taken
+        back once, and each queued job is announced once in `wake_seconds`.
+        """
+        now = self._clock()
+        with writing(self.engine) as connection:
+            for row in _expired(connection, now):
+                reason = f"attempt {row['attempt']} ended without a word from its worker"
+                self._hand_back(connection, row, reason, counts=True)
+            return self._unannounced(connection, now)
+
+    def _claimed_by(self, worker: str, candidate: RowMapping) -> dict[str, Any]:
+        return {
+            "state": State.RUNNING,
+            "attempt": candidate["attempt"] + 1,
+            "worker": worker,
+            "lease_until": self._lease_end(),
+            "started_at": candidate["started_at"] or self._clock(),
+            "stage": "decode",
+        }
+
+    def _lease_end(self) -> datetime:
+        return self._clock() + timedelta(seconds=self.config.lease_seconds)
+
+    def _write(self, job_id: str, attempt: int, values: dict[str, Any]) -> bool:
+        with writing(self.engine) as connection:
+            return _set(connection, _holding(job_id, attempt), values)
+
+    def _end(self, job_id: str, attempt: int, state: State, values: dict[str, Any]) -> bool:
+        ended = {"state": state, "finished_at": self._clock(), "lease_until": None}
+        return self._write(job_id, attempt, values | ended)
+
+    def _hand_back(
+        self, connection: Connection, row: RowMapping, reason: str, *, counts: bool
+    ) -> None:
+        allowed = row["max_attempts"] + (0 if counts else 1)
+        values: dict[str, Any] = {"max_attempts": allowed, "error_detail": reason}
+        if row["attempt"] >= allowed:
+            tries = "1 attempt" if row["attempt"] == 1 else f"{row['attempt']} attempts"
+            values |= {
+                "state": State.FAILED,
+                "finished_at": self._clock(),
+                "lease_until": None,
+                "error_code": "attempts_exhausted",
+                "error_detail": f"The job did not end in {tries}; the last: {reason}.",
+            }
+        else:
+            long_ago = self._clock() - timedelta(seconds=2 * self.config.wake_seconds)
+            values |= NOT_IN_WORK | {"state": State.QUEUED, "woken_at": long_ago}
+        _set(connection, _holding(row["id"], row["attempt"]), values)
+
+    def _unannounced(self, connection: Connection, now: datetime) -> list[str]:
+        silent_since = now - timedelta(seconds=self.config.wake_seconds)
+        waiting = (
+            sa.select(jobs.c.id)
+            .where(jobs.c.state == State.QUEUED, jobs.c.woken_at <= silent_since)
+            .order_by(*IN_TURN)
+            .limit(WAKES_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+        ids = list(connection.execute(waiting).scalars())
+        if ids:
+            connection.execute(jobs.update().where(jobs.c.id.in_(ids)).values(woken_at=now))
+        return ids
+
+
+def open_store(settings: Settings, *, clock: Clock = utc_now) -> Store:
+    """The store that `settings` name. The caller closes it."""
+    config = StoreConfig(
+        lease_seconds=settings.lease_seconds,
+        wake_seconds=settings.wake_seconds,
+        max_attempts=settings.max_attempts,
+    )
+    return Store(connect(settings.database_url), config, clock=clock)
+
+
+def _holding(job_id: str, attempt: int) -> ColumnElement[bool]:
+    """The row, while this attempt holds it."""
+    return sa.and_(jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.state == State.RUNNING)
+
+
+def _unclaimed(candidate: RowMapping) -> ColumnElement[bool]:
+    return sa.and_(
+        jobs.c.id == candidate["id"],
+        jobs.c.attempt == candidate["attempt"],
+        jobs.c.state == State.QUEUED,
+    )
+
+
+def _set(connection: Connection, where: ColumnElement[bool], values: dict[str, Any]) -> bool:
+    return connection.execute(jobs.update().where(where).values(values)).rowcount == 1
+
+
+def _next_queued(connection: Connection) -> RowMapping | None:
+    queued = (
+        sa.select(jobs.c.id, jobs.c.attempt, jobs.c.started_at)
+        .where(jobs.c.state == State.QUEUED)
+        .order_by(*IN_TURN)
+        .limit(1)
+        .with_for_update(skip_locked=True)  # PostgreSQL: claimers pass each other by
+    )
+    return connection.execute(queued).mappings().first()
+
+
+def _held(connection: Connection, job_id: str, attempt: int) -> RowMapping | None:
+    held = sa.select(jobs).where(_holding(job_id, attempt)).with_for_update()
+    return connection.execute(held).mappings().first()
+
+
+def _expired(connection: Connection, now: datetime) -> Sequence[RowMapping]:
+    expired = (
+        sa.select(jobs)
+        .where(jobs.c.state == State.RUNNING, jobs.c.lease_until < now)
+        .order_by(*IN_TURN)
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(expired).mappings().all()
+
+
+def _read(connection: Connection, job_id: str) -> Job:
+    row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
+    if row is None:
+        raise JobMissing(job_id)
+    return _job(row)
+
+
+def _job(row: RowMapping) -> Job:
+    columns = {name: value for name, value in row.items() if name != "woken_at"}
+    columns["state"] = State(row["state"])
+    columns["request"] = GenerateRequest.model_validate(row["request"])
+    columns["outputs"] = tuple(Output(**output) for output in row["outputs"])
+    return Job(**columns)
