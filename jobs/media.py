@@ -56,18 +56,8 @@ class Container:
     codecs: frozenset[str]
 
 
-PCM = frozenset(
-    [
-        "pcm_u8",
-        "pcm_s16le",
-        "pcm_s24le",
-        "pcm_s32le",
-        "pcm_f32le",
-        "pcm_f64le",
-        "pcm_alaw",
-        "pcm_mulaw",
-    ]
-)
+INTEGER_PCM = frozenset({"pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le"})
+PCM = INTEGER_PCM | {"pcm_f32le", "pcm_f64le", "pcm_alaw", "pcm_mulaw"}
 CONTAINERS: Mapping[str, Container] = {
     "wav": Container("wav", PCM),
     "flac": Container("flac", frozenset({"flac"})),

@@ -75,7 +75,7 @@ def reachable(app: Celery) -> bool:
         return False
     try:
         with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
     except (OperationalError, OSError):
         return False
     return True

@@ -54,25 +54,32 @@ class GenerateRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    person: PersonName = Field("demo", description="Whom to show: a name from GET /people.")
-    takes: int = Field(1, ge=1, le=10, description="How many different takes to draw.")
+    person: PersonName = Field(default="demo", description="Whom to show: a name from GET /people.")
+    takes: int = Field(default=1, ge=1, le=10, description="How many different takes to draw.")
     seed: int | None = Field(
-        None, ge=0, lt=SEED_LIMIT, description="The same seed gives the same motion. Empty: drawn."
+        default=None,
+        ge=0,
+        lt=SEED_LIMIT,
+        description="The same seed gives the same motion. Empty: drawn.",
     )
     diversity: float | None = Field(
-        None, ge=0.01, le=1, description="How freely key poses are drawn (top-p)."
+        default=None, ge=0.01, le=1, description="How freely key poses are drawn (top-p)."
     )
     guidance_face: float | None = Field(
-        None, ge=0, le=10, description="How closely the face follows the sound."
+        default=None, ge=0, le=10, description="How closely the face follows the sound."
     )
     guidance_body: float | None = Field(
-        None, ge=0, le=10, description="How closely the body follows the sound."
+        default=None, ge=0, le=10, description="How closely the body follows the sound."
     )
     steps: int | None = Field(
-        None, ge=1, le=1000, description="Denoising steps: more is slower and finer."
+        default=None, ge=1, le=1000, description="Denoising steps: more is slower and finer."
     )
-    size: Size | None = Field(None, description='Of the video in pixels: "WxH", or "N" for NxN.')
-    outputs: Outputs = Field(("video",), description="What to make: video, motion, or both.")
+    size: Size | None = Field(
+        default=None, description='Of the video in pixels: "WxH", or "N" for NxN.'
+    )
+    outputs: Outputs = Field(
+        default=("video",), description="What to make: video, motion, or both."
+    )
 
     def seeded(self) -> GenerateRequest:
         """The same request with a seed: what is accepted can be made again, attempt by attempt."""

@@ -29,27 +29,27 @@ class Settings(BaseSettings):
         env_prefix="VISAVIS_", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    data: Path = Field(Path(".visavis"), validate_default=True)
+    data: Path = Field(default=Path(".visavis"), validate_default=True)
     database_url: str = Field(default_factory=_database_in)
     broker_url: str = ""  # empty: `visavis-server up` starts a Redis of its own and fills it in
     storage_url: str = Field(default_factory=_objects_in)
-    people: Path = Field(REPOSITORY / "people", validate_default=True)
+    people: Path = Field(default=REPOSITORY / "people", validate_default=True)
     signing_secret: SecretStr | None = None  # None: <data>/secret, made on first use
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     public_url: str = ""  # empty: http://<host>:<port>
     migrate: bool = True  # whether the API brings the database up to date when it starts
 
-    max_upload_bytes: int = Field(100 * 2**20, gt=0)
-    max_clip_seconds: float = Field(600.0, gt=0)
-    probe_seconds: float = Field(20.0, gt=0)  # wall clock for looking at one upload
-    link_seconds: int = Field(3600, gt=0)
+    max_upload_bytes: int = Field(default=100 * 2**20, gt=0)
+    max_clip_seconds: float = Field(default=600.0, gt=0)
+    probe_seconds: float = Field(default=20.0, gt=0)  # wall clock for looking at one upload
+    link_seconds: int = Field(default=3600, gt=0)
 
-    lease_seconds: float = Field(15.0, gt=0)
-    reaper_seconds: float = Field(3.0, gt=0)
-    wake_seconds: float = Field(10.0, gt=0)  # a queued job is announced again after this long
-    max_attempts: int = Field(3, ge=1)
+    lease_seconds: float = Field(default=15.0, gt=0)
+    reaper_seconds: float = Field(default=3.0, gt=0)
+    wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
+    max_attempts: int = Field(default=3, ge=1)
 
     device: str = "auto"
     log_format: Literal["console", "json"] = "console"

@@ -140,6 +140,10 @@ class LocalStorage:
         )
         return known and expires.isdecimal() and int(expires) >= self._now()
 
+    def path(self, key: str) -> Path:
+        """Where the object lies on this machine. ObjectMissing where there is none."""
+        return self._found(key)
+
     def check(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -223,7 +227,8 @@ def open_storage(settings: Settings) -> LocalStorage | S3Storage:
     address = urlsplit(settings.storage_url)
     if address.scheme == "file":
         folder = Path(unquote(address.path))
-        return LocalStorage(folder, address=settings.address, signing_key=settings.signing_key())
+        address_of_links = settings.public_url.rstrip("/")  # empty: where the caller came in
+        return LocalStorage(folder, address=address_of_links, signing_key=settings.signing_key())
     if address.scheme == "s3" and address.netloc:
         prefix = address.path.strip("/")
         return S3Storage(

@@ -1,0 +1,44 @@
+"""What routes are handed: the rooms behind the door, opened once for each process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from celery import Celery
+from fastapi import Depends, Request
+
+from jobs.queue import make_celery
+from jobs.settings import Settings
+from jobs.storage import LocalStorage, S3Storage, open_storage
+from jobs.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that the routes use."""
+
+    settings: Settings
+    store: Store
+    storage: LocalStorage | S3Storage
+    queue: Celery
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Services]:
+    """The services that `settings` name, closed at the end."""
+    store = open_store(settings)
+    queue = make_celery(settings)
+    try:
+        yield Services(settings, store, open_storage(settings), queue)
+    finally:
+        queue.close()
+        store.close()
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

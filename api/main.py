@@ -1,0 +1,71 @@
+"""The application: `uvicorn --factory api.main:app_from_environment`."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from api import errors
+from api.access import Access
+from api.deps import opened
+from api.errors import ProblemBody
+from api.reaper import reaping
+from api.routes import files, generate, health, jobs, page, people
+from jobs import logs
+from jobs.schema import upgrade
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROUTERS = (generate.router, jobs.router, people.router, files.router, health.router, page.router)
+
+
+class Api(FastAPI):
+    """FastAPI whose OpenAPI knows the problem that every route may answer with."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        schema = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas |= schema.pop("$defs")
+        schemas["Problem"] = schema | {"title": "Problem"}
+        return document
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app for `settings`; opens nothing before it is started."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if settings.migrate:
+            await run_in_threadpool(upgrade, settings.database_url)
+        with opened(settings) as services:
+            app.state.services = services
+            async with reaping(services):
+                yield
+
+    app = Api(
+        title="visavis",
+        version=version("visavis-server"),
+        summary="Turns the sound of a conversation into video of the people in it.",
+        lifespan=lifespan,
+        docs_url=None,  # ours loads nothing from elsewhere: api/routes/page.py
+        redoc_url=None,
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(Access)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """What uvicorn calls: settings from the environment, logging configured."""
+    settings = Settings()
+    logs.configure(settings)
+    return create_app(settings)

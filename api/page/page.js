@@ -1,0 +1,201 @@
+// The page of one job: send a recording, follow the stages, show what came out.
+const at = (id) => document.getElementById(id);
+const form = at("form");
+const NAMES = {
+  queued: "Waiting", decode: "Reading", speech: "Listening", face: "Face", guide: "Gestures",
+  body: "Body", render: "Drawing", publish: "Finishing",
+};
+let recording = null; // a File from the microphone, used instead of a chosen one
+let followed = 0; // grows with each job: an older poll that comes late is dropped
+
+async function answer(response) {
+  const body = await response.json().catch(() => ({ detail: `The server answered ${response.status}.` }));
+  if (!response.ok) throw new Error(body.detail);
+  return body;
+}
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function fail(message) {
+  at("error").textContent = message;
+  at("error").hidden = !message;
+}
+
+async function listPeople() {
+  const { people } = await answer(await fetch("/people"));
+  at("person").replaceChildren(
+    ...people.map((person) => element("option", { value: person.name, textContent: person.title })),
+  );
+  const describe = () => {
+    const person = people.find((each) => each.name === at("person").value);
+    if (!person) return;
+    at("person-hint").textContent = `Up to ${person.max_seconds} s of sound. ${person.licence}.`;
+    for (const [field, value] of Object.entries(person.defaults)) {
+      if (field === "size") at("size").options[0].textContent = `Default (${value})`;
+      else form.elements[field].placeholder = value;
+    }
+  };
+  at("person").addEventListener("change", describe);
+  describe();
+  if (!people.length) fail("There is no person yet. The operator has to add one.");
+}
+
+function choose(file) {
+  recording = null;
+  at("chosen").textContent = file ? file.name : "Choose a file or drop one here";
+  listenTo(file);
+}
+
+function listenTo(file) {
+  const player = at("listen");
+  if (player.src) URL.revokeObjectURL(player.src);
+  player.hidden = !file;
+  if (file) player.src = URL.createObjectURL(file);
+}
+
+function acceptDrops() {
+  const drop = at("drop");
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    drop.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", kind === "dragover");
+    });
+  }
+  drop.addEventListener("drop", (event) => {
+    if (!event.dataTransfer.files.length) return;
+    at("audio").files = event.dataTransfer.files;
+    choose(at("audio").files[0]);
+  });
+  at("audio").addEventListener("change", () => choose(at("audio").files[0]));
+}
+
+function offerRecording() {
+  const button = at("record");
+  if (!navigator.mediaDevices || !window.MediaRecorder) return;
+  button.hidden = false;
+  let recorder = null;
+  button.addEventListener("click", async () => {
+    if (recorder) return recorder.stop();
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      const parts = [];
+      recorder = new MediaRecorder(stream);
+      recorder.ondataavailable = (event) => parts.push(event.data);
+      recorder.onstop = () => {
+        stream.getTracks().forEach((track) => track.stop());
+        const kind = recorder.mimeType.includes("mp4") ? "m4a" : "webm";
+        recorder = null;
+        button.textContent = "Record again";
+        at("chosen").textContent = "Your recording";
+        recording = new File(parts, `recording.${kind}`);
+        listenTo(recording);
+      };
+      recorder.start();
+      button.textContent = "Stop";
+    } catch {
+      fail("The microphone could not be opened. Allow it for this page, or choose a file.");
+    }
+  });
+}
+
+function filledIn() {
+  const data = new FormData();
+  const file = recording ?? at("audio").files[0];
+  if (!file) throw new Error("Choose a recording first.");
+  data.set("audio", file);
+  for (const [name, value] of new FormData(form)) {
+    if (name !== "audio" && value !== "") data.set(name, value);
+  }
+  if (at("motion").checked) data.set("outputs", "video,motion");
+  return data;
+}
+
+async function submit(event) {
+  event.preventDefault();
+  fail("");
+  at("go").disabled = true;
+  try {
+    const job = await answer(await fetch("/generate", { method: "POST", body: filledIn() }));
+    history.replaceState(null, "", `#${job.id}`);
+    follow(job.id);
+  } catch (error) {
+    fail(error.message);
+    at("error").scrollIntoView({ block: "nearest" });
+  } finally {
+    at("go").disabled = false;
+  }
+}
+
+async function follow(id) {
+  const mine = ++followed;
+  at("outputs").replaceChildren();
+  while (mine === followed) {
+    let wait = 1;
+    try {
+      const response = await fetch(`/jobs/${encodeURIComponent(id)}`);
+      wait = Number(response.headers.get("Retry-After")) || 0;
+      const job = await answer(response);
+      if (mine !== followed) return;
+      fail("");
+      show(job);
+      if (!wait) return;
+    } catch (error) {
+      fail(error.message);
+      if (!(error instanceof TypeError)) return; // a TypeError is the network: go on trying
+      wait = 2;
+    }
+    await new Promise((resume) => setTimeout(resume, wait * 1000));
+  }
+}
+
+function show(job) {
+  const texts = {
+    queued: ["Waiting", job.position > 1 ? `Number ${job.position} in the queue.` : "Next in the queue."],
+    running: [`${NAMES[job.stage]}…`, `${Math.round(job.progress * 100)} % of ${job.clip_seconds.toFixed(1)} s of sound.`],
+    succeeded: ["Done", `Seed ${job.request.seed} makes the same again.`],
+    failed: ["This did not work", ""],
+    canceled: ["Canceled", ""],
+  };
+  [at("headline").textContent, at("sentence").textContent] = texts[job.state];
+  at("overall").value = job.progress;
+  at("overall").hidden = at("stages").hidden = !["queued", "running"].includes(job.state);
+  at("stages").replaceChildren(...job.stages.filter((stage) => stage.name !== "queued").map((stage) => bar(stage, job)));
+  if (job.error) fail(job.error.detail);
+  if (job.state === "succeeded") at("outputs").replaceChildren(...job.outputs.map(figure));
+}
+
+function bar(stage, job) {
+  const name = NAMES[stage.name];
+  const percent = `${Math.round(stage.progress * 100)} %`;
+  return element(
+    "li",
+    { className: job.state === "running" && stage.name === job.stage ? "now" : "" },
+    element("span", { textContent: name }),
+    Object.assign(element("progress", { max: 1, value: stage.progress }), { ariaLabel: name }),
+    element("output", { textContent: percent }),
+  );
+}
+
+function figure(output) {
+  const megabytes = (output.bytes / 1e6).toFixed(output.bytes < 1e6 ? 2 : 1);
+  const caption = element(
+    "figcaption",
+    {},
+    element("span", { textContent: output.name }),
+    element("a", { className: "button quiet", href: output.url, download: output.name, textContent: `Download (${megabytes} MB)` }),
+  );
+  if (output.content_type !== "video/mp4") return element("figure", {}, caption);
+  const video = element("video", { src: output.path, controls: true, playsInline: true, preload: "metadata" });
+  video.ariaLabel = `Video ${output.name}`;
+  return element("figure", {}, video, caption);
+}
+
+form.addEventListener("submit", submit);
+acceptDrops();
+offerRecording();
+listPeople().catch((error) => fail(error.message));
+if (location.hash.length > 1) follow(location.hash.slice(1));

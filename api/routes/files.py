@@ -1,0 +1,48 @@
+"""GET /files/{key}: where signed links into the local folder lead."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
+
+from api.deps import ServicesDep
+from api.errors import Problem, documented
+from jobs.storage import LocalStorage, ObjectMissing
+
+router = APIRouter(tags=["files"])
+
+
+@router.get(
+    "/files/{key:path}",
+    summary="A file, by a link from a job",
+    response_class=FileResponse,
+    responses=documented(
+        (403, "link_invalid", "The link was altered or has expired; GET the job for a new one."),
+        (404, "file_not_found", "The file is no longer there."),
+        (416, "range_not_satisfiable", "The file is shorter than the range asks for."),
+        (422, "invalid_request", "signature: is missing; send it."),
+        success={
+            200: {"description": "The file.", "content": {"video/mp4": {}}},
+            206: {"description": "The part that `Range` asks for.", "content": {"video/mp4": {}}},
+        },
+    ),
+)
+def file(
+    key: str,
+    services: ServicesDep,
+    name: Annotated[str, Query(max_length=255)],
+    expires: Annotated[str, Query(max_length=20)],
+    signature: Annotated[str, Query(max_length=64)],
+) -> Response:
+    storage = services.storage
+    if not isinstance(storage, LocalStorage) or not storage.allows(
+        key, filename=name, expires=expires, signature=signature
+    ):
+        raise Problem(
+            403, "link_invalid", "The link was altered or has expired; GET the job for a new one."
+        )
+    try:
+        info = storage.stat(key)
+    except ObjectMissing:
+        raise Problem(404, "file_not_found", "The file is no longer there.") from None
+    return FileResponse(storage.path(key), media_type=info.content_type, filename=name)

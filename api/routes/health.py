@@ -1,0 +1,67 @@
+"""/healthz: the process lives. /readyz: what it needs is there."""
+
+import sqlalchemy as sa
+from fastapi import APIRouter
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.deps import Services, ServicesDep
+from api.errors import Problem, documented
+from api.views import Health, Readiness
+from jobs.queue import reachable
+from jobs.schema import jobs, reading
+from jobs.storage import StorageError
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="The process lives")
+async def healthz() -> Health:
+    return Health(status="ok")
+
+
+@router.get(
+    "/readyz",
+    summary="Database, broker and storage are there",
+    responses=documented(
+        (503, "not_ready", "Not ready: broker. Jobs are kept and wait; see `checks`.")
+    ),
+)
+def readyz(services: ServicesDep) -> Readiness:
+    checks = {
+        "database": _database(services),
+        "broker": _broker(services),
+        "storage": _storage(services),
+    }
+    missing = [name for name, word in checks.items() if word != "ok"]
+    if missing:
+        raise Problem(
+            503,
+            "not_ready",
+            f"Not ready: {', '.join(missing)}; see `checks`.",
+            headers={"Retry-After": "5"},
+            checks=checks,
+        )
+    return Readiness(status="ready", checks=checks)
+
+
+def _database(services: Services) -> str:
+    try:
+        with reading(services.store.engine) as connection:
+            connection.execute(sa.select(jobs.c.id).limit(1))
+    except SQLAlchemyError as error:
+        return f"does not answer: {type(error).__name__}; check VISAVIS_DATABASE_URL"
+    return "ok"
+
+
+def _broker(services: Services) -> str:
+    if not services.settings.broker_url:
+        return "none set: set VISAVIS_BROKER_URL, or start with `visavis-server up`"
+    return "ok" if reachable(services.queue) else "does not answer: check VISAVIS_BROKER_URL"
+
+
+def _storage(services: Services) -> str:
+    try:
+        services.storage.check()
+    except StorageError:
+        return "does not answer: check VISAVIS_STORAGE_URL"
+    return "ok"

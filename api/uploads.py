@@ -1,0 +1,106 @@
+"""An upload on its way in: counted while it streams, probed in a child, put into storage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+
+from api.errors import Problem
+from jobs.media import MediaLimits, probe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+
+    from fastapi import Response, UploadFile
+    from starlette.types import Receive, Scope
+
+    from jobs.media import ClipInfo
+    from jobs.people import PersonSummary
+    from jobs.settings import Settings
+
+FIELDS_BYTES = 64 * 1024  # what a form may hold beside its file
+PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # children at a time
+
+
+class UploadRequest(Request):
+    """A request whose body is one form with one file, no larger than the settings allow."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self._most: int = scope["app"].state.services.settings.max_upload_bytes
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body in chunks; 413 as soon as it is too long, whatever its header promised."""
+        received = 0
+        async for chunk in super().stream():
+            received += len(chunk)
+            if received > self._most + FIELDS_BYTES:
+                raise _too_large(self._most)
+            yield chunk
+
+    def form(self, **_limits: Any) -> Any:
+        """The form: one file, a few short fields."""
+        kind = self.headers.get("content-type", "")
+        if not kind.lower().startswith("multipart/form-data"):
+            raise Problem(
+                415,
+                "body_type_unsupported",
+                f"The body is {kind or 'of no type'}; send multipart/form-data with the file "
+                "in the field `audio`.",
+            )
+        told = self.headers.get("content-length", "")
+        if told.isdecimal() and int(told) > self._most + FIELDS_BYTES:
+            raise _too_large(self._most)
+        return super().form(max_files=1, max_fields=32, max_part_size=4096)
+
+
+class UploadRoute(APIRoute):
+    """A route that reads its body as `UploadRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(UploadRequest(request.scope, request.receive))
+
+        return handle
+
+
+@contextmanager
+def kept(upload: UploadFile, *, most: int) -> Iterator[Path]:
+    """The upload as a file under a name of ours, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="visavis-upload-") as folder:
+        path = Path(folder) / "audio"
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload.file, file)
+        if path.stat().st_size > most:
+            raise _too_large(most)
+        yield path
+
+
+def inspected(path: Path, person: PersonSummary, settings: Settings) -> ClipInfo:
+    """What the clip is; MediaError where it is none, or too long for the person."""
+    limits = MediaLimits(
+        max_seconds=min(person.max_seconds, settings.max_clip_seconds),
+        wall_seconds=settings.probe_seconds,
+    )
+    with PROBES:
+        return probe(path, limits=limits)
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(
+        413,
+        "upload_too_large",
+        f"The upload is larger than {most} bytes; send a shorter clip, or a smaller format "
+        "such as flac, mp3 or ogg.",
+        headers={"Connection": "close"},
+    )

@@ -1,0 +1,138 @@
+"""What answers look like."""
+
+from datetime import datetime
+from urllib.parse import urljoin
+
+from fastapi import Request
+from pydantic import BaseModel, Field
+
+from api.deps import Services
+from jobs.job import STAGES, Job, Output, State
+from jobs.people import PersonSummary
+from jobs.request import GenerateRequest
+
+
+class StageView(BaseModel):
+    """How far one stage is."""
+
+    name: str
+    progress: float = Field(ge=0, le=1)
+
+
+class OutputView(BaseModel):
+    """One file that is ready."""
+
+    name: str
+    content_type: str
+    bytes: int
+    url: str = Field(description="Signed, for a while; GET the job again for a new one.")
+    path: str = Field(description="Stays: leads to the file with what the caller may see.")
+
+
+class ErrorView(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+
+
+class JobView(BaseModel):
+    """A job as its owner sees it."""
+
+    id: str
+    state: State
+    stage: str = Field(description=f"One of {', '.join(STAGES)}, in this order.")
+    progress: float = Field(ge=0, le=1, description="Of the whole.")
+    stages: list[StageView]
+    position: int | None = Field(description="1 is next; null once the job has left the queue.")
+    attempt: int
+    max_attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    clip_seconds: float
+    request: GenerateRequest
+    outputs: list[OutputView]
+    error: ErrorView | None
+
+
+class JobList(BaseModel):
+    """The newest jobs, newest first."""
+
+    jobs: list[JobView]
+
+
+class People(BaseModel):
+    """Whom this service can show."""
+
+    people: list[PersonSummary]
+
+
+class Health(BaseModel):
+    """A word."""
+
+    status: str
+
+
+class Readiness(BaseModel):
+    """A word for each thing that the service needs."""
+
+    status: str
+    checks: dict[str, str]
+
+
+def job_view(job: Job, services: Services, request: Request) -> JobView:
+    """The job with its place in the queue and links that start where the caller came in."""
+    return JobView(
+        id=job.id,
+        state=job.state,
+        stage=job.stage,
+        progress=round(job.progress, 4),
+        stages=_stages(job),
+        position=services.store.position(job.id) if job.state is State.QUEUED else None,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        clip_seconds=job.clip_seconds,
+        request=job.request,
+        outputs=[_output(job, output, services, request) for output in job.outputs],
+        error=_error(job),
+    )
+
+
+def download_name(job: Job, name: str) -> str:
+    """What the file is called on the caller's disk: files of two jobs do not meet."""
+    return f"{job.request.person}-{job.id[-8:]}-{name}"
+
+
+def _stages(job: Job) -> list[StageView]:
+    names = list(STAGES)
+    at = names.index(job.stage)
+    if job.state is State.QUEUED:
+        done = [0.0] * len(names)
+    else:
+        done = [1.0] * at + [job.stage_progress] + [0.0] * (len(names) - at - 1)
+    return [StageView(name=name, progress=part) for name, part in zip(names, done, strict=True)]
+
+
+def _output(job: Job, output: Output, services: Services, request: Request) -> OutputView:
+    link = services.storage.link(
+        output.key,
+        filename=download_name(job, output.name),
+        seconds=services.settings.link_seconds,
+    )
+    return OutputView(
+        name=output.name,
+        content_type=output.content_type,
+        bytes=output.bytes,
+        url=urljoin(str(request.base_url), link),
+        path=f"/jobs/{job.id}/outputs/{output.name}",
+    )
+
+
+def _error(job: Job) -> ErrorView | None:
+    if job.state is not State.FAILED:
+        return None
+    return ErrorView(code=job.error_code or "failed", detail=job.error_detail or "")
