@@ -59,7 +59,7 @@ class GenerateRequest(BaseModel):
     seed: int | None = Field(
         default=None,
         ge=0,
-        lt=SEED_LIMIT,
+        le=SEED_LIMIT - 1,
         description="The same seed gives the same motion. Empty: drawn.",
     )
     diversity: float | None = Field(

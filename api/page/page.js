@@ -35,7 +35,7 @@ async function listPeople() {
     if (!person) return;
     at("person-hint").textContent = `Up to ${person.max_seconds} s of sound. ${person.licence}.`;
     for (const [field, value] of Object.entries(person.defaults)) {
-      if (field === "size") at("size").options[0].textContent = `Default (${value})`;
+      if (field === "size") at("size").options[0].textContent = value.replace(/^(\d+)x\1$/, "$1") + " (default)";
       else form.elements[field].placeholder = value;
     }
   };

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
 from api.deps import ServicesDep
+from api.downloads import Download
 from api.errors import Problem, documented
 from jobs.storage import LocalStorage, ObjectMissing
 
@@ -45,4 +46,4 @@ def file(
         info = storage.stat(key)
     except ObjectMissing:
         raise Problem(404, "file_not_found", "The file is no longer there.") from None
-    return FileResponse(storage.path(key), media_type=info.content_type, filename=name)
+    return Download(storage.path(key), media_type=info.content_type, filename=name)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from api.deps import Services, ServicesDep
 from api.errors import Problem, documented
@@ -25,7 +25,7 @@ class GenerateForm(GenerateRequest):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    audio: UploadFile
+    audio: Annotated[UploadFile, Field(description="The recording, one or two channels.")]
 
     @field_validator("outputs", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 
 from api.deps import Services, ServicesDep
+from api.downloads import Download
 from api.errors import Problem, documented
 from api.views import JobList, JobView, download_name, job_view
 from jobs.job import Job, Output, State
@@ -106,8 +107,6 @@ def _named(job: Job, name: str) -> Output:
 def _served(job: Job, found: Output, services: Services) -> Response:
     storage, filename = services.storage, download_name(job, found.name)
     if isinstance(storage, LocalStorage):
-        return FileResponse(
-            storage.path(found.key), media_type=found.content_type, filename=filename
-        )
+        return Download(storage.path(found.key), media_type=found.content_type, filename=filename)
     link = storage.link(found.key, filename=filename, seconds=services.settings.link_seconds)
     return RedirectResponse(link, 307)
