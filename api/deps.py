@@ -1,7 +1,7 @@
 """What routes are handed: the rooms behind the door, opened once for each process."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -27,13 +27,11 @@ class Services:
 @contextmanager
 def opened(settings: Settings) -> Iterator[Services]:
     """The services that `settings` name, closed at the end."""
-    store = open_store(settings)
-    queue = make_celery(settings)
-    try:
-        yield Services(settings, store, open_storage(settings), queue)
-    finally:
-        queue.close()
-        store.close()
+    with ExitStack() as stack:
+        storage = stack.enter_context(closing(open_storage(settings)))
+        store = stack.enter_context(closing(open_store(settings)))
+        queue = stack.enter_context(closing(make_celery(settings)))
+        yield Services(settings, store, storage, queue)
 
 
 def _services(request: Request) -> Services:

@@ -118,8 +118,11 @@ class EmbeddedRedis:
     def answers(self) -> bool:
         """Whether it answers PING."""
         from redis import Redis, RedisError
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        with Redis(unix_socket_path=str(self.socket), socket_timeout=1) as client:
+        once = Retry(NoBackoff(), 0)
+        with Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
             try:
                 return bool(client.ping())
             except RedisError:  # no socket yet, or still reading its file

@@ -19,7 +19,7 @@ MOTION_FIELDS = (
 
 def parse_size(size: str) -> tuple[int, int]:
     """Width and height of "WxH" or "N" (a square), in pixels. ValueError says what is wrong."""
-    written = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", size)
+    written = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", size)
     if written is None:
         raise ValueError(f'size {size!r} is neither "WxH" nor "N"; write "512x512" or "512"')
     width = int(written[1])

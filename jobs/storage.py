@@ -80,6 +80,9 @@ class Storage(Protocol):
     def check(self) -> None:
         """StorageError when nothing could be stored now."""
 
+    def close(self) -> None:
+        """Give back what is held open."""
+
 
 class LocalStorage:
     """A folder. Links lead to the API's `/files/{key}` and are signed with HMAC-SHA256."""
@@ -105,11 +108,14 @@ class LocalStorage:
         place = self._place(key)
         if content_type != _content_type(key):
             raise StorageError(f"{key} is stored as {_content_type(key)}, not as {content_type}")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(place) as draft, path.open("rb") as source, draft.open("wb") as target:
-            shutil.copyfileobj(source, target, CHUNK)
-            target.flush()
-            os.fsync(target.fileno())
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _replacing(place) as draft, path.open("rb") as source, draft.open("wb") as target:
+                shutil.copyfileobj(source, target, CHUNK)
+                target.flush()
+                os.fsync(target.fileno())
+        except OSError as error:
+            raise StorageError(f"cannot store {key} in {self.folder}: {error.strerror}") from error
 
     def get(self, key: str, path: Path) -> None:
         with self._found(key).open("rb") as source, path.open("wb") as target:
@@ -139,6 +145,9 @@ class LocalStorage:
             self._signature(key, filename, expires).encode(), signature.encode()
         )
         return known and expires.isdecimal() and int(expires) >= self._now()
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def path(self, key: str) -> Path:
         """Where the object lies on this machine. ObjectMissing where there is none."""
@@ -217,6 +226,10 @@ class S3Storage:
     def check(self) -> None:
         with _as_storage_error(self._bucket):
             self._client.head_bucket(Bucket=self._bucket)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
 
     def _name(self, key: str) -> str:
         return self._prefix + _checked(key)

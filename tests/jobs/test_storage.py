@@ -1,0 +1,262 @@
+"""One suite for every storage: a local folder, and S3 against a real server on loopback."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import boto3
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from jobs.settings import Settings
+from jobs.storage import LocalStorage, ObjectMissing, S3Storage, StorageError, open_storage
+
+KEY = "jobs/a1/attempt-1/take-1.mp4"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+
+
+@pytest.fixture(scope="module")
+def s3_address() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_settings(s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=s3_address, region_name="us-east-1")
+    client.create_bucket(Bucket="bucket")
+    client.close()
+    url = f"s3://bucket/{tmp_path.name}?endpoint_url={s3_address}&region=us-east-1"
+    return Settings(data=tmp_path, storage_url=url)
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.services)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalStorage | S3Storage]:
+    if request.param == "folder":
+        yield open_storage(Settings(data=tmp_path / "a folder"))
+        return
+    opened = open_storage(request.getfixturevalue("s3_settings"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(bytes(range(256)) * 4000)  # more than three chunks
+    return path
+
+
+def test_what_is_put_comes_back(storage: LocalStorage, video: Path, tmp_path: Path) -> None:
+    storage.put(KEY, video, "video/mp4")
+    storage.get(KEY, tmp_path / "back.mp4")
+
+    assert (tmp_path / "back.mp4").read_bytes() == video.read_bytes()
+    assert b"".join(storage.open(KEY)) == video.read_bytes()
+    info = storage.stat(KEY)
+    assert (info.key, info.bytes, info.content_type) == (KEY, 1_024_000, "video/mp4")
+
+
+def test_a_part_can_be_read(storage: LocalStorage, video: Path) -> None:
+    storage.put(KEY, video, "video/mp4")
+
+    assert b"".join(storage.open(KEY, start=300, length=5)) == bytes(range(44, 49))
+    assert b"".join(storage.open(KEY, start=1_023_999)) == b"\xff"
+
+
+def test_putting_again_replaces(storage: LocalStorage, video: Path, tmp_path: Path) -> None:
+    storage.put(KEY, video, "video/mp4")
+    (tmp_path / "other").write_bytes(b"other")
+    storage.put(KEY, tmp_path / "other", "video/mp4")
+
+    assert b"".join(storage.open(KEY)) == b"other"
+
+
+def test_what_is_missing_is_said_to_be(storage: LocalStorage, tmp_path: Path) -> None:
+    for read in (
+        lambda: storage.stat(KEY),
+        lambda: storage.get(KEY, tmp_path / "x"),
+        lambda: list(storage.open(KEY)),
+    ):
+        with pytest.raises(ObjectMissing, match=KEY):
+            read()
+
+
+def test_delete_takes_a_folder_and_not_its_neighbour(storage: LocalStorage, video: Path) -> None:
+    for key in ("jobs/a1/input/audio.wav", "jobs/a1/attempt-1/motion.npz", "jobs/a11/x.mp4"):
+        kind = {"wav": "audio/wav", "npz": "application/octet-stream", "mp4": "video/mp4"}
+        storage.put(key, video, kind[key[-3:]])
+
+    storage.delete("jobs/a1")
+    storage.delete("jobs/a1")
+
+    with pytest.raises(ObjectMissing):
+        storage.stat("jobs/a1/attempt-1/motion.npz")
+    assert storage.stat("jobs/a11/x.mp4").bytes == 1_024_000
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["../secret", "jobs/../../x", "/etc/passwd", "jobs//x", "jobs/.hidden", "jobs/x/", "", "a\\b",
+     "jobs/a b", "jobs/a\nb", "jobs/ä", "x" * 256, "jobs/a%2e"],
+)  # fmt: skip
+def test_a_key_is_never_a_path_elsewhere(storage: LocalStorage, video: Path, key: str) -> None:
+    with pytest.raises(StorageError, match="is no key"):
+        storage.put(key, video, "video/mp4")
+    with pytest.raises(StorageError, match="is no key"):
+        storage.stat(key)
+    with pytest.raises(StorageError, match="is no key"):
+        storage.delete(key)
+
+
+def test_check_passes_where_things_can_be_stored(storage: LocalStorage) -> None:
+    storage.check()
+    with pytest.raises(ObjectMissing):
+        storage.stat(KEY)
+
+
+@pytest.mark.services
+def test_a_link_to_s3_downloads_under_its_name(s3_settings: Settings, video: Path) -> None:
+    storage = open_storage(s3_settings)
+    storage.put(KEY, video, "video/mp4")
+
+    answer = httpx.get(storage.link(KEY, filename="my take.mp4", seconds=60))
+
+    assert answer.content == video.read_bytes()
+    assert answer.headers["content-type"] == "video/mp4"
+    assert "my%20take.mp4" in answer.headers["content-disposition"]
+    storage.close()
+
+
+@pytest.mark.services
+def test_s3_without_its_bucket_does_not_pass_the_check(
+    s3_settings: Settings, s3_address: str
+) -> None:
+    url = f"s3://nowhere?endpoint_url={s3_address}"
+    storage = open_storage(s3_settings.model_copy(update={"storage_url": url}))
+    with pytest.raises(StorageError, match="nowhere"):
+        storage.check()
+    storage.close()
+
+
+def test_s3_that_is_not_there_is_a_storage_error(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    url = "s3://bucket?endpoint_url=http://127.0.0.1:9&region=us-east-1"
+    storage = open_storage(Settings(data=tmp_path, storage_url=url))
+    for act in (storage.check, lambda: storage.put(KEY, video, "video/mp4")):
+        with pytest.raises(StorageError, match="did not answer"):
+            act()
+    storage.close()
+
+
+class Wall:
+    """A wall clock that stands."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def signed(storage: LocalStorage, *, seconds: int = 60) -> dict[str, str]:
+    link = urlsplit(storage.link(KEY, filename="take.mp4", seconds=seconds))
+    query = {name: values[0] for name, values in parse_qs(link.query).items()}
+    return {
+        "key": unquote(link.path).removeprefix("/files/"),
+        "filename": query["name"],
+        "expires": query["expires"],
+        "signature": query["signature"],
+    }
+
+
+def test_a_local_link_holds_until_it_expires(tmp_path: Path) -> None:
+    wall = Wall()
+    storage = LocalStorage(tmp_path, address="", signing_key=b"secret", now=wall)
+    link = signed(storage)
+
+    assert storage.allows(**link)
+    wall.now += 61
+    assert not storage.allows(**link)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("key", "jobs/a2/attempt-1/take-1.mp4"),
+        ("filename", "virus.exe"),
+        ("expires", "9999999999"),
+        ("expires", "∞"),
+        ("expires", ""),
+        ("signature", "0" * 64),
+        ("signature", ""),
+        ("signature", "ü"),
+    ],
+)
+def test_a_local_link_that_was_altered_does_not_hold(tmp_path: Path, part: str, value: str) -> None:
+    storage = LocalStorage(tmp_path, address="", signing_key=b"secret", now=Wall())
+
+    assert not storage.allows(**(signed(storage) | {part: value}))
+
+
+def test_a_link_of_another_secret_does_not_hold(tmp_path: Path) -> None:
+    ours = LocalStorage(tmp_path, address="", signing_key=b"secret", now=Wall())
+    theirs = LocalStorage(tmp_path, address="", signing_key=b"guess", now=Wall())
+
+    assert not ours.allows(**signed(theirs))
+
+
+def test_a_local_link_starts_with_the_public_address(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, public_url="https://video.example/")
+
+    link = open_storage(settings).link(KEY, filename="a.mp4", seconds=9)
+
+    assert link.startswith(f"https://video.example/files/{KEY}?")
+
+
+def test_a_write_that_breaks_off_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: Path
+) -> None:
+    storage = LocalStorage(tmp_path / "objects", address="", signing_key=b"secret")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        storage.put(KEY, video, "video/mp4")
+
+    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
+
+
+def test_a_type_that_the_ending_denies_is_refused(tmp_path: Path, video: Path) -> None:
+    storage = LocalStorage(tmp_path, address="", signing_key=b"secret")
+
+    with pytest.raises(StorageError, match="as video/mp4, not as text/html"):
+        storage.put(KEY, video, "text/html")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/x", "s3://", "nonsense", "s3://bucket?endpoint=http://x"]
+)
+def test_a_storage_url_that_means_nothing_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StorageError, match="VISAVIS_STORAGE_URL"):
+        open_storage(Settings(data=tmp_path, storage_url=url))
+
+
+def test_a_folder_that_cannot_be_written_does_not_pass_the_check(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    storage = LocalStorage(tmp_path / "file", address="", signing_key=b"secret")
+
+    with pytest.raises(StorageError, match="cannot write to"):
+        storage.check()
