@@ -5,6 +5,7 @@ RequestValidationError  fields that do not fit                  422 invalid_requ
 HTTPException           no such route, wrong method             404, 405, 400
 JobMissing              no such job                             404 job_not_found
 MediaError              a file that is no clip for us           415 or 422, the code of the probe
+ObjectMissing           a file that is gone                     404 file_not_found
 StorageError            storage does not answer                 503 storage_unavailable
 OperationalError        the database does not answer            503 database_unavailable
 anything else           ours: logged, shown as an incident      500 internal_error
@@ -25,7 +26,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from jobs.job import new_job_id
 from jobs.media import MediaError
-from jobs.storage import StorageError
+from jobs.storage import ObjectMissing, StorageError
 from jobs.store import JobMissing
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(JobMissing, _job_missing)
     app.add_exception_handler(MediaError, _media)
+    app.add_exception_handler(ObjectMissing, _object_missing)
     app.add_exception_handler(StorageError, _storage)
     app.add_exception_handler(OperationalError, _database)
 
@@ -203,6 +205,10 @@ def _media(_request: Request, error: Exception) -> JSONResponse:
     sentence = error.detail[0].upper() + error.detail[1:] + "."
     fields = [{"field": "audio", "detail": error.detail}]
     return answer(status, error.code, sentence, errors=fields)
+
+
+def _object_missing(_request: Request, _error: Exception) -> JSONResponse:
+    return answer(404, "file_not_found", "The file is no longer there.")
 
 
 def _storage(_request: Request, error: Exception) -> JSONResponse:

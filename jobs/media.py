@@ -166,7 +166,9 @@ def _decoded(container: av.container.InputContainer, kind: str, limits: MediaLim
         if seconds > limits.max_seconds + 0.5 / sample_rate:
             _too_long(_told_seconds(container), limits)
     if channels == 0:
-        raise MediaError("audio_empty", "no sound that can be decoded follows the header; export it again")
+        raise MediaError(
+            "audio_empty", "no sound that can be decoded follows the header; export it again"
+        )
     if seconds < limits.min_seconds:
         raise MediaError(
             "clip_too_short",

@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from api.deps import ServicesDep
 from api.downloads import Download
 from api.errors import Problem, documented
-from jobs.storage import LocalStorage, ObjectMissing
+from jobs.storage import LocalStorage
 
 router = APIRouter(tags=["files"])
 
@@ -42,8 +42,5 @@ def file(
         raise Problem(
             403, "link_invalid", "The link was altered or has expired; GET the job for a new one."
         )
-    try:
-        info = storage.stat(key)
-    except ObjectMissing:
-        raise Problem(404, "file_not_found", "The file is no longer there.") from None
-    return Download(storage.path(key), media_type=info.content_type, filename=name)
+    kind = storage.stat(key).content_type
+    return Download(storage.path(key), media_type=kind, filename=name)

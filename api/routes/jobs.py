@@ -70,7 +70,9 @@ def one(job_id: JobId, services: ServicesDep, request: Request, response: Respon
     responses=documented(
         MISSING,
         (404, "output_not_found", "The job has no output 'take-9.mp4'; it has: take-1.mp4."),
+        (404, "file_not_found", "The file is no longer there."),
         (409, "job_not_finished", "The job is running; its outputs are there once it succeeded."),
+        (409, "job_without_outputs", "The job is failed; its outputs are there once it succeeded."),
         (416, "range_not_satisfiable", "The file is shorter than the range asks for."),
         (422, "invalid_request", "name: is too long."),
         (503, "storage_unavailable", "The storage does not answer just now."),

@@ -1,0 +1,132 @@
+"""Whatever goes wrong, the answer is problem+json with a stable code."""
+
+import logging
+import socket
+import time
+from dataclasses import replace
+
+import httpx
+import pytest
+import sqlalchemy
+
+from jobs.settings import Settings
+from jobs.store import Store
+from tests.problems import problem
+from tests.serving import Served, serving
+
+
+class BrokenStore(Store):
+    """A store with a fault of ours in it."""
+
+    def recent(self, *, limit: int = 20) -> list:  # type: ignore[type-arg]
+        raise ZeroDivisionError(f"secret detail {limit}")
+
+
+def test_an_unknown_route_is_a_problem(served: Served) -> None:
+    for path in ("/nix", "/jobs/a/b", "/page/nix.js", "/page/%2e%2e/main.py", "/docs/oauth2"):
+        assert (
+            path.split("/")[1] in problem(served.http.get(path), 404, "route_not_found")["detail"]
+        )
+
+
+def test_a_wrong_method_is_a_problem_and_names_the_right_one(served: Served) -> None:
+    answer = served.http.delete("/jobs")
+
+    problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET"
+    problem(served.http.get("/generate"), 405, "method_not_allowed")
+
+
+def test_a_fault_of_ours_is_an_incident_that_the_log_explains(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(settings) as served:
+        broken = BrokenStore(served.services.store.engine)
+        served.app.state.services = replace(served.services, store=broken)
+
+        body = problem(served.http.get("/jobs"), 500, "internal_error")
+        problem(served.http.get("/nix"), 404, "route_not_found")  # it goes on
+
+    logged = next(record for record in caplog.records if record.message == "internal error")
+    assert body["incident"] in body["detail"]
+    assert logged.incident == body["incident"]  # type: ignore[attr-defined]
+    assert logged.exc_info is not None
+    assert "secret detail" not in str(body)
+
+
+def test_a_database_that_is_away_is_told_from_a_fault(settings: Settings) -> None:
+    with serving(settings) as served:
+        url = "sqlite:////nowhere/at/all/visavis.db"
+        lost = Store(served.services.store.engine)
+        served.app.state.services = replace(served.services, store=lost)
+        lost.engine = sqlalchemy.create_engine(url)
+
+        answer = served.http.get("/jobs/0198")
+        ready = served.http.get("/readyz")
+        lost.engine.dispose()
+
+    problem(answer, 503, "database_unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "VISAVIS_DATABASE_URL" in problem(ready, 503, "not_ready")["checks"]["database"]
+
+
+def test_every_answer_has_an_id_and_careful_headers(served: Served) -> None:
+    for path in ("/healthz", "/nix", "/"):
+        headers = served.http.get(path).headers
+        assert len(headers["x-request-id"]) == 32
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+
+
+def test_a_request_id_is_taken_over_when_it_is_a_plain_word(served: Served) -> None:
+    def returned(given: str) -> str:
+        return served.http.get("/healthz", headers={"x-request-id": given}).headers["x-request-id"]
+
+    assert returned("trace-17") == "trace-17"
+    assert returned("a b; drop") != "a b; drop"
+    assert returned("x" * 65) != "x" * 65
+
+
+def test_every_request_is_one_line_without_its_query(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "api.access")
+
+    served.http.get("/jobs", params={"limit": 1, "signature": "hush"})
+
+    deadline = time.monotonic() + 5  # the line is written after the answer
+    while not (lines := [each for each in caplog.records if getattr(each, "path", "") == "/jobs"]):
+        time.sleep(0.01)
+        assert time.monotonic() < deadline, "no line was written"
+    (line,) = lines
+    assert (line.method, line.status) == ("GET", 200)  # type: ignore[attr-defined]
+    assert "hush" not in str(line.__dict__)
+
+
+def test_the_process_lives_whatever_is_missing(served: Served) -> None:
+    assert served.http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_not_ready_says_what_is_missing_and_what_to_set(served: Served) -> None:
+    body = problem(served.http.get("/readyz"), 503, "not_ready")
+
+    assert body["checks"]["database"] == body["checks"]["storage"] == "ok"
+    assert "VISAVIS_BROKER_URL" in body["checks"]["broker"]
+
+
+def test_people_come_with_limits_and_defaults(served: Served) -> None:
+    people = served.http.get("/people").json()["people"]
+
+    assert [(each["name"], each["max_seconds"]) for each in people] == [("ada", 1), ("demo", 5)]
+    assert people[1]["defaults"]["size"] == "512x512"
+
+
+def test_a_broken_off_upload_harms_nobody(served: Served) -> None:
+    head = "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    with socket.create_connection((served.http.base_url.host, served.http.base_url.port)) as sent:
+        sent.sendall(head.encode())
+
+    assert isinstance(served.http.get("/healthz"), httpx.Response)
+    assert served.http.get("/healthz").status_code == 200

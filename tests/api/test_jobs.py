@@ -1,0 +1,226 @@
+"""GET /jobs and below: how far, what came out, and links that hold for a while."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from jobs.job import Job, Output, State, attempt_key, input_key, new_job_id
+from jobs.request import GenerateRequest
+from jobs.settings import Settings
+from tests.problems import problem
+from tests.serving import Served, serving
+
+VIDEO = bytes(range(256)) * 20
+
+
+@pytest.fixture(autouse=True)
+def _empty_queue(served: Served) -> Iterator[None]:
+    yield
+    while served.services.store.claim("tidy") is not None:
+        continue
+
+
+def submit(served: Served) -> Job:
+    job_id = new_job_id()
+    return served.services.store.submit(
+        GenerateRequest(seed=3), job_id=job_id, input_key=input_key(job_id, "wav"), clip_seconds=1.0
+    )
+
+
+def running(served: Served) -> Job:
+    submit(served)
+    job = served.services.store.claim("worker-1")
+    assert job is not None
+    return job
+
+
+def succeeded(served: Served, folder: Path) -> Job:
+    job = running(served)
+    key = attempt_key(job.id, job.attempt, "take-1.mp4")
+    (folder / "video").write_bytes(VIDEO)
+    served.services.storage.put(key, folder / "video", "video/mp4")
+    output = Output("take-1.mp4", key, "video/mp4", len(VIDEO))
+    assert served.services.store.succeed(job.id, job.attempt, [output])
+    return job
+
+
+def test_a_queued_job_tells_its_place(served: Served) -> None:
+    first, second = submit(served), submit(served)
+
+    answer = served.http.get(f"/jobs/{second.id}")
+
+    assert answer.json()["position"] == 2
+    assert served.http.get(f"/jobs/{first.id}").json()["position"] == 1
+    assert int(answer.headers["retry-after"]) >= 1
+    assert {stage["progress"] for stage in answer.json()["stages"]} == {0}
+
+
+def test_a_running_job_tells_its_stage(served: Served) -> None:
+    job = running(served)
+    served.services.store.progress(job.id, job.attempt, "face", 0.5)
+
+    seen = served.http.get(f"/jobs/{job.id}").json()
+
+    stages = {stage["name"]: stage["progress"] for stage in seen["stages"]}
+    assert list(stages) == [
+        "queued", "decode", "speech", "face", "guide", "body", "render", "publish",
+    ]  # fmt: skip
+    assert (seen["state"], seen["stage"], seen["position"]) == ("running", "face", None)
+    assert (stages["speech"], stages["face"], stages["guide"]) == (1, 0.5, 0)
+    assert 0.1 < seen["progress"] < 0.5
+    assert seen["started_at"] and not seen["finished_at"]
+
+
+def test_a_failed_job_tells_why(served: Served) -> None:
+    job = running(served)
+    served.services.store.fail(job.id, job.attempt, "clip_silent", "The clip is silent.")
+
+    answer = served.http.get(f"/jobs/{job.id}")
+
+    assert answer.json()["state"] == State.FAILED
+    assert answer.json()["error"] == {"code": "clip_silent", "detail": "The clip is silent."}
+    assert "retry-after" not in answer.headers
+
+
+def test_a_job_that_goes_on_after_a_lost_attempt_shows_no_error(served: Served) -> None:
+    job = running(served)
+    served.services.store.release(job.id, job.attempt, "the worker has to leave", counts=False)
+
+    assert served.http.get(f"/jobs/{job.id}").json()["error"] is None
+
+
+def test_a_finished_job_gives_links_that_work(served: Served, tmp_path: Path) -> None:
+    job = succeeded(served, tmp_path)
+
+    seen = served.http.get(f"/jobs/{job.id}").json()
+    (output,) = seen["outputs"]
+    answer = served.http.get(output["url"])
+
+    assert (seen["state"], seen["progress"]) == ("succeeded", 1)
+    assert (output["name"], output["bytes"]) == ("take-1.mp4", len(VIDEO))
+    assert output["url"].startswith(str(served.http.base_url).rstrip("/"))
+    assert answer.content == VIDEO
+    assert answer.headers["content-type"] == "video/mp4"
+    assert answer.headers["content-disposition"].startswith('attachment; filename="demo-')
+    assert served.http.get(output["path"]).content == VIDEO
+
+
+def test_a_part_of_an_output_can_be_had(served: Served, tmp_path: Path) -> None:
+    path = f"/jobs/{succeeded(served, tmp_path).id}/outputs/take-1.mp4"
+
+    part = served.http.get(path, headers={"range": "bytes=250-259"})
+
+    assert part.status_code == 206
+    assert part.content == VIDEO[250:260]
+    assert part.headers["content-range"] == f"bytes 250-259/{len(VIDEO)}"
+    for wrong in ("bytes=99999-", "bytes=x", "lines=1-2"):
+        answer = served.http.get(path, headers={"range": wrong})
+        problem(answer, 416, "range_not_satisfiable")
+
+
+def test_outputs_that_are_not_there_are_told_apart(served: Served, tmp_path: Path) -> None:
+    done, failed, queued = succeeded(served, tmp_path), running(served), submit(served)
+    served.services.store.fail(failed.id, failed.attempt, "clip_silent", "The clip is silent.")
+
+    def ask(job_id: str, name: str = "take-1.mp4"):  # type: ignore[no-untyped-def]
+        return served.http.get(f"/jobs/{job_id}/outputs/{name}")
+
+    problem(ask("nobody"), 404, "job_not_found")
+    problem(ask(queued.id), 409, "job_not_finished")
+    problem(ask(failed.id), 409, "job_without_outputs")
+    assert "take-1.mp4" in problem(ask(done.id, "take-2.mp4"), 404, "output_not_found")["detail"]
+    problem(ask(done.id, "..%2f..%2fsecret"), 404, "route_not_found")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("signature", "0" * 64),
+        ("expires", "99999999999"),
+        ("name", "other.mp4"),
+        ("signature", "%C3%BC"),
+    ],
+)
+def test_an_altered_link_is_refused(served: Served, tmp_path: Path, part: str, value: str) -> None:
+    job = succeeded(served, tmp_path)
+    url = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]["url"]
+
+    answer = served.http.get(re.sub(rf"{part}=[^&]*", f"{part}={value}", url))
+
+    problem(answer, 403, "link_invalid")
+
+
+def test_a_link_leads_to_its_own_file_only(served: Served, tmp_path: Path) -> None:
+    first, second = succeeded(served, tmp_path), succeeded(served, tmp_path)
+    url = served.http.get(f"/jobs/{first.id}").json()["outputs"][0]["url"]
+
+    problem(served.http.get(url.replace(first.id, second.id)), 403, "link_invalid")
+    problem(served.http.get(url.replace("/jobs/", "/jobs/%2e%2e/")), 403, "link_invalid")
+
+
+def test_a_link_without_its_signature_is_refused(served: Served) -> None:
+    body = problem(served.http.get("/files/jobs/a/b.mp4"), 422, "invalid_request")
+
+    assert {each["field"] for each in body["errors"]} == {"name", "expires", "signature"}
+
+
+def test_an_expired_link_is_refused(settings: Settings, tmp_path: Path) -> None:
+    short = settings.model_copy(update={"link_seconds": 1, "data": tmp_path / "data"})
+    with serving(short) as served:
+        job = succeeded(served, tmp_path)
+        url = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]["url"]
+        assert served.http.get(url).status_code == 200
+        expires = int(parse_qs(urlsplit(url).query)["expires"][0])
+        while time.time() <= expires:
+            time.sleep(0.05)
+        problem(served.http.get(url), 403, "link_invalid")
+
+
+def test_a_link_to_a_file_that_is_gone_says_so(served: Served, tmp_path: Path) -> None:
+    job = succeeded(served, tmp_path)
+    output = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]
+    served.services.storage.delete(f"jobs/{job.id}")
+
+    problem(served.http.get(output["url"]), 404, "file_not_found")
+    problem(served.http.get(output["path"]), 404, "file_not_found")
+
+
+def test_the_newest_jobs_come_first(served: Served) -> None:
+    first, second = submit(served), submit(served)
+
+    seen = served.http.get("/jobs", params={"limit": 2}).json()["jobs"]
+
+    assert [job["id"] for job in seen] == [second.id, first.id]
+    for limit in (0, 101, "all"):
+        answer = served.http.get("/jobs", params={"limit": limit})
+        problem(answer, 422, "invalid_request")
+
+
+def test_an_unknown_job_is_not_found(served: Served) -> None:
+    problem(served.http.get("/jobs/0198"), 404, "job_not_found")
+    problem(served.http.get("/jobs/" + "a" * 65), 422, "invalid_request")
+
+
+def test_outputs_in_a_bucket_are_fetched_there(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    bucket = {"data": tmp_path, "storage_url": "s3://b/p?endpoint_url=http://127.0.0.1:9"}
+    with serving(settings.model_copy(update=bucket)) as served:
+        job = running(served)
+        key = attempt_key(job.id, 1, "take-1.mp4")
+        served.services.store.succeed(job.id, 1, [Output("take-1.mp4", key, "video/mp4", 9)])
+
+        answer = served.http.get(f"/jobs/{job.id}/outputs/take-1.mp4")
+        page = served.http.get("/")
+
+        problem(served.http.get(f"/files/{key}?name=a&expires=9&signature=b"), 403, "link_invalid")
+    assert answer.status_code == 307
+    assert answer.headers["location"].startswith(f"http://127.0.0.1:9/b/p/{key}?")
+    assert "X-Amz-Signature=" in answer.headers["location"]
+    assert "media-src 'self' blob: http://127.0.0.1:9;" in page.headers["content-security-policy"]

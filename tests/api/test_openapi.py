@@ -1,0 +1,123 @@
+"""OpenAPI says what the routes answer, and the docs name every setting and route."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from jobs.settings import Settings
+from tests.problems import problem
+from tests.serving import Served
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def document(served: Served) -> dict:  # type: ignore[type-arg]
+    return served.http.get("/openapi.json").json()
+
+
+def test_it_is_valid(document: dict) -> None:  # type: ignore[type-arg]
+    validate(document)
+    assert document["info"]["title"] == "visavis"
+    assert set(document["paths"]) == {
+        "/generate",
+        "/jobs",
+        "/jobs/{job_id}",
+        "/jobs/{job_id}/outputs/{name}",
+        "/people",
+        "/files/{key}",
+        "/healthz",
+        "/readyz",
+    }
+
+
+def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
+    """Route, method and answer of one request for each thing that can easily be provoked."""
+    get, post = served.http.get, served.http.post
+    accepted = post("/generate", files={"audio": ("a", clip)})
+    job = accepted.headers["location"]
+    large = {"content-type": "multipart/form-data; boundary=x"}
+    return [
+        ("/generate", "post", accepted),
+        ("/generate", "post", post("/generate", files={"audio": ("a", b"")})),
+        ("/generate", "post", post("/generate", files={"audio": ("a", b"text")})),
+        ("/generate", "post", post("/generate", json={})),
+        ("/generate", "post", post("/generate", content=b"?", headers=large)),
+        ("/generate", "post", post("/generate", files={"audio": ("a", bytes(3_000_000))})),
+        ("/jobs", "get", get("/jobs")),
+        ("/jobs", "get", get("/jobs?limit=0")),
+        ("/jobs/{job_id}", "get", get(job)),
+        ("/jobs/{job_id}", "get", get("/jobs/x")),
+        ("/jobs/{job_id}", "get", get("/jobs/" + "x" * 70)),
+        ("/jobs/{job_id}/outputs/{name}", "get", get(f"{job}/outputs/take-1.mp4")),
+        ("/jobs/{job_id}/outputs/{name}", "get", get("/jobs/x/outputs/y")),
+        ("/files/{key}", "get", get("/files/a?name=a&expires=1&signature=a")),
+        ("/files/{key}", "get", get("/files/a")),
+        ("/people", "get", get("/people")),
+        ("/healthz", "get", get("/healthz")),
+        ("/readyz", "get", get("/readyz")),
+    ]
+
+
+def test_every_answer_is_documented(
+    served: Served,
+    clip: bytes,
+    document: dict,  # type: ignore[type-arg]
+) -> None:
+    for route, method, answer in asked(served, clip):
+        responses = document["paths"][route][method]["responses"]
+        status = str(answer.status_code)
+        assert status in responses, (route, status, answer.text)
+        kind = answer.headers["content-type"]
+        assert kind in responses[status]["content"], (route, status, kind)
+        if answer.is_error:
+            code = answer.json()["code"]
+            problem(answer, answer.status_code, code)
+            assert code in responses[status]["content"][kind]["examples"], (route, code)
+
+
+def test_every_documented_problem_has_a_sentence(document: dict) -> None:  # type: ignore[type-arg]
+    count = 0
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                problems = response.get("content", {}).get("application/problem+json", {})
+                for code, example in problems.get("examples", {}).items():
+                    assert example["value"]["code"] == code
+                    assert example["value"]["detail"].endswith(".")
+                    count += 1
+    assert count > 20
+
+
+def test_the_form_is_documented_as_a_form(document: dict) -> None:  # type: ignore[type-arg]
+    assert list(document["paths"]["/generate"]["post"]["requestBody"]["content"]) == [
+        "multipart/form-data"
+    ]
+
+
+def test_every_setting_is_told_to_operators() -> None:
+    told = (ROOT / "docs" / "operations.md").read_text()
+
+    missing = [name for name in Settings.model_fields if f"`VISAVIS_{name.upper()}`" not in told]
+    unknown = {
+        word
+        for word in re.findall(r"`VISAVIS_([A-Z_]+)`", told)
+        if word.lower() not in Settings.model_fields
+    }
+    assert missing == []
+    assert unknown == set()
+
+
+def test_every_route_and_code_is_told_to_callers(document: dict) -> None:  # type: ignore[type-arg]
+    told = (ROOT / "docs" / "api.md").read_text()
+
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert f"`{method.upper()} {path.replace('job_id', 'id')}`" in told
+            for response in operation["responses"].values():
+                problems = response.get("content", {}).get("application/problem+json", {})
+                for code in problems.get("examples", {}):
+                    assert f"`{code}`" in told, code

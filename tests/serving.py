@@ -1,0 +1,82 @@
+"""A real API on a free port of loopback, for tests that speak HTTP to it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from api.deps import Services
+from api.main import create_app
+from jobs.settings import Settings
+
+START_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A client, and what is behind the door."""
+
+    http: httpx.Client
+    app: FastAPI
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
+
+
+def write_person(folder: Path, name: str = "demo", *, max_seconds: float = 5.0) -> Path:
+    """A person directory as far as the API reads it."""
+    manifest = {
+        "schema": 1,
+        "name": name,
+        "title": f"{name.title()} person",
+        "licence": "CC0-1.0",
+        "limits": {"max_seconds": max_seconds},
+        "defaults": {
+            "steps": 50,
+            "guidance_face": 1.5,
+            "guidance_body": 1.5,
+            "diversity": 0.97,
+            "size": "512x512",
+        },
+    }
+    (folder / name).mkdir(parents=True)
+    (folder / name / "person.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Served]:
+    """Run the API until the block ends."""
+    app = create_app(settings)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    started = threading.Event()
+    thread = threading.Thread(target=_run, args=(server, started))
+    thread.start()
+    try:
+        assert started.wait(START_SECONDS), "the API did not start"
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield Served(client, app)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _run(server: uvicorn.Server, started: threading.Event) -> None:
+    original = server.startup
+
+    async def startup(sockets: list[object] | None = None) -> None:
+        await original(sockets)  # type: ignore[arg-type]
+        started.set()
+
+    server.startup = startup  # type: ignore[method-assign]
+    server.run()
