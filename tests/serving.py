@@ -75,8 +75,8 @@ def _run(server: uvicorn.Server, started: threading.Event) -> None:
     original = server.startup
 
     async def startup(sockets: list[object] | None = None) -> None:
-        await original(sockets)  # type: ignore[arg-type]
+        await original(sockets)
         started.set()
 
-    server.startup = startup  # type: ignore[method-assign]
+    server.startup = startup
     server.run()

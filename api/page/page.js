@@ -122,6 +122,7 @@ async function submit(event) {
     const job = await answer(await fetch("/generate", { method: "POST", body: filledIn() }));
     history.replaceState(null, "", `#${job.id}`);
     follow(job.id);
+    at("job").scrollIntoView({ block: "nearest" });
   } catch (error) {
     fail(error.message);
     at("error").scrollIntoView({ block: "nearest" });

@@ -18,7 +18,7 @@ from tests.serving import Served, serving
 class BrokenStore(Store):
     """A store with a fault of ours in it."""
 
-    def recent(self, *, limit: int = 20) -> list:  # type: ignore[type-arg]
+    def recent(self, *, limit: int = 20) -> list:
         raise ZeroDivisionError(f"secret detail {limit}")
 
 
@@ -49,7 +49,7 @@ def test_a_fault_of_ours_is_an_incident_that_the_log_explains(
 
     logged = next(record for record in caplog.records if record.message == "internal error")
     assert body["incident"] in body["detail"]
-    assert logged.incident == body["incident"]  # type: ignore[attr-defined]
+    assert logged.incident == body["incident"]
     assert logged.exc_info is not None
     assert "secret detail" not in str(body)
 
@@ -100,7 +100,7 @@ def test_every_request_is_one_line_without_its_query(
         time.sleep(0.01)
         assert time.monotonic() < deadline, "no line was written"
     (line,) = lines
-    assert (line.method, line.status) == ("GET", 200)  # type: ignore[attr-defined]
+    assert (line.method, line.status) == ("GET", 200)
     assert "hush" not in str(line.__dict__)
 
 

@@ -126,7 +126,7 @@ def test_outputs_that_are_not_there_are_told_apart(served: Served, tmp_path: Pat
     done, failed, queued = succeeded(served, tmp_path), running(served), submit(served)
     served.services.store.fail(failed.id, failed.attempt, "clip_silent", "The clip is silent.")
 
-    def ask(job_id: str, name: str = "take-1.mp4"):  # type: ignore[no-untyped-def]
+    def ask(job_id: str, name: str = "take-1.mp4"):
         return served.http.get(f"/jobs/{job_id}/outputs/{name}")
 
     problem(ask("nobody"), 404, "job_not_found")

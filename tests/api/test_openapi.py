@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def document(served: Served) -> dict:  # type: ignore[type-arg]
+def document(served: Served) -> dict:
     return served.http.get("/openapi.json").json()
 
 
-def test_it_is_valid(document: dict) -> None:  # type: ignore[type-arg]
+def test_it_is_valid(document: dict) -> None:
     validate(document)
     assert document["info"]["title"] == "visavis"
     assert set(document["paths"]) == {
@@ -65,7 +65,7 @@ def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
 def test_every_answer_is_documented(
     served: Served,
     clip: bytes,
-    document: dict,  # type: ignore[type-arg]
+    document: dict,
 ) -> None:
     for route, method, answer in asked(served, clip):
         responses = document["paths"][route][method]["responses"]
@@ -79,7 +79,7 @@ def test_every_answer_is_documented(
             assert code in responses[status]["content"][kind]["examples"], (route, code)
 
 
-def test_every_documented_problem_has_a_sentence(document: dict) -> None:  # type: ignore[type-arg]
+def test_every_documented_problem_has_a_sentence(document: dict) -> None:
     count = 0
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -92,7 +92,7 @@ def test_every_documented_problem_has_a_sentence(document: dict) -> None:  # typ
     assert count > 20
 
 
-def test_the_form_is_documented_as_a_form(document: dict) -> None:  # type: ignore[type-arg]
+def test_the_form_is_documented_as_a_form(document: dict) -> None:
     assert list(document["paths"]["/generate"]["post"]["requestBody"]["content"]) == [
         "multipart/form-data"
     ]
@@ -111,7 +111,7 @@ def test_every_setting_is_told_to_operators() -> None:
     assert unknown == set()
 
 
-def test_every_route_and_code_is_told_to_callers(document: dict) -> None:  # type: ignore[type-arg]
+def test_every_route_and_code_is_told_to_callers(document: dict) -> None:
     told = (ROOT / "docs" / "api.md").read_text()
 
     for path, methods in document["paths"].items():

@@ -125,7 +125,7 @@ def test_a_broken_person_is_left_out_and_named_in_the_log(
     (tmp_path / "torn" / "person.json").write_bytes(b'{"name": "to\xff')
 
     assert [person.name for person in list_people(tmp_path)] == ["demo"]
-    left_out = {Path(record.path).parent.name for record in caplog.records}  # type: ignore[attr-defined]
+    left_out = {Path(record.path).parent.name for record in caplog.records}
     assert left_out == {"mute", "moved", "torn"}
     assert list_people(tmp_path / "nowhere") == []
 
