@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -10,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 TETHER = Path(__file__).with_name("tether.py")
@@ -87,9 +90,14 @@ class EmbeddedRedis:
         """Start the server and wait until it answers. BrokerError with its words if it does not."""
         self.stop()
         command = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self._command()]
-        with (self._room / "log").open("ab") as log:
+        with (self._room / "log").open("ab") as log, _locked(self._kept_in()) as lock:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; we end the server last
+                pass_fds=(lock,),
             )
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
@@ -128,14 +136,17 @@ class EmbeddedRedis:
             except RedisError:  # no socket yet, or still reading its file
                 return False
 
-    def _command(self) -> list[str]:
+    def _kept_in(self) -> Path:
         folder = self._folder or self._room
         folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _command(self) -> list[str]:
         options = {
             "port": "0",  # no TCP
             "unixsocket": str(self.socket),
             "unixsocketperm": "700",
-            "dir": str(folder),
+            "dir": str(self._kept_in()),
             "save": "",
             "appendonly": "yes",
             "maxmemory-policy": "noeviction",
@@ -144,6 +155,20 @@ class EmbeddedRedis:
             str(find_server()),
             *(word for key in options for word in (f"--{key}", options[key])),
         ]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """A lock on the folder, as a descriptor: whoever inherits it holds the lock while it lives."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BrokerError(
+                f"another Redis keeps its queue in {folder}; stop the other `visavis-server up`, "
+                "or set VISAVIS_DATA to another folder"
+            ) from None
+        yield file.fileno()
 
 
 def _bundled_server() -> Path | None:

@@ -98,6 +98,13 @@ def test_wake_ups_survive_a_kill_of_redis(redis: EmbeddedRedis, tmp_path: Path) 
 
 
 @pytest.mark.services
+def test_two_never_keep_their_queue_in_one_folder(redis: EmbeddedRedis, tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="another Redis keeps its queue"):
+        EmbeddedRedis(tmp_path / "redis").__enter__()
+    assert redis.answers()
+
+
+@pytest.mark.services
 def test_a_wake_up_is_a_job_id_in_json(redis: EmbeddedRedis, tmp_path: Path) -> None:
     app = make_celery(settings_for(redis.url, tmp_path))
     assert reachable(app)
