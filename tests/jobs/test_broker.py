@@ -66,7 +66,10 @@ def test_it_is_gone_afterwards(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="PDEATHSIG is a word of Linux")
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},  # a killed process tidies nothing
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
