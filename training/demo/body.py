@@ -1,0 +1,208 @@
+"""Makes the demo person's body: `python -m training.demo.body --out people/demo`.
+
+Writes avatar.safetensors and cameras.json, byte for byte the same each time on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from safetensors.torch import save_file
+
+from models.avatar.blendshape import BlendshapeConfig
+from models.avatar.camera import looking_at, write_cameras
+from training.demo import assets
+from training.demo.clothes import build_sweater, build_trousers
+from training.demo.hair import build_bun, build_cap, place_bun
+from training.demo.head import Body, build_eyes, build_skin, build_teeth, build_tongue
+from training.demo.mesh import triangulate
+from training.demo.shape import REST_FACE, shape_body
+from training.demo.skeleton import build_rig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from models.avatar.camera import Camera
+    from training.demo.mesh import Indices, Mix, Piece, Points
+
+FACE_CODE = 256
+SKIN_JOINTS = 8
+SHINE = {"skin": 0.20, "eyes": 1.0, "teeth": 0.5, "tongue": 0.4, "sweater": 0.02}
+SHINE |= {"trousers": 0.02, "hair": 0.25, "bun": 0.25}
+WITH_THE_HEAD = ("hair", "bun", "teeth")  # these hang on the head's joint alone
+STILL = ("hair", "bun")  # no face unit moves these
+SMALLEST_MOVE = 2e-4  # decimetres; what a face unit moves less is left out
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """All parts in one mesh."""
+
+    names: tuple[str, ...]
+    mix: Mix  # [V, N]
+    template: Points  # [V, 3], with the resting face
+    parts: Indices  # [V]
+    faces: Indices  # [F, 3]
+    uv_faces: Indices  # [F, 3]
+    uv: Points  # [M, 2], v upwards
+    source_uv: Points  # [M, 2]
+
+    def of(self, *names: str) -> NDArray[np.bool_]:
+        """[V] does a vertex belong to one of these parts?"""
+        return np.isin(self.parts, [self.names.index(name) for name in names])
+
+
+def build_body() -> Body:
+    """The base mesh in the person's shape, on its skeleton."""
+    mesh = assets.read_base_mesh()
+    shape = shape_body(mesh)
+    return Body(mesh, shape, build_rig(shape))
+
+
+def assemble(body: Body) -> Assembly:
+    """Cuts, sews and combs all parts of the person."""
+    bun = place_bun(body)
+    pieces = {
+        "skin": build_skin(body),
+        "eyes": build_eyes(body),
+        "teeth": build_teeth(body),
+        "tongue": build_tongue(body),
+        "sweater": build_sweater(body),
+        "trousers": build_trousers(body),
+        "hair": build_cap(body, bun),
+        "bun": build_bun(body, bun),
+    }
+    return _joined({name: triangulate(piece) for name, piece in pieces.items()}, body)
+
+
+def _joined(pieces: dict[str, Piece], body: Body) -> Assembly:
+    counts = [len(piece.offset) for piece in pieces.values()]
+    first = np.cumsum([0, *counts])
+    first_uv = np.cumsum([0, *(len(piece.uv) for piece in pieces.values())])
+    every = list(pieces.values())
+    return Assembly(
+        tuple(pieces),
+        sparse.vstack([piece.mix for piece in every]).tocsr(),
+        np.concatenate([piece.positions(body.shape) for piece in every]),
+        np.repeat(np.arange(len(every)), counts),
+        np.concatenate([p.faces + start for p, start in zip(every, first, strict=False)]),
+        np.concatenate([p.uv_faces + start for p, start in zip(every, first_uv, strict=False)]),
+        np.concatenate([piece.uv for piece in every]),
+        np.concatenate([piece.source_uv for piece in every]),
+    )
+
+
+def unit_moves(body: Body, assembly: Assembly) -> tuple[tuple[str, ...], Points]:
+    """Names of the face units, and how each moves every vertex, [U, V, 3]."""
+    units = assets.read_face_units(len(body.shape))
+    moves = np.stack([assembly.mix @ move for move in units.values()])
+    moves[:, assembly.of(*STILL)] = 0
+    return tuple(units), moves
+
+
+def skin_weights(body: Body, assembly: Assembly) -> tuple[Indices, Points]:
+    """The joints that a vertex hangs on and how much, [V, K] each, heaviest first."""
+    weights = np.asarray(assembly.mix @ body.rig.weights)
+    rigid = assembly.of(*WITH_THE_HEAD)
+    weights[rigid] = 0
+    weights[rigid, body.rig.joint("head")] = 1
+    joints = np.argsort(-weights, axis=1, kind="stable")[:, :SKIN_JOINTS]
+    chosen = np.take_along_axis(weights, joints, axis=1)
+    return joints, chosen / chosen.sum(1, keepdims=True)
+
+
+def face_basis(units: int) -> NDArray[np.float32]:
+    """Orthonormal columns [256, U]: a face code is this times the face units."""
+    drawn = np.random.default_rng(0).standard_normal((FACE_CODE, units))
+    return np.linalg.qr(drawn)[0].astype(np.float32)
+
+
+def lip_vertices(assembly: Assembly, jaw: Points) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pairs of vertices at the middle of the inner lips that part when the jaw opens, [V, 3]."""
+    at, drop = assembly.template, -jaw[:, 1]
+    middle = np.flatnonzero(assembly.of("skin") & (np.abs(at[:, 0]) < 0.06))
+    front = middle[at[middle, 2] > at[middle, 2].max() - 0.35]
+    falls, stays = front[drop[front] > 0.5 * drop[front].max()], front[drop[front] < 1e-3]
+    gap = np.linalg.norm(at[stays][:, None] - at[falls][None], axis=-1)
+    gap += 10 * np.abs(at[stays][:, None, 0] - at[falls][None, :, 0])  # straight above each other
+    nearest = np.argsort(gap.min(1), kind="stable")[:3]
+    upper, lower = stays[nearest], falls[gap[nearest].argmin(1)]
+    return tuple(int(i) for i in upper), tuple(int(i) for i in lower)
+
+
+def build_cameras() -> dict[str, Camera]:
+    """The views of the person; the first is the default."""
+    shared = {"width": 512, "height": 512}
+    views = [
+        looking_at("front", eye=(0, 5.6, 15.0), target=(0, 4.75, 0.4), focal=1.9, **shared),
+        looking_at("wide", eye=(0, 5.2, 18.0), target=(0, 3.9, 0.4), focal=1.75, **shared),
+        looking_at("side", eye=(9.0, 5.6, 12.0), target=(0, 4.7, 0.4), focal=1.9, **shared),
+    ]
+    return {camera.name: camera for camera in views}
+
+
+def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dict[str, Tensor]]:
+    """What avatar.safetensors holds, but for colours."""
+    names, moves = unit_moves(body, assembly)
+    rest = np.array([REST_FACE.get(name, 0.0) for name in names])
+    template = assembly.template + np.einsum("u,uvc->vc", rest, moves)
+    upper, lower = lip_vertices(assembly, moves[names.index("jawOpen")])
+    shine = tuple(SHINE[name] for name in assembly.names)
+    skeleton = body.rig.skeleton
+    parameters = body.rig.parameter_names
+    config = BlendshapeConfig(
+        names, parameters, assembly.names, skeleton.parents, shine, upper, lower
+    )
+    unit, vertex = np.nonzero(np.abs(moves).max(2) > SMALLEST_MOVE)
+    joints, weights = skin_weights(body, assembly)
+    uv = np.stack([assembly.uv[:, 0], 1 - assembly.uv[:, 1]], axis=1)
+    return config, {
+        "face_basis": torch.from_numpy(face_basis(len(names))),
+        "joint_offsets": skeleton.offsets.float(),
+        "joint_rotations": skeleton.rotations.float(),
+        "transform": skeleton.transform.float(),
+        "template": _tensor(template, np.float32),
+        "unit_of_move": _tensor(unit, np.uint8),
+        "unit_vertices": _tensor(vertex, np.int16),
+        "unit_moves": _tensor(moves[unit, vertex], np.float16),
+        "skin_weights": _tensor(weights, np.float16),
+        "skin_joints": _tensor(joints, np.uint8),
+        "faces": _tensor(assembly.faces, np.int16),
+        "uv_faces": _tensor(assembly.uv_faces, np.int16),
+        "uv": _tensor(uv, np.float32),
+        "parts": _tensor(assembly.parts, np.uint8),
+    }
+
+
+def _tensor(values: NDArray[np.generic], dtype: type[np.generic]) -> Tensor:
+    if np.issubdtype(dtype, np.integer) and values.max() > np.iinfo(dtype).max:  # type: ignore[type-var]
+        raise ValueError(f"{values.max()} does not fit into {np.dtype(dtype)}")
+    return torch.from_numpy(np.ascontiguousarray(values.astype(dtype)))
+
+
+def main() -> None:
+    """Writes the body into a person's folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the person's folder")
+    out: Path = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    body = build_body()
+    assembly = assemble(body)
+    config, weights = build_weights(body, assembly)
+    weights["openness"] = torch.full((len(assembly.parts),), 255, dtype=torch.uint8)
+    weights["texture"] = torch.full((1024, 1024, 3), 180, dtype=torch.uint8)
+    metadata = {"config": json.dumps(asdict(config))}
+    save_file(weights, out / "avatar.safetensors", metadata=metadata)
+    write_cameras(out / "cameras.json", build_cameras())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What the demo person is like: the base mesh, moved by public-domain targets.
+
+The person is nobody's likeness: an even mix of the source's averages, made friendlier.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.demo import assets
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MACROS = {
+    "caucasian-female-young": 0.55,
+    "asian-female-young": 0.25,
+    "african-female-young": 0.20,
+    "universal-female-young-averagemuscle-averageweight": 0.6,
+    "universal-female-young-averagemuscle-minweight": 0.4,
+}
+DETAILS = {
+    "head/head-oval": 0.6,
+    "torso/measure-shoulder-dist-decr": 0.5,
+    "neck/measure-neck-height-decr": 0.35,
+}
+MIRRORED_DETAILS = {  # the same on both sides
+    "arms/{}-upperarm-shoulder-muscle-decr": 0.5,
+    "arms/{}-upperarm-fat-decr": 0.5,
+    "eyes/{}-eye-scale-incr": 0.35,
+}
+# What the face does when nobody asks it for anything: a listener's faint smile.
+REST_FACE = {
+    "mouthSmileLeft": 0.18,
+    "mouthSmileRight": 0.17,
+    "eyeSquintLeft": 0.10,
+    "eyeSquintRight": 0.10,
+}
+
+
+def shape_body(base: assets.BaseMesh) -> NDArray[np.float64]:
+    """The base mesh -> the person's rest shape, [N, 3] in decimetres."""
+    folder = assets.data_folder() / assets.TARGETS
+    weights = {f"macrodetails/{name}": weight for name, weight in MACROS.items()} | DETAILS
+    for name, weight in MIRRORED_DETAILS.items():
+        weights |= {name.format(side): weight for side in "lr"}
+    vertices = base.vertices.copy()
+    for name, weight in weights.items():
+        path = folder / f"{name}.target.gz"
+        vertices += weight * assets.read_target(path, len(vertices))
+    return vertices
