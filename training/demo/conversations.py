@@ -64,13 +64,13 @@ def _any_voice(rng: Generator) -> Voice:
     kind = rng.random()
     engine: Engine
     if kind < 0.45:
-        return Voice(HibariEngine(), round(rng.uniform(0.76, 1.18), 2))
+        return Voice(HibariEngine(), round(rng.uniform(0.74, 1.2), 2))
     if kind < 0.78:
         engine = FliteEngine(str(rng.choice(FLITE_VOICES)))
     else:
         accent, variant = rng.choice(ESPEAK_ACCENTS), rng.choice(ESPEAK_VARIANTS)
         engine = EspeakEngine(f"{accent}+{variant}")
-    return Voice(engine, round(rng.uniform(0.85, 1.16), 2))
+    return Voice(engine, round(rng.uniform(0.8, 1.22), 2))
 
 
 @dataclass(frozen=True)
