@@ -1,1 +1,6 @@
 """Motion to frames. Knows nothing of audio."""
+
+from models.avatar.avatar import Avatar, AvatarError, load_avatar
+from models.avatar.camera import Camera, CameraError
+
+__all__ = ["Avatar", "AvatarError", "Camera", "CameraError", "load_avatar"]

@@ -81,13 +81,13 @@ def read_base_mesh() -> BaseMesh:
 
 def read_target(path: Path, count: int) -> NDArray[np.float64]:
     """A sparse displacement of the base mesh -> [count, 3], zero where it says nothing."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
     displacement = np.zeros((count, 3))
-    with opened as lines:
-        for line in lines:
-            words = line.split()
-            if words and not words[0].startswith("#"):
-                displacement[int(words[0])] += [float(x) for x in words[1:4]]
+    for line in text.splitlines():
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            displacement[int(words[0])] += [float(x) for x in words[1:4]]
     return displacement
 
 

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sparse
 import torch
 from safetensors.torch import save_file
 
 from models.avatar.blendshape import BlendshapeConfig
 from models.avatar.camera import looking_at, write_cameras
 from training.demo import assets
-from training.demo.clothes import build_sweater, build_trousers
-from training.demo.hair import build_bun, build_cap, place_bun
-from training.demo.head import Body, build_eyes, build_skin, build_teeth, build_tongue
-from training.demo.mesh import triangulate
+from training.demo.assembly import Assembly, assemble
+from training.demo.head import Body
+from training.demo.openness import sky_openness
+from training.demo.paint import paint_texture
 from training.demo.shape import REST_FACE, shape_body
 from training.demo.skeleton import build_rig
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.avatar.camera import Camera
-    from training.demo.mesh import Indices, Mix, Piece, Points
+    from training.demo.mesh import Indices, Points
 
 FACE_CODE = 256
 SKIN_JOINTS = 8
@@ -42,62 +41,11 @@ STILL = ("hair", "bun")  # no face unit moves these
 SMALLEST_MOVE = 2e-4  # decimetres; what a face unit moves less is left out
 
 
-@dataclass(frozen=True)
-class Assembly:
-    """All parts in one mesh."""
-
-    names: tuple[str, ...]
-    mix: Mix  # [V, N]
-    template: Points  # [V, 3], with the resting face
-    parts: Indices  # [V]
-    faces: Indices  # [F, 3]
-    uv_faces: Indices  # [F, 3]
-    uv: Points  # [M, 2], v upwards
-    source_uv: Points  # [M, 2]
-
-    def of(self, *names: str) -> NDArray[np.bool_]:
-        """[V] does a vertex belong to one of these parts?"""
-        return np.isin(self.parts, [self.names.index(name) for name in names])
-
-
 def build_body() -> Body:
     """The base mesh in the person's shape, on its skeleton."""
     mesh = assets.read_base_mesh()
     shape = shape_body(mesh)
     return Body(mesh, shape, build_rig(shape))
-
-
-def assemble(body: Body) -> Assembly:
-    """Cuts, sews and combs all parts of the person."""
-    bun = place_bun(body)
-    pieces = {
-        "skin": build_skin(body),
-        "eyes": build_eyes(body),
-        "teeth": build_teeth(body),
-        "tongue": build_tongue(body),
-        "sweater": build_sweater(body),
-        "trousers": build_trousers(body),
-        "hair": build_cap(body, bun),
-        "bun": build_bun(body, bun),
-    }
-    return _joined({name: triangulate(piece) for name, piece in pieces.items()}, body)
-
-
-def _joined(pieces: dict[str, Piece], body: Body) -> Assembly:
-    counts = [len(piece.offset) for piece in pieces.values()]
-    first = np.cumsum([0, *counts])
-    first_uv = np.cumsum([0, *(len(piece.uv) for piece in pieces.values())])
-    every = list(pieces.values())
-    return Assembly(
-        tuple(pieces),
-        sparse.vstack([piece.mix for piece in every]).tocsr(),
-        np.concatenate([piece.positions(body.shape) for piece in every]),
-        np.repeat(np.arange(len(every)), counts),
-        np.concatenate([p.faces + start for p, start in zip(every, first, strict=False)]),
-        np.concatenate([p.uv_faces + start for p, start in zip(every, first_uv, strict=False)]),
-        np.concatenate([piece.uv for piece in every]),
-        np.concatenate([piece.source_uv for piece in every]),
-    )
 
 
 def unit_moves(body: Body, assembly: Assembly) -> tuple[tuple[str, ...], Points]:
@@ -150,7 +98,7 @@ def build_cameras() -> dict[str, Camera]:
 
 
 def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dict[str, Tensor]]:
-    """What avatar.safetensors holds, but for colours."""
+    """What avatar.safetensors holds."""
     names, moves = unit_moves(body, assembly)
     rest = np.array([REST_FACE.get(name, 0.0) for name in names])
     template = assembly.template + np.einsum("u,uvc->vc", rest, moves)
@@ -163,6 +111,7 @@ def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dic
     )
     unit, vertex = np.nonzero(np.abs(moves).max(2) > SMALLEST_MOVE)
     joints, weights = skin_weights(body, assembly)
+    openness = sky_openness(body, assembly, joints, weights)
     uv = np.stack([assembly.uv[:, 0], 1 - assembly.uv[:, 1]], axis=1)
     return config, {
         "face_basis": torch.from_numpy(face_basis(len(names))),
@@ -179,6 +128,8 @@ def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dic
         "uv_faces": _tensor(assembly.uv_faces, np.int16),
         "uv": _tensor(uv, np.float32),
         "parts": _tensor(assembly.parts, np.uint8),
+        "openness": _tensor(np.round(openness * 255), np.uint8),
+        "texture": torch.from_numpy(paint_texture(body, assembly)),
     }
 
 
@@ -195,10 +146,7 @@ def main() -> None:
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     body = build_body()
-    assembly = assemble(body)
-    config, weights = build_weights(body, assembly)
-    weights["openness"] = torch.full((len(assembly.parts),), 255, dtype=torch.uint8)
-    weights["texture"] = torch.full((1024, 1024, 3), 180, dtype=torch.uint8)
+    config, weights = build_weights(body, assemble(body))
     metadata = {"config": json.dumps(asdict(config))}
     save_file(weights, out / "avatar.safetensors", metadata=metadata)
     write_cameras(out / "cameras.json", build_cameras())

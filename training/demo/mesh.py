@@ -270,7 +270,8 @@ def _from_the_middle(rim: Indices, on_rim: Indices, positions: Points) -> Points
 
 
 def place_islands(piece: Piece, place: Callable[[float, float], tuple[Any, Any, float]]) -> Piece:
-    """Moves each island of the texture map: place(centre u, v) -> (from corner, to corner, scale)."""
+    """Moves each island of the texture map: place(centre u, v) -> (from corner, to corner,
+    scale)."""
     count = len(piece.uv)
     islands, labels = connected_components(_links(edges(piece.uv_faces), count), directed=False)
     uv = piece.uv.copy()

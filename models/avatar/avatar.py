@@ -1,0 +1,71 @@
+"""The door of this room: a person's folder in, an avatar out, of whatever kind it is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Protocol
+
+from models.avatar.blendshape import load_blendshape
+from models.avatar.camera import read_cameras
+from models.avatar.renderer import BlendshapeAvatar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from models.avatar.camera import Camera
+
+
+class AvatarError(ValueError):
+    """A person's folder without an avatar that can be rendered."""
+
+
+class Avatar(Protocol):
+    """What every kind of avatar can do. T frames of motion, N frames of a batch."""
+
+    cameras: Mapping[str, Camera]  # the first is the default
+
+    def camera(self, name: str | None = None) -> Camera:
+        """A camera by name, the default one for None. Raises CameraError for an unknown name."""
+        ...
+
+    def render(
+        self,
+        face: Tensor,  # [T, 256]
+        pose: Tensor,  # [T, 104]
+        cameras: Sequence[Camera],
+        *,
+        batch: int = 8,
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Frames in order, [N, H, W * views, 3] RGB with N <= batch, views side by side."""
+        ...
+
+
+def load_avatar(person_folder: Path, *, device: torch.device) -> BlendshapeAvatar:
+    """The avatar of a person. Raises AvatarError where there is none, or of an unknown kind."""
+    manifest = person_folder / "person.json"
+    if not manifest.is_file():
+        raise AvatarError(f"no person at {person_folder}: there is no person.json")
+    kind = json.loads(manifest.read_text(encoding="utf-8")).get("avatar", {}).get("kind")
+    if kind != "blendshape":
+        raise AvatarError(f"{manifest} asks for an avatar of kind {kind!r}; known is 'blendshape'")
+    return load_blendshape_avatar(person_folder, device=device)
+
+
+def load_blendshape_avatar(
+    folder: Path,
+    *,
+    device: torch.device,
+    samples: int = 2,
+    threads: int | None = None,
+    plain: bool = False,
+) -> BlendshapeAvatar:
+    """A blendshape avatar with choices of how it is painted; see `BlendshapeAvatar`."""
+    model = load_blendshape(folder / "avatar.safetensors", device=device)
+    cameras = read_cameras(folder / "cameras.json")
+    return BlendshapeAvatar(model, cameras, samples=samples, threads=threads, plain=plain)

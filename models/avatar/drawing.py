@@ -1,0 +1,220 @@
+"""Runs the kernels. Imports warp: import this module only where warp is installed.
+
+Letters: B frames, V vertices, F faces, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import warp
+from torch import Tensor
+
+from models.avatar.painting import NEAR, surface_of
+from models.avatar.rasteriser import NOTHING, Raster
+from models.avatar.shading import backdrop, tone_curve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.avatar.blendshape import BlendshapeModel
+    from models.avatar.camera import Camera
+
+wp: Any = warp  # its own annotations are partial
+
+
+@cache
+def start_warp() -> None:
+    """Starts warp without its greeting, with a cache of kernels that can be written.
+
+    Where the home folder is read-only, kernels are kept in the temporary folder instead.
+    """
+    wp.config.log_level = wp.LOG_ERROR
+    wp.config.enable_backward = False
+    fallback = Path(tempfile.gettempdir()) / f"visavis-kernels-{os.getuid()}"
+    try:
+        wp.init()
+    except OSError:
+        wp.config.kernel_cache_dir = str(fallback)
+        wp.init()
+    if not os.access(wp.config.kernel_cache_dir, os.W_OK):
+        fallback.mkdir(parents=True, exist_ok=True)
+        wp.config.kernel_cache_dir = str(fallback)
+
+
+@cache
+def _kernels() -> Any:
+    start_warp()
+    from models.avatar import kernels
+
+    return kernels
+
+
+@cache
+def _shading_kernels() -> Any:
+    start_warp()
+    from models.avatar import shading_kernels
+
+    return shading_kernels
+
+
+def rasterise(points: Tensor, faces: Tensor, *, height: int, width: int, near: float) -> Raster:
+    """`rasteriser.rasterise` by the kernels: points [B, V, 3], faces [F, 3]."""
+    kernels, count = _kernels(), len(points)
+    shape = (count, height, width)
+    keys = torch.full(shape, NOTHING, device=points.device)
+    seen = torch.empty(shape, dtype=torch.int32, device=points.device)
+    weights = torch.empty(*shape, 3, device=points.device)
+    depth = torch.empty(shape, device=points.device)
+    corners = wp.from_torch(points.detach().float().contiguous(), dtype=wp.vec3)
+    triangles = wp.from_torch(faces.int().contiguous(), dtype=wp.vec3i)
+    drawn = wp.from_torch(keys)
+    outputs = [wp.from_torch(seen), wp.from_torch(weights, dtype=wp.vec3), wp.from_torch(depth)]
+    with _torch_stream(points.device):
+        wp.launch(
+            kernels.draw_faces,
+            (count, len(faces)),
+            [corners, triangles, near, drawn],
+            device=str(points.device),
+        )
+        wp.launch(
+            kernels.read_keys,
+            shape,
+            [corners, triangles, drawn, *outputs],
+            device=str(points.device),
+        )
+    return Raster(seen, weights, depth)
+
+
+def _torch_stream(device: torch.device) -> Any:
+    """Kernels queue behind torch's own work on a GPU, and before what follows it."""
+    if device.type != "cuda":
+        return wp.ScopedDevice("cpu")
+    return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device)))
+
+
+class PersonOnDevice:
+    """The tables that the kernels read, shared by all painters of one person."""
+
+    def __init__(self, model: BlendshapeModel) -> None:
+        self.kernels = _shading_kernels()
+        self.device = model.template.device
+        self.vertices, self.triangles = len(model.template), len(model.faces)
+        heaviest = torch.sort(model.skin_weights, dim=1, descending=True)
+        joints = model.skin_joints.long().gather(1, heaviest.indices).int()
+        self.skin_weights = wp.from_torch(heaviest.values.contiguous())
+        self.skin_joints = wp.from_torch(joints.contiguous())
+        starts, around = _faces_around(model.faces, self.vertices)
+        self.starts, self.around = wp.from_torch(starts), wp.from_torch(around)
+        self.surface = self._surface(model)
+
+    def _surface(self, model: BlendshapeModel) -> Any:
+        source, surface = surface_of(model), self.kernels.Surface()
+        surface.faces = wp.from_torch(source.faces.contiguous(), dtype=wp.vec3i)
+        surface.uv_faces = wp.from_torch(source.uv_faces.contiguous(), dtype=wp.vec3i)
+        surface.uv = wp.from_torch(source.uv.contiguous(), dtype=wp.vec2)
+        surface.openness = wp.from_torch(source.openness.contiguous())
+        surface.shine = wp.from_torch(source.shine.contiguous())
+        surface.parts = wp.from_torch(source.parts.contiguous())
+        surface.texture = wp.from_torch(source.texture.contiguous(), dtype=wp.vec3ub)
+        surface.tone = wp.from_torch(tone_curve().to(self.device))
+        return surface
+
+    def view(self, camera: Camera) -> Any:
+        """A camera as the kernels read it."""
+        half = min(camera.width, camera.height) / 2
+        (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
+        view = self.kernels.View()
+        view.rotation = wp.mat33(*np.array(camera.rotation).ravel().tolist())
+        view.translation = wp.vec3(*camera.translation)
+        view.focal = wp.vec2(fx / half, fy / half)
+        view.middle = wp.vec2((cx - camera.width / 2) / half, (cy - camera.height / 2) / half)
+        return view
+
+
+def _faces_around(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
+    """Which faces meet in each vertex: where each list starts [V + 1], and the lists, int32."""
+    corner = faces.long().flatten()
+    order = torch.sort(corner, stable=True).indices
+    counts = torch.bincount(corner, minlength=vertices)
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return starts.int(), (order // 3).int()
+
+
+class KernelPainter:
+    """Paints with the kernels. Keeps its buffers, so two threads need two painters."""
+
+    def __init__(self, person: PersonOnDevice, *, samples: int = 2) -> None:
+        self.person, self.samples = person, samples
+        self.keys: dict[tuple[int, int, int], Any] = {}
+        self.views: dict[Camera, tuple[Any, Any]] = {}
+
+    def paint(
+        self, rest: Tensor, matrices: Tensor, cameras: Sequence[Camera], frames: Tensor
+    ) -> None:
+        """rest [B, V, 3], matrices [B, J, 3, 4] -> frames [B, H, W * views, 3] uint8."""
+        person, kernels, count = self.person, self.person.kernels, len(rest)
+        vertices = self._buffers(count)
+        posed, by_face, normals, points = vertices
+        rows = wp.from_torch(matrices.contiguous(), dtype=wp.vec4)
+        at = wp.from_torch(rest.contiguous(), dtype=wp.vec3)
+        drawn = wp.from_torch(frames, dtype=wp.vec3ub)
+        surface, each = person.surface, (count, person.vertices)
+        with _torch_stream(person.device):
+            skin = [at, person.skin_weights, person.skin_joints, rows, posed]
+            self._launch(kernels.skin, each, skin)
+            triangles = (count, person.triangles)
+            self._launch(kernels.face_normals, triangles, [posed, surface.faces, by_face])
+            around = [by_face, person.starts, person.around, normals]
+            self._launch(kernels.vertex_normals, each, around)
+            first = 0
+            for camera in cameras:
+                view, back = self._view(camera)
+                self._launch(kernels.project, each, [posed, view, points])
+                keys = self._keys(count, camera)
+                self._launch(_kernels().draw_faces, triangles, [points, surface.faces, NEAR, keys])
+                shape = (count, camera.height, camera.width)
+                light = [surface, points, normals, view, back, first, self.samples, keys, drawn]
+                self._launch(kernels.light, shape, light)
+                first += camera.width
+
+    def _launch(self, kernel: Any, shape: tuple[int, ...], inputs: list[Any]) -> None:
+        wp.launch(kernel, shape, inputs, device=str(self.person.device))
+
+    def _buffers(self, count: int) -> tuple[Any, Any, Any, Any]:
+        if count not in self._by_count:
+            device, vertices = str(self.person.device), (count, self.person.vertices)
+            self._by_count[count] = (
+                wp.empty(vertices, dtype=wp.vec3, device=device),
+                wp.empty((count, self.person.triangles), dtype=wp.vec3, device=device),
+                wp.empty(vertices, dtype=wp.vec3, device=device),
+                wp.empty(vertices, dtype=wp.vec3, device=device),
+            )
+        return self._by_count[count]
+
+    @cached_property
+    def _by_count(self) -> dict[int, tuple[Any, Any, Any, Any]]:
+        return {}
+
+    def _keys(self, count: int, camera: Camera) -> Any:
+        """A clean buffer; the light kernel cleans what it reads."""
+        shape = (count, camera.height * self.samples, camera.width * self.samples)
+        if shape not in self.keys:
+            keys = torch.full(shape, NOTHING, device=self.person.device)
+            self.keys[shape] = wp.from_torch(keys)
+        return self.keys[shape]
+
+    def _view(self, camera: Camera) -> tuple[Any, Any]:
+        if camera not in self.views:
+            back = backdrop(camera).to(self.person.device)
+            self.views[camera] = (
+                self.person.view(camera),
+                wp.from_torch(back.contiguous(), dtype=wp.vec3ub),
+            )
+        return self.views[camera]

@@ -1,0 +1,125 @@
+"""The fast path's kernels, one source for CPU and CUDA. Imports warp: only `drawing` imports this.
+
+Each kernel has a readable twin in plain torch: `rasteriser`, `skinning` and `shading`.
+Warp reads annotations when it compiles, so this file does not postpone them.
+Letters: B pictures, V vertices, F faces, H and W samples (two a pixel's side when supersampling).
+"""
+
+# mypy: ignore-errors
+# Kernels are compiled by warp, in its own dialect: what it cannot type does not load.
+
+import warp as wp
+
+EPSILON = wp.constant(1e-8)
+NOTHING = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))
+LOW_HALF = wp.constant(wp.int64(0xFFFFFFFF))
+
+
+@wp.func
+def edge(x: float, y: float, a: wp.vec3, b: wp.vec3):
+    return (x - a[0]) * (b[1] - a[1]) - (y - a[1]) * (b[0] - a[0])
+
+
+@wp.func
+def corner_weights(x: float, y: float, v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, area: float):
+    w0 = edge(x, y, v1, v2) / area
+    w1 = edge(x, y, v2, v0) / area
+    w2 = edge(x, y, v0, v1) / area
+    t0 = w0 * v1[2] * v2[2]
+    t1 = w1 * v0[2] * v2[2]
+    t2 = w2 * v0[2] * v1[2]
+    whole = wp.max(t0 + t1 + t2, EPSILON)
+    return wp.vec3(t0 / whole, t1 / whole, t2 / whole)
+
+
+@wp.func
+def centre(index: int, size: int, half: float):
+    return -((float(index) + 0.5) - float(size) / 2.0) / half
+
+
+@wp.func
+def outside(x: float, y: float, v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, sign: float):
+    """True only where the point is surely outside, before anything is divided."""
+    return (
+        sign * edge(x, y, v1, v2) < 0.0
+        or sign * edge(x, y, v2, v0) < 0.0
+        or sign * edge(x, y, v0, v1) < 0.0
+    )
+
+
+@wp.kernel
+def draw_faces(
+    points: wp.array2d(dtype=wp.vec3),  # [B, V]
+    faces: wp.array(dtype=wp.vec3i),  # [F]
+    near: float,
+    keys: wp.array3d(dtype=wp.int64),  # [B, H, W] depth's bits above, the face below
+):
+    b, f = wp.tid()
+    face = faces[f]
+    v0 = points[b, face[0]]
+    v1 = points[b, face[1]]
+    v2 = points[b, face[2]]
+    if near > 0.0 and wp.min(wp.min(v0[2], v1[2]), v2[2]) <= near:
+        return
+    area = edge(v2[0], v2[1], v0, v1)
+    if not (wp.abs(area) > EPSILON):
+        return
+    height = keys.shape[1]
+    width = keys.shape[2]
+    half = float(wp.min(height, width)) / 2.0
+    left = float(width) / 2.0 - wp.max(wp.max(v0[0], v1[0]), v2[0]) * half
+    right = float(width) / 2.0 - wp.min(wp.min(v0[0], v1[0]), v2[0]) * half
+    top = float(height) / 2.0 - wp.max(wp.max(v0[1], v1[1]), v2[1]) * half
+    bottom = float(height) / 2.0 - wp.min(wp.min(v0[1], v1[1]), v2[1]) * half
+    if not (right >= 0.0 and left <= float(width) and bottom >= 0.0 and top <= float(height)):
+        return
+    # A quarter pixel more than the centres that can be inside: rounding cannot lose one.
+    first_row = wp.max(int(wp.ceil(wp.max(top, -1.0) - 0.75)), 0)
+    last_row = wp.min(int(wp.floor(wp.min(bottom, float(height) + 1.0) - 0.25)), height - 1)
+    first_column = wp.max(int(wp.ceil(wp.max(left, -1.0) - 0.75)), 0)
+    last_column = wp.min(int(wp.floor(wp.min(right, float(width) + 1.0) - 0.25)), width - 1)
+    sign = wp.sign(area)
+    area = area + EPSILON
+    for row in range(first_row, last_row + 1):
+        y = centre(row, height, half)
+        for column in range(first_column, last_column + 1):
+            x = centre(column, width, half)
+            if outside(x, y, v0, v1, v2, sign):
+                continue
+            w = corner_weights(x, y, v0, v1, v2, area)
+            if w[0] > 0.0 and w[1] > 0.0 and w[2] > 0.0:
+                z = w[0] * v0[2] + w[1] * v1[2] + w[2] * v2[2]
+                if z >= 0.0:
+                    bits = wp.int64(wp.cast(z, wp.int32))
+                    key = (bits << wp.int64(32)) | wp.int64(f)
+                    wp.atomic_min(keys, b, row, column, key)
+
+
+@wp.kernel
+def read_keys(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    keys: wp.array3d(dtype=wp.int64),
+    seen: wp.array3d(dtype=wp.int32),  # [B, H, W]
+    weights: wp.array3d(dtype=wp.vec3),  # [B, H, W]
+    depth: wp.array3d(dtype=float),  # [B, H, W]
+):
+    b, row, column = wp.tid()
+    key = keys[b, row, column]
+    if key == NOTHING:
+        seen[b, row, column] = -1
+        weights[b, row, column] = wp.vec3(0.0, 0.0, 0.0)
+        depth[b, row, column] = wp.inf
+        return
+    f = int(key & LOW_HALF)
+    face = faces[f]
+    v0 = points[b, face[0]]
+    v1 = points[b, face[1]]
+    v2 = points[b, face[2]]
+    half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0
+    x = centre(column, keys.shape[2], half)
+    y = centre(row, keys.shape[1], half)
+    w = corner_weights(x, y, v0, v1, v2, edge(v2[0], v2[1], v0, v1) + EPSILON)
+    seen[b, row, column] = f
+    weights[b, row, column] = w
+    depth[b, row, column] = w[0] * v0[2] + w[1] * v1[2] + w[2] * v2[2]

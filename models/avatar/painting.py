@@ -1,0 +1,156 @@
+"""The demo person on a picture: posed, projected, lit, in plain torch.
+
+`PlainPainter` is the readable truth and works where warp is not installed; `drawing.KernelPainter`
+does the same with kernels. Where nothing but one smooth surface is seen, one of a pixel's four
+samples is lit and stands for all: only edges, eyes and teeth are worth four.
+Letters: B frames, V vertices, F faces, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from models.avatar.rasteriser import Raster, pixel_centres, rasterise_plain, to_normalised
+from models.avatar.shading import backdrop, sample_texture, shade, to_display
+from models.avatar.skinning import skin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.avatar.blendshape import BlendshapeModel
+    from models.avatar.camera import Camera
+
+CALM_DEPTH = 0.06  # decimetres between the samples of a pixel that may share one light
+SHARP_SHINE = 0.3  # what shines more has details that are smaller than pixels
+NEAR = 1.0  # decimetres; what is nearer than this to the camera is not drawn
+
+
+class Painter(Protocol):
+    """Turns posed frames into pictures."""
+
+    def paint(
+        self,
+        rest: Tensor,  # [B, V, 3] the rest pose, with a face
+        matrices: Tensor,  # [B, J, 3, 4]
+        cameras: Sequence[Camera],  # all of one height
+        frames: Tensor,  # [B, H, W * views, 3] uint8, written here
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What light needs to know of the person, by face or by vertex."""
+
+    faces: Tensor  # [F, 3] int32
+    uv_faces: Tensor  # [F, 3] int32
+    uv: Tensor  # [M, 2]
+    openness: Tensor  # [V]
+    shine: Tensor  # [F]
+    parts: Tensor  # [F] int32
+    texture: Tensor  # [S, S, 3] uint8
+
+
+def surface_of(model: BlendshapeModel) -> Surface:
+    """The model's surface, with what belongs to a whole face told by face."""
+    first = model.faces[:, 0].long()
+    return Surface(
+        model.faces,
+        model.uv_faces,
+        model.uv,
+        model.openness,
+        model.shine[first],
+        model.parts[first],
+        model.texture,
+    )
+
+
+def vertex_normals(posed: Tensor, faces: Tensor) -> Tensor:
+    """Weighted by the areas of the faces around: posed [B, V, 3], faces [F, 3] -> [B, V, 3]."""
+    a, b, c = (posed[:, faces[:, i].long()] for i in range(3))
+    across = torch.linalg.cross(b - a, c - a)  # [B, F, 3]
+    total = torch.zeros_like(posed)
+    for i in range(3):
+        total.index_add_(1, faces[:, i].long(), across)
+    return total / (total.norm(dim=-1, keepdim=True) + 1e-12)
+
+
+class PlainPainter:
+    """Plain torch on any device; samples is how many a pixel has along each side, 1 or 2."""
+
+    def __init__(self, model: BlendshapeModel, *, samples: int = 2) -> None:
+        self.model, self.samples = model, samples
+        self.surface = surface_of(model)
+
+    def paint(
+        self, rest: Tensor, matrices: Tensor, cameras: Sequence[Camera], frames: Tensor
+    ) -> None:
+        posed = skin(rest, self.model.skin_weights, self.model.skin_joints, matrices)
+        normals = vertex_normals(posed, self.surface.faces)
+        first = 0
+        for camera in cameras:
+            view = slice(first, first + camera.width)
+            for b in range(len(rest)):
+                frames[b, :, view] = self._view(posed[b], normals[b], camera)
+            first = view.stop
+
+    def _view(self, posed: Tensor, normals: Tensor, camera: Camera) -> Tensor:
+        """posed and normals [V, 3] -> [H, W, 3] uint8."""
+        height, width = camera.height * self.samples, camera.width * self.samples
+        points = to_normalised(camera, posed[None])
+        raster = rasterise_plain(points, self.surface.faces, height=height, width=width, near=NEAR)
+        back = backdrop(camera).to(posed.device).float()
+        picture = back.repeat_interleave(self.samples, 0).repeat_interleave(self.samples, 1)
+        seen = raster.faces[0] >= 0
+        calm = self._calm(raster) if self.samples == 2 else torch.zeros_like(seen)
+        lit = seen & ~_all_but_first(calm, self.samples)
+        picture[lit] = self._lit(raster, normals, camera, lit)
+        first = picture[:: self.samples, :: self.samples]
+        blocks = picture.view(camera.height, self.samples, camera.width, self.samples, 3)
+        mean = blocks.sum((1, 3)) / self.samples**2
+        return (torch.where(calm[..., None], first, mean) + 0.5).to(torch.uint8)
+
+    def _calm(self, raster: Raster) -> Tensor:
+        """[H, W] do all four samples of a pixel see the same smooth surface?"""
+        face = raster.faces[0].long()
+        rows, columns = face.shape[0] // 2, face.shape[1] // 2
+        four = face.view(rows, 2, columns, 2).transpose(1, 2).reshape(rows, columns, 4)
+        depth = raster.depth[0].view(rows, 2, columns, 2).transpose(1, 2).reshape(rows, columns, 4)
+        part = self.surface.parts[four.clamp(min=0)]
+        same = (four >= 0).all(-1) & (part == part[..., :1]).all(-1)
+        soft = self.surface.shine[four[..., 0].clamp(min=0)] < SHARP_SHINE
+        return same & soft & (depth.amax(-1) - depth.amin(-1) < CALM_DEPTH)
+
+    def _lit(self, raster: Raster, normals: Tensor, camera: Camera, where: Tensor) -> Tensor:
+        """Display values of the samples in where [H, W] -> [N, 3]."""
+        surface = self.surface
+        face, weights = raster.faces[0][where].long(), raster.weights[0][where][..., None]
+        corner = surface.faces[face].long()
+        normal = normalize((normals[corner] * weights).sum(1), dim=-1)
+        openness = (surface.openness[corner] * weights[..., 0]).sum(1)
+        uv = (surface.uv[surface.uv_faces[face].long()] * weights).sum(1)
+        towards = -self._rays(camera, where)
+        albedo = sample_texture(surface.texture, uv)
+        return to_display(shade(albedo, normal, towards, openness, surface.shine[face]))
+
+    def _rays(self, camera: Camera, where: Tensor) -> Tensor:
+        """Unit vectors from the camera through the samples in where [H, W] -> [N, 3]."""
+        row, column = where.nonzero(as_tuple=True)
+        x, y = pixel_centres(row, column, *where.shape)
+        half = min(camera.width, camera.height) / 2
+        (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
+        right = (camera.width / 2 - x * half - cx) / fx
+        down = (camera.height / 2 - y * half - cy) / fy
+        ray = torch.stack([right, down, torch.ones_like(right)], dim=-1)
+        return normalize(ray @ torch.tensor(camera.rotation, device=ray.device), dim=-1)
+
+
+def _all_but_first(pixels: Tensor, samples: int) -> Tensor:
+    """[H, W] -> its samples [samples * H, samples * W], without each pixel's first one."""
+    spread = pixels.repeat_interleave(samples, 0).repeat_interleave(samples, 1)
+    spread[::samples, ::samples] = False
+    return spread

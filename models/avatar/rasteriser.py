@@ -1,0 +1,162 @@
+"""Triangles to pixels: which face each pixel sees, and where on it.
+
+Letters: B pictures, V vertices, F faces, H and W pixels. Vertices come in the camera's normalised
+coordinates: with s = min(H, W) / 2, X = -(u - W / 2) / s, Y = -(v - H / 2) / s, and z the depth.
+A pixel belongs to a face when all three weights of its centre are above zero; the nearest face
+wins, of equally near ones the lower number. Nothing is culled.
+
+`rasterise_plain` is the readable truth; the kernels in `kernels.py` do the same faster.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from models.avatar.camera import Camera
+
+EPSILON = 1e-8  # smaller areas are no faces; also keeps divisions finite
+NOTHING = torch.iinfo(torch.int64).max  # the key of a pixel that sees no face
+CANDIDATES = 1 << 22  # pixels tried at once by the plain twin: bounds its memory
+
+
+@dataclass(frozen=True)
+class Raster:
+    """What every pixel sees."""
+
+    faces: Tensor  # [B, H, W] int32, -1 where nothing is
+    weights: Tensor  # [B, H, W, 3] of the face's corners, perspective-correct
+    depth: Tensor  # [B, H, W], infinite where nothing is
+
+
+@cache
+def kernels_available() -> bool:
+    """Is warp installed? Without it the plain twin does the work."""
+    return importlib.util.find_spec("warp") is not None
+
+
+def to_normalised(camera: Camera, points: Tensor) -> Tensor:
+    """World points [..., 3] -> normalised camera coordinates and depth [..., 3]."""
+    u, v, z = camera.project(points).unbind(-1)
+    half = min(camera.width, camera.height) / 2
+    return torch.stack([(camera.width / 2 - u) / half, (camera.height / 2 - v) / half, z], dim=-1)
+
+
+def rasterise(
+    points: Tensor,  # [B, V, 3] normalised coordinates
+    faces: Tensor,  # [F, 3]
+    *,
+    height: int,
+    width: int,
+    near: float = 0.0,  # faces with a corner that is not beyond this are left out, if above 0
+) -> Raster:
+    """Finds the face that each pixel sees, by the kernels where they are installed."""
+    _check(points, faces)
+    if not kernels_available():
+        return rasterise_plain(points, faces, height=height, width=width, near=near)
+    from models.avatar import drawing  # it imports warp, which need not be installed
+
+    return drawing.rasterise(points, faces, height=height, width=width, near=near)
+
+
+def rasterise_plain(
+    points: Tensor, faces: Tensor, *, height: int, width: int, near: float = 0.0
+) -> Raster:
+    """The same by plain torch on any device: every face tries the pixels of its bounding box."""
+    _check(points, faces)
+    keys = torch.stack([_nearest(p, faces.long(), height, width, near) for p in points])
+    covered = keys != NOTHING
+    seen = torch.where(covered, keys & 0xFFFFFFFF, -1)
+    weights = points.new_zeros(*keys.shape, 3)
+    depth = points.new_full(keys.shape, torch.inf)
+    picture, row, column = covered.nonzero(as_tuple=True)
+    corners = points[picture[:, None], faces.long()[seen[covered]]]  # [N, 3, 3]
+    x, y = pixel_centres(row, column, height, width)
+    weights[covered], depth[covered] = corner_weights(corners, x, y)
+    return Raster(seen.int(), weights, depth)
+
+
+def pixel_centres(row: Tensor, column: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Normalised x and y of the centres of pixels, [N] each."""
+    half = min(height, width) / 2
+    return -((column + 0.5) - width / 2) / half, -((row + 0.5) - height / 2) / half
+
+
+def corner_weights(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """corners [N, 3, 3], x and y [N] -> perspective-correct weights [N, 3] and depth [N].
+
+    Depth is -1 where the point is outside the face.
+    """
+    v0, v1, v2 = corners.unbind(1)
+    area = _edge(v2[:, 0], v2[:, 1], v0, v1)
+    solid = area.abs() > EPSILON
+    area = area + EPSILON
+    w0 = _edge(x, y, v1, v2) / area
+    w1 = _edge(x, y, v2, v0) / area
+    w2 = _edge(x, y, v0, v1) / area
+    z0, z1, z2 = v0[:, 2], v1[:, 2], v2[:, 2]
+    t0, t1, t2 = w0 * z1 * z2, w1 * z0 * z2, w2 * z0 * z1
+    whole = (t0 + t1 + t2).clamp(min=EPSILON)
+    w0, w1, w2 = t0 / whole, t1 / whole, t2 / whole
+    inside = solid & (w0 > 0) & (w1 > 0) & (w2 > 0)
+    depth = w0 * z0 + w1 * z1 + w2 * z2
+    return torch.stack([w0, w1, w2], dim=-1), torch.where(inside, depth, -1.0)
+
+
+def _edge(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return (x - a[:, 0]) * (b[:, 1] - a[:, 1]) - (y - a[:, 1]) * (b[:, 0] - a[:, 0])
+
+
+def _nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float) -> Tensor:
+    """points [V, 3] -> the key of each pixel, [H, W]: depth's bits above, the face below."""
+    corners = points[faces]  # [F, 3, 3]
+    first, size = _boxes(corners, height, width)
+    if near > 0:
+        size = size * (corners[..., 2] > near).all(1)[:, None]
+    count = size[:, 0] * size[:, 1]
+    keys = torch.full((height * width,), NOTHING, device=points.device)
+    done = torch.cumsum(count, 0)
+    start = 0
+    while start < len(faces):
+        before = int(done[start - 1]) if start else 0
+        stop = int(torch.searchsorted(done, before + CANDIDATES, right=True))
+        stop = max(stop, start + 1)
+        chunk = slice(start, stop)
+        face = torch.arange(start, min(stop, len(faces)), device=points.device)
+        face = face.repeat_interleave(count[chunk])  # [N] one entry a pixel to try
+        turn = torch.arange(len(face), device=points.device)
+        turn = turn - (done - count)[face] + before
+        row = first[face, 0] + turn // size[face, 1].clamp(min=1)
+        column = first[face, 1] + turn % size[face, 1].clamp(min=1)
+        x, y = pixel_centres(row, column, height, width)
+        _, depth = corner_weights(corners[face], x, y)
+        seen = depth >= 0
+        key = (depth[seen].view(torch.int32).long() << 32) | face[seen]
+        keys.scatter_reduce_(0, (row * width + column)[seen], key, "amin")
+        start = stop
+    return keys.view(height, width)
+
+
+def _boxes(corners: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """corners [F, 3, 3] -> first row and column [F, 2], and how many of each [F, 2]."""
+    half = min(height, width) / 2
+    limits = torch.tensor([height, width], device=corners.device)
+    middle = torch.tensor([height / 2, width / 2], device=corners.device)
+    at = middle - corners[..., [1, 0]] * half  # [F, 3, 2] in pixels: v, u
+    at = at.nan_to_num(0.0).clamp(-1e6, 1e6)
+    first = (at.amin(1) - 1.5).floor().long().clamp(min=0)
+    last = torch.minimum((at.amax(1) + 0.5).ceil().long(), limits - 1)
+    return first, (last - first + 1).clamp(min=0)
+
+
+def _check(points: Tensor, faces: Tensor) -> None:
+    if points.ndim != 3 or points.shape[2] != 3:
+        raise ValueError(f"points must be [B, V, 3], got {list(points.shape)}")
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise ValueError(f"faces must be [F, 3], got {list(faces.shape)}")

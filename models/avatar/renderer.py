@@ -1,0 +1,169 @@
+"""Motion to frames for a blendshape avatar, in batches, on all cores or on a GPU.
+
+Letters: T frames of motion, N frames of a batch, H and W pixels, P pose parameters.
+"""
+
+from __future__ import annotations
+
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.avatar.camera import CameraError
+from models.avatar.painting import Painter, PlainPainter
+from models.avatar.rasteriser import kernels_available
+from models.avatar.skinning import joint_matrices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from models.avatar.blendshape import BlendshapeModel
+    from models.avatar.camera import Camera
+
+    Frames = NDArray[np.uint8]
+
+
+class BlendshapeAvatar:
+    """The avatar that `load_avatar` gives for a person of kind "blendshape"."""
+
+    def __init__(
+        self,
+        model: BlendshapeModel,
+        cameras: Mapping[str, Camera],
+        *,
+        samples: int = 2,
+        threads: int | None = None,
+        plain: bool = False,
+    ) -> None:
+        """samples: of a pixel's side, 1 is without anti-aliasing. threads: None is torch's number.
+        plain: plain torch even where kernels could be had.
+        """
+        self.model, self.cameras = model, dict(cameras)
+        on_gpu = model.template.device.type == "cuda"
+        self.threads = 1 if on_gpu else threads or torch.get_num_threads()
+        self._together = on_gpu  # a GPU paints a whole batch at once, a core frame by frame
+        self._painters: queue.SimpleQueue[Painter] = queue.SimpleQueue()
+        for painter in _painters(model, self.threads, samples=samples, plain=plain):
+            self._painters.put(painter)
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        return self.model.unit_names
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return self.model.parameter_names
+
+    @property
+    def face_basis(self) -> Tensor:
+        return self.model.face_basis
+
+    def face_code(self, units: Tensor) -> Tensor:
+        """Face units [T, 52] -> face codes [T, 256]."""
+        return self.model.face_code(units)
+
+    def unit_weights(self, face: Tensor) -> Tensor:
+        """Face codes [T, 256] -> face units [T, 52]."""
+        return self.model.unit_weights(face)
+
+    def lip_opening(self, face: Tensor) -> Tensor:
+        """Face codes [T, 256] or units [T, 52] -> how far the inner lips are apart, [T] cm."""
+        return self.model.lip_opening(face)
+
+    def camera(self, name: str | None = None) -> Camera:
+        """A camera by name, the default one for None. Raises CameraError for an unknown name."""
+        if name is None:
+            return next(iter(self.cameras.values()))
+        if name not in self.cameras:
+            raise CameraError(f"no camera {name!r}; this person has {', '.join(self.cameras)}")
+        return self.cameras[name]
+
+    def render(
+        self,
+        face: Tensor,  # [T, 256]
+        pose: Tensor,  # [T, P]
+        cameras: Sequence[Camera],
+        *,
+        batch: int = 8,
+    ) -> Iterator[Frames]:
+        """Frames in order, [N, H, W * views, 3] uint8 RGB with N <= batch, views side by side.
+
+        One batch is painted ahead while the caller has the one before it; no more is kept.
+        Raises ValueError for wrong shapes, cameras of different heights, or none at all.
+        """
+        self._check(face, pose, cameras, batch)
+        return self._frames(face, pose, list(cameras), batch)
+
+    def _frames(
+        self, face: Tensor, pose: Tensor, cameras: list[Camera], batch: int
+    ) -> Iterator[Frames]:
+        ahead: list[Future[Frames]] = []
+        with ThreadPoolExecutor(1) as conductor, ThreadPoolExecutor(self.threads) as painters:
+            for start in range(0, len(face), batch):
+                some = slice(start, start + batch)
+                ahead.append(
+                    conductor.submit(self._batch, painters, face[some], pose[some], cameras)
+                )
+                if len(ahead) > 1:
+                    yield ahead.pop(0).result()
+            for last in ahead:
+                yield last.result()
+
+    @torch.inference_mode()
+    def _batch(
+        self, painters: ThreadPoolExecutor, face: Tensor, pose: Tensor, cameras: list[Camera]
+    ) -> Frames:
+        device = self.model.template.device
+        face, pose = face.to(device).float(), pose.to(device).float()
+        rest = self.model.rest(self.model.unit_weights(face))  # [N, V, 3]
+        matrices = joint_matrices(self.model.skeleton, pose)  # [N, J, 3, 4]
+        height, width = cameras[0].height, sum(camera.width for camera in cameras)
+        frames = torch.empty(len(face), height, width, 3, dtype=torch.uint8, device=device)
+        step = len(face) if self._together else 1
+        slices = [slice(i, i + step) for i in range(0, len(face), step)]
+        jobs = [
+            painters.submit(self._paint, rest[some], matrices[some], cameras, frames[some])
+            for some in slices
+        ]
+        for job in jobs:
+            job.result()
+        return frames.cpu().numpy()
+
+    def _paint(self, rest: Tensor, matrices: Tensor, cameras: list[Camera], frames: Tensor) -> None:
+        painter = self._painters.get()
+        try:
+            with torch.inference_mode():
+                painter.paint(rest, matrices, cameras, frames)
+        finally:
+            self._painters.put(painter)
+
+    def _check(self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], batch: int) -> None:
+        for name, value, width in (
+            ("face", face, self.face_basis.shape[0]),
+            ("pose", pose, len(self.parameter_names)),
+        ):
+            if value.ndim != 2 or value.shape[1] != width:
+                raise ValueError(f"{name} must be [T, {width}], got {list(value.shape)}")
+        if len(face) != len(pose):
+            raise ValueError(f"face has {len(face)} frames and pose {len(pose)}; they must match")
+        if len({camera.height for camera in cameras}) != 1:
+            heights = [camera.height for camera in cameras]
+            raise ValueError(f"views stand side by side and need one height, got {heights}")
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}")
+
+
+def _painters(model: BlendshapeModel, count: int, *, samples: int, plain: bool) -> list[Painter]:
+    if plain or not kernels_available():
+        return [PlainPainter(model, samples=samples) for _ in range(count)]
+    from models.avatar.drawing import KernelPainter, PersonOnDevice
+
+    person = PersonOnDevice(model)
+    return [KernelPainter(person, samples=samples) for _ in range(count)]

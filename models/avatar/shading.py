@@ -1,0 +1,130 @@
+"""Light on the demo person, and the way from light to display bytes.
+
+Letters: N points to shade, H and W pixels. Colours are linear unless "sRGB" is said.
+Three lights and a sky; diffuse light wraps around the edge of what it falls on, red furthest,
+because skin scatters; where less sky is seen ("openness") less light arrives.
+`shade` is the readable truth; `shading_kernels.py` does the same faster.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from models.avatar.camera import Camera
+
+Colour = tuple[float, float, float]
+
+LIGHTS: tuple[Colour, ...] = (  # directions, towards the light; the camera looks along -z
+    (-0.484, 0.572, 0.660),
+    (0.814, 0.239, 0.527),
+    (0.310, 0.532, -0.788),
+)
+LIGHT_COLOURS: tuple[Colour, ...] = ((0.80, 0.75, 0.68), (0.28, 0.30, 0.34), (0.30, 0.30, 0.34))
+SKY: Colour = (0.41, 0.43, 0.46)
+GROUND: Colour = (0.21, 0.18, 0.16)
+SKIN_WRAP: Colour = (0.35, 0.22, 0.18)
+CLOTH_WRAP = 0.22
+CLOTH_SHINE = 0.15  # below this a surface does not scatter like skin
+WET_SHINE = 0.8  # above this highlights are small and sharp
+SKIN_GLOSS, WET_GLOSS = 16, 128  # exponents of the highlights, powers of two
+HIGHLIGHT = 0.35
+RIM = 0.10  # light that grazes a surface is reflected
+
+TONE_STEPS = 16384
+TONE_LIMIT = 4.0  # linear light that the table covers
+BACKDROP: tuple[Colour, Colour] = ((0.62, 0.66, 0.68), (0.30, 0.33, 0.37))  # middle, corner; sRGB
+
+
+def shade(
+    albedo: Tensor,  # [N, 3]
+    normals: Tensor,  # [N, 3] unit length
+    towards_camera: Tensor,  # [N, 3] unit length
+    openness: Tensor,  # [N]
+    shine: Tensor,  # [N]
+) -> Tensor:
+    """The light that comes from each point to the camera, [N, 3]."""
+    facing = (normals * towards_camera).sum(-1, keepdim=True)
+    normals = torch.where(facing < 0, -normals, normals)
+    facing = facing.abs()
+    openness, shine = openness[:, None], shine[:, None]
+    sky = 0.5 + 0.5 * normals[:, 1:2]
+    ground = _colour(GROUND, albedo)
+    diffuse = (ground + (_colour(SKY, albedo) - ground) * sky) * openness
+    wrap = torch.where(shine < CLOTH_SHINE, CLOTH_WRAP, _colour(SKIN_WRAP, albedo))
+    highlight = torch.zeros_like(shine)
+    for towards, colour in zip(LIGHTS, LIGHT_COLOURS, strict=True):
+        light = _colour(towards, albedo)
+        lit = (normals * light).sum(-1, keepdim=True)
+        wrapped = ((lit + wrap) / (1 + wrap)).clamp(min=0)
+        diffuse = diffuse + _colour(colour, albedo) * wrapped * (0.35 + 0.65 * openness)
+        half = torch.nn.functional.normalize(light + towards_camera, dim=-1)
+        mirrored = (normals * half).sum(-1, keepdim=True).clamp(min=0)
+        gloss = torch.where(shine > WET_SHINE, mirrored**WET_GLOSS, mirrored**SKIN_GLOSS)
+        highlight = highlight + torch.where(lit > 0, shine * colour[0] * gloss * openness, 0.0)
+    rim = (1 - facing) ** 4 * RIM * openness
+    return (albedo + rim) * diffuse + HIGHLIGHT * highlight
+
+
+@cache
+def tone_curve() -> Tensor:
+    """Display values 0 to 255 of linear light in even steps from 0 to TONE_LIMIT, [TONE_STEPS].
+
+    A soft shoulder keeps highlights from clipping; then the sRGB curve.
+    """
+    light = torch.linspace(0, TONE_LIMIT, TONE_STEPS, dtype=torch.float64)
+    light = light * (1 + light / 6) / (1 + 0.55 * light) * 1.15
+    curve = torch.where(
+        light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055
+    )
+    return (curve.clamp(0, 1) * 255).float()
+
+
+def to_display(light: Tensor) -> Tensor:
+    """Linear light -> display values 0 to 255, not yet rounded, in the same shape."""
+    step = (light * ((TONE_STEPS - 1) / TONE_LIMIT)).clamp(0, TONE_STEPS - 1).long()
+    return tone_curve().to(light.device)[step]
+
+
+def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
+    """texture [S, S, 3] uint8 sRGB, uv [N, 2] with v downwards -> linear albedo [N, 3].
+
+    Bilinear between texel centres.
+    """
+    height, width = texture.shape[:2]
+    limits = torch.tensor([width, height], device=uv.device)
+    at = torch.minimum((uv * limits - 0.5).clamp(min=0), limits - 1.001)
+    first = at.long()
+    across, down = (at - first).unbind(-1)
+    x, y = first.unbind(-1)
+    upper = _mix(texture[y, x], texture[y, x + 1], across)
+    lower = _mix(texture[y + 1, x], texture[y + 1, x + 1], across)
+    return to_linear(_mix(upper, lower, down) / 255)
+
+
+def to_linear(display: Tensor) -> Tensor:
+    """sRGB 0 to 1 -> linear, by a cubic that is off by less than 0.003."""
+    return display * (display * (display * 0.305306011 + 0.682171111) + 0.012522878)
+
+
+def backdrop(camera: Camera) -> Tensor:
+    """What is behind the person: a soft light on a plain wall, [H, W, 3] uint8 sRGB."""
+    y = torch.linspace(-1, 1, camera.height)[:, None]
+    x = torch.linspace(-1, 1, camera.width)[None] * (camera.width / camera.height)
+    glow = torch.exp(-((x + 0.25) ** 2 + (y + 0.2) ** 2) * 0.9)[..., None]
+    middle, corner = (torch.tensor(colour) for colour in BACKDROP)
+    colour = corner + (middle - corner) * glow
+    return (colour * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+
+
+def _mix(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    a, b = a.float(), b.float()
+    return a + (b - a) * share[:, None]
+
+
+def _colour(colour: Colour, like: Tensor) -> Tensor:
+    return torch.tensor(colour, dtype=like.dtype, device=like.device)
