@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Generator, Tensor
 
+    Array = NDArray[np.floating[Any]]
     Encode = Callable[[Tensor], Tensor]  # raw sound [samples, 2] -> features [L, A]
 
 FACE, POSE = "face_expression", "body_pose"
@@ -49,6 +51,10 @@ class Batch:
     motion: Tensor  # [B, T, C]
     present: Tensor  # [B, T]
 
+    @property
+    def frames(self) -> int:
+        return self.motion.shape[1]
+
 
 def scene_names(folder: Path) -> list[str]:
     names = sorted(path.name.removesuffix("_audio.wav") for path in folder.glob("*_audio.wav"))
@@ -66,15 +72,20 @@ def measure(folder: Path) -> dict[str, object]:
         result[f"{code}_mean"] = motion.mean(0, dtype=np.float64).tolist()
         spread = motion.std(0, dtype=np.float64)
         result[f"{code}_std"] = np.maximum(spread, SMALLEST_STD).tolist()
-    sums = [
-        (len(x) * 2, x.sum(dtype=np.float64), (x.astype(np.float64) ** 2).sum())
-        for x in (read_wav(folder / f"{name}_audio.wav") for name in names)
-    ]
-    count, first, second = (sum(column) for column in zip(*sums, strict=True))
+    return result | _measured_sound(folder, names)
+
+
+def _measured_sound(folder: Path, names: Sequence[str]) -> dict[str, object]:
+    """Mean of each channel, and one spread for both, as the reference has them."""
+    count, first, second = 0, np.zeros(2), np.zeros(2)
+    for name in names:
+        sound = read_wav(folder / f"{name}_audio.wav").astype(np.float64)
+        count += len(sound)
+        first += sound.sum(0)
+        second += np.square(sound).sum(0)
     mean = first / count
-    result["audio_mean"] = mean
-    result["audio_std_flat"] = float(np.sqrt(second / count - mean**2))
-    return result
+    flat = second.sum() / (2 * count) - mean.mean() ** 2
+    return {"audio_mean": mean.tolist(), "audio_std_flat": float(np.sqrt(flat))}
 
 
 def write_statistics(folder: Path) -> Path:
@@ -131,3 +142,19 @@ def window(scene: Scene, start: int, frames: int) -> tuple[Tensor, Tensor, Tenso
         scene.motion[start : start + frames],
         scene.present[start : start + frames],
     )
+
+
+def wrapped(angle: Array) -> Array:
+    """Angles brought to [0, 2 pi): pose column 3 of PXB184 and RLW104, whose turns are counted.
+
+    The reference shifts by pi and wraps, twice, which comes to this.
+    """
+    return np.mod(angle, 2 * np.pi)
+
+
+def released_chunks(frames: int, longest: int) -> range:
+    """First frames of the chunks that the reference tests a scene on.
+
+    One that would end exactly with the scene is left out, as there.
+    """
+    return range(0, frames - longest, longest)

@@ -1,0 +1,284 @@
+"""A clip in, motion out: the door of this room.
+
+Letters: n samples at 48 kHz, T frames, K key poses, N takes.
+Whatever is the same in every step and for every take is worked out once: features, conditions,
+keys and values. Each take has a generator of its own, on the CPU whatever the device, so the same
+request gives the same motion whatever runs beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, load_body, load_face
+from models.motion.diffusion import ddim_sample, guided, spacing_for
+from models.motion.guide import Guide, generate, load_guide
+from models.motion.lips import LipRegressor, lip_geometry, lip_rows, load_lips
+from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME, FrontEnd, load_speech
+from models.motion.statistics import Statistics, load_statistics
+from models.motion.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Generator
+
+    from models.motion.denoiser import Condition
+    from models.motion.diffusion import Denoise, Spacing
+
+    Progress = Callable[[str, float], None]  # stage, share of it that is done
+
+SHORTEST_FRAMES = 120  # shorter clips are filled up with silence: no network was trained on less
+LIPS = "lips.safetensors"  # only people whose face denoiser hears lips have it
+
+
+class MotionError(ValueError):
+    """A clip or a request that these networks cannot serve: a sentence for its owner."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One take, float32, on the CPU."""
+
+    face: Tensor  # [T, 256] face codes
+    pose: Tensor  # [T, 104] joint angles in rad, and a few lengths
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How takes are drawn."""
+
+    seeds: tuple[int, ...]  # one a take
+    steps: int
+    guidance_face: float
+    guidance_body: float
+    diversity: float  # top-p of the guide
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise MotionError("no seed was given; a take needs one")
+        if not 1 <= self.steps <= 1000:
+            raise MotionError(f"steps must be 1 to 1000, got {self.steps}")
+        if not 0 < self.diversity <= 1:
+            raise MotionError(f"diversity must be above 0 and at most 1, got {self.diversity}")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A person's networks, on one device."""
+
+    speech: FrontEnd
+    lips: LipRegressor | None
+    face: Denoiser
+    body: BodyDenoiser
+    guide: Guide
+    tokenizer: Tokenizer
+    statistics: Statistics
+
+
+def take_seed(seed: int, take: int) -> int:
+    """The seed of a take, counted from 1: any two differ in every bit, also those of near seeds."""
+    digest = hashlib.sha256(f"{seed}/{take}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits
+
+
+class Animator:
+    """A person's motion networks, ready to be used again and again."""
+
+    def __init__(self, networks: Networks, *, device: torch.device) -> None:
+        self.networks, self.device = networks, device
+        self.max_frames = _longest(networks)
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest clip that the networks take."""
+        return self.max_frames / FRAME_RATE
+
+    @torch.inference_mode()
+    def animate(
+        self,
+        audio: Tensor,  # [n, 2] in [-1, 1]
+        sampling: Sampling,
+        *,
+        progress: Progress = lambda _stage, _share: None,
+    ) -> list[Motion]:
+        """One motion for each seed, T = ceil(n / 1600) frames each.
+
+        An exception from `progress` ends the work. MotionError for a clip that is empty or too
+        long, ValueError for another shape.
+        """
+        frames = self._frames(audio)
+        padded = max(frames, SHORTEST_FRAMES)
+        sound = self._prepared(audio, padded)
+        progress("speech", 0.0)
+        features = self.networks.speech(sound)  # [1, L, A]
+        heard = self._with_lips(features, sound)
+        progress("speech", 1.0)
+        generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
+        faces = self._faces(heard, padded, sampling, generators, progress)
+        keys = self._keys(features, padded, sampling, generators, progress)
+        poses = self._poses(features, keys, padded, sampling, generators, progress)
+        return [
+            Motion(face[:frames].cpu(), pose[:frames].cpu())
+            for face, pose in zip(faces, poses, strict=True)
+        ]
+
+    def _frames(self, audio: Tensor) -> int:
+        if audio.ndim != 2 or audio.shape[1] != 2:
+            raise ValueError(f"audio must be [samples, 2], got {list(audio.shape)}")
+        frames = -(-len(audio) // SAMPLES_PER_FRAME)
+        if frames == 0:
+            raise MotionError("the clip has no samples; send a recording")
+        if frames > self.max_frames:
+            raise MotionError(
+                f"the clip is {len(audio) / SAMPLES_PER_FRAME / FRAME_RATE:.2f} s long; this "
+                f"person's networks take {self.max_seconds:g} s"
+            )
+        return frames
+
+    def _prepared(self, audio: Tensor, frames: int) -> Tensor:
+        """Filled up with silence to whole frames, normalised: [n, 2] -> [1, 1600 T, 2]."""
+        missing = frames * SAMPLES_PER_FRAME - len(audio)
+        filled = functional.pad(audio.to(self.device).float(), (0, 0, 0, missing))
+        return self.networks.statistics.normalised_audio(filled)[None]
+
+    def _with_lips(self, features: Tensor, sound: Tensor) -> Tensor:
+        """What the face hears: features [1, L, A] with lips behind them where there are any."""
+        if self.networks.lips is None:
+            return features
+        geometry = lip_geometry(self.networks.lips, sound)
+        return torch.cat([features, lip_rows(geometry, features.shape[1])], dim=-1)
+
+    def _faces(
+        self,
+        heard: Tensor,
+        frames: int,
+        sampling: Sampling,
+        generators: list[Generator],
+        progress: Progress,
+    ) -> Tensor:
+        """[N, T, 256] face codes."""
+        network = self.networks.face
+        condition = network.guided_condition(network.tokens(heard), frames)
+        codes = _sampled(
+            denoising(network, condition),
+            _noise(generators, frames, network.config.channels, self.device),
+            sampling.guidance_face,
+            spacing_for(sampling.steps),
+            lambda share: progress("face", share),
+        )
+        return self.networks.statistics.face(codes)
+
+    def _keys(
+        self,
+        features: Tensor,
+        frames: int,
+        sampling: Sampling,
+        generators: list[Generator],
+        progress: Progress,
+    ) -> Tensor:
+        """Normalised key poses [N, K, 104]; each take is drawn alone, so it never depends on how
+        many others there are.
+        """
+        guide, tokenizer = self.networks.guide, self.networks.tokenizer
+        condition = guide.condition(features)
+        takes = len(generators)
+        tokens = [
+            generate(
+                guide,
+                condition,
+                keys=-(-frames // KEY_FRAMES),
+                depth=tokenizer.config.depth,
+                top_p=sampling.diversity,
+                generators=[generator],
+                progress=lambda share, done=take: progress("guide", (done + share) / takes),  # type: ignore[misc]
+            )
+            for take, generator in enumerate(generators)
+        ]
+        return tokenizer.decode(torch.cat(tokens))
+
+    def _poses(
+        self,
+        features: Tensor,
+        keys: Tensor,
+        frames: int,
+        sampling: Sampling,
+        generators: list[Generator],
+        progress: Progress,
+    ) -> Tensor:
+        """[N, T, 104] poses."""
+        network = self.networks.body
+        condition = network.guided_condition(network.tokens(features), frames)
+        condition = network.with_keys(condition, network.guided_key_tokens(keys))
+        poses = _sampled(
+            denoising(network, condition),
+            _noise(generators, frames, network.config.channels, self.device),
+            sampling.guidance_body,
+            spacing_for(sampling.steps),
+            lambda share: progress("body", share),
+        )
+        return self.networks.statistics.pose(poses)
+
+
+def denoising(network: Denoiser, condition: Condition) -> Denoise:
+    """A network with its condition as a function of the noisy motion and the timestep."""
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        rows = len(condition.hidden)
+        return network(x, torch.full((rows,), t, device=x.device), condition)
+
+    return denoise
+
+
+def _sampled(
+    both: Denoise,
+    noise: Tensor,
+    scale: float,
+    space: Spacing,
+    progress: Callable[[float], None],
+) -> Tensor:
+    return ddim_sample(guided(both, scale), noise, space, progress=progress)
+
+
+def _noise(generators: list[Generator], frames: int, channels: int, device: torch.device) -> Tensor:
+    """[N, T, C], each take from its own generator; drawn channel by channel, as the reference."""
+    drawn = [torch.randn(channels, frames, generator=generator) for generator in generators]
+    return torch.stack(drawn).transpose(1, 2).contiguous().to(device)
+
+
+def _longest(networks: Networks) -> int:
+    """The most frames for which rows of speech and key poses fit every network."""
+    rows = min(
+        network.config.longest_rows for network in (networks.face, networks.body, networks.guide)
+    )
+    frames = networks.body.config.longest_keys * KEY_FRAMES
+    while networks.speech.rows(frames) > rows:
+        frames -= 1
+    return frames
+
+
+def load_animator(person_folder: Path, *, device: torch.device) -> Animator:
+    """The motion networks of a person directory. CheckpointError for one that is not whole."""
+
+    def path(name: str) -> Path:
+        return person_folder / f"{name}.safetensors"
+
+    networks = Networks(
+        speech=load_speech(path("speech"), device=device),
+        lips=load_lips(person_folder / LIPS, device=device)
+        if (person_folder / LIPS).is_file()
+        else None,
+        face=load_face(path("face"), device=device),
+        body=load_body(path("body"), device=device),
+        guide=load_guide(path("guide"), device=device),
+        tokenizer=load_tokenizer(path("tokenizer"), device=device),
+        statistics=load_statistics(person_folder / "stats.json", device=device),
+    )
+    return Animator(networks, device=device)

@@ -1,0 +1,281 @@
+"""Face and body denoisers: noisy motion and sound in, clean motion out (arXiv 2401.01885, 4.2-4.3).
+
+Letters: B samples in a batch, G rows of a condition (B is G times the takes that share a row),
+T frames, C channels of motion, L rows of speech features, A their width, d width of the network,
+K key poses (one a second).
+
+What a clip gives is worked out once: `tokens` and `condition` before the loop, `forward` in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models import checkpoint
+from models.motion.layers import (
+    DROPOUT,
+    DecoderLayer,
+    EncoderLayer,
+    KeysValues,
+    Pooled,
+    rotary_turns,
+    rotate,
+    stack,
+    time_embedding,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TIME_TOKENS = 2  # rows that tell the timestep, after the rows of the condition
+KEY_FRAMES = 30  # frames from one key pose to the next
+TAIL_DILATIONS = (1, 2, 3, 1, 2, 3)
+TAIL_SLOPE, TAIL_DROPOUT = 0.2, 0.2
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Sizes; the presets are the released networks."""
+
+    channels: int  # C
+    audio_channels: int  # A; for a face with lips, the lips are part of it
+    width: int = 512  # d
+    layers: int = 8
+    heads: int = 8
+    hidden: int = 1024
+    encoder_layers: int = 0  # over the rows of speech
+    longest_rows: int = 1998  # L of the longest clip
+    longest_keys: int = 0  # K of the longest clip; 0 is a network without key poses
+    tail_hidden: int = 256  # inner width of the body's causal convolutions
+    dropout: float = DROPOUT  # in training only
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} cannot be split over {self.heads} heads")
+        if self.longest_rows < 1:
+            raise ValueError(f"longest_rows must be at least 1, got {self.longest_rows}")
+
+
+FACE = DenoiserConfig(channels=256, audio_channels=1024 + 338 * 3, encoder_layers=2)
+BODY = DenoiserConfig(channels=104, audio_channels=1024, width=256, layers=6, longest_keys=20)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All that a network knows of a clip, ready for the loop."""
+
+    hidden: Tensor  # [G, d] the clip as one vector
+    memories: tuple[tuple[KeysValues, ...], ...]  # for each layer; room for the time at the end
+    frame_turns: Tensor  # [T, d / 2] complex
+    time_turns: Tensor  # [2, d / 2] complex
+
+
+class Denoiser(nn.Module):
+    """The part that face and body share; on its own it is the face's."""
+
+    memories = 1  # that each layer attends to
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, heads, hidden = config.width, config.heads, config.hidden
+        self.motion_in = nn.Linear(config.channels, width)
+        self.audio_in = nn.Linear(config.audio_channels, width)
+        self.encoder = stack(
+            EncoderLayer(width, heads, hidden, config.dropout) for _ in range(config.encoder_layers)
+        )
+        self.pooled = Pooled(width)
+        self.null_tokens = nn.Parameter(torch.randn(1, config.longest_rows, width))
+        self.null_hidden = nn.Parameter(torch.randn(1, width))
+        self.memory_norm = nn.LayerNorm(width)
+        self.time_in = nn.Linear(width, 4 * width)
+        self.time_hidden = nn.Linear(4 * width, width)
+        self.time_tokens = nn.Linear(4 * width, TIME_TOKENS * width)
+        self.layers = stack(
+            DecoderLayer(width, heads, hidden, config.dropout, memories=self.memories)
+            for _ in range(config.layers)
+        )
+        self.motion_out = nn.Linear(width, config.channels)
+
+    def tokens(self, features: Tensor, *, first: int = 0) -> Tensor:
+        """Speech features [G, L, A] -> tokens [G, L, d]; `first` as in `condition`.
+
+        ValueError for too long a clip.
+        """
+        rows, channels = features.shape[1:]
+        if channels != self.config.audio_channels:
+            raise ValueError(
+                f"features must be [G, L, {self.config.audio_channels}], got {list(features.shape)}"
+            )
+        if rows > self.config.longest_rows:
+            raise ValueError(
+                f"the clip has {rows} rows of speech; this network takes {self.config.longest_rows}"
+            )
+        x = self.audio_in(features)
+        turns = rotary_turns(rows, self.config.width, device=x.device, first=first)
+        for layer in self.encoder:
+            x = layer(x, turns)
+        return x
+
+    def condition(
+        self,
+        tokens: Tensor,  # [G, L, d]
+        frames: int,
+        *,
+        keep: Tensor | None = None,  # [G] bool: where False, the clip is not known
+        first: int = 0,
+    ) -> Condition:
+        """A condition for `frames` frames of motion.
+
+        first: the position of the first frame and row; other than 0 only in training, where short
+        windows are put anywhere in the longest clip.
+        """
+        hidden = self.pooled(tokens)
+        if keep is not None:
+            tokens = torch.where(keep[:, None, None], tokens, self._null(tokens.shape[1]))
+            hidden = torch.where(keep[:, None], hidden, self.null_hidden)
+        return self._condition(tokens, hidden, frames, first)
+
+    def guided_condition(self, tokens: Tensor, frames: int) -> Condition:
+        """Two rows for each clip of tokens [G, L, d]: first all that know it, then as many not."""
+        clips, rows, _ = tokens.shape
+        both = torch.cat([tokens, self._null(rows).expand(clips, -1, -1)])
+        hidden = torch.cat([self.pooled(tokens), self.null_hidden.expand(clips, -1)])
+        return self._condition(both, hidden, frames)
+
+    def forward(
+        self,
+        x: Tensor,  # [B, T, C]
+        t: Tensor,  # [G] timesteps of the full process
+        condition: Condition,
+    ) -> Tensor:
+        """The clean motion, [B, T, C]."""
+        embedded = functional.mish(self.time_in(time_embedding(t, self.config.width)))
+        takes = len(x) // len(condition.hidden)
+        by = (self.time_hidden(embedded) + condition.hidden).repeat_interleave(takes, 0)
+        memories = self._memories(embedded, condition)
+        h = self.motion_in(x)  # [B, T, C] -> [B, T, d]
+        for layer, memory in zip(self.layers, memories, strict=True):
+            h = layer(h, condition.frame_turns, by, memory)
+        return self.motion_out(h)
+
+    def _null(self, rows: int) -> Tensor:
+        return self.null_tokens[:, :rows]  # [1, L, d]
+
+    def _condition(self, tokens: Tensor, hidden: Tensor, frames: int, first: int = 0) -> Condition:
+        rows, width = tokens.shape[1:]
+        turns = rotary_turns(rows + TIME_TOKENS, width, device=tokens.device, first=first)
+        plain = self.memory_norm(tokens)  # row by row, so the time's rows need not be there
+        rotated = rotate(plain, turns[:rows])
+        memories = tuple(
+            (layer.memory_attentions[0].keys_values(rotated, plain).with_room(TIME_TOKENS),)
+            for layer in self.layers
+        )
+        frame_turns = rotary_turns(frames, width, device=tokens.device, first=first)
+        return Condition(hidden, memories, frame_turns, turns[rows:])
+
+    def _memories(self, embedded: Tensor, condition: Condition) -> list[tuple[KeysValues, ...]]:
+        """The memories of each layer with the time written behind the speech: embedded [G, 4 d]."""
+        tokens = self.time_tokens(embedded).unflatten(-1, (TIME_TOKENS, -1))  # [G, 2, d]
+        plain = self.memory_norm(tokens)
+        rotated = rotate(plain, condition.time_turns)
+        result = []
+        for layer, (speech, *others) in zip(self.layers, condition.memories, strict=True):
+            time = layer.memory_attentions[0].keys_values(rotated, plain)
+            rows = speech.keys.shape[2] - TIME_TOKENS
+            if torch.is_grad_enabled():  # autograd keeps what was read: nothing is overwritten
+                result.append((speech.first(rows).then(time), *others))
+            else:
+                speech.put(rows, time)
+                result.append((speech, *others))
+        return result
+
+
+class BodyDenoiser(Denoiser):
+    """With key poses as a second memory, and causal convolutions over the result."""
+
+    memories = 2
+
+    def __init__(self, config: DenoiserConfig, *, tail_dropout: float = 0.0) -> None:
+        """tail_dropout: TAIL_DROPOUT in training; released weights were built with or without it,
+        whatever `train()` and `eval()` say.
+        """
+        if config.longest_keys < 1:
+            raise ValueError(f"longest_keys must be at least 1, got {config.longest_keys}")
+        super().__init__(config)
+        width, channels = config.width, config.channels
+        self.key_in = nn.Linear(channels, width)
+        self.key_norm = nn.LayerNorm(width)
+        self.null_keys = nn.Parameter(torch.randn(1, config.longest_keys, width))
+        widths = [channels, config.tail_hidden] + [channels] * (len(TAIL_DILATIONS) - 1)
+        self.tail = stack(
+            nn.Conv1d(before, after, 3, dilation=dilation)
+            for before, after, dilation in zip(widths, widths[1:], TAIL_DILATIONS, strict=False)
+        )
+        self.tail_out = nn.Conv1d(channels, channels, 1)
+        self.tail_dropout = tail_dropout
+
+    def key_tokens(self, keys: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Normalised key poses [B, K, C], keep [B] -> tokens [B, K, d]."""
+        count = keys.shape[1]
+        if count > self.config.longest_keys:
+            raise ValueError(
+                f"the clip has {count} key poses; this network takes {self.config.longest_keys}"
+            )
+        tokens = self.key_norm(self.key_in(keys))
+        if keep is not None:
+            tokens = torch.where(keep[:, None, None], tokens, self.null_keys[:, :count])
+        return tokens
+
+    def guided_key_tokens(self, keys: Tensor) -> Tensor:
+        """First all key poses [B, K, C], then as many rows without: [2 B, K, d]."""
+        null = self.null_keys[:, : keys.shape[1]].expand(len(keys), -1, -1)
+        return torch.cat([self.key_tokens(keys), null])
+
+    def with_keys(self, condition: Condition, tokens: Tensor, *, first: int = 0) -> Condition:
+        """The condition that also knows key poses: tokens [B, K, d], the first at `first`."""
+        turns = rotary_turns(tokens.shape[1], tokens.shape[2], device=tokens.device, first=first)
+        rotated = rotate(tokens, turns)
+        memories = tuple(
+            (speech, layer.memory_attentions[1].keys_values(rotated, tokens))
+            for layer, (speech, *_) in zip(self.layers, condition.memories, strict=True)
+        )
+        return Condition(condition.hidden, memories, condition.frame_turns, condition.time_turns)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """[B, T, C], t [G], a condition with key poses -> [B, T, C]."""
+        h = super().forward(x, t, condition).transpose(1, 2)  # [B, C, T]
+        h = functional.pad(h, (2 * sum(TAIL_DILATIONS), 0))  # a frame sees what came before it
+        for convolution in self.tail:
+            y = functional.leaky_relu(convolution(h), TAIL_SLOPE)
+            y = functional.dropout(y, self.tail_dropout, training=self.tail_dropout > 0)
+            h = (h[..., -y.shape[-1] :] + y) / 2 if h.shape[1] == y.shape[1] else y
+        return self.tail_out(h).transpose(1, 2)
+
+
+def zero_beyond(keys: Tensor, lengths: Tensor) -> Tensor:
+    """Key poses [B, K, C] with those from frame `lengths` [B] on set to zero; a new tensor."""
+    at = KEY_FRAMES * torch.arange(keys.shape[1], device=keys.device)
+    return keys * (at < lengths[:, None])[..., None]
+
+
+def load_face(path: Path, *, device: torch.device) -> Denoiser:
+    """face.safetensors. Raises CheckpointError."""
+    config, weights = checkpoint.read(path, device=device)
+    network = Denoiser(checkpoint.config_of(DenoiserConfig, config, path))
+    return checkpoint.restored(network, weights, path).to(device)
+
+
+def load_body(path: Path, *, device: torch.device) -> BodyDenoiser:
+    """body.safetensors. Raises CheckpointError."""
+    config, weights = checkpoint.read(path, device=device)
+    try:
+        network = BodyDenoiser(checkpoint.config_of(DenoiserConfig, config, path))
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{path} is no body denoiser: {error}") from error
+    return checkpoint.restored(network, weights, path).to(device)

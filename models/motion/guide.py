@@ -1,0 +1,234 @@
+"""The guide: a transformer that draws tokens of key poses for a clip (arXiv 2401.01885, 4.3).
+
+Letters: B sequences, L rows of speech features, A their width, M rows after the convolutions,
+d width, N codes (id N is the start), S tokens of a sequence (K key poses times R codebooks,
+key pose by key pose).
+
+The clip's memory is made once; every token then costs one row: keys and values of the rows before
+it are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models import checkpoint
+from models.motion.layers import (
+    DROPOUT,
+    DecoderLayer,
+    KeysValues,
+    Pooled,
+    rotary_turns,
+    rotate,
+    stack,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Generator
+
+AUDIO_DILATIONS = (1, 2, 3, 1, 2, 3)
+AUDIO_SLOPE, AUDIO_DROPOUT = 0.2, 0.2
+ROWS_LOST = 2 * sum(AUDIO_DILATIONS)  # by each block of convolutions
+
+
+@dataclass(frozen=True)
+class GuideConfig:
+    """Sizes; the defaults are the released ones."""
+
+    codes: int = 1024
+    audio_channels: int = 1024
+    audio_blocks: int = 2
+    width: int = 64
+    layers: int = 6
+    heads: int = 4
+    hidden: int = 1024
+    longest_rows: int = 1998
+    dropout: float = DROPOUT  # in training only
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} cannot be split over {self.heads} heads")
+
+    @property
+    def fewest_rows(self) -> int:
+        """L of the shortest clip."""
+        return ROWS_LOST * self.audio_blocks + 1
+
+
+@dataclass(frozen=True)
+class GuideCondition:
+    """All that the guide knows of a clip."""
+
+    hidden: Tensor  # [B, d]
+    memories: tuple[KeysValues, ...]  # for each layer
+
+
+class Guide(nn.Module):
+    """Logits of the next token."""
+
+    def __init__(self, config: GuideConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, audio = config.width, config.audio_channels
+        self.token_in = nn.Embedding(config.codes + 1, width)
+        self.audio = stack(
+            nn.Conv1d(audio, audio, 3, dilation=dilation)
+            for dilation in AUDIO_DILATIONS * config.audio_blocks
+        )
+        self.audio_out = nn.Conv1d(audio, audio, 1)
+        self.audio_in = nn.Linear(audio, width)
+        self.pooled = Pooled(width)
+        self.null_tokens = nn.Parameter(torch.randn(1, config.longest_rows, width))
+        self.null_hidden = nn.Parameter(torch.randn(1, width))
+        self.memory_norm = nn.LayerNorm(width)
+        self.layers = stack(
+            DecoderLayer(width, config.heads, config.hidden, config.dropout)
+            for _ in range(config.layers)
+        )
+        self.logits_out = nn.Linear(width, config.codes)
+
+    @property
+    def start(self) -> int:
+        """The token that every sequence begins with."""
+        return self.config.codes
+
+    def condition(self, features: Tensor, keep: Tensor | None = None) -> GuideCondition:
+        """Speech features [B, L, A], keep [B] -> what the layers attend to.
+
+        Raises ValueError for a clip that is too short for the convolutions, or too long.
+        """
+        rows = features.shape[1]
+        if not self.config.fewest_rows <= rows <= self.config.longest_rows:
+            raise ValueError(
+                f"the clip has {rows} rows of speech; the guide takes {self.config.fewest_rows} to "
+                f"{self.config.longest_rows}"
+            )
+        x = features.transpose(1, 2)
+        for convolution in self.audio:
+            x = functional.leaky_relu(convolution(x), AUDIO_SLOPE)
+            x = functional.dropout(x, AUDIO_DROPOUT, training=self.training)
+        tokens = self.audio_in(self.audio_out(x).transpose(1, 2))  # [B, A, M] -> [B, M, d]
+        hidden = self.pooled(tokens)
+        if keep is not None:
+            null = self.null_tokens[:, : tokens.shape[1]]
+            tokens = torch.where(keep[:, None, None], tokens, null)
+            hidden = torch.where(keep[:, None], hidden, self.null_hidden)
+        plain = self.memory_norm(tokens)
+        rotated = rotate(plain, self._turns(tokens.shape[1], plain.device))
+        memories = (layer.memory_attentions[0].keys_values(rotated, plain) for layer in self.layers)
+        return GuideCondition(hidden, tuple(memories))
+
+    def forward(self, tokens: Tensor, condition: GuideCondition) -> Tensor:
+        """Tokens [B, S], the first the start -> logits of what follows each, [B, S, N]."""
+        x = self.token_in(tokens)
+        turns = self._turns(tokens.shape[1], x.device)
+        for layer, memory in zip(self.layers, condition.memories, strict=True):
+            x = layer(x, turns, condition.hidden, (memory,), causal=True)
+        return self.logits_out(x)
+
+    def _turns(self, rows: int, device: torch.device) -> Tensor:
+        return rotary_turns(rows, self.config.width, device=device)
+
+
+class Continuation:
+    """One sequence after another token, each at the price of one row."""
+
+    def __init__(self, guide: Guide, condition: GuideCondition, length: int) -> None:
+        """length: S, the most tokens that will come."""
+        config = guide.config
+        self._guide, self._condition = guide, condition
+        self._turns = rotary_turns(length, config.width, device=condition.hidden.device)
+        shape = (len(condition.hidden), config.heads, length, config.width // config.heads)
+        self._past = [
+            KeysValues(condition.hidden.new_zeros(shape), condition.hidden.new_zeros(shape))
+            for _ in guide.layers
+        ]
+        self._position = 0
+
+    def step(self, token: Tensor) -> Tensor:
+        """The next token of each sequence [B] -> logits of what follows it, [B, N]."""
+        x = self._guide.token_in(token)[:, None]  # [B, 1, d]
+        turns = self._turns[self._position : self._position + 1]
+        parts = zip(self._guide.layers, self._condition.memories, self._past, strict=True)
+        for layer, memory, past in parts:
+            x = layer.step(
+                x,
+                turns,
+                self._condition.hidden,
+                (memory,),
+                past=past,
+                position=self._position,
+            )
+        self._position += 1
+        return self._guide.logits_out(x)[:, 0]
+
+
+@dataclass(frozen=True)
+class Nucleus:
+    """The likeliest tokens whose probabilities reach top_p."""
+
+    probabilities: Tensor  # [B, N] falling, renormalised, 0 for what is left out
+    tokens: Tensor  # [B, N] whose they are
+
+    def unsorted(self) -> Tensor:
+        """[B, N] by token."""
+        return torch.zeros_like(self.probabilities).scatter(1, self.tokens, self.probabilities)
+
+    def draw(self, generators: Sequence[Generator]) -> Tensor:
+        """One token for each row, from its own generator: [B]. Drawn on the generator's device."""
+        rows = [
+            torch.multinomial(row.to(generator.device), 1, generator=generator)
+            for row, generator in zip(self.probabilities, generators, strict=True)
+        ]
+        picked = torch.stack(rows).to(self.tokens.device)  # [B, 1]
+        return self.tokens.gather(1, picked)[:, 0]
+
+
+def nucleus(logits: Tensor, top_p: float) -> Nucleus:
+    """Logits [B, N] -> the tokens before the sum reaches top_p and the one that crosses it.
+
+    (Nucleus sampling, arXiv 1904.09751.) The best token is always kept; top_p is above 0.
+    """
+    falling, tokens = logits.softmax(-1).sort(dim=-1, descending=True)
+    before = functional.pad(falling.cumsum(-1)[:, :-1], (1, 0))
+    kept = torch.where(before < top_p, falling, torch.zeros_like(falling))
+    return Nucleus(kept / kept.sum(-1, keepdim=True), tokens)
+
+
+def generate(
+    guide: Guide,
+    condition: GuideCondition,
+    *,
+    keys: int,
+    depth: int,
+    top_p: float,
+    generators: Sequence[Generator],
+    progress: Callable[[float], None] = lambda _share: None,
+) -> Tensor:
+    """Tokens [B, K, R] drawn one after the other; one generator for each of the B sequences."""
+    length = keys * depth
+    sequence = Continuation(guide, condition, length)
+    token = torch.full(
+        (len(condition.hidden),), guide.start, dtype=torch.long, device=condition.hidden.device
+    )
+    drawn = []
+    for position in range(length):
+        token = nucleus(sequence.step(token), top_p).draw(generators)
+        drawn.append(token)
+        progress((position + 1) / length)
+    return torch.stack(drawn, dim=1).view(-1, keys, depth)
+
+
+def load_guide(path: Path, *, device: torch.device) -> Guide:
+    """guide.safetensors. Raises CheckpointError."""
+    config, weights = checkpoint.read(path, device=device)
+    network = Guide(checkpoint.config_of(GuideConfig, config, path))
+    return checkpoint.restored(network, weights, path).to(device)

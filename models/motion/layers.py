@@ -1,0 +1,255 @@
+"""What all networks here are built of: rotary turns, attention, FiLM, encoder and decoder layers.
+
+Letters: B rows of a batch, G rows of a condition (B is G times the takes that share it), T and S
+rows of a sequence, d width, H heads, e = d / H.
+Everything that a loop does not change is made once and handed in: keys and values of a condition,
+turns of its positions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+DROPOUT = 0.1
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def stack(layers: Iterable[Layer]) -> list[Layer]:
+    """A ModuleList, which type checkers see as what it holds."""
+    return cast("list[Layer]", nn.ModuleList(layers))
+
+
+def rotary_turns(rows: int, width: int, *, device: torch.device, first: int = 0) -> Tensor:
+    """Turns of the pairs (2i, 2i+1) at positions first, first + 1, ...: [rows, width / 2] complex.
+
+    One table over the full width, not one a head; applied before the projections to q and k.
+    """
+    pair = torch.arange(0, width, 2, device=device).float() / width
+    angles = torch.arange(first, first + rows, device=device).float()[:, None] * (1 / 10000**pair)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """x [..., T, d] turned by [T, d / 2]."""
+    pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+
+
+def time_embedding(t: Tensor, width: int) -> Tensor:
+    """Sines and cosines of integer timesteps: t [B] -> [B, width]."""
+    half = width // 2
+    scale = math.log(10000) / (half - 1)
+    angles = t.float()[:, None] * torch.exp(-scale * torch.arange(half, device=t.device))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """What a query attends to."""
+
+    keys: Tensor  # [G, H, S, e]
+    values: Tensor  # [G, H, S, e]
+
+    def with_room(self, rows: int) -> KeysValues:
+        """The same with `rows` empty rows at the end, to be filled by `put`."""
+        grown = (functional.pad(part, (0, 0, 0, rows)) for part in (self.keys, self.values))
+        return KeysValues(*grown)
+
+    def put(self, start: int, other: KeysValues) -> None:
+        """Write rows [start, start + rows of the other), in place."""
+        stop = start + other.keys.shape[2]
+        self.keys[:, :, start:stop] = other.keys
+        self.values[:, :, start:stop] = other.values
+
+    def first(self, rows: int) -> KeysValues:
+        """The first rows, as a view."""
+        return KeysValues(self.keys[:, :, :rows], self.values[:, :, :rows])
+
+    def then(self, other: KeysValues) -> KeysValues:
+        """The rows of both, one after the other."""
+        return KeysValues(
+            torch.cat([self.keys, other.keys], dim=2), torch.cat([self.values, other.values], dim=2)
+        )
+
+
+class Attention(nn.Module):
+    """Multi-head attention with packed projections, in three steps that can be done apart."""
+
+    def __init__(self, width: int, heads: int, dropout: float = DROPOUT) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.in_weight = nn.Parameter(torch.empty(3 * width, width))  # q, k, v
+        self.in_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_weight)
+        nn.init.zeros_(self.out.bias)
+
+    def queries(self, rotated: Tensor) -> Tensor:
+        """[B, T, d] -> [B, T, d]."""
+        width = self.in_weight.shape[1]
+        return functional.linear(rotated, self.in_weight[:width], self.in_bias[:width])
+
+    def keys_values(self, rotated: Tensor, plain: Tensor) -> KeysValues:
+        """What others attend to: keys from the rotated rows, values from the plain, [G, S, d]."""
+        width = self.in_weight.shape[1]
+        keys = functional.linear(
+            rotated, self.in_weight[width : 2 * width], self.in_bias[width : 2 * width]
+        )
+        values = functional.linear(plain, self.in_weight[2 * width :], self.in_bias[2 * width :])
+        return KeysValues(self._split(keys), self._split(values))
+
+    def attend(self, queries: Tensor, memory: KeysValues, *, causal: bool = False) -> Tensor:
+        """queries [B, T, d] over memory of G rows -> [B, T, d].
+
+        Where B is a multiple of G, neighbours of the batch share a memory: they are laid one after
+        the other in time, so that the memory is neither copied nor read twice.
+        """
+        batch, rows, width = queries.shape
+        groups = len(memory.keys)
+        q = self._split(queries.reshape(groups, -1, width))  # [G, H, B / G * T, e]
+        mixed = functional.scaled_dot_product_attention(
+            q,
+            memory.keys,
+            memory.values,
+            is_causal=causal,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(mixed.transpose(1, 2).reshape(batch, rows, width))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)  # [B, T, d] -> [B, H, T, e]
+
+
+class Film(nn.Module):
+    """Scale and shift by a vector: (scale + 1) y + shift."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2 * width)
+
+    def forward(self, y: Tensor, by: Tensor) -> Tensor:
+        """y [B, T, d], by [B, d] -> [B, T, d]."""
+        scale, shift = self.linear(functional.mish(by))[:, None].chunk(2, dim=-1)
+        return (scale + 1) * y + shift
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm self-attention and feed-forward over the rows of a condition."""
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float = DROPOUT) -> None:
+        super().__init__()
+        self.self_norm = nn.LayerNorm(width)
+        self.self_attention = Attention(width, heads, dropout)
+        self.ff_norm = nn.LayerNorm(width)
+        self.ff_in = nn.Linear(width, hidden)
+        self.ff_out = nn.Linear(hidden, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
+        """[G, S, d] -> [G, S, d]."""
+        plain = self.self_norm(x)
+        rotated = rotate(plain, turns)
+        attention = self.self_attention
+        memory = attention.keys_values(rotated, plain)
+        x = x + self.dropout(attention.attend(attention.queries(rotated), memory))
+        hidden = self.dropout(functional.gelu(self.ff_in(self.ff_norm(x))))
+        return x + self.dropout(self.ff_out(hidden))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to memories, feed-forward, each scaled and shifted by FiLM."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, dropout: float = DROPOUT, *, memories: int = 1
+    ) -> None:
+        super().__init__()
+        self.self_norm = nn.LayerNorm(width)
+        self.self_attention = Attention(width, heads, dropout)
+        self.self_film = Film(width)
+        self.memory_norms = stack(nn.LayerNorm(width) for _ in range(memories))
+        self.memory_attentions = stack(Attention(width, heads, dropout) for _ in range(memories))
+        self.memory_films = stack(Film(width) for _ in range(memories))
+        self.ff_norm = nn.LayerNorm(width)
+        self.ff_in = nn.Linear(width, hidden)
+        self.ff_out = nn.Linear(hidden, width)
+        self.ff_film = Film(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,  # [B, T, d]
+        turns: Tensor,  # [T, d / 2] complex
+        by: Tensor,  # [B, d]
+        memories: Sequence[KeysValues],
+        *,
+        causal: bool = False,
+    ) -> Tensor:
+        """[B, T, d] -> [B, T, d]."""
+        plain = self.self_norm(x)
+        rotated = rotate(plain, turns)
+        own = self.self_attention.keys_values(rotated, plain)
+        return self.with_memory(x, rotated, own, turns, by, memories, causal=causal)
+
+    def step(
+        self,
+        x: Tensor,  # [B, 1, d] the row at `position`
+        turns: Tensor,  # [1, d / 2] of that position
+        by: Tensor,
+        memories: Sequence[KeysValues],
+        *,
+        past: KeysValues,  # [B, H, rows in all, e], filled up to `position`
+        position: int,
+    ) -> Tensor:
+        """One row of the causal `forward`, given the rows before it; adds itself to `past`."""
+        plain = self.self_norm(x)
+        rotated = rotate(plain, turns)
+        past.put(position, self.self_attention.keys_values(rotated, plain))
+        return self.with_memory(x, rotated, past.first(position + 1), turns, by, memories)
+
+    def with_memory(
+        self,
+        x: Tensor,
+        rotated: Tensor,
+        own: KeysValues,
+        turns: Tensor,
+        by: Tensor,
+        memories: Sequence[KeysValues],
+        *,
+        causal: bool = False,
+    ) -> Tensor:
+        """All of the layer, given the keys and values of its self-attention."""
+        attention = self.self_attention
+        mixed = attention.attend(attention.queries(rotated), own, causal=causal)
+        x = x + self.self_film(self.dropout(mixed), by)
+        parts = zip(
+            self.memory_norms, self.memory_attentions, self.memory_films, memories, strict=True
+        )
+        for norm, attention, film, memory in parts:
+            queries = attention.queries(rotate(norm(x), turns))
+            x = x + film(self.dropout(attention.attend(queries, memory)), by)
+        hidden = self.dropout(functional.gelu(self.ff_in(self.ff_norm(x))))
+        return x + self.ff_film(self.dropout(self.ff_out(hidden)), by)
+
+
+class Pooled(nn.Module):
+    """The whole clip as one vector: LayerNorm, Linear, SiLU, Linear over the mean of its rows."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[G, S, d] -> [G, d]."""
+        mean = self.norm(tokens.mean(1))
+        return self.outer(functional.silu(self.inner(mean)))

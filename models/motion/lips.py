@@ -1,0 +1,181 @@
+"""Lip geometry from sound: what a released person's face denoiser hears beside the features.
+
+Letters: B clips, T frames, n samples at 48 kHz, S speech rows (100 a second), V = 338 vertices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models import checkpoint
+from models.motion.layers import DROPOUT, Attention, stack
+from models.motion.resample import filtered, sinc_filters
+from models.motion.speech import SAMPLE_RATE, SAMPLES_PER_FRAME, SPEECH_RATE, ConvStack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHUNK_FRAMES = 120  # lips are regressed in pieces of 4 s, each on its own
+LEAD = 320  # zeros in front at 16 kHz, so that there are exactly 100 rows a second
+
+
+@dataclass(frozen=True)
+class LipConfig:
+    """wav2vec-large (arXiv 1904.05862) and a small transformer on top."""
+
+    layers: tuple[tuple[int, int, int], ...] = (
+        (512, 10, 5), (512, 8, 4), (512, 4, 2), (512, 4, 2), (512, 4, 2), (512, 1, 1), (512, 1, 1),
+    )  # fmt: skip
+    context_kernels: tuple[int, ...] = tuple(range(2, 14))
+    vertices: int = 338
+    heads: int = 4
+    hidden: int = 1024
+    encoder_layers: int = 2
+    decoder_layers: int = 4
+    positions: int = 1024
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(tuple(layer) for layer in self.layers))
+        object.__setattr__(self, "context_kernels", tuple(self.context_kernels))
+
+    @property
+    def width(self) -> int:
+        """Of a speech row."""
+        return self.layers[-1][0]
+
+
+class SpeechContext(nn.Module):
+    """Causal convolutions with residuals over the rows: wav2vec's aggregator."""
+
+    def __init__(self, width: int, kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.convolutions = stack(nn.Conv1d(width, width, kernel) for kernel in kernels)
+        self.norms = stack(nn.GroupNorm(1, width) for _ in kernels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, d, S] -> [B, d, S]."""
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            padded = functional.pad(x, (convolution.kernel_size[0] - 1, 0), mode="replicate")
+            x = (functional.relu(norm(convolution(padded))) + x) * math.sqrt(0.5)
+        return x
+
+
+class PlainLayer(nn.Module):
+    """A pre-norm transformer layer with ReLU, with or without attention to a condition."""
+
+    def __init__(self, width: int, heads: int, hidden: int, *, crossed: bool) -> None:
+        super().__init__()
+        self.self_norm = nn.LayerNorm(width)
+        self.self_attention = Attention(width, heads)
+        self.memory_norm = nn.LayerNorm(width) if crossed else None
+        self.memory_attention = Attention(width, heads) if crossed else None
+        self.ff_norm = nn.LayerNorm(width)
+        self.ff_in = nn.Linear(width, hidden)
+        self.ff_out = nn.Linear(hidden, width)
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x [B, T, d], condition [B, S, d] -> [B, T, d]."""
+        plain = self.self_norm(x)
+        x = x + self.dropout(_attended(self.self_attention, plain, plain))
+        if self.memory_norm is not None and self.memory_attention is not None:
+            assert condition is not None
+            attended = _attended(self.memory_attention, self.memory_norm(x), condition)
+            x = x + self.dropout(attended)
+        hidden = self.dropout(functional.relu(self.ff_in(self.ff_norm(x))))
+        return x + self.dropout(self.ff_out(hidden))
+
+
+def _attended(attention: Attention, x: Tensor, memory: Tensor) -> Tensor:
+    return attention.attend(attention.queries(x), attention.keys_values(memory, memory))
+
+
+class LipRegressor(nn.Module):
+    """Sound of channel 0 to lip vertices, frame by frame."""
+
+    filters: Tensor
+    positions: Tensor
+
+    def __init__(self, config: LipConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, heads, hidden = config.width, config.heads, config.hidden
+        self.register_buffer("filters", sinc_filters(SAMPLE_RATE, SPEECH_RATE), persistent=False)
+        table = sinusoids(config.positions, width)
+        self.register_buffer("positions", table, persistent=False)
+        self.stack = ConvStack(config.layers, activation="relu", log_compression=True)
+        self.context = SpeechContext(width, config.context_kernels)
+        self.encoder = stack(
+            PlainLayer(width, heads, hidden, crossed=False) for _ in range(config.encoder_layers)
+        )
+        self.decoder = stack(
+            PlainLayer(width, heads, hidden, crossed=True) for _ in range(config.decoder_layers)
+        )
+        self.out = nn.Linear(width, 3 * config.vertices)
+
+    def speech(self, sound: Tensor) -> Tensor:
+        """Normalised sound [B, n] -> speech rows [B, S, d]."""
+        slow = filtered(sound, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        features = self.stack(functional.pad(slow, (LEAD, 0)))
+        return self.context(features).transpose(1, 2)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        """Normalised sound [B, 1600 T] -> vertices [B, T, V, 3]."""
+        condition = self.speech(sound)
+        condition = condition + self.positions[: condition.shape[1]]
+        for layer in self.encoder:
+            condition = layer(condition)
+        frames = sound.shape[1] // SAMPLES_PER_FRAME
+        x = self.positions[:frames].expand(len(sound), -1, -1)
+        for layer in self.decoder:
+            x = layer(x, condition)
+        return self.out(x).unflatten(-1, (-1, 3))  # [B, T, d] -> [B, T, V, 3]
+
+
+def sinusoids(rows: int, width: int) -> Tensor:
+    """Sines and cosines in turn, [rows, width]."""
+    scale = -math.log(10000.0) / width
+    angles = torch.arange(rows)[:, None] * torch.exp(torch.arange(0, width, 2) * scale)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+def lip_geometry(regressor: LipRegressor, audio: Tensor) -> Tensor:
+    """Normalised sound [B, 1600 T, 2] -> lips in pieces of 120 frames, [B, T, V * 3].
+
+    Pieces of equal length are one batch; a shorter last piece is another.
+    """
+    sound = audio[..., 0]
+    piece = CHUNK_FRAMES * SAMPLES_PER_FRAME
+    whole = sound.shape[1] // piece * piece
+    parts = []
+    if whole:
+        pieces = sound[:, :whole].reshape(-1, piece)  # [B * pieces, 120 * 1600]
+        parts.append(
+            torch.unflatten(regressor(pieces).flatten(2), 0, (len(sound), -1)).flatten(1, 2)
+        )
+    if whole < sound.shape[1]:
+        parts.append(regressor(sound[:, whole:]).flatten(2))
+    return torch.cat(parts, dim=1)
+
+
+def source_frames(frames: int, rows: int) -> Tensor:
+    """Which frame each of `rows` rows takes: floor((i + 0.5) T / L), [L]."""
+    return (2 * torch.arange(rows) + 1) * frames // (2 * rows)
+
+
+def lip_rows(geometry: Tensor, rows: int) -> Tensor:
+    """Lips [B, T, V * 3] in step with speech features: [B, L, V * 3]."""
+    return geometry[:, source_frames(geometry.shape[1], rows).to(geometry.device)]
+
+
+def load_lips(path: Path, *, device: torch.device) -> LipRegressor:
+    """lips.safetensors. Raises CheckpointError."""
+    config, weights = checkpoint.read(path, device=device)
+    network = LipRegressor(checkpoint.config_of(LipConfig, config, path))
+    return checkpoint.restored(network, weights, path).to(device)
