@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     from jobs.settings import Settings
 
-QUIET = ("alembic", "boto3", "botocore", "kombu", "s3transfer", "urllib3")
+QUIET = (
+    "alembic",
+    "boto3",
+    "botocore",
+    "celery.app.trace",  # every wake-up, also those that find nothing
+    "celery.worker.strategy",
+    "kombu",
+    "s3transfer",
+    "urllib3",
+)
 
 
 def configure(settings: Settings) -> None:
@@ -39,9 +48,16 @@ def formatter(form: str) -> structlog.stdlib.ProcessorFormatter:
     last: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [_for_people()]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+
+
+def _for_people() -> structlog.dev.ConsoleRenderer:
+    """Plain tracebacks: the pretty ones print every local variable, hundreds of lines of them."""
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )

@@ -80,7 +80,14 @@ class MediaError(ValueError):
 
 def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
     """Look at an upload in a child process. MediaError says what is wrong and what to do."""
-    command = [sys.executable, "-m", "jobs.media", "probe", str(path), json.dumps(asdict(limits))]
+    command = [
+        sys.executable,
+        "-m",
+        "jobs.media",
+        "probe",
+        str(path.resolve()),
+        json.dumps(asdict(limits)),
+    ]
     try:
         done = subprocess.run(
             command,

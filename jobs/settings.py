@@ -22,6 +22,10 @@ def _objects_in(done: dict[str, Any]) -> str:
     return f"{done['data'].as_uri()}/objects"
 
 
+def _scratch_in(done: dict[str, Any]) -> Path:
+    return Path(done["data"]) / "scratch"
+
+
 class Settings(BaseSettings):
     """Settings of API and worker: `VISAVIS_PORT=9000` sets `port`. See docs/operations.md."""
 
@@ -52,10 +56,12 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
 
     device: str = "auto"
+    threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
+    scratch: Path = Field(default_factory=_scratch_in)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("data", "people")
+    @field_validator("data", "people", "scratch")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()

@@ -59,6 +59,13 @@ def test_the_name_of_a_file_means_nothing(tmp_path: Path) -> None:
     assert look(path, LIMITS).container == "flac"
 
 
+def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(tmp_path / "clip.wav")
+    monkeypatch.chdir(tmp_path)
+
+    assert probe(Path("clip.wav"), limits=LIMITS).container == "wav"
+
+
 @pytest.mark.parametrize("kind", ["m4a", "wav"])
 def test_length_is_counted_and_not_believed(tmp_path: Path, kind: str) -> None:
     content = bytearray(write_clip(tmp_path / f"clip.{kind}", seconds=1.0).read_bytes())

@@ -143,3 +143,18 @@ def test_a_log_line_carries_its_facts_as_json() -> None:
         "jobs.x",
     )
     assert "timestamp" in line
+
+
+def test_a_traceback_shows_no_local_variables() -> None:
+    password = "hush-hush"
+    try:
+        raise LookupError(f"{len(password)} letters")
+    except LookupError as error:
+        failed = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("jobs.x", logging.ERROR, "x.py", 1, "failed", None, failed)
+
+    said = logs.formatter("console").format(record)
+
+    assert "LookupError: 9 letters" in said
+    assert "password = 'hush" not in said
+    assert len(said.splitlines()) < 10

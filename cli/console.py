@@ -1,0 +1,82 @@
+"""What commands say: answers on stdout, faults on stderr, with an exit status that tells them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FAILED = 1
+MISUSED = 2  # trying again changes nothing: a setting, an option, an extra that is missing
+
+OURS = ("api", "bench", "cli", "jobs", "models", "training", "worker")
+PLAIN_WIDTH = 160  # a log has no width; lines are not to be broken at 80
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console for people, which writes plain lines where nobody watches."""
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(
+            stderr=stderr, highlight=False, markup=False, emoji=False, width=PLAIN_WIDTH
+        )
+    return console
+
+
+def fail(sentence: str, status: int = FAILED) -> NoReturn:
+    """Say what is wrong and leave."""
+    make_console(stderr=True).print(sentence, soft_wrap=True)
+    raise typer.Exit(status)
+
+
+def release() -> str:
+    """The version that is installed."""
+    return version("visavis-server")
+
+
+def read_settings() -> Settings:
+    """Settings from the environment; leaves with a line for each that makes no sense."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        fail("\n".join(faults(error, {}, prefix="VISAVIS_")), MISUSED)
+
+
+def faults(error: ValidationError, names: Mapping[str, str], *, prefix: str = "") -> list[str]:
+    """A line for each value that does not fit, under the name that the caller knows it by."""
+    lines = []
+    for entry in error.errors():
+        if entry["type"] == "default_factory_not_called":  # follows from another line
+            continue
+        field = ".".join(str(part) for part in entry["loc"])
+        name = names.get(field, f"{prefix}{field.upper()}" if prefix and field else field)
+        told = entry["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        given = str(entry["input"])[:80]
+        value = f", not {given!r}" if field and given not in told else ""
+        lines.append(f"{name}: {told}{value}" if name else told)
+    return lines
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Imports that only work with an extra; leaves with the command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OURS:
+            raise
+        fail(
+            f"this needs {package}, which is not installed; "
+            f"`pip install 'visavis-server[{extra}]'`",
+            MISUSED,
+        )

@@ -1,0 +1,52 @@
+"""`visavis-server api` and `visavis-server worker`: the two doors, one process each."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.console import MISUSED, fail, needing, read_settings
+
+GRACE_SECONDS = 5  # for requests that run when the API is asked to leave
+
+
+def run_api() -> None:
+    """Serve until a signal."""
+    settings = read_settings()
+    with needing("api"):
+        import uvicorn
+
+        from api.main import create_app
+    from jobs import logs
+
+    logs.configure(settings)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # ours: jobs/logs.py
+        access_log=False,  # ours: api/access.py
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def run_one_worker() -> None:
+    """Work until a signal."""
+    settings = read_settings()
+    if not settings.broker_url:
+        fail(
+            "VISAVIS_BROKER_URL is not set, so nothing would wake this worker; set it to a Redis, "
+            "or start everything with `visavis-server up`",
+            MISUSED,
+        )
+    with needing("worker"):
+        from worker.app import run_worker
+        from worker.runtime import DeviceError
+    from jobs import logs
+
+    logs.configure(settings)
+    try:
+        status = run_worker(settings)
+    except DeviceError as error:
+        fail(str(error), MISUSED)
+    raise typer.Exit(status)

@@ -1,0 +1,33 @@
+"""Commands called in this process, with a person who is small enough for tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from tests.tiny import write_tiny_person
+from typer.testing import CliRunner
+
+from cli.main import app
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    write_tiny_person(folder)
+    return folder
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """`call("doctor", VISAVIS_PORT="1")` runs `visavis-server doctor` in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISAVIS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("VISAVIS_DEVICE", "cpu")
+
+    def run(*arguments: str, **environment: str) -> Result:
+        return CliRunner().invoke(app, arguments, env=environment)
+
+    return run

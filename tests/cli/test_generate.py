@@ -1,0 +1,86 @@
+"""`generate` makes video without any server."""
+
+import shutil
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.cli.conftest import Call
+from tests.sounds import write_clip
+
+
+def frames(path: Path) -> tuple[int, int]:
+    with av.open(str(path)) as video:
+        return video.streams.video[0].frames, video.streams.video[0].width
+
+
+def test_a_recording_becomes_a_video(call: Call, people: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=1.0)
+
+    done = call("generate", "talk.wav", "--seed", "3", VISAVIS_PEOPLE=str(people))
+
+    assert done.exit_code == 0, done.output
+    assert frames(tmp_path / "talk.mp4") == (30, 64)
+    assert done.stdout.splitlines()[-1].startswith("talk.mp4  ")
+    assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == [
+        "decode", "speech", "face", "guide", "body", "render", "publish",
+    ]  # fmt: skip
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"talk.wav", "talk.mp4"}  # neither server nor data folder
+
+
+def test_several_takes_are_numbered(call: Call, people: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.mp3", seconds=0.5)
+    arguments = ["generate", "talk.mp3", "--out", "v.mp4", "--takes", "2", "--size", "96x64"]
+
+    done = call(*arguments, VISAVIS_PEOPLE=str(people))
+
+    assert done.exit_code == 0, done.output
+    assert [frames(tmp_path / f"v-take-{take}.mp4")[1] for take in (1, 2)] == [96, 96]
+    assert not (tmp_path / "v.mp4").exists()
+
+
+def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    for name in ("a.mp4", "b.mp4"):
+        call("generate", "talk.wav", "--out", name, "--seed", "3", VISAVIS_PEOPLE=str(people))
+
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["none.wav"], 2, "there is no recording at none.wav"),
+        (["talk.wav", "--out", "no/v.mp4"], 2, "there is no folder no for v.mp4; make it"),
+        (["talk.wav", "--person", "ada"], 1, "There is no person 'ada'; there are: demo."),
+        (["text.wav"], 1, "This is not an audio file that we read; send wav"),
+        (["long.mp3"], 1, "The clip may be"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(
+    call: Call, people: Path, tmp_path: Path, arguments: list[str], status: int, words: str
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    write_clip(tmp_path / "long.mp3", seconds=30)
+    (tmp_path / "text.wav").write_text("this is a letter")
+
+    done = call("generate", *arguments, VISAVIS_PEOPLE=str(people), VISAVIS_MAX_CLIP_SECONDS="5")
+
+    assert (done.exit_code, done.stdout) == (status, "")
+    assert done.stderr.startswith(words)
+    assert list(tmp_path.glob("*.mp4")) == []
+
+
+def test_a_person_that_is_not_whole_is_told_by_its_file(
+    call: Call, people: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    copy = Path(shutil.copytree(people, tmp_path / "people"))
+    (copy / "demo" / "face.safetensors").write_bytes(b"something else")
+
+    done = call("generate", "talk.wav", VISAVIS_PEOPLE=str(copy))
+
+    assert done.exit_code == 1
+    assert "face.safetensors is not the file that person.json names" in done.stderr

@@ -1,0 +1,99 @@
+"""The command itself: help, version, options, settings, extras that are missing."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli.console import needing
+from tests.cli.conftest import Call
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_says_its_version(call: Call) -> None:
+    assert call("--version").stdout == f"visavis-server {version('visavis-server')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["generate", "--help"]])
+def test_help_needs_neither_torch_nor_a_web_framework(arguments: list[str]) -> None:
+    blocked = ("torch", "fastapi", "uvicorn", "warp", "numpy", "models", "worker", "api")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); from cli.main import app\n"
+        f"app({arguments!r})"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_every_command_is_in_the_help(call: Call) -> None:
+    told = call("--help").stdout
+
+    assert all(name in told for name in ("up", "api", "worker", "generate", "doctor"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--takes", "11", "--takes: should be less than or equal to 10, not '11'"),
+        ("--size", "77", "--size: size '77' needs even numbers of pixels from 64 to 2048"),
+        ("--guidance-face", "99", "--guidance-face: should be less than or equal to 10"),
+        ("--diversity", "0", "--diversity: should be greater than or equal to 0.01"),
+        ("--person", "../ada", "--person: String should match pattern"),
+    ],
+)
+def test_an_option_out_of_its_range_is_named_as_it_was_written(
+    call: Call, option: str, value: str, words: str
+) -> None:
+    done = call("generate", "talk.wav", option, value)
+
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "doctor", "up"])
+def test_a_setting_that_makes_no_sense_is_named_with_its_variable(call: Call, command: str) -> None:
+    done = call(command, VISAVIS_PORT="many", VISAVIS_LOG_LEVEL="loud")
+
+    assert done.exit_code == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, lines
+    assert lines[0].startswith("VISAVIS_PORT: should be a valid integer")
+    assert lines[1].startswith("VISAVIS_LOG_LEVEL: should be 'debug', 'info'")
+
+
+def test_a_worker_without_a_broker_says_what_to_do(call: Call) -> None:
+    done = call("worker", VISAVIS_BROKER_URL="")
+
+    assert done.exit_code == 2
+    assert "VISAVIS_BROKER_URL" in done.stderr
+    assert "visavis-server up" in done.stderr
+
+
+def test_a_worker_without_its_device_says_what_to_do(call: Call) -> None:
+    done = call("worker", VISAVIS_BROKER_URL="redis://127.0.0.1:1/0", VISAVIS_DEVICE="cuda:77")
+
+    assert done.exit_code == 2
+    assert "VISAVIS_DEVICE is cuda:77" in done.stderr
+
+
+def test_an_extra_that_is_missing_is_told_with_the_command_that_installs_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as left, needing("worker"):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+
+    assert left.value.exit_code == 2
+    assert "pip install 'visavis-server[worker]'" in capsys.readouterr().err
+
+
+def test_a_module_of_ours_that_is_missing_is_a_bug_and_shown_as_one() -> None:
+    with pytest.raises(ModuleNotFoundError), needing("worker"):
+        raise ModuleNotFoundError("No module named 'worker.typo'", name="worker.typo")

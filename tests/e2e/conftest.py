@@ -1,0 +1,145 @@
+"""`visavis-server up` as its users start it, with a person who is small enough for tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from jobs.job import Job
+from jobs.settings import Settings
+from jobs.store import open_store
+from tests.sounds import write_clip
+from tests.tiny import write_tiny_person
+
+START_SECONDS = 60.0
+STEPS = 400  # of a job that is to be caught in the middle
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running `up`, how to call it, and what belongs to it."""
+
+    process: subprocess.Popen
+    http: httpx.Client
+    settings: Settings
+    said: Path
+
+    def submit(self, clip: Path, **fields: object) -> str:
+        answer = self.http.post("/generate", data=fields, files={"audio": clip.read_bytes()})
+        assert answer.status_code == 202, answer.text
+        return answer.json()["id"]
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self.http.get(f"/jobs/{job_id}").json()
+
+    def until(
+        self, job_id: str, true: Callable[[dict[str, Any]], bool], *, seconds: float
+    ) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while not true(job := self.job(job_id)):
+            assert time.monotonic() < deadline, (job, self.said.read_text()[-3000:])
+            time.sleep(0.05)
+        return job
+
+    def child(self, name: str) -> psutil.Process:
+        """The one that runs the command `name`."""
+        (found,) = (
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if child.cmdline()[-1:] == [name]
+        )
+        return found
+
+    def stored(self, job_id: str) -> Job:
+        store = open_store(self.settings)
+        try:
+            return store.get(job_id)
+        finally:
+            store.close()
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    write_tiny_person(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "talk.wav", seconds=2.0)
+
+
+@pytest.fixture(scope="module")
+def environment(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Short leases, one thread, any free port; nothing from the outside but PATH."""
+    return {
+        "PATH": os.environ["PATH"],
+        "OMP_NUM_THREADS": "1",
+        "VISAVIS_DATA": str(tmp_path_factory.mktemp("data")),
+        "VISAVIS_PEOPLE": str(people),
+        "VISAVIS_PORT": "0",
+        "VISAVIS_LEASE_SECONDS": "2",
+        "VISAVIS_REAPER_SECONDS": "0.3",
+        "VISAVIS_WAKE_SECONDS": "1",
+        "VISAVIS_DEVICE": "cpu",
+        "VISAVIS_MAX_UPLOAD_BYTES": "2000000",
+    }
+
+
+@pytest.fixture(scope="module")
+def stack(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(environment, tmp_path_factory.mktemp("said")) as running:
+        yield running
+
+
+@contextmanager
+def started(environment: Environment, folder: Path) -> Iterator[Stack]:
+    """Start `up` and wait for its page; at the end stop it, and see that nothing is left."""
+    said = folder / "said"
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            command("up"), env=environment, stdout=output, stderr=output, cwd=folder
+        )
+    family: list[psutil.Process] = []
+    try:
+        address = _address(process, said)
+        family = psutil.Process(process.pid).children(recursive=True)
+        settings = Settings(data=Path(environment["VISAVIS_DATA"]))
+        with httpx.Client(base_url=address, timeout=30, trust_env=False) as http:
+            yield Stack(process, http, settings, said)
+    finally:
+        if process.poll() is None:
+            family += psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGTERM)
+        process.wait(40)
+        _, alive = psutil.wait_procs(family, timeout=5)
+        for orphan in alive:
+            orphan.kill()
+    assert alive == [], said.read_text()[-3000:]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "cli.main", *arguments]
+
+
+def _address(process: subprocess.Popen, said: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = [line for line in said.read_text().splitlines() if line.startswith("  page  ")]
+        if lines:
+            return lines[0].split()[-1]
+        time.sleep(0.05)
+    raise AssertionError(f"`up` did not start:\n{said.read_text()}")

@@ -1,0 +1,164 @@
+"""From an upload to an MP4 through real processes, whatever is killed on the way."""
+
+import io
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import av
+import httpx
+import psutil
+import pytest
+
+from jobs.job import State
+from tests.e2e.conftest import STEPS, Environment, Stack, command, started
+from tests.problems import problem
+from tests.sounds import write_clip
+
+pytestmark = pytest.mark.services
+
+RECOVERY_SECONDS = 30.0
+
+
+def done(job: dict) -> bool:
+    return job["state"] in ("succeeded", "failed", "canceled")
+
+
+def check_video(content: bytes, *, seconds: float, size: int = 64) -> None:
+    with av.open(io.BytesIO(content)) as video:
+        picture, sound = video.streams.video[0], video.streams.audio[0]
+        assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
+        assert (picture.width, picture.height, picture.average_rate) == (size, size, 30)
+        assert sum(1 for _ in video.decode(picture)) == round(seconds * 30)
+
+
+def test_an_upload_becomes_a_video(stack: Stack, clip: Path) -> None:
+    job_id = stack.submit(clip, takes=2, seed=5, size="96", outputs="video,motion")
+
+    job = stack.until(job_id, done, seconds=60)
+
+    assert job["state"] == "succeeded", job
+    names = [output["name"] for output in job["outputs"]]
+    assert names == ["take-1.mp4", "motion-1.npz", "take-2.mp4", "motion-2.npz"]
+    for output in job["outputs"][::2]:
+        check_video(stack.http.get(output["path"]).content, seconds=2.0, size=96)
+        check_video(stack.http.get(output["url"]).content, seconds=2.0, size=96)
+    assert all(stage["progress"] == 1.0 for stage in job["stages"])
+
+
+def test_the_same_request_gives_the_same_motion(stack: Stack, clip: Path) -> None:
+    ids = [stack.submit(clip, seed=5, outputs="motion") for _ in range(2)]
+
+    ends = [stack.until(job_id, done, seconds=60) for job_id in ids]
+
+    first, second = (stack.http.get(end["outputs"][0]["path"]).content for end in ends)
+    assert first == second
+
+
+def test_bad_uploads_are_refused_and_the_service_goes_on(
+    stack: Stack, clip: Path, tmp_path: Path
+) -> None:
+    flac = write_clip(tmp_path / "clip.flac").read_bytes()
+    bad = [
+        (b"", 422, "audio_empty"),
+        (b"#EXTM3U\nhttp://127.0.0.1/", 415, "audio_type_unsupported"),
+        (flac[:50] + bytes(500), 422, None),
+        (write_clip(tmp_path / "three.wav", channels=3).read_bytes(), 422, "audio_channels"),
+        (write_clip(tmp_path / "long.mp3", seconds=60).read_bytes(), 422, "clip_too_long"),
+        (bytes(3_000_000), 413, "upload_too_large"),
+    ]
+    for content, status, code in bad:
+        answer = stack.http.post("/generate", files={"audio": content})
+        problem(answer, status, code or answer.json()["code"])
+
+    job_id = stack.submit(clip)
+    assert stack.until(job_id, done, seconds=60)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("stage", ["face", "render"])
+def test_a_killed_worker_costs_an_attempt_and_not_the_job(
+    stack: Stack, clip: Path, stage: str
+) -> None:
+    wanted = {"steps": STEPS} if stage == "face" else {"size": "512", "takes": 2}
+    job_id = stack.submit(clip, **wanted)
+    stack.until(job_id, lambda job: job["stage"] == stage, seconds=60)
+
+    stack.child("worker").kill()
+    killed_at = time.monotonic()
+
+    stack.until(job_id, lambda job: job["attempt"] == 2, seconds=RECOVERY_SECONDS)
+    assert time.monotonic() - killed_at < RECOVERY_SECONDS
+    job = stack.until(job_id, done, seconds=90)
+    assert (job["state"], job["attempt"]) == ("succeeded", 2), job
+    stored = stack.stored(job_id)
+    assert all(f"/{job_id}/attempt-2/" in output.key for output in stored.outputs)
+    assert len(stored.outputs) == wanted.get("takes", 1)
+    drawn_by = 1 if stage == "render" else 2  # motion that was drawn is not drawn again
+    assert stored.motion_key == f"jobs/{job_id}/attempt-{drawn_by}/motion.npz"
+    for output in job["outputs"]:
+        size = int(wanted.get("size", 64))
+        check_video(stack.http.get(output["path"]).content, seconds=2.0, size=size)
+    assert list(stack.settings.scratch.glob("worker-*/job-*")) == []
+
+
+def test_a_killed_api_and_a_killed_redis_lose_nothing(stack: Stack, clip: Path) -> None:
+    job_id = stack.submit(clip, steps=STEPS)
+    stack.child("api").kill()
+    redis = next(child for child in _family(stack) if "redis" in child.name())
+    redis.kill()
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if done(stack.job(job_id)):
+                break
+        except (httpx.TransportError, KeyError):
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    after = stack.submit(clip)
+    assert stack.until(after, done, seconds=60)["state"] == "succeeded"
+
+
+def test_a_signal_hands_the_job_back_and_leaves_nobody(
+    environment: Environment, clip: Path, tmp_path: Path
+) -> None:
+    elsewhere = {**environment, "VISAVIS_DATA": str(tmp_path / "data")}
+    with started(elsewhere, tmp_path) as stack:
+        job_id = stack.submit(clip, steps=STEPS)
+        stack.until(job_id, lambda job: job["stage"] == "face", seconds=60)
+        stack.process.send_signal(signal.SIGTERM)
+        assert stack.process.wait(30) == 0, stack.said.read_text()
+
+        job = stack.stored(job_id)
+
+    assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 4)
+    assert list((tmp_path / "data" / "scratch").iterdir()) == []
+
+
+def test_one_recording_can_be_sent_through_and_everything_stops(
+    environment: Environment, clip: Path, tmp_path: Path
+) -> None:
+    arguments = ["up", "--submit", str(clip), "--out", str(tmp_path / "out"), "--takes", "2"]
+    elsewhere = {**environment, "VISAVIS_DATA": str(tmp_path / "data")}
+
+    ended = subprocess.run(
+        command(*arguments), env=elsewhere, capture_output=True, text=True, timeout=90
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    for take in (1, 2):
+        video = tmp_path / "out" / f"talk-take-{take}.mp4"
+        check_video(video.read_bytes(), seconds=2.0)
+        assert f"{video}  " in ended.stdout
+    lines = ended.stdout.splitlines()
+    assert any(line.startswith("  render   100 %") for line in lines)
+    assert all(len(line) < 200 and line.isprintable() for line in lines)
+    assert (tmp_path / "data" / "logs" / "worker.log").stat().st_size > 0
+
+
+def _family(stack: Stack) -> list:
+
+    return psutil.Process(stack.process.pid).children(recursive=True)

@@ -1,0 +1,53 @@
+"""A store, a storage with a clip in it, and a job that is claimed."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.job import Job, input_key, new_job_id
+from jobs.request import GenerateRequest
+from jobs.schema import connect, upgrade
+from jobs.store import Store, StoreConfig
+from tests.sounds import write_clip
+from tests.worker.toys import DictStorage
+
+Submit = Callable[..., Job]
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("database") / "visavis.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(empty_database: Path, tmp_path: Path) -> Iterator[Store]:
+    path = shutil.copyfile(empty_database, tmp_path / "visavis.db")
+    opened = Store(
+        connect(f"sqlite:///{path}"), StoreConfig(lease_seconds=15, wake_seconds=10, max_attempts=3)
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def storage() -> DictStorage:
+    return DictStorage()
+
+
+@pytest.fixture
+def submit(store: Store, storage: DictStorage, tmp_path: Path) -> Submit:
+    """Queue a job: its request by keywords, its clip a tone of `seconds`."""
+
+    def queue(*, seconds: float = 0.5, clip: bytes | None = None, **request: object) -> Job:
+        job_id = new_job_id()
+        key = input_key(job_id, "wav")
+        content = clip or write_clip(tmp_path / "tone.wav", seconds=seconds).read_bytes()
+        storage.objects[key] = content
+        wanted = GenerateRequest.model_validate({"seed": 7} | request)
+        return store.submit(wanted, job_id=job_id, input_key=key, clip_seconds=seconds)
+
+    return queue

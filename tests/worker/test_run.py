@@ -1,0 +1,392 @@
+"""One job, from its claim to what its owner finds, with collaborators of a few lines."""
+
+import errno
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from jobs.job import Job, State
+from jobs.media import MediaError
+from jobs.store import Store
+from models.avatar import CameraError
+from models.motion.animate import take_seed
+from tests.sounds import write_clip
+from tests.worker.conftest import Submit
+from tests.worker.toys import DictStorage, ToyAnimator, ToyAvatar, toy_person
+from worker.attempt import Ending, attempt
+from worker.patience import PatientFiles
+from worker.people import Models, Person, PersonUnknown
+from worker.progress import Leave, Leaving, Reporter
+from worker.run import Workshop, run
+from worker.video import X264
+
+Prepare = Callable[[Job, Reporter], None]
+
+
+class Floor:
+    """The place where a test's jobs are done: what `worker.app.Bench` is in a real worker."""
+
+    def __init__(self, store: Store, storage: DictStorage, scratch: Path) -> None:
+        self.store, self.storage, self.scratch = store, storage, scratch
+        self.animator = ToyAnimator()
+        self.person = toy_person(self.animator)
+        self.leave = Leave()
+        self.seen: list[str] = []
+        self.at: dict[str, Callable[[], None]] = {}  # what happens when a stage begins
+
+    def work(self) -> Ending:
+        job = self.store.claim("tester")
+        assert job is not None
+        return attempt(job, self._work, store=self.store, leave=self.leave)
+
+    def named(self, name: str) -> Person:
+        if name != self.person.name:
+            raise PersonUnknown(f"there is no person {name!r}; there are: {self.person.name}")
+        return self.person
+
+    def _work(self, job: Job, report: Reporter) -> list:
+        def progress(stage: str, fraction: float) -> None:
+            if stage not in self.seen:
+                self.seen.append(stage)
+                self.at.pop(stage, lambda: None)()
+            report(stage, fraction)
+
+        keep = partial(self.store.checkpoint, job.id, job.attempt)
+        workshop = Workshop(
+            files=PatientFiles(self.storage, lambda seconds: report.check()),
+            person_named=self.named,
+            keep_motion=lambda key, digest: keep(motion_key=key, digest=digest),
+            encoder=X264,
+            scratch=self.scratch,
+        )
+        return run(job, workshop, progress)
+
+
+@pytest.fixture
+def floor(store: Store, storage: DictStorage, tmp_path: Path) -> Floor:
+    (tmp_path / "scratch").mkdir()
+    return Floor(store, storage, tmp_path / "scratch")
+
+
+def arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def test_a_job_ends_with_its_videos_published_by_one_write(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.5, takes=2).id
+
+    assert floor.work() is Ending.PUBLISHED
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.progress, job.attempt) == (State.SUCCEEDED, 1.0, 1)
+    assert [output.name for output in job.outputs] == ["take-1.mp4", "take-2.mp4"]
+    for output in job.outputs:
+        assert output.key == f"jobs/{job_id}/attempt-1/{output.name}"
+        assert output.bytes == len(floor.storage.objects[output.key])
+        with av.open(io.BytesIO(floor.storage.objects[output.key])) as video:
+            assert video.streams.video[0].frames == 15
+            assert (video.streams.video[0].width, video.streams.video[0].height) == (64, 64)
+    assert floor.seen == ["decode", "speech", "face", "guide", "body", "render", "publish"]
+    assert list(floor.scratch.glob("*.mp4")) == []
+
+
+def test_empty_fields_mean_the_persons_defaults_and_takes_have_seeds_of_their_own(
+    floor: Floor, submit: Submit
+) -> None:
+    submit(takes=2, seed=11, steps=9, outputs=["motion"])
+
+    floor.work()
+
+    asked = floor.animator.asked[0]
+    assert asked.seeds == (take_seed(11, 1), take_seed(11, 2))
+    assert (asked.steps, asked.guidance_face, asked.diversity) == (9, 1.5, 0.9)
+
+
+def test_a_size_is_taken_from_the_request(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1, size="128x96").id
+
+    floor.work()
+
+    key = floor.store.get(job_id).outputs[0].key
+    with av.open(io.BytesIO(floor.storage.objects[key])) as video:
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (128, 96)
+
+
+def test_motion_can_be_had_without_rendering_anything(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.5, takes=2, outputs=["motion"]).id
+    floor.person = replace(floor.person, models=Models(floor.animator, None))
+
+    assert floor.work() is Ending.PUBLISHED
+
+    job = floor.store.get(job_id)
+    assert [output.name for output in job.outputs] == ["motion-1.npz", "motion-2.npz"]
+    take = arrays(floor.storage.objects[job.outputs[1].key])
+    assert (take["face"].shape, take["pose"].shape) == ((15, 256), (15, 104))
+    assert take["face"].dtype == np.float32
+    assert int(take["frame_rate"]) == 30
+    assert (str(take["person"]), int(take["seed"])) == ("demo", take_seed(7, 2))
+
+
+def test_both_can_be_had(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1, outputs=["motion", "video"]).id
+
+    floor.work()
+
+    names = {output.name for output in floor.store.get(job_id).outputs}
+    assert names == {"take-1.mp4", "motion-1.npz"}
+
+
+def test_a_retry_draws_nothing_again(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.2, takes=2).id
+    floor.at["render"] = lambda: 1 / 0
+
+    assert floor.work() is Ending.BROKEN
+    kept = floor.store.get(job_id)
+    floor.seen.clear()
+    assert floor.work() is Ending.PUBLISHED
+
+    job = floor.store.get(job_id)
+    assert kept.motion_key == job.motion_key == f"jobs/{job_id}/attempt-1/motion.npz"
+    assert (job.attempt, len(floor.animator.asked)) == (2, 1)
+    assert floor.seen == ["decode", "render", "publish"]
+    assert all("attempt-2" in output.key for output in job.outputs)
+
+
+def test_motion_of_another_version_of_the_person_is_not_used(floor: Floor, submit: Submit) -> None:
+    submit(seconds=0.2)
+    floor.at["render"] = lambda: 1 / 0
+    floor.work()
+    floor.person = toy_person(floor.animator, digest="d2")
+
+    assert floor.work() is Ending.PUBLISHED
+
+    assert len(floor.animator.asked) == 2
+
+
+@pytest.mark.parametrize("spoil", ["gone", "damaged", "emptied"])
+def test_kept_motion_that_is_of_no_use_is_drawn_again(
+    floor: Floor, submit: Submit, spoil: str
+) -> None:
+    job_id = submit(seconds=0.2).id
+    floor.at["render"] = lambda: 1 / 0
+    floor.work()
+    key = f"jobs/{job_id}/attempt-1/motion.npz"
+    content = floor.storage.objects.pop(key)
+    if spoil != "gone":
+        floor.storage.objects[key] = content[:300] if spoil == "damaged" else b""
+
+    assert floor.work() is Ending.PUBLISHED
+
+    assert len(floor.animator.asked) == 2
+
+
+@pytest.mark.parametrize("stage", ["speech", "body", "render", "publish"])
+def test_a_job_that_was_taken_away_is_left_without_a_word(
+    floor: Floor, submit: Submit, stage: str
+) -> None:
+    job_id = submit(seconds=0.2).id
+
+    def take_away() -> None:
+        floor.store.release(job_id, 1, "somebody else")
+        assert floor.store.claim("somebody") is not None
+
+    floor.at[stage] = take_away
+
+    assert floor.work() is Ending.LOST
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.attempt, job.worker) == (State.RUNNING, 2, "somebody")
+    assert (job.outputs, job.stage) == ((), "decode")
+
+
+def refuse(error: Exception) -> Callable[..., Any]:
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    return raises
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "words"),
+    [
+        ({"person": "ada"}, "person_unknown", "There is no person 'ada'; there are: demo."),
+        ({"seconds": 3.0}, "clip_unsuitable", "The clip is too long; this person takes 2 s."),
+        ({"clip": b"fLaC" + bytes(999)}, "audio_damaged", "export it again."),
+        ({"clip": b"hello, this is text"}, "audio_type_unsupported", "send wav"),
+    ],
+)
+def test_a_callers_fault_ends_the_job_with_a_sentence(
+    floor: Floor, submit: Submit, request_: dict[str, Any], code: str, words: str
+) -> None:
+    floor.animator.longest = 2.0
+    job_id = submit(**request_).id
+
+    assert floor.work() is Ending.REFUSED
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code, job.outputs) == (State.FAILED, code, ())
+    assert words in str(job.error_detail)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(CameraError("no camera"), "size_unsupported"), (MediaError("a_code", "why"), "a_code")],
+)
+def test_more_faults_of_callers(
+    floor: Floor, submit: Submit, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    job_id = submit(seconds=0.1).id
+    monkeypatch.setattr(ToyAvatar, "camera", refuse(error))
+
+    assert floor.work() is Ending.REFUSED
+
+    assert floor.store.get(job_id).error_code == code
+
+
+def test_a_clip_that_is_gone_ends_the_job(floor: Floor, submit: Submit) -> None:
+    job = submit()
+    del floor.storage.objects[job.input_key]
+
+    assert floor.work() is Ending.REFUSED
+
+    assert floor.store.get(job.id).error_code == "clip_missing"
+
+
+def test_our_fault_is_logged_with_its_number_and_tried_again_until_it_is_enough(
+    floor: Floor, submit: Submit, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = submit(seconds=0.1).id
+    floor.animator.animate = refuse(RuntimeError("a bug"))
+
+    endings = [floor.work() for _ in range(3)]
+
+    job = floor.store.get(job_id)
+    assert endings == [Ending.BROKEN] * 3
+    assert (job.state, job.error_code) == (State.FAILED, "attempts_exhausted")
+    broken = [record for record in caplog.records if record.message == "internal error"]
+    assert len(broken) == 3
+    assert all("a bug" in str(record.exc_info) for record in broken)
+    assert broken[-1].incident in str(job.error_detail)
+    assert "a bug" not in str(job.error_detail)
+
+
+def test_a_storage_that_is_away_for_a_moment_costs_nothing(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1).id
+
+    def go_away() -> None:
+        floor.storage.away = 5
+
+    for stage in ("decode", "render", "publish"):
+        floor.at[stage] = go_away
+
+    assert floor.work() is Ending.PUBLISHED
+
+    assert floor.store.get(job_id).attempt == 1
+
+
+def test_a_storage_that_stays_away_puts_the_job_back_uncounted(
+    floor: Floor, submit: Submit
+) -> None:
+    job_id = submit(seconds=0.1).id
+    for _ in range(5):
+        floor.storage.away = 8
+        assert floor.work() is Ending.AWAY
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.attempt) == (State.QUEUED, 5)
+    floor.storage.away = 0
+    assert floor.work() is Ending.PUBLISHED
+
+
+def test_a_full_disk_is_waited_for(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1).id
+    for _ in range(4):
+        floor.at["render"] = refuse(OSError(errno.ENOSPC, "No space left on device"))
+        floor.seen.clear()
+        assert floor.work() is Ending.AWAY
+
+    floor.at.clear()
+    assert floor.work() is Ending.PUBLISHED
+    assert floor.store.get(job_id).attempt == 5
+
+
+def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(
+    floor: Floor, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(seconds=0.1).id
+    away = refuse(OperationalError("update", {}, Exception("away")))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.patience.DELAYS", ())
+        for name in ("checkpoint", "release", "progress"):
+            patch.setattr(floor.store, name, away)
+        assert floor.work() is Ending.AWAY
+
+    assert floor.store.get(job_id).state is State.RUNNING  # its lease runs out; the reaper knows
+
+
+def test_a_worker_that_is_asked_to_leave_hands_its_job_back_with_its_motion(
+    floor: Floor, submit: Submit
+) -> None:
+    job_id = submit(seconds=0.5).id
+    floor.at["render"] = floor.leave.ask
+
+    assert floor.work() is Ending.HANDED_BACK
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 4)
+    assert job.motion_key is not None
+    floor.leave = Leave()
+    assert floor.work() is Ending.PUBLISHED
+    assert len(floor.animator.asked) == 1
+
+
+def test_a_worker_that_waits_for_a_storage_still_leaves(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1).id
+
+    def leave_while_away() -> None:
+        floor.storage.away = 1000
+        floor.leave.ask()
+
+    floor.at["decode"] = leave_while_away
+
+    assert floor.work() is Ending.HANDED_BACK
+
+    assert floor.store.get(job_id).state is State.QUEUED
+
+
+def test_leaving_is_no_error() -> None:
+    assert not issubclass(Leaving, RuntimeError)
+
+
+def test_a_stale_attempt_cannot_publish(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1).id
+    stale = floor.store.claim("stale")
+    assert stale is not None
+    floor.store.release(job_id, 1, "lease lost")
+    assert floor.work() is Ending.PUBLISHED
+    published = floor.store.get(job_id)
+
+    ending = attempt(stale, lambda job, report: [], store=floor.store, leave=Leave())
+
+    assert ending is Ending.LOST
+    assert floor.store.get(job_id) == published
+
+
+def test_a_clip_that_was_accepted_is_decoded_whole(floor: Floor, submit: Submit) -> None:
+    clip = write_clip(floor.scratch / "long.mp3", seconds=1.3).read_bytes()
+    job_id = submit(clip=clip, seconds=1.3, outputs=["motion"]).id
+
+    floor.work()
+
+    take = arrays(floor.storage.objects[floor.store.get(job_id).outputs[0].key])
+    assert len(take["face"]) in (39, 40, 41)

@@ -1,0 +1,99 @@
+"""Collaborators of a job that are a few lines each: no network, no renderer, no server."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jobs.people import PersonDefaults
+from jobs.storage import ObjectMissing, StorageError
+from models.avatar.camera import Camera, looking_at
+from models.motion.animate import Motion, MotionError, Sampling
+from worker.people import Models, Person
+from worker.progress import Progress
+from worker.video import frame_count
+
+DEFAULTS = PersonDefaults(
+    steps=4, guidance_face=1.5, guidance_body=1.5, diversity=0.9, size="64x64"
+)
+
+
+def stuck_ffmpeg(folder: Path) -> Path:
+    """A program that reads nothing, says nothing and does not end."""
+    program = folder / "stuck-ffmpeg"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    return program
+
+
+class DictStorage:
+    """Objects in a dictionary. `away` counts the calls that fail before it answers again."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.away = 0
+
+    def put(self, key: str, path: Path, content_type: str) -> None:
+        self._answer()
+        self.objects[key] = path.read_bytes()
+
+    def get(self, key: str, path: Path) -> None:
+        self._answer()
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        path.write_bytes(self.objects[key])
+
+    def _answer(self) -> None:
+        if self.away > 0:
+            self.away -= 1
+            raise StorageError("the storage is on holiday")
+
+
+class ToyAnimator:
+    """Noise of the right shape, by the seeds; remembers what it was asked for."""
+
+    def __init__(self, *, longest: float = 60.0) -> None:
+        self.longest = longest
+        self.asked: list[Sampling] = []
+
+    def animate(self, audio: Tensor, sampling: Sampling, *, progress: Progress) -> list[Motion]:
+        self.asked.append(sampling)
+        if len(audio) > self.longest * 48_000:
+            raise MotionError(f"the clip is too long; this person takes {self.longest:g} s")
+        for stage in ("speech", "face", "guide", "body"):
+            progress(stage, 0.5)
+            progress(stage, 1.0)
+        frames = frame_count(len(audio))
+        return [_noise(frames, seed) for seed in sampling.seeds]
+
+
+class ToyAvatar:
+    """A grey that follows the face."""
+
+    def camera(self, name: str | None = None) -> Camera:
+        return looking_at(
+            "front", eye=(0, 0, 10), target=(0, 0, 0), focal=1.0, width=512, height=512
+        )
+
+    def render(
+        self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], *, batch: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(face), batch):
+            some = face[start : start + batch, 0].sigmoid().numpy()
+            shape = (len(some), cameras[0].height, cameras[0].width, 3)
+            yield np.broadcast_to((255 * some[:, None, None, None]).astype(np.uint8), shape)
+
+
+def toy_person(animator: ToyAnimator | None = None, *, digest: str = "d1") -> Person:
+    return Person("demo", digest, DEFAULTS, Models(animator or ToyAnimator(), ToyAvatar()))
+
+
+def _noise(frames: int, seed: int) -> Motion:
+    generator = torch.Generator().manual_seed(seed)
+    return Motion(
+        face=torch.randn(frames, 256, generator=generator),
+        pose=torch.randn(frames, 104, generator=generator),
+    )

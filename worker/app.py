@@ -1,0 +1,150 @@
+"""The process of a worker: a Celery app whose one task empties the queue of jobs.
+
+One process for each GPU, pool "solo": nothing forks, so torch and CUDA live where they were
+started. A message only wakes, so one that is lost while the worker is busy costs nothing: it looks
+for the next job by itself before it sleeps again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import warnings
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+from celery.exceptions import SecurityWarning
+from celery.worker import state
+
+from jobs import logs
+from jobs.queue import WAKE, make_celery, wake
+from jobs.storage import open_storage
+from jobs.store import open_store
+from worker.attempt import Ending, attempt
+from worker.patience import PatientFiles, patiently
+from worker.people import People, load_models
+from worker.progress import Leave
+from worker.run import Workshop, run
+from worker.runtime import start, works
+from worker.scratch import scratch_room
+from worker.shift import Shift
+from worker.video import choose_encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from celery import Celery
+
+    from jobs.job import Job, Output
+    from jobs.settings import Settings
+    from jobs.storage import Storage
+    from jobs.store import Store
+    from worker.progress import Reporter
+    from worker.video import Encoder
+
+logger = logging.getLogger(__name__)
+
+BROKEN_DEVICE = 70  # exit status: whoever watches over this process starts a new one
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that one worker process works with, opened once."""
+
+    store: Store
+    storage: Storage
+    people: People
+    device: torch.device
+    encoder: Encoder
+    scratch: Path
+    leave: Leave
+
+    def attempt(self, job: Job) -> Ending:
+        """One attempt at a claimed job."""
+        return attempt(job, self._work, store=self.store, leave=self.leave)
+
+    def _work(self, job: Job, report: Reporter) -> list[Output]:
+        def keep_motion(key: str, digest: str) -> bool:
+            return patiently(
+                lambda: self.store.checkpoint(job.id, job.attempt, motion_key=key, digest=digest),
+                report.pause,
+            )
+
+        with tempfile.TemporaryDirectory(prefix="job-", dir=self.scratch) as folder:
+            workshop = Workshop(
+                files=PatientFiles(self.storage, report.pause),
+                person_named=self.people.get,
+                keep_motion=keep_motion,
+                encoder=self.encoder,
+                scratch=Path(folder),
+            )
+            return run(job, workshop, report)
+
+
+def run_worker(settings: Settings) -> int:
+    """Work until a signal; answers the exit status. DeviceError where the device is not there."""
+    leave = Leave()
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    with ExitStack() as stack:
+        device = start(settings)
+        bench = Bench(
+            store=stack.enter_context(closing(open_store(settings))),
+            storage=stack.enter_context(closing(open_storage(settings))),
+            people=People(settings.people, load=lambda folder: load_models(folder, device=device)),
+            device=device,
+            encoder=choose_encoder(device.type),
+            scratch=stack.enter_context(scratch_room(settings.scratch)),
+            leave=leave,
+        )
+        shift = Shift(bench.store, bench.attempt, worker=name, leave=leave)
+        app = stack.enter_context(closing(make_celery(settings)))
+        return _consume(app, settings, name, lambda: _look(shift, bench, app), leave)
+
+
+def _look(shift: Shift, bench: Bench, app: Celery) -> None:
+    """What a wake-up means."""
+    endings = shift.drain()
+    if Ending.BROKEN in endings and not works(bench.device):
+        logger.error("the device computes no more; this process ends, a new one may do better")
+        state.should_stop = BROKEN_DEVICE  # type: ignore[assignment]
+    if Ending.HANDED_BACK in endings:
+        wake(app, "handed-back")  # another worker need not wait for the reaper
+
+
+def _consume(
+    app: Celery, settings: Settings, name: str, look: Callable[[], None], leave: Leave
+) -> int:
+    @app.task(name=WAKE)
+    def woken(job_id: str) -> None:
+        look()
+
+    def configure_logging(**_: Any) -> None:
+        logs.configure(settings)
+
+    def drain_at_start(**_: Any) -> None:
+        wake(app, "start")
+
+    def leave_now(**_: Any) -> None:
+        leave.ask()  # in a signal handler: a plain flag and nothing else
+
+    signals.setup_logging.connect(configure_logging)
+    signals.worker_ready.connect(drain_at_start)
+    signals.worker_shutting_down.connect(leave_now)
+    warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle; we take JSON only
+    worker = app.Worker(
+        hostname=f"worker@{name}",
+        pool_cls="solo",
+        concurrency=1,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)

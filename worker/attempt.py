@@ -1,0 +1,92 @@
+"""One attempt at a job: the work, under a lease, and the one write that ends it."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.job import new_job_id
+from worker.lease import Lease
+from worker.patience import is_outage, patiently
+from worker.progress import LeaseLost, Leaving, Reporter
+from worker.refusals import refusal_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.job import Job, Output
+    from jobs.store import Store
+    from worker.progress import Leave
+
+    Work = Callable[[Job, Reporter], list[Output]]
+
+logger = logging.getLogger(__name__)
+
+
+class Ending(StrEnum):
+    """How an attempt ended."""
+
+    PUBLISHED = "published"
+    REFUSED = "refused"  # the caller's fault: the job has failed with a sentence
+    LOST = "lost"  # the lease went, and with it the right to write
+    HANDED_BACK = "handed back"  # the worker was asked to leave
+    AWAY = "away"  # storage or database do not answer, or the disk is full
+    BROKEN = "broken"  # our fault: it counts, and is tried again
+
+
+def attempt(job: Job, work: Work, *, store: Store, leave: Leave) -> Ending:
+    """Do `work` for a claimed job and write what became of it. Raises nothing of the job's."""
+    renew = partial(store.renew, job.id, job.attempt)
+    seconds = store.config.lease_seconds
+    with (
+        structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt),
+        Lease(renew, seconds=seconds) as lease,
+    ):
+        logger.info("job begins", extra={"clip_seconds": job.clip_seconds})
+        write = partial(store.progress, job.id, job.attempt)
+        report = Reporter(write, lost=lease.lost, leave=leave)
+        try:
+            ending = _worked(job, work, report, store)
+        except SQLAlchemyError as error:  # nothing can be written: the lease runs out by itself
+            logger.warning("database away at the end", extra={"reason": str(error)})
+            ending = Ending.AWAY
+        logger.info("job ends", extra={"ending": str(ending)})
+    return ending
+
+
+def _worked(job: Job, work: Work, report: Reporter, store: Store) -> Ending:
+    try:
+        outputs = work(job, report)
+        held = patiently(lambda: store.succeed(job.id, job.attempt, outputs), report.pause)
+    except LeaseLost as error:
+        logger.warning("job lost", extra={"reason": str(error)})
+        return Ending.LOST
+    except Leaving as error:
+        held = store.release(job.id, job.attempt, str(error), counts=False)
+        return Ending.HANDED_BACK if held else Ending.LOST
+    except Exception as error:
+        return _put_back(job, error, store) if is_outage(error) else _failed(job, error, store)
+    return Ending.PUBLISHED if held else Ending.LOST
+
+
+def _put_back(job: Job, error: Exception, store: Store) -> Ending:
+    logger.warning("job put back", extra={"reason": str(error)})
+    reason = "storage or database did not answer, or the disk was full"
+    store.release(job.id, job.attempt, reason, counts=False)
+    return Ending.AWAY
+
+
+def _failed(job: Job, error: Exception, store: Store) -> Ending:
+    if (refusal := refusal_of(error)) is not None:
+        logger.info("job refused", extra={"code": refusal.code, "reason": refusal.sentence})
+        store.fail(job.id, job.attempt, refusal.code, refusal.sentence)
+        return Ending.REFUSED
+    incident = new_job_id()[-12:]
+    logger.error("internal error", exc_info=error, extra={"incident": incident})
+    store.release(job.id, job.attempt, f"an internal error, report incident {incident}")
+    return Ending.BROKEN

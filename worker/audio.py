@@ -1,0 +1,103 @@
+"""A clip to sound: 48 kHz, two channels, float. The person is channel 0, the partner channel 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jobs.media import CONTAINERS, MediaError, sniff
+from worker.ffmpeg import Ffmpeg, FfmpegError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import IO
+
+    from numpy.typing import NDArray
+
+SAMPLE_RATE = 48_000
+CHANNELS = 2
+FRAME_BYTES = 4 * CHANNELS  # one sample of both channels, as float32
+CHUNK = 8192 * FRAME_BYTES
+WALL_SECONDS = 30.0  # for decoding, beside the length of the clip
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A decoded clip, kept in a file: an hour of it is no hour of memory."""
+
+    path: Path  # raw float32, the two channels interleaved
+    samples: NDArray[np.float32]  # [samples, 2] in -1..1, a view of that file
+    partner_speaks: bool  # False: channel 1 is nothing but zeros
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+def decode(
+    clip: Path, raw: Path, *, max_seconds: float, wall_seconds: float | None = None
+) -> Sound:
+    """Decode `clip` into the file `raw`, `max_seconds` of it at most.
+
+    Channels stay what they are and are never mixed; a mono clip gets a silent partner. Raises
+    MediaError where the clip cannot be decoded, FfmpegError where ffmpeg was killed.
+    """
+    with clip.open("rb") as file:
+        kind = sniff(file.read(16))
+    patience = wall_seconds if wall_seconds is not None else WALL_SECONDS + max_seconds
+    arguments = _arguments(clip, CONTAINERS[kind].demuxer, max_seconds)
+    try:
+        with Ffmpeg(arguments, patience=patience) as child:
+            partner_speaks = _receive(child.pipe, raw)
+            child.finish()
+    except FfmpegError as error:
+        raise _as_fault_of_the_clip(error, kind) from error
+    if raw.stat().st_size == 0:
+        raise MediaError(
+            "audio_empty", "no sound that can be decoded follows the header; export it again"
+        )
+    samples: NDArray[np.float32] = np.memmap(raw, np.float32, mode="c").reshape(-1, CHANNELS)
+    return Sound(raw, samples, partner_speaks)
+
+
+def _arguments(clip: Path, demuxer: str, max_seconds: float) -> list[str]:
+    """No name and no playlist decides what is opened: the demuxer is forced, and files only."""
+    reading = ["-protocol_whitelist", "file,pipe", "-f", demuxer, "-i", f"file:{clip}"]
+    # `pan` by number copies channels; where a mono clip has no c1, it is silence. `-ac` would mix.
+    sound = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", "pan=stereo|c0=c0|c1=c1"]
+    form = ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-c:a", "pcm_f32le"]
+    return [*reading, *sound, "-t", f"{max_seconds:.6f}", *form, "pipe:1"]
+
+
+def _receive(pipe: IO[bytes], raw: Path) -> bool:
+    """Write what comes to `raw`, as finite numbers in -1..1; answers whether the partner speaks.
+
+    We write and not ffmpeg, so that a full disk is an OSError of ours and no fault of the clip.
+    """
+    partner_speaks = False
+    with raw.open("wb") as file:
+        while chunk := pipe.read(CHUNK):
+            whole = len(chunk) // FRAME_BYTES * FRAME_BYTES
+            samples = np.frombuffer(chunk[:whole], np.float32).reshape(-1, CHANNELS)
+            samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
+            partner_speaks = partner_speaks or bool(samples[:, 1].any())
+            file.write(samples.tobytes())
+    return partner_speaks
+
+
+def _as_fault_of_the_clip(error: FfmpegError, kind: str) -> Exception:
+    if error.stalled:
+        return MediaError(
+            "audio_unreadable",
+            "the audio could not be decoded in the time that a clip of its length may take; "
+            "convert it to wav and send it again",
+        )
+    if error.status is not None and error.status > 0:
+        return MediaError(
+            "audio_damaged",
+            f"the file begins like {kind} and cannot be decoded ({error.words.splitlines()[0]}); "
+            "export it again",
+        )
+    return error  # ended by a signal, or not found: not the clip's fault

@@ -1,0 +1,143 @@
+"""ffmpeg as a child on a short rope: an argument list, one pipe, its words in the error."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+QUIET = ("-nostdin", "-hide_banner", "-v", "error")
+WORDS = 400  # of the first it said, where the cause stands, and of the last
+WHERE = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )+")  # which part of ffmpeg spoke
+LOOK_SECONDS = 0.25  # how often the watch looks at the clock
+
+
+class FfmpegError(RuntimeError):
+    """ffmpeg did not do what it was asked to."""
+
+    def __init__(self, words: str, *, status: int | None = None, stalled: bool = False) -> None:
+        super().__init__(words)
+        self.words = words
+        self.status = status  # negative: ended by a signal
+        self.stalled = stalled
+
+
+def executable() -> str:
+    """The binary in the wheel `imageio-ffmpeg`, or what IMAGEIO_FFMPEG_EXE names."""
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise FfmpegError(
+            "no ffmpeg for this machine in the wheel imageio-ffmpeg; install ffmpeg and set "
+            "IMAGEIO_FFMPEG_EXE to it"
+        ) from error
+
+
+class Ffmpeg:
+    """`with Ffmpeg(arguments, patience=60) as child:`; it is dead when the block ends.
+
+    feed: whether we write to its stdin, else we read its stdout. patience: it is killed when all of
+    its work takes longer than so many seconds; one that is fed, when it does not take what it is
+    fed, or does not come to its end, for so long. Waiting for us never counts.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, patience: float, feed: bool = False) -> None:
+        self._command = [executable(), *QUIET, *arguments]
+        self._feed = feed
+        self._patience = patience
+        self._stalled = False
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        # A file and no pipe: nobody has to read it while the other pipe is busy.
+        self._said = tempfile.TemporaryFile()
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE if self._feed else subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if self._feed else subprocess.PIPE,
+                stderr=self._said,
+            )
+        except OSError as error:
+            self._said.close()
+            raise FfmpegError(f"{self._command[0]} does not run: {error.strerror}") from error
+        self._deadline = math.inf if self._feed else self._soon()
+        self._watch = threading.Thread(target=self._kill_when_late, daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._process.kill()  # harmless when it has ended
+        self._process.wait()
+        self._watch.join()
+        self._said.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                _close(pipe)
+
+    @property
+    def pipe(self) -> IO[bytes]:
+        """The end of the pipe that is ours."""
+        pipe = self._process.stdin if self._feed else self._process.stdout
+        assert pipe is not None
+        return pipe
+
+    def write(self, data: memoryview) -> None:
+        """Hand over `data`. FfmpegError where it does not take it."""
+        self._deadline = self._soon()
+        try:
+            self.pipe.write(data)
+        except OSError:  # it has gone: `finish` knows why
+            self.finish()
+            raise FfmpegError("ffmpeg stopped reading before the end") from None
+        self._deadline = math.inf
+
+    def finish(self) -> None:
+        """Wait for the end. FfmpegError with its words where that is not a good one."""
+        if self._feed:
+            self._deadline = self._soon()
+            _close(self.pipe)
+        status = self._process.wait()
+        if self._stalled:
+            raise FfmpegError(f"ffmpeg did nothing for {self._patience:g} s", stalled=True)
+        if status != 0:
+            raise FfmpegError(self._words() or f"ffmpeg ended with {status}", status=status)
+
+    def _soon(self) -> float:
+        return time.monotonic() + self._patience
+
+    def _words(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").splitlines()
+        said = "\n".join(WHERE.sub("", line) for line in lines).strip()
+        return said if len(said) <= 2 * WORDS else f"{said[:WORDS]} ... {said[-WORDS:]}"
+
+    def _kill_when_late(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            if time.monotonic() > self._deadline:
+                self._stalled = True
+                self._process.kill()
+                return
+
+
+def _close(pipe: IO[bytes]) -> None:
+    try:
+        pipe.close()
+    except OSError:  # what was not written yet finds no reader any more
+        return

@@ -1,0 +1,209 @@
+"""The work of one job, as a function with its collaborators handed in.
+
+`run` is what the worker does; its parts `animate` and `film` are what `visavis-server generate`
+does without any server.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+
+from jobs.job import Output, attempt_key
+from jobs.request import motion_digest, parse_size
+from jobs.storage import CONTENT_TYPES, ObjectMissing
+from models.motion.animate import Sampling, take_seed
+from worker.archive import ArchiveError, load_takes, save_output, save_takes
+from worker.audio import decode
+from worker.progress import LeaseLost
+from worker.refusals import ClipMissing
+from worker.video import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    from jobs.job import Job
+    from jobs.people import PersonDefaults
+    from jobs.request import GenerateRequest
+    from models.motion.animate import Motion
+    from worker.audio import Sound
+    from worker.patience import Files
+    from worker.people import Person
+    from worker.progress import Progress
+    from worker.video import Encoder, Frames
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCH = 8  # frames that are painted at a time
+SLACK_SECONDS = 1.0  # decoders differ by some samples in how long a clip is
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with the person's own defaults in the places that were left empty."""
+
+    sampling: Sampling
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What the work of a job needs."""
+
+    files: Files
+    person_named: Callable[[str], Person]
+    keep_motion: Callable[[str, str], bool]  # (key, digest): False when the job is not ours
+    encoder: Encoder
+    scratch: Path  # an empty folder, for this job
+
+
+def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
+    """Everything from the clip to stored outputs; nothing is published by it.
+
+    Raises what `worker.refusals` knows where the job cannot be done, and what `progress` raises.
+    """
+    request = job.request
+    progress("decode", 0.0)
+    person = workshop.person_named(request.person)
+    sound = _decoded(job, workshop)
+    progress("decode", 1.0)
+    plan = plan_of(request, person.defaults)
+    digest = motion_digest(request, person.digest)
+    takes = _kept_motion(job, digest, workshop)
+    if takes is None:
+        takes = animate(sound, plan, person, progress)
+        _keep_motion(job, takes, digest, workshop)
+    outputs = _outputs(job, takes, plan, person, sound, workshop, progress)
+    progress("publish", 0.0)
+    return outputs
+
+
+def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
+    """What to make; the request's seed is set: see `GenerateRequest.seeded`."""
+    assert request.seed is not None
+    width, height = parse_size(request.size or defaults.size)
+    sampling = Sampling(
+        seeds=tuple(take_seed(request.seed, take) for take in range(1, request.takes + 1)),
+        steps=_given(request.steps, defaults.steps),
+        guidance_face=_given(request.guidance_face, defaults.guidance_face),
+        guidance_body=_given(request.guidance_body, defaults.guidance_body),
+        diversity=_given(request.diversity, defaults.diversity),
+    )
+    return Plan(sampling, width, height)
+
+
+def animate(sound: Sound, plan: Plan, person: Person, progress: Progress) -> list[Motion]:
+    """Motion for every take; features of the sound are made once for all of them."""
+    audio = torch.from_numpy(sound.samples)  # [samples, 2]
+    return person.models.animator.animate(audio, plan.sampling, progress=progress)
+
+
+def film(
+    motion: Motion,
+    plan: Plan,
+    person: Person,
+    sound: Sound,
+    video: Path,
+    *,
+    encoder: Encoder,
+    progress: Callable[[float], None],
+) -> None:
+    """Paint the motion and write it with its sound to `video`. progress: told 0..1."""
+    avatar = person.models.avatar
+    camera = avatar.camera(None).resized(plan.width, plan.height)
+    frames = avatar.render(motion.face, motion.pose, [camera], batch=BATCH)
+    total = len(motion.face)
+    with closing(_closable(frames)) as batches:  # at once, not when the garbage is collected
+        encode(batches, sound, video, encoder=encoder, progress=lambda done: progress(done / total))
+
+
+def rendering(progress: Progress, index: int, count: int) -> Callable[[float], None]:
+    """Progress within one of `count` takes, as progress of the stage that renders all of them."""
+    return lambda part: progress("render", (index + part) / count)
+
+
+def _decoded(job: Job, workshop: Workshop) -> Sound:
+    clip = workshop.scratch / "clip"
+    try:
+        workshop.files.get(job.input_key, clip)
+    except ObjectMissing as error:
+        raise ClipMissing("the clip of this job is no longer stored; send it again") from error
+    sound = decode(
+        clip, workshop.scratch / "sound.f32", max_seconds=job.clip_seconds + SLACK_SECONDS
+    )
+    clip.unlink()
+    return sound
+
+
+def _kept_motion(job: Job, digest: str, workshop: Workshop) -> list[Motion] | None:
+    """Motion of an earlier attempt, when it is what this one would draw."""
+    if job.motion_key is None or job.motion_digest != digest:
+        return None
+    path = workshop.scratch / "kept.npz"
+    try:
+        workshop.files.get(job.motion_key, path)
+        takes = load_takes(path)
+    except (ObjectMissing, ArchiveError) as error:
+        logger.warning("kept motion is of no use", extra={"reason": str(error)})
+        return None
+    logger.info("motion of an earlier attempt", extra={"key": job.motion_key})
+    return takes
+
+
+def _keep_motion(job: Job, takes: list[Motion], digest: str, workshop: Workshop) -> None:
+    path = workshop.scratch / "motion.npz"
+    save_takes(path, takes)
+    stored = _stored(job, path, workshop)
+    if not workshop.keep_motion(stored.key, digest):
+        raise LeaseLost("the job was taken away while its motion was kept")
+    path.unlink()
+
+
+def _outputs(
+    job: Job,
+    takes: list[Motion],
+    plan: Plan,
+    person: Person,
+    sound: Sound,
+    workshop: Workshop,
+    progress: Progress,
+) -> list[Output]:
+    """Make and store each file in turn, so that the disk holds one of them at a time."""
+    outputs = []
+    for index, motion in enumerate(takes):
+        if "video" in job.request.outputs:
+            path = workshop.scratch / f"take-{index + 1}.mp4"
+            rendered = rendering(progress, index, len(takes))
+            film(motion, plan, person, sound, path, encoder=workshop.encoder, progress=rendered)
+            outputs.append(_stored(job, path, workshop))
+            path.unlink()
+        if "motion" in job.request.outputs:
+            path = workshop.scratch / f"motion-{index + 1}.npz"
+            save_output(path, motion, person=person.name, seed=plan.sampling.seeds[index])
+            outputs.append(_stored(job, path, workshop))
+            path.unlink()
+    return outputs
+
+
+def _stored(job: Job, path: Path, workshop: Workshop) -> Output:
+    key = attempt_key(job.id, job.attempt, path.name)
+    content_type = CONTENT_TYPES[path.suffix]
+    workshop.files.put(key, path, content_type)
+    return Output(path.name, key, content_type, path.stat().st_size)
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _closable(frames: Iterator[Frames]) -> Generator[Frames, None, None]:
+    """Every renderer's iterator is a generator, whose threads end when it is closed."""
+    return cast("Generator[Frames, None, None]", frames)
