@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Protocol
 
+from safetensors import SafetensorError
+
 from models.avatar.blendshape import load_blendshape
 from models.avatar.camera import read_cameras
 from models.avatar.renderer import BlendshapeAvatar
@@ -28,7 +30,10 @@ class AvatarError(ValueError):
 class Avatar(Protocol):
     """What every kind of avatar can do. T frames of motion, N frames of a batch."""
 
-    cameras: Mapping[str, Camera]  # the first is the default
+    @property
+    def cameras(self) -> Mapping[str, Camera]:
+        """By name; the first is the default."""
+        ...
 
     def camera(self, name: str | None = None) -> Camera:
         """A camera by name, the default one for None. Raises CameraError for an unknown name."""
@@ -51,7 +56,7 @@ def load_avatar(person_folder: Path, *, device: torch.device) -> BlendshapeAvata
     manifest = person_folder / "person.json"
     if not manifest.is_file():
         raise AvatarError(f"no person at {person_folder}: there is no person.json")
-    kind = json.loads(manifest.read_text(encoding="utf-8")).get("avatar", {}).get("kind")
+    kind = _kind(manifest)
     if kind != "blendshape":
         raise AvatarError(f"{manifest} asks for an avatar of kind {kind!r}; known is 'blendshape'")
     return load_blendshape_avatar(person_folder, device=device)
@@ -65,7 +70,27 @@ def load_blendshape_avatar(
     threads: int | None = None,
     plain: bool = False,
 ) -> BlendshapeAvatar:
-    """A blendshape avatar with choices of how it is painted; see `BlendshapeAvatar`."""
-    model = load_blendshape(folder / "avatar.safetensors", device=device)
+    """A blendshape avatar with choices of how it is painted; see `BlendshapeAvatar`.
+
+    Raises AvatarError or CameraError where a file is missing or holds something else.
+    """
+    weights = folder / "avatar.safetensors"
+    if not weights.is_file():
+        raise AvatarError(f"no avatar at {weights}; is this a person's folder?")
     cameras = read_cameras(folder / "cameras.json")
+    try:
+        model = load_blendshape(weights, device=device)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise AvatarError(f"{weights} is no blendshape avatar: {error}") from error
     return BlendshapeAvatar(model, cameras, samples=samples, threads=threads, plain=plain)
+
+
+def _kind(manifest: Path) -> str | None:
+    """The kind of avatar that a person.json asks for."""
+    try:
+        kind: str | None = json.loads(manifest.read_text(encoding="utf-8"))["avatar"]["kind"]
+    except json.JSONDecodeError as error:
+        raise AvatarError(f"{manifest} is not JSON: {error}") from error
+    except (KeyError, TypeError):
+        return None
+    return kind

@@ -17,11 +17,15 @@ from safetensors import safe_open
 from torch import Tensor
 
 from models.avatar.skinning import Skeleton, joint_matrices, skin
+from models.avatar.texture import unpack_texture
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CENTIMETRES = 10.0  # in a decimetre
+INSIDE_THE_MOUTH = ("teeth", "tongue")  # parts that get the light which the lips let in
+CLOSED_LIGHT = 0.15  # of the light that falls into a mouth when it is open
+OPEN = 0.12  # decimetres between the lips from which on all of it does
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,11 @@ class BlendshapeModel:
         vertices[:, self.moving] += (units @ self.shapes).view(len(units), -1, 3)
         return vertices
 
+    def mouth_light(self, rest: Tensor) -> Tensor:
+        """The rest pose with a face [T, V, 3] -> how bright it is inside the mouth, [T], 0 to 1."""
+        share = (self._lip_gap(rest) / OPEN).clamp(0, 1)
+        return CLOSED_LIGHT + (1 - CLOSED_LIGHT) * share
+
     def posed(self, face: Tensor, pose: Tensor) -> Tensor:
         """Face codes [T, 256] and pose [T, P] -> vertices [T, V, 3] in the world."""
         _check("pose", pose, self.skeleton.transform.shape[1])
@@ -99,10 +108,12 @@ class BlendshapeModel:
         Measured upwards, in the rest pose; lips that touch or overlap are 0 apart.
         """
         units = face if face.shape[-1] == self.face_basis.shape[1] else self.unit_weights(face)
-        vertices = self.rest(units)
-        upper = vertices[:, list(self.config.upper_lip)].mean(1)  # [T, 3]
-        lower = vertices[:, list(self.config.lower_lip)].mean(1)
-        return (upper - lower)[:, 1].clamp(min=0) * CENTIMETRES
+        return self._lip_gap(self.rest(units)).clamp(min=0) * CENTIMETRES
+
+    def _lip_gap(self, rest: Tensor) -> Tensor:
+        upper = rest[:, list(self.config.upper_lip)].mean(1)  # [T, 3]
+        lower = rest[:, list(self.config.lower_lip)].mean(1)
+        return (upper - lower)[:, 1]
 
     def vertices_of(self, *part_names: str) -> Tensor:
         """Indices of the vertices of some parts, [N]."""
@@ -145,7 +156,7 @@ def load_blendshape(path: Path, *, device: torch.device) -> BlendshapeModel:
         uv=weights["uv"].float(),
         parts=weights["parts"].int(),
         openness=weights["openness"].float() / 255,
-        texture=weights["texture"],
+        texture=unpack_texture(weights["texture"]).to(device),
     )
 
 

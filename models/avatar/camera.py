@@ -106,13 +106,19 @@ def write_cameras(path: Path, cameras: Mapping[str, Camera]) -> None:
 
 
 def read_cameras(path: Path) -> dict[str, Camera]:
-    """Reads cameras.json. Raises CameraError where it is missing or holds no camera."""
+    """Reads cameras.json. Raises CameraError where it is missing, broken or holds no camera."""
     if not path.is_file():
         raise CameraError(f"no cameras at {path}; is this a person's folder?")
-    entries = json.loads(path.read_text(encoding="utf-8"))["cameras"]
-    if not entries:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["cameras"]
+        cameras = {entry["name"]: _camera(entry) for entry in entries}
+    except CameraError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CameraError(f"{path} is not a list of cameras: {error!r}") from error
+    if not cameras:
         raise CameraError(f"{path} holds no camera; a person needs at least one")
-    return {entry["name"]: _camera(entry) for entry in entries}
+    return cameras
 
 
 def _camera(entry: dict[str, object]) -> Camera:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from functools import cache, cached_property
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,15 @@ from models.avatar.rasteriser import NOTHING, Raster
 from models.avatar.shading import backdrop, tone_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from models.avatar.blendshape import BlendshapeModel
     from models.avatar.camera import Camera
+    from models.avatar.painting import Stance
 
 wp: Any = warp  # its own annotations are partial
+
+KEPT = 3  # buffers of different shapes that a painter holds on to: sizes are the caller's choice
 
 
 @cache
@@ -38,14 +42,33 @@ def start_warp() -> None:
     wp.config.log_level = wp.LOG_ERROR
     wp.config.enable_backward = False
     fallback = Path(tempfile.gettempdir()) / f"visavis-kernels-{os.getuid()}"
-    try:
-        wp.init()
-    except OSError:
-        wp.config.kernel_cache_dir = str(fallback)
-        wp.init()
+    with _without(b"Warp CUDA warning: Could not find or load the NVIDIA CUDA driver"):
+        try:
+            wp.init()
+        except OSError:
+            wp.config.kernel_cache_dir = str(fallback)
+            wp.init()
     if not os.access(wp.config.kernel_cache_dir, os.W_OK):
         fallback.mkdir(parents=True, exist_ok=True)
         wp.config.kernel_cache_dir = str(fallback)
+
+
+@contextmanager
+def _without(news: bytes) -> Iterator[None]:
+    """Leaves one line out of what is written to stderr: warp's C code tells every machine without
+    a GPU that it has none, past all settings. Other lines come through, a moment later."""
+    stderr = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(stderr, 2)
+                said.seek(0)
+                os.write(2, b"".join(line for line in said if not line.startswith(news)))
+    finally:
+        os.close(stderr)
 
 
 @cache
@@ -64,7 +87,9 @@ def _shading_kernels() -> Any:
     return shading_kernels
 
 
-def rasterise(points: Tensor, faces: Tensor, *, height: int, width: int, near: float) -> Raster:
+def rasterise(
+    points: Tensor, faces: Tensor, *, height: int, width: int, near: float, front_only: bool
+) -> Raster:
     """`rasteriser.rasterise` by the kernels: points [B, V, 3], faces [F, 3]."""
     kernels, count = _kernels(), len(points)
     shape = (count, height, width)
@@ -80,7 +105,7 @@ def rasterise(points: Tensor, faces: Tensor, *, height: int, width: int, near: f
         wp.launch(
             kernels.draw_faces,
             (count, len(faces)),
-            [corners, triangles, near, drawn],
+            [corners, triangles, near, int(front_only), drawn],
             device=str(points.device),
         )
         wp.launch(
@@ -112,17 +137,19 @@ class PersonOnDevice:
         self.skin_joints = wp.from_torch(joints.contiguous())
         starts, around = _faces_around(model.faces, self.vertices)
         self.starts, self.around = wp.from_torch(starts), wp.from_torch(around)
-        self.surface = self._surface(model)
+        self.source = surface_of(model)
+        self.surfaces = [self._surface(texture) for texture in self.source.textures]
 
-    def _surface(self, model: BlendshapeModel) -> Any:
-        source, surface = surface_of(model), self.kernels.Surface()
+    def _surface(self, texture: Tensor) -> Any:
+        source, surface = self.source, self.kernels.Surface()
         surface.faces = wp.from_torch(source.faces.contiguous(), dtype=wp.vec3i)
         surface.uv_faces = wp.from_torch(source.uv_faces.contiguous(), dtype=wp.vec3i)
         surface.uv = wp.from_torch(source.uv.contiguous(), dtype=wp.vec2)
         surface.openness = wp.from_torch(source.openness.contiguous())
         surface.shine = wp.from_torch(source.shine.contiguous())
         surface.parts = wp.from_torch(source.parts.contiguous())
-        surface.texture = wp.from_torch(source.texture.contiguous(), dtype=wp.vec3ub)
+        surface.inside = wp.from_torch(source.inside.contiguous())
+        surface.texture = wp.from_torch(texture.contiguous(), dtype=wp.vec3ub)
         surface.tone = wp.from_torch(tone_curve().to(self.device))
         return surface
 
@@ -152,25 +179,24 @@ class KernelPainter:
 
     def __init__(self, person: PersonOnDevice, *, samples: int = 2) -> None:
         self.person, self.samples = person, samples
+        self.vertices: dict[int, tuple[Any, Any, Any, Any]] = {}
         self.keys: dict[tuple[int, int, int], Any] = {}
         self.views: dict[Camera, tuple[Any, Any]] = {}
 
-    def paint(
-        self, rest: Tensor, matrices: Tensor, cameras: Sequence[Camera], frames: Tensor
-    ) -> None:
-        """rest [B, V, 3], matrices [B, J, 3, 4] -> frames [B, H, W * views, 3] uint8."""
-        person, kernels, count = self.person, self.person.kernels, len(rest)
-        vertices = self._buffers(count)
-        posed, by_face, normals, points = vertices
-        rows = wp.from_torch(matrices.contiguous(), dtype=wp.vec4)
-        at = wp.from_torch(rest.contiguous(), dtype=wp.vec3)
+    def paint(self, stance: Stance, cameras: Sequence[Camera], frames: Tensor) -> None:
+        """Into frames [B, H, W * views, 3] uint8."""
+        person, kernels, count = self.person, self.person.kernels, len(stance)
+        posed, by_face, normals, points = self._buffers(count)
+        rows = wp.from_torch(stance.matrices.contiguous(), dtype=wp.vec4)
+        at = wp.from_torch(stance.rest.contiguous(), dtype=wp.vec3)
+        mouth_light = wp.from_torch(stance.mouth_light.contiguous())
         drawn = wp.from_torch(frames, dtype=wp.vec3ub)
-        surface, each = person.surface, (count, person.vertices)
+        each, faces = (count, person.vertices), person.surfaces[0].faces
         with _torch_stream(person.device):
             skin = [at, person.skin_weights, person.skin_joints, rows, posed]
             self._launch(kernels.skin, each, skin)
             triangles = (count, person.triangles)
-            self._launch(kernels.face_normals, triangles, [posed, surface.faces, by_face])
+            self._launch(kernels.face_normals, triangles, [posed, faces, by_face])
             around = [by_face, person.starts, person.around, normals]
             self._launch(kernels.vertex_normals, each, around)
             first = 0
@@ -178,43 +204,51 @@ class KernelPainter:
                 view, back = self._view(camera)
                 self._launch(kernels.project, each, [posed, view, points])
                 keys = self._keys(count, camera)
-                self._launch(_kernels().draw_faces, triangles, [points, surface.faces, NEAR, keys])
+                draw = [points, faces, NEAR, 1, keys]
+                self._launch(_kernels().draw_faces, triangles, draw)
                 shape = (count, camera.height, camera.width)
-                light = [surface, points, normals, view, back, first, self.samples, keys, drawn]
-                self._launch(kernels.light, shape, light)
+                surface = person.surfaces[person.source.level(camera)]
+                seen = [surface, points, normals, view, mouth_light, back]
+                where = [first, self.samples, keys, drawn]
+                self._launch(kernels.light, shape, seen + where)
                 first += camera.width
 
     def _launch(self, kernel: Any, shape: tuple[int, ...], inputs: list[Any]) -> None:
         wp.launch(kernel, shape, inputs, device=str(self.person.device))
 
     def _buffers(self, count: int) -> tuple[Any, Any, Any, Any]:
-        if count not in self._by_count:
+        if count not in self.vertices:
+            _forget_all_but_a_few(self.vertices)
             device, vertices = str(self.person.device), (count, self.person.vertices)
-            self._by_count[count] = (
+            self.vertices[count] = (
                 wp.empty(vertices, dtype=wp.vec3, device=device),
                 wp.empty((count, self.person.triangles), dtype=wp.vec3, device=device),
                 wp.empty(vertices, dtype=wp.vec3, device=device),
                 wp.empty(vertices, dtype=wp.vec3, device=device),
             )
-        return self._by_count[count]
-
-    @cached_property
-    def _by_count(self) -> dict[int, tuple[Any, Any, Any, Any]]:
-        return {}
+        return self.vertices[count]
 
     def _keys(self, count: int, camera: Camera) -> Any:
         """A clean buffer; the light kernel cleans what it reads."""
         shape = (count, camera.height * self.samples, camera.width * self.samples)
         if shape not in self.keys:
+            _forget_all_but_a_few(self.keys)
             keys = torch.full(shape, NOTHING, device=self.person.device)
             self.keys[shape] = wp.from_torch(keys)
         return self.keys[shape]
 
     def _view(self, camera: Camera) -> tuple[Any, Any]:
         if camera not in self.views:
+            _forget_all_but_a_few(self.views)
             back = backdrop(camera).to(self.person.device)
             self.views[camera] = (
                 self.person.view(camera),
                 wp.from_torch(back.contiguous(), dtype=wp.vec3ub),
             )
         return self.views[camera]
+
+
+def _forget_all_but_a_few(kept: dict[Any, Any]) -> None:
+    """Makes room for one more: the oldest goes first."""
+    while len(kept) >= KEPT:
+        del kept[next(iter(kept))]

@@ -39,7 +39,7 @@ def centre(index: int, size: int, half: float):
 
 @wp.func
 def outside(x: float, y: float, v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, sign: float):
-    """True only where the point is surely outside, before anything is divided."""
+    """Outside, before anything is divided. Holds where all corners are in front of the camera."""
     return (
         sign * edge(x, y, v1, v2) < 0.0
         or sign * edge(x, y, v2, v0) < 0.0
@@ -52,6 +52,7 @@ def draw_faces(
     points: wp.array2d(dtype=wp.vec3),  # [B, V]
     faces: wp.array(dtype=wp.vec3i),  # [F]
     near: float,
+    front_only: int,
     keys: wp.array3d(dtype=wp.int64),  # [B, H, W] depth's bits above, the face below
 ):
     b, f = wp.tid()
@@ -62,15 +63,17 @@ def draw_faces(
     if near > 0.0 and wp.min(wp.min(v0[2], v1[2]), v2[2]) <= near:
         return
     area = edge(v2[0], v2[1], v0, v1)
-    if not (wp.abs(area) > EPSILON):
+    if not (wp.abs(area) > EPSILON) or (front_only != 0 and area < 0.0):
         return
     height = keys.shape[1]
     width = keys.shape[2]
     half = float(wp.min(height, width)) / 2.0
-    left = float(width) / 2.0 - wp.max(wp.max(v0[0], v1[0]), v2[0]) * half
-    right = float(width) / 2.0 - wp.min(wp.min(v0[0], v1[0]), v2[0]) * half
-    top = float(height) / 2.0 - wp.max(wp.max(v0[1], v1[1]), v2[1]) * half
-    bottom = float(height) / 2.0 - wp.min(wp.min(v0[1], v1[1]), v2[1]) * half
+    low = wp.min(wp.min(v0, v1), v2)
+    high = wp.max(wp.max(v0, v1), v2)
+    left = float(width) / 2.0 - high[0] * half
+    right = float(width) / 2.0 - low[0] * half
+    top = float(height) / 2.0 - high[1] * half
+    bottom = float(height) / 2.0 - low[1] * half
     if not (right >= 0.0 and left <= float(width) and bottom >= 0.0 and top <= float(height)):
         return
     # A quarter pixel more than the centres that can be inside: rounding cannot lose one.
@@ -80,11 +83,14 @@ def draw_faces(
     last_column = wp.min(int(wp.floor(wp.min(right, float(width) + 1.0) - 0.25)), width - 1)
     sign = wp.sign(area)
     area = area + EPSILON
+    in_front = low[2] > 0.0
     for row in range(first_row, last_row + 1):
         y = centre(row, height, half)
+        if y < low[1] or y > high[1]:
+            continue
         for column in range(first_column, last_column + 1):
             x = centre(column, width, half)
-            if outside(x, y, v0, v1, v2, sign):
+            if x < low[0] or x > high[0] or (in_front and outside(x, y, v0, v1, v2, sign)):
                 continue
             w = corner_weights(x, y, v0, v1, v2, area)
             if w[0] > 0.0 and w[1] > 0.0 and w[2] > 0.0:
@@ -92,7 +98,8 @@ def draw_faces(
                 if z >= 0.0:
                     bits = wp.int64(wp.cast(z, wp.int32))
                     key = (bits << wp.int64(32)) | wp.int64(f)
-                    wp.atomic_min(keys, b, row, column, key)
+                    if key < keys[b, row, column]:  # saves most of the atomic operations
+                        wp.atomic_min(keys, b, row, column, key)
 
 
 @wp.kernel

@@ -8,6 +8,7 @@ Letters: B frames, V vertices, F faces, H and W pixels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from models.avatar.blendshape import INSIDE_THE_MOUTH
 from models.avatar.rasteriser import Raster, pixel_centres, rasterise_plain, to_normalised
 from models.avatar.shading import backdrop, sample_texture, shade, to_display
-from models.avatar.skinning import skin
+from models.avatar.skinning import joint_matrices, skin
+from models.avatar.texture import smaller_textures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +33,30 @@ SHARP_SHINE = 0.3  # what shines more has details that are smaller than pixels
 NEAR = 1.0  # decimetres; what is nearer than this to the camera is not drawn
 
 
+@dataclass(frozen=True)
+class Stance:
+    """The person in some frames, before she is posed."""
+
+    rest: Tensor  # [B, V, 3] the rest pose, with a face
+    matrices: Tensor  # [B, J, 3, 4] what the joints do
+    mouth_light: Tensor  # [B] how bright it is inside the mouth, 0 to 1
+
+    def __len__(self) -> int:
+        return len(self.rest)
+
+
+def take_stance(model: BlendshapeModel, face: Tensor, pose: Tensor) -> Stance:
+    """Face codes [B, 256] and pose [B, P] of some frames."""
+    rest = model.rest(model.unit_weights(face))
+    return Stance(rest, joint_matrices(model.skeleton, pose), model.mouth_light(rest))
+
+
 class Painter(Protocol):
-    """Turns posed frames into pictures."""
+    """Turns frames into pictures."""
 
     def paint(
         self,
-        rest: Tensor,  # [B, V, 3] the rest pose, with a face
-        matrices: Tensor,  # [B, J, 3, 4]
+        stance: Stance,
         cameras: Sequence[Camera],  # all of one height
         frames: Tensor,  # [B, H, W * views, 3] uint8, written here
     ) -> None: ...
@@ -52,21 +72,50 @@ class Surface:
     openness: Tensor  # [V]
     shine: Tensor  # [F]
     parts: Tensor  # [F] int32
-    texture: Tensor  # [S, S, 3] uint8
+    inside: Tensor  # [F] 1 inside the mouth, else 0
+    textures: tuple[Tensor, ...]  # [S, S, 3] uint8, then halves of it
+    texels: float  # of the first texture, in a decimetre of the face
+    middle: tuple[float, float, float]
+
+    def level(self, camera: Camera) -> int:
+        """Which texture has texels about as large as the camera's pixels."""
+        distance = math.dist(camera.position, self.middle)
+        pixels = camera.intrinsics[1][1] / distance  # in a decimetre
+        level = round(math.log2(self.texels / pixels))
+        return min(max(level, 0), len(self.textures) - 1)
 
 
 def surface_of(model: BlendshapeModel) -> Surface:
     """The model's surface, with what belongs to a whole face told by face."""
     first = model.faces[:, 0].long()
+    parts = model.parts[first]
+    inside = [float(name in INSIDE_THE_MOUTH) for name in model.config.part_names]
     return Surface(
         model.faces,
         model.uv_faces,
         model.uv,
         model.openness,
         model.shine[first],
-        model.parts[first],
-        model.texture,
+        parts,
+        torch.tensor(inside, device=parts.device)[parts.long()],
+        smaller_textures(model.texture),
+        _texels(model),
+        tuple(model.template.mean(0).tolist()),
     )
+
+
+def _texels(model: BlendshapeModel) -> float:
+    """How many texels lie along a decimetre of what the face units move, by the median."""
+    on_face = torch.isin(model.faces[:, 0].long(), model.moving)
+    flat = torch.nn.functional.pad(model.uv, (0, 1))[model.uv_faces[on_face].long()]
+    solid = model.template[model.faces[on_face].long()]
+    density = (_double_areas(flat) / _double_areas(solid).clamp(min=1e-9)).median()
+    return max(float(density.sqrt()) * len(model.texture), 1.0)
+
+
+def _double_areas(corners: Tensor) -> Tensor:
+    a, b, c = corners.unbind(1)
+    return torch.linalg.cross(b - a, c - a).norm(dim=-1)
 
 
 def vertex_normals(posed: Tensor, faces: Tensor) -> Tensor:
@@ -86,29 +135,31 @@ class PlainPainter:
         self.model, self.samples = model, samples
         self.surface = surface_of(model)
 
-    def paint(
-        self, rest: Tensor, matrices: Tensor, cameras: Sequence[Camera], frames: Tensor
-    ) -> None:
-        posed = skin(rest, self.model.skin_weights, self.model.skin_joints, matrices)
+    def paint(self, stance: Stance, cameras: Sequence[Camera], frames: Tensor) -> None:
+        model = self.model
+        posed = skin(stance.rest, model.skin_weights, model.skin_joints, stance.matrices)
         normals = vertex_normals(posed, self.surface.faces)
         first = 0
         for camera in cameras:
             view = slice(first, first + camera.width)
-            for b in range(len(rest)):
-                frames[b, :, view] = self._view(posed[b], normals[b], camera)
+            for b in range(len(stance)):
+                dim = 1 - self.surface.inside * (1 - stance.mouth_light[b])  # [F]
+                frames[b, :, view] = self._view(posed[b], normals[b], dim, camera)
             first = view.stop
 
-    def _view(self, posed: Tensor, normals: Tensor, camera: Camera) -> Tensor:
-        """posed and normals [V, 3] -> [H, W, 3] uint8."""
+    def _view(self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera) -> Tensor:
+        """posed and normals [V, 3], dim [F] -> [H, W, 3] uint8."""
         height, width = camera.height * self.samples, camera.width * self.samples
         points = to_normalised(camera, posed[None])
-        raster = rasterise_plain(points, self.surface.faces, height=height, width=width, near=NEAR)
+        raster = rasterise_plain(
+            points, self.surface.faces, height=height, width=width, near=NEAR, front_only=True
+        )
         back = backdrop(camera).to(posed.device).float()
         picture = back.repeat_interleave(self.samples, 0).repeat_interleave(self.samples, 1)
         seen = raster.faces[0] >= 0
         calm = self._calm(raster) if self.samples == 2 else torch.zeros_like(seen)
         lit = seen & ~_all_but_first(calm, self.samples)
-        picture[lit] = self._lit(raster, normals, camera, lit)
+        picture[lit] = self._lit(raster, normals, dim, camera, lit)
         first = picture[:: self.samples, :: self.samples]
         blocks = picture.view(camera.height, self.samples, camera.width, self.samples, 3)
         mean = blocks.sum((1, 3)) / self.samples**2
@@ -125,7 +176,9 @@ class PlainPainter:
         soft = self.surface.shine[four[..., 0].clamp(min=0)] < SHARP_SHINE
         return same & soft & (depth.amax(-1) - depth.amin(-1) < CALM_DEPTH)
 
-    def _lit(self, raster: Raster, normals: Tensor, camera: Camera, where: Tensor) -> Tensor:
+    def _lit(
+        self, raster: Raster, normals: Tensor, dim: Tensor, camera: Camera, where: Tensor
+    ) -> Tensor:
         """Display values of the samples in where [H, W] -> [N, 3]."""
         surface = self.surface
         face, weights = raster.faces[0][where].long(), raster.weights[0][where][..., None]
@@ -134,8 +187,9 @@ class PlainPainter:
         openness = (surface.openness[corner] * weights[..., 0]).sum(1)
         uv = (surface.uv[surface.uv_faces[face].long()] * weights).sum(1)
         towards = -self._rays(camera, where)
-        albedo = sample_texture(surface.texture, uv)
-        return to_display(shade(albedo, normal, towards, openness, surface.shine[face]))
+        albedo = sample_texture(surface.textures[surface.level(camera)], uv)
+        light = shade(albedo, normal, towards, openness, surface.shine[face])
+        return to_display(light * dim[face, None])
 
     def _rays(self, camera: Camera, where: Tensor) -> Tensor:
         """Unit vectors from the camera through the samples in where [H, W] -> [N, 3]."""

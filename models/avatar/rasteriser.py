@@ -2,8 +2,9 @@
 
 Letters: B pictures, V vertices, F faces, H and W pixels. Vertices come in the camera's normalised
 coordinates: with s = min(H, W) / 2, X = -(u - W / 2) / s, Y = -(v - H / 2) / s, and z the depth.
-A pixel belongs to a face when all three weights of its centre are above zero; the nearest face
-wins, of equally near ones the lower number. Nothing is culled.
+A pixel belongs to a face when its centre lies in the bounding box and all three weights are above
+zero; the nearest face wins, of equally near ones the lower number. Both sides of a face are seen,
+unless only fronts are asked for.
 
 `rasterise_plain` is the readable truth; the kernels in `kernels.py` do the same faster.
 """
@@ -55,22 +56,39 @@ def rasterise(
     height: int,
     width: int,
     near: float = 0.0,  # faces with a corner that is not beyond this are left out, if above 0
+    front_only: bool = False,  # leave out faces whose corners run clockwise in the picture
 ) -> Raster:
     """Finds the face that each pixel sees, by the kernels where they are installed."""
     _check(points, faces)
     if not kernels_available():
-        return rasterise_plain(points, faces, height=height, width=width, near=near)
+        return rasterise_plain(
+            points, faces, height=height, width=width, near=near, front_only=front_only
+        )
     from models.avatar import drawing  # it imports warp, which need not be installed
 
-    return drawing.rasterise(points, faces, height=height, width=width, near=near)
+    return drawing.rasterise(
+        points, faces, height=height, width=width, near=near, front_only=front_only
+    )
 
 
 def rasterise_plain(
-    points: Tensor, faces: Tensor, *, height: int, width: int, near: float = 0.0
+    points: Tensor,
+    faces: Tensor,
+    *,
+    height: int,
+    width: int,
+    near: float = 0.0,
+    front_only: bool = False,
 ) -> Raster:
     """The same by plain torch on any device: every face tries the pixels of its bounding box."""
     _check(points, faces)
-    keys = torch.stack([_nearest(p, faces.long(), height, width, near) for p in points])
+    corners = points[:, faces.long()]  # [B, F, 3, 3]
+    drawn = torch.ones(corners.shape[:2], dtype=torch.bool, device=points.device)
+    if near > 0:
+        drawn &= (corners[..., 2] > near).all(-1)
+    if front_only:
+        drawn &= _areas(corners) >= 0
+    keys = torch.stack([_nearest(c, d, height, width) for c, d in zip(corners, drawn, strict=True)])
     covered = keys != NOTHING
     seen = torch.where(covered, keys & 0xFFFFFFFF, -1)
     weights = points.new_zeros(*keys.shape, 3)
@@ -105,6 +123,8 @@ def corner_weights(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
     whole = (t0 + t1 + t2).clamp(min=EPSILON)
     w0, w1, w2 = t0 / whole, t1 / whole, t2 / whole
     inside = solid & (w0 > 0) & (w1 > 0) & (w2 > 0)
+    low, high = corners.amin(1), corners.amax(1)  # matters where a face reaches behind the camera
+    inside &= (x >= low[:, 0]) & (x <= high[:, 0]) & (y >= low[:, 1]) & (y <= high[:, 1])
     depth = w0 * z0 + w1 * z1 + w2 * z2
     return torch.stack([w0, w1, w2], dim=-1), torch.where(inside, depth, -1.0)
 
@@ -113,24 +133,29 @@ def _edge(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (x - a[:, 0]) * (b[:, 1] - a[:, 1]) - (y - a[:, 1]) * (b[:, 0] - a[:, 0])
 
 
-def _nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float) -> Tensor:
-    """points [V, 3] -> the key of each pixel, [H, W]: depth's bits above, the face below."""
-    corners = points[faces]  # [F, 3, 3]
+def _areas(corners: Tensor) -> Tensor:
+    """Twice the signed areas of faces in the picture, [..., 3, 3] -> [...]."""
+    v0, v1, v2 = corners.flatten(0, -3).unbind(-2)
+    return _edge(v2[:, 0], v2[:, 1], v0, v1).view(corners.shape[:-2])
+
+
+def _nearest(corners: Tensor, drawn: Tensor, height: int, width: int) -> Tensor:
+    """corners [F, 3, 3], which to draw [F] -> the key of each pixel, [H, W]: depth's bits
+    above, the face below."""
     first, size = _boxes(corners, height, width)
-    if near > 0:
-        size = size * (corners[..., 2] > near).all(1)[:, None]
+    size = size * drawn[:, None]
     count = size[:, 0] * size[:, 1]
-    keys = torch.full((height * width,), NOTHING, device=points.device)
+    keys = torch.full((height * width,), NOTHING, device=corners.device)
     done = torch.cumsum(count, 0)
     start = 0
-    while start < len(faces):
+    while start < len(corners):
         before = int(done[start - 1]) if start else 0
         stop = int(torch.searchsorted(done, before + CANDIDATES, right=True))
         stop = max(stop, start + 1)
         chunk = slice(start, stop)
-        face = torch.arange(start, min(stop, len(faces)), device=points.device)
+        face = torch.arange(start, min(stop, len(corners)), device=corners.device)
         face = face.repeat_interleave(count[chunk])  # [N] one entry a pixel to try
-        turn = torch.arange(len(face), device=points.device)
+        turn = torch.arange(len(face), device=corners.device)
         turn = turn - (done - count)[face] + before
         row = first[face, 0] + turn // size[face, 1].clamp(min=1)
         column = first[face, 1] + turn % size[face, 1].clamp(min=1)

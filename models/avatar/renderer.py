@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from models.avatar.camera import CameraError
-from models.avatar.painting import Painter, PlainPainter
+from models.avatar.painting import Painter, PlainPainter, take_stance
 from models.avatar.rasteriser import kernels_available
-from models.avatar.skinning import joint_matrices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -122,25 +121,23 @@ class BlendshapeAvatar:
     ) -> Frames:
         device = self.model.template.device
         face, pose = face.to(device).float(), pose.to(device).float()
-        rest = self.model.rest(self.model.unit_weights(face))  # [N, V, 3]
-        matrices = joint_matrices(self.model.skeleton, pose)  # [N, J, 3, 4]
         height, width = cameras[0].height, sum(camera.width for camera in cameras)
         frames = torch.empty(len(face), height, width, 3, dtype=torch.uint8, device=device)
         step = len(face) if self._together else 1
         slices = [slice(i, i + step) for i in range(0, len(face), step)]
         jobs = [
-            painters.submit(self._paint, rest[some], matrices[some], cameras, frames[some])
+            painters.submit(self._paint, face[some], pose[some], cameras, frames[some])
             for some in slices
         ]
         for job in jobs:
             job.result()
         return frames.cpu().numpy()
 
-    def _paint(self, rest: Tensor, matrices: Tensor, cameras: list[Camera], frames: Tensor) -> None:
+    def _paint(self, face: Tensor, pose: Tensor, cameras: list[Camera], frames: Tensor) -> None:
         painter = self._painters.get()
         try:
             with torch.inference_mode():
-                painter.paint(rest, matrices, cameras, frames)
+                painter.paint(take_stance(self.model, face, pose), cameras, frames)
         finally:
             self._painters.put(painter)
 

@@ -24,9 +24,9 @@ LIGHTS: tuple[Colour, ...] = (  # directions, towards the light; the camera look
     (0.814, 0.239, 0.527),
     (0.310, 0.532, -0.788),
 )
-LIGHT_COLOURS: tuple[Colour, ...] = ((0.80, 0.75, 0.68), (0.28, 0.30, 0.34), (0.30, 0.30, 0.34))
-SKY: Colour = (0.41, 0.43, 0.46)
-GROUND: Colour = (0.21, 0.18, 0.16)
+LIGHT_COLOURS: tuple[Colour, ...] = ((1.00, 0.94, 0.86), (0.20, 0.22, 0.26), (0.50, 0.50, 0.52))
+SKY: Colour = (0.33, 0.35, 0.38)
+GROUND: Colour = (0.20, 0.17, 0.15)
 SKIN_WRAP: Colour = (0.35, 0.22, 0.18)
 CLOTH_WRAP = 0.22
 CLOTH_SHINE = 0.15  # below this a surface does not scatter like skin
@@ -37,7 +37,7 @@ RIM = 0.10  # light that grazes a surface is reflected
 
 TONE_STEPS = 16384
 TONE_LIMIT = 4.0  # linear light that the table covers
-BACKDROP: tuple[Colour, Colour] = ((0.62, 0.66, 0.68), (0.30, 0.33, 0.37))  # middle, corner; sRGB
+BACKDROP: tuple[Colour, Colour] = ((0.80, 0.78, 0.75), (0.47, 0.46, 0.46))  # middle, corner; sRGB
 
 
 def shade(
@@ -48,9 +48,7 @@ def shade(
     shine: Tensor,  # [N]
 ) -> Tensor:
     """The light that comes from each point to the camera, [N, 3]."""
-    facing = (normals * towards_camera).sum(-1, keepdim=True)
-    normals = torch.where(facing < 0, -normals, normals)
-    facing = facing.abs()
+    facing = (normals * towards_camera).sum(-1, keepdim=True).clamp(min=0)
     openness, shine = openness[:, None], shine[:, None]
     sky = 0.5 + 0.5 * normals[:, 1:2]
     ground = _colour(GROUND, albedo)
@@ -112,13 +110,17 @@ def to_linear(display: Tensor) -> Tensor:
 
 
 def backdrop(camera: Camera) -> Tensor:
-    """What is behind the person: a soft light on a plain wall, [H, W, 3] uint8 sRGB."""
+    """What is behind the person: a soft light on a plain wall, [H, W, 3] uint8 sRGB.
+
+    Rounded with a little noise, the same each time: bands would show on so even a wall.
+    """
     y = torch.linspace(-1, 1, camera.height)[:, None]
     x = torch.linspace(-1, 1, camera.width)[None] * (camera.width / camera.height)
     glow = torch.exp(-((x + 0.25) ** 2 + (y + 0.2) ** 2) * 0.9)[..., None]
     middle, corner = (torch.tensor(colour) for colour in BACKDROP)
     colour = corner + (middle - corner) * glow
-    return (colour * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    grain = torch.rand(*colour.shape[:2], 1, generator=torch.Generator().manual_seed(0))
+    return (colour * 255 + grain).clamp(0, 255).to(torch.uint8)
 
 
 def _mix(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

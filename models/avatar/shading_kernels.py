@@ -43,6 +43,7 @@ class Surface:
     openness: wp.array(dtype=float)  # [V]
     shine: wp.array(dtype=float)  # [F]
     parts: wp.array(dtype=wp.int32)  # [F]
+    inside: wp.array(dtype=float)  # [F] 1 inside the mouth
     texture: wp.array2d(dtype=wp.vec3ub)  # [S, S]
     tone: wp.array(dtype=float)
 
@@ -184,12 +185,8 @@ def one_highlight(normal: wp.vec3, towards: wp.vec3, light: wp.vec3, colour: wp.
 
 
 @wp.func
-def shade(albedo: wp.vec3, normal: wp.vec3, towards: wp.vec3, openness: float, shine: float):
-    facing = wp.dot(normal, towards)
-    n = normal
-    if facing < 0.0:
-        n = -normal
-    facing = wp.abs(facing)
+def shade(albedo: wp.vec3, n: wp.vec3, towards: wp.vec3, openness: float, shine: float):
+    facing = wp.max(wp.dot(n, towards), 0.0)
     wrap = SKIN_WRAP
     if shine < CLOTH_SHINE:
         wrap = wp.vec3(CLOTH_WRAP, CLOTH_WRAP, CLOTH_WRAP)
@@ -220,6 +217,7 @@ def sample_colour(
     points: wp.array2d(dtype=wp.vec3),
     normals: wp.array2d(dtype=wp.vec3),
     view: View,
+    mouth_light: wp.array(dtype=float),
     b: int,
     f: int,
     x: float,
@@ -244,6 +242,7 @@ def sample_colour(
     towards = -wp.normalize(wp.transpose(view.rotation) * ray)
     albedo = sample_texture(surface.texture, uv)
     light = shade(albedo, wp.normalize(normal), towards, openness, surface.shine[f])
+    light = light * (1.0 - surface.inside[f] * (1.0 - mouth_light[b]))
     return wp.vec3(
         display(surface.tone, light[0]),
         display(surface.tone, light[1]),
@@ -279,6 +278,7 @@ def light(
     points: wp.array2d(dtype=wp.vec3),  # [B, V]
     normals: wp.array2d(dtype=wp.vec3),  # [B, V]
     view: View,
+    mouth_light: wp.array(dtype=float),  # [B]
     backdrop: wp.array2d(dtype=wp.vec3ub),  # [H, W]
     first_column: int,
     samples: int,  # a pixel's side, 1 or 2
@@ -318,7 +318,8 @@ def light(
                 x = centre(left + j, keys.shape[2], half)
                 y = centre(top + i, keys.shape[1], half)
                 f = int(key & LOW_HALF)
-                total = total + sample_colour(surface, points, normals, view, b, f, x, y)
+                colour = sample_colour(surface, points, normals, view, mouth_light, b, f, x, y)
+                total = total + colour
     total = total / float(every)
     frames[b, row, first_column + column] = wp.vec3ub(
         wp.uint8(int(total[0] + 0.5)), wp.uint8(int(total[1] + 0.5)), wp.uint8(int(total[2] + 0.5))

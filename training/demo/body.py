@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from models.avatar.blendshape import BlendshapeConfig
 from models.avatar.camera import looking_at, write_cameras
+from models.avatar.texture import pack_texture
 from training.demo import assets
 from training.demo.assembly import Assembly, assemble
 from training.demo.head import Body
@@ -90,9 +91,9 @@ def build_cameras() -> dict[str, Camera]:
     """The views of the person; the first is the default."""
     shared = {"width": 512, "height": 512}
     views = [
-        looking_at("front", eye=(0, 5.6, 15.0), target=(0, 4.75, 0.4), focal=1.9, **shared),
+        looking_at("front", eye=(0, 5.6, 15.0), target=(0, 4.95, 0.4), focal=2.15, **shared),
         looking_at("wide", eye=(0, 5.2, 18.0), target=(0, 3.9, 0.4), focal=1.75, **shared),
-        looking_at("side", eye=(9.0, 5.6, 12.0), target=(0, 4.7, 0.4), focal=1.9, **shared),
+        looking_at("side", eye=(9.0, 5.6, 12.0), target=(0, 4.85, 0.4), focal=2.15, **shared),
     ]
     return {camera.name: camera for camera in views}
 
@@ -129,7 +130,7 @@ def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dic
         "uv": _tensor(uv, np.float32),
         "parts": _tensor(assembly.parts, np.uint8),
         "openness": _tensor(np.round(openness * 255), np.uint8),
-        "texture": torch.from_numpy(paint_texture(body, assembly)),
+        "texture": pack_texture(torch.from_numpy(paint_texture(body, assembly))),
     }
 
 
@@ -148,7 +149,7 @@ def main() -> None:
     body = build_body()
     config, weights = build_weights(body, assemble(body))
     metadata = {"config": json.dumps(asdict(config))}
-    save_file(weights, out / "avatar.safetensors", metadata=metadata)
+    (out / "avatar.safetensors").write_bytes(save(weights, metadata))
     write_cameras(out / "cameras.json", build_cameras())
 
 

@@ -12,6 +12,7 @@ from training.demo.mesh import (
     moved,
     place_islands,
     smooth_normals,
+    smoothing,
     subdivide,
     take_piece,
     thicken_rims,
@@ -47,12 +48,21 @@ def build_sweater(body: Body) -> Piece:
     at = shell.positions(body.shape)
     waist = 0.05 * np.exp(-(((at[:, 1] - 1.2) / 1.5) ** 2)) * (1 - _arm(at))
     thick = 0.055 + waist + 0.012 * _arm(at)
-    sweater = moved(shell, smooth_normals(at, shell.faces, 4) * thick[:, None])
+    sweater = moved(shell, smooth_normals(at, shell.faces, 4) * thick[:, None] + _drape(shell, at))
     below_collar = np.where(np.abs(at[:, 0]) > 1.3, 1.0, -collar_height(body, at))
     sweater = clip(sweater, np.minimum(below_collar, at[:, 1] + 0.55))
     sweater = moved(sweater, _folds(body, sweater))
     sweater = thicken_rims(sweater, body.shape, 0.14, towards_middle=True)
     return place_islands(sweater, _place_cloth)
+
+
+def _drape(shell: Piece, at: Points) -> Points:
+    """Wool spans what is hollow on the chest, [V, 3]."""
+    chest = np.exp(-((at[:, 1] - 3.5) ** 2)) * np.clip((1.75 - np.abs(at[:, 0])) / 0.5, 0, 1)
+    once, spanned = smoothing(shell.faces, len(at), 1), at
+    for _ in range(60):  # a matrix for all of it at once would be dense
+        spanned = once @ spanned
+    return np.asarray((spanned - at) * (chest * (at[:, 2] > 0.2))[:, None])
 
 
 def _folds(body: Body, sweater: Piece) -> Points:
@@ -77,6 +87,6 @@ def build_trousers(body: Body) -> Piece:
     shell = subdivide(take_piece(body.mesh, body.group("helper-tights")), 3)
     at = shell.positions(body.shape)
     trousers = moved(shell, smooth_normals(at, shell.faces, 4) * 0.03)
-    trousers = clip(trousers, 0.3 - at[:, 1])
+    trousers = clip(trousers, -0.2 - at[:, 1])
     trousers = thicken_rims(trousers, body.shape, 0.05, towards_middle=True)
     return place_islands(trousers, _place_cloth)

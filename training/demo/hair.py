@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LINE_ANGLE = (0, 0.25, 0.55, 0.8, 1.0, 1.15, 1.35, 1.6, 1.9, 2.3, np.pi)
 LINE_HEIGHT = (0.80, 0.79, 0.70, 0.50, 0.22, 0.0, -0.06, -0.02, -0.35, -0.62, -0.72)
 STRANDS = ((23, 0.5, 0.3), (41, 0.3, 1.7), (67, 0.25, 2.9), (11, 0.5, 0.8))  # count, height, phase
-BUN_AXIS = (0.0, 0.55, -1.0)
+BUN_AXIS = (0.0, 0.10, -1.0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def place_bun(body: Body) -> Bun:
     """Behind and above the eyes, at the back of the head."""
     skin = body.shape[:SKIN_VERTICES]
     head = skin[body.rig.weight_of("head")[:SKIN_VERTICES] > 0.6]
-    height = body.rig.heads["eye.L"][1] + 0.95
+    height = body.rig.heads["eye.L"][1] + 0.35
     return Bun(np.array([0, height, head[:, 2].min() - 0.10]), unit(np.array(BUN_AXIS)))
 
 
@@ -76,7 +76,7 @@ def build_cap(body: Body, bun: Bun) -> Piece:
     ragged = height + 0.035 * np.sin(9 * angle) * np.sin(3.7 * angle + 1)
     cap = clip(scalp, np.minimum(ragged, (0.12 - _ears(scalp)) * 2))
     cap = moved(cap, _strands(body, bun, cap))
-    cap = thicken_rims(cap, body.shape, 0.06, towards_middle=False)
+    cap = thicken_rims(cap, body.shape, 0.03, towards_middle=False)
     return _comb(cap, bun, cap.positions(body.shape))
 
 
@@ -87,8 +87,8 @@ def _strands(body: Body, bun: Bun, cap: Piece) -> Points:
     angle, distance = bun.around(at)
     wave = 0.6 * np.sin(2 * distance)
     ridges = sum(a * np.sin(n * angle + phase + wave) for n, a, phase in STRANDS)
-    thick = 0.012 + 0.17 * (1 - np.exp(-height / 0.28))
-    thick = thick + 0.016 * ridges * np.clip(height / 0.25, 0, 1)
+    thick = 0.008 + 0.17 * (1 - np.exp(-height / 0.45))
+    thick = thick + 0.011 * ridges * np.clip(height / 0.25, 0, 1)
     return smooth_normals(at, cap.faces, 12) * thick[:, None]
 
 
@@ -135,7 +135,7 @@ def build_bun(body: Body, bun: Bun) -> Piece:
     ball += np.cos(tilt)[:, None] * bun.axis * 0.34
     at = bun.centre + 0.10 * bun.axis + ball * radius[:, None]
     corner = (np.arange(28)[:, None] * 41 + np.arange(40)[None]).ravel()
-    quads = np.stack([corner, corner + 1, corner + 42, corner + 41], axis=1)
+    quads = np.stack([corner, corner + 41, corner + 42, corner + 1], axis=1)
     uv = np.stack([0.942 + 0.05 * tilt / np.pi, 0.70 + 0.25 * turn / (2 * np.pi)], axis=1)
     firm = body.rig.weight_of("head")[:SKIN_VERTICES] > 0.9
     top = int(np.argmax(body.shape[:SKIN_VERTICES, 1] * firm))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from training.demo.mesh import Points
     from training.demo.skeleton import Rig
 
+TEETH = 11.0  # of half an arch, times pi and a little more
 SKIN_VERTICES = 13_380  # the base mesh's body comes first, its shells after it
 
 
@@ -114,7 +115,7 @@ def _arch_positions(strip: Points, along: Points, across: Points, up: int) -> Po
     front, back = strip[:, 2].max() - 0.035, strip[:, 2].min()
     middle = strip[np.abs(strip[:, 0]) < 0.06]
     edge = middle[:, 1].min() - 0.03 if up > 0 else middle[:, 1].max() - 0.045
-    tooth = np.abs(np.sin(np.arcsin(np.clip(along, -1, 1)) * 7.0)) ** 0.4
+    tooth = np.abs(np.sin(np.arcsin(np.clip(along, -1, 1)) * TEETH)) ** 0.4
     x = half_width * np.sin(along * np.pi / 2)
     z = front - (front - back) * (1 - np.cos(along * np.pi / 2))
     z = z - 0.02 * (1 - tooth) - 0.03 * across**2
@@ -127,4 +128,15 @@ def lash_roots(body: Body) -> Points:
     cards = body.group("helper-l-eyelashes-2", "helper-r-eyelashes-2")
     lashes = body.shape[np.unique(body.mesh.quads[cards])]
     distance, nearest = map(np.asarray, cKDTree(body.shape[:SKIN_VERTICES]).query(lashes))
-    return np.asarray(body.shape[:SKIN_VERTICES][nearest[distance < 0.016]])
+    roots = body.shape[:SKIN_VERTICES][np.unique(nearest[distance < 0.016])]
+    return np.concatenate([_rim_of_lids(roots[roots[:, 0] * side > 0]) for side in (1, -1)])
+
+
+def _rim_of_lids(roots: Points) -> Points:
+    """Points around one eye, joined to a line without gaps."""
+    off = roots[:, :2] - roots[:, :2].mean(0)
+    ring = roots[np.argsort(np.arctan2(off[:, 1], off[:, 0]), kind="stable")]
+    following = np.roll(ring, -1, axis=0)
+    near = np.linalg.norm(following - ring, axis=1) < 0.15
+    shares = np.linspace(0, 1, 12, endpoint=False)[:, None, None]
+    return np.asarray((ring + shares * (following - ring))[:, near].reshape(-1, 3))

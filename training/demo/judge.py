@@ -6,12 +6,17 @@ does; the body by speed and spread against the truth, and by speaking against li
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy.ndimage import maximum_filter1d
 
+from models.avatar.blendshape import load_blendshape
+from models.motion.animate import Sampling, load_animator, take_seed
+from models.person import MANIFEST
 from training.demo.performance import ARMS, UNIT
 from training.sound import FRAME_RATE, SAMPLES_PER_FRAME, loudness, read_wav
 
@@ -115,7 +120,7 @@ def judge_body(played: Sequence[Played]) -> dict[str, float]:
     }
 
 
-def clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array, Array, Array]]:
+def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array, Array, Array]]:
     """(samples, codes, pose) of the first `count` clips of `seconds` from a dataset's scenes."""
     frames = int(seconds * FRAME_RATE)
     taken = 0
@@ -131,3 +136,37 @@ def clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array, Arr
             sound = samples[start * SAMPLES_PER_FRAME : (start + frames) * SAMPLES_PER_FRAME]
             yield sound, codes[cut], pose[cut]
             taken += 1
+
+
+def judged(
+    person: Path, data: Path, *, clips: int, seconds: float, steps: int | None = None, seed: int = 1
+) -> dict[str, float]:
+    """Sample `clips` clips of a dataset as the worker would, and measure them beside the truth."""
+    played = list(sampled(person, data, clips=clips, seconds=seconds, steps=steps, seed=seed))
+    return judge_alone(played) | judge_lips(played) | judge_body(played)
+
+
+def sampled(
+    person: Path, data: Path, *, clips: int, seconds: float, steps: int | None, seed: int
+) -> Iterator[Played]:
+    """One take for each clip, with the person's own defaults."""
+    cpu = torch.device("cpu")
+    avatar = load_blendshape(person / "avatar.safetensors", device=cpu)
+    animator = load_animator(person, device=cpu)
+    defaults = json.loads((person / MANIFEST).read_text(encoding="utf-8"))["defaults"]
+    for number, (sound, codes, pose) in enumerate(cut_clips(data, seconds, clips)):
+        sampling = Sampling(
+            seeds=(take_seed(seed, number + 1),),
+            steps=steps or defaults["steps"],
+            guidance_face=defaults["guidance_face"],
+            guidance_body=defaults["guidance_body"],
+            diversity=defaults["diversity"],
+        )
+        motion = animator.animate(torch.from_numpy(sound), sampling)[0]
+        yield Played(
+            sound,
+            avatar.unit_weights(motion.face).numpy(),
+            motion.pose.numpy(),
+            avatar.unit_weights(torch.from_numpy(codes).float()).numpy(),
+            pose,
+        )

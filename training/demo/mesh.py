@@ -233,26 +233,30 @@ class _Cutter:
 
 
 def thicken_rims(piece: Piece, base: Points, inward: float, *, towards_middle: bool) -> Piece:
-    """Folds every open border inwards, so that cloth and hair do not look like paper."""
+    """Folds every open border inwards, so that cloth and hair do not look like paper.
+
+    The fold has vertices of its own on the border: light sees an edge there, not a bend.
+    """
     rim, positions = border(piece.faces), piece.positions(base)
     on_rim = np.unique(rim)
     outward = vertex_normals(positions, piece.faces)
     if towards_middle:
         outward = _from_the_middle(rim, on_rim, positions)
-    extra = {int(vertex): len(positions) + i for i, vertex in enumerate(on_rim)}
+    outer = {int(vertex): len(positions) + i for i, vertex in enumerate(on_rim)}
+    inner = {vertex: index + len(on_rim) for vertex, index in outer.items()}
     uv_edges = dict(
         zip(map(tuple, edges(piece.faces)), map(tuple, edges(piece.uv_faces)), strict=True)
     )
     faces, uv_faces = [piece.faces], [piece.uv_faces]
     for i, j in rim:
         ti, tj = uv_edges[i, j]
-        faces.append(np.array([[j, i, extra[i]], [j, extra[i], extra[j]]]))
+        faces.append(np.array([[outer[j], outer[i], inner[i]], [outer[j], inner[i], inner[j]]]))
         uv_faces.append(np.array([[tj, ti, ti], [tj, ti, tj]]))
     folded = piece.offset[on_rim] - outward[on_rim] * inward
     return replace(
         piece,
-        mix=sparse.vstack([piece.mix, piece.mix[on_rim]]).tocsr(),
-        offset=np.concatenate([piece.offset, folded]),
+        mix=sparse.vstack([piece.mix, piece.mix[on_rim], piece.mix[on_rim]]).tocsr(),
+        offset=np.concatenate([piece.offset, piece.offset[on_rim], folded]),
         faces=np.concatenate(faces),
         uv_faces=np.concatenate(uv_faces),
     )

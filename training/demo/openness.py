@@ -18,13 +18,13 @@ from training.demo.skeleton import unit
 if TYPE_CHECKING:
     from training.demo.assembly import Assembly
     from training.demo.head import Body
-    from training.demo.mesh import Indices, Points
+    from training.demo.mesh import Indices, Mix, Points
 
 DIRECTIONS = 160
 SIDE = 700  # of a depth map, pixels
 SLACK = 0.07  # decimetres that a vertex may lie behind what is seen
 DARKEST = 0.15
-INSIDE = {"eyes": 0.85, "teeth": 0.55, "tongue": 0.45}  # as if the lids and lips were open
+INSIDE = {"eyes": 0.85, "teeth": 0.42, "tongue": 0.45}  # as if the lids and lips were open
 
 
 def sky_openness(body: Body, assembly: Assembly, joints: Indices, weights: Points) -> Points:
@@ -33,14 +33,26 @@ def sky_openness(body: Body, assembly: Assembly, joints: Indices, weights: Point
     normals = vertex_normals(at, assembly.faces)
     seen, possible = np.zeros(len(at)), np.zeros(len(at))
     faces = torch.from_numpy(assembly.faces)
+    weld = _weld(assembly)
     for direction in _directions():
         towards = np.maximum(normals @ direction, 0)
         seen += towards * _lit_from(direction, at, faces)
         possible += towards
+    seen, possible = weld @ seen, weld @ possible
     openness = DARKEST + (1 - DARKEST) * np.clip(seen / np.maximum(possible, 1e-6), 0, 1)
     for name, value in INSIDE.items():
         openness[assembly.of(name)] = value
-    return _softened(openness, assembly.faces)
+    return _softened(openness, assembly.faces, weld)
+
+
+def _weld(assembly: Assembly) -> Mix:
+    """The matrix [V, V] that gives vertices at one place what they have together."""
+    places = np.round(assembly.template, 5)
+    _, place = np.unique(places, axis=0, return_inverse=True)
+    count = len(places)
+    at = sparse.csr_matrix((np.ones(count), (np.arange(count), place.ravel())))
+    together = np.asarray(at.sum(0)).ravel()
+    return at @ sparse.diags(1 / together) @ at.T
 
 
 def _at_rest(body: Body, assembly: Assembly, joints: Indices, weights: Points) -> Points:
@@ -79,12 +91,12 @@ def _lit_from(direction: Points, at: Points, faces: torch.Tensor) -> Points:
     return np.asarray(depth + 1000 < nearest + SLACK, dtype=np.float64)
 
 
-def _softened(openness: Points, faces: Indices) -> Points:
+def _softened(openness: Points, faces: Indices, weld: Mix) -> Points:
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     count = len(openness)
     links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
     links = links + links.T
     degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1)
     for _ in range(3):
-        openness = 0.5 * openness + 0.5 * (links @ openness) / degree
+        openness = weld @ (0.5 * openness + 0.5 * (links @ openness) / degree)
     return openness

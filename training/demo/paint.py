@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from models.avatar.rasteriser import rasterise
 from training.demo import assets
 from training.demo.clothes import collar_height
-from training.demo.head import lash_roots
+from training.demo.head import TEETH, lash_roots
 from training.demo.skeleton import SIDES, unit
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from training.demo.head import Body
     from training.demo.mesh import Points
 
-SIDE = 1024  # texels
-FINER = 2  # painted at this many times the side, then averaged
+SIDE = 2048  # texels
+FINER = 1  # painted at this many times the side, then averaged
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,9 @@ def _lash_line(texels: Texels) -> Points:
     distance, _ = map(np.asarray, cKDTree(lash_roots(texels.body)).query(texels.at))
     upper = texels.at[:, 1] > texels.eye[1] - 0.02
     wide = np.where(upper, 0.026, 0.012)
-    return np.asarray(0.93 * np.exp(-((distance / wide) ** 2)) * np.where(upper, 1, 0.5))
+    inner = ramp(np.abs(texels.at[:, 0]), texels.eye[0] - 0.16, texels.eye[0] - 0.06)
+    dark = np.where(upper, 0.35 + 0.58 * inner, 0.25 + 0.25 * inner)
+    return np.asarray(dark * np.exp(-((distance / wide) ** 2)))
 
 
 def _brows(texels: Texels) -> Points:
@@ -175,13 +177,13 @@ def _brows(texels: Texels) -> Points:
     across = np.abs(at[:, 0])
     along = (across - 0.10) / 0.46  # 0 at the nose, 1 at the temple
     held = np.clip(along, 0, 1)
-    arch = eye[1] + 0.185 + 0.085 * np.sin(held * np.pi * 0.72) - 0.05 * np.clip(along - 0.6, 0, 1)
-    half = 0.045 * (1 - 0.6 * held) * ramp(along, -0.06, 0.12) * (1 - ramp(along, 0.9, 1.05))
-    off = (at[:, 1] - arch) / (half + 1e-4)
-    wobble = 1.5 * noise(at, 7, 2)
-    stroke = 0.5 + 0.5 * np.sin(240 * (across + 0.8 * (at[:, 1] - arch)) + wobble)
-    on = (along > -0.08) & (along < 1.06) & (at[:, 2] > eye[2] - 0.25)
-    return np.clip(np.exp(-1.1 * off**2) * on * (0.6 + 0.22 * stroke), 0, 0.85)
+    arch = eye[1] + 0.215 + 0.05 * np.sin(2 * held) - 0.06 * ramp(held, 0.6, 1)
+    off = (at[:, 1] - arch) / (0.046 * (1 - 0.62 * held))
+    slant = across + (0.9 - 0.5 * held) * (at[:, 1] - arch)
+    stroke = 0.5 + 0.5 * np.sin(430 * slant + 2.5 * noise(at, 9, 2))
+    ends = ramp(along, -0.10, 0.22) * (1 - ramp(along, 0.80, 1.06))
+    dark = (0.66 + 0.24 * stroke) * ends * (at[:, 2] > eye[2] - 0.25)
+    return np.asarray(dark * np.exp(-(off**2)))
 
 
 def _hair_roots(texels: Texels) -> Points:
@@ -209,12 +211,13 @@ def paint_eyes(texels: Texels) -> Points:
     )
     fibres = 0.5 + 0.5 * np.sin(around * 46 + 2 * noise(at, 20, 6, 1))
     warm = fibres * ramp(degrees, 9, 17) * (1 - ramp(degrees, 18, 25)) * 0.85
-    iris = mix(np.tile(linear("6E4C2B"), (len(at), 1)), linear("B08145"), warm)
+    iris = mix(np.tile(linear("53361F"), (len(at), 1)), linear("8F6A3C"), warm)
     iris = mix(iris, linear("2A1B10"), ramp(degrees, 21, 26))
     iris = mix(iris, linear("050404"), 1 - ramp(degrees, 9.5, 11))
     colour = mix(colour, iris, 1 - ramp(degrees, 25.2, 27.2))
-    gleam = np.exp(-((look[:, 0] + 0.16) ** 2 + (look[:, 1] - 0.20) ** 2) / 0.0045)
-    return mix(colour, np.ones(3), 0.9 * gleam * (look[:, 2] > 0))
+    colour *= (1 - 0.55 * ramp(look[:, 1], 0.05, 0.42))[:, None]  # the upper lid's shadow
+    gleam = ramp(-np.hypot(look[:, 0] + 0.10, look[:, 1] - 0.11), -0.070, -0.045)
+    return mix(colour, np.full(3, 0.95), 0.95 * gleam * (look[:, 2] > 0))
 
 
 def paint_teeth(texels: Texels) -> Points:
@@ -222,9 +225,10 @@ def paint_teeth(texels: Texels) -> Points:
     along = (texels.uv[:, 0] - 0.84) / 0.10 * 2 - 1
     upper = texels.uv[:, 1] > 0.525
     height = (texels.uv[:, 1] - np.where(upper, 0.53, 0.50)) / 0.02
-    tooth = np.abs(np.sin(np.arcsin(np.clip(along, -1, 1)) * 7.0))
+    tooth = np.abs(np.sin(np.arcsin(np.clip(along, -1, 1)) * TEETH))
     colour = np.tile(linear("EFE8DA"), (len(along), 1))
-    colour *= (0.75 + 0.25 * np.clip(tooth / 0.28, 0, 1))[:, None]
+    colour *= (0.72 + 0.28 * np.clip(tooth / 0.35, 0, 1))[:, None]
+    colour *= (1 - 0.35 * ramp(height, 0.05, 0.60))[:, None]  # the lips' shadow
     colour = mix(colour, linear("A8605A"), ramp(height, 0.62, 0.80))
     shadow = (1 - 0.75 * np.abs(along) ** 2.2) * np.where(upper, 1.0, 0.8)
     return np.asarray(colour * shadow[:, None])
@@ -278,9 +282,9 @@ def paint_hair(texels: Texels) -> Points:
         return np.asarray(heights[first] * (1 - share) + heights[(first + 1) % count] * share)
 
     streak = 0.25 * streaks(70, 1, 0.4) + 0.45 * streaks(230, 2, 0.6) + 0.5 * streaks(480, 3, 0.8)
-    light = np.clip(0.30 + 0.24 * streak, 0, 1)
+    light = np.clip(0.32 + 0.17 * streak, 0, 1)
     colour = mix(np.tile(linear("3A2418"), (len(around), 1)), linear("7A5034"), light)
-    return np.asarray(colour * np.clip(1 + 0.12 * streak, 0.5, 1.5)[:, None])
+    return np.asarray(colour * np.clip(1 + 0.09 * streak, 0.5, 1.5)[:, None])
 
 
 PAINTERS: dict[str, Callable[[Texels], Points]] = {

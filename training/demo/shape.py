@@ -22,20 +22,32 @@ MACROS = {
 }
 DETAILS = {
     "head/head-oval": 0.6,
+    "head/head-fat-decr": 0.3,
+    "head/head-scale-horiz-decr": 0.35,
+    "chin/chin-width-decr": 0.3,
+    "nose/nose-scale-horiz-decr": 0.35,
+    "mouth/mouth-angles-up": 0.6,
     "torso/measure-shoulder-dist-decr": 0.5,
-    "neck/measure-neck-height-decr": 0.35,
+    "neck/measure-neck-height-decr": 0.25,
+    "neck/neck-scale-horiz-decr": 0.6,
 }
 MIRRORED_DETAILS = {  # the same on both sides
     "arms/{}-upperarm-shoulder-muscle-decr": 0.5,
     "arms/{}-upperarm-fat-decr": 0.5,
     "eyes/{}-eye-scale-incr": 0.35,
+    "ears/{}-ear-flap-incr": 0.5,
+    "ears/{}-ear-scale-decr": 0.5,
+    "ears/{}-ear-trans-backward": 0.4,
+    "ears/{}-ear-wing-decr": 0.3,
 }
 # What the face does when nobody asks it for anything: a listener's faint smile.
 REST_FACE = {
-    "mouthSmileLeft": 0.18,
-    "mouthSmileRight": 0.17,
-    "eyeSquintLeft": 0.10,
-    "eyeSquintRight": 0.10,
+    "mouthSmileLeft": 0.24,
+    "mouthSmileRight": 0.23,
+    "eyeSquintLeft": 0.15,
+    "eyeSquintRight": 0.15,
+    "eyeBlinkLeft": 0.05,
+    "eyeBlinkRight": 0.05,
 }
 
 

@@ -1,0 +1,219 @@
+"""Measures the demo person's renderer: `python -m bench avatar`.
+
+Frames a second at each size on one core and on several, with and without anti-aliasing, and the
+plain torch twin in the same run; then milliseconds by stage on one core, and the peak of memory.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from models.avatar.renderer import BlendshapeAvatar
+
+PERSON = Path(__file__).parents[1] / "people" / "demo"
+PLAIN_FRAMES = 3  # the plain twin takes a second a frame
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a frame takes."""
+
+    frames: int
+    milliseconds: float  # wall clock
+    cpu_milliseconds: float  # of all cores together
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of rendering beside the others."""
+
+    way: str
+    frames: int
+    milliseconds: float
+    cpu_milliseconds: float
+    frames_per_second: float
+    times_plain: float  # how much faster than the plain twin
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was measured at one size."""
+
+    size: str
+    device: str
+    ways: list[Way]
+    stages_cpu_milliseconds: dict[str, float]  # one thread, a frame; empty on a GPU
+    peak_megabytes: int  # of the process with the kernels, at this size and those before it
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Motion that shows what a talking person does."""
+
+    face: torch.Tensor  # [T, 256]
+    pose: torch.Tensor  # [T, P]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be chosen on the command line."""
+    parser.add_argument("--sizes", nargs="+", default=["512x512", "1280x720"], metavar="WxH")
+    parser.add_argument("--frames", type=int, default=120, help="how many of them are timed")
+    parser.add_argument("--threads", type=int, default=2, help="the most that are tried")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--person", type=Path, default=PERSON, help="a folder with an avatar")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="the same figures as a file")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints a table for each size."""
+    torch.set_num_threads(1)  # cores are shared out to frames, not to tensors
+    fast = {size: measure_kernels(arguments, _sides(size)) for size in arguments.sizes}
+    reports = []
+    for size, measured in fast.items():  # last: the twin's own peak of memory is of no interest
+        report = compare(arguments, size, measured)
+        reports.append(report)
+        print(table(report))
+    if arguments.json:
+        text = json.dumps([asdict(report) for report in reports], indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+def _sides(size: str) -> tuple[int, int]:
+    width, height = (int(side) for side in size.split("x"))
+    return width, height
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The fast path at one size."""
+
+    ways: dict[str, Cost]
+    stages: dict[str, float]
+    peak_megabytes: int
+
+
+def measure_kernels(arguments: argparse.Namespace, size: tuple[int, int]) -> Kernels:
+    """Every way of rendering with the kernels."""
+    on_cpu, ways = arguments.device == "cpu", {}
+    for samples, name in ((2, "2x2 at edges"), (1, "no anti-aliasing")):
+        for threads in sorted({1, arguments.threads}) if on_cpu else (1,):
+            avatar = _load(arguments, samples=samples, threads=threads)
+            way = f"kernels, {threads} thread{'s' * (threads > 1)}, {name}"
+            ways[way] = measure(avatar, size, arguments.frames)
+    stages = measure_stages(arguments, *size) if on_cpu else {}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Kernels(ways, stages, peak)
+
+
+def compare(arguments: argparse.Namespace, size: str, fast: Kernels) -> Report:
+    """The plain twin in the same process, and how much faster the kernels were."""
+    avatar = _load(arguments, plain=True, threads=arguments.threads)
+    plain = measure(avatar, _sides(size), min(arguments.frames, PLAIN_FRAMES))
+    costs = {f"plain torch, {avatar.threads} threads": plain} | fast.ways
+    ways = [
+        Way(
+            way,
+            cost.frames,
+            cost.milliseconds,
+            cost.cpu_milliseconds,
+            1e3 / cost.milliseconds,
+            plain.milliseconds / cost.milliseconds,
+        )
+        for way, cost in costs.items()
+    ]
+    return Report(size, arguments.device, ways, fast.stages, fast.peak_megabytes)
+
+
+def _load(
+    arguments: argparse.Namespace, *, threads: int, samples: int = 2, plain: bool = False
+) -> BlendshapeAvatar:
+    from models.avatar.avatar import load_blendshape_avatar
+
+    device = torch.device(arguments.device)
+    return load_blendshape_avatar(
+        arguments.person, device=device, samples=samples, threads=threads, plain=plain
+    )
+
+
+def draw_motion(avatar: BlendshapeAvatar, frames: int) -> Moves:
+    """Smooth random motion from one seed."""
+    generator = torch.Generator().manual_seed(3)
+    seconds = torch.linspace(0, frames / 30, frames)[:, None]
+    units, parameters = len(avatar.unit_names), len(avatar.parameter_names)
+    phase = 6.28 * torch.rand(1, units + parameters, generator=generator)
+    wave = torch.sin(3 * seconds + phase)
+    face = (0.3 + 0.3 * wave[:, :units]) @ avatar.face_basis.T.cpu()
+    return Moves(face, 0.15 * wave[:, units:])
+
+
+def measure(avatar: BlendshapeAvatar, size: tuple[int, int], frames: int) -> Cost:
+    """Times a whole run of frames, after a few that only warm up."""
+    moves = draw_motion(avatar, frames)
+    camera = avatar.camera().resized(*size)
+    for _ in avatar.render(moves.face[:2], moves.pose[:2], [camera]):
+        pass
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in avatar.render(moves.face, moves.pose, [camera]):
+        pass
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Cost(frames, wall * 1e3 / frames, cpu * 1e3 / frames)
+
+
+def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> dict[str, float]:
+    """CPU milliseconds a frame by stage, on one thread: there a launch returns when it is done."""
+    from models.avatar.drawing import KernelPainter, PersonOnDevice
+    from models.avatar.painting import take_stance
+
+    spent: dict[str, float] = {}
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        spent[stage] = spent.get(stage, 0.0) + time.process_time() - start
+
+    class TimedPainter(KernelPainter):
+        def _launch(self, kernel: Any, shape: tuple[int, ...], inputs: list[Any]) -> None:
+            with timed(kernel.key):
+                super()._launch(kernel, shape, inputs)
+
+    avatar = _load(arguments, threads=1)
+    painter = TimedPainter(PersonOnDevice(avatar.model))
+    frames = min(arguments.frames, 60) + 1
+    moves, camera = draw_motion(avatar, frames), avatar.camera().resized(width, height)
+    picture = torch.empty(1, height, width, 3, dtype=torch.uint8)
+    for frame in range(frames):
+        if frame == 1:
+            spent.clear()  # before this it only warmed up
+        with timed("face and skeleton"):
+            stance = take_stance(
+                avatar.model, moves.face[frame : frame + 1], moves.pose[frame : frame + 1]
+            )
+        painter.paint(stance, [camera], picture)
+    return {stage: seconds * 1e3 / (frames - 1) for stage, seconds in spent.items()}
+
+
+def table(report: Report) -> str:
+    """The report for people."""
+    title = f"{report.size} on {report.device}"
+    lines = [f"{title:38} {'ms':>8} {'CPU ms':>8} {'frames/s':>9} {'x plain':>8}"]
+    lines += [
+        f"{way.way:38} {way.milliseconds:8.1f} {way.cpu_milliseconds:8.1f} "
+        f"{way.frames_per_second:9.1f} {way.times_plain:8.1f}"
+        for way in report.ways
+    ]
+    stages = report.stages_cpu_milliseconds
+    lines += [f"  {stage:36} {'':8} {ms:8.2f}" for stage, ms in stages.items()]
+    return "\n".join([*lines, f"  peak memory {report.peak_megabytes} MB", ""])

@@ -1,0 +1,72 @@
+"""How a texture lies in a file, and its smaller versions for pictures that show less detail.
+
+In the file it is cosine coefficients of 8 x 8 blocks, rounded in steps and deflated: what JPEG
+does, without a library to read it. Letters: S the texture's side, N = S / 8 blocks along it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import torch
+from torch import Tensor
+
+BLOCK = 8
+COLOURS = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # Y, Cb, Cr
+FINEST_STEP = (3.0, 3.0, 3.0)  # of 256, for what is even over a block
+COARSER = (1.0, 1.5, 1.5)  # more for each half wave along and across
+LEVELS = 3  # the texture itself, a half, a quarter
+
+
+def pack_texture(texture: Tensor) -> Tensor:
+    """[S, S, 3] uint8 sRGB -> bytes for a file, [n] uint8. S must be a multiple of 8."""
+    side = len(texture)
+    if texture.shape != (side, side, 3) or side % BLOCK:
+        raise ValueError(
+            f"a texture must be [S, S, 3] in blocks of {BLOCK}, got {[*texture.shape]}"
+        )
+    colours = torch.tensor(COLOURS) @ (texture.float() - 128).reshape(-1, 3).T
+    blocks = colours.view(3, side // BLOCK, BLOCK, side // BLOCK, BLOCK)
+    waves = torch.einsum("kx,ly,cixjy->cklij", _cosines(), _cosines(), blocks)
+    rounded = (waves / _steps()[..., None, None]).round().short()  # [3, 8, 8, N, N]
+    return torch.frombuffer(
+        bytearray(zlib.compress(rounded.numpy().tobytes(), 9)), dtype=torch.uint8
+    )
+
+
+def unpack_texture(packed: Tensor) -> Tensor:
+    """Undoes `pack_texture`, but for the rounding: [n] uint8 -> [S, S, 3] uint8 sRGB."""
+    plain = bytearray(zlib.decompress(packed.cpu().numpy().tobytes()))
+    rounded = torch.frombuffer(plain, dtype=torch.int16)
+    blocks = math.isqrt(len(rounded) // (3 * BLOCK**2))
+    waves = rounded.view(3, BLOCK, BLOCK, blocks, blocks).float() * _steps()[..., None, None]
+    colours = torch.einsum("kx,ly,cklij->cixjy", _cosines(), _cosines(), waves).reshape(3, -1)
+    texture = torch.linalg.inv(torch.tensor(COLOURS)) @ colours + 128.5
+    side = blocks * BLOCK
+    return texture.clamp(0, 255).to(torch.uint8).T.reshape(side, side, 3).contiguous()
+
+
+def smaller_textures(texture: Tensor) -> tuple[Tensor, ...]:
+    """The texture [S, S, 3], then its halves: [S / 2, S / 2, 3] and so on."""
+    levels = [texture]
+    while len(levels) < LEVELS and len(levels[-1]) >= 2 * BLOCK:
+        half = len(levels[-1]) // 2
+        mean = levels[-1].float().view(half, 2, half, 2, 3).mean((1, 3))
+        levels.append((mean + 0.5).to(torch.uint8))
+    return tuple(levels)
+
+
+def _cosines() -> Tensor:
+    """[8, 8] half waves along a block, orthonormal rows."""
+    wave, place = torch.arange(BLOCK)[:, None], torch.arange(BLOCK)[None]
+    rows = torch.cos(torch.pi * wave * (place + 0.5) / BLOCK) * math.sqrt(2 / BLOCK)
+    rows[0] /= math.sqrt(2)
+    return rows
+
+
+def _steps() -> Tensor:
+    """[3, 8, 8] how finely each wave of each colour is kept."""
+    waves = torch.arange(BLOCK)[:, None] + torch.arange(BLOCK)[None]
+    finest, coarser = torch.tensor(FINEST_STEP), torch.tensor(COARSER)
+    return finest[:, None, None] + coarser[:, None, None] * waves
