@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run serve setup test check bench clean
+# Where `make demo-person` keeps the conversations that she learns from.
+DATA ?= .visavis/demo-data
+MINUTES ?= 60
+
+.PHONY: run serve setup test check bench demo-person clean
 
 run: setup ## the sample conversation to out/conversation-take-1.mp4, by the real path
 	$(BIN)/visavis-server up --submit examples/conversation.wav --out out
@@ -36,6 +40,19 @@ check: $(VENV)/.dev ## lint, format, types, imports, spelling
 bench: setup
 	$(BIN)/python -m bench motion
 	$(BIN)/python -m bench avatar
+
+demo-person: setup ## the demo person again: body, conversations, networks (wants flite, espeak-ng)
+	$(INSTALL) -e ".[all,demo-person]"
+	$(BIN)/python -m training.demo.body --out people/demo
+	$(BIN)/python -m training data make-demo $(DATA)/train --minutes 150 --seed 1
+	$(BIN)/python -m training data make-demo $(DATA)/held-out --minutes 10 --seed 99 --held-out
+	rm -f people/demo/stats.json people/demo/speech.safetensors
+	$(BIN)/python -m training tokenizer --data $(DATA)/train --out people/demo --work $(DATA)/work
+	$(BIN)/python -m training face --data $(DATA)/train --out people/demo --work $(DATA)/work --minutes $(MINUTES) & \
+	$(BIN)/python -m training body --data $(DATA)/train --out people/demo --work $(DATA)/work --minutes $(MINUTES) & \
+	wait
+	$(BIN)/python -m training guide --data $(DATA)/train --out people/demo --work $(DATA)/work
+	$(BIN)/python -m training judge --data $(DATA)/held-out --person people/demo
 
 clean:
 	rm -rf $(VENV) .visavis out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +41,13 @@ def read_person(folder: Path) -> Person:
         raise PersonError(f"no person at {folder}: {path} cannot be read") from error
     try:
         manifest = json.loads(content)
-        schema, name = manifest["schema"], str(manifest["name"])
-        max_seconds = float(manifest["limits"]["max_seconds"])
-        files = {str(file): str(digest) for file, digest in manifest["files"].items()}
+        if (schema := manifest["schema"]) == SCHEMA:
+            name, max_seconds = str(manifest["name"]), float(manifest["limits"]["max_seconds"])
+            files = {str(file): str(digest) for file, digest in manifest["files"].items()}
+            return Person(folder, name, max_seconds, files, hashlib.sha256(content).hexdigest())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PersonError(f"{path} is damaged or lacks a part: {error!r}") from error
-    if schema != SCHEMA:
-        raise PersonError(f"{path} is of schema {schema}; this version reads {SCHEMA}")
-    return Person(folder, name, max_seconds, files, hashlib.sha256(content).hexdigest())
+    raise PersonError(f"{path} is of schema {schema}; this version reads {SCHEMA}")
 
 
 def check_files(folder: Path) -> None:
@@ -71,10 +71,14 @@ def write_person(folder: Path, facts: Mapping[str, Any], files: Iterable[str]) -
     """
     path = folder / MANIFEST
     digests = {name: sha256(folder / name) for name in sorted(files)}
-    draft = path.with_suffix(".draft")
+    draft = path.with_name(f".{MANIFEST}.{os.getpid()}")
     manifest = {"schema": SCHEMA, **facts, "files": digests}
-    draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    content = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    try:
+        draft.write_text(content, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
 
 

@@ -1,0 +1,92 @@
+"""README is true: its commands exist, and its snippets run against a real `up`."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.e2e.conftest import Environment, Stack, command, started
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def lines() -> list[str]:
+    """Every command of the README, without its comment."""
+    found = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in found if line]
+
+
+@pytest.fixture(scope="module")
+def stack(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    larger = {"VISAVIS_MAX_UPLOAD_BYTES": "10000000"}
+    data = {"VISAVIS_DATA": str(tmp_path_factory.mktemp("data"))}
+    with started({**environment, **larger, **data}, tmp_path_factory.mktemp("said")) as running:
+        yield running
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
+
+    assert named
+    assert set(named) <= set(targets)
+
+
+def test_every_file_that_is_linked_exists() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.services
+def test_the_upload_by_curl_answers_a_job(stack: Stack) -> None:
+    (line,) = (line for line in lines() if line.startswith("curl "))
+    words = shlex.split(line)
+    fields = dict(after.split("=", 1) for flag, after in pairwise(words) if flag == "-F")
+    clip = ROOT / fields.pop("audio").removeprefix("@")
+
+    answer = stack.http.post(
+        words[-1].removeprefix(ADDRESS), data=fields, files={"audio": clip.read_bytes()}
+    )
+
+    job = answer.json()
+    assert (answer.status_code, job["state"], job["request"]["takes"]) == (202, "queued", 2)
+
+
+@pytest.mark.services
+def test_the_snippet_fetches_a_video(stack: Stack, tmp_path: Path) -> None:
+    (snippet,) = blocks("python")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    code = snippet.replace(ADDRESS, str(stack.http.base_url).rstrip("/"))
+
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+
+    with av.open(str(tmp_path / "take-1.mp4")) as video:
+        assert video.streams.video[0].codec_context.name == "h264"
+
+
+def test_the_commands_of_the_server_run(environment: Environment, tmp_path: Path) -> None:
+    ours = [line for line in lines() if line.startswith(".venv/bin/visavis-server ")]
+    assert len(ours) == 2
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for line in ours:
+        words = command(*shlex.split(line)[1:])
+        done = subprocess.run(
+            words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    assert (tmp_path / "hello.mp4").stat().st_size > 1000
