@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Threads of torch that wait for each other sleep: on shared cores spinning costs ten times the work.
+export OMP_WAIT_POLICY ?= PASSIVE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Where `make demo-person` keeps the conversations that she learns from.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
@@ -64,6 +65,15 @@ def faults(error: ValidationError, names: Mapping[str, str], *, prefix: str = ""
         value = f", not {given!r}" if field and given not in told else ""
         lines.append(f"{name}: {told}{value}" if name else told)
     return lines
+
+
+def wait_without_spinning() -> None:
+    """Let threads of torch sleep while they wait for each other; to be called before its import.
+
+    By default they spin, which costs nothing on an idle machine, and on one that is shared makes
+    small networks ten times slower: a thread spins while the one that it waits for has no core.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when it is loaded
 
 
 @contextmanager

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.bars import Bars
-from cli.console import MISUSED, fail, make_console, needing, read_settings
+from cli.console import (
+    MISUSED,
+    fail,
+    make_console,
+    needing,
+    read_settings,
+    wait_without_spinning,
+)
 from jobs.media import MediaLimits, probe
 
 if TYPE_CHECKING:
@@ -30,6 +37,7 @@ def run_generate(clip: Path, out: Path, request: GenerateRequest) -> None:
     if not out.parent.is_dir():
         fail(f"there is no folder {out.parent} for {out.name}; make it", MISUSED)
     settings = read_settings()
+    wait_without_spinning()
     with needing("worker"):
         from models.person import PersonError
         from worker.refusals import refusal_of

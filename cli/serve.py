@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli.console import MISUSED, fail, needing, read_settings
+from cli.console import MISUSED, fail, needing, read_settings, wait_without_spinning
 
 GRACE_SECONDS = 5  # for requests that run when the API is asked to leave
 
@@ -39,6 +39,7 @@ def run_one_worker() -> None:
             "or start everything with `visavis-server up`",
             MISUSED,
         )
+    wait_without_spinning()
     with needing("worker"):
         from worker.app import run_worker
         from worker.runtime import DeviceError

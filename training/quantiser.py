@@ -86,15 +86,14 @@ def updated(
     revive: a dead code becomes its replacement. The reference writes the replacement into the table
     and then the old average over it, so there it has no effect (revive=False).
     """
-    sums, counts = book.sums, book.counts
-    if revive:
+    batch_counts = torch.bincount(chosen, minlength=len(book.counts)).to(book.counts.dtype)
+    batch_sums = torch.zeros_like(book.sums).index_add_(0, chosen, vectors)
+    counts = DECAY * book.counts + (1 - DECAY) * batch_counts
+    sums = DECAY * book.sums + (1 - DECAY) * batch_sums
+    if revive:  # last, so that a code is next judged by who chooses it in its new place
         dead = counts < DEAD
         sums = torch.where(dead[:, None], DEAD * replacements, sums)
         counts = torch.where(dead, torch.full_like(counts, DEAD), counts)
-    batch_counts = torch.bincount(chosen, minlength=len(counts)).to(counts.dtype)
-    batch_sums = torch.zeros_like(sums).index_add_(0, chosen, vectors)
-    counts = DECAY * counts + (1 - DECAY) * batch_counts
-    sums = DECAY * sums + (1 - DECAY) * batch_sums
     total = counts.sum()
     smoothed = (counts + EPSILON) / (total + len(counts) * EPSILON) * total
     return Codebook(sums / smoothed[:, None], sums, counts)

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -102,9 +103,21 @@ def speech_of(weights: dict[str, Tensor], *, log_compression: bool = False) -> C
 
 
 def lips_of(weights: dict[str, Tensor]) -> LipRegressor:
-    network = LipRegressor(LipConfig())
+    layer = "regression_model.transformer_"
+    config = LipConfig(
+        vertices=len(weights["project_output.bias"]) // 3,
+        hidden=len(weights[layer + "encoder.0.feedforward.ff.0.bias"]),
+        encoder_layers=_count(weights, layer + r"encoder\.(\d+)\."),
+        decoder_layers=_count(weights, layer + r"decoder\.(\d+)\."),
+    )
+    network = LipRegressor(config)
     network.load_state_dict(released.convert(weights, released.LIPS))
     return network.eval()
+
+
+def _count(weights: dict[str, Tensor], pattern: str) -> int:
+    """How many layers there are, told by their numbers."""
+    return len({match[1] for key in weights if (match := re.match(pattern, key))})
 
 
 def speech_inside(weights: dict[str, Tensor]) -> ConvSpeech:
@@ -112,7 +125,8 @@ def speech_inside(weights: dict[str, Tensor]) -> ConvSpeech:
 
 
 def face_of(case: Case, weights: dict[str, Tensor]) -> Denoiser:
-    network = Denoiser(_denoiser_config(case, weights, encoder_layers=2))
+    layers = _count(weights, r"cond_encoder\.(\d+)\.")
+    network = Denoiser(_denoiser_config(case, weights, encoder_layers=layers))
     network.load_state_dict(released.convert(weights, released.DENOISER))
     return network.eval()
 
@@ -129,7 +143,7 @@ def _denoiser_config(case: Case, weights: dict[str, Tensor], **more: int) -> Den
         channels=weights["input_projection.weight"].shape[1],
         audio_channels=weights["cond_projection.weight"].shape[1],
         width=case.config.get("latent", weights["norm_cond.weight"].shape[0]),
-        layers=1 + max(int(k.split(".")[2]) for k in weights if k.startswith("seqTransDecoder.")),
+        layers=_count(weights, r"seqTransDecoder\.stack\.(\d+)\."),
         heads=case.config.get("heads", 4),
         hidden=weights["seqTransDecoder.stack.0.linear1.weight"].shape[0],
         longest_rows=weights["null_cond_embed"].shape[1],
@@ -143,9 +157,9 @@ def guide_of(case: Case, weights: dict[str, Tensor]) -> Guide:
         audio_channels=weights["cond_projection.weight"].shape[1],
         audio_blocks=released.audio_blocks(weights),
         width=case.config["dim"],
-        layers=case.config["layers"],
+        layers=_count(weights, r"seqTransDecoder\.stack\.(\d+)\."),
         heads=case.config["heads"],
-        hidden=case.config["ff"],
+        hidden=len(weights["seqTransDecoder.stack.0.linear1.bias"]),
         longest_rows=weights["null_cond_embed"].shape[1],
     )
     network = Guide(config)

@@ -1,0 +1,223 @@
+"""Face and body denoisers: what is shared, cached or batched gives what the plain way gives."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import checkpoint
+from models.checkpoint import CheckpointError
+from models.motion.denoiser import (
+    TAIL_DILATIONS,
+    BodyDenoiser,
+    Condition,
+    Denoiser,
+    DenoiserConfig,
+    load_body,
+    load_face,
+    zero_beyond,
+)
+from models.motion.layers import DecoderLayer
+from tests import tiny
+
+CPU = torch.device("cpu")
+FRAMES, ROWS, KEYS = 40, 40, 2
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def draw(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def features(clips: int = 1) -> Tensor:
+    return draw(clips, ROWS, tiny.AUDIO, seed=7)
+
+
+@pytest.fixture
+def face() -> Denoiser:
+    return tiny.tiny_networks().face
+
+
+@pytest.fixture
+def body() -> BodyDenoiser:
+    return tiny.tiny_networks().body
+
+
+def body_condition(body: BodyDenoiser, clips: int = 1) -> Condition:
+    """Guided, with key poses."""
+    condition = body.guided_condition(body.tokens(features(clips)), FRAMES)
+    return body.with_keys(condition, body.guided_key_tokens(draw(clips, KEYS, 104, seed=8)))
+
+
+def times(*t: int) -> Tensor:
+    return torch.tensor(t)
+
+
+def test_takes_that_share_a_condition_are_as_good_as_takes_alone(face: Denoiser) -> None:
+    condition = face.condition(face.tokens(features()), FRAMES)
+    x = draw(3, FRAMES, 256)
+    together = face(x, times(500), condition)
+    alone = torch.cat([face(take[None], times(500), condition) for take in x])
+    torch.testing.assert_close(together, alone, **CLOSE)
+
+
+def test_takes_of_several_clips_lie_clip_by_clip(face: Denoiser) -> None:
+    tokens = face.tokens(features(2))
+    x = draw(4, FRAMES, 256)
+    together = face(x, times(500, 20), face.condition(tokens, FRAMES))
+    alone = [
+        face(x[2 * clip : 2 * clip + 2], times(t), face.condition(tokens[clip : clip + 1], FRAMES))
+        for clip, t in enumerate((500, 20))
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), **CLOSE)
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+def test_the_halves_of_a_guided_condition_know_the_clip_and_do_not(
+    face: Denoiser, clips: int
+) -> None:
+    tokens, x = face.tokens(features(clips)), draw(clips, FRAMES, 256)
+    guided = face.guided_condition(tokens, FRAMES)
+    known, unknown = face(torch.cat([x, x]), times(*[300] * 2 * clips), guided).chunk(2)
+    for half, keeps in ((known, True), (unknown, False)):
+        condition = face.condition(tokens, FRAMES, keep=torch.tensor([keeps] * clips))
+        torch.testing.assert_close(half, face(x, times(*[300] * clips), condition), **CLOSE)
+    assert not torch.allclose(known, unknown)
+
+
+def test_without_its_condition_the_answer_does_not_depend_on_the_clip(body: BodyDenoiser) -> None:
+    x, keep = draw(1, FRAMES, 104), torch.tensor([False])
+    answers = []
+    for seed in (1, 2):
+        tokens = body.tokens(draw(1, ROWS, tiny.AUDIO, seed=seed))
+        condition = body.condition(tokens, FRAMES, keep=keep)
+        keys = body.key_tokens(draw(1, KEYS, 104, seed=seed), keep)
+        answers.append(body(x, times(10), body.with_keys(condition, keys)))
+    assert torch.equal(*answers)
+
+
+def test_half_a_guided_body_knows_its_key_poses(body: BodyDenoiser) -> None:
+    keys = draw(2, KEYS, 104)
+    known, unknown = body.guided_key_tokens(keys).chunk(2)
+    assert torch.equal(known, body.key_tokens(keys))
+    assert torch.equal(unknown, body.key_tokens(keys, torch.zeros(2, dtype=torch.bool)))
+
+
+def test_gradients_or_not_the_numbers_are_the_same(body: BodyDenoiser) -> None:
+    x, answers = draw(4, FRAMES, 104), []
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with mode():
+            answers.append(body(x, times(700, 700), body_condition(body)).clone())
+    for answer in answers[1:]:
+        torch.testing.assert_close(answer.detach(), answers[0].detach(), **CLOSE)
+
+
+@torch.inference_mode()
+def test_a_condition_is_as_good_after_many_steps_as_before(body: BodyDenoiser) -> None:
+    condition, x = body_condition(body), draw(2, FRAMES, 104)
+    before = body(x, times(700, 700), condition)
+    body(x, times(3, 3), condition)
+    assert torch.equal(body(x, times(700, 700), condition), before)
+
+
+def test_the_time_is_heard(face: Denoiser) -> None:
+    condition, x = face.condition(face.tokens(features()), FRAMES), draw(1, FRAMES, 256)
+    assert not torch.allclose(face(x, times(1), condition), face(x, times(900), condition))
+
+
+def test_all_that_is_learned_gets_a_gradient(body: BodyDenoiser) -> None:
+    keep = torch.tensor([True, False])
+    condition = body.condition(body.tokens(features(2)), FRAMES, keep=keep)
+    keys = body.key_tokens(draw(2, KEYS, 104), keep)
+    predicted = body(draw(2, FRAMES, 104), times(5, 900), body.with_keys(condition, keys))
+    torch.autograd.backward(predicted.square().mean())
+    without = [name for name, value in body.named_parameters() if value.grad is None]
+    assert without == []
+
+
+def test_a_window_elsewhere_in_the_clip_has_other_positions(face: Denoiser) -> None:
+    tokens, x = face.tokens(features()), draw(1, FRAMES, 256)
+    first, later = (
+        face(x, times(100), face.condition(tokens, FRAMES, first=place)) for place in (0, 300)
+    )
+    assert not torch.allclose(first, later)
+
+
+def test_a_change_is_not_seen_in_the_bodys_tail_before_its_frame(body: BodyDenoiser) -> None:
+    for layer in body.layers:
+        mute(layer)
+    condition, at = body_condition(body), 10
+    x = draw(1, FRAMES, 104)
+    changed = x.clone()
+    changed[:, at] += 1
+    before, after = (body(torch.cat([y, y]), times(5, 5), condition)[0] for y in (x, changed))
+    differs = (before != after).any(1).nonzero()[:, 0].tolist()
+    assert differs[0] == at
+    assert differs[-1] == at + 2 * sum(TAIL_DILATIONS)
+
+
+def mute(layer: DecoderLayer) -> None:
+    """Let each row pass as it is: every branch is scaled by zero."""
+    for film in (layer.self_film, *layer.memory_films, layer.ff_film):
+        width = film.linear.in_features
+        film.linear.weight.data.zero_()
+        film.linear.bias.data = torch.cat([-torch.ones(width), torch.zeros(width)])
+
+
+def test_too_long_a_clip_is_refused_with_both_numbers(face: Denoiser) -> None:
+    with pytest.raises(ValueError, match="has 601 rows of speech; this network takes 600"):
+        face.tokens(torch.zeros(1, 601, tiny.AUDIO))
+
+
+def test_features_of_another_width_are_refused_with_both_shapes(face: Denoiser) -> None:
+    with pytest.raises(ValueError, match=rf"\[G, L, {tiny.AUDIO}\], got \[1, 40, 3\]"):
+        face.tokens(torch.zeros(1, 40, 3))
+
+
+def test_too_many_key_poses_are_refused_with_both_numbers(body: BodyDenoiser) -> None:
+    with pytest.raises(ValueError, match="has 21 key poses; this network takes 20"):
+        body.key_tokens(torch.zeros(1, 21, 104))
+
+
+def test_key_poses_beyond_the_end_are_zero_in_a_new_tensor() -> None:
+    keys = torch.ones(3, 4, 2)
+    cut = zero_beyond(keys, torch.tensor([30, 31, 120]))
+    assert cut[..., 0].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
+    assert torch.equal(keys, torch.ones(3, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"width": 30, "heads": 4}, "width 30 cannot be split over 4 heads"),
+        ({"width": 9, "heads": 3}, "width 9"),
+        ({"longest_rows": 0}, "longest_rows must be at least 1, got 0"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(wrong: dict[str, int], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        DenoiserConfig(channels=1, audio_channels=1, **wrong)
+
+
+def test_saved_denoisers_come_back_the_same(
+    tmp_path: Path, face: Denoiser, body: BodyDenoiser
+) -> None:
+    for network, load in ((face, load_face), (body, load_body)):
+        path = tmp_path / "network.safetensors"
+        checkpoint.write(path, asdict(network.config), network.state_dict())
+        loaded = load(path, device=CPU)
+        assert loaded.config == network.config
+        for name, value in network.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_a_face_is_no_body(tmp_path: Path, face: Denoiser) -> None:
+    path = tmp_path / "body.safetensors"
+    checkpoint.write(path, asdict(face.config), face.state_dict())
+    with pytest.raises(CheckpointError, match=r"body\.safetensors is no body denoiser: longest_k"):
+        load_body(path, device=CPU)
+    checkpoint.write(path, asdict(replace(face.config, longest_keys=2)), face.state_dict())
+    with pytest.raises(CheckpointError, match="does not fit BodyDenoiser: missing key_in"):
+        load_body(path, device=CPU)

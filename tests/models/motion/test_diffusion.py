@@ -1,0 +1,165 @@
+"""The diffusion process against closed forms: what a perfect denoiser and perfect guidance do."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.motion.diffusion import (
+    STEPS,
+    cosine_betas,
+    cumulative_alphas,
+    ddim_counts,
+    ddim_sample,
+    ddim_step,
+    ddim_timesteps,
+    guided,
+    q_sample,
+    spacing,
+    spacing_for,
+    spread_timesteps,
+)
+
+
+def draw(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_betas_follow_the_cosine() -> None:
+    def alpha(u: float) -> float:
+        return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    alphas = cumulative_alphas()
+    for step in (0, 10, 500, 990):
+        expected = alpha((step + 1) / STEPS) / alpha(0)
+        assert float(alphas[step]) == pytest.approx(expected, rel=1e-9)
+    assert float(cosine_betas().max()) == 0.999
+
+
+def test_alphas_fall_from_nearly_one_to_nearly_nothing() -> None:
+    alphas = cumulative_alphas()
+    assert alphas.dtype == torch.float64
+    assert (alphas.diff() < 0).all()
+    assert alphas[0] > 0.9999
+    assert alphas[-1] < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 37, 100])
+def test_a_perfect_denoiser_makes_ddim_exact(steps: int) -> None:
+    clean, asked = draw(2, 5, 3), []
+
+    def denoise(_: Tensor, t: int) -> Tensor:
+        asked.append(t)
+        return clean
+
+    space = spacing_for(steps)
+    assert torch.equal(ddim_sample(denoise, draw(2, 5, 3, seed=2), space), clean)
+    assert asked == list(reversed(space.timesteps))
+
+
+def test_a_step_with_the_clean_signal_follows_its_noise() -> None:
+    space, clean, noise = spacing_for(100), draw(2, 5, 3), draw(2, 5, 3, seed=2)
+    for step in (99, 50, 1):
+        here, there = (q_sample(clean, noise, space.alphas[[s, s]]) for s in (step, step - 1))
+        torch.testing.assert_close(ddim_step(here, clean, space, step), there, rtol=0, atol=1e-4)
+
+
+def test_the_last_step_ends_on_the_prediction() -> None:
+    space, predicted = spacing_for(10), draw(1, 4)
+    torch.testing.assert_close(ddim_step(draw(1, 4, seed=2), predicted, space, 0), predicted)
+
+
+def test_of_normal_data_the_best_denoiser_makes_the_same_data_again() -> None:
+    mean, spread = 3.0, 0.5
+    alphas = cumulative_alphas()
+
+    def best(x: Tensor, t: int) -> Tensor:
+        """The mean of the clean signal, given x: both are normal."""
+        a, s = float(alphas[t].sqrt()), float((1 - alphas[t]).sqrt())
+        gain = a * spread**2 / (a**2 * spread**2 + s**2)
+        return mean + gain * (x - a * mean)
+
+    drawn = ddim_sample(best, draw(20_000, 1), spacing_for(250))
+    assert float(drawn.mean()) == pytest.approx(mean, abs=0.02)
+    assert float(drawn.std()) == pytest.approx(spread, rel=0.03)
+
+
+def test_noise_is_mixed_in_so_that_variance_stays_one() -> None:
+    alphas = torch.tensor([0.9, 0.2], dtype=torch.float64)
+    mixed = q_sample(draw(2, 50_000), draw(2, 50_000, seed=2), alphas)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed.var(1), torch.ones(2), rtol=0.02, atol=0)
+
+
+def test_guidance_of_one_is_the_answer_that_knows() -> None:
+    def both(x: Tensor, t: int) -> Tensor:
+        known, unknown = x.chunk(2)
+        return torch.cat([2 * known + t, unknown - 1])
+
+    x = draw(3, 4)
+    torch.testing.assert_close(guided(both, 1.0)(x, 7), 2 * x + 7)
+    torch.testing.assert_close(guided(both, 0.0)(x, 7), x - 1)
+    torch.testing.assert_close(guided(both, 3.0)(x, 7), (x - 1) + 3 * (x + 8))
+
+
+def test_each_take_may_have_its_own_guidance() -> None:
+    def both(x: Tensor, _: int) -> Tensor:
+        known, unknown = x.chunk(2)
+        return torch.cat([known + 1, unknown])
+
+    scale = torch.tensor([0.0, 5.0]).view(2, 1)
+    torch.testing.assert_close(guided(both, scale)(torch.zeros(2, 1), 0), scale)
+
+
+def test_any_number_of_steps_is_a_rising_part_of_the_process() -> None:
+    for count in range(1, STEPS + 1):
+        steps = spread_timesteps(count)
+        assert len(steps) == count
+        assert all(a < b for a, b in pairwise(steps))
+        assert steps[0] >= 0
+        assert steps[-1] == STEPS - 1  # where noise is all there is
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 33, 300, 501, 999, 1000])
+def test_any_number_of_steps_can_be_taken(count: int) -> None:
+    space = spacing_for(count)
+    assert len(space.timesteps) == len(space.alphas) == len(space.previous) == count
+    assert space.previous[0] == 1
+    assert torch.equal(space.previous[1:], space.alphas[:-1])
+    assert torch.equal(space.alphas, cumulative_alphas()[list(space.timesteps)])
+
+
+@pytest.mark.parametrize(("count", "stride"), [(10, 100), (50, 20), (100, 10), (500, 2)])
+def test_the_references_step_counts_are_its_own_steps(count: int, stride: int) -> None:
+    assert spacing_for(count).timesteps == tuple(range(0, STEPS, stride))
+
+
+def test_every_count_of_the_reference_is_spaced_as_there() -> None:
+    assert {10, 25, 50, 100, 125, 200, 250, 500, 1000} <= set(ddim_counts())
+    for count in ddim_counts():
+        steps = ddim_timesteps(count)
+        assert len(steps) == count
+        assert len(set(torch.tensor(steps).diff().tolist())) <= 1
+
+
+def test_a_count_that_cannot_be_spaced_evenly_tells_its_neighbours() -> None:
+    with pytest.raises(ValueError, match=r"300 steps .* near it are 250 and 334"):
+        ddim_timesteps(300)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1001])
+def test_fewer_than_one_step_or_more_than_all_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to 1000, got {count}"):
+        spacing_for(count)
+
+
+def test_progress_rises_to_one() -> None:
+    shares: list[float] = []
+    ddim_sample(lambda x, _: x, draw(1, 2), spacing_for(8), progress=shares.append)
+    assert shares == [n / 8 for n in range(1, 9)]
+
+
+def test_the_process_may_be_any_part_of_the_full_one() -> None:
+    assert spacing([3, 700]).timesteps == (3, 700)
