@@ -1,0 +1,30 @@
+"""`python -m bench motion | avatar`: each measures one room and prints what it found."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench import avatar, motion
+
+MEASURES = {"motion": motion, "avatar": avatar}
+
+
+def parser() -> argparse.ArgumentParser:
+    """One subcommand for each module."""
+    result = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = result.add_subparsers(dest="measure", required=True)
+    for name, module in MEASURES.items():
+        summary = (module.__doc__ or "").partition(":")[0]
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+    return result
+
+
+def main() -> None:
+    """Runs what the command line names."""
+    arguments = parser().parse_args()
+    MEASURES[arguments.measure].run(arguments)
+
+
+if __name__ == "__main__":
+    main()
