@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     Config = TypeVar("Config")
     Network = TypeVar("Network", bound=nn.Module)
 
-FORMAT = "1"
-
 
 class CheckpointError(ValueError):
     """A file of weights that is missing, damaged, or not of the network that is asked for."""
@@ -43,7 +41,9 @@ def write(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    metadata = {"format": FORMAT, "config": json.dumps(config, sort_keys=True)}
+    # One entry only: the library writes several in any order, and the same weights would have
+    # another hash each time.
+    metadata = {"config": json.dumps(config, sort_keys=True)}
     try:
         save_file({name: value.contiguous() for name, value in kept.items()}, draft, metadata)
         draft.chmod(0o644)  # the library makes it readable for its owner alone

@@ -6,6 +6,7 @@ Letters: S samples drawn for each sequence, n sequences, C channels, T frames; a
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,11 +61,13 @@ def frechet_distance(one: Array, other: Array) -> float:
 
     ValueError where the root of the covariances is not real.
     """
-    from scipy.linalg import sqrtm  # not on every machine that trains
+    from scipy.linalg import LinAlgWarning, sqrtm  # not on every machine that trains
 
     one, other = one.astype(np.float64), other.astype(np.float64)
     first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
-    root = sqrtm(first @ second)
+    with warnings.catch_warnings():  # a channel that never moves makes them singular, and no harm
+        warnings.simplefilter("ignore", LinAlgWarning)
+        root = sqrtm(first @ second)
     if not np.isfinite(root).all():
         jitter = JITTER * np.eye(len(first))
         root = sqrtm((first + jitter) @ (second + jitter))

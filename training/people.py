@@ -73,9 +73,9 @@ def person_scenes(person: Path, data: Path, kind: str) -> list[Scene]:
 
 
 def _encode(front_end: ConvSpeech | MelSpeech, statistics: Statistics) -> Encode:
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what it makes could not be trained on
     def encode(sound: torch.Tensor) -> torch.Tensor:
-        return front_end(statistics.normalised_audio(sound)[None])[0].clone()
+        return front_end(statistics.normalised_audio(sound)[None])[0]
 
     return encode
 

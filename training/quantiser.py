@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DECAY = 0.99
 EPSILON = 1e-5
-DEAD = 2.0  # a code that is chosen less often than this on average is replaced
+DEAD = 0.2  # a code that is chosen less often than this share of the mean is replaced
 ITERATIONS = 10
 
 
@@ -91,9 +91,10 @@ def updated(
     counts = DECAY * book.counts + (1 - DECAY) * batch_counts
     sums = DECAY * book.sums + (1 - DECAY) * batch_sums
     if revive:  # last, so that a code is next judged by who chooses it in its new place
-        dead = counts < DEAD
-        sums = torch.where(dead[:, None], DEAD * replacements, sums)
-        counts = torch.where(dead, torch.full_like(counts, DEAD), counts)
+        few = DEAD * counts.mean()
+        dead = counts < few
+        sums = torch.where(dead[:, None], few * replacements, sums)
+        counts = torch.where(dead, few, counts)
     total = counts.sum()
     smoothed = (counts + EPSILON) / (total + len(counts) * EPSILON) * total
     return Codebook(sums / smoothed[:, None], sums, counts)

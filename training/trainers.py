@@ -72,6 +72,7 @@ DEMO = {
             heads=4,
             hidden=512,
             encoder_layers=2,
+            audio_context=4,  # a sound is told by what comes before and after it
             longest_rows=LONGEST,
             dropout=0.0,
         ),

@@ -9,6 +9,7 @@ request gives the same motion whatever runs beside it.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,13 @@ from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, load_body
 from models.motion.diffusion import ddim_sample, guided, spacing_for
 from models.motion.guide import Guide, generate, load_guide
 from models.motion.lips import LipRegressor, lip_geometry, lip_rows, load_lips
-from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME, FrontEnd, load_speech
+from models.motion.speech import (
+    FRAME_RATE,
+    SAMPLE_RATE,
+    SAMPLES_PER_FRAME,
+    FrontEnd,
+    load_speech,
+)
 from models.motion.statistics import Statistics, load_statistics
 from models.motion.tokenizer import Tokenizer, load_tokenizer
 
@@ -84,7 +91,7 @@ class Networks:
 
 
 def take_seed(seed: int, take: int) -> int:
-    """The seed of a take, counted from 1: any two differ in every bit, also those of near seeds."""
+    """The seed of a take, counted from 1: those of near seeds are as far apart as any."""
     digest = hashlib.sha256(f"{seed}/{take}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits
 
@@ -137,9 +144,10 @@ class Animator:
         if frames == 0:
             raise MotionError("the clip has no samples; send a recording")
         if frames > self.max_frames:
+            seconds = math.ceil(100 * len(audio) / SAMPLE_RATE) / 100  # never told as the limit
             raise MotionError(
-                f"the clip is {len(audio) / SAMPLES_PER_FRAME / FRAME_RATE:.2f} s long; this "
-                f"person's networks take {self.max_seconds:g} s"
+                f"the clip is {seconds:.2f} s long; this person's networks take "
+                f"{self.max_seconds:g} s"
             )
         return frames
 

@@ -49,6 +49,7 @@ class DenoiserConfig:
     heads: int = 8
     hidden: int = 1024
     encoder_layers: int = 0  # over the rows of speech
+    audio_context: int = 0  # rows of speech on each side that a token is made of
     longest_rows: int = 1998  # L of the longest clip
     longest_keys: int = 0  # K of the longest clip; 0 is a network without key poses
     tail_hidden: int = 256  # inner width of the body's causal convolutions
@@ -57,6 +58,8 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width {self.width} cannot be split over {self.heads} heads")
+        if self.audio_context < 0:
+            raise ValueError(f"audio_context must be at least 0, got {self.audio_context}")
         if self.longest_rows < 1:
             raise ValueError(f"longest_rows must be at least 1, got {self.longest_rows}")
 
@@ -85,7 +88,8 @@ class Denoiser(nn.Module):
         self.config = config
         width, heads, hidden = config.width, config.heads, config.hidden
         self.motion_in = nn.Linear(config.channels, width)
-        self.audio_in = nn.Linear(config.audio_channels, width)
+        seen = 1 + 2 * config.audio_context
+        self.audio_in = nn.Linear(config.audio_channels * seen, width)
         self.encoder = stack(
             EncoderLayer(width, heads, hidden, config.dropout) for _ in range(config.encoder_layers)
         )
@@ -116,7 +120,7 @@ class Denoiser(nn.Module):
             raise ValueError(
                 f"the clip has {rows} rows of speech; this network takes {self.config.longest_rows}"
             )
-        x = self.audio_in(features)
+        x = self.audio_in(with_neighbours(features, self.config.audio_context))
         turns = rotary_turns(rows, self.config.width, device=x.device, first=first)
         for layer in self.encoder:
             x = layer(x, turns)
@@ -256,6 +260,14 @@ class BodyDenoiser(Denoiser):
             y = functional.dropout(y, self.tail_dropout, training=self.tail_dropout > 0)
             h = (h[..., -y.shape[-1] :] + y) / 2 if h.shape[1] == y.shape[1] else y
         return self.tail_out(h).transpose(1, 2)
+
+
+def with_neighbours(features: Tensor, count: int) -> Tensor:
+    """Each row beside `count` before and after it, zeros at the ends: [G, L, A] -> [G, L, n A]."""
+    if count == 0:
+        return features
+    rows = functional.pad(features, (0, 0, count, count)).unfold(1, 2 * count + 1, 1)
+    return rows.flatten(2)  # [G, L, A, n] -> [G, L, A n]
 
 
 def zero_beyond(keys: Tensor, lengths: Tensor) -> Tensor:

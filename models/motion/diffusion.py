@@ -68,11 +68,11 @@ def ddim_counts() -> tuple[int, ...]:
 
 
 def spread_timesteps(count: int) -> tuple[int, ...]:
-    """`count` steps from the first to the last, as even as whole numbers allow."""
+    """`count` steps from the first to the last, as even as whole numbers allow; 1 is the last."""
     if not 1 <= count <= STEPS:
         raise ValueError(f"steps must be 1 to {STEPS}, got {count}")
     if count == 1:
-        return (0,)
+        return (STEPS - 1,)
     return tuple(round(i * (STEPS - 1) / (count - 1)) for i in range(count))
 
 

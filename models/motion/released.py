@@ -130,6 +130,7 @@ LIPS: Rules = (
     (_REGRESSION + r"feedforward\.ff\.3\.(weight|bias)", r"\1.\2.ff_out.\3"),
     (r"project_output\.(weight|bias)", r"out.\1"),
 )  # fmt: skip
+PARALLEL = "module."
 AUDIO_PART, LIP_PART = "audio_model.", "lip_model."  # of a face or body checkpoint
 LAYERS_A_BLOCK = 6  # convolutions of the guide's audio blocks; three entries of a Sequential each
 
@@ -142,11 +143,16 @@ def renamed(key: str, rules: Rules) -> str | None:
     raise KeyError(f"{key} is no key of such a network")
 
 
+def bare(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same without what training on several GPUs put before every key."""
+    return {key.removeprefix(PARALLEL): value for key, value in weights.items()}
+
+
 def convert(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     """Weights under released keys -> under ours, float32. KeyError names a key not known."""
     result = {}
-    for key, value in weights.items():
-        name = renamed(key.removeprefix("module."), rules)
+    for key, value in bare(weights).items():
+        name = renamed(key, rules)
         if name is not None:
             result[name] = value.float()
     return result
@@ -154,6 +160,7 @@ def convert(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
 
 def convert_guide(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As `convert`; the convolutions over sound are numbered by their place in the checkpoint."""
+    weights = bare(weights)
     convolutions = sorted(
         {int(key.split(".")[1]) for key in weights if key.startswith("pre_audio.")}
     )
@@ -169,9 +176,9 @@ def convert_guide(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def audio_blocks(keys: Iterable[str]) -> int:
     """How many blocks of convolutions a guide has, told by its keys."""
-    return max(int(key.split(".")[1]) for key in keys if key.startswith("pre_audio.")) // (
-        3 * LAYERS_A_BLOCK
-    )
+    plain = (key.removeprefix(PARALLEL) for key in keys)
+    last = max(int(key.split(".")[1]) for key in plain if key.startswith("pre_audio."))
+    return last // (3 * LAYERS_A_BLOCK)
 
 
 def convert_tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -182,7 +189,7 @@ def convert_tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         rules.append((rf"encoder\.enc\.{2 * place + 2}\.(weight|bias)", rf"encoder.{place}.\1"))
         rules.append((rf"decoder\.dec\.{2 * place}\.(weight|bias)", rf"decoder.{place}.\1"))
     rest = {}
-    for key, value in weights.items():
+    for key, value in bare(weights).items():
         if match := re.fullmatch(r"quantizer\.layers\.(\d+)\._codebook\.embed", key):
             books[int(match[1])] = value.float()
         else:
@@ -194,5 +201,7 @@ def convert_tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights of a network inside another: those below `prefix`, without it."""
     return {
-        key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)
+        key.removeprefix(prefix): value
+        for key, value in bare(weights).items()
+        if key.startswith(prefix)
     }

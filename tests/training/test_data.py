@@ -7,23 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.scenes import write_scene
 from training.data import FACE, POSE, draw_windows, load_scenes, measure, scene_names
-from training.sound import SAMPLES_PER_FRAME, write_wav
-
-
-def write_scene(folder: Path, name: str, frames: int, *, missing: list[int] | None = None) -> None:
-    rng = np.random.default_rng(frames)
-    write_wav(
-        folder / f"{name}_audio.wav",
-        rng.uniform(-0.5, 0.5, (frames * SAMPLES_PER_FRAME, 2)).astype(np.float32),
-    )
-    face = rng.normal(3, 2, (frames, 256)).astype(np.float32)
-    face[:, 0] = np.arange(frames)
-    pose = rng.normal(-1, 0.5, (frames, 104)).astype(np.float32)
-    pose[:, 7] = 0
-    np.save(folder / f"{name}_face_expression.npy", face)
-    np.save(folder / f"{name}_body_pose.npy", pose)
-    np.save(folder / f"{name}_missing_face_frames.npy", np.array(missing or [], np.int64))
+from training.sound import write_wav
 
 
 def two_rows_a_frame(sound: Tensor) -> Tensor:

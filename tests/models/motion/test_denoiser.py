@@ -17,6 +17,7 @@ from models.motion.denoiser import (
     DenoiserConfig,
     load_body,
     load_face,
+    with_neighbours,
     zero_beyond,
 )
 from models.motion.layers import DecoderLayer
@@ -166,6 +167,18 @@ def mute(layer: DecoderLayer) -> None:
         film.linear.bias.data = torch.cat([-torch.ones(width), torch.zeros(width)])
 
 
+def test_a_token_is_made_of_its_row_and_the_rows_on_each_side() -> None:
+    rows = torch.arange(1.0, 5).view(1, 4, 1)
+    assert with_neighbours(rows, 1)[0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 0]]
+    assert torch.equal(with_neighbours(rows, 0), rows)
+    near = Denoiser(replace(tiny.FACE, audio_context=2, encoder_layers=0)).eval()
+    heard = features()
+    changed = heard.clone()
+    changed[:, 20] += 1
+    differs = (near.tokens(heard) != near.tokens(changed)).any(2)[0]
+    assert differs.nonzero()[:, 0].tolist() == [18, 19, 20, 21, 22]
+
+
 def test_too_long_a_clip_is_refused_with_both_numbers(face: Denoiser) -> None:
     with pytest.raises(ValueError, match="has 601 rows of speech; this network takes 600"):
         face.tokens(torch.zeros(1, 601, tiny.AUDIO))
@@ -193,6 +206,7 @@ def test_key_poses_beyond_the_end_are_zero_in_a_new_tensor() -> None:
     [
         ({"width": 30, "heads": 4}, "width 30 cannot be split over 4 heads"),
         ({"width": 9, "heads": 3}, "width 9"),
+        ({"audio_context": -1}, "audio_context must be at least 0, got -1"),
         ({"longest_rows": 0}, "longest_rows must be at least 1, got 0"),
     ],
 )

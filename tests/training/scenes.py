@@ -1,0 +1,58 @@
+"""Scenes for tests: files as a dataset has them, and short ones whose motion follows the sound."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.data import Scene
+from training.sound import SAMPLES_PER_FRAME, read_wav, write_wav
+
+
+def write_scene(folder: Path, name: str, frames: int, *, missing: list[int] | None = None) -> None:
+    """Noise; face code 0 counts the frames, pose channel 7 never moves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(frames)
+    write_wav(
+        folder / f"{name}_audio.wav",
+        rng.uniform(-0.5, 0.5, (frames * SAMPLES_PER_FRAME, 2)).astype(np.float32),
+    )
+    face = rng.normal(3, 2, (frames, 256)).astype(np.float32)
+    face[:, 0] = np.arange(frames)
+    pose = rng.normal(-1, 0.5, (frames, 104)).astype(np.float32)
+    pose[:, 7] = 0
+    np.save(folder / f"{name}_face_expression.npy", face)
+    np.save(folder / f"{name}_body_pose.npy", pose)
+    np.save(folder / f"{name}_missing_face_frames.npy", np.array(missing or [], np.int64))
+
+
+def write_turns(folder: Path, name: str, frames: int) -> None:
+    """A scene whose speakers take turns: a second each, then a second of silence.
+
+    She has a face only while she speaks.
+    """
+    write_scene(folder, name, frames)
+    sound_path, face_path = (
+        folder / f"{name}_{end}" for end in ("audio.wav", "face_expression.npy")
+    )
+    sound, face = read_wav(sound_path), np.load(face_path)
+    turn = np.arange(frames) // 30 % 3
+    for channel in (0, 1):
+        sound[np.repeat(turn, SAMPLES_PER_FRAME) != channel, channel] = 0
+    face[turn != 0] = 0
+    write_wav(sound_path, sound)
+    np.save(face_path, face)
+
+
+def following(frames: int, *, channels: int = 6, audio: int = 8, seed: int = 1) -> Scene:
+    """A scene ready to be drawn from: smooth features, and motion that is a mixture of them."""
+    rng = np.random.default_rng(seed)
+    turns = rng.uniform(0.05, 0.4, audio)[None] * np.arange(frames)[:, None]
+    features = np.sqrt(2) * np.sin(turns + rng.uniform(0, 6, audio))
+    mixture = np.random.default_rng(0).normal(0, audio**-0.5, (audio, channels))
+    return Scene(
+        f"scene-{seed}",
+        torch.from_numpy(features).float(),
+        torch.from_numpy(features @ mixture).float(),
+        torch.ones(frames),
+    )

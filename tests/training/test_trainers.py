@@ -1,0 +1,308 @@
+"""The four trainers on short scenes: they learn, go on where they stopped, and write what loads."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from models.motion.denoiser import (
+    KEY_FRAMES,
+    BodyDenoiser,
+    Denoiser,
+    DenoiserConfig,
+    load_body,
+    load_face,
+)
+from models.motion.guide import GuideConfig, load_guide
+from models.motion.layers import rotary_turns, rotate
+from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
+from tests.training.scenes import following
+from training.data import Scene
+from training.loop import LoopConfig, Progress, train
+from training.losses import LABEL_SMOOTHING
+from training.trainers import (
+    DEMO,
+    MOTION,
+    Recipe,
+    Training,
+    Windows,
+    align,
+    body_training,
+    drawn,
+    drawn_place,
+    face_training,
+    guide_training,
+    jittered,
+    make_training,
+    noised,
+    tokenizer_training,
+)
+
+CPU = torch.device("cpu")
+Loss = Callable[[Generator], dict[str, Tensor]]
+CHANNELS, AUDIO, FRAMES = 6, 8, 60
+FAST = LoopConfig(learning_rate=5e-3, warmup_steps=10, average=0.9)
+SIZES = {
+    "channels": CHANNELS, "audio_channels": AUDIO, "width": 32, "layers": 1, "heads": 2,
+    "hidden": 32, "longest_rows": FRAMES, "dropout": 0.0,
+}  # fmt: skip
+WINDOWS = (Windows(FRAMES, 8),)
+RECIPES = {
+    "face": Recipe(DenoiserConfig(**SIZES), WINDOWS, FAST, velocity=1.0),
+    "body": Recipe(
+        DenoiserConfig(**SIZES, longest_keys=2, tail_hidden=16), WINDOWS, FAST, velocity=1.0
+    ),
+    "tokenizer": Recipe(TokenizerConfig(CHANNELS, width=16, codes=16, depth=2), WINDOWS, FAST),
+    "guide": Recipe(
+        GuideConfig(
+            codes=16, audio_channels=AUDIO, audio_blocks=1, width=32, layers=1, heads=2, hidden=32,
+            longest_rows=FRAMES,
+        ),
+        WINDOWS,
+        FAST,
+    ),
+}  # fmt: skip
+LOADERS = {
+    "face": load_face, "body": load_body, "tokenizer": load_tokenizer, "guide": load_guide
+}  # fmt: skip
+
+
+@pytest.fixture
+def scenes() -> list[Scene]:
+    return [following(FRAMES, seed=1), following(FRAMES, seed=2)]
+
+
+def training_of(name: str, scenes: list[Scene], **changes: object) -> Training:
+    """The same each time: networks are made of torch's own random numbers."""
+    recipe = replace(RECIPES[name], **changes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if name == "guide":
+            tokenizer = Tokenizer(RECIPES["tokenizer"].network).eval()
+            return guide_training(recipe, scenes, tokenizer)
+        make = {"face": face_training, "body": body_training, "tokenizer": tokenizer_training}
+        return make[name](recipe, scenes)
+
+
+class Watched:
+    """A loss that notes what it was, and may stop the run on the way."""
+
+    def __init__(self, loss: Loss, *, interrupt_at: int | None = None) -> None:
+        self.loss, self.interrupt_at = loss, interrupt_at
+        self.noted: list[dict[str, float]] = []
+
+    def __call__(self, generator: Generator) -> dict[str, Tensor]:
+        losses = self.loss(generator)
+        self.noted.append({name: float(value.detach()) for name, value in losses.items()})
+        if len(self.noted) == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    def mean(self, name: str, part: slice) -> float:
+        values = [losses[name] for losses in self.noted[part]]
+        return sum(values) / len(values)
+
+
+def run(
+    training: Training, folder: Path, *, steps: int, interrupt_at: int | None = None
+) -> tuple[Watched, Path]:
+    """Trained into `folder`; going on where a run there has stopped."""
+    watched, weights = Watched(training.loss, interrupt_at=interrupt_at), folder / "weights"
+
+    def publish(averaged: dict[str, Tensor], _: Progress) -> None:
+        training.publish(averaged, weights)
+
+    loop = replace(FAST, steps=steps)
+    train(training.model, watched, loop, state=folder / "state", publish=publish)
+    return watched, weights
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("face", 100), ("body", 200), ("tokenizer", 250), ("guide", 60)]
+)
+def test_every_trainer_learns_two_scenes_by_heart(
+    tmp_path: Path, scenes: list[Scene], name: str, steps: int
+) -> None:
+    watched, _ = run(training_of(name, scenes), tmp_path, steps=steps)
+    floor = smoothed_floor(16) if name == "guide" else 0.0
+    first, last = (watched.mean("loss", part) - floor for part in (slice(3), slice(-15, None)))
+    assert first > 5 * last
+
+
+def smoothed_floor(codes: int) -> float:
+    """The least that tokens with smoothed labels can cost."""
+    share = torch.full((codes,), LABEL_SMOOTHING / codes)
+    share[0] += 1 - LABEL_SMOOTHING
+    return -float((share * share.log()).sum())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    tmp_path: Path, scenes: list[Scene], name: str
+) -> None:
+    jitter = {} if name == "tokenizer" else {"level_jitter": 0.1, "tone_jitter": 0.1}
+    _, whole = run(training_of(name, scenes, **jitter), tmp_path / "whole", steps=8)
+    first = training_of(name, scenes, **jitter)
+    stopped, _ = run(first, tmp_path / "parts", steps=8, interrupt_at=4)
+    rest, parts = run(training_of(name, scenes, **jitter), tmp_path / "parts", steps=8)
+    assert len(stopped.noted) == len(rest.noted) == 4
+    assert parts.read_bytes() == whole.read_bytes()
+    states = [torch.load(tmp_path / each / "state")["model"] for each in ("whole", "parts")]
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key
+
+
+def test_the_state_of_a_tokenizer_holds_what_its_codebooks_learned(
+    tmp_path: Path, scenes: list[Scene]
+) -> None:
+    training = training_of("tokenizer", scenes)
+    run(training, tmp_path, steps=3)
+    state = torch.load(tmp_path / "state")["model"]
+    for name in ("sums", "counts", "begun", "tokenizer.codebooks"):
+        assert torch.equal(state[name], training.model.state_dict()[name])
+    assert state["begun"].all()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_published_is_what_workers_load(
+    tmp_path: Path, scenes: list[Scene], name: str
+) -> None:
+    training = training_of(name, scenes)
+    _, weights = run(training, tmp_path, steps=2)
+    network = LOADERS[name](weights, device=CPU)
+    assert network.config == RECIPES[name].network
+    averaged = torch.load(tmp_path / "state")["averaged"]
+    for key, value in network.state_dict().items():
+        if key != "codebooks":
+            kept = averaged[f"tokenizer.{key}" if name == "tokenizer" else key]
+            assert torch.equal(value, kept.half().float()), key
+
+
+def test_published_codebooks_are_codes_and_no_averages_of_codes(
+    tmp_path: Path, scenes: list[Scene]
+) -> None:
+    training = training_of("tokenizer", scenes)
+    _, weights = run(training, tmp_path, steps=5)
+    codebooks = load_tokenizer(weights, device=CPU).codebooks
+    assert torch.equal(codebooks, training.model.tokenizer.codebooks.half().float())
+
+
+def row_scores(network: Denoiser, memory: str, frames: int, *, spread: float = 1.0) -> Tensor:
+    """How much rows of a network look at each other, mean over heads and layers: [T, S].
+
+    spread: of what the rows hold; at 0 only their places tell them apart.
+    """
+    generator, width = Generator().manual_seed(1), network.config.width
+    rows = {"keys": frames // KEY_FRAMES}.get(memory, frames)
+    x, y = (spread * torch.randn(1, count, width, generator=generator) for count in (frames, rows))
+    total = torch.zeros(frames, rows)
+    for layer in network.layers:
+        attentions = (layer.self_attention, *layer.memory_attentions)
+        norms = (layer.self_norm, *layer.memory_norms)
+        place = ("self", "speech", "keys").index(memory)
+        to_memory = (layer.self_norm, network.memory_norm, getattr(network, "key_norm", None))
+        attention, norm, memory_norm = attentions[place], norms[place], to_memory[place]
+        seen = memory_norm(x if memory == "self" else y)
+        q = attention.queries(rotate(norm(x), rotary_turns(frames, width, device=CPU)))
+        turned = rotate(seen, rotary_turns(rows, width, device=CPU))
+        k = attention.keys_values(turned, seen).keys
+        q = q.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        total += (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1).mean((0, 1)).detach()
+    return total / len(network.layers)
+
+
+@pytest.mark.parametrize(
+    ("make", "memory"),
+    [(Denoiser, "self"), (Denoiser, "speech"), (BodyDenoiser, "self"), (BodyDenoiser, "speech")],
+)
+def test_freshly_aligned_attention_is_at_its_own_moment(
+    make: Callable[[DenoiserConfig], Denoiser], memory: str
+) -> None:
+    network = fresh(make)
+    peaks = row_scores(network, memory, 240).argmax(1)
+    distance = (peaks - torch.arange(240)).abs().float()
+    assert float(distance.quantile(0.9)) <= 3
+    apart = fresh(make, aligned=False)
+    far = (row_scores(apart, memory, 240).argmax(1) - torch.arange(240)).abs().float()
+    assert float(far.median()) > 20
+
+
+def test_freshly_aligned_attention_to_key_poses_is_at_the_nearest() -> None:
+    scores = row_scores(fresh(BodyDenoiser), "keys", 240, spread=0.0)
+    moments = torch.arange(240) / KEY_FRAMES
+    assert (scores.argmax(1) - moments.clamp(max=7)).abs().max() < 1
+
+
+def fresh(make: Callable[[DenoiserConfig], Denoiser], *, aligned: bool = True) -> Denoiser:
+    """The demo person's network before its first step."""
+    name = "body" if make is BodyDenoiser else "face"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = make(DEMO[name].network).eval()
+    if aligned:
+        align(network)
+    return network
+
+
+def test_windows_stand_anywhere_in_the_longest_clip_on_whole_seconds(scenes: list[Scene]) -> None:
+    config, generator = DenoiserConfig(**{**SIZES, "longest_rows": 200}), Generator()
+    batch = drawn(RECIPES["face"], scenes, generator)
+    places = {drawn_place(config, batch, generator) for _ in range(100)}
+    assert places == {0, 30, 60, 90, 120}
+
+
+def test_windows_stand_at_the_start_where_rows_and_frames_are_not_in_step(
+    scenes: list[Scene],
+) -> None:
+    config, generator = DenoiserConfig(**{**SIZES, "longest_rows": 900}), Generator()
+    batch = drawn(RECIPES["face"], scenes, generator)
+    odd = replace(batch, features=batch.features[:, ::2])
+    assert {drawn_place(config, odd, generator) for _ in range(20)} == {0}
+
+
+def test_jitter_changes_the_level_of_a_channel_and_the_tone_of_a_column_but_no_time() -> None:
+    features = torch.zeros(200, 5, AUDIO)
+    level = jittered(features, replace(RECIPES["face"], level_jitter=0.5), Generator())
+    assert torch.equal(level[..., : AUDIO // 2], level[..., :1].expand(-1, -1, AUDIO // 2))
+    assert not torch.equal(level[..., 0], level[..., -1])
+    tone = jittered(features, replace(RECIPES["face"], tone_jitter=0.5), Generator())
+    assert torch.equal(tone, tone[:, :1].expand(-1, 5, -1))
+    assert float(level.std()) == pytest.approx(0.5, rel=0.15)
+    assert float(tone.std()) == pytest.approx(0.5, rel=0.1)
+
+
+def test_noised_motion_is_less_like_the_clean_the_later_its_time() -> None:
+    clean = torch.ones(500, 20, 4)
+    noisy, t = noised(clean, Generator().manual_seed(1))
+    assert 0 <= int(t.min()) < 20
+    assert 980 < int(t.max()) < 1000
+    assert float(noisy[t < 100].std()) < 0.2
+    assert float(noisy[t > 900].mean()) == pytest.approx(0, abs=0.2)
+
+
+def test_each_step_draws_one_of_the_recipes_shapes() -> None:
+    shapes = (Windows(30, 4, share=0.75), Windows(60, 1, share=0.25))
+    recipe, generator = replace(RECIPES["face"], windows=shapes), Generator().manual_seed(1)
+    scene = following(FRAMES)
+    found = [tuple(drawn(recipe, [scene], generator).motion.shape[:2]) for _ in range(200)]
+    assert set(found) == {(4, 30), (1, 60)}
+    assert found.count((4, 30)) == pytest.approx(150, abs=25)
+
+
+def test_the_recipes_are_for_all_four_networks() -> None:
+    assert DEMO.keys() == MOTION.keys() == RECIPES.keys()
+
+
+def test_the_guide_needs_the_tokenizer_of_its_person(tmp_path: Path, scenes: list[Scene]) -> None:
+    with pytest.raises(ValueError, match=r"no weights at .*tokenizer\.safetensors"):
+        make_training("guide", tmp_path, scenes)
+
+
+def test_a_networks_training_is_made_by_its_name() -> None:
+    model: nn.Module = make_training("tokenizer", Path("nowhere"), []).model
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"tokenizer"}
