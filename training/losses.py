@@ -73,13 +73,17 @@ def tokenizer_loss(
     commitment: Tensor,  # []
     *,
     velocity_weight: float = 0.0,
+    channel_weights: Tensor | None = None,  # [C]
     over_channels: bool = False,
 ) -> TokenizerLoss:
     """Smooth L1 of poses and of their differences over time, and the commitment.
 
+    channel_weights: how much each channel's error counts; all the same for None.
     over_channels: take the differences from channel to channel, as the reference does by mistake.
     """
     axis = 2 if over_channels else 1
+    if channel_weights is not None:
+        predicted, poses = predicted * channel_weights, poses * channel_weights
     motion = functional.smooth_l1_loss(predicted, poses)
     velocity = functional.smooth_l1_loss(predicted.diff(dim=axis), poses.diff(dim=axis))
     total = motion + COMMITMENT * commitment + velocity_weight * velocity

@@ -17,6 +17,7 @@ from models import checkpoint
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.diffusion import STEPS, cumulative_alphas, q_sample
 from models.motion.guide import Guide, GuideConfig
+from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
 from training.data import FACE, POSE, Batch, draw_windows
 from training.loop import LoopConfig
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from training.loop import Loss
 
 DROP = 0.2  # of samples that do not know their clip, for guidance
+CPU = torch.device("cpu")
+SEEN, LEAST_SEEN, MOST_SEEN = 0.1, 0.25, 2.0  # rad of spread that count as one, and weights
 CONSTANT = 2.0  # of the rows that `align` makes; large enough to tell 600 positions apart
 KEPT_AS = torch.float16  # how weights lie in a person directory
 
@@ -62,6 +65,7 @@ class Recipe:
 
 FEATURES = 160  # A of the demo person's front end
 LONGEST = 600  # frames of the longest clip
+CODES = 128  # of each codebook
 DEMO = {
     "face": Recipe(
         DenoiserConfig(
@@ -102,14 +106,14 @@ DEMO = {
         tone_jitter=0.06,
     ),
     "tokenizer": Recipe(
-        TokenizerConfig(width=48, codes=256, depth=4),
+        TokenizerConfig(width=48, codes=CODES, depth=2),
         windows=(Windows(LONGEST, 32),),
         loop=LoopConfig(steps=3000, learning_rate=2e-3),
         bfloat16=False,
     ),
     "guide": Recipe(
         GuideConfig(
-            codes=256,
+            codes=CODES,
             audio_channels=FEATURES,
             audio_blocks=1,
             width=64,
@@ -140,10 +144,12 @@ def make_training(name: str, person: Path, scenes: Sequence[Scene]) -> Training:
     """The training of one of the demo person's networks; the guide's needs her tokenizer."""
     recipe = DEMO[name]
     if name == "guide":
-        tokenizer = load_tokenizer(person / "tokenizer.safetensors", device=torch.device("cpu"))
+        tokenizer = load_tokenizer(person / "tokenizer.safetensors", device=CPU)
         return guide_training(recipe, scenes, tokenizer)
-    trainings = {"face": face_training, "body": body_training, "tokenizer": tokenizer_training}
-    return trainings[name](recipe, scenes)
+    if name == "tokenizer":
+        statistics = load_statistics(person / "stats.json", device=CPU)
+        return tokenizer_training(recipe, scenes, seen_weights(statistics.pose_std))
+    return {"face": face_training, "body": body_training}[name](recipe, scenes)
 
 
 def face_training(recipe: Recipe, scenes: Sequence[Scene]) -> Training:
@@ -194,7 +200,17 @@ def body_training(recipe: Recipe, scenes: Sequence[Scene]) -> Training:
     return Training(network, loss, publisher(recipe.network))
 
 
-def tokenizer_training(recipe: Recipe, scenes: Sequence[Scene]) -> Training:
+def seen_weights(spread: Tensor) -> Tensor:
+    """How much each channel of a pose is seen, by its spread in rad, [C].
+
+    Normalised, the sway of a spine counts like the sweep of an arm: tokens would be spent on it.
+    """
+    return (spread / SEEN).clamp(LEAST_SEEN, MOST_SEEN)
+
+
+def tokenizer_training(
+    recipe: Recipe, scenes: Sequence[Scene], channel_weights: Tensor | None = None
+) -> Training:
     """The tokenizer, on key poses alone."""
     assert isinstance(recipe.network, TokenizerConfig)
     codes = recipe.network.codes
@@ -205,7 +221,11 @@ def tokenizer_training(recipe: Recipe, scenes: Sequence[Scene]) -> Training:
         keys = batch.motion[:, ::KEY_FRAMES]
         predicted, quantised = network(keys, generator)
         losses = tokenizer_loss(
-            predicted, keys, quantised.commitment, velocity_weight=recipe.velocity
+            predicted,
+            keys,
+            quantised.commitment,
+            velocity_weight=recipe.velocity,
+            channel_weights=channel_weights,
         )
         return {
             "loss": losses.total,

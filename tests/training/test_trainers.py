@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from models.motion.denoiser import (
     KEY_FRAMES,
@@ -40,6 +40,7 @@ from training.trainers import (
     jittered,
     make_training,
     noised,
+    seen_weights,
     tokenizer_training,
 )
 
@@ -304,5 +305,10 @@ def test_the_guide_needs_the_tokenizer_of_its_person(tmp_path: Path, scenes: lis
 
 
 def test_a_networks_training_is_made_by_its_name() -> None:
-    model: nn.Module = make_training("tokenizer", Path("nowhere"), []).model
-    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"tokenizer"}
+    assert isinstance(make_training("body", Path("nowhere"), []).model, BodyDenoiser)
+
+
+def test_what_is_seen_more_counts_more_within_limits() -> None:
+    still, swaying, sweeping, breath = seen_weights(torch.tensor([0.0, 0.02, 0.15, 0.7])).tolist()
+    assert still == swaying < 1 < sweeping < breath
+    assert breath <= 2
