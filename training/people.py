@@ -37,7 +37,7 @@ DEMO_FACTS: dict[str, Any] = {
     "limits": {"max_seconds": 20.0},
     "defaults": {
         "steps": 50,
-        "guidance_face": 1.5,
+        "guidance_face": 2.5,
         "guidance_body": 1.5,
         "diversity": 0.94,
         "size": "512x512",
