@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from tests.tiny import write_tiny_person
 from typer.testing import CliRunner
 
 from cli.main import app
+from tests.tiny import write_tiny_person
 
 Call = Callable[..., Result]
 
