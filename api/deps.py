@@ -8,6 +8,7 @@ from typing import Annotated
 from celery import Celery
 from fastapi import Depends, Request
 
+from api.watch import Watch
 from jobs.queue import make_celery
 from jobs.settings import Settings
 from jobs.storage import LocalStorage, S3Storage, open_storage
@@ -39,4 +40,10 @@ def _services(request: Request) -> Services:
     return services
 
 
+def _watch(request: Request) -> Watch:
+    watch: Watch = request.app.state.watch
+    return watch
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
+WatchDep = Annotated[Watch, Depends(_watch)]

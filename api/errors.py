@@ -4,6 +4,7 @@ Problem                 what a route raises, with status, code and a sentence
 RequestValidationError  fields that do not fit                  422 invalid_request
 HTTPException           no such route, wrong method             404, 405, 400
 JobMissing              no such job                             404 job_not_found
+KeyReused               an Idempotency-Key of another request   409 idempotency_key_reused
 MediaError              a file that is no clip for us           415 or 422, the code of the probe
 ObjectMissing           a file that is gone                     404 file_not_found
 StorageError            storage does not answer                 503 storage_unavailable
@@ -26,6 +27,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from jobs.job import new_job_id
 from jobs.media import MediaError
+from jobs.once import KeyReused
 from jobs.storage import ObjectMissing, StorageError
 from jobs.store import JobMissing
 
@@ -119,6 +121,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(JobMissing, _job_missing)
+    app.add_exception_handler(KeyReused, _key_reused)
     app.add_exception_handler(MediaError, _media)
     app.add_exception_handler(ObjectMissing, _object_missing)
     app.add_exception_handler(StorageError, _storage)
@@ -197,6 +200,16 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 def _job_missing(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, JobMissing)
     return answer(404, "job_not_found", f"There is no job {error.job_id[:64]!r}.")
+
+
+def _key_reused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, KeyReused)
+    return answer(
+        409,
+        "idempotency_key_reused",
+        f"The Idempotency-Key {error.key!r} came with another request before; send a new key, or "
+        "the same fields and audio.",
+    )
 
 
 def _media(_request: Request, error: Exception) -> JSONResponse:

@@ -13,8 +13,10 @@ from api import errors
 from api.access import Access
 from api.deps import opened
 from api.errors import ProblemBody
+from api.leaving import told_to_leave
 from api.reaper import reaping
-from api.routes import files, generate, health, jobs, page, people
+from api.routes import events, files, generate, health, jobs, page, people
+from api.watch import watching
 from jobs import logs
 from jobs.schema import upgrade
 from jobs.settings import Settings
@@ -22,7 +24,15 @@ from jobs.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-ROUTERS = (generate.router, jobs.router, people.router, files.router, health.router, page.router)
+ROUTERS = (
+    generate.router,
+    jobs.router,
+    events.router,
+    people.router,
+    files.router,
+    health.router,
+    page.router,
+)
 
 
 class Api(FastAPI):
@@ -46,8 +56,10 @@ def create_app(settings: Settings) -> FastAPI:
             await run_in_threadpool(upgrade, settings.database_url)
         with opened(settings) as services:
             app.state.services = services
-            async with reaping(services):
-                yield
+            async with reaping(services), watching(services.store.standings) as watch:
+                app.state.watch = watch
+                with told_to_leave(watch.close):
+                    yield
 
     app = Api(
         title="visavis",

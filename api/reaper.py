@@ -1,4 +1,4 @@
-"""The reaper: every few seconds, put back jobs without a worker and announce those that wait."""
+"""The reaper: every few seconds, put back lost jobs, announce those that wait, sweep."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from jobs.job import job_folder
 from jobs.queue import wake
+from jobs.storage import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from api.deps import Services
+    from jobs.removals import Removal
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,21 @@ def reap_once(services: Services) -> list[str]:
     for job_id in waiting:
         if not wake(services.queue, job_id):
             break  # the broker is down: the next round tries again
+    for removal in services.store.due_removals():
+        remove_objects(services, removal)
+    services.store.forget_keys()
     return waiting
+
+
+def remove_objects(services: Services, removal: Removal) -> None:
+    """Remove what is stored of a deleted job; where that fails, a later round does it."""
+    try:
+        services.storage.delete(job_folder(removal.job_id))
+    except StorageError as error:
+        facts = {"job": removal.job_id, "reason": str(error)}
+        logger.warning("objects of a deleted job not removed yet", extra=facts)
+    else:
+        services.store.removed(removal)
 
 
 async def _reap_until(stop: asyncio.Event, services: Services) -> None:

@@ -7,7 +7,8 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api.deps import Services
-from jobs.job import STAGES, Job, Output, State
+from jobs.job import STAGES, Job, Output, Standing, State
+from jobs.listing import Page
 from jobs.people import PersonSummary
 from jobs.request import GenerateRequest
 
@@ -51,15 +52,18 @@ class JobView(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     clip_seconds: float
+    priority: int
+    metadata: dict[str, str] = Field(description="As it was sent.")
     request: GenerateRequest
     outputs: list[OutputView]
     error: ErrorView | None
 
 
 class JobList(BaseModel):
-    """The newest jobs, newest first."""
+    """Jobs, newest first."""
 
     jobs: list[JobView]
+    next: str | None = Field(description="`cursor` of the next page; null after the last.")
 
 
 class People(BaseModel):
@@ -81,30 +85,51 @@ class Readiness(BaseModel):
     checks: dict[str, str]
 
 
+def job_list(page: Page, services: Services, request: Request) -> JobList:
+    """A page of jobs."""
+    queued = [job.id for job in page.jobs if job.state is State.QUEUED]
+    places = services.store.positions(queued) if queued else {}
+    views = [_view(job, places.get(job.id), services, request) for job in page.jobs]
+    return JobList(jobs=views, next=page.cursor)
+
+
 def job_view(job: Job, services: Services, request: Request) -> JobView:
     """The job with its place in the queue and links that start where the caller came in."""
+    place = services.store.position(job.id) if job.state is State.QUEUED else None
+    return _view(job, place, services, request)
+
+
+def standing_of(view: JobView) -> Standing:
+    """What of a view changes while its owner waits."""
+    parts = {stage.name: stage.progress for stage in view.stages}
+    return Standing(view.state, view.attempt, view.stage, parts[view.stage], view.position)
+
+
+def download_name(job: Job, name: str) -> str:
+    """What the file is called on the caller's disk: files of two jobs do not meet."""
+    return f"{job.request.person}-{job.id[-8:]}-{name}"
+
+
+def _view(job: Job, position: int | None, services: Services, request: Request) -> JobView:
     return JobView(
         id=job.id,
         state=job.state,
         stage=job.stage,
         progress=round(job.progress, 4),
         stages=_stages(job),
-        position=services.store.position(job.id) if job.state is State.QUEUED else None,
+        position=position,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
         clip_seconds=job.clip_seconds,
+        priority=job.priority,
+        metadata=dict(job.metadata),
         request=job.request,
         outputs=[_output(job, output, services, request) for output in job.outputs],
         error=_error(job),
     )
-
-
-def download_name(job: Job, name: str) -> str:
-    """What the file is called on the caller's disk: files of two jobs do not meet."""
-    return f"{job.request.person}-{job.id[-8:]}-{name}"
 
 
 def _stages(job: Job) -> list[StageView]:

@@ -28,7 +28,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether nothing will change any more, unless the owner asks for a retry."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELED)
 
 
@@ -88,6 +88,19 @@ class Job:
     outputs: tuple[Output, ...]
     error_code: str | None
     error_detail: str | None
+    priority: int  # -10..10; higher ones are claimed first
+    metadata: Mapping[str, str]  # the owner's own words about it
+
+
+@dataclass(frozen=True)
+class Standing:
+    """As much of a job as changes while its owner waits."""
+
+    state: State
+    attempt: int
+    stage: str
+    stage_progress: float
+    position: int | None  # in the queue; None when it is not queued
 
 
 def utc_now() -> datetime:
@@ -105,11 +118,16 @@ def new_job_id() -> str:
     return uuid.UUID(int=number).hex
 
 
+def job_folder(job_id: str) -> str:
+    """Everything that is stored of a job lies below this."""
+    return f"jobs/{job_id}"
+
+
 def input_key(job_id: str, extension: str) -> str:
     """Where the clip of a job lies; `extension` without a dot, from the probe and not the name."""
-    return f"jobs/{job_id}/input/audio.{extension}"
+    return f"{job_folder(job_id)}/input/audio.{extension}"
 
 
 def attempt_key(job_id: str, attempt: int, name: str) -> str:
     """Where an attempt puts the file `name`: no two attempts share a place."""
-    return f"jobs/{job_id}/attempt-{attempt}/{name}"
+    return f"{job_folder(job_id)}/attempt-{attempt}/{name}"

@@ -48,6 +48,11 @@ Outputs = Annotated[
     AfterValidator(_without_repeats),
 ]
 
+Priority = Annotated[int, Field(ge=-10, le=10)]
+Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+Words = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
+Metadata = Annotated[dict[Word, Words], Field(max_length=16)]
+
 
 class GenerateRequest(BaseModel):
     """What to make of a clip. None means the person's own default."""

@@ -40,7 +40,11 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
 
 metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"}
+    naming_convention={
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
 )
 
 jobs = Table(
@@ -67,8 +71,34 @@ jobs = Table(
     Column("outputs", sa.JSON, nullable=False),
     Column("error_code", sa.String(64)),
     Column("error_detail", sa.Text),
+    Column("person", sa.String(64), nullable=False, server_default=""),  # of `request`, to look for
+    Column("priority", sa.Integer, nullable=False, server_default="0"),
+    Column("metadata", sa.JSON, nullable=False, server_default="{}"),
     Index(None, "state", "created_at", "id"),
+    Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
+    Index(None, "person", "created_at", "id"),
     Index(None, "created_at", "id"),
+)
+
+# The job that a request with an Idempotency-Key has made: see jobs/once.py.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", sa.String(255), primary_key=True),
+    Column("digest", sa.String(64), nullable=False),
+    Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("look_at", UtcDateTime, nullable=False, index=True),
+)
+
+# Jobs that were deleted and whose objects have to be removed once more: see jobs/removals.py.
+removals = Table(
+    "removals",
+    metadata,
+    Column("job_id", sa.String(32), primary_key=True),
+    Column("deleted_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("rounds_left", sa.Integer, nullable=False),
+    Index(None, "due_at"),
 )
 
 

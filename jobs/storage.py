@@ -130,8 +130,12 @@ class LocalStorage:
 
     def delete(self, prefix: str) -> None:
         place = self._place(prefix)
-        if place.is_dir():
+        try:
             shutil.rmtree(place)
+        except FileNotFoundError:  # nothing there, or somebody else removes it just now
+            return
+        except OSError as error:
+            raise StorageError(f"cannot remove {prefix}: {error.strerror}") from error
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
         expires = str(int(self._now()) + seconds)
@@ -211,7 +215,10 @@ class S3Storage:
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._name(prefix) + "/"):
                 names = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
                 if names:
-                    self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names})
+                    objects = {"Objects": names, "Quiet": True}
+                    answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
+                    if refused := answer.get("Errors"):
+                        raise StorageError(f"S3 did not remove {refused[0]}")
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
         parameters = {

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
-from jobs.job import Job, Output, State, overall_progress, utc_now
+from jobs import once as one_job
+from jobs import removals
+from jobs.job import Job, Output, Standing, State, overall_progress, utc_now
+from jobs.listing import Wanted, page_of, select_page
+from jobs.once import KeyTaken, Once
 from jobs.request import GenerateRequest
 from jobs.schema import connect, jobs, reading, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
     from jobs.job import Clock
+    from jobs.listing import Page
+    from jobs.removals import Removal
     from jobs.settings import Settings
 
-IN_TURN = (jobs.c.created_at, jobs.c.id)  # the order in which jobs are claimed
+# The order in which jobs are claimed.
+IN_TURN = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+ALL = Wanted()
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
+ASKED_AT_ONCE = 500  # ids in one statement
+BESIDE_THE_JOB = ("woken_at", "person")  # columns that only the store looks at
 NOT_IN_WORK: dict[str, Any] = {
     "worker": None,
     "lease_until": None,
@@ -68,9 +81,20 @@ class Store:
         self.engine.dispose()
 
     def submit(
-        self, request: GenerateRequest, *, job_id: str, input_key: str, clip_seconds: float
+        self,
+        request: GenerateRequest,
+        *,
+        job_id: str,
+        input_key: str,
+        clip_seconds: float,
+        priority: int = 0,
+        metadata: Mapping[str, str] = NO_METADATA,
+        once: Once | None = None,
     ) -> Job:
-        """Queue a job whose clip lies at `input_key` already; `job_id` is from `new_job_id`."""
+        """Queue a job whose clip lies at `input_key` already; `job_id` is from `new_job_id`.
+
+        KeyTaken where the key of `once` has a job: see `made_by`.
+        """
         now = self._clock()
         row = {
             "id": job_id,
@@ -79,38 +103,73 @@ class Store:
             "max_attempts": self.config.max_attempts,
             "created_at": now,
             "woken_at": now,
+            "person": request.person,
             "request": request.seeded().model_dump(mode="json"),
             "input_key": input_key,
             "clip_seconds": clip_seconds,
+            "priority": priority,
+            "metadata": dict(metadata),
             "outputs": [],
         }
+        try:
+            with writing(self.engine) as connection:
+                connection.execute(jobs.insert().values(NOT_IN_WORK | row))
+                if once is not None:
+                    one_job.keep(connection, once, job_id, now)
+                return _read(connection, job_id)
+        except IntegrityError as error:
+            if once is None:
+                raise
+            raise KeyTaken from error
+
+    def made_by(self, once: Once) -> Job | None:
+        """The job that this key has made, if any. KeyReused where it stood for another body."""
+        with reading(self.engine) as connection:
+            job_id = one_job.job_made_by(connection, once)
+            return None if job_id is None else _read(connection, job_id)
+
+    def forget_keys(self) -> int:
+        """Drop idempotency keys that were kept long enough; answers how many."""
+        now = self._clock()
         with writing(self.engine) as connection:
-            connection.execute(jobs.insert().values(NOT_IN_WORK | row))
-            return _read(connection, job_id)
+            return one_job.forget(connection, now)
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. JobMissing where there is none."""
         with reading(self.engine) as connection:
             return _read(connection, job_id)
 
+    def page(self, wanted: Wanted = ALL, *, limit: int = 20, cursor: str | None = None) -> Page:
+        """The newest jobs that are wanted, newest first, after those of an earlier page's cursor.
+
+        CursorError where `cursor` is none.
+        """
+        newest = select_page(wanted, limit=limit, cursor=cursor)
+        with reading(self.engine) as connection:
+            found = [_job(row) for row in connection.execute(newest).mappings()]
+        return page_of(found, limit=limit)
+
     def recent(self, *, limit: int = 20) -> list[Job]:
         """The newest jobs, newest first."""
-        newest = sa.select(jobs).order_by(*(column.desc() for column in IN_TURN)).limit(limit)
-        with reading(self.engine) as connection:
-            return [_job(row) for row in connection.execute(newest).mappings()]
+        return self.page(limit=limit).jobs
 
     def position(self, job_id: str) -> int | None:
         """1 for the queued job that is claimed next, 2 for the one after it; None if not queued."""
-        job = self.get(job_id)
-        if job.state is not State.QUEUED:
-            return None
-        earlier = sa.or_(
-            jobs.c.created_at < job.created_at,
-            sa.and_(jobs.c.created_at == job.created_at, jobs.c.id < job.id),
-        )
-        count = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED, earlier)
+        return self.positions([job_id]).get(job_id)
+
+    def positions(self, job_ids: Collection[str]) -> dict[str, int]:
+        """The places of those of these jobs that are queued."""
         with reading(self.engine) as connection:
-            return 1 + int(connection.execute(count).scalar_one())
+            return _positions(connection, job_ids)
+
+    def standings(self, job_ids: Collection[str]) -> dict[str, Standing]:
+        """How these jobs stand; those that are not there are left out."""
+        asked = list(job_ids)
+        found: dict[str, Standing] = {}
+        with reading(self.engine) as connection:
+            for start in range(0, len(asked), ASKED_AT_ONCE):
+                found |= _standings(connection, asked[start : start + ASKED_AT_ONCE])
+        return found
 
     def claim(self, worker: str) -> Job | None:
         """Take the next queued job for `worker`, as its next attempt; None when none is queued."""
@@ -157,6 +216,62 @@ class Store:
         return self._end(
             job_id, attempt, State.FAILED, {"error_code": code, "error_detail": reason}
         )
+
+    def cancel(self, job_id: str) -> bool:
+        """End a job that is queued or running; its worker finds out at its next write.
+
+        False where there is nothing to cancel: no such job, or it has ended.
+        """
+        canceled = {"state": State.CANCELED, "finished_at": self._clock(), "lease_until": None}
+        unended = sa.and_(jobs.c.id == job_id, jobs.c.state.in_([State.QUEUED, State.RUNNING]))
+        with writing(self.engine) as connection:
+            return _set(connection, unended, canceled)
+
+    def retry(self, job_id: str) -> bool:
+        """Queue a failed or canceled job again, with as many attempts as a new one has.
+
+        It is the same row: the motion that was drawn is kept, and attempts are counted on, so that
+        a worker that is still stopping writes nothing. False where the job is in another state.
+        """
+        now = self._clock()
+        again = NOT_IN_WORK | {
+            "state": State.QUEUED,
+            "max_attempts": jobs.c.attempt + self.config.max_attempts,
+            "woken_at": now,
+            "started_at": None,
+            "finished_at": None,
+            "error_code": None,
+            "error_detail": None,
+        }
+        ended = sa.and_(jobs.c.id == job_id, jobs.c.state.in_([State.FAILED, State.CANCELED]))
+        with writing(self.engine) as connection:
+            return _set(connection, ended, again)
+
+    def delete(self, job_id: str) -> Removal:
+        """Forget the job, whatever its state: its worker finds out at its next write.
+
+        The objects are the caller's to remove, and then to say so by `removed`; where that fails,
+        or a worker that is still stopping stores more, the reaper does it again.
+        """
+        with writing(self.engine) as connection:
+            this = jobs.c.id == job_id
+            attempts = sa.select(jobs.c.attempt).where(this).with_for_update()
+            attempt = connection.execute(attempts).scalar()
+            if attempt is None:
+                raise JobMissing(job_id)
+            connection.execute(jobs.delete().where(this))
+            return removals.note(connection, job_id, self._clock(), written=attempt > 0)
+
+    def due_removals(self) -> list[Removal]:
+        """Deleted jobs whose objects have to be removed now; nobody else is told for a while."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return removals.take_due(connection, now)
+
+    def removed(self, removal: Removal) -> None:
+        """Tell that the objects of a deleted job were removed; harmless when said twice."""
+        with writing(self.engine) as connection:
+            removals.finish_round(connection, removal)
 
     def release(self, job_id: str, attempt: int, reason: str, *, counts: bool = True) -> bool:
         """Put the job back into the queue.
@@ -292,6 +407,26 @@ def _expired(connection: Connection, now: datetime) -> Sequence[RowMapping]:
     return connection.execute(expired).mappings().all()
 
 
+def _positions(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
+    place = sa.func.row_number().over(order_by=IN_TURN).label("place")
+    queue = sa.select(jobs.c.id, place).where(jobs.c.state == State.QUEUED).subquery()
+    asked = sa.select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
+    return {row.id: row.place for row in connection.execute(asked)}
+
+
+def _standings(connection: Connection, job_ids: Collection[str]) -> dict[str, Standing]:
+    columns = (jobs.c.id, jobs.c.state, jobs.c.attempt, jobs.c.stage, jobs.c.stage_progress)
+    rows = connection.execute(sa.select(*columns).where(jobs.c.id.in_(job_ids))).all()
+    queued = [row.id for row in rows if row.state == State.QUEUED]
+    places = _positions(connection, queued) if queued else {}
+    return {
+        row.id: Standing(
+            State(row.state), row.attempt, row.stage, row.stage_progress, places.get(row.id)
+        )
+        for row in rows
+    }
+
+
 def _read(connection: Connection, job_id: str) -> Job:
     row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
     if row is None:
@@ -300,7 +435,7 @@ def _read(connection: Connection, job_id: str) -> Job:
 
 
 def _job(row: RowMapping) -> Job:
-    columns = {name: value for name, value in row.items() if name != "woken_at"}
+    columns = {name: value for name, value in row.items() if name not in BESIDE_THE_JOB}
     columns["state"] = State(row["state"])
     columns["request"] = GenerateRequest.model_validate(row["request"])
     columns["outputs"] = tuple(Output(**output) for output in row["outputs"])

@@ -1,7 +1,7 @@
 """How an attempt tells its progress, and how it learns that it has to stop.
 
 Stopped       the attempt ends without a word in the job's row
-  LeaseLost   another worker has the job, or may have it
+  LeaseLost   the job was canceled or deleted, or another worker has it, or may have it
   Leaving     this worker was asked to leave
 """
 
@@ -88,7 +88,7 @@ class Reporter:
             logger.warning("progress not written", extra={"reason": str(error)})
             return
         if not held:
-            raise LeaseLost(f"the job was taken away during {stage}")
+            raise LeaseLost(f"the job was canceled, deleted or taken away during {stage}")
 
     def pause(self, seconds: float) -> None:
         """Sleep. Raises Stopped when the attempt has to end."""

@@ -1,23 +1,55 @@
 """POST /generate: a clip in, a job out."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response, UploadFile
-from pydantic import ConfigDict, Field, field_validator
+from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
+from pydantic import ConfigDict, Field, Json, field_validator
+from starlette.concurrency import run_in_threadpool
 
-from api.deps import Services, ServicesDep
+from api.deps import Services, ServicesDep, WatchDep
 from api.errors import Problem, documented
 from api.routes.jobs import RETRY_SECONDS
 from api.uploads import UploadRoute, inspected, kept
 from api.views import JobView, job_view
-from jobs.job import Job, input_key, new_job_id
-from jobs.media import ACCEPTED, ClipInfo
+from api.waiting import Prefer, has_ended, seconds_to_wait
+from jobs.job import Job, input_key, job_folder, new_job_id
+from jobs.media import ACCEPTED
+from jobs.once import KeyTaken, Once, request_digest
 from jobs.people import PersonSummary, list_people
 from jobs.queue import wake
-from jobs.request import GenerateRequest
+from jobs.request import GenerateRequest, Metadata, Priority
 from jobs.storage import CONTENT_TYPES
+from jobs.store import JobMissing
 
 router = APIRouter(route_class=UploadRoute)
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="1 to 255 visible ASCII characters. The same key, fields and audio give the "
+        "same job; kept for 24 hours beyond its end.",
+    ),
+]
+ACCEPTED_HEADERS = {
+    "Location": {"description": "The job.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "Idempotent-Replayed": {
+        "description": "true: an earlier request with this key has made the job.",
+        "schema": {"type": "string"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A job, and whether an earlier request has made it."""
+
+    job: Job
+    replayed: bool
 
 
 class GenerateForm(GenerateRequest):
@@ -26,6 +58,15 @@ class GenerateForm(GenerateRequest):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     audio: Annotated[UploadFile, Field(description="The recording, one or two channels.")]
+    priority: Priority = Field(
+        default=0, description="-10 to 10: higher ones are done first, equal ones by their age."
+    )
+    metadata: Json[Metadata] = Field(
+        default={},
+        description='Your own words about it, as JSON: {"order": "17"}. Up to 16 strings of up to '
+        "256 characters; kept and given back.",
+        json_schema_extra={"default": "{}"},
+    )
 
     @field_validator("outputs", mode="before")
     @classmethod
@@ -36,7 +77,11 @@ class GenerateForm(GenerateRequest):
         return given
 
     def request(self) -> GenerateRequest:
-        return GenerateRequest(**self.model_dump(exclude={"audio"}))
+        return GenerateRequest(**self.model_dump(exclude={"audio", "priority", "metadata"}))
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the clip, and but what is left to its default."""
+        return self.model_dump(exclude={"audio"}, exclude_defaults=True)
 
 
 @router.post(
@@ -49,6 +94,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
 `Location` until it has ended.""",
     responses=documented(
         (400, "malformed_body", "The body of the request could not be read; send multipart."),
+        (409, "idempotency_key_reused", "The Idempotency-Key came with another request before."),
         (
             413,
             "upload_too_large",
@@ -66,40 +112,83 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
         (503, "storage_unavailable", "The storage does not answer just now."),
         (503, "database_unavailable", "The database does not answer just now."),
         success={
+            200: {
+                "description": "The job has ended already.",
+                "model": JobView,
+                "headers": ACCEPTED_HEADERS,
+            },
             202: {
                 "description": "Accepted: the job is kept and will be done.",
-                "headers": {
-                    "Location": {"description": "The job.", "schema": {"type": "string"}},
-                    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
-                },
-            }
+                "headers": ACCEPTED_HEADERS,
+            },
         },
     ),
 )
-def generate(
+async def generate(
     form: Annotated[GenerateForm, Form(media_type="multipart/form-data")],
     services: ServicesDep,
+    watch: WatchDep,
     request: Request,
     response: Response,
+    key: IdempotencyKey = None,
+    prefer: Prefer = None,
 ) -> JobView:
-    """Keep the clip, write the row, wake a worker."""
-    person = _person(form.person, services)
-    job = _accept(form, person, services)
-    wake(services.queue, job.id)  # a lost wake-up is sent again by the reaper
+    """Keep the clip, write the row, wake a worker; wait for the end where that is preferred."""
+    accepted = await run_in_threadpool(_accept, form, key, services)
+    await form.audio.close()  # whoever waits below keeps no upload
+    job = accepted.job
+    if accepted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    if seconds := seconds_to_wait(prefer):
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+        await watch.until(job.id, has_ended, seconds=seconds)
+        job = await run_in_threadpool(_latest, job, services)
     response.headers["Location"] = f"/jobs/{job.id}"
-    response.headers["Retry-After"] = RETRY_SECONDS
-    return job_view(job, services, request)
+    if job.state.final:
+        response.status_code = 200
+    else:
+        response.headers["Retry-After"] = RETRY_SECONDS
+    return await run_in_threadpool(job_view, job, services, request)
 
 
-def _accept(form: GenerateForm, person: PersonSummary, services: Services) -> Job:
+def _latest(job: Job, services: Services) -> Job:
+    try:
+        return services.store.get(job.id)
+    except JobMissing:  # deleted meanwhile: it was accepted all the same
+        return job
+
+
+def _accept(form: GenerateForm, key: str | None, services: Services) -> Accepted:
     with kept(form.audio, most=services.settings.max_upload_bytes) as path:
-        clip: ClipInfo = inspected(path, person, services.settings)
-        job_id = new_job_id()
-        key = input_key(job_id, clip.container)
-        services.storage.put(key, path, CONTENT_TYPES[f".{clip.container}"])
-    return services.store.submit(
-        form.request(), job_id=job_id, input_key=key, clip_seconds=clip.seconds
-    )
+        once = None if key is None else Once(key, request_digest(form.facts(), path))
+        if once is not None and (made := services.store.made_by(once)) is not None:
+            return Accepted(made, replayed=True)
+        return _make(form, path, once, services)
+
+
+def _make(form: GenerateForm, path: Path, once: Once | None, services: Services) -> Accepted:
+    clip = inspected(path, _person(form.person, services), services.settings)
+    job_id = new_job_id()
+    stored_at = input_key(job_id, clip.container)
+    services.storage.put(stored_at, path, CONTENT_TYPES[f".{clip.container}"])
+    try:
+        job = services.store.submit(
+            form.request(),
+            job_id=job_id,
+            input_key=stored_at,
+            clip_seconds=clip.seconds,
+            priority=form.priority,
+            metadata=form.metadata,
+            once=once,
+        )
+    except KeyTaken:  # by a request that came at the same time
+        services.storage.delete(job_folder(job_id))
+        assert once is not None
+        if (made := services.store.made_by(once)) is not None:
+            return Accepted(made, replayed=True)
+        return _make(form, path, once, services)  # and deleted since
+    wake(services.queue, job_id)  # a lost wake-up is sent again by the reaper
+    return Accepted(job, replayed=False)
 
 
 def _person(name: str, services: Services) -> PersonSummary:

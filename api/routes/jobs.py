@@ -1,66 +1,175 @@
-"""GET /jobs and what lies below: how far a job is, and what it has made."""
+"""/jobs and what lies below: how far a job is, what it has made; cancel, retry, delete."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
-from api.deps import Services, ServicesDep
+from api.deps import Services, ServicesDep, WatchDep
 from api.downloads import Download
 from api.errors import Problem, documented
-from api.views import JobList, JobView, download_name, job_view
+from api.listing import ListQuery
+from api.reaper import remove_objects
+from api.views import JobList, JobView, download_name, job_list, job_view
+from api.waiting import (
+    IfNoneMatch,
+    Prefer,
+    entity_tag,
+    has_moved,
+    known_before,
+    matches,
+    seconds_to_wait,
+)
 from jobs.job import Job, Output, State
+from jobs.listing import CursorError
+from jobs.queue import wake
 from jobs.storage import LocalStorage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 RETRY_SECONDS = "1"
 MISSING = (404, "job_not_found", "There is no job '0198c0ffee'.")
+NO_ID = (422, "invalid_request", "job_id: is too long.")
 NO_DATABASE = (503, "database_unavailable", "The database does not answer just now.")
+RETRY_LATER = {
+    "Retry-After": {
+        "description": "Seconds until asking again pays; absent once it has ended.",
+        "schema": {"type": "integer"},
+    }
+}
+TAGGED = {
+    "ETag": {"description": "Names this answer, for `If-None-Match`.", "schema": {"type": "string"}}
+}
 JobId = Annotated[str, Path(description="As POST /generate gave it.", max_length=64)]
 
 
 @router.get(
     "",
-    summary="The newest jobs",
+    summary="Jobs, newest first",
     responses=documented(
         (422, "invalid_request", "limit: should be less than or equal to 100, not '1000'."),
         NO_DATABASE,
     ),
 )
-def recent(
-    services: ServicesDep,
-    request: Request,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many.")] = 20,
+def several(
+    services: ServicesDep, request: Request, wanted: Annotated[ListQuery, Query()]
 ) -> JobList:
-    found = services.store.recent(limit=limit)
-    return JobList(jobs=[job_view(job, services, request) for job in found])
+    try:
+        page = services.store.page(wanted.wanted(), limit=wanted.limit, cursor=wanted.cursor)
+    except CursorError as error:
+        detail = f"{error}; send `next` of an earlier page, as it is"
+        fields = [{"field": "cursor", "detail": detail}]
+        raise Problem(422, "invalid_request", f"cursor: {detail}.", errors=fields) from error
+    return job_list(page, services, request)
 
 
 @router.get(
     "/{job_id}",
+    response_model=JobView,
     summary="One job: state, stage, progress, place in the queue, outputs",
+    description="""With `Prefer: wait=N` the answer comes as soon as the job is in another state, or
+another attempt, than that of `If-None-Match` (without it: than now), and after N seconds at the
+latest. A job that has ended is answered at once.""",
     responses=documented(
         MISSING,
-        (422, "invalid_request", "job_id: is too long."),
+        NO_ID,
         NO_DATABASE,
         success={
-            200: {
-                "headers": {
-                    "Retry-After": {
-                        "description": "Seconds until asking again pays; absent once it has ended.",
-                        "schema": {"type": "integer"},
-                    }
-                }
-            }
+            200: {"headers": TAGGED | RETRY_LATER},
+            304: {"description": "Nothing has changed since.", "headers": TAGGED | RETRY_LATER},
         },
     ),
 )
-def one(job_id: JobId, services: ServicesDep, request: Request, response: Response) -> JobView:
+async def one(
+    job_id: JobId,
+    services: ServicesDep,
+    watch: WatchDep,
+    request: Request,
+    response: Response,
+    prefer: Prefer = None,
+    if_none_match: IfNoneMatch = None,
+) -> JobView | Response:
+    view = await run_in_threadpool(seen, job_id, services, request)
+    headers = {"Cache-Control": "private, no-cache", "Vary": "Prefer"}
+    if seconds := seconds_to_wait(prefer):
+        headers["Preference-Applied"] = f"wait={seconds}"
+        known = known_before(if_none_match, (view.state, view.attempt))
+        if known == (view.state, view.attempt) and not view.state.final:
+            await watch.until(job_id, partial(has_moved, known=known), seconds=seconds)
+            view = await run_in_threadpool(seen, job_id, services, request)
+    if not view.state.final:
+        headers["Retry-After"] = RETRY_SECONDS
+    headers["ETag"] = entity_tag(view, services.settings)
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return view
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="End a job that is queued or running",
+    description="""The job is canceled when this answers; if it ran, its worker stops within one
+denoising step or one batch of frames. Canceling a canceled job changes nothing.""",
+    responses=documented(
+        MISSING,
+        (409, "job_has_ended", "The job has failed; only one that is queued or running can end."),
+        NO_ID,
+        NO_DATABASE,
+    ),
+)
+def cancel(job_id: JobId, services: ServicesDep, request: Request) -> JobView:
+    canceled = services.store.cancel(job_id)
     job = services.store.get(job_id)
-    if not job.state.final:
-        response.headers["Retry-After"] = RETRY_SECONDS
+    if not canceled and job.state is not State.CANCELED:
+        sentence = f"The job has {job.state}; only one that is queued or running can be canceled."
+        raise Problem(409, "job_has_ended", sentence)
     return job_view(job, services, request)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Do a failed or canceled job again",
+    description="""It is the same job: it takes its old place in the queue, keeps motion that was
+drawn, and has as many attempts as a new one.""",
+    responses=documented(
+        MISSING,
+        (
+            409,
+            "job_not_retryable",
+            "The job is running; only a failed or canceled one can be retried.",
+        ),
+        NO_ID,
+        NO_DATABASE,
+        success={202: {"description": "Queued again.", "headers": RETRY_LATER}},
+    ),
+)
+def retry(job_id: JobId, services: ServicesDep, request: Request, response: Response) -> JobView:
+    retried = services.store.retry(job_id)
+    job = services.store.get(job_id)
+    if not retried:
+        sentence = (
+            f"The job is {job.state}; only one that has failed or was canceled can be retried."
+        )
+        raise Problem(409, "job_not_retryable", sentence)
+    wake(services.queue, job_id)
+    response.headers["Retry-After"] = RETRY_SECONDS
+    return job_view(job, services, request)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    summary="Remove a job and everything that is stored of it",
+    description="""The job is gone when this answers, and so are its files, unless the storage is
+away: then they go as soon as it is back. A running job is stopped as by `cancel`.""",
+    responses=documented(MISSING, NO_ID, NO_DATABASE),
+)
+def delete(job_id: JobId, services: ServicesDep) -> None:
+    remove_objects(services, services.store.delete(job_id))
 
 
 @router.get(
@@ -91,6 +200,11 @@ def output(
 ) -> Response:
     job = services.store.get(job_id)
     return _served(job, _named(job, name), services)
+
+
+def seen(job_id: str, services: Services, request: Request) -> JobView:
+    """The job as it stands. JobMissing where there is none."""
+    return job_view(services.store.get(job_id), services, request)
 
 
 def _named(job: Job, name: str) -> Output:

@@ -30,3 +30,16 @@ def served(settings: Settings) -> Iterator[Served]:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Half a second in two channels, as wav."""
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.wav").read_bytes()
+
+
+@pytest.fixture
+def queue(served: Served) -> Iterator[Served]:
+    """An API whose queue is empty, before and after."""
+    _empty(served)
+    yield served
+    _empty(served)
+
+
+def _empty(served: Served) -> None:
+    while served.services.store.claim("tidy") is not None:
+        continue

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import sqlalchemy
 
+from jobs.listing import Page
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.problems import problem
@@ -18,8 +19,8 @@ from tests.serving import Served, serving
 class BrokenStore(Store):
     """A store with a fault of ours in it."""
 
-    def recent(self, *, limit: int = 20) -> list:
-        raise ZeroDivisionError(f"secret detail {limit}")
+    def page(self, *_: object, **__: object) -> Page:
+        raise ZeroDivisionError("secret detail")
 
 
 def test_an_unknown_route_is_a_problem(served: Served) -> None:
@@ -93,10 +94,12 @@ def test_every_request_is_one_line_without_its_query(
 ) -> None:
     caplog.set_level(logging.INFO, "api.access")
 
-    served.http.get("/jobs", params={"limit": 1, "signature": "hush"})
+    served.http.get("/people", params={"signature": "hush"})
 
     deadline = time.monotonic() + 5  # the line is written after the answer
-    while not (lines := [each for each in caplog.records if getattr(each, "path", "") == "/jobs"]):
+    while not (
+        lines := [each for each in caplog.records if getattr(each, "path", "") == "/people"]
+    ):
         time.sleep(0.01)
         assert time.monotonic() < deadline, "no line was written"
     (line,) = lines

@@ -266,7 +266,7 @@ def test_a_storage_that_is_away_accepts_nothing(
         answer = generate(served, clip)
         problem(answer, 503, "storage_unavailable")
         assert int(answer.headers["retry-after"]) > 0
-        assert served.http.get("/jobs").json() == {"jobs": []}
+        assert served.http.get("/jobs").json() == {"jobs": [], "next": None}
 
 
 @pytest.mark.services

@@ -2,50 +2,18 @@
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from jobs.job import Job, Output, State, attempt_key, input_key, new_job_id
-from jobs.request import GenerateRequest
+from jobs.job import Output, State, attempt_key
 from jobs.settings import Settings
+from tests.api.rows import VIDEO, running, submit, succeeded
 from tests.problems import problem
 from tests.serving import Served, serving
 
-VIDEO = bytes(range(256)) * 20
-
-
-@pytest.fixture(autouse=True)
-def _empty_queue(served: Served) -> Iterator[None]:
-    yield
-    while served.services.store.claim("tidy") is not None:
-        continue
-
-
-def submit(served: Served) -> Job:
-    job_id = new_job_id()
-    return served.services.store.submit(
-        GenerateRequest(seed=3), job_id=job_id, input_key=input_key(job_id, "wav"), clip_seconds=1.0
-    )
-
-
-def running(served: Served) -> Job:
-    submit(served)
-    job = served.services.store.claim("worker-1")
-    assert job is not None
-    return job
-
-
-def succeeded(served: Served, folder: Path) -> Job:
-    job = running(served)
-    key = attempt_key(job.id, job.attempt, "take-1.mp4")
-    (folder / "video").write_bytes(VIDEO)
-    served.services.storage.put(key, folder / "video", "video/mp4")
-    output = Output("take-1.mp4", key, "video/mp4", len(VIDEO))
-    assert served.services.store.succeed(job.id, job.attempt, [output])
-    return job
+pytestmark = pytest.mark.usefixtures("queue")
 
 
 def test_a_queued_job_tells_its_place(served: Served) -> None:

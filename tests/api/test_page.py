@@ -93,4 +93,5 @@ def test_the_form_has_every_field_of_the_request(served: Served) -> None:
     }
     schema = served.http.get("/openapi.json").json()["components"]["schemas"]["GenerateForm"]
 
-    assert set(schema["properties"]) - named == {"outputs"}  # a checkbox that the script reads
+    # A checkbox that the script reads, and what is for programs.
+    assert set(schema["properties"]) - named == {"outputs", "priority", "metadata"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.schema import connect, jobs, upgrade, writing
+from jobs.schema import connect, metadata, upgrade, writing
 from jobs.store import Store, StoreConfig
 from tests.clock import Clock
 
@@ -46,7 +46,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     upgrade(url)
     engine = connect(url)
     with writing(engine) as connection:
-        connection.execute(jobs.delete())
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
     engine.dispose()
     return url
 

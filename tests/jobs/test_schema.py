@@ -12,8 +12,14 @@ from jobs.schema import connect, jobs, metadata, reading, upgrade
 
 def test_migrations_and_tables_agree(database_url: str) -> None:
     engine = connect(database_url)
+
+    def comparable(thing: object, name: str, kind: str, *_: object) -> bool:
+        descends = kind == "index" and name == "ix_jobs_turn"
+        return not (descends and engine.dialect.name == "sqlite")  # Alembic cannot read that there
+
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        options = {"compare_type": True, "include_object": comparable}
+        context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, metadata)
     engine.dispose()
 
@@ -73,3 +79,17 @@ def test_plain_postgresql_urls_mean_psycopg_3() -> None:
         engine = connect(f"{scheme}://someone@nowhere.invalid/visavis")
         assert engine.dialect.driver == "psycopg"
         engine.dispose()
+
+
+def test_the_next_job_is_found_by_an_index_without_sorting(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'visavis.db'}"
+    upgrade(url)
+    engine = connect(url)
+    with reading(engine) as connection:
+        turn = "ORDER BY priority DESC, created_at, id LIMIT 1"
+        query = f"EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE state = 'queued' {turn}"
+        plan = " ".join(str(row) for row in connection.exec_driver_sql(query))
+    engine.dispose()
+
+    assert "ix_jobs_turn" in plan
+    assert "TEMP B-TREE" not in plan

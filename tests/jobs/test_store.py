@@ -3,32 +3,17 @@
 import multiprocessing
 import threading
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
-from jobs.job import Job, Output, State, input_key, new_job_id, overall_progress
+from jobs.job import State, new_job_id, overall_progress
 from jobs.request import GenerateRequest, motion_digest
 from jobs.schema import connect
 from jobs.store import JobMissing, Store
 from tests.clock import Clock
-
-VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
-
-
-def submit(store: Store, **asked: object) -> Job:
-    job_id = new_job_id()
-    request = GenerateRequest.model_validate(asked)
-    key = input_key(job_id, "wav")
-    return store.submit(request, job_id=job_id, input_key=key, clip_seconds=2.5)
-
-
-def claim(store: Store, worker: str = "worker-1") -> Job:
-    job = store.claim(worker)
-    assert job is not None
-    return job
+from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
 
 
 def test_a_submitted_job_is_queued_and_comes_back_whole(store: Store) -> None:
@@ -114,18 +99,6 @@ def test_failure_keeps_the_sentence_and_where_it_happened(store: Store) -> None:
     failed = store.get(job.id)
     assert (failed.state, failed.error_code) == (State.FAILED, "clip_silent")
     assert (failed.error_detail, failed.stage) == ("The clip is silent.", "decode")
-
-
-STALE_WRITES: dict[str, Callable[[Store, str, int], bool]] = {
-    "renew": lambda store, job, attempt: store.renew(job, attempt),
-    "progress": lambda store, job, attempt: store.progress(job, attempt, "face", 0.9),
-    "checkpoint": lambda store, job, attempt: store.checkpoint(
-        job, attempt, motion_key="jobs/x/motion.npz", digest="0"
-    ),
-    "succeed": lambda store, job, attempt: store.succeed(job, attempt, [VIDEO]),
-    "fail": lambda store, job, attempt: store.fail(job, attempt, "late", "Too late."),
-    "release": lambda store, job, attempt: store.release(job, attempt, "late"),
-}
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)

@@ -2,6 +2,8 @@
 
 import errno
 import io
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,19 +14,20 @@ import av
 import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
+from torch import Tensor
 
 from jobs.job import Job, State
 from jobs.media import MediaError
 from jobs.store import Store
 from models.avatar import CameraError
-from models.motion.animate import take_seed
+from models.motion.animate import Motion, Sampling, take_seed
 from tests.sounds import write_clip
 from tests.worker.conftest import Submit
 from tests.worker.toys import DictStorage, ToyAnimator, ToyAvatar, toy_person
 from worker.attempt import Ending, attempt
 from worker.patience import PatientFiles
 from worker.people import Models, Person, PersonUnknown
-from worker.progress import Leave, Leaving, Reporter
+from worker.progress import Leave, Leaving, Progress, Reporter
 from worker.run import Workshop, run
 from worker.video import X264
 
@@ -206,6 +209,59 @@ def test_a_job_that_was_taken_away_is_left_without_a_word(
     job = floor.store.get(job_id)
     assert (job.state, job.attempt, job.worker) == (State.RUNNING, 2, "somebody")
     assert (job.outputs, job.stage) == ((), "decode")
+
+
+@pytest.mark.parametrize("stage", ["decode", "speech", "guide", "body", "render", "publish"])
+def test_a_job_that_was_canceled_stops_at_its_next_step(
+    floor: Floor, submit: Submit, stage: str
+) -> None:
+    job_id = submit(seconds=0.2).id
+    floor.at[stage] = lambda: floor.store.cancel(job_id) or None
+
+    assert floor.work() is Ending.LOST
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.outputs, floor.seen[-1]) == (State.CANCELED, (), stage)
+
+
+@pytest.mark.parametrize("stage", ["decode", "body", "render", "publish"])
+def test_a_job_that_was_deleted_stops_at_its_next_step(
+    floor: Floor, submit: Submit, stage: str
+) -> None:
+    job_id = submit(seconds=0.2).id
+    floor.at[stage] = lambda: floor.store.delete(job_id) and None
+
+    assert floor.work() is Ending.LOST
+
+    assert (floor.store.recent(), floor.seen[-1]) == ([], stage)
+
+
+class SlowAnimator(ToyAnimator):
+    """Takes ten seconds for the face, in steps of 50 ms."""
+
+    def animate(self, audio: Tensor, sampling: Sampling, *, progress: Progress) -> list[Motion]:
+        for step in range(200):
+            progress("face", step / 200)
+            time.sleep(0.05)
+        return super().animate(audio, sampling, progress=progress)
+
+
+def test_canceling_ends_long_work_within_a_moment(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.2).id
+    floor.person = toy_person(SlowAnimator())
+    canceled_at: list[float] = []
+
+    def cancel() -> None:
+        canceled_at.append(time.monotonic())
+        floor.store.cancel(job_id)
+
+    timer = threading.Timer(0.5, cancel)
+    timer.start()
+    assert floor.work() is Ending.LOST
+    took = time.monotonic() - canceled_at[0]
+
+    timer.join()
+    assert took < 2  # one write of progress, 0.3 s, and one step
 
 
 def refuse(error: Exception) -> Callable[..., Any]:

@@ -1,0 +1,33 @@
+"""Jobs in every state, made behind the door."""
+
+from pathlib import Path
+
+from jobs.job import Job, Output, attempt_key, input_key, new_job_id
+from jobs.request import GenerateRequest
+from tests.serving import Served
+
+VIDEO = bytes(range(256)) * 20
+
+
+def submit(served: Served) -> Job:
+    job_id = new_job_id()
+    return served.services.store.submit(
+        GenerateRequest(seed=3), job_id=job_id, input_key=input_key(job_id, "wav"), clip_seconds=1.0
+    )
+
+
+def running(served: Served) -> Job:
+    submit(served)
+    job = served.services.store.claim("worker-1")
+    assert job is not None
+    return job
+
+
+def succeeded(served: Served, folder: Path) -> Job:
+    job = running(served)
+    key = attempt_key(job.id, job.attempt, "take-1.mp4")
+    (folder / "video").write_bytes(VIDEO)
+    served.services.storage.put(key, folder / "video", "video/mp4")
+    output = Output("take-1.mp4", key, "video/mp4", len(VIDEO))
+    assert served.services.store.succeed(job.id, job.attempt, [output])
+    return job

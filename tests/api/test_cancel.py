@@ -1,0 +1,61 @@
+"""POST /jobs/{id}/cancel."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.job import Output
+from tests.api.rows import running, submit, succeeded
+from tests.problems import problem
+from tests.serving import Served
+
+pytestmark = pytest.mark.usefixtures("queue")
+
+
+def test_a_queued_job_ends_at_once(served: Served) -> None:
+    job, next_one = submit(served), submit(served)
+
+    answer = served.http.post(f"/jobs/{job.id}/cancel")
+
+    assert answer.status_code == 200
+    seen = answer.json()
+    assert (seen["id"], seen["state"], seen["position"]) == (job.id, "canceled", None)
+    assert seen["finished_at"] and seen["error"] is None
+    assert served.http.get(f"/jobs/{next_one.id}").json()["position"] == 1
+
+
+def test_the_worker_of_a_canceled_job_publishes_nothing(served: Served) -> None:
+    job = running(served)
+    store = served.services.store
+
+    assert served.http.post(f"/jobs/{job.id}/cancel").json()["state"] == "canceled"
+
+    assert not store.progress(job.id, job.attempt, "face", 0.5)
+    assert not store.succeed(job.id, job.attempt, [Output("take-1.mp4", "jobs/x", "video/mp4", 1)])
+    assert served.http.get(f"/jobs/{job.id}").json()["state"] == "canceled"
+    problem(served.http.get(f"/jobs/{job.id}/outputs/take-1.mp4"), 409, "job_without_outputs")
+
+
+def test_canceling_twice_is_canceling_once(served: Served) -> None:
+    job = submit(served)
+    first = served.http.post(f"/jobs/{job.id}/cancel")
+
+    second = served.http.post(f"/jobs/{job.id}/cancel")
+
+    assert second.status_code == 200
+    assert second.json() == first.json()
+
+
+def test_what_has_ended_cannot_be_canceled(served: Served, tmp_path: Path) -> None:
+    done, failed = succeeded(served, tmp_path), running(served)
+    served.services.store.fail(failed.id, failed.attempt, "clip_silent", "The clip is silent.")
+
+    for job, word in ((done, "succeeded"), (failed, "failed")):
+        body = problem(served.http.post(f"/jobs/{job.id}/cancel"), 409, "job_has_ended")
+        assert word in body["detail"]
+        assert served.http.get(f"/jobs/{job.id}").json()["state"] == word
+
+
+def test_nobody_is_canceled(served: Served) -> None:
+    problem(served.http.post("/jobs/0198/cancel"), 404, "job_not_found")
+    problem(served.http.get("/jobs/0198/cancel"), 405, "method_not_allowed")

@@ -1,0 +1,119 @@
+"""DELETE /jobs/{id}: the row at once, the objects at once or as soon as that can be."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from api.reaper import reap_once
+from jobs import removals
+from jobs.job import attempt_key
+from jobs.settings import Settings
+from jobs.storage import LocalStorage, StorageError
+from tests.api.rows import running, submit, succeeded
+from tests.problems import problem
+from tests.serving import Served, serving
+
+pytestmark = pytest.mark.usefixtures("queue")
+
+
+def objects(served: Served, job_id: str) -> list[Path]:
+    storage = served.services.storage
+    assert isinstance(storage, LocalStorage)
+    return list((storage.folder / "jobs" / job_id).rglob("*"))
+
+
+def test_a_deleted_job_and_its_files_are_gone(served: Served, tmp_path: Path) -> None:
+    job = succeeded(served, tmp_path)
+    (output,) = served.http.get(f"/jobs/{job.id}").json()["outputs"]
+
+    answer = served.http.delete(f"/jobs/{job.id}")
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert objects(served, job.id) == []
+    problem(served.http.get(f"/jobs/{job.id}"), 404, "job_not_found")
+    problem(served.http.get(output["path"]), 404, "job_not_found")
+    problem(served.http.get(output["url"]), 404, "file_not_found")
+    problem(served.http.delete(f"/jobs/{job.id}"), 404, "job_not_found")
+
+
+def test_a_clip_that_waits_is_deleted_with_its_job(served: Served, clip: bytes) -> None:
+    job_id = served.http.post("/generate", files={"audio": ("a", clip)}).json()["id"]
+    assert objects(served, job_id)
+
+    served.http.delete(f"/jobs/{job_id}")
+
+    assert objects(served, job_id) == []
+    assert served.services.store.claim("worker-1") is None
+
+
+def test_the_worker_of_a_deleted_job_stops(served: Served) -> None:
+    job = running(served)
+
+    assert served.http.delete(f"/jobs/{job.id}").status_code == 204
+
+    assert not served.services.store.progress(job.id, job.attempt, "face", 0.5)
+    assert not served.services.store.renew(job.id, job.attempt)
+
+
+def test_nobody_else_is_deleted(served: Served, tmp_path: Path) -> None:
+    kept, gone = succeeded(served, tmp_path), succeeded(served, tmp_path)
+
+    served.http.delete(f"/jobs/{gone.id}")
+
+    (output,) = served.http.get(f"/jobs/{kept.id}").json()["outputs"]
+    assert served.http.get(output["path"]).status_code == 200
+    problem(served.http.delete("/jobs/0198"), 404, "job_not_found")
+
+
+def test_what_a_stopping_worker_still_stores_is_swept_later(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removals, "ROUNDS_SECONDS", (0, 0.05))
+    with serving(settings.model_copy(update={"data": tmp_path / "data"})) as served:
+        job = running(served)
+        served.http.delete(f"/jobs/{job.id}")
+        late = tmp_path / "late"
+        late.write_bytes(b"late")
+        key = attempt_key(job.id, job.attempt, "take-1.mp4")
+        served.services.storage.put(key, late, "video/mp4")
+        assert objects(served, job.id)
+
+        time.sleep(0.06)
+        reap_once(served.services)
+
+        assert objects(served, job.id) == []
+        assert served.services.store.due_removals() == []
+
+
+def test_a_storage_that_is_away_is_swept_when_it_is_back(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away(storage: LocalStorage, prefix: str) -> None:
+        raise StorageError("on holiday")
+
+    monkeypatch.setattr(removals, "HOLD_SECONDS", 0.05)
+    with serving(settings.model_copy(update={"data": tmp_path / "data"})) as served:
+        job = succeeded(served, tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStorage, "delete", away)
+            assert served.http.delete(f"/jobs/{job.id}").status_code == 204
+        problem(served.http.get(f"/jobs/{job.id}"), 404, "job_not_found")
+        assert objects(served, job.id)
+
+        time.sleep(0.06)
+        reap_once(served.services)
+
+        assert objects(served, job.id) == []
+    assert any("not removed yet" in record.message for record in caplog.records)
+
+
+def test_deleting_while_it_waits_lets_the_next_one_move_up(served: Served) -> None:
+    first, second = submit(served), submit(served)
+
+    served.http.delete(f"/jobs/{first.id}")
+
+    assert served.http.get(f"/jobs/{second.id}").json()["position"] == 1
