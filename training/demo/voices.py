@@ -169,22 +169,20 @@ class HibariEngine:
 
     name = "hibari"
 
-    def __init__(self) -> None:
-        self._tts = _hibari()
-
     def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
         from hibari import dsp
 
+        tts = _hibari()  # loaded when it first speaks: who only picks voices needs no engine
         rng = np.random.default_rng(seed)
         sound: list[NDArray[np.float32]] = []
         timings: list[tuple[str, float, float]] = []
         begin = 0.0
-        for phonemes in self._tts.phonemize(text):
-            ids = np.array([self._tts.ids(phonemes)], np.int64)
+        for phonemes in tts.phonemize(text):
+            ids = np.array([tts.ids(phonemes)], np.int64)
             feeds = {"ids": ids, "speed": np.array([pace], np.float32)}
-            *spectra, durations = self._tts.sess.run(None, feeds)
+            *spectra, durations = tts.sess.run(None, feeds)
             samples = dsp.synth(*[x[0] for x in spectra], rng)
-            symbols = ["", *[c for c in phonemes if c in self._tts.vocab], ""]
+            symbols = ["", *[c for c in phonemes if c in tts.vocab], ""]
             lengths = durations.reshape(-1).astype(np.float64)
             seconds = len(samples) / dsp.SR
             edges = begin + np.r_[0, np.cumsum(lengths)] * seconds / lengths.sum()
