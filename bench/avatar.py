@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench import codec
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -68,16 +70,20 @@ class Moves:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be chosen on the command line."""
+    parser.add_argument("--kind", choices=("blendshape", "codec"), default="blendshape")
     parser.add_argument("--sizes", nargs="+", default=["512x512", "1280x720"], metavar="WxH")
     parser.add_argument("--frames", type=int, default=120, help="how many of them are timed")
     parser.add_argument("--threads", type=int, default=2, help="the most that are tried")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--person", type=Path, default=PERSON, help="a folder with an avatar")
+    parser.add_argument("--person", type=Path, help="a folder with an avatar of that kind")
     parser.add_argument("--json", type=Path, metavar="PATH", help="the same figures as a file")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints a table for each size."""
+    if arguments.kind == "codec":
+        codec.run(arguments)
+        return
     torch.set_num_threads(1)  # cores are shared out to frames, not to tensors
     fast = {size: measure_kernels(arguments, _sides(size)) for size in arguments.sizes}
     reports = []
@@ -143,7 +149,7 @@ def _load(
 
     device = torch.device(arguments.device)
     return load_blendshape_avatar(
-        arguments.person, device=device, samples=samples, threads=threads, plain=plain
+        arguments.person or PERSON, device=device, samples=samples, threads=threads, plain=plain
     )
 
 

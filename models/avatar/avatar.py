@@ -9,7 +9,11 @@ from safetensors import SafetensorError
 
 from models.avatar.blendshape import load_blendshape
 from models.avatar.camera import read_cameras
+from models.avatar.codec.model import load_codec
+from models.avatar.codec.precision import EXACT, Precision
+from models.avatar.codec.renderer import CodecAvatar
 from models.avatar.renderer import BlendshapeAvatar
+from models.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.avatar.camera import Camera
+    from models.avatar.codec.renderer import CodecOptions
 
 
 class AvatarError(ValueError):
@@ -51,15 +56,19 @@ class Avatar(Protocol):
         ...
 
 
-def load_avatar(person_folder: Path, *, device: torch.device) -> BlendshapeAvatar:
+def load_avatar(person_folder: Path, *, device: torch.device) -> Avatar:
     """The avatar of a person. Raises AvatarError where there is none, or of an unknown kind."""
     manifest = person_folder / "person.json"
     if not manifest.is_file():
         raise AvatarError(f"no person at {person_folder}: there is no person.json")
     kind = _kind(manifest)
-    if kind != "blendshape":
-        raise AvatarError(f"{manifest} asks for an avatar of kind {kind!r}; known is 'blendshape'")
-    return load_blendshape_avatar(person_folder, device=device)
+    if kind == "blendshape":
+        return load_blendshape_avatar(person_folder, device=device)
+    if kind == "codec":
+        return load_codec_avatar(person_folder, device=device)
+    raise AvatarError(
+        f"{manifest} asks for an avatar of kind {kind!r}; known is 'blendshape' or 'codec'"
+    )
 
 
 def load_blendshape_avatar(
@@ -83,6 +92,25 @@ def load_blendshape_avatar(
     except (SafetensorError, KeyError, TypeError) as error:
         raise AvatarError(f"{weights} is no blendshape avatar: {error}") from error
     return BlendshapeAvatar(model, cameras, samples=samples, threads=threads, plain=plain)
+
+
+def load_codec_avatar(
+    folder: Path,
+    *,
+    device: torch.device,
+    options: CodecOptions | None = None,
+    precision: Precision = EXACT,
+) -> CodecAvatar:
+    """A codec avatar, that of released people, with choices of how it is painted.
+
+    Raises AvatarError or CameraError where a file is missing or holds something else.
+    """
+    cameras = read_cameras(folder / "cameras.json")
+    try:
+        model = load_codec(folder / "avatar.safetensors", device=device, precision=precision)
+    except CheckpointError as error:
+        raise AvatarError(str(error)) from error
+    return CodecAvatar(model, cameras, options=options)
 
 
 def _kind(manifest: Path) -> str | None:

@@ -121,14 +121,27 @@ def read_cameras(path: Path) -> dict[str, Camera]:
     return cameras
 
 
+def camera_of(
+    name: str,
+    width: int,
+    height: int,
+    intrinsics: NDArray[np.float64],  # [3, 3]
+    rotation: NDArray[np.float64],  # [3, 3]
+    translation: NDArray[np.float64],  # [3]
+) -> Camera:
+    """A camera from arrays."""
+    k, r, t = _matrix(intrinsics), _matrix(rotation), _vector(translation)
+    return Camera(name, width, height, k, r, t)
+
+
 def _camera(entry: dict[str, object]) -> Camera:
-    return Camera(
+    return camera_of(
         str(entry["name"]),
         int(str(entry["width"])),
         int(str(entry["height"])),
-        _matrix(np.array(entry["intrinsics"], float)),
-        _matrix(np.array(entry["rotation"], float)),
-        _vector(np.array(entry["translation"], float)),
+        np.array(entry["intrinsics"], float),
+        np.array(entry["rotation"], float),
+        np.array(entry["translation"], float),
     )
 
 

@@ -91,23 +91,14 @@ def rasterise(
     points: Tensor, faces: Tensor, *, height: int, width: int, near: float, front_only: bool
 ) -> Raster:
     """`rasteriser.rasterise` by the kernels: points [B, V, 3], faces [F, 3]."""
-    kernels, count = _kernels(), len(points)
-    shape = (count, height, width)
-    keys = torch.full(shape, NOTHING, device=points.device)
+    kernels, shape = _kernels(), (len(points), height, width)
     seen = torch.empty(shape, dtype=torch.int32, device=points.device)
     weights = torch.empty(*shape, 3, device=points.device)
     depth = torch.empty(shape, device=points.device)
-    corners = wp.from_torch(points.detach().float().contiguous(), dtype=wp.vec3)
-    triangles = wp.from_torch(faces.int().contiguous(), dtype=wp.vec3i)
-    drawn = wp.from_torch(keys)
+    corners, triangles = _mesh(points, faces)
+    drawn = face_keys(points, faces, height=height, width=width, near=near, front_only=front_only)
     outputs = [wp.from_torch(seen), wp.from_torch(weights, dtype=wp.vec3), wp.from_torch(depth)]
-    with _torch_stream(points.device):
-        wp.launch(
-            kernels.draw_faces,
-            (count, len(faces)),
-            [corners, triangles, near, int(front_only), drawn],
-            device=str(points.device),
-        )
+    with torch_stream(points.device):
         wp.launch(
             kernels.read_keys,
             shape,
@@ -117,7 +108,36 @@ def rasterise(
     return Raster(seen, weights, depth)
 
 
-def _torch_stream(device: torch.device) -> Any:
+def face_keys(
+    points: Tensor,
+    faces: Tensor,
+    *,
+    height: int,
+    width: int,
+    near: float = 0.0,
+    front_only: bool = False,
+) -> Any:
+    """points [B, V, 3], faces [F, 3] -> what each pixel sees, [B, H, W] for the kernels that read
+    it: depth's bits above, the face below."""
+    corners, triangles = _mesh(points, faces)
+    keys = wp.from_torch(torch.full((len(points), height, width), NOTHING, device=points.device))
+    with torch_stream(points.device):
+        wp.launch(
+            _kernels().draw_faces,
+            (len(points), len(faces)),
+            [corners, triangles, near, int(front_only), keys],
+            device=str(points.device),
+        )
+    return keys
+
+
+def _mesh(points: Tensor, faces: Tensor) -> tuple[Any, Any]:
+    """As the kernels read it."""
+    corners = wp.from_torch(points.detach().float().contiguous(), dtype=wp.vec3)
+    return corners, wp.from_torch(faces.int().contiguous(), dtype=wp.vec3i)
+
+
+def torch_stream(device: torch.device) -> Any:
     """Kernels queue behind torch's own work on a GPU, and before what follows it."""
     if device.type != "cuda":
         return wp.ScopedDevice("cpu")
@@ -192,7 +212,7 @@ class KernelPainter:
         mouth_light = wp.from_torch(stance.mouth_light.contiguous())
         drawn = wp.from_torch(frames, dtype=wp.vec3ub)
         each, faces = (count, person.vertices), person.surfaces[0].faces
-        with _torch_stream(person.device):
+        with torch_stream(person.device):
             skin = [at, person.skin_weights, person.skin_joints, rows, posed]
             self._launch(kernels.skin, each, skin)
             triangles = (count, person.triangles)

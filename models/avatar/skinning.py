@@ -125,8 +125,8 @@ def quaternion_matrix(q: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
-def joint_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
-    """Where every joint is: pose [B, P] -> [B, J, 8], translation, quaternion, scale.
+def joint_channels(skeleton: Skeleton, pose: Tensor) -> Tensor:
+    """What the pose asks of each joint: pose [B, P] -> [B, J, 7].
 
     Raises ValueError when the pose has another number of parameters.
     """
@@ -134,7 +134,15 @@ def joint_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
     if pose.ndim != 2 or pose.shape[1] != expected:
         raise ValueError(f"pose must be [B, {expected}], got {list(pose.shape)}")
     channels = pose @ skeleton.transform.T + skeleton.transform_offsets  # [B, P] -> [B, J * 7]
-    channels = channels.view(len(pose), skeleton.joints, len(CHANNELS))
+    return channels.view(len(pose), skeleton.joints, len(CHANNELS))
+
+
+def joint_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
+    """Where every joint is: pose [B, P] -> [B, J, 8], translation, quaternion, scale.
+
+    Raises ValueError when the pose has another number of parameters.
+    """
+    channels = joint_channels(skeleton, pose)
     translation = channels[..., :3] + skeleton.offsets  # [B, J, 3]
     quaternion = quaternion_product(skeleton.rotations, euler_quaternion(channels[..., 3:6]))
     states = torch.cat([translation, quaternion, torch.exp2(channels[..., 6:])], dim=-1)

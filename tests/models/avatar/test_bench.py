@@ -2,12 +2,16 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench import avatar as bench
+from models import checkpoint
+from models.avatar.camera import write_cameras
+from tests.models.avatar.codec.tiny import tiny_cameras, tiny_released
 
 
 def test_it_measures_every_way_and_writes_what_it_prints(
@@ -32,3 +36,28 @@ def test_it_measures_every_way_and_writes_what_it_prints(
         assert all(way["frames_per_second"] > 0 and way["way"] in printed for way in kernels)
         assert {"skin", "draw_faces", "light"} <= set(report["stages_cpu_milliseconds"])
         assert report["peak_megabytes"] > 0
+
+
+def test_it_compares_both_ways_of_a_codec_avatar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tiny_released()
+    checkpoint.write(tmp_path / "avatar.safetensors", asdict(made.config), made.weights)
+    write_cameras(tmp_path / "cameras.json", tiny_cameras())
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    out = tmp_path / "avatar.json"
+    threads = torch.get_num_threads()
+    words = ["--kind", "codec", "--frames", "3", "--person", tmp_path, "--json", out]
+    try:
+        bench.run(parser.parse_args([str(word) for word in words]))
+    finally:
+        torch.set_num_threads(threads)
+    (report,) = json.loads(out.read_text())
+    printed = capsys.readouterr().out
+    assert report["size"] == "2 views of 64x96"
+    for way in (report["fast"], report["plain"]):
+        assert way["cpu_seconds"] > 0
+        assert all(stage in printed for stage in way["stages"])
+    assert "body code" in report["plain"]["stages"]
+    assert "body code" not in report["fast"]["stages"]

@@ -1,0 +1,289 @@
+"""Measures the codec avatar, that of released people: `python -m bench avatar --kind codec`.
+
+CPU seconds a frame by stage, fast path and plain order of work in the same run with the same
+weights, one thread for the networks and one for pixels. Without `--person` the weights are random
+and the body is a tube, all at released sizes: what it costs does not depend on how it looks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from models import checkpoint
+from models.avatar.camera import looking_at, read_cameras
+from models.avatar.codec.config import CodecConfig
+from models.avatar.codec.model import NETWORKS, CodecModel, CodecNetworks, codec_config
+from models.avatar.codec.plain import PlainCodec
+from models.avatar.codec.renderer import CodecAvatar
+from models.avatar.codec.seams import seam_tables
+from models.avatar.codec.uv import lay_out
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from models.avatar.camera import Camera
+
+Tensor = torch.Tensor
+
+RINGS, SEGMENTS = 85, 86  # of the tube: about as many vertices as a released body has
+RADIUS, HEIGHT = 250.0, 1800.0  # millimetres
+VIEW_WIDTH, VIEW_HEIGHT = 1334, 2048
+EYES = {"front": (400.0, 1250.0, 3000.0), "side": (-1900.0, 1100.0, 2500.0)}
+MOST_FRAMES, PLAIN_FRAMES = 16, 2  # a frame takes seconds
+RASTERISER, COLOURS = "rasteriser", "colours, display"
+STAGES = {  # what is timed, and what it is called
+    "body_codes": "body code",
+    "face_codes": "face code",
+    "decoded": "decoder",
+    "decoded_plainly": "decoder",
+    "as_posed": "skeleton, normals, shadow",
+    "added": "view network",
+    "finished": "upscaler, texture",
+    "shown": COLOURS,
+}
+
+
+@dataclass
+class Stages:
+    """CPU seconds by stage, of the thread that it runs in."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+    thread: threading.local = field(default_factory=threading.local)
+
+    def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same work, on the clock; what runs inside it of other stages is theirs."""
+
+        @wraps(work)
+        def run(*arguments: Any, **options: Any) -> Any:
+            outer, start = getattr(self.thread, "inner", 0.0), time.thread_time()
+            self.thread.inner = 0.0
+            result = work(*arguments, **options)
+            took = time.thread_time() - start
+            self.spent[stage] = self.spent.get(stage, 0.0) + took - self.thread.inner
+            self.thread.inner = outer + took
+            return result
+
+        return run
+
+    def watch(self, model: CodecModel) -> None:
+        """Put every stage of a model on the clock."""
+        for name, stage in STAGES.items():
+            if hasattr(model, name):
+                setattr(model, name, self.timed(stage, getattr(model, name)))
+        surface = model.surface
+        for name, stage in (("raster", RASTERISER), ("paint", COLOURS)):
+            object.__setattr__(surface, name, self.timed(stage, getattr(surface, name)))
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a frame takes one way."""
+
+    frames: int
+    seconds: float  # wall clock
+    cpu_seconds: float  # of all cores together
+    stages: dict[str, float]  # the same by stage
+    peak_megabytes: int  # of the process until then
+
+
+@dataclass(frozen=True)
+class Report:
+    """Both ways."""
+
+    size: str
+    device: str
+    fast: Way
+    plain: Way
+    times_cheaper: float
+    times_cheaper_without_rasteriser: float  # that of the plain way; the fast one counts its own
+
+
+@dataclass(frozen=True)
+class Person:
+    """What both ways are made of."""
+
+    config: CodecConfig
+    weights: dict[str, Tensor]
+    cameras: list[Camera]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints one table."""
+    torch.set_num_threads(1)  # what other threads do is on nobody's clock
+    device = torch.device(arguments.device)
+    person = read_person(arguments.person, device) if arguments.person else random_person(device)
+    report = compare(person, min(arguments.frames, MOST_FRAMES))
+    print(table(report))
+    if arguments.json:
+        text = json.dumps([asdict(report)], indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+def compare(person: Person, frames: int) -> Report:
+    """The fast path first: the plain one needs more memory."""
+    fast, plain = measure_fast(person, frames), measure_plain(person, min(frames, PLAIN_FRAMES))
+    camera = person.cameras[0]
+    whole = plain.cpu_seconds / fast.cpu_seconds
+    rest = (plain.cpu_seconds - plain.stages[RASTERISER]) / fast.cpu_seconds
+    size = f"{len(person.cameras)} views of {camera.width}x{camera.height}"
+    return Report(size, str(person.weights["template"].device), fast, plain, whole, rest)
+
+
+def measure_fast(person: Person, frames: int) -> Way:
+    """Through `render`, as a worker does."""
+    model, stages = CodecModel(person.config, person.weights), Stages()
+    avatar = CodecAvatar(model, {camera.name: camera for camera in person.cameras})
+    face, pose = draw_motion(person.config, frames + 1)
+
+    def work(some: slice) -> None:
+        for _ in avatar.render(face[some], pose[some], person.cameras):
+            pass
+
+    return clock(model, stages, work, frames)
+
+
+def measure_plain(person: Person, frames: int) -> Way:
+    """Frame by frame, both views in a batch."""
+    model, stages = PlainCodec(person.config, person.weights), Stages()
+    device = model.device
+    face, pose = (x.to(device) for x in draw_motion(person.config, frames + 1))
+
+    def work(some: slice) -> None:
+        for one, other in zip(face[some], pose[some], strict=True):
+            model.picture(one, other, person.cameras).cpu()
+
+    return clock(model, stages, work, frames)
+
+
+def clock(model: CodecModel, stages: Stages, work: Callable[[slice], None], frames: int) -> Way:
+    """Times all frames but the first, which only warms up."""
+    stages.watch(model)
+    work(slice(1))
+    stages.spent.clear()
+    wall, cpu = time.perf_counter(), time.process_time()
+    work(slice(1, frames + 1))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    spent = {stage: seconds / frames for stage, seconds in stages.spent.items()}
+    return Way(frames, wall / frames, cpu / frames, spent, peak)
+
+
+def draw_motion(config: CodecConfig, frames: int) -> tuple[Tensor, Tensor]:
+    """Face codes and pose, [frames, 256] and [frames, 104]."""
+    generator = torch.Generator().manual_seed(3)
+    face = torch.randn(frames, config.face_code, generator=generator)
+    return face, 0.1 * torch.randn(frames, config.pose, generator=generator)
+
+
+def read_person(folder: Path, device: torch.device) -> Person:
+    """Of a folder with an avatar; two of its cameras."""
+    values, weights = checkpoint.read(folder / "avatar.safetensors", device=device)
+    cameras = list(read_cameras(folder / "cameras.json").values())[:2]
+    return Person(codec_config(values), weights, cameras)
+
+
+def random_person(device: torch.device) -> Person:
+    """Random weights at released sizes on a tube with one joint."""
+    generator = torch.Generator().manual_seed(5)
+    config = CodecConfig(parents=(-1,))
+    with torch.device("meta"):
+        wanted = CodecNetworks(config).state_dict()
+    weights = {NETWORKS + name: _drawn(like.shape, generator) for name, like in wanted.items()}
+    weights |= _tube() | _seams(config)
+    cameras = [
+        looking_at(
+            name,
+            eye=eye,
+            target=(0.0, HEIGHT / 2, 0.0),
+            focal=1.35,
+            width=VIEW_WIDTH,
+            height=VIEW_HEIGHT,
+        )
+        for name, eye in EYES.items()
+    ]
+    weights["texture_mean"] = torch.full((1, 3, config.texture_size, config.texture_size), 120.0)
+    weights["texture_spread"] = torch.tensor(20.0)
+    return Person(config, {name: table.to(device) for name, table in weights.items()}, cameras)
+
+
+def _drawn(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """What keeps numbers near one through many layers."""
+    inputs = math.prod(shape[1:]) if len(shape) in (2, 4) else 400
+    return torch.randn(shape, generator=generator) / math.sqrt(inputs)
+
+
+def _tube() -> dict[str, Tensor]:
+    """Its mesh, its chart and its skeleton."""
+    at = torch.linspace(0, 1, RINGS)[:, None].expand(-1, SEGMENTS)
+    around = torch.linspace(0, 1, SEGMENTS).expand(RINGS, -1)
+    turn = 2 * math.pi * around
+    template = torch.stack([RADIUS * turn.cos(), HEIGHT * (1 - at), RADIUS * turn.sin()], dim=-1)
+    uv = 0.02 + 0.96 * torch.stack([around, at], dim=-1).view(-1, 2)
+    first = (torch.arange(RINGS - 1)[:, None] * SEGMENTS + torch.arange(SEGMENTS - 1)).flatten()
+    below = first + SEGMENTS
+    triangles = [[first, below, first + 1], [first + 1, below, below + 1]]
+    faces = torch.cat([torch.stack(corners, dim=1) for corners in triangles])
+    charts = lay_out(faces, uv, faces, CodecConfig.uv_size)
+    vertices = len(uv)
+    return {
+        "joint_offsets": torch.zeros(1, 3),
+        "joint_rotations": torch.tensor([[0.0, 0, 0, 1]]),
+        "transform": 0.01 * torch.eye(7, CodecConfig.pose),
+        "transform_offsets": torch.zeros(7),
+        "template": template.reshape(-1, 3),
+        "scale": torch.zeros(0),
+        "scaling": torch.ones(3),
+        "skin_weights": torch.eye(1, 8).repeat(vertices, 1),
+        "skin_joints": torch.zeros(vertices, 8, dtype=torch.int32),
+        "faces": faces,
+        "uv_faces": faces,
+        "uv": uv,
+        "coordinates": torch.arange(vertices)[:, None].repeat(1, 4),
+        "uv_corners": charts.corners,
+        "uv_weights": charts.weights,
+    }
+
+
+def _seams(config: CodecConfig) -> dict[str, Tensor]:
+    """Six charts side by side: about as many texels at seams as a released body has."""
+    tables: dict[str, Tensor] = {}
+    for prefix, size in (("seams.", config.uv_size), ("fine_seams.", config.texture_size)):
+        wide = size * 6 // 1024  # texels on either side
+        weight, uv = torch.zeros(size, size), torch.rand(size, size, 2)
+        for chart in range(6):
+            start = size * chart // 6
+            weight[:, start : start + 2 * wide] = 0.5
+        rows = torch.arange(size).repeat_interleave(15 * wide)
+        target = torch.stack([rows, torch.arange(15 * wide).repeat(size)], dim=1)
+        made = seam_tables(target, target.flip(0), uv, weight)
+        tables |= {prefix + name: table for name, table in made.items()}
+    return tables
+
+
+def table(report: Report) -> str:
+    """The report for people."""
+    fast, plain = report.fast, report.plain
+    lines = [f"{report.size} on {report.device:22} {'plain CPU s':>12} {'fast CPU s':>12}"]
+    for stage in dict.fromkeys([*plain.stages, *fast.stages]):
+        slow, quick = plain.stages.get(stage, 0.0), fast.stages.get(stage, 0.0)
+        lines.append(f"  {stage:44} {slow:12.2f} {quick:12.2f}")
+    lines.append(f"  {'a frame':44} {plain.cpu_seconds:12.2f} {fast.cpu_seconds:12.2f}")
+    lines.append(f"  {'wall clock':44} {plain.seconds:12.2f} {fast.seconds:12.2f}")
+    lines.append(f"  {'peak memory, MB':44} {plain.peak_megabytes:12} {fast.peak_megabytes:12}")
+    lines.append(
+        f"  {report.times_cheaper:.1f} times cheaper, "
+        f"{report.times_cheaper_without_rasteriser:.1f} without the rasteriser, "
+        f"{1 / fast.seconds:.2f} frames/s"
+    )
+    return "\n".join(lines) + "\n"

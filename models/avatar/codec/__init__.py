@@ -1,0 +1,1 @@
+"""Released people: networks that draw a skin of texels, and the mesh that carries it."""

@@ -1,0 +1,61 @@
+"""The sizes of a codec avatar. Those of the released people are the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Channels are listed from the first map to the last; every map has half or twice the side
+    of the one before, and 4 texels at its small end."""
+
+    parents: tuple[int, ...]  # of the joints, -1 for a root
+    shadow_from_pose: bool = True  # else from a picture of where light does not reach
+    uv_size: int = 1024  # side of the maps; the finished texture has twice that
+    pose: int = 104  # parameters
+    local_pose: int = 98  # the last of them, which do not move the body as a whole
+    pose_channels: int = 16
+    body_code: int = 1024
+    face_code: int = 256
+    face_vertices: int = 7306
+    face_hidden: int = 256
+    face_view_features: int = 8
+    face_shape_features: int = 256
+    face_features: int = 512
+    body_encoder: tuple[int, ...] = (3, 8, 16, 32, 32, 64, 128, 128)
+    face_encoder: tuple[int, ...] = (3, 4, 8, 16, 32, 64, 128, 128)
+    face_texture: tuple[int, ...] = (256, 256, 128, 128, 64, 64, 32, 8, 3)
+    body_map: tuple[int, ...] = (128, 128, 128, 64, 32)
+    face_map: tuple[int, ...] = (32, 64, 64, 32)  # ends at half the side of the body's map
+    maps: tuple[int, ...] = (64, 32, 16, 8, 4)  # of the shape; those of the texture are as many
+    view: tuple[int, ...] = (8, 16, 32, 64, 128)
+    upscale: int = 4
+    pose_shadow: tuple[int, ...] = (256, 256, 128, 128, 64, 1)
+    occlusion: int = 4
+    occlusion_size: int = 256
+    occlusion_levels: int = 4
+
+    def __post_init__(self) -> None:
+        if self.face_map_size * 2 != self.coarse_size:
+            raise ValueError(
+                f"the face's map must end at half the body's {self.coarse_size} texels, "
+                f"got {self.face_map_size}"
+            )
+        if self.coarse_size << (len(self.maps) - 1) != self.uv_size:
+            raise ValueError(
+                f"{len(self.maps) - 1} doublings of {self.coarse_size} texels are no {self.uv_size}"
+            )
+
+    @property
+    def coarse_size(self) -> int:
+        """Side of the map where pose, body and face meet."""
+        return 4 << (len(self.body_map) - 1)
+
+    @property
+    def face_map_size(self) -> int:
+        return 4 << (len(self.face_map) - 1)
+
+    @property
+    def texture_size(self) -> int:
+        return 2 * self.uv_size

@@ -1,0 +1,111 @@
+"""A posed body and its texture -> what a camera sees of them.
+
+Source: spec/renderer.md section 11. Only pixels that see the body are coloured.
+Letters: B pictures, V vertices, H and W pixels (or samples), N of them that see the body, S the
+side of a texture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from models.avatar.rasteriser import kernels_available, rasterise, to_normalised
+
+if TYPE_CHECKING:
+    from models.avatar.camera import Camera
+    from models.avatar.rasteriser import Raster
+
+GAIN = (1.05, 0.95, 1.45)  # of red, green and blue: the cameras' white
+BLACK = 5 / 255
+GAMMA = 1.5
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The mesh and how the texture lies on it."""
+
+    faces: Tensor  # [F, 3]
+    uv_faces: Tensor  # [F, 3]
+    uv: Tensor  # [M, 2], v downwards
+
+    def raster(self, posed: Tensor, camera: Camera, *, samples: int = 1) -> Raster:
+        """What each pixel, or each sample of it, sees of a body [B, V, 3]."""
+        height, width = camera.height * samples, camera.width * samples
+        return rasterise(to_normalised(camera, posed), self.faces, height=height, width=width)
+
+    def colours(self, raster: Raster, texture: Tensor) -> Tensor:
+        """Textures [B, 3, S, S] -> linear light of the pixels that see something, [N, 3].
+
+        Texture coordinates of 0 and 1 are the centres of the first and the last texel.
+        """
+        seen = raster.faces >= 0
+        face, weights = raster.faces[seen].long(), raster.weights[seen]
+        corners = self.uv[self.uv_faces[face].long()]  # [N, 3, 2]
+        at = (corners * weights[..., None]).sum(1) * 2 - 1
+        counts = seen.flatten(1).sum(1).tolist()
+        colours = [
+            grid_sample(picture[None], part[None, None], padding_mode="border", align_corners=True)[
+                0, :, 0
+            ]
+            for picture, part in zip(texture, torch.split(at, counts), strict=True)
+        ]
+        return torch.cat(colours, dim=1).T
+
+    def paint(
+        self,
+        posed: Tensor,  # [B, V, 3]
+        texture: Tensor,  # [B, 3, S, S]
+        camera: Camera,
+        frames: Tensor,  # [B, H, W, 3] uint8, written here; what sees nothing stays as it is
+        *,
+        samples: int = 1,
+        rounding: bool = False,
+    ) -> None:
+        """One view of some frames, by the kernels where they are installed."""
+        if not kernels_available():
+            self.paint_plain(posed, texture, camera, frames, samples=samples, rounding=rounding)
+            return
+        from models.avatar.codec import drawing  # it imports warp, which need not be installed
+
+        points = to_normalised(camera, posed)
+        drawing.paint(self, points, texture, frames, samples=samples, rounding=rounding)
+
+    def paint_plain(
+        self,
+        posed: Tensor,
+        texture: Tensor,
+        camera: Camera,
+        frames: Tensor,
+        *,
+        samples: int = 1,
+        rounding: bool = False,
+    ) -> None:
+        """The same by plain torch."""
+        raster = self.raster(posed, camera, samples=samples)
+        colours, seen = self.colours(raster, texture), raster.faces >= 0
+        if samples > 1:
+            light = colours.new_zeros(*seen.shape, 3)
+            light[seen] = colours
+            seen = _pixels(seen, samples).any(-1)
+            colours = _pixels(light, samples).mean(-1)[seen]
+        shown = to_display(colours) + (0.5 if rounding else 0.0)
+        frames[seen] = shown.to(torch.uint8)
+
+
+def _pixels(x: Tensor, samples: int) -> Tensor:
+    """[B, H * samples, W * samples, ...] -> [B, H, W, ..., samples ** 2]"""
+    count, height, width = x.shape[:3]
+    parts = x.reshape(count, height // samples, samples, width // samples, samples, *x.shape[3:])
+    return parts.movedim((2, 4), (-2, -1)).flatten(-2)
+
+
+def to_display(light: Tensor) -> Tensor:
+    """Linear light [..., 3], 0 to 255 -> what a display is sent, 0 to 255. Nothing stays 0."""
+    x = light / 255 * light.new_tensor(GAIN) - BLACK
+    curve = 1.055 * x.clamp(min=0.0031308) ** (1 / GAMMA) - 0.055
+    return torch.where(x <= 0.0031308, 12.92 * x, curve).clamp(0, 1) * 255

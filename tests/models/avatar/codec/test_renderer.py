@@ -1,0 +1,176 @@
+"""A folder in, frames out: batches, views, options and what is refused."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import checkpoint
+from models.avatar import AvatarError, CameraError, load_avatar
+from models.avatar.avatar import load_codec_avatar
+from models.avatar.camera import write_cameras
+from models.avatar.codec.config import CodecConfig
+from models.avatar.codec.model import CodecModel
+from models.avatar.codec.plain import PlainCodec
+from models.avatar.codec.precision import Precision
+from models.avatar.codec.renderer import CodecAvatar, CodecOptions
+from tests.models.avatar.codec.tiny import (
+    FROM_OCCLUSION,
+    FROM_POSE,
+    tiny_cameras,
+    tiny_model,
+    tiny_motion,
+    tiny_released,
+)
+
+Tensor = torch.Tensor
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> CodecModel:
+    return tiny_model()
+
+
+@pytest.fixture
+def avatar(model: CodecModel) -> CodecAvatar:
+    return CodecAvatar(model, tiny_cameras())
+
+
+def frames(avatar: CodecAvatar, *views: str, count: int = 5, batch: int = 8) -> np.ndarray:
+    cameras = [avatar.camera(view) for view in views]
+    return np.concatenate(list(avatar.render(*tiny_motion(count), cameras, batch=batch)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tiny_released()
+    checkpoint.write(tmp_path / "avatar.safetensors", asdict(made.config), made.weights)
+    write_cameras(tmp_path / "cameras.json", tiny_cameras())
+    (tmp_path / "person.json").write_text(json.dumps({"avatar": {"kind": "codec"}}))
+    return tmp_path
+
+
+def test_a_folder_gives_an_avatar_that_renders(folder: Path, avatar: CodecAvatar) -> None:
+    loaded = load_avatar(folder, device=CPU)
+    assert list(loaded.cameras) == ["front", "side"]
+    (shown,) = loaded.render(*tiny_motion(2), [loaded.camera()])
+    assert shown.shape == (2, 96, 64, 3)
+    assert np.array_equal(shown, frames(avatar, "front", count=2))
+
+
+def test_weights_that_are_none_are_refused(folder: Path) -> None:
+    (folder / "avatar.safetensors").write_bytes(b"not a tensor in sight")
+    with pytest.raises(AvatarError, match="is damaged"):
+        load_avatar(folder, device=CPU)
+
+
+def test_there_is_somebody_on_the_picture(avatar: CodecAvatar) -> None:
+    shown = frames(avatar, "front")
+    assert 0.05 < (shown.max(-1) > 0).mean() < 0.95
+    assert not np.array_equal(shown[0], shown[1])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_frames_do_not_depend_on_the_batch(avatar: CodecAvatar, batch: int) -> None:
+    cameras = [avatar.camera()]
+    parts = list(avatar.render(*tiny_motion(5), cameras, batch=batch))
+    assert all(len(part) <= batch for part in parts)
+    assert np.array_equal(np.concatenate(parts), frames(avatar, "front"))
+
+
+def test_a_batch_at_once_is_what_single_frames_are(model: CodecModel) -> None:
+    with torch.inference_mode():
+        face, pose = tiny_motion(3)
+        position = torch.tensor([0.0, 50.0, 300.0])
+        together = model.view_texture(model.posed(face, pose), position)
+        for i in range(3):
+            alone = model.view_texture(model.posed(face[i : i + 1], pose[i : i + 1]), position)
+            torch.testing.assert_close(together[i], alone[0], atol=1e-3, rtol=1e-4)
+
+
+def test_views_stand_side_by_side(avatar: CodecAvatar) -> None:
+    both = frames(avatar, "front", "side")
+    assert both.shape == (5, 96, 128, 3)
+    left, right = np.split(both, 2, axis=2)
+    assert np.array_equal(left, frames(avatar, "front"))
+    assert np.array_equal(right, frames(avatar, "side"))
+    assert not np.array_equal(left, right)
+
+
+def test_light_from_a_picture_is_the_same_in_every_frame() -> None:
+    model = tiny_model(FROM_OCCLUSION)
+    assert model.constant_light is not None
+    assert frames(CodecAvatar(model, tiny_cameras()), "front").any()
+
+
+def test_the_code_of_the_body_is_a_constant(model: CodecModel) -> None:
+    _, pose = tiny_motion(2)
+    with torch.inference_mode():
+        posed = model.body.posed(torch.zeros(2, len(model.body.template), 3), pose)
+        moved = model.uv_map.spread(model.body.unposed(posed, pose))
+        code = model.networks.body_encoder(moved).mean
+    torch.testing.assert_close(code, model.body_code.expand(2, -1), atol=1e-4, rtol=1e-4)
+
+
+def test_samples_and_rounding_change_little(model: CodecModel, avatar: CodecAvatar) -> None:
+    options = CodecOptions(samples=2, rounding=True)
+    soft = frames(CodecAvatar(model, tiny_cameras(), options=options), "front").astype(int)
+    assert np.abs(soft - frames(avatar, "front")).mean() < 12
+    assert not np.array_equal(soft, frames(avatar, "front"))
+
+
+def test_no_frames_are_no_pictures(avatar: CodecAvatar) -> None:
+    assert list(avatar.render(*tiny_motion(0), [avatar.camera()])) == []
+
+
+def test_what_does_not_fit_is_refused(avatar: CodecAvatar) -> None:
+    face, pose = tiny_motion(2)
+    camera = avatar.camera()
+    with pytest.raises(ValueError, match=r"face must be \[T, 256\], got \[2, 104\]"):
+        avatar.render(pose, pose, [camera])
+    with pytest.raises(ValueError, match="face has 2 frames and pose 1"):
+        avatar.render(face, pose[:1], [camera])
+    with pytest.raises(ValueError, match=r"need one height, got \[\]"):
+        avatar.render(face, pose, [])
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        avatar.render(face, pose, [camera], batch=0)
+    with pytest.raises(CameraError, match="no camera 'back'; this person has front, side"):
+        avatar.camera("back")
+    with pytest.raises(ValueError, match="at least 1 sample along its side, got 0"):
+        CodecOptions(samples=0)
+
+
+def test_sizes_that_do_not_meet_are_refused() -> None:
+    with pytest.raises(ValueError, match="must end at half the body's 16 texels, got 4"):
+        type(FROM_POSE)(**{**asdict(FROM_POSE), "face_map": (2,)})
+    with pytest.raises(ValueError, match="1 doublings of 16 texels are no 64"):
+        type(FROM_POSE)(**{**asdict(FROM_POSE), "uv_size": 64})
+
+
+@pytest.mark.parametrize("config", [FROM_POSE, FROM_OCCLUSION], ids=["pose", "occlusion"])
+def test_the_plain_order_of_work_gives_the_same_pictures(config: CodecConfig) -> None:
+    made, cameras = tiny_released(config), tiny_cameras()
+    plain = PlainCodec(made.config, made.weights)
+    fast = frames(CodecAvatar(tiny_model(config), cameras), *cameras, count=3).astype(int)
+    for frame, face, pose in zip(fast, *tiny_motion(3), strict=True):
+        off = np.abs(plain.picture(face, pose, list(cameras.values())).numpy() - frame)
+        assert (off <= 1).mean() > 0.999
+        assert (off == 0).mean() > 0.98
+
+
+def test_half_precision_is_a_choice_that_changes_little(folder: Path, avatar: CodecAvatar) -> None:
+    coarse = load_codec_avatar(folder, device=CPU, precision=Precision(half=True))
+    off = np.abs(frames(coarse, "front").astype(int) - frames(avatar, "front"))
+    assert 0 < off.mean() < 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_same_pictures(folder: Path, avatar: CodecAvatar) -> None:
+    loaded = load_codec_avatar(folder, device=torch.device("cuda"))
+    off = np.abs(frames(loaded, "front", "side").astype(int) - frames(avatar, "front", "side"))
+    assert (off <= 1).mean() > 0.999

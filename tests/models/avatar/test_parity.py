@@ -1,0 +1,311 @@
+"""Every golden case of the reference's renderer, through the code that the worker runs.
+
+`VISAVIS_PARITY_AVATAR=<folder>` reads another folder of the same form.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from models.avatar.codec.model import CodecModel, Decoded, Posed
+from models.avatar.codec.painting import to_display
+from models.avatar.codec.renderer import CodecAvatar
+from models.avatar.codec.seams import Seams
+from models.avatar.codec.view import facing_camera
+from models.avatar.rasteriser import Raster
+from models.avatar.skinning import joint_channels, joint_matrices, joint_states
+from tests.models.avatar.parity.golden import (
+    Case,
+    assets,
+    cases,
+    charts,
+    index,
+    model_of,
+    occlusion_shadow,
+    seed,
+)
+from tests.models.avatar.parity.weights import random_map, random_vectors
+
+Tensor = torch.Tensor
+GOLDEN = {case.name: case for case in cases()}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What several cases continue: two frames, each seen by a camera of its own."""
+
+    decoded: Decoded
+    posed: Posed
+    added: Tensor
+    texture: Tensor
+
+
+@dataclass
+class Avatar:
+    """Made when a case first asks for it."""
+
+    model: CodecModel
+    chain: Chain
+
+    @torch.inference_mode()
+    def __init__(self) -> None:
+        self.model = model_of(index()["fill_seed"])
+        case, codes = GOLDEN["decoder"], self.model.networks.decoder.body_map
+        decoded = self.model.decoded(case["motion"], case["face_embs"], codes(case["embs"]))
+        posed = self.model.as_posed(decoded, case["motion"])
+        added = self.model.added(posed, GOLDEN["view"]["campos"])
+        self.chain = Chain(decoded, posed, added, self.model.finished(posed, added))
+
+
+@pytest.fixture(scope="module")
+def avatar() -> Avatar:
+    return Avatar()
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@torch.inference_mode()
+def test_the_numbers_are_those_of_the_reference(case: Case, avatar: Avatar) -> None:
+    CHECKS[case.name](case, avatar)
+
+
+def check_lbs(case: Case, avatar: Avatar) -> None:
+    body, pose = avatar.model.body, case["pose"]
+    parameters, vertices = body.parameters(pose), len(body.template)
+    case.check("params", joint_channels(body.skeleton, parameters).flatten(1))
+    case.check("bind_state", joint_states(body.skeleton, torch.zeros_like(parameters[:1])))
+    case.check("state", joint_states(body.skeleton, parameters))
+    case.check("joint_mats", joint_matrices(body.skeleton, parameters))
+    case.check("skin_weights", body.skin_weights)
+    case.check("skin_indices", body.skin_joints)
+    offsets = random_vectors(seed(2), len(pose), vertices, 3, scale=0.5)
+    posed = body.posed(offsets, pose)
+    case.check("posed", posed)
+    case.check("template_pose", body.posed(torch.zeros_like(offsets), pose))
+    case.check("unposed", body.unposed(posed, pose))
+
+
+def check_uv(case: Case, avatar: Avatar) -> None:
+    model = avatar.model
+    case.check("bary_image", charts().weights)
+    vertices = len(model.body.template)
+    case.check("to_uv", model.uv_map.spread(random_vectors(seed(3), 1, vertices, 3)))
+    case.check("from_uv", model.reader.read(random_map(seed(4), 3, model.config.uv_size)))
+    case.check("tex_mean", model.finish.mean)
+    mask = torch.from_numpy(assets()["mouth_eyes_mask_geom"])[None, :, None]
+    spread = model.uv_map.spread(mask)
+    case.check("meye_mask", interpolate(spread, scale_factor=2, mode="bilinear"))
+
+
+def check_seams(case: Case, seams: Seams, input_seed: int) -> None:
+    x = random_map(input_seed, 3, seams.size)
+    case.check("impaint", x := seams.fill(x))
+    case.check("resample", x := seams.blend(x))
+    case.check("resample2", seams.blend(x))
+
+
+def check_seam_1024(case: Case, avatar: Avatar) -> None:
+    check_seams(case, avatar.model.finish.seams, seed(5))
+
+
+def check_seam_2048(case: Case, avatar: Avatar) -> None:
+    check_seams(case, avatar.model.finish.fine_seams, seed(6))
+
+
+def check_face_decoder(case: Case, avatar: Avatar) -> None:
+    decoder = avatar.model.networks.face_decoder
+    face = decoder(case["code"])
+    case.check("face_geom", face.shape)
+    case.check("face_tex_raw", face.drawn)
+    case.check("face_tex", face.texture(decoder.mean))
+
+
+def check_face_encoder(case: Case, avatar: Avatar) -> None:
+    networks = avatar.model.networks
+    face = networks.face_decoder(case["code"])
+    texture = face.texture(networks.face_decoder.mean)
+    code = networks.face_encoder(face.shape, texture)
+    case.check("face_embs", avatar.model.face_codes(case["code"]))
+    case.check("face_embs_mu", code.mean)
+    case.check("face_embs_logvar", code.log_spread)
+    case.check("face_tex_cond", networks.face_encoder.seen(texture))
+
+
+def check_body_encoder(case: Case, avatar: Avatar) -> None:
+    model, vertices = avatar.model, len(avatar.model.body.template)
+    moved = random_vectors(seed(8), 2, vertices, 3, scale=0.5)
+    code = model.networks.body_encoder(model.uv_map.spread(moved))
+    case.check("embs", code.mean)
+    case.check("embs_mu", code.mean)
+    case.check("embs_logvar", code.log_spread)
+    case.check("embs_of_zero", model.body_code.expand(2, -1))
+
+
+def check_decoder(case: Case, avatar: Avatar) -> None:
+    model, decoder = avatar.model, avatar.model.networks.decoder
+    body_map = decoder.body_map(case["embs"])
+    case.check("pose_conv", decoder.pose_map(case["motion"]))
+    case.check("embs_conv", decoder.code_map(body_map, case["face_embs"]))
+    features = decoder(case["motion"], body_map, case["face_embs"])
+    closed = model.finish.seams.close(features)
+    case.check("geom_uv_delta_rec", decoder.offset_map(closed))
+    case.check("geom_delta_rec", avatar.chain.decoded.offsets)
+    case.check("tex_mean_rec", avatar.chain.decoded.texture)
+
+
+def check_view(case: Case, avatar: Avatar) -> None:
+    posed = avatar.chain.posed
+    facing = facing_camera(posed.vertices, posed.normals, case["campos"])
+    case.check("geom", posed.vertices)
+    case.check("normals", posed.normals)
+    case.check("view_cos", facing)
+    seen = torch.cat([avatar.model.uv_map.spread(facing[..., None]), posed.texture], dim=1)
+    case.check("cond_view", seen)
+    case.check("tex_view_rec", avatar.chain.added)
+
+
+def check_shadow(case: Case, avatar: Avatar) -> None:
+    model = avatar.model
+    size = model.config.texture_size
+    told = model.networks.pose_shadow(case["motion"])
+    case.check("pose_shadow_map", interpolate(told, (size, size), mode="bilinear"))
+    occlusion = random_map(seed(12), 1, 1024, batch=2)
+    told = occlusion_shadow(index()["fill_seed"])(occlusion)
+    case.check("ao_shadow_lowres", told)
+    case.check("ao_shadow_map", interpolate(told, (size, size), mode="bilinear"))
+
+
+def check_upscale(case: Case, avatar: Avatar) -> None:
+    x = random_map(seed(13), 6, avatar.model.config.uv_size, batch=2)
+    case.check("out", avatar.model.networks.upscaler(x))
+
+
+def check_forward_tex(case: Case, avatar: Avatar) -> None:
+    case.check("tex_rec", avatar.chain.texture)
+
+
+def check_raster(case: Case, avatar: Avatar) -> None:
+    surface, chain = avatar.model.surface, avatar.chain
+    cameras = case.cameras(**picture_size("config"))
+    rasters = [
+        surface.raster(chain.posed.vertices[i : i + 1], camera) for i, camera in enumerate(cameras)
+    ]
+    pictures = [
+        picture(avatar.model, raster, chain.texture[i : i + 1]) for i, raster in enumerate(rasters)
+    ]
+    check_pictures(case, rasters, torch.cat(pictures))
+
+
+def check_pictures(case: Case, rasters: list[Raster], pictures: Tensor) -> None:
+    """Faces, depths, weights and linear light [views, 3, H, W]."""
+    limits = case.entry["tolerance"]
+    faces = torch.cat([raster.faces for raster in rasters]).numpy()
+    want = case.arrays["pix_to_face_s4"]
+    differ = (faces[:, ::4, ::4] != want).mean()
+    assert differ <= limits["face_mismatch"], differ
+    covered = (faces >= 0).sum((1, 2))
+    off = np.abs(covered - case.arrays["covered_pixels"]) / covered
+    assert (off <= limits["face_mismatch"]).all(), off
+    case.check("rgb", pictures)
+    check_crops(case, rasters, pictures)
+
+
+def check_crops(case: Case, rasters: list[Raster], pictures: Tensor) -> None:
+    """A square of each picture, and inner values in its middle, but where faces differ."""
+    row, column = case.arrays["crop_origin"]
+    square = crop(pictures.movedim(1, -1), row, column, case.arrays["rgb_crop"].shape[-1])
+    want = torch.from_numpy(case.arrays["rgb_crop"]).movedim(1, -1)
+    off = (square - want).norm() / want.norm()
+    assert off <= case.entry["tolerance"]["rel_l2"], off
+    if "zbuf_crop" in case.arrays:
+        size = case.arrays["zbuf_crop"].shape[-1]
+        inner = (case.arrays["rgb_crop"].shape[-1] - size) // 2
+        row, column = row + inner, column + inner
+        weights = crop(torch.cat([raster.weights for raster in rasters]), row, column, size)
+        depth = crop(torch.cat([raster.depth for raster in rasters]), row, column, size)
+        seen = depth.isfinite()
+        want = torch.from_numpy(case.arrays["zbuf_crop"])
+        torch.testing.assert_close(depth[seen], want[seen], rtol=1e-5, atol=0)
+        want = torch.from_numpy(case.arrays["bary_crop"])
+        torch.testing.assert_close(weights[seen], want[seen], rtol=0, atol=5e-4)
+
+
+def crop(x: Tensor, row: int, column: int, size: int) -> Tensor:
+    """A square of each picture [views, H, W, ...]."""
+    return x[:, row : row + size, column : column + size]
+
+
+def picture(model: CodecModel, raster: Raster, texture: Tensor) -> Tensor:
+    """Linear light [views, 3, H, W], 0 where nothing is."""
+    light = torch.zeros(*raster.faces.shape, 3)
+    light[raster.faces >= 0] = model.surface.colours(raster, texture)
+    return light.permute(0, 3, 1, 2)
+
+
+def picture_size(config: str) -> dict[str, int]:
+    renderer = index()[config]["model"]["renderer"]
+    return {"height": renderer["image_height"], "width": renderer["image_width"]}
+
+
+def check_display(case: Case, avatar: Avatar) -> None:
+    ramp = torch.linspace(-60, 330, 4096)[:, None].expand(-1, 3)
+    case.check("ramp_out", to_display(ramp).T[None, :, :, None])
+
+
+def check_frame_pose_shadow(case: Case, avatar: Avatar) -> None:
+    check_frame(case, avatar.model, **picture_size("config"))
+
+
+def check_frame_ao_shadow(case: Case, avatar: Avatar) -> None:
+    del avatar
+    model = model_of(index()["fill_seed"] + 1, random_map(seed(30), 1, 1024)[0])
+    check_frame(case, model, **picture_size("config_ao"))
+
+
+def check_frame(case: Case, model: CodecModel, height: int, width: int) -> None:
+    """A camera's width is even: an odd picture is the first columns of one with one more."""
+    cameras = case.cameras(height, width + width % 2)
+    face_code = model.face_codes(case["face"])
+    case.check("embs", model.body_code.expand(2, -1))
+    case.check("face_embs", face_code.expand(2, -1))
+    decoded = model.decoded(case["pose"], face_code, model.body_map)
+    case.check("geom_delta_rec", decoded.offsets.expand(2, -1, -1))
+    posed = model.as_posed(decoded, case["pose"])
+    case.check("geom", posed.vertices.expand(2, -1, -1))
+    textures = [
+        model.view_texture(posed, torch.from_numpy(camera.position).float()) for camera in cameras
+    ]
+    case.check("tex_rec", torch.cat(textures))
+    rasters = [narrowed(model.surface.raster(posed.vertices, camera), width) for camera in cameras]
+    pictures = [
+        picture(model, raster, texture) for raster, texture in zip(rasters, textures, strict=True)
+    ]
+    check_pictures(case, rasters, torch.cat(pictures))
+    avatar = CodecAvatar(model, {camera.name: camera for camera in cameras})
+    (frames,) = avatar.render(case["face"], case["pose"], cameras)
+    views = np.split(frames[0], len(cameras), axis=1)
+    check_bytes(case, np.concatenate([view[:, :width] for view in views], axis=1))
+
+
+def narrowed(raster: Raster, width: int) -> Raster:
+    """Its first columns."""
+    parts = (raster.faces, raster.weights, raster.depth)
+    return Raster(*(part[:, :, :width] for part in parts))
+
+
+def check_bytes(case: Case, frame: np.ndarray) -> None:
+    """The frame as it is encoded; wider bounds where a pixel's face may be another."""
+    want = case.arrays["frame_u8_s4"]
+    step = len(frame) // len(want)
+    off = np.abs(frame[::step, ::step].astype(int) - want)
+    assert (off <= 1).mean() >= 0.999, f"{case.name}: {(off > 1).sum()} bytes differ by more than 1"
+    sums = [frame.astype(np.int64).sum(), (frame > 0).sum()]
+    np.testing.assert_allclose(sums, case.arrays["frame_u8_sum"], rtol=1e-4)
+
+
+CHECKS: dict[str, Callable[[Case, Avatar], None]] = {
+    name: globals()[f"check_{name}"] for name in GOLDEN
+}
