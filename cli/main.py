@@ -32,6 +32,11 @@ Clip = Annotated[
     Path, typer.Argument(help="The recording: channel 1 the person, channel 2 the partner.")
 ]
 
+PersonFolder = Annotated[
+    Path | None, typer.Option(help="The person directory to make. Default: in VISAVIS_PEOPLE.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a person who is there.")]
+
 
 def _say_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
     if asked:
@@ -112,6 +117,62 @@ def generate(
 
     request = request_of(person, takes, seed, size, steps, diversity, guidance_face, guidance_body)
     run_generate(clip, out or Path(f"{clip.stem}.mp4"), request)
+
+
+@app.command("import-person")
+def import_person(
+    source: Annotated[
+        list[Path],
+        typer.Argument(help="The folder with the released files, or downloaded archives."),
+    ],
+    person: Annotated[str, typer.Option(help="Whose files: PXB184, RLW104, TXB805, GQS883.")],
+    out: PersonFolder = None,
+    name: Annotated[
+        str | None, typer.Option(help="The name to show the person by. Default: of --out.")
+    ] = None,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Tell what would be done and what is missing.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """A person directory of released files; nothing that is in them is executed."""
+    from cli.people import run_import
+
+    run_import(source, person, out, name, check=check, overwrite=overwrite)
+
+
+@app.command("download-person")
+def download_person(
+    person: Annotated[str, typer.Argument(help="PXB184, RLW104, TXB805 or GQS883.")],
+    origin: Annotated[
+        str | None, typer.Option("--from", help="A mirror's URL, or a folder with the files.")
+    ] = None,
+    out: PersonFolder = None,
+    *,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept CC BY-NC 4.0 without being asked.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fetch a released person from where the authors put the files, and import it."""
+    from cli.people import run_download
+
+    run_download(person, origin, out, accepted=accept_licence, overwrite=overwrite)
+
+
+@app.command("export-person")
+def export_person(
+    folder: Annotated[Path, typer.Argument(help="A person directory.")],
+    out: Annotated[Path, typer.Option(help="Folder to make, in the released layout.")],
+    avatar: Annotated[
+        Path | None, typer.Option(help="Where the person came from: the avatar is copied.")
+    ] = None,
+) -> None:
+    """A person's motion networks in the released layout, for the reference to load."""
+    from cli.people import run_export
+
+    run_export(folder, out, avatar)
 
 
 @app.command()

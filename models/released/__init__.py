@@ -1,0 +1,1 @@
+"""Released people: their files in, a person directory out, and back. None of it is executed."""

@@ -1,0 +1,101 @@
+"""Archives of strangers: only what is wanted is unpacked, and only into the folder given."""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import zipfile
+import zlib
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from models.released.reading import ReleasedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Member = tuple[str, int, Callable[[], IO[bytes] | None]]  # name, bytes, how it is opened
+
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+MOST_BYTES = 32 << 30  # of what is unpacked from one archive
+MOST_MEMBERS = 200_000
+CHUNK = 1 << 20
+
+
+def is_archive(path: Path) -> bool:
+    """Told by its name: files of torch are archives too."""
+    return path.name.endswith(ENDINGS) and path.is_file()
+
+
+def unpack(
+    path: Path, folder: Path, *, wanted: Callable[[str], bool], most_bytes: int = MOST_BYTES
+) -> None:
+    """Unpack the files whose names are wanted.
+
+    ReleasedError for a damaged archive, for one with a name that leads elsewhere or a link, wanted
+    or not, and for one that holds more than most_bytes.
+    """
+    left = most_bytes
+    try:
+        for count, (name, size, opened) in enumerate(_members(path)):
+            place = _place(path, name)
+            if count > MOST_MEMBERS:
+                raise ReleasedError(f"{path} holds more than {MOST_MEMBERS} files")
+            if not wanted(name):
+                continue
+            left -= size
+            if left < 0:
+                raise ReleasedError(
+                    f"{path} would unpack to more than {most_bytes / (1 << 30):.2f} GB; it was "
+                    "not unpacked"
+                )
+            _copy(opened(), folder / place)
+    except ReleasedError:
+        raise
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
+            RuntimeError) as error:  # fmt: skip
+        raise ReleasedError(f"{path} is damaged or cut off ({error}); get it again") from error
+    except OSError as error:
+        raise ReleasedError(f"{path} cannot be unpacked: {error}") from error
+
+
+def _members(path: Path) -> Iterator[Member]:
+    if path.name.endswith(".zip"):
+        yield from _zipped(path)
+    else:
+        yield from _tarred(path)
+
+
+def _zipped(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for each in archive.infolist():
+            kind = stat.S_IFMT(each.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ReleasedError(f"{path} holds a link or a device, {each.filename!r}; refused")
+            if not each.is_dir():
+                yield each.filename, each.file_size, lambda each=each: archive.open(each)  # type: ignore[misc]
+
+
+def _tarred(path: Path) -> Iterator[Member]:
+    with tarfile.open(path) as archive:
+        for each in archive:
+            if not (each.isreg() or each.isdir()):
+                raise ReleasedError(f"{path} holds a link or a device, {each.name!r}; refused")
+            if each.isreg():
+                yield each.name, each.size, lambda each=each: archive.extractfile(each)  # type: ignore[misc]
+
+
+def _place(path: Path, name: str) -> PurePosixPath:
+    place = PurePosixPath(name)
+    if place.is_absolute() or ".." in place.parts or "\\" in name or "\0" in name:
+        raise ReleasedError(f"{path} holds the name {name!r}, which leads elsewhere; refused")
+    return place
+
+
+def _copy(source: IO[bytes] | None, place: Path) -> None:
+    assert source is not None  # only links and folders have no content
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with source, place.open("xb") as file:
+        while chunk := source.read(CHUNK):
+            file.write(chunk)

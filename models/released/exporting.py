@@ -1,0 +1,357 @@
+"""A person directory back in the released layout, so that the reference can load it.
+
+The motion networks are written, an avatar's own files are copied: nothing here changes those. Parts
+that the reference wants to find and never uses are written as zeros.
+Letters: d width of the speech models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from models import checkpoint
+from models.motion import released
+from models.motion.denoiser import BODY, FACE, KEY_FRAMES
+from models.motion.lips import sinusoids
+from models.motion.resample import sinc_filters
+from models.motion.speech import SAMPLE_RATE, SPEECH_RATE
+from models.person import PersonError, read_person, sha256
+from models.released.keys import guide_rules, released_key, tokenizer_rules
+from models.released.layout import PLACES
+from models.released.person import opened
+from models.released.reading import ReleasedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    State = OrderedDict[str, Tensor]
+
+CPU = torch.device("cpu")
+CONTEXT_KERNELS = range(2, 14)  # of the aggregator inside every speech model
+STEPS_AHEAD, CODES, HALVES = 12, 320, 2  # of parts of the speech model that nobody uses
+DOUBLE = ("pose", "code")  # statistics in double precision, by their names
+DIFFUSION = {  # of args.json, where it does not follow from the network
+    "add_frame_cond": None, "batch_size": 4, "cond_mask_prob": 0.2, "cuda": True,
+    "dataset": "social", "device": 0, "diffusion_steps": 10, "lambda_vel": 0.0,
+    "latent_dim": 512, "log_interval": 1000, "lr": 0.0001, "lr_anneal_steps": 0,
+    "noise_schedule": "cosine", "not_rotary": False, "num_audio_layers": 3, "num_steps": 800000,
+    "overwrite": False, "resume_checkpoint": "", "save_interval": 5000, "seed": 10,
+    "sigma_small": True, "simplify_audio": False, "split": None, "timestep_respacing": "",
+    "train_platform_type": "NoPlatform", "unconstrained": False, "weight_decay": 0.0,
+}  # fmt: skip
+BODY_ONLY = {"add_frame_cond": 1.0, "lambda_vel": 2.0}
+TOKENIZER = {
+    "add_frame_cond": 1.0, "batch_size": 4, "commit": 0.02, "data_format": "pose",
+    "dataname": "social", "dataset": "social", "eval_iter": 1000, "gamma": 0.05, "loss_vel": 0.0,
+    "lr": 0.001, "lr_scheduler": [300000], "print_iter": 200, "resume_pth": None, "seed": 123,
+    "total_iter": 300000, "warm_up_iter": 1000, "weight_decay": 0.0,
+}  # fmt: skip
+GUIDE = {
+    "add_frame_cond": 1, "batch_size": 4, "data_format": "pose", "dataset": "social",
+    "eval_interval": 1000, "gamma": 0.1, "gn": True, "log_interval": 1000, "lr": 0.0002,
+    "lr_scheduler": [50000, 400000], "resume_trans": None, "save_interval": 5000, "seed": 10,
+    "total_iter": 1000000, "warm_up_iter": 5000, "weight_decay": 0.1,
+}  # fmt: skip
+AVATAR_FILES = ("avatar config", "avatar assets", "avatar weights", "cameras")
+VQ_FILE = "checkpoints/vq/c1_pose/net_iter0.pth"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a person came from, as person.json says."""
+
+    person: str  # the name that the files carry
+    sources: Mapping[str, str]  # file -> sha256
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One .safetensors file of a person directory."""
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+def export_person(folder: Path, out: Path, *, avatar: Path | None = None) -> list[str]:
+    """Write the motion part of a person below `out`; answers what its owner should know.
+
+    avatar: where the person was imported from; the avatar's own files are copied from there.
+    ReleasedError where `out` exists, or for a person who cannot be told in the released layout.
+    """
+    if out.exists():
+        raise ReleasedError(f"{out} exists; name another folder")
+    kept, statistics, provenance = _read(folder)
+    person = provenance.person
+    notes = _check(folder, kept)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        _write_all(draft, person, kept, statistics)
+        if avatar is not None:
+            _copy_avatar(draft, avatar, provenance)
+        draft.chmod(0o755)
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    if avatar is None:
+        notes.append(
+            f"the avatar's own files are not written: copy checkpoints/ca_body/data/{person} and "
+            f"assets/render_defaults_{person}.pth from where they were released, or say --avatar"
+        )
+    return notes
+
+
+def denoiser_state(network: Kept, speech: Kept, lips: Kept | None) -> State:
+    """A diffusion checkpoint: the network, and the speech models that it carries."""
+    state = _renamed(network, released.DENOISER)
+    turns = rotary_table(network.config["width"])
+    state["rotary.freqs"] = turns
+    for layer in range(network.config["layers"]):
+        state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = turns
+    for layer in range(network.config["encoder_layers"]):
+        state[f"cond_encoder.{layer}.rotary.freqs"] = turns
+    _carry(state, speech)
+    if lips is not None:
+        state.update({released.LIP_PART + key: value for key, value in lip_state(lips).items()})
+    return state
+
+
+def guide_state(network: Kept, speech: Kept) -> State:
+    """The model_state_dict of a guide's checkpoint."""
+    state = _renamed(network, guide_rules(network.config["audio_blocks"]))
+    turns = rotary_table(network.config["width"])
+    state["rotary.freqs"] = turns
+    for layer in range(network.config["layers"]):
+        state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = turns
+    _carry(state, speech)
+    return state
+
+
+def tokenizer_state(network: Kept) -> State:
+    """The net of a tokenizer's checkpoint; every code counts as used once."""
+    state = _renamed(network, tokenizer_rules())
+    width, channels = network.config["width"], network.config["channels"]
+    state["decoder.project_mean_shape.weight"] = torch.zeros(width, channels)
+    state["decoder.project_mean_shape.bias"] = torch.zeros(width)
+    for level, codebook in enumerate(network.weights["codebooks"]):
+        before = f"quantizer.layers.{level}._codebook."
+        state[before + "inited"] = torch.ones(1)
+        state[before + "cluster_size"] = torch.ones(len(codebook))
+        state[before + "embed"] = codebook.clone()
+        state[before + "embed_avg"] = codebook.clone()
+    return state
+
+
+def speech_state(speech: Kept) -> State:
+    """The whole vq-wav2vec model, of which only the first convolutions are used."""
+    state = _renamed(speech, released.SPEECH)
+    width = speech.config["layers"][-1][0]
+    state["vector_quantizer.vars"] = torch.zeros(1, CODES, width // HALVES)
+    state["vector_quantizer.weight_proj.0.0.weight"] = torch.zeros(2 * width, width)
+    state["vector_quantizer.weight_proj.0.0.bias"] = torch.zeros(2 * width)
+    state["vector_quantizer.weight_proj.1.weight"] = torch.zeros(HALVES * CODES, 2 * width)
+    state["vector_quantizer.weight_proj.1.bias"] = torch.zeros(HALVES * CODES)
+    for place, kernel in enumerate(CONTEXT_KERNELS):
+        before = f"feature_aggregator.conv_layers.{place}."
+        state[before + "1.weight"] = torch.zeros(width, width, kernel)
+        for leaf in ("1.bias", "3.weight", "3.bias"):
+            state[before + leaf] = torch.zeros(width)
+    state.update(_predictions(width))
+    return state
+
+
+def lip_state(lips: Kept) -> State:
+    """The model_state_dict of the lip regressor's checkpoint."""
+    state = _renamed(lips, released.LIPS)
+    width = lips.config["layers"][-1][0]
+    table = sinusoids(lips.config["positions"], width)
+    state["regression_model.cond_positional_encoding.pe"] = table
+    state["regression_model.target_positional_encoding.pe"] = table.clone()
+    state["audio_encoder.resampler.kernel"] = sinc_filters(SAMPLE_RATE, SPEECH_RATE)
+    inside = "audio_encoder.wav2vec_model."
+    state.update({inside + key: value for key, value in _predictions(width).items()})
+    return state
+
+
+def rotary_table(width: int) -> Tensor:
+    """[d / 2], as every checkpoint carries it."""
+    return 1 / 10000 ** (torch.arange(0, width, 2) / width)
+
+
+def _read(folder: Path) -> tuple[dict[str, Kept], dict[str, Any], Provenance]:
+    try:
+        manifest = read_person(folder)
+        statistics = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
+        facts = json.loads((folder / "person.json").read_text(encoding="utf-8"))
+        names = ["face", "body", "guide", "tokenizer", "speech"]
+        if (folder / "lips.safetensors").is_file():
+            names.append("lips")
+        kept = {
+            name: Kept(*checkpoint.read(folder / f"{name}.safetensors", device=CPU))
+            for name in names
+        }
+    except (PersonError, checkpoint.CheckpointError, OSError, ValueError) as error:
+        raise ReleasedError(f"{folder} cannot be exported: {error}") from error
+    said = facts.get("provenance") or {}
+    provenance = Provenance(said.get("person", manifest.name), said.get("sources") or {})
+    return kept, statistics, provenance
+
+
+def _copy_avatar(folder: Path, source: Path, provenance: Provenance) -> None:
+    """The four files that the person was imported from, and no others."""
+    known = set(provenance.sources.values())
+    with opened([source], provenance.person) as layout:
+        for what in AVATAR_FILES:
+            path, place = layout.file(what), PLACES[what].format(person=provenance.person)
+            if sha256(path) not in known:
+                raise ReleasedError(f"{path} is not the file that this person was imported from")
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / place)
+
+
+def _check(folder: Path, kept: Mapping[str, Kept]) -> list[str]:
+    """Refuse what the layout has no place for; tell what the reference builds otherwise."""
+    if kept["speech"].config.get("kind") != "convolutions":
+        raise ReleasedError(
+            f"{folder} hears by a front end of its own, which the released layout has no place for"
+        )
+    if "lips" not in kept:
+        raise ReleasedError(f"{folder} has no lips.safetensors, which released faces hear")
+    for name in ("face", "body"):
+        if kept[name].config.get("audio_context"):
+            raise ReleasedError(
+                f"the {name} of {folder} is made of several rows of speech at once, which no "
+                "released network is"
+            )
+    fixed = ("width", "hidden", "encoder_layers", "tail_hidden", "longest_rows")
+    return [
+        f"the reference builds a {name} with {key} {getattr(preset, key)} only; this one has "
+        f"{kept[name].config[key]}"
+        for name, preset in (("face", FACE), ("body", BODY))
+        for key in fixed
+        if kept[name].config[key] != getattr(preset, key)
+    ]
+
+
+def _write_all(
+    folder: Path, person: str, kept: Mapping[str, Kept], statistics: Mapping[str, Any]
+) -> None:
+    frames = kept["body"].config["longest_keys"] * KEY_FRAMES
+    data = {"data_root": f"./dataset/{person}/", "max_seq_length": frames}
+    for name, form, more in (("face", "face", {}), ("body", "pose", BODY_ONLY)):
+        place = folder / "checkpoints" / "diffusion" / f"c1_{form}"
+        sizes = {key: kept[name].config[key] for key in ("layers", "heads")}
+        named = {"data_format": form, "save_dir": f"c1_{form}"}
+        _write_args(place, DIFFUSION | more | data | sizes | named)
+        lips = kept["lips"] if name == "face" else None
+        state = denoiser_state(kept[name], kept["speech"], lips)
+        torch.save(state, place / "model000000000.pt")
+    _write_tokenizer(folder, kept["tokenizer"], data)
+    _write_guide(folder, kept["guide"], kept["speech"], data)
+    _write_assets(folder / "assets", kept["speech"], kept["lips"])
+    _write_statistics(folder / "dataset" / person, statistics)
+
+
+def _write_tokenizer(folder: Path, network: Kept, data: Mapping[str, Any]) -> None:
+    config, path = network.config, folder / VQ_FILE
+    sizes = {
+        "nb_joints": config["channels"], "output_emb_width": config["width"],
+        "code_dim": config["codes"], "depth": config["depth"], "out_dir": "c1_pose",
+    }  # fmt: skip
+    _write_args(path.parent, {**TOKENIZER, **data, **sizes})
+    torch.save({"net": tokenizer_state(network), "optimizer": {}, "scheduler": {}}, path)
+
+
+def _write_guide(folder: Path, network: Kept, speech: Kept, data: Mapping[str, Any]) -> None:
+    config, place = network.config, folder / "checkpoints" / "guide" / "c1_pose"
+    sizes = {
+        "layers": config["layers"], "dim": config["width"],
+        "num_audio_layers": config["audio_blocks"], "resume_pth": VQ_FILE, "out_dir": "c1_pose",
+    }  # fmt: skip
+    _write_args(place, {**GUIDE, **data, **sizes})
+    (place / "checkpoints").mkdir()
+    value = {"iteration": 0, "model_state_dict": guide_state(network, speech)}
+    torch.save(value, place / "checkpoints" / "iter-0000000.pt")
+
+
+def _write_assets(folder: Path, speech: Kept, lips: Kept) -> None:
+    """The speech models by themselves, which the reference builds its networks from."""
+    folder.mkdir()
+    shared = {
+        "conv_aggregator_layers": str([(speech.config["layers"][-1][0], kernel, 1)
+                                       for kernel in CONTEXT_KERNELS]),
+        "skip_connections_feat": False, "skip_connections_agg": True, "residual_scale": 0.5,
+        "non_affine_group_norm": False, "no_conv_bias": False, "agg_zero_pad": False,
+        "aggregator": "cnn", "prediction_steps": STEPS_AHEAD, "offset": "auto",
+    }  # fmt: skip
+    gumbel = shared | {
+        "conv_feature_layers": _listed(speech.config["layers"]),
+        "activation": speech.config["activation"],
+        "log_compression": speech.config["log_compression"],
+        "vq_type": "gumbel", "vq_groups": 2, "vq_vars": CODES, "vq_depth": 2, "vq_dim": 0,
+        "combine_groups": True, "vq_temp": "(2,0.5,0.999995)",
+    }  # fmt: skip
+    large = shared | {
+        "conv_feature_layers": _listed(lips.config["layers"]),
+        "activation": "relu",
+        "log_compression": True,
+        "vq_type": "none",
+    }
+    inside = "audio_encoder.wav2vec_model."
+    regressor = lip_state(lips)
+    wav2vec = OrderedDict(released.part(regressor, inside))
+    for name, args, model in (
+        ("vq-wav2vec.pt", gumbel, speech_state(speech)),
+        ("wav2vec_large.pt", large, wav2vec),
+    ):
+        torch.save({"args": argparse.Namespace(**args), "model": model}, folder / name)
+    torch.save({"model_state_dict": regressor}, folder / "iter-0200000.pt")
+
+
+def _listed(layers: list[list[int]]) -> str:
+    return str([tuple(layer) for layer in layers])
+
+
+def _write_statistics(folder: Path, statistics: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    arrays = {}
+    for name, value in statistics.items():
+        kind = np.float64 if name.startswith(DOUBLE) else np.float32
+        arrays[name] = np.atleast_1d(np.asarray(value, kind))
+    torch.save(arrays, folder / "data_stats.pth")
+
+
+def _write_args(folder: Path, args: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    text = json.dumps(args, indent=4, sort_keys=True)
+    (folder / "args.json").write_text(text, encoding="utf-8")
+
+
+def _renamed(kept: Kept, rules: released.Rules) -> State:
+    return OrderedDict((released_key(name, rules), value) for name, value in kept.weights.items())
+
+
+def _carry(state: State, speech: Kept) -> None:
+    state["audio_resampler.kernel"] = sinc_filters(SAMPLE_RATE, SPEECH_RATE)
+    inside = speech_state(speech)
+    state.update({released.AUDIO_PART + key: value for key, value in inside.items()})
+
+
+def _predictions(width: int) -> dict[str, Tensor]:
+    before = "wav2vec_predictions.project_to_steps."
+    return {
+        before + "weight": torch.zeros(width, width, 1, STEPS_AHEAD),
+        before + "bias": torch.zeros(width),
+    }

@@ -1,0 +1,46 @@
+"""A released person in small, made once; tests that change a file change a copy."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.released.person import opened, read_released, write_released
+from tests.released_layout import PERSON, write_released_person
+
+Import = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed."""
+    return write_released_person(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="session")
+def person(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The person directory that is made of it; not to be changed."""
+    return import_to(tmp_path_factory.mktemp("people") / PERSON, whole)
+
+
+@pytest.fixture
+def source(whole: Path, tmp_path: Path) -> Path:
+    """A copy, to be changed."""
+    return Path(shutil.copytree(whole, tmp_path / "source"))
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Import:
+    """`imported(source)` is the person directory that is made of it."""
+
+    def run(*sources: Path, overwrite: bool = False) -> Path:
+        return import_to(tmp_path / "people" / PERSON, *sources, overwrite=overwrite)
+
+    return run
+
+
+def import_to(out: Path, *sources: Path, overwrite: bool = False) -> Path:
+    with opened(sources, PERSON) as layout:
+        write_released(read_released(layout), out, overwrite=overwrite)
+    return out
