@@ -37,6 +37,7 @@ def start(settings: Settings) -> torch.device:
     device = choose_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    torch.backends.cudnn.allow_tf32 = False  # released numbers hold in float32 on a GPU, too
     facts = {"device": describe(device), "threads": torch.get_num_threads()}
     logger.info("runtime", extra=facts | {"torch": torch.__version__})
     return device
