@@ -64,7 +64,7 @@ def _generate(
 ) -> list[Path]:
     from worker.audio import decode
     from worker.people import People, load_models
-    from worker.run import animate, film, plan_of, rendering
+    from worker.run import animate, cameras_of, film, plan_of, rendering
     from worker.runtime import start
     from worker.video import choose_encoder
 
@@ -74,6 +74,7 @@ def _generate(
     seconds = _clip_seconds(clip, people.summary(request.person), settings)
     person = people.get(request.person)
     plan = plan_of(request, person.defaults)
+    cameras_of(plan, person)  # what cannot be shown is told before anything is drawn
     places = _places(out, request.takes)
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
         sound = decode(clip, Path(folder) / "sound.f32", max_seconds=seconds + SLACK_SECONDS)

@@ -17,6 +17,7 @@ from cli.options import (
     SizeOption,
     StepsOption,
     TakesOption,
+    ViewsOption,
     request_of,
 )
 
@@ -68,6 +69,7 @@ def up(
     takes: TakesOption = 1,
     seed: SeedOption = None,
     size: SizeOption = None,
+    views: ViewsOption = None,
     steps: StepsOption = None,
     diversity: DiversityOption = None,
     guidance_face: GuidanceFaceOption = None,
@@ -76,7 +78,9 @@ def up(
     """API, worker and, if none is set, a Redis on this machine, until Ctrl-C."""
     from cli.up import run_up
 
-    request = request_of(person, takes, seed, size, steps, diversity, guidance_face, guidance_body)
+    request = request_of(
+        person, takes, seed, size, views, steps, diversity, guidance_face, guidance_body
+    )
     run_up(submit=submit, out=out, request=request)
 
 
@@ -107,6 +111,7 @@ def generate(
     takes: TakesOption = 1,
     seed: SeedOption = None,
     size: SizeOption = None,
+    views: ViewsOption = None,
     steps: StepsOption = None,
     diversity: DiversityOption = None,
     guidance_face: GuidanceFaceOption = None,
@@ -115,7 +120,9 @@ def generate(
     """Video of a recording, made here and now: no server, no queue, no database."""
     from cli.generate import run_generate
 
-    request = request_of(person, takes, seed, size, steps, diversity, guidance_face, guidance_body)
+    request = request_of(
+        person, takes, seed, size, views, steps, diversity, guidance_face, guidance_body
+    )
     run_generate(clip, out or Path(f"{clip.stem}.mp4"), request)
 
 

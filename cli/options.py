@@ -14,7 +14,10 @@ SeedOption = Annotated[
     int | None, typer.Option(help="The same seed gives the same motion. Default: drawn.")
 ]
 SizeOption = Annotated[
-    str | None, typer.Option(help='Of the video: "WxH" or "N". Default: the person\'s.')
+    str | None, typer.Option(help='Of one view: "WxH" or "N". Default: the person\'s.')
+]
+ViewsOption = Annotated[
+    str | None, typer.Option(help='Cameras, side by side: "front,side". Default: the person\'s.')
 ]
 StepsOption = Annotated[int | None, typer.Option(help="Denoising steps. Default: the person's.")]
 DiversityOption = Annotated[
@@ -33,6 +36,7 @@ def request_of(
     takes: int,
     seed: int | None,
     size: str | None,
+    views: str | None,
     steps: int | None,
     diversity: float | None,
     guidance_face: float | None,
@@ -45,6 +49,7 @@ def request_of(
             takes=takes,
             seed=seed,
             size=size,
+            views=None if views is None else tuple(map(str.strip, views.split(","))),
             steps=steps,
             diversity=diversity,
             guidance_face=guidance_face,

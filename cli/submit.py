@@ -54,11 +54,10 @@ class Caller:
 
     def _send(self, submission: Submission) -> dict[str, Any]:
         fields = submission.request.model_dump(exclude_none=True)
-        fields["outputs"] = ",".join(submission.request.outputs)
         with submission.clip.open("rb") as file:
             answer = self._http.post(
                 "/generate",
-                data={name: str(value) for name, value in fields.items()},
+                data={name: _written(value) for name, value in fields.items()},
                 files={"audio": (submission.clip.name, file)},
             )
         return _body(answer)
@@ -100,6 +99,10 @@ class Caller:
             return draft.replace(place)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _written(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

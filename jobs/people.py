@@ -1,15 +1,13 @@
-"""Which people there are: reads person.json and nothing else, so the API needs no torch."""
-
-from __future__ import annotations
+"""Which people there are: reads person.json and names of cameras, so the API needs no torch."""
 
 import hashlib
+import json
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from jobs.request import Views
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +30,7 @@ class PersonDefaults(BaseModel):
     guidance_body: float
     diversity: float
     size: str
+    views: Views | None = Field(default=None, exclude=True)  # None: the first camera
 
 
 class PersonSummary(BaseModel):
@@ -43,6 +42,8 @@ class PersonSummary(BaseModel):
     title: str
     licence: str
     max_seconds: float
+    views: tuple[str, ...] = Field(description="All that `views` of a request may name.")
+    default_views: tuple[str, ...] = Field(description="What is shown where none is named.")
     defaults: PersonDefaults
     digest: str  # sha256 of person.json
 
@@ -71,11 +72,23 @@ def _read(path: Path) -> PersonSummary:
     manifest = _Manifest.model_validate_json(content)
     if manifest.name != path.parent.name:
         raise ValueError(f"the name {manifest.name!r} is not that of its folder")
+    views = _cameras(path.with_name("cameras.json"))
     return PersonSummary(
         name=manifest.name,
         title=manifest.title,
         licence=manifest.licence,
         max_seconds=manifest.limits.max_seconds,
+        views=views,
+        default_views=manifest.defaults.views or views[:1],
         defaults=manifest.defaults,
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _cameras(path: Path) -> tuple[str, ...]:
+    """Their names in order; none where they cannot be read, which is for the worker to tell."""
+    try:
+        entries = json.loads(path.read_bytes())["cameras"]
+        return tuple(str(entry["name"]) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()

@@ -6,15 +6,25 @@ import hashlib
 import json
 import re
 import secrets
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SEED_LIMIT = 2**32  # a seed fits 32 bits: whole in JSON, in JavaScript and in torch
 SIZE_LIMITS = (64, 2048)
+MOST_VIEWS = 4
+WIDEST = 4096  # pixels of all views together: what decoders of H.264 in hardware take
 MOTION_FIELDS = (
     "person", "takes", "seed", "diversity", "guidance_face", "guidance_body", "steps",
 )  # fmt: skip
+
+
+class SizeUnsupported(ValueError):
+    """Views that make too wide a picture together."""
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -31,6 +41,17 @@ def parse_size(size: str) -> tuple[int, int]:
     return width, height
 
 
+def check_width(size: str, views: Sequence[str]) -> None:
+    """SizeUnsupported where views of this size are too wide side by side."""
+    width, _ = parse_size(size)
+    if width * len(views) > WIDEST:
+        most = WIDEST // len(views) // 2 * 2
+        raise SizeUnsupported(
+            f"{len(views)} views of {size} make a picture {width * len(views)} pixels wide, more "
+            f"than {WIDEST}; ask for a size at most {most} wide, or for fewer views"
+        )
+
+
 def _checked_size(size: str) -> str:
     width, height = parse_size(size)
     return f"{width}x{height}"
@@ -40,7 +61,21 @@ def _without_repeats(outputs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(outputs))
 
 
-PersonName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+def _checked_views(views: tuple[str, ...]) -> tuple[str, ...]:
+    for name in views:
+        if re.fullmatch(NAME, name) is None:
+            raise ValueError(f'{name[:80]!r} is no name of a view; write "front" or "front,side"')
+        if views.count(name) > 1:
+            raise ValueError(f"view {name!r} is there {views.count(name)} times; name each once")
+    return views
+
+
+PersonName = Annotated[str, Field(pattern=NAME)]
+Views = Annotated[
+    tuple[str, ...],
+    Field(min_length=1, max_length=MOST_VIEWS),
+    AfterValidator(_checked_views),
+]
 Size = Annotated[str, AfterValidator(_checked_size)]
 Outputs = Annotated[
     tuple[Literal["video", "motion"], ...],
@@ -80,7 +115,12 @@ class GenerateRequest(BaseModel):
         default=None, ge=1, le=1000, description="Denoising steps: more is slower and finer."
     )
     size: Size | None = Field(
-        default=None, description='Of the video in pixels: "WxH", or "N" for NxN.'
+        default=None, description='Of one view in pixels: "WxH", or "N" for NxN.'
+    )
+    views: Views | None = Field(
+        default=None,
+        description="The person's cameras that show it, side by side in this order: up to "
+        f"{MOST_VIEWS} names from GET /people.",
     )
     outputs: Outputs = Field(
         default=("video",), description="What to make: video, motion, or both."

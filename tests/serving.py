@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,15 @@ class Served:
         return services
 
 
-def write_person(folder: Path, name: str = "demo", *, max_seconds: float = 5.0) -> Path:
-    """A person directory as far as the API reads it."""
+def write_person(
+    folder: Path,
+    name: str = "demo",
+    *,
+    max_seconds: float = 5.0,
+    cameras: Sequence[str] = ("front", "side", "back"),
+    views: Sequence[str] | None = None,
+) -> Path:
+    """A person directory as far as the API reads it. views: shown by default."""
     manifest = {
         "schema": 1,
         "name": name,
@@ -45,10 +52,13 @@ def write_person(folder: Path, name: str = "demo", *, max_seconds: float = 5.0) 
             "guidance_body": 1.5,
             "diversity": 0.97,
             "size": "512x512",
-        },
+        }
+        | ({} if views is None else {"views": list(views)}),
     }
     (folder / name).mkdir(parents=True)
     (folder / name / "person.json").write_text(json.dumps(manifest))
+    named = {"cameras": [{"name": camera} for camera in cameras]}
+    (folder / name / "cameras.json").write_text(json.dumps(named))
     return folder
 
 

@@ -50,7 +50,7 @@ class Renders(Protocol):
     """What `models.avatar` can do, as far as work needs it."""
 
     def camera(self, name: str | None = None) -> Camera:
-        """A camera by name, the default one for None."""
+        """A camera by name, the default one for None. Raises CameraUnknown for another name."""
 
     def render(
         self,
@@ -60,7 +60,7 @@ class Renders(Protocol):
         *,
         batch: int,
     ) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, [N, H, W, 3] with N <= batch."""
+        """Frames in order, [N, H, W * views, 3] with N <= batch, views side by side."""
 
 
 @dataclass(frozen=True)

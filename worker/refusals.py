@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.media import MediaError
-from models.avatar import CameraError
+from jobs.request import SizeUnsupported
+from models.avatar import CameraError, CameraUnknown
 from models.motion.animate import MotionError
 from worker.people import PersonUnknown
 
@@ -22,7 +23,9 @@ CODES: Mapping[type[Exception], str] = {
     ClipMissing: "clip_missing",
     PersonUnknown: "person_unknown",
     MotionError: "clip_unsuitable",
+    CameraUnknown: "view_unknown",  # before what it is a kind of
     CameraError: "size_unsupported",
+    SizeUnsupported: "size_unsupported",
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import torch
 
 from jobs.job import Output, attempt_key
-from jobs.request import motion_digest, parse_size
+from jobs.request import check_width, motion_digest, parse_size
 from jobs.storage import CONTENT_TYPES, ObjectMissing
 from models.motion.animate import Sampling, take_seed
 from worker.archive import ArchiveError, load_takes, save_output, save_takes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jobs.job import Job
     from jobs.people import PersonDefaults
     from jobs.request import GenerateRequest
+    from models.avatar import Camera
     from models.motion.animate import Motion
     from worker.audio import Sound
     from worker.patience import Files
@@ -50,8 +51,9 @@ class Plan:
     """A request with the person's own defaults in the places that were left empty."""
 
     sampling: Sampling
-    width: int
+    width: int  # of each view
     height: int
+    views: tuple[str, ...]  # empty: the first camera
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
     sound = _decoded(job, workshop)
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
+    if "video" in request.outputs:
+        cameras_of(plan, person)  # what cannot be shown is told before anything is drawn
     digest = motion_digest(request, person.digest)
     takes = _kept_motion(job, digest, workshop)
     if takes is None:
@@ -87,9 +91,14 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
 
 
 def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
-    """What to make; the request's seed is set: see `GenerateRequest.seeded`."""
+    """What to make; the request's seed is set: see `GenerateRequest.seeded`.
+
+    Raises SizeUnsupported where the views are too wide together.
+    """
     assert request.seed is not None
-    width, height = parse_size(request.size or defaults.size)
+    size, views = request.size or defaults.size, request.views or defaults.views or ()
+    check_width(size, views)
+    width, height = parse_size(size)
     sampling = Sampling(
         seeds=tuple(take_seed(request.seed, take) for take in range(1, request.takes + 1)),
         steps=_given(request.steps, defaults.steps),
@@ -97,7 +106,13 @@ def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
         guidance_body=_given(request.guidance_body, defaults.guidance_body),
         diversity=_given(request.diversity, defaults.diversity),
     )
-    return Plan(sampling, width, height)
+    return Plan(sampling, width, height, views)
+
+
+def cameras_of(plan: Plan, person: Person) -> list[Camera]:
+    """The person's cameras for every view, from left to right. Raises CameraError."""
+    avatar, names = person.models.avatar, plan.views or (None,)
+    return [avatar.camera(name).resized(plan.width, plan.height) for name in names]
 
 
 def animate(sound: Sound, plan: Plan, person: Person, progress: Progress) -> list[Motion]:
@@ -117,9 +132,8 @@ def film(
     progress: Callable[[float], None],
 ) -> None:
     """Paint the motion and write it with its sound to `video`. progress: told 0..1."""
-    avatar = person.models.avatar
-    camera = avatar.camera(None).resized(plan.width, plan.height)
-    frames = avatar.render(motion.face, motion.pose, [camera], batch=BATCH)
+    avatar, cameras = person.models.avatar, cameras_of(plan, person)
+    frames = avatar.render(motion.face, motion.pose, cameras, batch=BATCH)
     total = len(motion.face)
     with closing(_closable(frames)) as batches:  # at once, not when the garbage is collected
         encode(batches, sound, video, encoder=encoder, progress=lambda done: progress(done / total))

@@ -19,7 +19,7 @@ from jobs.media import ACCEPTED
 from jobs.once import KeyTaken, Once, request_digest
 from jobs.people import PersonSummary, list_people
 from jobs.queue import wake
-from jobs.request import GenerateRequest, Metadata, Priority
+from jobs.request import GenerateRequest, Metadata, Priority, SizeUnsupported, check_width
 from jobs.storage import CONTENT_TYPES
 from jobs.store import JobMissing
 
@@ -72,9 +72,13 @@ class GenerateForm(GenerateRequest):
     @classmethod
     def _split(cls, given: Any) -> Any:
         """`outputs=video,motion` and `outputs=video&outputs=motion` mean the same."""
-        if isinstance(given, list | tuple):
-            return tuple(word.strip() for each in given for word in str(each).split(","))
-        return given
+        return _words(given)
+
+    @field_validator("views", mode="before")
+    @classmethod
+    def _split_views(cls, given: Any) -> Any:
+        words = _words(given)
+        return None if words == ("",) else words  # an empty field means its default
 
     def request(self) -> GenerateRequest:
         return GenerateRequest(**self.model_dump(exclude={"audio", "priority", "metadata"}))
@@ -82,6 +86,12 @@ class GenerateForm(GenerateRequest):
     def facts(self) -> dict[str, Any]:
         """Everything but the clip, and but what is left to its default."""
         return self.model_dump(exclude={"audio"}, exclude_defaults=True)
+
+
+def _words(given: Any) -> Any:
+    if isinstance(given, list | tuple):
+        return tuple(word.strip() for each in given for word in str(each).split(","))
+    return given
 
 
 @router.post(
@@ -104,6 +114,13 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
         (415, "body_type_unsupported", "The body is application/json; send multipart/form-data."),
         (422, "invalid_request", "takes: should be less than or equal to 10, not '11'."),
         (422, "person_unknown", "There is no person 'ada'; there are: demo."),
+        (422, "view_unknown", "There is no view 'back' of 'demo'; there are: front, wide."),
+        (
+            422,
+            "size_unsupported",
+            "3 views of 2048x2048 make a picture 6144 pixels wide, more than 4096; ask for a size "
+            "at most 1364 wide, or for fewer views.",
+        ),
         (422, "clip_too_long", "The clip may be 20 s long and is 31.50 s; cut it."),
         (422, "clip_too_short", "The clip is 0.020 s long; send 0.1 s or more."),
         (422, "audio_empty", "The audio file is empty; send a recording."),
@@ -167,7 +184,9 @@ def _accept(form: GenerateForm, key: str | None, services: Services) -> Accepted
 
 
 def _make(form: GenerateForm, path: Path, once: Once | None, services: Services) -> Accepted:
-    clip = inspected(path, _person(form.person, services), services.settings)
+    person = _person(form.person, services)
+    _check_picture(form, person)
+    clip = inspected(path, person, services.settings)
     job_id = new_job_id()
     stored_at = input_key(job_id, clip.container)
     services.storage.put(stored_at, path, CONTENT_TYPES[f".{clip.container}"])
@@ -199,3 +218,20 @@ def _person(name: str, services: Services) -> PersonSummary:
         fields = [{"field": "person", "detail": sentence}]
         raise Problem(422, "person_unknown", sentence, errors=fields)
     return people[name]
+
+
+def _check_picture(form: GenerateForm, person: PersonSummary) -> None:
+    """Whether the person has these views, and whether they fit into one picture."""
+    unknown = [name for name in form.views or () if name not in person.views]
+    if unknown and person.views:  # where cameras cannot be read, the worker tells
+        sentence = (
+            f"There is no view {unknown[0]!r} of {person.name!r}; there are: "
+            f"{', '.join(person.views)}."
+        )
+        fields = [{"field": "views", "detail": sentence}]
+        raise Problem(422, "view_unknown", sentence, errors=fields)
+    try:
+        check_width(form.size or person.defaults.size, form.views or person.default_views)
+    except SizeUnsupported as error:
+        fields = [{"field": "size", "detail": str(error)}]
+        raise Problem(422, "size_unsupported", f"{error}.", errors=fields) from error

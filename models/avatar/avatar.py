@@ -41,7 +41,7 @@ class Avatar(Protocol):
         ...
 
     def camera(self, name: str | None = None) -> Camera:
-        """A camera by name, the default one for None. Raises CameraError for an unknown name."""
+        """A camera by name, the default one for None. Raises CameraUnknown for an unknown name."""
         ...
 
     def render(

@@ -29,6 +29,10 @@ class CameraError(ValueError):
     """A camera that does not exist or a size that cannot be rendered."""
 
 
+class CameraUnknown(CameraError):
+    """A camera that this person does not have."""
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera and the size of its picture."""
@@ -103,6 +107,15 @@ def write_cameras(path: Path, cameras: Mapping[str, Camera]) -> None:
     """Writes cameras.json; the first one is the default."""
     entries = [asdict(camera) for camera in cameras.values()]
     path.write_text(json.dumps({"cameras": entries}, indent=1) + "\n", encoding="utf-8")
+
+
+def camera_named(name: str | None, cameras: Mapping[str, Camera]) -> Camera:
+    """A camera by name, the first one for None. CameraUnknown says which there are."""
+    if name is None:
+        return next(iter(cameras.values()))
+    if name not in cameras:
+        raise CameraUnknown(f"no camera {name!r}; this person has {', '.join(cameras)}")
+    return cameras[name]
 
 
 def read_cameras(path: Path) -> dict[str, Camera]:

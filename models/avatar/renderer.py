@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.avatar.camera import CameraError
+from models.avatar.camera import camera_named
 from models.avatar.painting import Painter, PlainPainter, take_stance
 from models.avatar.rasteriser import kernels_available
 
@@ -77,12 +77,8 @@ class BlendshapeAvatar:
         return self.model.lip_opening(face)
 
     def camera(self, name: str | None = None) -> Camera:
-        """A camera by name, the default one for None. Raises CameraError for an unknown name."""
-        if name is None:
-            return next(iter(self.cameras.values()))
-        if name not in self.cameras:
-            raise CameraError(f"no camera {name!r}; this person has {', '.join(self.cameras)}")
-        return self.cameras[name]
+        """A camera by name, the default one for None. Raises CameraUnknown for an unknown name."""
+        return camera_named(name, self.cameras)
 
     def render(
         self,

@@ -109,7 +109,8 @@ def read_released(layout: Layout) -> Released:
         if finding.fault:
             raise ReleasedError(finding.fault)
         findings.append(finding)
-    defaults = DEFAULTS | files.guidance() | {"size": files.picture_size()}
+    shown = {"size": files.picture_size(), "views": files.shown()}
+    defaults = DEFAULTS | files.guidance() | shown
     return Released(layout.person, tuple(layout.folders), tuple(findings), defaults)
 
 
@@ -176,6 +177,10 @@ class _Files:
         """Of one of the released views."""
         width, height = avatars.picture_size(self.avatar.config)
         return f"{width}x{height}"
+
+    def shown(self) -> list[str]:
+        """What a video has where no views are named: the two that were released."""
+        return list(avatars.cameras_of(self.avatar, self.layout.file("cameras")))[:2]
 
     @cached_property
     def face(self) -> tuple[dict[str, Tensor], dict[str, Any], Checkpoint]:

@@ -94,4 +94,4 @@ def test_the_form_has_every_field_of_the_request(served: Served) -> None:
     schema = served.http.get("/openapi.json").json()["components"]["schemas"]["GenerateForm"]
 
     # A checkbox that the script reads, and what is for programs.
-    assert set(schema["properties"]) - named == {"outputs", "priority", "metadata"}
+    assert set(schema["properties"]) - named == {"outputs", "views", "priority", "metadata"}

@@ -41,6 +41,16 @@ def test_several_takes_are_numbered(call: Call, people: Path, tmp_path: Path) ->
     assert not (tmp_path / "v.mp4").exists()
 
 
+def test_views_stand_side_by_side(call: Call, people: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    arguments = ["generate", "talk.wav", "--views", "side, front", "--size", "96x64"]
+
+    done = call(*arguments, VISAVIS_PEOPLE=str(people))
+
+    assert done.exit_code == 0, done.output
+    assert frames(tmp_path / "talk.mp4")[1] == 192
+
+
 def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
     for name in ("a.mp4", "b.mp4"):
@@ -57,6 +67,10 @@ def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: 
         (["talk.wav", "--person", "ada"], 1, "There is no person 'ada'; there are: demo."),
         (["text.wav"], 1, "This is not an audio file that we read; send wav"),
         (["long.mp3"], 1, "The clip may be"),
+        (["talk.wav", "--views", "back"], 1, "No camera 'back'; this person has front, side."),
+        (["talk.wav", "--views", "front,front"], 2, "--views: view 'front' is there 2 times"),
+        (["talk.wav", "--views", "front,"], 2, "--views: '' is no name of a view; write"),
+        (["talk.wav", "--views", "a,b,c", "--size", "2048"], 1, "3 views of 2048x2048 make a"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_sentence(

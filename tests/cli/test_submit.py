@@ -70,7 +70,7 @@ class Service:
 def test_outputs_are_fetched_under_the_name_of_the_clip(tmp_path: Path) -> None:
     service = Service(view("queued"), view("running", progress=0.5), view("succeeded"))
 
-    files = service.submit(tmp_path, takes=2, seed=3)
+    files = service.submit(tmp_path, takes=2, seed=3, views=["side", "front"])
 
     assert files == [tmp_path / "out" / "talk-take-1.mp4"]
     assert files[0].read_bytes() == b"an mp4"
@@ -78,6 +78,8 @@ def test_outputs_are_fetched_under_the_name_of_the_clip(tmp_path: Path) -> None:
     assert service.tended == 2
     assert b'name="takes"\r\n\r\n2' in service.sent
     assert b'name="seed"\r\n\r\n3' in service.sent
+    assert b'name="views"\r\n\r\nside,front' in service.sent
+    assert b'name="outputs"\r\n\r\nvideo' in service.sent
     assert b"steps" not in service.sent  # what is not asked for is the person's
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from jobs import logs
 from jobs.people import list_people
-from jobs.request import GenerateRequest, parse_size
+from jobs.request import GenerateRequest, SizeUnsupported, check_width, parse_size
 from jobs.settings import Settings
 
 
@@ -77,10 +77,49 @@ def test_a_size_that_no_video_can_have_is_refused(wrong: str) -> None:
         parse_size(wrong)
 
 
+def test_views_are_up_to_four_different_names() -> None:
+    assert GenerateRequest().views is None
+    assert GenerateRequest(views=("side", "front")).views == ("side", "front")
+
+
+@pytest.mark.parametrize(
+    ("views", "words"),
+    [
+        ((), "at least 1"),
+        (tuple("abcde"), "at most 4"),
+        (("front", ""), "'' is no name of a view; write"),
+        (("../front",), "'../front' is no name of a view"),
+        (("front\n",), "is no name of a view"),
+        (("a", "b", "a"), "view 'a' is there 2 times; name each once"),
+    ],
+)
+def test_views_that_make_no_picture_are_refused(views: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        GenerateRequest(views=views)
+
+
+def test_all_views_together_are_up_to_4096_pixels_wide() -> None:
+    check_width("2048x64", ("a", "b"))
+    check_width("1024x2048", tuple("abcd"))
+    check_width("1364", tuple("abc"))
+
+    with pytest.raises(SizeUnsupported, match=r"4098 pixels wide, .*at most 1364 wide"):
+        check_width("1366", tuple("abc"))
+
+
 def test_a_request_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValidationError, match="colour"):
         GenerateRequest.model_validate({"colour": "red"})
     assert GenerateRequest(outputs=("video", "video")).outputs == ("video",)
+
+
+DEFAULTS = {
+    "steps": 50,
+    "guidance_face": 1.5,
+    "guidance_body": 1.5,
+    "diversity": 0.97,
+    "size": "512x512",
+}
 
 
 def write_person(folder: Path, name: str, **changed: object) -> None:
@@ -90,13 +129,7 @@ def write_person(folder: Path, name: str, **changed: object) -> None:
         "title": name.title(),
         "licence": "CC0-1.0",
         "limits": {"max_seconds": 20.0},
-        "defaults": {
-            "steps": 50,
-            "guidance_face": 1.5,
-            "guidance_body": 1.5,
-            "diversity": 0.97,
-            "size": "512x512",
-        },
+        "defaults": DEFAULTS,
     } | changed
     (folder / name).mkdir(parents=True)
     (folder / name / "person.json").write_text(json.dumps(manifest))
@@ -111,6 +144,31 @@ def test_people_are_read_from_their_person_json(tmp_path: Path) -> None:
     assert (ada.name, ada.max_seconds, demo.title) == ("ada", 60.0, "Demo")
     assert demo.defaults.steps == 50
     assert ada.digest != demo.digest
+    assert (ada.views, ada.default_views) == ((), ())  # no cameras.json: the worker tells
+
+
+def test_the_first_camera_is_shown_unless_the_person_says_otherwise(tmp_path: Path) -> None:
+    for name, more in (("ada", {}), ("demo", {"views": ["side", "front"]})):
+        write_person(tmp_path, name, defaults=DEFAULTS | more)
+        cameras = {"cameras": [{"name": "front"}, {"name": "side"}]}
+        (tmp_path / name / "cameras.json").write_text(json.dumps(cameras))
+
+    ada, demo = list_people(tmp_path)
+
+    assert ada.views == demo.views == ("front", "side")
+    assert (ada.default_views, ada.defaults.views) == (("front",), None)
+    assert demo.default_views == demo.defaults.views == ("side", "front")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"null", b'{"cameras": 1}', b'{"cameras": [{}]}', b'{"cameras": ["a"]}'],
+)
+def test_cameras_that_cannot_be_read_leave_nobody_out(tmp_path: Path, content: bytes) -> None:
+    write_person(tmp_path, "demo")
+    (tmp_path / "demo" / "cameras.json").write_bytes(content)
+
+    assert [person.views for person in list_people(tmp_path)] == [()]
 
 
 def test_a_broken_person_is_left_out_and_named_in_the_log(

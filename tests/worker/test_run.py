@@ -124,6 +124,66 @@ def test_a_size_is_taken_from_the_request(floor: Floor, submit: Submit) -> None:
         assert (video.streams.video[0].width, video.streams.video[0].height) == (128, 96)
 
 
+@pytest.mark.parametrize("asked", [{"views": ("side", "front")}, {}])
+def test_views_stand_side_by_side_in_the_order_that_was_asked_for(
+    floor: Floor, submit: Submit, asked: dict[str, Any]
+) -> None:
+    if not asked:  # the person's own
+        defaults = floor.person.defaults.model_copy(update={"views": ("side", "front")})
+        floor.person = replace(floor.person, defaults=defaults)
+    job_id = submit(seconds=0.1, size="96x64", **asked).id
+
+    floor.work()
+
+    key = floor.store.get(job_id).outputs[0].key
+    with av.open(io.BytesIO(floor.storage.objects[key])) as video:
+        picture = next(video.decode(video=0)).to_ndarray(format="gray")
+    assert picture.shape == (64, 192)
+    assert picture[:, :90].max() < 20 < picture[:, 102:].min()
+
+
+def test_one_view_can_be_asked_for_where_several_are_the_default(
+    floor: Floor, submit: Submit
+) -> None:
+    defaults = floor.person.defaults.model_copy(update={"views": ("side", "front")})
+    floor.person = replace(floor.person, defaults=defaults)
+    job_id = submit(seconds=0.1, views=("front",)).id
+
+    floor.work()
+
+    key = floor.store.get(job_id).outputs[0].key
+    with av.open(io.BytesIO(floor.storage.objects[key])) as video:
+        assert video.streams.video[0].width == 64
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "words"),
+    [
+        (
+            {"views": ("front", "back")},
+            "view_unknown",
+            "No camera 'back'; this person has front, side.",
+        ),
+        (
+            {"views": ("a", "b", "c"), "size": "2048"},
+            "size_unsupported",
+            "3 views of 2048x2048 make a picture 6144 pixels wide, more than 4096; ask for a size "
+            "at most 1364 wide, or for fewer views.",
+        ),
+    ],
+)
+def test_views_that_cannot_be_shown_end_the_job_before_anything_is_drawn(
+    floor: Floor, submit: Submit, asked: dict[str, Any], code: str, words: str
+) -> None:
+    job_id = submit(seconds=0.1, **asked).id
+
+    assert floor.work() is Ending.REFUSED
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code, job.error_detail) == (State.FAILED, code, words)
+    assert floor.animator.asked == []
+
+
 def test_motion_can_be_had_without_rendering_anything(floor: Floor, submit: Submit) -> None:
     job_id = submit(seconds=0.5, takes=2, outputs=["motion"]).id
     floor.person = replace(floor.person, models=Models(floor.animator, None))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobs.people import PersonDefaults
 from jobs.storage import ObjectMissing, StorageError
-from models.avatar.camera import Camera, looking_at
+from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.animate import Motion, MotionError, Sampling
 from worker.people import Models, Person
 from worker.progress import Progress
@@ -70,21 +70,29 @@ class ToyAnimator:
         return [_noise(frames, seed) for seed in sampling.seeds]
 
 
+CAMERAS = {
+    name: looking_at(name, eye=eye, target=(0, 0, 0), focal=1.0, width=512, height=512)
+    for name, eye in (("front", (0, 0, 10)), ("side", (10, 0, 0)))
+}
+
+
 class ToyAvatar:
-    """A grey that follows the face."""
+    """A grey that follows the face, in front; black from elsewhere."""
 
     def camera(self, name: str | None = None) -> Camera:
-        return looking_at(
-            "front", eye=(0, 0, 10), target=(0, 0, 0), focal=1.0, width=512, height=512
-        )
+        return camera_named(name, CAMERAS)
 
     def render(
         self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], *, batch: int
     ) -> Iterator[NDArray[np.uint8]]:
         for start in range(0, len(face), batch):
             some = face[start : start + batch, 0].sigmoid().numpy()
-            shape = (len(some), cameras[0].height, cameras[0].width, 3)
-            yield np.broadcast_to((255 * some[:, None, None, None]).astype(np.uint8), shape)
+            views = []
+            for camera in cameras:
+                shape = (len(some), camera.height, camera.width, 3)
+                grey = 255 * some[:, None, None, None] * (camera.name == "front")
+                views.append(np.broadcast_to(grey.astype(np.uint8), shape))
+            yield np.concatenate(views, axis=2)
 
 
 def toy_person(animator: ToyAnimator | None = None, *, digest: str = "d1") -> Person:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.avatar.camera import CameraError
+from models.avatar.camera import camera_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,12 +54,8 @@ class CodecAvatar:
         self._together = model.device.type == "cuda"  # a core's memory is filled by one frame
 
     def camera(self, name: str | None = None) -> Camera:
-        """A camera by name, the default one for None. Raises CameraError for an unknown name."""
-        if name is None:
-            return next(iter(self.cameras.values()))
-        if name not in self.cameras:
-            raise CameraError(f"no camera {name!r}; this person has {', '.join(self.cameras)}")
-        return self.cameras[name]
+        """A camera by name, the default one for None. Raises CameraUnknown for an unknown name."""
+        return camera_named(name, self.cameras)
 
     def render(
         self,

@@ -97,7 +97,7 @@ def test_the_directory_says_what_it_is_and_where_it_came_from(whole: Path, perso
     assert manifest["limits"] == {"max_seconds": 20.0}
     assert manifest["defaults"] == {
         "steps": 100, "guidance_face": 10.0, "guidance_body": 2.0, "diversity": 0.97,
-        "size": "64x96",
+        "size": "64x96", "views": ["view-1", "view-2"],
     }  # fmt: skip
     assert sorted(manifest["files"]) == [
         "avatar.safetensors", "body.safetensors", "cameras.json", "face.safetensors",
