@@ -50,8 +50,12 @@ def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
     modules = (
         "models.motion.animate",
         "models.avatar",
+        "models.released.person",
         "training.losses",
         "training.loop",
+        "training.people",
+        "training.trainers",
+        "bench.avatar",
         "bench.motion",
     )
     code = (

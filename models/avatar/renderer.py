@@ -6,27 +6,23 @@ Letters: T frames of motion, N frames of a batch, H and W pixels, P pose paramet
 from __future__ import annotations
 
 import queue
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from models.avatar.batches import batches_ahead, check_motion
 from models.avatar.camera import camera_named
 from models.avatar.painting import Painter, PlainPainter, take_stance
 from models.avatar.rasteriser import kernels_available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from concurrent.futures import Future
+    from concurrent.futures import ThreadPoolExecutor
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from models.avatar.batches import Frames
     from models.avatar.blendshape import BlendshapeModel
     from models.avatar.camera import Camera
-
-    Frames = NDArray[np.uint8]
 
 
 class BlendshapeAvatar:
@@ -93,23 +89,21 @@ class BlendshapeAvatar:
         One batch is painted ahead while the caller has the one before it; no more is kept.
         Raises ValueError for wrong shapes, cameras of different heights, or none at all.
         """
-        self._check(face, pose, cameras, batch)
-        return self._frames(face, pose, list(cameras), batch)
-
-    def _frames(
-        self, face: Tensor, pose: Tensor, cameras: list[Camera], batch: int
-    ) -> Iterator[Frames]:
-        ahead: list[Future[Frames]] = []
-        with ThreadPoolExecutor(1) as conductor, ThreadPoolExecutor(self.threads) as painters:
-            for start in range(0, len(face), batch):
-                some = slice(start, start + batch)
-                ahead.append(
-                    conductor.submit(self._batch, painters, face[some], pose[some], cameras)
-                )
-                if len(ahead) > 1:
-                    yield ahead.pop(0).result()
-            for last in ahead:
-                yield last.result()
+        check_motion(
+            face,
+            pose,
+            cameras,
+            batch,
+            face_width=self.face_basis.shape[0],
+            pose_width=len(self.parameter_names),
+        )
+        views = list(cameras)
+        return batches_ahead(
+            lambda painters, some: self._batch(painters, face[some], pose[some], views),
+            len(face),
+            batch,
+            threads=self.threads,
+        )
 
     @torch.inference_mode()
     def _batch(
@@ -136,21 +130,6 @@ class BlendshapeAvatar:
                 painter.paint(take_stance(self.model, face, pose), cameras, frames)
         finally:
             self._painters.put(painter)
-
-    def _check(self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], batch: int) -> None:
-        for name, value, width in (
-            ("face", face, self.face_basis.shape[0]),
-            ("pose", pose, len(self.parameter_names)),
-        ):
-            if value.ndim != 2 or value.shape[1] != width:
-                raise ValueError(f"{name} must be [T, {width}], got {list(value.shape)}")
-        if len(face) != len(pose):
-            raise ValueError(f"face has {len(face)} frames and pose {len(pose)}; they must match")
-        if len({camera.height for camera in cameras}) != 1:
-            heights = [camera.height for camera in cameras]
-            raise ValueError(f"views stand side by side and need one height, got {heights}")
-        if batch < 1:
-            raise ValueError(f"batch must be at least 1, got {batch}")
 
 
 def _painters(model: BlendshapeModel, count: int, *, samples: int, plain: bool) -> list[Painter]:

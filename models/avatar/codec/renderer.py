@@ -5,26 +5,22 @@ Letters: T frames of motion, N frames of a batch, H and W pixels.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from models.avatar.batches import batches_ahead, check_motion
 from models.avatar.camera import camera_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from models.avatar.batches import Frames
     from models.avatar.camera import Camera
     from models.avatar.codec.model import CodecModel, Posed
-
-    Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -70,23 +66,16 @@ class CodecAvatar:
         One batch is painted ahead while the caller has the one before it; no more is kept.
         Raises ValueError for wrong shapes, cameras of different heights, or none at all.
         """
-        self._check(face, pose, cameras, batch)
-        return self._frames(face, pose, list(cameras), batch)
-
-    def _frames(
-        self, face: Tensor, pose: Tensor, cameras: list[Camera], batch: int
-    ) -> Iterator[Frames]:
-        ahead: list[Future[Frames]] = []
-        with ThreadPoolExecutor(1) as conductor, ThreadPoolExecutor(1) as painter:
-            for start in range(0, len(face), batch):
-                some = slice(start, start + batch)
-                ahead.append(
-                    conductor.submit(self._batch, painter, face[some], pose[some], cameras)
-                )
-                if len(ahead) > 1:
-                    yield ahead.pop(0).result()
-            for last in ahead:
-                yield last.result()
+        config, views = self.model.config, list(cameras)
+        check_motion(
+            face, pose, cameras, batch, face_width=config.face_code, pose_width=config.pose
+        )
+        return batches_ahead(
+            lambda painter, some: self._batch(painter, face[some], pose[some], views),
+            len(face),
+            batch,
+            threads=1,
+        )
 
     @torch.inference_mode()
     def _batch(
@@ -120,16 +109,3 @@ class CodecAvatar:
         self.model.surface.paint(
             posed.vertices, texture, camera, view, samples=samples, rounding=rounding
         )
-
-    def _check(self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], batch: int) -> None:
-        config = self.model.config
-        for name, value, width in (("face", face, config.face_code), ("pose", pose, config.pose)):
-            if value.ndim != 2 or value.shape[1] != width:
-                raise ValueError(f"{name} must be [T, {width}], got {list(value.shape)}")
-        if len(face) != len(pose):
-            raise ValueError(f"face has {len(face)} frames and pose {len(pose)}; they must match")
-        if len({camera.height for camera in cameras}) != 1:
-            heights = [camera.height for camera in cameras]
-            raise ValueError(f"views stand side by side and need one height, got {heights}")
-        if batch < 1:
-            raise ValueError(f"batch must be at least 1, got {batch}")
