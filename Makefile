@@ -53,7 +53,7 @@ demo-person: setup ## the demo person again: body, conversations, networks (want
 	$(BIN)/python -m training face --data $(DATA)/train --out people/demo --work $(DATA)/work --minutes $(MINUTES) & \
 	$(BIN)/python -m training body --data $(DATA)/train --out people/demo --work $(DATA)/work --minutes $(MINUTES) & \
 	wait
-	$(BIN)/python -m training guide --data $(DATA)/train --out people/demo --work $(DATA)/work
+	$(BIN)/python -m training guide --data $(DATA)/train --out people/demo --work $(DATA)/work --minutes 24
 	$(BIN)/python -m training judge --data $(DATA)/held-out --person people/demo
 
 clean:
