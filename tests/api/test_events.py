@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -142,10 +143,10 @@ def test_a_silent_stream_says_that_it_lives(
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.05)
     job = submit(served)
     with served.http.stream("GET", f"/jobs/{job.id}/events") as answer:
-        lines = answer.iter_lines()
-        comments = 0
-        while comments < 3:
-            comments += next(lines).startswith(":")
+        lines = islice(answer.iter_lines(), 30)
+        comments = sum(line.startswith(":") for line in lines)
+
+    assert comments >= 3
 
 
 def test_whoever_leaves_is_forgotten(served: Served) -> None:

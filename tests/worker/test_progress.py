@@ -65,10 +65,15 @@ def test_a_worker_that_should_leave_ends_the_work_at_its_next_step() -> None:
 
 
 def test_a_database_that_is_away_does_not_end_the_work() -> None:
+    tried: list[str] = []
+
     def write(stage: str, fraction: float) -> bool:
+        tried.append(stage)
         raise OperationalError("update jobs", {}, Exception("away"))
 
     Reporter(write, lost=threading.Event(), leave=Leave())("face", 0.5)
+
+    assert tried == ["face"]
 
 
 def test_a_pause_ends_early_when_the_worker_should_leave() -> None:

@@ -182,7 +182,9 @@ def test_other_people_and_other_stuff_in_the_folder_are_left_alone(
     shutil.copytree(source / "dataset" / PERSON, source / "dataset" / "RLW104")
     (source / "dataset" / "RLW104" / "data_stats.pth").write_bytes(b"broken")
     (source / "assets" / "render_defaults_RLW104.pth").write_bytes(b"broken")
-    imported(source)
+    person = imported(source)
+    check_files(person)
+    assert "RLW104" not in (person / "person.json").read_text()
 
 
 @pytest.mark.parametrize("where", ["alone", "in a folder"])
