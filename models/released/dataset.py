@@ -31,6 +31,8 @@ AUDIO, POSE, FACE, MISSING = (
 ENDINGS = (AUDIO, POSE, FACE, MISSING)
 POSE_CHANNELS, FACE_CHANNELS = 104, 256
 SOUND_CHANNELS = 2
+TURNING = 3  # the pose channel that counts turns
+COUNTED_TURNS = ("PXB184", "RLW104")  # whose recordings have it, told by the name of the folder
 
 
 class DatasetError(ValueError):
@@ -120,6 +122,17 @@ class SceneData:
         present[self.missing] = False
         return present
 
+    def poses(self, start: int, stop: int) -> Array:
+        """Frames [start, stop) of the pose, counted turns wrapped; float32 [n, 104]."""
+        cut = np.array(self.pose[start:stop], np.float32)
+        if self.files.folder.resolve().name in COUNTED_TURNS:
+            cut[:, TURNING] = wrapped(cut[:, TURNING])
+        return cut
+
+    def codes(self, start: int, stop: int) -> Array:
+        """Frames [start, stop) of the face codes, float32 [n, 256]; missing ones mean nothing."""
+        return np.array(self.face[start:stop], np.float32)
+
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
         """The sound of frames [start, stop), [1600 (stop - start), 2]."""
         return self.sound.read(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
@@ -200,6 +213,14 @@ def check_sound(sound: Recording, frames: int) -> None:
             f"{sound.path} has {len(sound)} samples for {frames} frames of motion; "
             f"{SAMPLES_PER_FRAME} samples belong to a frame, {frames * SAMPLES_PER_FRAME} to these"
         )
+
+
+def wrapped(angle: Array) -> Array:
+    """Angles brought to [0, 2 pi): pose column 3 of PXB184 and RLW104, whose turns are counted.
+
+    The reference shifts by pi and wraps, twice, which comes to this.
+    """
+    return np.mod(angle, 2 * np.pi)
 
 
 def _array(path: Path, *, mapped: bool) -> NDArray[Any]:
