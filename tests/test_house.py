@@ -50,6 +50,7 @@ def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
     modules = (
         "models.motion.animate",
         "models.avatar",
+        "models.released.dataset",
         "models.released.person",
         "training.losses",
         "training.loop",

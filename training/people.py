@@ -6,22 +6,27 @@ A file is replaced whole; person.json is written after it, so a worker always se
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from models import checkpoint
-from models.motion.speech import ConvSpeech, MelSpeech, MelSpeechConfig, kind_of, load_speech
+from models.motion.speech import ConvSpeech, MelSpeech, MelSpeechConfig, kind_of
 from models.motion.statistics import load_statistics
 from models.person import MANIFEST, write_person
-from training.data import FACE, load_scenes, measure
+from training.data import FACE, load_scenes
+from training.features import FOLDER, LIPS, SPEECH, HeardAnew, keep, load_ears, open_kept, shelf
+from training.measuring import measure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.motion.statistics import Statistics
-    from training.data import Encode, Scene
+    from models.released.dataset import SceneData
+    from training.data import Heard, Scene
+
+logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 FILES = (
@@ -60,24 +65,41 @@ def write_speech(path: Path, front_end: ConvSpeech | MelSpeech) -> None:
     checkpoint.write(path, config, front_end.state_dict())
 
 
-def person_scenes(person: Path, data: Path, kind: str) -> list[Scene]:
-    """All scenes of a dataset, heard by this person's front end, normalised by her statistics."""
+def person_scenes(
+    person: Path,
+    data: Path,
+    kind: str,
+    *,
+    features: Path | None = None,
+    device: torch.device = CPU,
+    heard_anew: bool = False,
+) -> list[Scene]:
+    """All scenes of a dataset, heard by this person's networks, normalised by her statistics.
+
+    features: where they are kept, `features` in the dataset if not given; those that are not there
+    are made, on `device`. heard_anew: keep none, and hear every window when it is drawn.
+    Face codes come with her lips, if she has any. Raises DatasetError and CheckpointError.
+    """
+    ears = load_ears(person, device=device)
+    place = features or data / FOLDER
+    speech = shelf(ears, SPEECH, place)
+    lips = shelf(ears, LIPS, place) if kind == FACE and ears.lips is not None else None
+
+    def hear(scene: SceneData) -> Heard:
+        if heard_anew:
+            return HeardAnew(ears, scene, lips=lips is not None)
+        for kept in (speech, lips):
+            if kept is not None and keep(ears, kept, [scene]):
+                logger.info("heard the %s of scene %s", kept.part, scene.name)
+        return open_kept(ears, scene, speech, lips)
+
     statistics = load_statistics(person / "stats.json", device=CPU)
-    front_end = load_speech(person / "speech.safetensors", device=CPU)
     mean, std = (
         (statistics.code_mean, statistics.code_std)
         if kind == FACE
         else (statistics.pose_mean, statistics.pose_std)
     )
-    return load_scenes(data, kind, _encode(front_end, statistics), mean=mean, std=std)
-
-
-def _encode(front_end: ConvSpeech | MelSpeech, statistics: Statistics) -> Encode:
-    @torch.no_grad()  # not inference mode: what it makes could not be trained on
-    def encode(sound: torch.Tensor) -> torch.Tensor:
-        return front_end(statistics.normalised_audio(sound)[None])[0]
-
-    return encode
+    return load_scenes(data, kind, hear, mean=mean, std=std)
 
 
 def complete(person: Path, **provenance: str) -> bool:

@@ -1,4 +1,4 @@
-"""Wave files of the dataset: 48 kHz, 16 bit, channel 0 the person, channel 1 the partner."""
+"""Sound of the dataset: 48 kHz, channel 0 the person, channel 1 the partner."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.sound import FRAME_RATE as FRAME_RATE
+from models.sound import SAMPLE_RATE as SAMPLE_RATE
+from models.sound import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
+from models.sound import open_wav
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-FRAME_RATE = 30
-SAMPLE_RATE = 48_000
-SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 
 
 def write_wav(path: Path, samples: NDArray[np.float32], *, rate: int = SAMPLE_RATE) -> None:
@@ -28,15 +29,11 @@ def write_wav(path: Path, samples: NDArray[np.float32], *, rate: int = SAMPLE_RA
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:
-    """Reads a 48 kHz, 16 bit file as [N, channels] in [-1, 1]."""
-    with wave.open(str(path), "rb") as file:
-        if file.getframerate() != SAMPLE_RATE or file.getsampwidth() != 2:
-            raise ValueError(
-                f"{path} has {file.getframerate()} Hz and {8 * file.getsampwidth()} bit; "
-                "a dataset is 48000 Hz and 16 bit"
-            )
-        data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        return (data.reshape(-1, file.getnchannels()) / 32768).astype(np.float32)
+    """Reads a whole 48 kHz file as [N, channels] in [-1, 1]. Raises SoundError."""
+    found = open_wav(path)
+    if found.rate != SAMPLE_RATE:
+        raise ValueError(f"{path} has {found.rate} Hz; a dataset has {SAMPLE_RATE}")
+    return found.read()
 
 
 def loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -306,8 +306,7 @@ def noised(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 def weighed(predicted: Tensor, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
     """The losses of a denoiser."""
-    inside = torch.ones_like(batch.present, dtype=torch.bool)
-    losses = motion_loss(predicted.float(), batch.motion, inside, batch.present)
+    losses = motion_loss(predicted.float(), batch.motion, batch.inside, batch.present)
     position, velocity = losses.position.mean(), losses.velocity.mean()
     return {
         "loss": position + recipe.velocity * velocity,

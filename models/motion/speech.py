@@ -17,14 +17,14 @@ from torch.nn import functional
 from models import checkpoint
 from models.motion.layers import stack
 from models.motion.resample import filtered, sinc_filters
+from models.sound import FRAME_RATE as FRAME_RATE
+from models.sound import SAMPLE_RATE as SAMPLE_RATE
+from models.sound import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SAMPLE_RATE = 48_000
 SPEECH_RATE = 16_000
-FRAME_RATE = 30
-SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 RELEASED_LAYERS = (  # channels, kernel, stride; the last two kernels of 1 are the gumbel model's
     (512, 10, 5), (512, 8, 4), (512, 4, 2), (512, 4, 2), (512, 4, 2), (512, 1, 1), (512, 1, 1),
     (512, 1, 1),

@@ -32,6 +32,7 @@ from models.motion.lips import lip_geometry, lip_rows, source_frames
 from models.motion.resample import resample
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.statistics import Statistics
+from models.released.dataset import wrapped
 from tests.models.motion.golden import (
     Case,
     body_of,
@@ -45,7 +46,7 @@ from tests.models.motion.golden import (
     tokenizer_of,
 )
 from training import metrics
-from training.data import released_chunks, wrapped
+from training.data import released_chunks
 from training.losses import length_mask, motion_loss, token_loss, tokenizer_loss
 from training.quantiser import Codebook, LearningTokenizer, k_means, perplexity, updated
 from training.schedules import StepSchedule
