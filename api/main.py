@@ -16,6 +16,7 @@ from api.errors import ProblemBody
 from api.leaving import told_to_leave
 from api.reaper import reaping
 from api.routes import events, files, generate, health, jobs, page, people
+from api.uploads import Uploads
 from api.watch import watching
 from jobs import logs
 from jobs.schema import upgrade
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             await run_in_threadpool(upgrade, settings.database_url)
         with opened(settings) as services:
             app.state.services = services
+            app.state.uploads = Uploads(settings.uploads_at_once)
             async with reaping(services), watching(services.store.standings) as watch:
                 app.state.watch = watch
                 with told_to_leave(watch.close):

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     migrate: bool = True  # whether the API brings the database up to date when it starts
 
     max_upload_bytes: int = Field(default=100 * 2**20, gt=0)
+    uploads_at_once: int = Field(default=64, gt=0)
+    upload_seconds: float = Field(default=600.0, gt=0)  # for one to arrive
     max_clip_seconds: float = Field(default=600.0, gt=0)
     probe_seconds: float = Field(default=20.0, gt=0)  # wall clock for looking at one upload
     link_seconds: int = Field(default=3600, gt=0)
