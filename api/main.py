@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from api import errors
-from api.access import Access
+from api.access import Access, careful_headers
 from api.deps import opened
 from api.errors import ProblemBody
 from api.leaving import told_to_leave
+from api.origins import EXPOSED, SENT, Origins, refusals_told
 from api.reaper import reaping
 from api.routes import events, files, generate, health, jobs, page, people
 from api.uploads import Uploads
@@ -45,6 +47,7 @@ class Api(FastAPI):
         schemas = document["components"]["schemas"]
         schemas |= schema.pop("$defs")
         schemas["Problem"] = schema | {"title": "Problem"}
+        refusals_told(document)
         return document
 
 
@@ -74,7 +77,16 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
-    app.add_middleware(Access)
+    app.add_middleware(Origins, settings=settings)
+    app.add_middleware(Access, headers=careful_headers(settings))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=SENT,
+            expose_headers=EXPOSED,
+        )
     return app
 
 
