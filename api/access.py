@@ -14,23 +14,44 @@ from starlette.datastructures import Headers, MutableHeaders
 from api import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from jobs.settings import Settings
 
 logger = logging.getLogger("api.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-SECURITY_HEADERS = {
+YEAR_SECONDS = 365 * 24 * 3600
+CAREFUL = {
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",  # jobs, and what was said in them, stay in no cache
 }
+
+
+def careful_headers(settings: Settings) -> Mapping[str, str]:
+    """What every answer carries, unless a route says otherwise."""
+    # Pages that may call may also show what came out.
+    headers = CAREFUL | {
+        "Cross-Origin-Resource-Policy": "cross-origin" if settings.cors_origins else "same-origin"
+    }
+    if settings.public_url.lower().startswith("https://"):
+        headers["Strict-Transport-Security"] = f"max-age={YEAR_SECONDS}"
+    return headers
 
 
 class Access:
     """ASGI middleware around everything, so that even an error of ours has an id and a line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, headers: Mapping[str, str]) -> None:
+        """headers: set on every answer that does not set them itself."""
         self._app = app
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +67,7 @@ class Access:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

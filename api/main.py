@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from api import errors
-from api.access import Access
+from api.access import Access, careful_headers
 from api.deps import opened
 from api.errors import ProblemBody
 from api.leaving import told_to_leave
+from api.origins import EXPOSED, SENT, Origins, refusals_told
 from api.reaper import reaping
 from api.routes import events, files, generate, health, jobs, page, people
+from api.uploads import Uploads
 from api.watch import watching
 from jobs import logs
 from jobs.schema import upgrade
@@ -44,6 +47,7 @@ class Api(FastAPI):
         schemas = document["components"]["schemas"]
         schemas |= schema.pop("$defs")
         schemas["Problem"] = schema | {"title": "Problem"}
+        refusals_told(document)
         return document
 
 
@@ -56,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
             await run_in_threadpool(upgrade, settings.database_url)
         with opened(settings) as services:
             app.state.services = services
+            app.state.uploads = Uploads(settings.uploads_at_once)
             async with reaping(services), watching(services.store.standings) as watch:
                 app.state.watch = watch
                 with told_to_leave(watch.close):
@@ -72,7 +77,16 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
-    app.add_middleware(Access)
+    app.add_middleware(Origins, settings=settings)
+    app.add_middleware(Access, headers=careful_headers(settings))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=SENT,
+            expose_headers=EXPOSED,
+        )
     return app
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.routing import APIRoute
 
@@ -27,7 +29,39 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 FIELDS_BYTES = 64 * 1024  # what a form may hold beside its file
+RETRY_SECONDS = "2"
 PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # children at a time
+
+
+T = TypeVar("T")
+
+
+class Uploads:
+    """How many uploads are taken at a time, so that they fill neither the disk nor all threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside: set[UploadRequest] = set()
+        self._threads = CapacityLimiter(most)  # of their own: who reads a job waits for no upload
+
+    def enter(self, upload: UploadRequest) -> None:
+        """Take a place. 503 where all are taken."""
+        if len(self._inside) >= self._most:
+            raise Problem(
+                503,
+                "uploads_busy",
+                f"All {self._most} places for uploads are taken just now; send it again.",
+                headers={"Retry-After": RETRY_SECONDS, "Connection": "close"},
+            )
+        self._inside.add(upload)
+
+    def leave(self, upload: UploadRequest) -> None:
+        """Give the place back; harmless when that was done."""
+        self._inside.discard(upload)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do the blocking work of an upload in a thread."""
+        return await to_thread.run_sync(work, limiter=self._threads)
 
 
 class UploadRequest(Request):
@@ -35,16 +69,32 @@ class UploadRequest(Request):
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
-        self._most: int = scope["app"].state.services.settings.max_upload_bytes
+        settings: Settings = self.app.state.services.settings
+        self.uploads: Uploads = self.app.state.uploads
+        self._most = settings.max_upload_bytes
+        self._seconds = settings.upload_seconds
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body in chunks; 413 as soon as it is too long, whatever its header promised."""
-        received = 0
-        async for chunk in super().stream():
+        self.uploads.enter(self)
+        received, chunks = 0, super().stream()
+        until = asyncio.get_running_loop().time() + self._seconds
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise _too_slow(self._seconds) from None
             received += len(chunk)
             if received > self._most + FIELDS_BYTES:
                 raise _too_large(self._most)
             yield chunk
+
+    def leave(self) -> None:
+        """The upload is dealt with: another may come, though this request may still wait."""
+        self.uploads.leave(self)
 
     def form(self, **_limits: Any) -> Any:
         """The form: one file, a few short fields."""
@@ -69,7 +119,11 @@ class UploadRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            return await handler(UploadRequest(request.scope, request.receive))
+            upload = UploadRequest(request.scope, request.receive)
+            try:
+                return await handler(upload)
+            finally:
+                upload.leave()
 
         return handle
 
@@ -94,6 +148,16 @@ def inspected(path: Path, person: PersonSummary, settings: Settings) -> ClipInfo
     )
     with PROBES:
         return probe(path, limits=limits)
+
+
+def _too_slow(seconds: float) -> Problem:
+    return Problem(
+        408,
+        "upload_too_slow",
+        f"The upload has not arrived within {seconds:g} s; send a smaller format such as flac, "
+        "mp3 or ogg.",
+        headers={"Connection": "close"},
+    )
 
 
 def _too_large(most: int) -> Problem:

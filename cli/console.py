@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 
-from jobs.settings import Settings
+from jobs.masks import masked
+from jobs.settings import SECRETS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +37,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def fail(sentence: str, status: int = FAILED) -> NoReturn:
     """Say what is wrong and leave."""
-    make_console(stderr=True).print(sentence, soft_wrap=True)
+    make_console(stderr=True).print(masked(sentence), soft_wrap=True)
     raise typer.Exit(status)
 
 
@@ -50,6 +52,8 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         fail("\n".join(faults(error, {}, prefix="VISAVIS_")), MISUSED)
+    except SettingsError as error:
+        fail(str(error), MISUSED)
 
 
 def faults(error: ValidationError, names: Mapping[str, str], *, prefix: str = "") -> list[str]:
@@ -62,7 +66,8 @@ def faults(error: ValidationError, names: Mapping[str, str], *, prefix: str = ""
         name = names.get(field, f"{prefix}{field.upper()}" if prefix and field else field)
         told = entry["msg"].removeprefix("Value error, ").replace("Input should", "should")
         given = str(entry["input"])[:80]
-        value = f", not {given!r}" if field and given not in told else ""
+        shown = field and field not in SECRETS and given not in told
+        value = f", not {given!r}" if shown else ""
         lines.append(f"{name}: {told}{value}" if name else told)
     return lines
 

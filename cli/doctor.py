@@ -18,9 +18,11 @@ from rich.text import Text
 
 from cli.console import FAILED, make_console, read_settings
 from jobs.broker import BrokerError, find_server
+from jobs.masks import masked
 from jobs.people import list_people
 from jobs.queue import make_celery, reachable
 from jobs.schema import connect, jobs, reading
+from jobs.settings import PREFIX, secret_files
 from jobs.storage import StorageError, open_storage
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def run_doctor() -> None:
     findings = list(examine(read_settings()))
     table = Table.grid(padding=(0, 2))
     for each in findings:
-        table.add_row(Text(each.mark, COLOURS[each.mark]), each.thing, each.found)
+        table.add_row(Text(each.mark, COLOURS[each.mark]), each.thing, masked(each.found))
     make_console().print(table)
     if any(each.mark is Mark.BAD for each in findings):
         raise typer.Exit(FAILED)
@@ -65,6 +67,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield _api()
     yield from _worker(settings)
+    yield from _secrets(settings)
     yield _broker(settings)
     yield _database(settings)
     yield _storage(settings)
@@ -133,6 +136,19 @@ def _encoders() -> Iterator[Finding]:
     if torch.cuda.is_available():
         used = NVENC if encoder_fault(NVENC) is None else X264
     yield Finding(Mark.OK, "encoder", f"{used.name}, tried")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    """Files of secrets that others may read."""
+    kept = settings.data / "secret"
+    files = {f"{PREFIX}{name.upper()}_FILE": path for name, path in secret_files().items()}
+    if kept.is_file():
+        files["the secret that signs links"] = kept
+    for name, path in files.items():
+        mode = path.stat().st_mode & 0o777
+        if mode & 0o077:
+            found = f"{name}: {path} may be read by others ({mode:04o}); `chmod 600` it"
+            yield Finding(Mark.WARN, "secret", found)
 
 
 def _broker(settings: Settings) -> Finding:

@@ -97,11 +97,9 @@ def _household(settings: Settings, console: Console, *, quiet: bool) -> Iterator
             redis = stack.enter_context(EmbeddedRedis(settings.data / "redis"))
         if settings.migrate:
             upgrade(settings.database_url)
-        environment = {
-            "VISAVIS_BROKER_URL": redis.url if redis else settings.broker_url,
-            "VISAVIS_PORT": str(port),
-            "VISAVIS_DATA": str(settings.data),
-        }
+        environment = {"VISAVIS_PORT": str(port), "VISAVIS_DATA": str(settings.data)}
+        if redis:
+            environment["VISAVIS_BROKER_URL"] = redis.url
         commands = [
             Command(name, [*OURSELVES, name], environment, logs / f"{name}.log" if logs else None)
             for name in ("api", "worker")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from jobs.masks import masked
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
     from jobs.settings import Settings
 
@@ -52,8 +54,13 @@ def formatter(form: str) -> structlog.stdlib.ProcessorFormatter:
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _mask],
     )
+
+
+def _mask(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:
+    """The line as it is written, also the words of errors that name an address."""
+    return masked(str(line))
 
 
 def _for_people() -> structlog.dev.ConsoleRenderer:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from jobs.rope import tie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 GRACE_SECONDS = 5.0  # for the child to start, beside the CPU time that it may use
+ANSWER_BYTES = 4096  # of the child: whatever became of it, it cannot fill our memory
+STREAMS = 16  # in one file
+BARREN_PACKETS = 1000  # one after the other without sound: more are an attack on our time
 
 
 @dataclass(frozen=True)
@@ -88,26 +94,47 @@ def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
         str(path.resolve()),
         json.dumps(asdict(limits)),
     ]
+    said = _said(command, patience=limits.wall_seconds + GRACE_SECONDS)
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={},  # no secret of ours goes near a stranger's file
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=limits.wall_seconds + GRACE_SECONDS,
-            check=False,
-        )
-        answer = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, json.JSONDecodeError):
-        raise MediaError(
-            "audio_unreadable",
-            "the audio could not be read within the time and memory that one upload may use; "
-            "convert it to wav and send it again",
-        ) from None
-    if "code" in answer:
-        raise MediaError(answer["code"], answer["detail"])
-    return ClipInfo(**answer)
+        answer = json.loads(said)
+        if "code" in answer:
+            raise MediaError(str(answer["code"]), str(answer["detail"]))
+        info = ClipInfo(**answer)
+    except (TypeError, ValueError) as error:  # it was ended, or is not what it was
+        if isinstance(error, MediaError):
+            raise
+        raise _unreadable() from None
+    if info.container not in CONTAINERS:
+        raise _unreadable()
+    return info
+
+
+def _said(command: list[str], *, patience: float) -> bytes:
+    """What the child answers; nothing, or half of it, where it was ended."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={},  # no secret of ours goes near a stranger's file
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        assert child.stdout is not None
+        watch = threading.Timer(patience, child.kill)
+        watch.start()
+        try:
+            return child.stdout.read(ANSWER_BYTES)
+        finally:
+            watch.cancel()
+            child.kill()  # harmless when it has ended
+
+
+def _unreadable() -> MediaError:
+    return MediaError(
+        "audio_unreadable",
+        "the audio could not be read within the time and memory that one upload may use; "
+        "convert it to wav and send it again",
+    )
 
 
 def sniff(head: bytes) -> str:
@@ -129,6 +156,18 @@ def sniff(head: bytes) -> str:
     )
 
 
+def allowed(kind: str) -> dict[str, str]:
+    """Options of FFmpeg for a file of this kind: a picture in it is not looked at, and another file
+    that it points at is not opened."""
+    container = CONTAINERS[kind]
+    return {
+        "protocol_whitelist": "file",
+        "format_whitelist": container.demuxer,
+        "codec_whitelist": ",".join(sorted(container.codecs)),
+        "max_streams": str(STREAMS),
+    }
+
+
 def look(path: Path, limits: MediaLimits) -> ClipInfo:
     """The work of the child: sniff, open, decode. MediaError when it is no clip for us."""
     import av
@@ -143,7 +182,7 @@ def look(path: Path, limits: MediaLimits) -> ClipInfo:
         with av.open(
             str(path),
             format=CONTAINERS[kind].demuxer,
-            options={"protocol_whitelist": "file"},
+            options=allowed(kind),
             metadata_errors="replace",
         ) as container:
             return _decoded(container, kind, limits)
@@ -157,7 +196,7 @@ def _decoded(container: av.container.InputContainer, kind: str, limits: MediaLim
     if not container.streams.audio:
         raise MediaError("audio_missing", "there is no sound in this file; send a recording")
     stream = container.streams.audio[0]
-    codec = stream.codec_context.name
+    codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
     if codec not in CONTAINERS[kind].codecs:
         raise MediaError(
             "audio_type_unsupported", f"{kind} with {codec} inside is not read; send {ACCEPTED}"
@@ -190,9 +229,9 @@ def _frames(
     """Every frame that decodes. A damaged packet or two are forgiven, a damaged file is not."""
     from av.error import FFmpegError
 
-    good, bad = 0, 0
+    good, bad, barren = 0, 0, 0
     packets = container.demux(stream)
-    while True:
+    while barren <= BARREN_PACKETS:
         try:
             packet = next(packets)
         except StopIteration:
@@ -200,15 +239,17 @@ def _frames(
         except FFmpegError:  # cut off in the middle: what came before counts
             bad += 1
             break
+        barren += 1
         try:
             frames = packet.decode()
         except FFmpegError:
             bad += 1
             continue
         for frame in frames:
+            barren = 0
             good += 1
             yield frame
-    if bad > 2 + good // 10 or (bad and not good):
+    if bad > 2 + good // 10 or (bad and not good) or barren > BARREN_PACKETS:
         _damaged(kind)
 
 
@@ -256,33 +297,22 @@ def _starts_mp3(head: bytes) -> bool:
     return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] & 0xF0 != 0xF0
 
 
-def _shorten_the_rope(limits: MediaLimits) -> None:
-    """Limits of the operating system for this process, which is the child."""
-    import resource
-
-    wanted = {
-        "RLIMIT_CPU": limits.cpu_seconds,
-        "RLIMIT_AS": limits.memory_bytes,
-        "RLIMIT_FSIZE": 0,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_NOFILE": 64,
-        "RLIMIT_NPROC": 0,  # no further processes; does not bind root
+def _rope(limits: MediaLimits) -> dict[str, int]:
+    return {
+        "CPU": limits.cpu_seconds,
+        "AS": limits.memory_bytes,
+        "FSIZE": 0,
+        "CORE": 0,
+        "NOFILE": 64,
+        "NPROC": 0,  # no further processes; does not bind root
     }
-    for name, most in wanted.items():
-        which = getattr(resource, name)
-        hard = resource.getrlimit(which)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(which, (most, most))
-        except (OSError, ValueError):  # macOS has no RLIMIT_AS; the wall clock stays
-            continue
 
 
 def main(arguments: list[str]) -> None:
     """`probe PATH LIMITS`: one line of JSON, ClipInfo or {code, detail}."""
     _, path, text = arguments
     limits = MediaLimits(**json.loads(text))
-    _shorten_the_rope(limits)
+    tie(_rope(limits))
     answer: dict[str, Any]
     try:
         answer = asdict(look(Path(path), limits))

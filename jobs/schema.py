@@ -103,8 +103,11 @@ removals = Table(
 
 
 def connect(url: str) -> Engine:
-    """An engine for `url`; SQLite in WAL mode, so that readers never wait for a writer."""
-    engine = sa.create_engine(_with_driver(url), pool_pre_ping=True)
+    """An engine for `url`; SQLite in WAL mode, so that readers never wait for a writer.
+
+    Its errors do not show what was written: that is the callers'.
+    """
+    engine = sa.create_engine(_with_driver(url), pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         _make_folder(engine)
         event.listen(engine, "connect", _prepare_sqlite)

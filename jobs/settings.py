@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECRET_BYTES = 32
+ORIGIN = re.compile(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+
+
+# What may hold a password: also read from the file that `VISAVIS_<NAME>_FILE` names, shown nowhere.
+SECRETS = ("database_url", "broker_url", "storage_url", "signing_secret")
+PREFIX = "VISAVIS_"
 
 
 def _database_in(done: dict[str, Any]) -> str:
@@ -30,22 +46,31 @@ class Settings(BaseSettings):
     """Settings of API and worker: `VISAVIS_PORT=9000` sets `port`. See docs/operations.md."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VISAVIS_", env_ignore_empty=True, frozen=True, extra="forbid"
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
     )
 
     data: Path = Field(default=Path(".visavis"), validate_default=True)
-    database_url: str = Field(default_factory=_database_in)
-    broker_url: str = ""  # empty: `visavis-server up` starts a Redis of its own and fills it in
-    storage_url: str = Field(default_factory=_objects_in)
+    database_url: str = Field(default_factory=_database_in, repr=False)
+    # Empty: `visavis-server up` starts a Redis of its own and fills it in.
+    broker_url: str = Field(default="", repr=False)
+    storage_url: str = Field(default_factory=_objects_in, repr=False)
     people: Path = Field(default=REPOSITORY / "people", validate_default=True)
     signing_secret: SecretStr | None = None  # None: <data>/secret, made on first use
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     public_url: str = ""  # empty: http://<host>:<port>
+    # Origins of web pages that may call, written with commas; none: only our own page.
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     migrate: bool = True  # whether the API brings the database up to date when it starts
 
     max_upload_bytes: int = Field(default=100 * 2**20, gt=0)
+    uploads_at_once: int = Field(default=64, gt=0)
+    upload_seconds: float = Field(default=600.0, gt=0)  # for one to arrive
     max_clip_seconds: float = Field(default=600.0, gt=0)
     probe_seconds: float = Field(default=20.0, gt=0)  # wall clock for looking at one upload
     link_seconds: int = Field(default=3600, gt=0)
@@ -61,10 +86,38 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is handed in, then the environment, then the files that it names."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
     @field_validator("data", "people", "scratch")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        return [each.strip() for each in given.split(",")] if isinstance(given, str) else given
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if ORIGIN.fullmatch(origin) is None:
+                raise ValueError(
+                    f"{origin!r} is no origin; write scheme and host as browsers send them, "
+                    '"https://app.example,http://localhost:3000"'
+                )
+        return origins
 
     @model_validator(mode="after")
     def _reap_within_the_lease(self) -> Settings:
@@ -85,6 +138,40 @@ class Settings(BaseSettings):
         if self.signing_secret is not None:
             return self.signing_secret.get_secret_value().encode()
         return _kept_secret(self.data / "secret")
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets from files, as container platforms hand them in."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return _read_secret(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: _read_secret(name) for name in SECRETS}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def secret_files() -> dict[str, Path]:
+    """The files that the environment names, by setting."""
+    named = {name: os.environ.get(f"{PREFIX}{name.upper()}_FILE", "") for name in SECRETS}
+    return {name: Path(path) for name, path in named.items() if path}
+
+
+def _read_secret(name: str) -> str | None:
+    path = secret_files().get(name)
+    if path is None:
+        return None
+    variable = f"{PREFIX}{name.upper()}"
+    if os.environ.get(variable):
+        raise SettingsError(f"{variable} and {variable}_FILE are both set; unset one of them")
+    try:
+        value = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"{variable}_FILE: {path} cannot be read ({why})") from None
+    if not value:
+        raise SettingsError(f"{variable}_FILE: {path} is empty; write the value into it")
+    return value
 
 
 def _kept_secret(path: Path) -> bytes:

@@ -15,6 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from jobs.masks import masked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -257,7 +259,7 @@ def open_storage(settings: Settings) -> LocalStorage | S3Storage:
             prefix=f"{prefix}/" if prefix else "",
         )
     raise StorageError(
-        f"VISAVIS_STORAGE_URL {settings.storage_url!r} is neither file:///folder nor "
+        f"VISAVIS_STORAGE_URL {masked(settings.storage_url)!r} is neither file:///folder nor "
         "s3://bucket/prefix?endpoint_url=...&region=..."
     )
 

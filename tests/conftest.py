@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.hostile import Attack, attacks
+
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
@@ -14,3 +16,9 @@ def logging_as_before() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Attack]:
+    """Files that attack whoever reads them: see tests/hostile.py."""
+    return attacks(tmp_path_factory.mktemp("hostile"))

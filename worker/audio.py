@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.media import CONTAINERS, MediaError, sniff
+from jobs.media import CONTAINERS, MediaError, allowed, sniff
 from worker.ffmpeg import Ffmpeg, FfmpegError
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ CHANNELS = 2
 FRAME_BYTES = 4 * CHANNELS  # one sample of both channels, as float32
 CHUNK = 8192 * FRAME_BYTES
 WALL_SECONDS = 30.0  # for decoding, beside the length of the clip
+ROPE = {
+    "AS": 2 << 30,  # its threads alone map some hundred MB
+    "FSIZE": 1 << 20,  # what it says; the sound goes through a pipe
+    "CORE": 0,
+    "NOFILE": 64,
+}
+# What the kernel ends a process with for what it does; SIGKILL and SIGTERM come from outside.
+OWN_FAULTS = {
+    signal.SIGXCPU, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE,
+    signal.SIGILL,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,13 +59,15 @@ def decode(
     with clip.open("rb") as file:
         kind = sniff(file.read(16))
     patience = wall_seconds if wall_seconds is not None else WALL_SECONDS + max_seconds
-    arguments = _arguments(clip, CONTAINERS[kind].demuxer, max_seconds)
+    arguments = _arguments(clip, kind, max_seconds)
+    rope = ROPE | {"CPU": int(patience) + 1}
+    most = round(max_seconds * SAMPLE_RATE) * FRAME_BYTES
     try:
-        with Ffmpeg(arguments, patience=patience) as child:
-            partner_speaks = _receive(child.pipe, raw)
+        with Ffmpeg(arguments, patience=patience, rope=rope) as child:
+            partner_speaks = _receive(child.pipe, raw, most)
             child.finish()
     except FfmpegError as error:
-        raise _as_fault_of_the_clip(error, kind) from error
+        raise _as_fault_of_the_clip(error, kind, clip) from error
     if raw.stat().st_size == 0:
         raise MediaError(
             "audio_empty", "no sound that can be decoded follows the header; export it again"
@@ -62,23 +76,27 @@ def decode(
     return Sound(raw, samples, partner_speaks)
 
 
-def _arguments(clip: Path, demuxer: str, max_seconds: float) -> list[str]:
+def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
     """No name and no playlist decides what is opened: the demuxer is forced, and files only."""
-    reading = ["-protocol_whitelist", "file,pipe", "-f", demuxer, "-i", f"file:{clip}"]
+    only = [word for name, value in allowed(kind).items() for word in (f"-{name}", value)]
+    demuxer = CONTAINERS[kind].demuxer
+    reading = ["-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]
     # `pan` by number copies channels; where a mono clip has no c1, it is silence. `-ac` would mix.
     sound = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", "pan=stereo|c0=c0|c1=c1"]
     form = ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-c:a", "pcm_f32le"]
     return [*reading, *sound, "-t", f"{max_seconds:.6f}", *form, "pipe:1"]
 
 
-def _receive(pipe: IO[bytes], raw: Path) -> bool:
+def _receive(pipe: IO[bytes], raw: Path, most: int) -> bool:
     """Write what comes to `raw`, as finite numbers in -1..1; answers whether the partner speaks.
 
-    We write and not ffmpeg, so that a full disk is an OSError of ours and no fault of the clip.
+    We write and not ffmpeg, so that a full disk is an OSError of ours and no fault of the clip. No
+    more than `most` bytes are kept, whatever the timestamps made of "-t".
     """
     partner_speaks = False
     with raw.open("wb") as file:
         while chunk := pipe.read(CHUNK):
+            chunk = chunk[: most - file.tell()]
             whole = len(chunk) // FRAME_BYTES * FRAME_BYTES
             samples = np.frombuffer(chunk[:whole], np.float32).reshape(-1, CHANNELS)
             samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
@@ -87,17 +105,17 @@ def _receive(pipe: IO[bytes], raw: Path) -> bool:
     return partner_speaks
 
 
-def _as_fault_of_the_clip(error: FfmpegError, kind: str) -> Exception:
-    if error.stalled:
+def _as_fault_of_the_clip(error: FfmpegError, kind: str, clip: Path) -> Exception:
+    if error.stalled or -(error.status or 0) in OWN_FAULTS:
         return MediaError(
             "audio_unreadable",
-            "the audio could not be decoded in the time that a clip of its length may take; "
-            "convert it to wav and send it again",
+            "the audio could not be decoded in the time and memory that a clip of its length may "
+            "take; convert it to wav and send it again",
         )
     if error.status is not None and error.status > 0:
+        words = error.words.splitlines()[0].replace(f"file:{clip}", "the clip")
         return MediaError(
             "audio_damaged",
-            f"the file begins like {kind} and cannot be decoded ({error.words.splitlines()[0]}); "
-            "export it again",
+            f"the file begins like {kind} and cannot be decoded ({words}); export it again",
         )
     return error  # ended by a signal, or not found: not the clip's fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import tempfile
@@ -10,14 +11,17 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Self
 
+from jobs.rope import roped
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 QUIET = ("-nostdin", "-hide_banner", "-v", "error")
 WORDS = 400  # of the first it said, where the cause stands, and of the last
 WHERE = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )+")  # which part of ffmpeg spoke
 LOOK_SECONDS = 0.25  # how often the watch looks at the clock
+NEEDED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # what finds the program's own parts
 
 
 class FfmpegError(RuntimeError):
@@ -48,11 +52,21 @@ class Ffmpeg:
 
     feed: whether we write to its stdin, else we read its stdout. patience: it is killed when all of
     its work takes longer than so many seconds; one that is fed, when it does not take what it is
-    fed, or does not come to its end, for so long. Waiting for us never counts.
+    fed, or does not come to its end, for so long. Waiting for us never counts. rope: limits as in
+    `jobs.rope`, for one that reads a stranger's file; it sees no variable of our environment.
     """
 
-    def __init__(self, arguments: Sequence[str], *, patience: float, feed: bool = False) -> None:
-        self._command = [executable(), *QUIET, *arguments]
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        patience: float,
+        feed: bool = False,
+        rope: Mapping[str, int] | None = None,
+    ) -> None:
+        command = [executable(), *QUIET, *arguments]
+        self._command = command if rope is None else roped(command, rope)
+        self._environment = None if rope is None else _plain_environment()
         self._feed = feed
         self._patience = patience
         self._stalled = False
@@ -67,6 +81,7 @@ class Ffmpeg:
                 stdin=subprocess.PIPE if self._feed else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if self._feed else subprocess.PIPE,
                 stderr=self._said,
+                env=self._environment,
             )
         except OSError as error:
             self._said.close()
@@ -134,6 +149,10 @@ class Ffmpeg:
                 self._stalled = True
                 self._process.kill()
                 return
+
+
+def _plain_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in NEEDED if name in os.environ}
 
 
 def _close(pipe: IO[bytes]) -> None:

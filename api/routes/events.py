@@ -24,7 +24,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 HEARTBEAT_SECONDS = 15.0  # proxies take a stream that is silent for a minute for dead
 RECONNECT_MILLISECONDS = 1000
-UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStream(StreamingResponse):

@@ -1,17 +1,18 @@
 """POST /generate: a clip in, a job out."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Header, Response, UploadFile
 from pydantic import ConfigDict, Field, Json, field_validator
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import Services, ServicesDep, WatchDep
 from api.errors import Problem, documented
 from api.routes.jobs import RETRY_SECONDS
-from api.uploads import UploadRoute, inspected, kept
+from api.uploads import UploadRequest, UploadRoute, inspected, kept
 from api.views import JobView, job_view
 from api.waiting import Prefer, has_ended, seconds_to_wait
 from jobs.job import Job, input_key, job_folder, new_job_id
@@ -104,6 +105,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
 `Location` until it has ended.""",
     responses=documented(
         (400, "malformed_body", "The body of the request could not be read; send multipart."),
+        (408, "upload_too_slow", "The upload has not arrived within 600 s; send a smaller format."),
         (409, "idempotency_key_reused", "The Idempotency-Key came with another request before."),
         (
             413,
@@ -126,6 +128,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
         (422, "audio_empty", "The audio file is empty; send a recording."),
         (422, "audio_channels", "The audio has 3 channels; send 2 or 1."),
         (422, "audio_damaged", "The file begins like flac and cannot be decoded; export it again."),
+        (503, "uploads_busy", "All 64 places for uploads are taken just now; send it again."),
         (503, "storage_unavailable", "The storage does not answer just now."),
         (503, "database_unavailable", "The database does not answer just now."),
         success={
@@ -145,14 +148,15 @@ async def generate(
     form: Annotated[GenerateForm, Form(media_type="multipart/form-data")],
     services: ServicesDep,
     watch: WatchDep,
-    request: Request,
+    request: UploadRequest,
     response: Response,
     key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> JobView:
     """Keep the clip, write the row, wake a worker; wait for the end where that is preferred."""
-    accepted = await run_in_threadpool(_accept, form, key, services)
+    accepted = await request.uploads.run(partial(_accept, form, key, services))
     await form.audio.close()  # whoever waits below keeps no upload
+    request.leave()
     job = accepted.job
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"

@@ -92,7 +92,7 @@ async def one(
     if_none_match: IfNoneMatch = None,
 ) -> JobView | Response:
     view = await run_in_threadpool(seen, job_id, services, request)
-    headers = {"Cache-Control": "private, no-cache", "Vary": "Prefer"}
+    headers = {"Vary": "Prefer"}
     if seconds := seconds_to_wait(prefer):
         headers["Preference-Applied"] = f"wait={seconds}"
         known = known_before(if_none_match, (view.state, view.attempt))

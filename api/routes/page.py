@@ -13,6 +13,7 @@ from jobs.storage import LocalStorage
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).parents[1] / "page"
+FRESH = {"Cache-Control": "no-cache"}  # nothing of it is secret, but a new release is to be seen
 FILES = {
     "style.css": "text/css",
     "page.js": "text/javascript",
@@ -35,11 +36,11 @@ def manual(services: ServicesDep) -> Response:
 def file(name: str) -> Response:
     if name not in FILES:
         raise Problem(404, "route_not_found", f"There is nothing at /page/{name}; see /docs.")
-    return FileResponse(FOLDER / name, media_type=FILES[name])
+    return FileResponse(FOLDER / name, media_type=FILES[name], headers=FRESH)
 
 
 def _html(name: str, services: Services) -> Response:
-    headers = {
+    headers = FRESH | {
         "Content-Security-Policy": _policy(services),
         "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     }

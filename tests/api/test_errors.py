@@ -126,7 +126,7 @@ def test_people_come_with_limits_and_defaults(served: Served) -> None:
 
 
 def test_a_broken_off_upload_harms_nobody(served: Served) -> None:
-    head = "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+    head = "POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"
     head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
     with socket.create_connection((served.http.base_url.host, served.http.base_url.port)) as sent:
         sent.sendall(head.encode())

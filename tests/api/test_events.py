@@ -48,7 +48,7 @@ def following(served: Served, job_id: str, last: str = "") -> Iterator[Iterator[
     with served.http.stream("GET", f"/jobs/{job_id}/events", headers=headers) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
-        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["cache-control"] == "no-store"
         yield parsed(answer.iter_lines())
 
 

@@ -98,3 +98,34 @@ def test_each_person_is_held_against_its_digests(settings: Settings, tmp_path: P
     assert all(found[f"person {name}"].mark is Mark.BAD for name in ("broken", "damaged", "short"))
     assert "guide.safetensors" in found["person damaged"].found
     assert "lacks stats.json" in found["person short"].found
+
+
+def test_a_secret_that_others_may_read_is_told(call: Call, people: Path, tmp_path: Path) -> None:
+    path = tmp_path / "secret.txt"
+    path.write_text("hush-hush")
+    path.chmod(0o644)
+
+    done = call("doctor", VISAVIS_PEOPLE=str(people), VISAVIS_SIGNING_SECRET_FILE=str(path))
+    path.chmod(0o600)
+    careful = call("doctor", VISAVIS_PEOPLE=str(people), VISAVIS_SIGNING_SECRET_FILE=str(path))
+
+    assert done.exit_code == 0, done.output
+    (told,) = (line for line in done.stdout.splitlines() if line.startswith("warn"))
+    assert "may be read by others (0644)" in told
+    assert "hush-hush" not in done.output
+    assert "chmod" not in careful.stdout
+
+
+def test_no_password_is_shown(call: Call, people: Path) -> None:
+    done = call(
+        "doctor",
+        VISAVIS_PEOPLE=str(people),
+        VISAVIS_DATABASE_URL="postgresql://me:hush-hush@127.0.0.1:1/x",
+        VISAVIS_BROKER_URL="redis://:hush-hush@127.0.0.1:1/0",
+        VISAVIS_STORAGE_URL="ftp://me:hush-hush@127.0.0.1/x",
+    )
+
+    assert done.exit_code == 1
+    assert done.stdout.count("does not answer") == 2
+    assert "me:***@127.0.0.1" in done.stdout
+    assert "hush-hush" not in done.output

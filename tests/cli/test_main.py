@@ -69,6 +69,16 @@ def test_a_setting_that_makes_no_sense_is_named_with_its_variable(call: Call, co
     assert lines[1].startswith("VISAVIS_LOG_LEVEL: should be 'debug', 'info'")
 
 
+def test_a_secret_that_is_set_twice_is_told_and_not_shown(call: Call) -> None:
+    done = call(
+        "api", VISAVIS_DATABASE_URL="postgresql://me:hush@db/x", VISAVIS_DATABASE_URL_FILE="f"
+    )
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("VISAVIS_DATABASE_URL and VISAVIS_DATABASE_URL_FILE are both set")
+    assert "hush" not in done.output
+
+
 def test_a_worker_without_a_broker_says_what_to_do(call: Call) -> None:
     done = call("worker", VISAVIS_BROKER_URL="")
 

@@ -190,10 +190,9 @@ def test_a_child_that_takes_too_long_is_ended(
     assert time.monotonic() - began < 5
 
 
-def test_the_child_sees_no_secret_and_can_write_nothing(tmp_path: Path) -> None:
+def test_a_child_on_a_rope_can_write_nothing(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom jobs.media import MediaLimits, _shorten_the_rope\n"
-        "_shorten_the_rope(MediaLimits())\n"
+        "import sys\nfrom jobs.rope import tie\ntie({'FSIZE': 0})\n"
         f"file = open({str(tmp_path / 'out')!r}, 'wb', buffering=0)\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "try: file.write(b'x')\nexcept OSError: sys.exit(7)\n"

@@ -1,0 +1,294 @@
+"""Files that attack whoever reads them, made here: each with what may be answered to it."""
+
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from tests.sounds import write_clip
+
+ACCEPTED = "accepted"
+DAMAGED = {"audio_damaged", "audio_empty", "audio_unreadable"}
+UNSUPPORTED = {"audio_type_unsupported"}
+
+Attack = tuple[bytes, set[str]]
+
+
+def attacks(folder: Path) -> dict[str, Attack]:
+    """Every attack by name: the file, and the codes (or ACCEPTED) that are right for it.
+
+    They are right where a clip may be five seconds long.
+
+    What points elsewhere points at a pipe that nobody writes to: whoever opens it hangs.
+    """
+    pipe = folder / "elsewhere.wav"
+    if not pipe.exists():
+        subprocess.run(["mkfifo", str(pipe)], check=True)
+    return {
+        **_playlists(pipe),
+        **_inflations(folder),
+        **_wav_headers(folder),
+        **_mp4_boxes(folder, pipe),
+        **_beside_the_sound(folder),
+        **_swarms(),
+    }
+
+
+def _playlists(pipe: Path) -> dict[str, Attack]:
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{pipe}\n".encode()
+    concat = f"ffconcat version 1.0\nfile '{pipe}'\n".encode()
+    mpd = f'<?xml version="1.0"?><MPD><BaseURL>{pipe}</BaseURL></MPD>'.encode()
+    sdp = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nc=IN IP4 127.0.0.1\r\nm=audio 9 RTP/AVP 0\r\n"
+    return {
+        "an HLS playlist": (hls, UNSUPPORTED),
+        "a concat script": (concat, UNSUPPORTED),
+        "a DASH manifest": (mpd, UNSUPPORTED),
+        "a session description": (sdp, UNSUPPORTED),
+        "a playlist after an ID3 tag": (_id3(b"") + hls, DAMAGED),
+        "a playlist after a wav's first bytes": (b"RIFF\0\0\0\0WAVE" + hls, DAMAGED),
+        "a playlist after an m4a's first box": (
+            struct.pack(">I4s4sI", 16, b"ftyp", b"M4A ", 0) + hls,
+            DAMAGED,
+        ),
+        "a playlist after an Ogg's first bytes": (b"OggS" + hls, DAMAGED),
+    }
+
+
+def _inflations(folder: Path) -> dict[str, Attack]:
+    hour = _encoded(folder / "hour.flac", "anullsrc=r=4000:cl=mono", 3600, "-frame_size", "65535")
+    minutes = _encoded(folder / "long.opus", "anullsrc=r=8000:cl=mono", 60, "-b:a", "500")
+    assert len(hour) < 16_000, "of some kilobytes"
+    return {
+        "an hour of silence in 12 kB of flac": (hour, {"clip_too_long"}),
+        "a minute of silence in 5 kB of opus": (minutes, {"clip_too_long"}),
+        "a zip bomb": (b"PK\x03\x04" + zlib.compress(bytes(10_000_000)), UNSUPPORTED),
+        "a gzip bomb": (b"\x1f\x8b\x08" + zlib.compress(bytes(10_000_000)), UNSUPPORTED),
+        "an ID3 frame that unpacks to 200 MB": (_id3(_zipped_frame(200_000_000)), DAMAGED),
+    }
+
+
+def _wav_headers(folder: Path) -> dict[str, Attack]:
+    pcm = write_clip(folder / "pcm.wav").read_bytes()
+    body = pcm[pcm.index(b"data") + 8 :]
+    flac = bytearray(write_clip(folder / "clip.flac").read_bytes())
+    flac[21] |= 0x0F  # the highest four of 36 bits: 64 billion samples
+    flac[22:26] = b"\xff" * 4
+    rate_0 = bytearray(write_clip(folder / "rate.flac").read_bytes())
+    rate_0[18:20], rate_0[20] = b"\0\0", rate_0[20] & 0x0F
+    not_numbers = struct.pack("<f", float("nan")) * 48_000
+    ds64 = b"ds64" + struct.pack("<IQQQI", 28, 2**63, 2**63, 2**63, 0)
+    rf64 = b"RF64\xff\xff\xff\xffWAVE" + ds64 + _fmt() + b"data\xff\xff\xff\xff" + body
+    return {
+        "a wav of 2^32 bytes by its header": (_wav(_fmt(), body, size=2**32 - 1), {ACCEPTED}),
+        "a wav of 2^63 bytes by its header": (rf64, {ACCEPTED, *DAMAGED}),
+        "a flac of 64 billion samples by its header": (bytes(flac), {ACCEPTED}),
+        "a sample rate of 0": (_wav(_fmt(rate=0), body), {"audio_sample_rate", *DAMAGED}),
+        "a sample rate of 0 in flac": (bytes(rate_0), {ACCEPTED, "audio_sample_rate", *DAMAGED}),
+        "a sample rate of 2^32": (
+            _wav(_fmt(rate=2**32 - 1), body),
+            {"audio_sample_rate", *DAMAGED},
+        ),
+        "no channels": (_wav(_fmt(channels=0), body), {"audio_channels", *DAMAGED}),
+        "65,535 channels": (_wav(_fmt(channels=65_535), body), {"audio_channels", *DAMAGED}),
+        "8 channels at 192 kHz": (_wav(_fmt(channels=8, rate=192_000), body), {"audio_channels"}),
+        "samples of no bits": (_wav(_fmt(bits=0), body), UNSUPPORTED | DAMAGED),
+        "samples of 65,535 bits": (_wav(_fmt(bits=65_535), body), UNSUPPORTED | DAMAGED),
+        "numbers that are none": (_wav(_fmt(kind=3, bits=32), not_numbers), {ACCEPTED}),
+        "a film in a wav": (_wav(_fmt(kind=0x0161), body), UNSUPPORTED | DAMAGED),
+    }
+
+
+def _mp4_boxes(folder: Path, pipe: Path) -> dict[str, Attack]:
+    whole = write_clip(folder / "clip.m4a").read_bytes()
+    minf = ("moov", "trak", "mdia", "minf")
+    url = f"file://{pipe}".encode() + b"\0"
+    dref = struct.pack(">II", 0, 1) + struct.pack(">I4sI", 12 + len(url), b"url ", 0) + url
+    alias = bytes(150) + struct.pack(">HH", 2, len(str(pipe))) + str(pipe).encode() + b"\xff\xff"
+    alis = struct.pack(">II", 0, 1) + struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+    ten_hours = struct.pack(">IIIiIIiI", 0, 2, 36_000_000, -1, 1 << 16, 500, 0, 1 << 16)
+    reference = _box(
+        b"rmra", _box(b"rmda", _box(b"rdrf", struct.pack(">I4sI", 0, b"url ", len(url)) + url))
+    )
+    cmov = _box(
+        b"cmov",
+        _box(b"dcom", b"zlib") + _box(b"cmvd", b"\xff" * 4 + zlib.compress(bytes(9_000_000))),
+    )
+    ftyp = _box(b"ftyp", b"M4A \0\0\0\0")
+
+    def boxed(path: tuple[str, ...], content: bytes) -> bytes:
+        return _with_box(whole, path, lambda _: content)
+
+    def counted(box: bytes) -> bytes:
+        return box[:8] + b"\xff" * 4 + box[12:]
+
+    kept = {ACCEPTED, *DAMAGED}
+    return {
+        "an m4a whose sound lies in another file": (boxed((*minf, "dinf", "dref"), dref), kept),
+        "an m4a whose sound lies behind an alias": (boxed((*minf, "dinf", "dref"), alis), kept),
+        "a reference movie": (ftyp + _box(b"moov", reference), {"audio_missing", *DAMAGED}),
+        "a compressed index of 4 GB": (ftyp + _box(b"moov", cmov), {"audio_missing", *DAMAGED}),
+        "an edit list with ten hours of nothing": (
+            boxed(("moov", "trak", "edts", "elst"), ten_hours),
+            kept,
+        ),
+        "samples that last 2^31 ticks each": (
+            boxed((*minf, "stbl", "stts"), struct.pack(">IIII", 0, 1, 25, 2**31 - 1)),
+            kept | {"clip_too_long", "clip_too_short"},
+        ),
+        "an index of 2^32 samples": (_with_box(whole, (*minf, "stbl", "stsz"), counted), DAMAGED),
+        "an index of 2^32 samples of one byte": (
+            boxed((*minf, "stbl", "stsz"), struct.pack(">III", 0, 1, 2**32 - 1)),
+            DAMAGED,
+        ),
+        "an index of 2^32 chunks": (
+            _with_box(whole, (*minf, "stbl", "stco"), lambda box: box[:4] + b"\xff" * 4 + box[8:]),
+            kept,
+        ),
+        "a box that holds itself": (ftyp + b"\0\0\0\x08moov" * 1000, {"audio_missing", *DAMAGED}),
+    }
+
+
+def _beside_the_sound(folder: Path) -> dict[str, Attack]:
+    """What music has beside its sound is no reason to refuse it, and never looked at."""
+    mp3 = write_clip(folder / "clip.mp3").read_bytes()
+    text = b"TXXX" + _synchsafe(1_000_000) + b"\0\0" + b"\3" + b"a" * 999_999
+    small = b"".join(
+        b"TXXX" + _synchsafe(8) + b"\0\0\3k%03d\0v" % (i % 1000) + b"." for i in range(20_000)
+    )
+    picture = b"APIC" + _synchsafe(len(_vast_png()) + 14) + b"\0\0\0image/png\0\3\0" + _vast_png()
+    chapters = "".join(
+        f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={i}\nEND={i + 1}\ntitle=c{i}\n" for i in range(400)
+    )
+    (folder / "chapters.txt").write_text(";FFMETADATA1\n" + chapters)
+    sine = "sine=r=48000:d=1"
+    read = ("-i", str(folder / "chapters.txt"), "-map_metadata", "1", "-map", "0")
+    kept = {ACCEPTED}
+    return {
+        "an ID3 tag of a megabyte": (_id3(text) + mp3, kept),
+        "an ID3 tag of 20,000 frames": (_id3(small) + mp3, kept | DAMAGED),
+        "an ID3 tag that is longer than the file": (
+            b"ID3\4\0\0" + _synchsafe(2**28 - 1) + mp3,
+            {*DAMAGED},
+        ),
+        "a cover of 2 gigapixels": (_id3(picture) + mp3, kept),
+        "a cover in flac": (_flac_with_picture(folder), kept),
+        "400 chapters in m4a": (_encoded(folder / "ch.m4a", sine, 1, *read), kept),
+        "400 chapters in webm": (_encoded(folder / "ch.webm", sine, 1, *read), kept),
+    }
+
+
+def _swarms() -> dict[str, Attack]:
+    head = b"OpusHead\1\2" + struct.pack("<HIhB", 0, 48_000, 0, 0)
+    tags = b"OpusTags" + struct.pack("<II", 0, 0)
+    start = _ogg_page(7, 0, 2, [head]) + _ogg_page(7, 1, 0, [tags])
+    nothing = [_ogg_page(7, 2 + i, 0, [b"\xff"] * 255) for i in range(3000)]
+    silence = [_ogg_page(7, 2 + i, 0, [b"\x80"] * 255) for i in range(3000)]
+    beginnings = [_ogg_page(i, 0, 2, [head]) for i in range(20_000)]
+    return {
+        "765,000 packets of one byte": (start + b"".join(nothing), DAMAGED),
+        "765,000 packets of 2.5 ms": (start + b"".join(silence), {"clip_too_long", *DAMAGED}),
+        "20,000 streams in one Ogg": (b"".join(beginnings), {ACCEPTED, *DAMAGED}),
+    }
+
+
+def _encoded(path: Path, source: str, seconds: float, *options: str) -> bytes:
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    reading = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", source]
+    subprocess.run([*reading, *options, "-t", str(seconds), str(path)], check=True)
+    return path.read_bytes()
+
+
+def _fmt(*, kind: int = 1, channels: int = 2, rate: int = 48_000, bits: int = 16) -> bytes:
+    align = (channels * bits // 8) & 0xFFFF
+    fields = (16, kind, channels, rate, (rate * align) & 0xFFFFFFFF, align, bits)
+    return b"fmt " + struct.pack("<IHHIIHH", *fields)
+
+
+def _wav(fmt: bytes, body: bytes, *, size: int | None = None) -> bytes:
+    told = len(body) if size is None else size
+    return (
+        b"RIFF"
+        + struct.pack("<I", min(told + 36, 2**32 - 1))
+        + b"WAVE"
+        + fmt
+        + b"data"
+        + struct.pack("<I", told)
+        + body
+    )
+
+
+def _id3(frames: bytes) -> bytes:
+    return b"ID3\4\0\0" + _synchsafe(len(frames)) + frames
+
+
+def _synchsafe(number: int) -> bytes:
+    return bytes((number >> shift) & 0x7F for shift in (21, 14, 7, 0))
+
+
+def _zipped_frame(length: int) -> bytes:
+    packed = zlib.compress(b"\3" + bytes(length - 1), 9)
+    content = _synchsafe(length) + packed
+    return b"TXXX" + _synchsafe(len(content)) + b"\0\x09" + content
+
+
+def _vast_png() -> bytes:
+    """46,000 x 46,000 pixels, as its header says."""
+    header = struct.pack(">IIBBBBB", 46_000, 46_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(500_000), 9)), (b"IEND", b"")]
+    made = b"\x89PNG\r\n\x1a\n"
+    for name, content in chunks:
+        made += struct.pack(">I", len(content)) + name + content
+        made += struct.pack(">I", zlib.crc32(name + content))
+    return made
+
+
+def _flac_with_picture(folder: Path) -> bytes:
+    flac = write_clip(folder / "cover.flac").read_bytes()
+    png = _vast_png()
+    fields = struct.pack(">II9sIIIIII", 3, 9, b"image/png", 0, 46_000, 46_000, 24, 0, len(png))
+    block = fields + png
+    return flac[:42] + b"\6" + struct.pack(">I", len(block))[1:] + block + flac[42:]
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def _with_box(content: bytes, path: tuple[str, ...], change: Callable[[bytes], bytes]) -> bytes:
+    """The file with another content in the box at `path`; the sound lies before the index."""
+    made, at = b"", 0
+    while at < len(content):
+        size, name = struct.unpack_from(">I4s", content, at)
+        inside = content[at + 8 : at + size]
+        if name.decode() == path[0]:
+            inside = change(inside) if len(path) == 1 else _with_box(inside, path[1:], change)
+        made += _box(name, inside)
+        at += size
+    return made
+
+
+def _ogg_page(stream: int, number: int, flags: int, packets: list[bytes]) -> bytes:
+    sizes = bytes(len(packet) for packet in packets)
+    head = struct.pack("<4sBBqIII", b"OggS", 0, flags, number * 960, stream, number, 0)
+    page = head + bytes([len(sizes)]) + sizes + b"".join(packets)
+    return page[:22] + struct.pack("<I", _ogg_checksum(page)) + page[26:]
+
+
+def _ogg_checksum(page: bytes) -> int:
+    remainder = 0
+    for byte in page:
+        remainder = ((remainder << 8) & 0xFFFFFFFF) ^ OGG_TABLE[(remainder >> 24) ^ byte]
+    return remainder
+
+
+def _ogg_entry(byte: int) -> int:
+    remainder = byte << 24
+    for _ in range(8):
+        remainder = (remainder << 1) ^ (0x04C11DB7 if remainder & 0x80000000 else 0)
+    return remainder & 0xFFFFFFFF
+
+
+OGG_TABLE = [_ogg_entry(byte) for byte in range(256)]

@@ -1,0 +1,77 @@
+"""What the worker makes of files that attack: a short sound, or a sentence for the caller."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.media import MediaError
+from jobs.rope import roped
+from tests.hostile import Attack
+from worker.audio import SAMPLE_RATE, decode
+
+SECONDS = 2.0
+
+
+def test_every_attack_is_a_short_sound_or_the_callers_fault(
+    hostile: dict[str, Attack], tmp_path: Path
+) -> None:
+    """Also of those that the API refuses: storage is not believed either."""
+    heard = 0
+    for content, _ in hostile.values():
+        (tmp_path / "clip").write_bytes(content)
+        try:
+            sound = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=SECONDS)
+        except MediaError as error:
+            assert str(tmp_path) not in error.detail
+            continue
+        heard += 1
+        assert len(sound.samples) <= SECONDS * SAMPLE_RATE
+        assert np.isfinite(sound.samples).all()
+
+    assert heard > 8
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"),
+    [
+        ("CPU=1", "while True: pass"),
+        ("FSIZE=10", "open('out', 'wb', 0).write(bytes(20)); open('out', 'ab', 0).write(b'.')"),
+        ("NOFILE=8", "[open('/dev/null') for _ in range(9)]"),
+        pytest.param(
+            "AS=100000000",
+            "bytes(200_000_000)",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit it"),
+        ),
+    ],
+)
+def test_a_rope_holds_over_the_start_of_another_program(
+    tmp_path: Path, limit: str, code: str
+) -> None:
+    name, _, most = limit.partition("=")
+    command = roped([sys.executable, "-I", "-S", "-c", code], {name: int(most)})
+
+    held = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
+    free = roped([sys.executable, "-I", "-S", "-c", "print(1)"], {name: int(most)})
+
+    assert held.returncode != 0
+    assert subprocess.run(free, capture_output=True).stdout == b"1\n"
+
+
+def test_a_decoder_sees_nothing_of_our_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = tmp_path / "ffmpeg"
+    spy.write_text("#!/bin/sh\nenv >&2\nexit 1\n")
+    spy.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(spy))
+    monkeypatch.setenv("VISAVIS_SIGNING_SECRET", "hush-hush")
+    (tmp_path / "clip").write_bytes(b"fLaC" + bytes(100))
+
+    with pytest.raises(MediaError) as caught:
+        decode(tmp_path / "clip", tmp_path / "raw", max_seconds=1)
+
+    assert "hush-hush" not in str(caught.value.__cause__)
+    assert "PATH=" in str(caught.value.__cause__)
