@@ -15,13 +15,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from jobs.room import is_full
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from jobs.settings import Settings
 
 CHUNK = 256 * 1024
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity")
+INSUFFICIENT_STORAGE = 507
 CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".npz": "application/octet-stream",
@@ -37,6 +41,10 @@ CONTENT_TYPES = {
 
 class StorageError(RuntimeError):
     """The storage did not do what it was asked to."""
+
+
+class StorageFull(StorageError):
+    """There is no room left for what was to be stored."""
 
 
 class ObjectMissing(StorageError):
@@ -115,7 +123,8 @@ class LocalStorage:
                 target.flush()
                 os.fsync(target.fileno())
         except OSError as error:
-            raise StorageError(f"cannot store {key} in {self.folder}: {error.strerror}") from error
+            kind = StorageFull if is_full(error) else StorageError
+            raise kind(f"cannot store {key} in {self.folder}: {error.strerror}") from error
 
     def get(self, key: str, path: Path) -> None:
         with self._found(key).open("rb") as source, path.open("wb") as target:
@@ -337,6 +346,17 @@ def _as_storage_error(key: str) -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         if code in ("404", "NoSuchKey"):
             raise ObjectMissing(key) from error
-        raise StorageError(f"S3 refused {key}: {error}") from error
-    except (BotoCoreError, Boto3Error) as error:
+        kind = StorageFull if _says_full(error.response) else StorageError
+        raise kind(f"S3 refused {key}: {error}") from error
+    except Boto3Error as error:  # what `upload_file` makes of any refusal
+        kind = (
+            StorageFull if _says_full(getattr(error.__context__, "response", {})) else StorageError
+        )
+        raise kind(f"S3 did not take {key}: {error}") from error
+    except BotoCoreError as error:
         raise StorageError(f"S3 did not answer for {key}: {error}") from error
+
+
+def _says_full(answer: Mapping[str, Any]) -> bool:
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == INSUFFICIENT_STORAGE or answer.get("Error", {}).get("Code") in FULL_CODES

@@ -35,6 +35,7 @@ ALL = Wanted()
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
 ASKED_AT_ONCE = 500  # ids in one statement
+EXHAUSTED = "attempts_exhausted"  # the code of a job whose last attempt was lost
 BESIDE_THE_JOB = ("woken_at", "person")  # columns that only the store looks at
 NOT_IN_WORK: dict[str, Any] = {
     "worker": None,
@@ -273,17 +274,25 @@ class Store:
         with writing(self.engine) as connection:
             removals.finish_round(connection, removal)
 
-    def release(self, job_id: str, attempt: int, reason: str, *, counts: bool = True) -> bool:
+    def release(
+        self,
+        job_id: str,
+        attempt: int,
+        reason: str,
+        *,
+        counts: bool = True,
+        code: str = EXHAUSTED,
+    ) -> bool:
         """Put the job back into the queue.
 
-        An attempt that `counts` was a failure, and the last one allowed ends the job with `reason`.
-        One that does not (the worker is asked to leave) is given to the job again.
+        An attempt that `counts` was a failure, and the last one allowed ends the job with `reason`
+        and `code`. One that does not (the worker is asked to leave) is given to the job again.
         """
         with writing(self.engine) as connection:
             row = _held(connection, job_id, attempt)
             if row is None:
                 return False
-            self._hand_back(connection, row, reason, counts=counts)
+            self._hand_back(connection, row, reason, counts=counts, code=code)
             return True
 
     def reap(self) -> list[str]:
@@ -296,7 +305,7 @@ class Store:
         with writing(self.engine) as connection:
             for row in _expired(connection, now):
                 reason = f"attempt {row['attempt']} ended without a word from its worker"
-                self._hand_back(connection, row, reason, counts=True)
+                self._hand_back(connection, row, reason, counts=True, code=EXHAUSTED)
             return self._unannounced(connection, now)
 
     def _claimed_by(self, worker: str, candidate: RowMapping) -> dict[str, Any]:
@@ -321,7 +330,7 @@ class Store:
         return self._write(job_id, attempt, values | ended)
 
     def _hand_back(
-        self, connection: Connection, row: RowMapping, reason: str, *, counts: bool
+        self, connection: Connection, row: RowMapping, reason: str, *, counts: bool, code: str
     ) -> None:
         allowed = row["max_attempts"] + (0 if counts else 1)
         values: dict[str, Any] = {"max_attempts": allowed, "error_detail": reason}
@@ -331,7 +340,7 @@ class Store:
                 "state": State.FAILED,
                 "finished_at": self._clock(),
                 "lease_until": None,
-                "error_code": "attempts_exhausted",
+                "error_code": code,
                 "error_detail": f"The job did not end in {tries}; the last: {reason}.",
             }
         else:

@@ -29,6 +29,7 @@ from worker.attempt import Ending, attempt
 from worker.patience import PatientFiles, patiently
 from worker.people import People, load_models
 from worker.progress import Leave
+from worker.room import obstacle
 from worker.run import Workshop, run
 from worker.runtime import start, works
 from worker.scratch import scratch_room
@@ -69,6 +70,10 @@ class Bench:
         """One attempt at a claimed job."""
         return attempt(job, self._work, store=self.store, leave=self.leave)
 
+    def obstacle(self) -> str | None:
+        """Why a job would fail here now."""
+        return obstacle(self.scratch, self.storage)
+
     def _work(self, job: Job, report: Reporter) -> list[Output]:
         def keep_motion(key: str, digest: str) -> bool:
             return patiently(
@@ -102,7 +107,7 @@ def run_worker(settings: Settings) -> int:
             scratch=stack.enter_context(scratch_room(settings.scratch)),
             leave=leave,
         )
-        shift = Shift(bench.store, bench.attempt, worker=name, leave=leave)
+        shift = Shift(bench.store, bench.attempt, worker=name, leave=leave, obstacle=bench.obstacle)
         app = stack.enter_context(closing(make_celery(settings)))
         return _consume(app, settings, name, lambda: _look(shift, bench, app), leave)
 

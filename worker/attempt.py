@@ -15,6 +15,7 @@ from worker.lease import Lease
 from worker.patience import is_outage, patiently
 from worker.progress import LeaseLost, Leaving, Reporter
 from worker.refusals import refusal_of
+from worker.setbacks import setback_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jobs.job import Job, Output
     from jobs.store import Store
     from worker.progress import Leave
+    from worker.setbacks import Setback
 
     Work = Callable[[Job, Reporter], list[Output]]
 
@@ -35,7 +37,8 @@ class Ending(StrEnum):
     REFUSED = "refused"  # the caller's fault: the job has failed with a sentence
     LOST = "lost"  # the lease went, and with it the right to write
     HANDED_BACK = "handed back"  # the worker was asked to leave
-    AWAY = "away"  # storage or database do not answer, or the disk is full
+    AWAY = "away"  # storage or database do not answer
+    SET_BACK = "set back"  # something here ran out: it counts, and is tried again
     BROKEN = "broken"  # our fault: it counts, and is tried again
 
 
@@ -70,15 +73,25 @@ def _worked(job: Job, work: Work, report: Reporter, store: Store) -> Ending:
         held = store.release(job.id, job.attempt, str(error), counts=False)
         return Ending.HANDED_BACK if held else Ending.LOST
     except Exception as error:
-        return _put_back(job, error, store) if is_outage(error) else _failed(job, error, store)
+        if is_outage(error):
+            return _put_back(job, error, store)
+        if (setback := setback_of(error)) is not None:
+            return _set_back(job, error, setback, store)
+        return _failed(job, error, store)
     return Ending.PUBLISHED if held else Ending.LOST
 
 
 def _put_back(job: Job, error: Exception, store: Store) -> Ending:
     logger.warning("job put back", extra={"reason": str(error)})
-    reason = "storage or database did not answer, or the disk was full"
+    reason = "storage or database did not answer"
     store.release(job.id, job.attempt, reason, counts=False)
     return Ending.AWAY
+
+
+def _set_back(job: Job, error: Exception, setback: Setback, store: Store) -> Ending:
+    logger.error("job set back", extra={"code": setback.code, "reason": str(error)})
+    store.release(job.id, job.attempt, setback.reason, code=setback.code)
+    return Ending.SET_BACK
 
 
 def _failed(job: Job, error: Exception, store: Store) -> Ending:

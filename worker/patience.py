@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.storage import ObjectMissing, StorageError
+from jobs.storage import ObjectMissing, StorageError, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +27,7 @@ DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # one minute between the first t
 
 def is_outage(error: Exception) -> bool:
     """Whether waiting may help: neither the job nor our code is at fault."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or isinstance(error, OUTAGES)
+    return isinstance(error, OUTAGES) and not isinstance(error, StorageFull)
 
 
 class Files(Protocol):
@@ -63,7 +61,7 @@ def patiently(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] 
     for delay in delays:
         try:
             return action()
-        except ObjectMissing:  # an answer, and no outage
+        except (ObjectMissing, StorageFull):  # answers, and no outage
             raise
         except OUTAGES as error:
             logger.warning("away, waiting", extra={"reason": str(error), "seconds": delay})

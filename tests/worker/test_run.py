@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from jobs.job import Job, State
 from jobs.media import MediaError
+from jobs.storage import StorageFull
 from jobs.store import Store
 from models.avatar import CameraError
 from models.motion.animate import Motion, Sampling, take_seed
@@ -423,16 +425,32 @@ def test_a_storage_that_stays_away_puts_the_job_back_uncounted(
     assert floor.work() is Ending.PUBLISHED
 
 
-def test_a_full_disk_is_waited_for(floor: Floor, submit: Submit) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_costs_attempts_and_then_ends_the_job_with_a_sentence(
+    floor: Floor, submit: Submit, number: int
+) -> None:
     job_id = submit(seconds=0.1).id
-    for _ in range(4):
-        floor.at["render"] = refuse(OSError(errno.ENOSPC, "No space left on device"))
+    for _ in range(3):
+        floor.at["render"] = refuse(OSError(number, os.strerror(number)))
         floor.seen.clear()
-        assert floor.work() is Ending.AWAY
+        assert floor.work() is Ending.SET_BACK
 
-    floor.at.clear()
-    assert floor.work() is Ending.PUBLISHED
-    assert floor.store.get(job_id).attempt == 5
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code, job.outputs) == (State.FAILED, "disk_full", ())
+    assert job.error_detail == (
+        "The job did not end in 3 attempts; the last: the worker's disk had no room left for the "
+        "files of the job."
+    )
+
+
+def test_a_full_storage_is_not_waited_for(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1).id
+    floor.storage.put = refuse(StorageFull("no room"))
+
+    assert [floor.work() for _ in range(3)] == [Ending.SET_BACK] * 3
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "storage_full")
 
 
 def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(
