@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECRET_BYTES = 32
+
+# Without a sign of progress, for a clip of up to 20 s: see worker/watchdog.py. Generous: a frame of
+# a released person takes seconds on a CPU, and `decode` fetches the clip and loads the person.
+STAGE_SECONDS: dict[str, float] = {
+    "decode": 600.0,
+    "speech": 600.0,
+    "face": 600.0,
+    "guide": 600.0,
+    "body": 600.0,
+    "render": 900.0,
+    "publish": 600.0,
+}
 
 
 def _database_in(done: dict[str, Any]) -> str:
@@ -54,6 +67,7 @@ class Settings(BaseSettings):
     reaper_seconds: float = Field(default=3.0, gt=0)
     wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
     max_attempts: int = Field(default=3, ge=1)
+    stage_seconds: Annotated[dict[str, float], NoDecode] = STAGE_SECONDS  # "render=60,face=9"
 
     device: str = "auto"
     threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
@@ -65,6 +79,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    @field_validator("stage_seconds", mode="before")
+    @classmethod
+    def _some_stages(cls, given: Any) -> Any:
+        return STAGE_SECONDS | _seconds_of(given) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _reap_within_the_lease(self) -> Settings:
@@ -85,6 +104,24 @@ class Settings(BaseSettings):
         if self.signing_secret is not None:
             return self.signing_secret.get_secret_value().encode()
         return _kept_secret(self.data / "secret")
+
+
+def _seconds_of(words: str) -> dict[str, float]:
+    """`render=60,face=9` as numbers."""
+    told: dict[str, float] = {}
+    for word in words.split(","):
+        stage, _, seconds = (part.strip() for part in word.partition("="))
+        if stage not in STAGE_SECONDS:
+            raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGE_SECONDS)}")
+        try:
+            told[stage] = float(seconds)
+        except ValueError:
+            raise ValueError(
+                f"{word.strip()!r} is no number of seconds; write render=900"
+            ) from None
+        if not 0 < told[stage] < math.inf:
+            raise ValueError(f"{word.strip()!r} is no time; write a number above 0, as render=900")
+    return told
 
 
 def _kept_secret(path: Path) -> bytes:

@@ -35,6 +35,7 @@ from worker.runtime import start, works
 from worker.scratch import scratch_room
 from worker.shift import Shift
 from worker.video import choose_encoder
+from worker.watchdog import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +66,11 @@ class Bench:
     encoder: Encoder
     scratch: Path
     leave: Leave
+    limits: Limits
 
     def attempt(self, job: Job) -> Ending:
         """One attempt at a claimed job."""
-        return attempt(job, self._work, store=self.store, leave=self.leave)
+        return attempt(job, self._work, store=self.store, leave=self.leave, limits=self.limits)
 
     def obstacle(self) -> str | None:
         """Why a job would fail here now."""
@@ -106,6 +108,7 @@ def run_worker(settings: Settings) -> int:
             encoder=choose_encoder(device.type),
             scratch=stack.enter_context(scratch_room(settings.scratch)),
             leave=leave,
+            limits=Limits(settings.stage_seconds),
         )
         shift = Shift(bench.store, bench.attempt, worker=name, leave=leave, obstacle=bench.obstacle)
         app = stack.enter_context(closing(make_celery(settings)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 OUTAGES = (StorageError, SQLAlchemyError)
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # one minute between the first try and the last
+LONGEST_SECONDS = 60.0  # tries that take long themselves are fewer: nobody waits for an hour
 
 
 def is_outage(error: Exception) -> bool:
@@ -58,12 +60,15 @@ class PatientFiles:
 
 def patiently(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] = DELAYS) -> T:
     """The answer of `action`, tried again while storage or database are away."""
+    began = time.monotonic()
     for delay in delays:
         try:
             return action()
         except (ObjectMissing, StorageFull):  # answers, and no outage
             raise
         except OUTAGES as error:
+            if time.monotonic() - began > LONGEST_SECONDS:
+                raise
             logger.warning("away, waiting", extra={"reason": str(error), "seconds": delay})
             pause(delay)
     return action()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jobs.room import is_full
 from jobs.storage import StorageFull
+
+if TYPE_CHECKING:
+    from worker.progress import StageStuck
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,8 @@ def setback_of(error: Exception) -> Setback | None:
     if is_full(error):
         return Setback("disk_full", "the worker's disk had no room left for the files of the job")
     return None
+
+
+def stuck_at(error: StageStuck) -> Setback:
+    """The setback of a stage that gave no sign of progress."""
+    return Setback("stage_timeout", str(error))
