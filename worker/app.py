@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
@@ -40,7 +41,6 @@ from worker.watchdog import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch
     from celery import Celery
 
     from jobs.job import Job, Output
@@ -91,7 +91,11 @@ class Bench:
                 encoder=self.encoder,
                 scratch=Path(folder),
             )
-            return run(job, workshop, report)
+            try:
+                return run(job, workshop, report)
+            except torch.OutOfMemoryError:
+                self.people.forget()  # the next attempt has the memory of others for itself
+                raise
 
 
 def run_worker(settings: Settings) -> int:

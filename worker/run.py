@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from models.motion.animate import Motion
     from worker.audio import Sound
     from worker.patience import Files
-    from worker.people import Person
+    from worker.people import Person, Renders
     from worker.progress import Progress
     from worker.video import Encoder, Frames
 
@@ -132,11 +132,33 @@ def film(
     progress: Callable[[float], None],
 ) -> None:
     """Paint the motion and write it with its sound to `video`. progress: told 0..1."""
-    avatar, cameras = person.models.avatar, cameras_of(plan, person)
-    frames = avatar.render(motion.face, motion.pose, cameras, batch=BATCH)
+    frames = painted(motion, person.models.avatar, cameras_of(plan, person))
     total = len(motion.face)
-    with closing(_closable(frames)) as batches:  # at once, not when the garbage is collected
+    with closing(frames) as batches:  # at once, not when the garbage is collected
         encode(batches, sound, video, encoder=encoder, progress=lambda done: progress(done / total))
+
+
+def painted(
+    motion: Motion, avatar: Renders, cameras: list[Camera], *, batch: int = BATCH
+) -> Generator[Frames, None, None]:
+    """All frames in order, in batches that a GPU's memory holds: halved until they fit.
+
+    A frame is the same in any batch. torch.OutOfMemoryError where it does not hold a single one.
+    """
+    done = 0
+    while done < len(motion.face):
+        face, pose = motion.face[done:], motion.pose[done:]
+        try:
+            with closing(_closable(avatar.render(face, pose, cameras, batch=batch))) as batches:
+                for frames in batches:
+                    yield frames
+                    done += len(frames)
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+            logger.warning("GPU memory is short", extra={"frame": done, "batch": batch})
+        torch.cuda.empty_cache()  # here, where the error no longer holds what was painted
 
 
 def rendering(progress: Progress, index: int, count: int) -> Callable[[float], None]:

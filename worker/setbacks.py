@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from jobs.room import is_full
 from jobs.storage import StorageFull
 
@@ -26,6 +28,12 @@ def setback_of(error: Exception) -> Setback | None:
         return Setback("storage_full", "the storage had no room left for what the job makes")
     if is_full(error):
         return Setback("disk_full", "the worker's disk had no room left for the files of the job")
+    if isinstance(error, torch.OutOfMemoryError):
+        return Setback(
+            "out_of_memory",
+            "the memory of the worker's GPU does not hold one frame or one take of it; ask for a "
+            "smaller size, fewer views or a shorter clip",
+        )
     return None
 
 

@@ -175,13 +175,14 @@ class Animator:
         """[N, T, 256] face codes."""
         network = self.networks.face
         condition = network.guided_condition(network.tokens(heard), frames)
-        codes = _sampled(
-            denoising(network, condition),
-            _noise(generators, frames, network.config.channels, self.device),
-            sampling.guidance_face,
-            spacing_for(sampling.steps),
-            lambda share: progress("face", share),
-        )
+        noise = _noise(generators, frames, network.config.channels, self.device)
+        space = spacing_for(sampling.steps)
+
+        def draw(some: slice, told: Callable[[float], None]) -> Tensor:
+            both = denoising(network, condition)
+            return _sampled(both, noise[some], sampling.guidance_face, space, told)
+
+        codes = as_memory_holds(draw, len(noise), lambda share: progress("face", share))
         return self.networks.statistics.face(codes)
 
     def _keys(
@@ -224,15 +225,46 @@ class Animator:
         """[N, T, 104] poses."""
         network = self.networks.body
         condition = network.guided_condition(network.tokens(features), frames)
-        condition = network.with_keys(condition, network.guided_key_tokens(keys))
-        poses = _sampled(
-            denoising(network, condition),
-            _noise(generators, frames, network.config.channels, self.device),
-            sampling.guidance_body,
-            spacing_for(sampling.steps),
-            lambda share: progress("body", share),
-        )
+        noise = _noise(generators, frames, network.config.channels, self.device)
+        space = spacing_for(sampling.steps)
+
+        def draw(some: slice, told: Callable[[float], None]) -> Tensor:
+            led = network.with_keys(condition, network.guided_key_tokens(keys[some]))
+            both = denoising(network, led)
+            return _sampled(both, noise[some], sampling.guidance_body, space, told)
+
+        poses = as_memory_holds(draw, len(noise), lambda share: progress("body", share))
         return self.networks.statistics.pose(poses)
+
+
+def as_memory_holds(
+    draw: Callable[[slice, Callable[[float], None]], Tensor],
+    takes: int,
+    progress: Callable[[float], None],
+) -> Tensor:
+    """Takes drawn all at once, or, where a GPU's memory is too small, in parts that it holds.
+
+    draw: some of the takes, telling its own progress. Takes do not know of each other, so a take is
+    the same in any part. torch.OutOfMemoryError where it does not hold a single one.
+    """
+    parts: list[Tensor] = []
+    done, size = 0, takes
+    while done < takes:
+        some = slice(done, min(done + size, takes))
+        count = some.stop - done
+        try:
+            parts.append(
+                draw(some, lambda share, first=done, n=count: progress((first + share * n) / takes))  # type: ignore[misc]
+            )
+        except torch.OutOfMemoryError:
+            if count == 1:
+                raise
+            size = count // 2
+        else:
+            done += count
+            continue
+        torch.cuda.empty_cache()  # here, where the error no longer holds what was drawn
+    return torch.cat(parts)
 
 
 def denoising(network: Denoiser, condition: Condition) -> Denoise:

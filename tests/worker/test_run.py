@@ -5,7 +5,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from worker.attempt import Ending, attempt
 from worker.patience import PatientFiles
 from worker.people import Models, Person, PersonUnknown
 from worker.progress import Leave, Leaving, Progress, Reporter
-from worker.run import Workshop, run
+from worker.run import Workshop, painted, run
 from worker.video import X264
 
 Prepare = Callable[[Job, Reporter], None]
@@ -451,6 +452,51 @@ def test_a_full_storage_is_not_waited_for(floor: Floor, submit: Submit) -> None:
 
     job = floor.store.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "storage_full")
+
+
+def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Submit) -> None:
+    roomy, narrow = ToyAvatar(), ToyAvatar(holds=3)
+    videos = []
+    for avatar in (roomy, narrow):
+        floor.person = replace(floor.person, models=Models(floor.animator, avatar))
+        job_id = submit(seconds=0.5).id
+        assert floor.work() is Ending.PUBLISHED
+        videos.append(floor.storage.objects[floor.store.get(job_id).outputs[0].key])
+
+    assert (roomy.batches, narrow.batches) == ([8], [8, 4, 2])
+    assert videos[0] == videos[1]
+
+
+def test_memory_that_runs_out_later_repeats_no_frame() -> None:
+    class Shrinking(ToyAvatar):
+        def render(self, *asked: Any, batch: int) -> Iterator[np.ndarray]:
+            for frames in super().render(*asked, batch=batch):
+                yield frames
+                self.holds = 1  # somebody else takes the rest
+
+    motion = ToyAnimator().animate(
+        torch.zeros(48_000, 2), Sampling((1,), 2, 1, 1, 0.5), progress=lambda *_: None
+    )[0]
+    cameras = [ToyAvatar().camera().resized(64, 64)]
+    whole = np.concatenate(list(painted(motion, ToyAvatar(), cameras)))
+
+    found = list(painted(motion, Shrinking(), cameras))
+
+    assert [len(frames) for frames in found] == [8] + [1] * 22
+    assert np.array_equal(np.concatenate(found), whole)
+
+
+def test_a_memory_that_holds_no_frame_ends_the_job_with_a_sentence(
+    floor: Floor, submit: Submit
+) -> None:
+    job_id = submit(seconds=0.2).id
+    floor.person = replace(floor.person, models=Models(floor.animator, ToyAvatar(holds=0)))
+
+    assert [floor.work() for _ in range(3)] == [Ending.SET_BACK] * 3
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "out_of_memory")
+    assert "ask for a smaller size" in str(job.error_detail)
 
 
 def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(

@@ -77,7 +77,14 @@ CAMERAS = {
 
 
 class ToyAvatar:
-    """A grey that follows the face, in front; black from elsewhere."""
+    """A grey that follows the face, in front; black from elsewhere.
+
+    holds: frames that fit into its memory at a time.
+    """
+
+    def __init__(self, *, holds: int = 1000) -> None:
+        self.holds = holds
+        self.batches: list[int] = []  # that it was asked for
 
     def camera(self, name: str | None = None) -> Camera:
         return camera_named(name, CAMERAS)
@@ -85,7 +92,10 @@ class ToyAvatar:
     def render(
         self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], *, batch: int
     ) -> Iterator[NDArray[np.uint8]]:
+        self.batches.append(batch)
         for start in range(0, len(face), batch):
+            if min(batch, len(face) - start) > self.holds:
+                raise torch.OutOfMemoryError("CUDA out of memory")
             some = face[start : start + batch, 0].sigmoid().numpy()
             views = []
             for camera in cameras:
