@@ -11,6 +11,7 @@ from jobs.media import CONTAINERS, MediaError, sniff
 from worker.ffmpeg import Ffmpeg, FfmpegError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import IO
 
@@ -37,9 +38,14 @@ class Sound:
 
 
 def decode(
-    clip: Path, raw: Path, *, max_seconds: float, wall_seconds: float | None = None
+    clip: Path,
+    raw: Path,
+    *,
+    max_seconds: float,
+    wall_seconds: float | None = None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Sound:
-    """Decode `clip` into the file `raw`, `max_seconds` of it at most.
+    """Decode `clip` into the file `raw`, `max_seconds` of it at most. progress: told 0..1.
 
     Channels stay what they are and are never mixed; a mono clip gets a silent partner. Raises
     MediaError where the clip cannot be decoded, FfmpegError where ffmpeg was killed.
@@ -50,7 +56,8 @@ def decode(
     arguments = _arguments(clip, CONTAINERS[kind].demuxer, max_seconds)
     try:
         with Ffmpeg(arguments, patience=patience) as child:
-            partner_speaks = _receive(child.pipe, raw)
+            most = max_seconds * SAMPLE_RATE * FRAME_BYTES
+            partner_speaks = _receive(child.pipe, raw, lambda got: progress(min(got / most, 1.0)))
             child.finish()
     except FfmpegError as error:
         raise _as_fault_of_the_clip(error, kind) from error
@@ -71,8 +78,10 @@ def _arguments(clip: Path, demuxer: str, max_seconds: float) -> list[str]:
     return [*reading, *sound, "-t", f"{max_seconds:.6f}", *form, "pipe:1"]
 
 
-def _receive(pipe: IO[bytes], raw: Path) -> bool:
+def _receive(pipe: IO[bytes], raw: Path, progress: Callable[[int], None]) -> bool:
     """Write what comes to `raw`, as finite numbers in -1..1; answers whether the partner speaks.
+
+    progress: told the bytes that have come.
 
     We write and not ffmpeg, so that a full disk is an OSError of ours and no fault of the clip.
     """
@@ -84,6 +93,7 @@ def _receive(pipe: IO[bytes], raw: Path) -> bool:
             samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
             partner_speaks = partner_speaks or bool(samples[:, 1].any())
             file.write(samples.tobytes())
+            progress(file.tell())
     return partner_speaks
 
 

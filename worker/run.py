@@ -75,7 +75,7 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
     request = job.request
     progress("decode", 0.0)
     person = workshop.person_named(request.person)
-    sound = _decoded(job, workshop)
+    sound = _decoded(job, workshop, lambda share: progress("decode", share))
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
     if "video" in request.outputs:
@@ -166,15 +166,14 @@ def rendering(progress: Progress, index: int, count: int) -> Callable[[float], N
     return lambda part: progress("render", (index + part) / count)
 
 
-def _decoded(job: Job, workshop: Workshop) -> Sound:
+def _decoded(job: Job, workshop: Workshop, progress: Callable[[float], None]) -> Sound:
     clip = workshop.scratch / "clip"
     try:
         workshop.files.get(job.input_key, clip)
     except ObjectMissing as error:
         raise ClipMissing("the clip of this job is no longer stored; send it again") from error
-    sound = decode(
-        clip, workshop.scratch / "sound.f32", max_seconds=job.clip_seconds + SLACK_SECONDS
-    )
+    longest = job.clip_seconds + SLACK_SECONDS
+    sound = decode(clip, workshop.scratch / "sound.f32", max_seconds=longest, progress=progress)
     clip.unlink()
     return sound
 

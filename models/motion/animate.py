@@ -26,6 +26,7 @@ from models.motion.speech import (
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
     FrontEnd,
+    between,
     load_speech,
 )
 from models.motion.statistics import Statistics, load_statistics
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, float], None]  # stage, share of it that is done
 
 SHORTEST_FRAMES = 120  # shorter clips are filled up with silence: no network was trained on less
+SPEECH_SHARE = 0.6  # of the stage "speech", where the face denoiser hears lips, too
 LIPS = "lips.safetensors"  # only people whose face denoiser hears lips have it
 
 
@@ -125,8 +127,11 @@ class Animator:
         padded = max(frames, SHORTEST_FRAMES)
         sound = self._prepared(audio, padded)
         progress("speech", 0.0)
-        features = self.networks.speech(sound)  # [1, L, A]
-        heard = self._with_lips(features, sound)
+        heard_share = 1.0 if self.networks.lips is None else SPEECH_SHARE
+        features = self.networks.speech(
+            sound, progress=lambda share: progress("speech", heard_share * share)
+        )  # [1, L, A]
+        heard = self._with_lips(features, sound, progress)
         progress("speech", 1.0)
         generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
         faces = self._faces(heard, padded, sampling, generators, progress)
@@ -157,11 +162,12 @@ class Animator:
         filled = functional.pad(audio.to(self.device).float(), (0, 0, 0, missing))
         return self.networks.statistics.normalised_audio(filled)[None]
 
-    def _with_lips(self, features: Tensor, sound: Tensor) -> Tensor:
+    def _with_lips(self, features: Tensor, sound: Tensor, progress: Progress) -> Tensor:
         """What the face hears: features [1, L, A] with lips behind them where there are any."""
         if self.networks.lips is None:
             return features
-        geometry = lip_geometry(self.networks.lips, sound)
+        told = between(lambda share: progress("speech", share), SPEECH_SHARE, 1.0)
+        geometry = lip_geometry(self.networks.lips, sound, progress=told)
         return torch.cat([features, lip_rows(geometry, features.shape[1])], dim=-1)
 
     def _faces(
