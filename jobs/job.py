@@ -65,6 +65,15 @@ class Output:
 
 
 @dataclass(frozen=True)
+class FinishedTake:
+    """What an attempt has made of one take, kept so that a later attempt need not make it again."""
+
+    take: int  # from 1
+    digest: str  # what its motion depends on: `jobs.request.motion_digest`
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """One row of the table of jobs, as it was when it was read."""
 
@@ -85,6 +94,7 @@ class Job:
     progress: float  # 0..1 of the whole
     motion_key: str | None  # motion kept by this or an earlier attempt
     motion_digest: str | None  # what that motion depends on: `jobs.request.motion_digest`
+    finished_takes: tuple[FinishedTake, ...]  # by this or earlier attempts
     outputs: tuple[Output, ...]
     error_code: str | None
     error_detail: str | None
@@ -129,5 +139,8 @@ def input_key(job_id: str, extension: str) -> str:
 
 
 def attempt_key(job_id: str, attempt: int, name: str) -> str:
-    """Where an attempt puts the file `name`: no two attempts share a place."""
+    """Where an attempt puts the file `name`: no two attempts share a place.
+
+    What is published may come from several: takes that were finished before are not made again.
+    """
     return f"{job_folder(job_id)}/attempt-{attempt}/{name}"

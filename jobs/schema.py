@@ -74,6 +74,7 @@ jobs = Table(
     Column("person", sa.String(64), nullable=False, server_default=""),  # of `request`, to look for
     Column("priority", sa.Integer, nullable=False, server_default="0"),
     Column("metadata", sa.JSON, nullable=False, server_default="{}"),
+    Column("finished_takes", sa.JSON, nullable=False, server_default="[]"),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index(None, "person", "created_at", "id"),

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs import once as one_job
 from jobs import removals
-from jobs.job import Job, Output, Standing, State, overall_progress, utc_now
+from jobs.job import FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
 from jobs.once import KeyTaken, Once
 from jobs.request import GenerateRequest
@@ -110,6 +110,7 @@ class Store:
             "clip_seconds": clip_seconds,
             "priority": priority,
             "metadata": dict(metadata),
+            "finished_takes": [],
             "outputs": [],
         }
         try:
@@ -199,6 +200,10 @@ class Store:
     def checkpoint(self, job_id: str, attempt: int, *, motion_key: str, digest: str) -> bool:
         """Keep the motion for later attempts; `digest` is from `jobs.request.motion_digest`."""
         return self._write(job_id, attempt, {"motion_key": motion_key, "motion_digest": digest})
+
+    def keep_takes(self, job_id: str, attempt: int, takes: Sequence[FinishedTake]) -> bool:
+        """Keep all takes that are finished for later attempts, which may publish them as theirs."""
+        return self._write(job_id, attempt, {"finished_takes": [asdict(take) for take in takes]})
 
     def succeed(self, job_id: str, attempt: int, outputs: Sequence[Output]) -> bool:
         """Publish the outputs: the one write that makes them the job's."""
@@ -447,5 +452,13 @@ def _job(row: RowMapping) -> Job:
     columns = {name: value for name, value in row.items() if name not in BESIDE_THE_JOB}
     columns["state"] = State(row["state"])
     columns["request"] = GenerateRequest.model_validate(row["request"])
-    columns["outputs"] = tuple(Output(**output) for output in row["outputs"])
+    columns["outputs"] = _outputs(row["outputs"])
+    columns["finished_takes"] = tuple(
+        FinishedTake(take["take"], take["digest"], _outputs(take["outputs"]))
+        for take in row["finished_takes"]
+    )
     return Job(**columns)
+
+
+def _outputs(stored: Sequence[Mapping[str, Any]]) -> tuple[Output, ...]:
+    return tuple(Output(**output) for output in stored)

@@ -39,11 +39,11 @@ from worker.video import choose_encoder
 from worker.watchdog import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from celery import Celery
 
-    from jobs.job import Job, Output
+    from jobs.job import FinishedTake, Job, Output
     from jobs.settings import Settings
     from jobs.storage import Storage
     from jobs.store import Store
@@ -83,11 +83,17 @@ class Bench:
                 report.pause,
             )
 
+        def keep_takes(takes: Sequence[FinishedTake]) -> bool:
+            return patiently(
+                lambda: self.store.keep_takes(job.id, job.attempt, takes), report.pause
+            )
+
         with tempfile.TemporaryDirectory(prefix="job-", dir=self.scratch) as folder:
             workshop = Workshop(
                 files=PatientFiles(self.storage, report.pause),
                 person_named=self.people.get,
                 keep_motion=keep_motion,
+                keep_takes=keep_takes,
                 encoder=self.encoder,
                 scratch=Path(folder),
             )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from jobs.storage import Storage
+    from jobs.storage import ObjectInfo, Storage
 
     Pause = Callable[[float], None]  # sleeps so many seconds; what it raises ends the waiting
 
@@ -41,6 +41,9 @@ class Files(Protocol):
     def get(self, key: str, path: Path) -> None:
         """Write the object to a file at `path`. ObjectMissing where there is none."""
 
+    def stat(self, key: str) -> ObjectInfo:
+        """Size and type. ObjectMissing where there is none."""
+
 
 class PatientFiles:
     """Files that try again for a minute before they give up."""
@@ -56,6 +59,10 @@ class PatientFiles:
     def get(self, key: str, path: Path) -> None:
         """As `Storage.get`."""
         patiently(lambda: self._storage.get(key, path), self._pause)
+
+    def stat(self, key: str) -> ObjectInfo:
+        """As `Storage.stat`."""
+        return patiently(lambda: self._storage.stat(key), self._pause)
 
 
 def patiently(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] = DELAYS) -> T:

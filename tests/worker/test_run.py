@@ -70,6 +70,7 @@ class Floor:
             files=PatientFiles(self.storage, lambda seconds: report.check()),
             person_named=self.named,
             keep_motion=lambda key, digest: keep(motion_key=key, digest=digest),
+            keep_takes=partial(self.store.keep_takes, job.id, job.attempt),
             encoder=X264,
             scratch=self.scratch,
         )
@@ -236,6 +237,69 @@ def test_motion_of_another_version_of_the_person_is_not_used(floor: Floor, submi
     assert floor.work() is Ending.PUBLISHED
 
     assert len(floor.animator.asked) == 2
+
+
+def crash_in_take(floor: Floor, take: int) -> None:
+    """The next attempt breaks when it begins with this take."""
+    avatar = floor.person.models.avatar
+    begun: list[int] = []
+
+    def render(*asked: Any, batch: int) -> Iterator[np.ndarray]:
+        begun.append(1)
+        if len(begun) == take:
+            raise RuntimeError("a crash")
+        return ToyAvatar.render(avatar, *asked, batch=batch)
+
+    avatar.render = render
+    assert floor.work() is Ending.BROKEN
+    del avatar.render
+
+
+def test_takes_that_were_finished_are_not_made_again(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.2, takes=3, outputs=["video", "motion"]).id
+    crash_in_take(floor, 3)
+    floor.person.models.avatar.batches.clear()
+
+    assert floor.work() is Ending.PUBLISHED
+
+    job = floor.store.get(job_id)
+    assert len(floor.person.models.avatar.batches) == 1
+    places = [output.key.removeprefix(f"jobs/{job_id}/") for output in job.outputs]
+    assert places == [
+        "attempt-1/take-1.mp4",
+        "attempt-1/motion-1.npz",
+        "attempt-1/take-2.mp4",
+        "attempt-1/motion-2.npz",
+        "attempt-2/take-3.mp4",
+        "attempt-2/motion-3.npz",
+    ]
+    assert [len(floor.storage.objects[o.key]) for o in job.outputs] == [
+        output.bytes for output in job.outputs
+    ]
+    assert [take.take for take in job.finished_takes] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("spoil", ["gone", "damaged", "another person"])
+def test_finished_takes_that_are_of_no_use_are_made_again(
+    floor: Floor, submit: Submit, spoil: str
+) -> None:
+    job_id = submit(seconds=0.2, takes=3).id
+    crash_in_take(floor, 3)
+    key = f"jobs/{job_id}/attempt-1/take-1.mp4"
+    if spoil == "gone":
+        del floor.storage.objects[key]
+    elif spoil == "damaged":
+        floor.storage.objects[key] += b"more"
+    else:
+        floor.person = toy_person(floor.animator, digest="d2")
+
+    assert floor.work() is Ending.PUBLISHED
+
+    attempts = [2, 2, 2] if spoil == "another person" else [2, 1, 2]
+    assert [o.key for o in floor.store.get(job_id).outputs] == [
+        f"jobs/{job_id}/attempt-{attempt}/take-{take}.mp4"
+        for take, attempt in enumerate(attempts, start=1)
+    ]
 
 
 @pytest.mark.parametrize("spoil", ["gone", "damaged", "emptied"])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobs.people import PersonDefaults
-from jobs.storage import ObjectMissing, StorageError
+from jobs.storage import ObjectInfo, ObjectMissing, StorageError
 from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.animate import Motion, MotionError, Sampling
 from worker.people import Models, Person
@@ -45,6 +45,12 @@ class DictStorage:
         if key not in self.objects:
             raise ObjectMissing(key)
         path.write_bytes(self.objects[key])
+
+    def stat(self, key: str) -> ObjectInfo:
+        self._answer()
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        return ObjectInfo(key, len(self.objects[key]), "video/mp4")
 
     def _answer(self) -> None:
         if self.away > 0:
