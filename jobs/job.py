@@ -100,6 +100,8 @@ class Job:
     error_detail: str | None
     priority: int  # -10..10; higher ones are claimed first
     metadata: Mapping[str, str]  # the owner's own words about it
+    input_expired_at: datetime | None  # when its clip was removed by age
+    outputs_expired_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,32 @@ def new_job_id() -> str:
     return uuid.UUID(int=number).hex
 
 
+JOBS_FOLDER = "jobs"
+
+
 def job_folder(job_id: str) -> str:
     """Everything that is stored of a job lies below this."""
-    return f"jobs/{job_id}"
+    return f"{JOBS_FOLDER}/{job_id}"
+
+
+def input_folder(job_id: str) -> str:
+    """The clip of a job lies below this."""
+    return f"{job_folder(job_id)}/input"
+
+
+def attempt_folder(job_id: str, attempt: int) -> str:
+    """What an attempt has stored lies below this."""
+    return f"{job_folder(job_id)}/attempt-{attempt}"
+
+
+def job_of(key: str) -> str:
+    """The id of the job that an object belongs to: "jobs/<id>/..."."""
+    return key.removeprefix(f"{JOBS_FOLDER}/").partition("/")[0]
 
 
 def input_key(job_id: str, extension: str) -> str:
     """Where the clip of a job lies; `extension` without a dot, from the probe and not the name."""
-    return f"{job_folder(job_id)}/input/audio.{extension}"
+    return f"{input_folder(job_id)}/audio.{extension}"
 
 
 def attempt_key(job_id: str, attempt: int, name: str) -> str:
@@ -143,4 +163,4 @@ def attempt_key(job_id: str, attempt: int, name: str) -> str:
 
     What is published may come from several: takes that were finished before are not made again.
     """
-    return f"{job_folder(job_id)}/attempt-{attempt}/{name}"
+    return f"{attempt_folder(job_id, attempt)}/{name}"

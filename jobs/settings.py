@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     stage_seconds: Annotated[dict[str, float], NoDecode] = STAGE_SECONDS  # "render=60,face=9"
 
+    keep_inputs_days: float = Field(default=0.0, ge=0)  # after the end of the job; 0: for ever
+    keep_outputs_days: float = Field(default=0.0, ge=0)
+    keep_jobs_days: float = Field(default=0.0, ge=0)
+    keep_leftovers_days: float = Field(default=7.0, ge=0)  # what nobody will ask for
+
     device: str = "auto"
     threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
     scratch: Path = Field(default_factory=_scratch_in)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from jobs import chores, removals, retention
 from jobs import once as one_job
-from jobs import removals
 from jobs.job import FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
 from jobs.once import KeyTaken, Once
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
+    from jobs.chores import Chore
     from jobs.job import Clock
     from jobs.listing import Page
     from jobs.removals import Removal
+    from jobs.retention import Expired
     from jobs.settings import Settings
+    from jobs.storage import StoredObject
 
 # The order in which jobs are claimed.
 IN_TURN = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
@@ -246,10 +249,15 @@ class Store:
             "woken_at": now,
             "started_at": None,
             "finished_at": None,
+            "outputs_expired_at": None,
             "error_code": None,
             "error_detail": None,
         }
-        ended = sa.and_(jobs.c.id == job_id, jobs.c.state.in_([State.FAILED, State.CANCELED]))
+        ended = sa.and_(
+            jobs.c.id == job_id,
+            jobs.c.state.in_([State.FAILED, State.CANCELED]),
+            jobs.c.input_expired_at.is_(None),
+        )
         with writing(self.engine) as connection:
             return _set(connection, ended, again)
 
@@ -278,6 +286,49 @@ class Store:
         """Tell that the objects of a deleted job were removed; harmless when said twice."""
         with writing(self.engine) as connection:
             removals.finish_round(connection, removal)
+
+    def expire_inputs(self, kept: timedelta) -> list[Expired]:
+        """Give up clips of jobs that ended so long ago; the objects are the caller's to remove."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.expire_inputs(connection, now - kept, now)
+
+    def expire_outputs(self, kept: timedelta) -> list[Expired]:
+        """Give up what jobs have made that ended so long ago, as by `expire_inputs`."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.expire_outputs(connection, now - kept, now)
+
+    def expire_jobs(self, kept: timedelta) -> list[Removal]:
+        """Forget jobs that ended so long ago, as by `delete`."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.expire_jobs(connection, now - kept, now)
+
+    def leftovers(
+        self, found: Sequence[StoredObject], kept: timedelta, *, strangers: bool
+    ) -> list[str]:
+        """Keys of those of these objects that nobody will ask for: see `retention.leftovers`."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.leftovers(connection, found, now - kept, strangers=strangers)
+
+    def take_chore(self, name: str) -> Chore | None:
+        """The chore, when it is due and nobody is at it."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return chores.take(connection, name, now)
+
+    def put_down(self, chore: Chore, place: str | None, later: timedelta) -> None:
+        """How far the chore is, and when it is due again; None: from the beginning."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            chores.put_down(connection, chore, place, now + later)
+
+    def identity(self) -> str:
+        """A word that this database and no other has."""
+        with writing(self.engine) as connection:
+            return chores.identity_of(connection)
 
     def release(
         self,
