@@ -9,6 +9,7 @@ MediaError              a file that is no clip for us           415 or 422, the 
 ObjectMissing           a file that is gone                     404 file_not_found
 StorageError            storage does not answer                 503 storage_unavailable
 OperationalError        the database does not answer            503 database_unavailable
+OSError, and those two  no room left, wherever it is            507 storage_full
 anything else           ours: logged, shown as an incident      500 internal_error
 """
 
@@ -28,7 +29,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from jobs.job import new_job_id
 from jobs.media import MediaError
 from jobs.once import KeyReused
-from jobs.storage import ObjectMissing, StorageError
+from jobs.room import is_full
+from jobs.storage import ObjectMissing, StorageError, StorageFull
 from jobs.store import JobMissing
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = "5"
+FULL_RETRY_SECONDS = "60"
 CODES_OF_STATUS = {
     400: "malformed_body",
     404: "route_not_found",
@@ -126,6 +129,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ObjectMissing, _object_missing)
     app.add_exception_handler(StorageError, _storage)
     app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(OSError, _os)
 
 
 def documented(
@@ -183,6 +187,8 @@ def _field(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
+    if is_full(error):  # while the body was read
+        return no_room(error)
     status = error.status_code
     sentences = {
         400: "The body of the request could not be read; send multipart/form-data, well formed.",
@@ -224,13 +230,30 @@ def _object_missing(_request: Request, _error: Exception) -> JSONResponse:
     return answer(404, "file_not_found", "The file is no longer there.")
 
 
+def no_room(error: BaseException) -> JSONResponse:
+    """What is to be kept finds no room: only the operator can help."""
+    logger.error("no room left", exc_info=error)
+    sentence = "There is no room left to keep it; nothing was accepted. Try again later."
+    return answer(507, "storage_full", sentence, {"Retry-After": FULL_RETRY_SECONDS})
+
+
+def _os(_request: Request, error: Exception) -> JSONResponse:
+    if not is_full(error):
+        raise error
+    return no_room(error)
+
+
 def _storage(_request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, StorageFull):
+        return no_room(error)
     logger.error("storage does not answer", exc_info=error)
     sentence = "The storage does not answer just now; nothing was accepted. Try again in a moment."
     return answer(503, "storage_unavailable", sentence, {"Retry-After": RETRY_SECONDS})
 
 
 def _database(_request: Request, error: Exception) -> JSONResponse:
+    if is_full(error):
+        return no_room(error)
     logger.error("database does not answer", exc_info=error)
     sentence = "The database does not answer just now; nothing was accepted. Try again in a moment."
     return answer(503, "database_unavailable", sentence, {"Retry-After": RETRY_SECONDS})

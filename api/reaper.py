@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from api.sweeping import tidy
 from jobs.job import job_folder
 from jobs.queue import wake
 from jobs.storage import StorageError
@@ -38,10 +40,16 @@ def reap_once(services: Services) -> list[str]:
     for job_id in waiting:
         if not wake(services.queue, job_id):
             break  # the broker is down: the next round tries again
-    for removal in services.store.due_removals():
+    for removal in [*services.store.due_removals(), *_expired_jobs(services)]:
         remove_objects(services, removal)
+    tidy(services)
     services.store.forget_keys()
     return waiting
+
+
+def _expired_jobs(services: Services) -> list[Removal]:
+    days = services.settings.keep_jobs_days
+    return services.store.expire_jobs(timedelta(days=days)) if days else []
 
 
 def remove_objects(services: Services, removal: Removal) -> None:

@@ -1,6 +1,6 @@
 """What answers look like."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urljoin
 
 from fastapi import Request
@@ -11,6 +11,7 @@ from jobs.job import STAGES, Job, Output, Standing, State
 from jobs.listing import Page
 from jobs.people import PersonSummary
 from jobs.request import GenerateRequest
+from jobs.settings import Settings
 
 
 class StageView(BaseModel):
@@ -56,6 +57,10 @@ class JobView(BaseModel):
     metadata: dict[str, str] = Field(description="As it was sent.")
     request: GenerateRequest
     outputs: list[OutputView]
+    expires_at: datetime | None = Field(
+        description="From then on its files may be gone; null where they are kept for ever."
+    )
+    expired: bool = Field(description="Whether its files were removed by age.")
     error: ErrorView | None
 
 
@@ -128,6 +133,8 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
         metadata=dict(job.metadata),
         request=job.request,
         outputs=[_output(job, output, services, request) for output in job.outputs],
+        expires_at=_expires_at(job, services.settings),
+        expired=job.outputs_expired_at is not None,
         error=_error(job),
     )
 
@@ -155,6 +162,12 @@ def _output(job: Job, output: Output, services: Services, request: Request) -> O
         url=urljoin(str(request.base_url), link),
         path=f"/jobs/{job.id}/outputs/{output.name}",
     )
+
+
+def _expires_at(job: Job, settings: Settings) -> datetime | None:
+    if job.finished_at is None or not settings.keep_outputs_days:
+        return None
+    return job.finished_at + timedelta(days=settings.keep_outputs_days)
 
 
 def _error(job: Job) -> ErrorView | None:

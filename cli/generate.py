@@ -77,7 +77,12 @@ def _generate(
     cameras_of(plan, person)  # what cannot be shown is told before anything is drawn
     places = _places(out, request.takes)
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
-        sound = decode(clip, Path(folder) / "sound.f32", max_seconds=seconds + SLACK_SECONDS)
+        sound = decode(
+            clip,
+            Path(folder) / "sound.f32",
+            max_seconds=seconds + SLACK_SECONDS,
+            progress=lambda share: progress("decode", share),
+        )
         progress("decode", 1.0)
         takes = animate(sound, plan, person, progress)
         for index, (motion, place) in enumerate(zip(takes, places, strict=True)):

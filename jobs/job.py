@@ -65,6 +65,15 @@ class Output:
 
 
 @dataclass(frozen=True)
+class FinishedTake:
+    """What an attempt has made of one take, kept so that a later attempt need not make it again."""
+
+    take: int  # from 1
+    digest: str  # what its motion depends on: `jobs.request.motion_digest`
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """One row of the table of jobs, as it was when it was read."""
 
@@ -85,11 +94,14 @@ class Job:
     progress: float  # 0..1 of the whole
     motion_key: str | None  # motion kept by this or an earlier attempt
     motion_digest: str | None  # what that motion depends on: `jobs.request.motion_digest`
+    finished_takes: tuple[FinishedTake, ...]  # by this or earlier attempts
     outputs: tuple[Output, ...]
     error_code: str | None
     error_detail: str | None
     priority: int  # -10..10; higher ones are claimed first
     metadata: Mapping[str, str]  # the owner's own words about it
+    input_expired_at: datetime | None  # when its clip was removed by age
+    outputs_expired_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -118,16 +130,37 @@ def new_job_id() -> str:
     return uuid.UUID(int=number).hex
 
 
+JOBS_FOLDER = "jobs"
+
+
 def job_folder(job_id: str) -> str:
     """Everything that is stored of a job lies below this."""
-    return f"jobs/{job_id}"
+    return f"{JOBS_FOLDER}/{job_id}"
+
+
+def input_folder(job_id: str) -> str:
+    """The clip of a job lies below this."""
+    return f"{job_folder(job_id)}/input"
+
+
+def attempt_folder(job_id: str, attempt: int) -> str:
+    """What an attempt has stored lies below this."""
+    return f"{job_folder(job_id)}/attempt-{attempt}"
+
+
+def job_of(key: str) -> str:
+    """The id of the job that an object belongs to: "jobs/<id>/..."."""
+    return key.removeprefix(f"{JOBS_FOLDER}/").partition("/")[0]
 
 
 def input_key(job_id: str, extension: str) -> str:
     """Where the clip of a job lies; `extension` without a dot, from the probe and not the name."""
-    return f"{job_folder(job_id)}/input/audio.{extension}"
+    return f"{input_folder(job_id)}/audio.{extension}"
 
 
 def attempt_key(job_id: str, attempt: int, name: str) -> str:
-    """Where an attempt puts the file `name`: no two attempts share a place."""
-    return f"{job_folder(job_id)}/attempt-{attempt}/{name}"
+    """Where an attempt puts the file `name`: no two attempts share a place.
+
+    What is published may come from several: takes that were finished before are not made again.
+    """
+    return f"{attempt_folder(job_id, attempt)}/{name}"

@@ -74,10 +74,14 @@ jobs = Table(
     Column("person", sa.String(64), nullable=False, server_default=""),  # of `request`, to look for
     Column("priority", sa.Integer, nullable=False, server_default="0"),
     Column("metadata", sa.JSON, nullable=False, server_default="{}"),
+    Column("finished_takes", sa.JSON, nullable=False, server_default="[]"),
+    Column("input_expired_at", UtcDateTime),
+    Column("outputs_expired_at", UtcDateTime),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index(None, "person", "created_at", "id"),
     Index(None, "created_at", "id"),
+    Index(None, "finished_at"),
 )
 
 # The job that a request with an Idempotency-Key has made: see jobs/once.py.
@@ -100,6 +104,19 @@ removals = Table(
     Column("rounds_left", sa.Integer, nullable=False),
     Index(None, "due_at"),
 )
+
+
+# What one process does at a time, and how far it is: see jobs/chores.py.
+chores = Table(
+    "chores",
+    metadata,
+    Column("name", sa.String(64), primary_key=True),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("place", sa.String(255)),
+)
+
+# A word that this database and no other has: see jobs/chores.py.
+identity = Table("identity", metadata, Column("id", sa.String(32), primary_key=True))
 
 
 def connect(url: str) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -28,6 +29,18 @@ ORIGIN = re.compile(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\
 # What may hold a password: also read from the file that `VISAVIS_<NAME>_FILE` names, shown nowhere.
 SECRETS = ("database_url", "broker_url", "storage_url", "signing_secret")
 PREFIX = "VISAVIS_"
+
+# Without a sign of progress, for a clip of up to 20 s: see worker/watchdog.py. Generous: a frame of
+# a released person takes seconds on a CPU, and `decode` fetches the clip and loads the person.
+STAGE_SECONDS: dict[str, float] = {
+    "decode": 600.0,
+    "speech": 600.0,
+    "face": 600.0,
+    "guide": 600.0,
+    "body": 600.0,
+    "render": 900.0,
+    "publish": 600.0,
+}
 
 
 def _database_in(done: dict[str, Any]) -> str:
@@ -79,6 +92,12 @@ class Settings(BaseSettings):
     reaper_seconds: float = Field(default=3.0, gt=0)
     wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
     max_attempts: int = Field(default=3, ge=1)
+    stage_seconds: Annotated[dict[str, float], NoDecode] = STAGE_SECONDS  # "render=60,face=9"
+
+    keep_inputs_days: float = Field(default=0.0, ge=0)  # after the end of the job; 0: for ever
+    keep_outputs_days: float = Field(default=0.0, ge=0)
+    keep_jobs_days: float = Field(default=0.0, ge=0)
+    keep_leftovers_days: float = Field(default=7.0, ge=0)  # what nobody will ask for
 
     device: str = "auto"
     threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
@@ -118,6 +137,11 @@ class Settings(BaseSettings):
                     '"https://app.example,http://localhost:3000"'
                 )
         return origins
+
+    @field_validator("stage_seconds", mode="before")
+    @classmethod
+    def _some_stages(cls, given: Any) -> Any:
+        return STAGE_SECONDS | _seconds_of(given) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _reap_within_the_lease(self) -> Settings:
@@ -172,6 +196,24 @@ def _read_secret(name: str) -> str | None:
     if not value:
         raise SettingsError(f"{variable}_FILE: {path} is empty; write the value into it")
     return value
+
+
+def _seconds_of(words: str) -> dict[str, float]:
+    """`render=60,face=9` as numbers."""
+    told: dict[str, float] = {}
+    for word in words.split(","):
+        stage, _, seconds = (part.strip() for part in word.partition("="))
+        if stage not in STAGE_SECONDS:
+            raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGE_SECONDS)}")
+        try:
+            told[stage] = float(seconds)
+        except ValueError:
+            raise ValueError(
+                f"{word.strip()!r} is no number of seconds; write render=900"
+            ) from None
+        if not 0 < told[stage] < math.inf:
+            raise ValueError(f"{word.strip()!r} is no time; write a number above 0, as render=900")
+    return told
 
 
 def _kept_secret(path: Path) -> bytes:

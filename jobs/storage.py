@@ -9,21 +9,28 @@ import re
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from jobs.job import job_of
 from jobs.masks import masked
+from jobs.room import is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from jobs.settings import Settings
 
 CHUNK = 256 * 1024
+DRAFT = ".draft-"
+DRAFT_SECONDS = 86_400  # nobody writes to a file for a day
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity")
+INSUFFICIENT_STORAGE = 507
 CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".npz": "application/octet-stream",
@@ -34,11 +41,16 @@ CONTENT_TYPES = {
     ".ogg": "audio/ogg",
     ".m4a": "audio/mp4",
     ".webm": "audio/webm",
+    ".txt": "text/plain",
 }
 
 
 class StorageError(RuntimeError):
     """The storage did not do what it was asked to."""
+
+
+class StorageFull(StorageError):
+    """There is no room left for what was to be stored."""
 
 
 class ObjectMissing(StorageError):
@@ -58,6 +70,19 @@ class ObjectInfo:
     content_type: str
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as a listing tells it."""
+
+    key: str
+    modified: datetime
+
+    @property
+    def job_id(self) -> str:
+        """Whose it is."""
+        return job_of(self.key)
+
+
 class Storage(Protocol):
     """Objects by key: "jobs/<id>/attempt-1/take-1.mp4". An object is there whole or not at all."""
 
@@ -75,6 +100,12 @@ class Storage(Protocol):
 
     def delete(self, prefix: str) -> None:
         """Remove every object below the folder `prefix`; harmless when there is none."""
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove these objects, up to a page of them; harmless where there are none."""
+
+    def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
+        """Objects below `folder` in an order that stays, from the one after the key `after` on."""
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
         """A signed address that downloads the object as `filename` for so many seconds."""
@@ -117,7 +148,8 @@ class LocalStorage:
                 target.flush()
                 os.fsync(target.fileno())
         except OSError as error:
-            raise StorageError(f"cannot store {key} in {self.folder}: {error.strerror}") from error
+            kind = StorageFull if is_full(error) else StorageError
+            raise kind(f"cannot store {key} in {self.folder}: {error.strerror}") from error
 
     def get(self, key: str, path: Path) -> None:
         with self._found(key).open("rb") as source, path.open("wb") as target:
@@ -138,6 +170,33 @@ class LocalStorage:
             return
         except OSError as error:
             raise StorageError(f"cannot remove {prefix}: {error.strerror}") from error
+
+    def remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            place = self._place(key)
+            try:
+                place.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"cannot remove {key}: {error.strerror}") from error
+            _remove_empty(place.parent, below=self.folder)
+
+    def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
+        """Drafts that a crash has left are removed on the way."""
+        root = self._place(folder)
+        start = () if after is None else PurePosixPath(after).relative_to(folder).parts
+        found: list[StoredObject] = []
+        for path in _files_after(root, start):
+            try:
+                modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            except FileNotFoundError:  # removed since
+                continue
+            if path.name.startswith(DRAFT):
+                _remove_old_draft(path, self._now())
+                continue
+            found.append(StoredObject(path.relative_to(self.folder).as_posix(), modified))
+            if len(found) == limit:
+                break
+        return found
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
         expires = str(int(self._now()) + seconds)
@@ -222,6 +281,27 @@ class S3Storage:
                     if refused := answer.get("Errors"):
                         raise StorageError(f"S3 did not remove {refused[0]}")
 
+    def remove(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        with _as_storage_error(keys[0]):
+            names = [{"Key": self._name(key)} for key in keys]
+            objects = {"Objects": names, "Quiet": True}
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
+            if refused := answer.get("Errors"):
+                raise StorageError(f"S3 did not remove {refused[0]}")
+
+    def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
+        start = {} if after is None else {"StartAfter": self._name(after)}
+        with _as_storage_error(folder):
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._name(folder) + "/", MaxKeys=limit, **start
+            )
+        return [
+            StoredObject(entry["Key"].removeprefix(self._prefix), entry["LastModified"])
+            for entry in answer.get("Contents", [])
+        ]
+
     def link(self, key: str, *, filename: str, seconds: int) -> str:
         parameters = {
             "Bucket": self._bucket,
@@ -304,7 +384,7 @@ def _content_type(key: str) -> str:
 
 @contextmanager
 def _replacing(place: Path) -> Iterator[Path]:
-    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=".draft-")
+    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=DRAFT)
     os.close(descriptor)
     draft = Path(name)
     try:
@@ -312,6 +392,38 @@ def _replacing(place: Path) -> Iterator[Path]:
         draft.replace(place)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _files_after(folder: Path, start: Sequence[str]) -> Iterator[Path]:
+    """Files below the folder, by their names, from the one after the parts of a path on."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    first = start[0] if start else ""
+    for entry in entries:
+        if entry.name < first:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_after(Path(entry.path), start[1:] if entry.name == first else ())
+        elif entry.name != first:
+            yield Path(entry.path)
+
+
+def _remove_old_draft(path: Path, now: float) -> None:
+    with suppress(FileNotFoundError):
+        if now - path.stat().st_mtime > DRAFT_SECONDS:
+            path.unlink()
+
+
+def _remove_empty(folder: Path, *, below: Path) -> None:
+    """The folder and those above it, as long as nothing is in them."""
+    while folder != below:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or gone
+            return
+        folder = folder.parent
 
 
 def _chunks(place: Path, start: int, length: int | None) -> Iterator[bytes]:
@@ -339,6 +451,17 @@ def _as_storage_error(key: str) -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         if code in ("404", "NoSuchKey"):
             raise ObjectMissing(key) from error
-        raise StorageError(f"S3 refused {key}: {error}") from error
-    except (BotoCoreError, Boto3Error) as error:
+        kind = StorageFull if _says_full(error.response) else StorageError
+        raise kind(f"S3 refused {key}: {error}") from error
+    except Boto3Error as error:  # what `upload_file` makes of any refusal
+        kind = (
+            StorageFull if _says_full(getattr(error.__context__, "response", {})) else StorageError
+        )
+        raise kind(f"S3 did not take {key}: {error}") from error
+    except BotoCoreError as error:
         raise StorageError(f"S3 did not answer for {key}: {error}") from error
+
+
+def _says_full(answer: Mapping[str, Any]) -> bool:
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == INSUFFICIENT_STORAGE or answer.get("Error", {}).get("Code") in FULL_CODES

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from jobs import chores, removals, retention
 from jobs import once as one_job
-from jobs import removals
-from jobs.job import Job, Output, Standing, State, overall_progress, utc_now
+from jobs.job import FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
 from jobs.once import KeyTaken, Once
 from jobs.request import GenerateRequest
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
+    from jobs.chores import Chore
     from jobs.job import Clock
     from jobs.listing import Page
     from jobs.removals import Removal
+    from jobs.retention import Expired
     from jobs.settings import Settings
+    from jobs.storage import StoredObject
 
 # The order in which jobs are claimed.
 IN_TURN = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
@@ -35,6 +38,7 @@ ALL = Wanted()
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
 ASKED_AT_ONCE = 500  # ids in one statement
+EXHAUSTED = "attempts_exhausted"  # the code of a job whose last attempt was lost
 BESIDE_THE_JOB = ("woken_at", "person")  # columns that only the store looks at
 NOT_IN_WORK: dict[str, Any] = {
     "worker": None,
@@ -109,6 +113,7 @@ class Store:
             "clip_seconds": clip_seconds,
             "priority": priority,
             "metadata": dict(metadata),
+            "finished_takes": [],
             "outputs": [],
         }
         try:
@@ -199,6 +204,10 @@ class Store:
         """Keep the motion for later attempts; `digest` is from `jobs.request.motion_digest`."""
         return self._write(job_id, attempt, {"motion_key": motion_key, "motion_digest": digest})
 
+    def keep_takes(self, job_id: str, attempt: int, takes: Sequence[FinishedTake]) -> bool:
+        """Keep all takes that are finished for later attempts, which may publish them as theirs."""
+        return self._write(job_id, attempt, {"finished_takes": [asdict(take) for take in takes]})
+
     def succeed(self, job_id: str, attempt: int, outputs: Sequence[Output]) -> bool:
         """Publish the outputs: the one write that makes them the job's."""
         done = {
@@ -240,10 +249,15 @@ class Store:
             "woken_at": now,
             "started_at": None,
             "finished_at": None,
+            "outputs_expired_at": None,
             "error_code": None,
             "error_detail": None,
         }
-        ended = sa.and_(jobs.c.id == job_id, jobs.c.state.in_([State.FAILED, State.CANCELED]))
+        ended = sa.and_(
+            jobs.c.id == job_id,
+            jobs.c.state.in_([State.FAILED, State.CANCELED]),
+            jobs.c.input_expired_at.is_(None),
+        )
         with writing(self.engine) as connection:
             return _set(connection, ended, again)
 
@@ -273,17 +287,68 @@ class Store:
         with writing(self.engine) as connection:
             removals.finish_round(connection, removal)
 
-    def release(self, job_id: str, attempt: int, reason: str, *, counts: bool = True) -> bool:
+    def expire_inputs(self, kept: timedelta) -> list[Expired]:
+        """Give up clips of jobs that ended so long ago; the objects are the caller's to remove."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.expire_inputs(connection, now - kept, now)
+
+    def expire_outputs(self, kept: timedelta) -> list[Expired]:
+        """Give up what jobs have made that ended so long ago, as by `expire_inputs`."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.expire_outputs(connection, now - kept, now)
+
+    def expire_jobs(self, kept: timedelta) -> list[Removal]:
+        """Forget jobs that ended so long ago, as by `delete`."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.expire_jobs(connection, now - kept, now)
+
+    def leftovers(
+        self, found: Sequence[StoredObject], kept: timedelta, *, strangers: bool
+    ) -> list[str]:
+        """Keys of those of these objects that nobody will ask for: see `retention.leftovers`."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return retention.leftovers(connection, found, now - kept, strangers=strangers)
+
+    def take_chore(self, name: str) -> Chore | None:
+        """The chore, when it is due and nobody is at it."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            return chores.take(connection, name, now)
+
+    def put_down(self, chore: Chore, place: str | None, later: timedelta) -> None:
+        """How far the chore is, and when it is due again; None: from the beginning."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            chores.put_down(connection, chore, place, now + later)
+
+    def identity(self) -> str:
+        """A word that this database and no other has."""
+        with writing(self.engine) as connection:
+            return chores.identity_of(connection)
+
+    def release(
+        self,
+        job_id: str,
+        attempt: int,
+        reason: str,
+        *,
+        counts: bool = True,
+        code: str = EXHAUSTED,
+    ) -> bool:
         """Put the job back into the queue.
 
-        An attempt that `counts` was a failure, and the last one allowed ends the job with `reason`.
-        One that does not (the worker is asked to leave) is given to the job again.
+        An attempt that `counts` was a failure, and the last one allowed ends the job with `reason`
+        and `code`. One that does not (the worker is asked to leave) is given to the job again.
         """
         with writing(self.engine) as connection:
             row = _held(connection, job_id, attempt)
             if row is None:
                 return False
-            self._hand_back(connection, row, reason, counts=counts)
+            self._hand_back(connection, row, reason, counts=counts, code=code)
             return True
 
     def reap(self) -> list[str]:
@@ -296,7 +361,7 @@ class Store:
         with writing(self.engine) as connection:
             for row in _expired(connection, now):
                 reason = f"attempt {row['attempt']} ended without a word from its worker"
-                self._hand_back(connection, row, reason, counts=True)
+                self._hand_back(connection, row, reason, counts=True, code=EXHAUSTED)
             return self._unannounced(connection, now)
 
     def _claimed_by(self, worker: str, candidate: RowMapping) -> dict[str, Any]:
@@ -321,7 +386,7 @@ class Store:
         return self._write(job_id, attempt, values | ended)
 
     def _hand_back(
-        self, connection: Connection, row: RowMapping, reason: str, *, counts: bool
+        self, connection: Connection, row: RowMapping, reason: str, *, counts: bool, code: str
     ) -> None:
         allowed = row["max_attempts"] + (0 if counts else 1)
         values: dict[str, Any] = {"max_attempts": allowed, "error_detail": reason}
@@ -331,7 +396,7 @@ class Store:
                 "state": State.FAILED,
                 "finished_at": self._clock(),
                 "lease_until": None,
-                "error_code": "attempts_exhausted",
+                "error_code": code,
                 "error_detail": f"The job did not end in {tries}; the last: {reason}.",
             }
         else:
@@ -438,5 +503,13 @@ def _job(row: RowMapping) -> Job:
     columns = {name: value for name, value in row.items() if name not in BESIDE_THE_JOB}
     columns["state"] = State(row["state"])
     columns["request"] = GenerateRequest.model_validate(row["request"])
-    columns["outputs"] = tuple(Output(**output) for output in row["outputs"])
+    columns["outputs"] = _outputs(row["outputs"])
+    columns["finished_takes"] = tuple(
+        FinishedTake(take["take"], take["digest"], _outputs(take["outputs"]))
+        for take in row["finished_takes"]
+    )
     return Job(**columns)
+
+
+def _outputs(stored: Sequence[Mapping[str, Any]]) -> tuple[Output, ...]:
+    return tuple(Output(**output) for output in stored)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
@@ -29,19 +30,20 @@ from worker.attempt import Ending, attempt
 from worker.patience import PatientFiles, patiently
 from worker.people import People, load_models
 from worker.progress import Leave
+from worker.room import obstacle
 from worker.run import Workshop, run
 from worker.runtime import start, works
 from worker.scratch import scratch_room
 from worker.shift import Shift
 from worker.video import choose_encoder
+from worker.watchdog import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    import torch
     from celery import Celery
 
-    from jobs.job import Job, Output
+    from jobs.job import FinishedTake, Job, Output
     from jobs.settings import Settings
     from jobs.storage import Storage
     from jobs.store import Store
@@ -64,10 +66,15 @@ class Bench:
     encoder: Encoder
     scratch: Path
     leave: Leave
+    limits: Limits
 
     def attempt(self, job: Job) -> Ending:
         """One attempt at a claimed job."""
-        return attempt(job, self._work, store=self.store, leave=self.leave)
+        return attempt(job, self._work, store=self.store, leave=self.leave, limits=self.limits)
+
+    def obstacle(self) -> str | None:
+        """Why a job would fail here now."""
+        return obstacle(self.scratch, self.storage)
 
     def _work(self, job: Job, report: Reporter) -> list[Output]:
         def keep_motion(key: str, digest: str) -> bool:
@@ -76,15 +83,25 @@ class Bench:
                 report.pause,
             )
 
+        def keep_takes(takes: Sequence[FinishedTake]) -> bool:
+            return patiently(
+                lambda: self.store.keep_takes(job.id, job.attempt, takes), report.pause
+            )
+
         with tempfile.TemporaryDirectory(prefix="job-", dir=self.scratch) as folder:
             workshop = Workshop(
                 files=PatientFiles(self.storage, report.pause),
                 person_named=self.people.get,
                 keep_motion=keep_motion,
+                keep_takes=keep_takes,
                 encoder=self.encoder,
                 scratch=Path(folder),
             )
-            return run(job, workshop, report)
+            try:
+                return run(job, workshop, report)
+            except torch.OutOfMemoryError:
+                self.people.forget()  # the next attempt has the memory of others for itself
+                raise
 
 
 def run_worker(settings: Settings) -> int:
@@ -101,8 +118,9 @@ def run_worker(settings: Settings) -> int:
             encoder=choose_encoder(device.type),
             scratch=stack.enter_context(scratch_room(settings.scratch)),
             leave=leave,
+            limits=Limits(settings.stage_seconds),
         )
-        shift = Shift(bench.store, bench.attempt, worker=name, leave=leave)
+        shift = Shift(bench.store, bench.attempt, worker=name, leave=leave, obstacle=bench.obstacle)
         app = stack.enter_context(closing(make_celery(settings)))
         return _consume(app, settings, name, lambda: _look(shift, bench, app), leave)
 

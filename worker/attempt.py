@@ -13,8 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.job import new_job_id
 from worker.lease import Lease
 from worker.patience import is_outage, patiently
-from worker.progress import LeaseLost, Leaving, Reporter
+from worker.progress import LeaseLost, Leaving, Reporter, StageStuck
 from worker.refusals import refusal_of
+from worker.setbacks import setback_of, stuck_at
+from worker.watchdog import Limits, Watchdog, leave_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from jobs.job import Job, Output
     from jobs.store import Store
     from worker.progress import Leave
+    from worker.setbacks import Setback
 
     Work = Callable[[Job, Reporter], list[Output]]
 
@@ -35,21 +38,41 @@ class Ending(StrEnum):
     REFUSED = "refused"  # the caller's fault: the job has failed with a sentence
     LOST = "lost"  # the lease went, and with it the right to write
     HANDED_BACK = "handed back"  # the worker was asked to leave
-    AWAY = "away"  # storage or database do not answer, or the disk is full
+    AWAY = "away"  # storage or database do not answer
+    SET_BACK = "set back"  # something here ran out: it counts, and is tried again
     BROKEN = "broken"  # our fault: it counts, and is tried again
 
 
-def attempt(job: Job, work: Work, *, store: Store, leave: Leave) -> Ending:
-    """Do `work` for a claimed job and write what became of it. Raises nothing of the job's."""
+def attempt(
+    job: Job,
+    work: Work,
+    *,
+    store: Store,
+    leave: Leave,
+    limits: Limits | None = None,
+    give_up: Callable[[], None] = leave_at_once,
+) -> Ending:
+    """Do `work` for a claimed job and write what became of it. Raises nothing of the job's.
+
+    give_up: ends the process, where a stage hangs and its thread cannot be interrupted.
+    """
     renew = partial(store.renew, job.id, job.attempt)
     seconds = store.config.lease_seconds
+    limits = limits or Limits()
+    watchdog = Watchdog(
+        limits.for_clip(job.clip_seconds),
+        grace_seconds=limits.grace_seconds,
+        put_back=partial(_put_back_stuck, job, store),
+        leave=give_up,
+    )
     with (
         structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt),
         Lease(renew, seconds=seconds) as lease,
+        watchdog,
     ):
         logger.info("job begins", extra={"clip_seconds": job.clip_seconds})
         write = partial(store.progress, job.id, job.attempt)
-        report = Reporter(write, lost=lease.lost, leave=leave)
+        report = Reporter(write, lost=lease.lost, leave=leave, watchdog=watchdog)
         try:
             ending = _worked(job, work, report, store)
         except SQLAlchemyError as error:  # nothing can be written: the lease runs out by itself
@@ -69,16 +92,33 @@ def _worked(job: Job, work: Work, report: Reporter, store: Store) -> Ending:
     except Leaving as error:
         held = store.release(job.id, job.attempt, str(error), counts=False)
         return Ending.HANDED_BACK if held else Ending.LOST
+    except StageStuck as error:
+        return _set_back(job, error, stuck_at(error), store)
     except Exception as error:
-        return _put_back(job, error, store) if is_outage(error) else _failed(job, error, store)
+        if is_outage(error):
+            return _put_back(job, error, store)
+        if (setback := setback_of(error)) is not None:
+            return _set_back(job, error, setback, store)
+        return _failed(job, error, store)
     return Ending.PUBLISHED if held else Ending.LOST
 
 
 def _put_back(job: Job, error: Exception, store: Store) -> Ending:
     logger.warning("job put back", extra={"reason": str(error)})
-    reason = "storage or database did not answer, or the disk was full"
+    reason = "storage or database did not answer"
     store.release(job.id, job.attempt, reason, counts=False)
     return Ending.AWAY
+
+
+def _put_back_stuck(job: Job, store: Store, error: StageStuck) -> None:
+    """From the watchdog's thread, while that of the attempt hangs."""
+    _set_back(job, error, stuck_at(error), store)
+
+
+def _set_back(job: Job, error: Exception, setback: Setback, store: Store) -> Ending:
+    logger.error("job set back", extra={"code": setback.code, "reason": str(error)})
+    store.release(job.id, job.attempt, setback.reason, code=setback.code)
+    return Ending.SET_BACK
 
 
 def _failed(job: Job, error: Exception, store: Store) -> Ending:

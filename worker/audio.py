@@ -12,6 +12,7 @@ from jobs.media import CONTAINERS, MediaError, allowed, sniff
 from worker.ffmpeg import Ffmpeg, FfmpegError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import IO
 
@@ -49,9 +50,14 @@ class Sound:
 
 
 def decode(
-    clip: Path, raw: Path, *, max_seconds: float, wall_seconds: float | None = None
+    clip: Path,
+    raw: Path,
+    *,
+    max_seconds: float,
+    wall_seconds: float | None = None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Sound:
-    """Decode `clip` into the file `raw`, `max_seconds` of it at most.
+    """Decode `clip` into the file `raw`, `max_seconds` of it at most. progress: told 0..1.
 
     Channels stay what they are and are never mixed; a mono clip gets a silent partner. Raises
     MediaError where the clip cannot be decoded, FfmpegError where ffmpeg was killed.
@@ -64,7 +70,7 @@ def decode(
     most = round(max_seconds * SAMPLE_RATE) * FRAME_BYTES
     try:
         with Ffmpeg(arguments, patience=patience, rope=rope) as child:
-            partner_speaks = _receive(child.pipe, raw, most)
+            partner_speaks = _receive(child.pipe, raw, most, lambda got: progress(got / most))
             child.finish()
     except FfmpegError as error:
         raise _as_fault_of_the_clip(error, kind, clip) from error
@@ -87,8 +93,10 @@ def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
     return [*reading, *sound, "-t", f"{max_seconds:.6f}", *form, "pipe:1"]
 
 
-def _receive(pipe: IO[bytes], raw: Path, most: int) -> bool:
+def _receive(pipe: IO[bytes], raw: Path, most: int, progress: Callable[[int], None]) -> bool:
     """Write what comes to `raw`, as finite numbers in -1..1; answers whether the partner speaks.
+
+    progress: told the bytes that have come.
 
     We write and not ffmpeg, so that a full disk is an OSError of ours and no fault of the clip. No
     more than `most` bytes are kept, whatever the timestamps made of "-t".
@@ -102,6 +110,7 @@ def _receive(pipe: IO[bytes], raw: Path, most: int) -> bool:
             samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
             partner_speaks = partner_speaks or bool(samples[:, 1].any())
             file.write(samples.tobytes())
+            progress(file.tell())
     return partner_speaks
 
 

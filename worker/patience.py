@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.storage import ObjectMissing, StorageError
+from jobs.storage import ObjectMissing, StorageError, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from jobs.storage import Storage
+    from jobs.storage import ObjectInfo, Storage
 
     Pause = Callable[[float], None]  # sleeps so many seconds; what it raises ends the waiting
 
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 OUTAGES = (StorageError, SQLAlchemyError)
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # one minute between the first try and the last
+LONGEST_SECONDS = 60.0  # tries that take long themselves are fewer: nobody waits for an hour
 
 
 def is_outage(error: Exception) -> bool:
     """Whether waiting may help: neither the job nor our code is at fault."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or isinstance(error, OUTAGES)
+    return isinstance(error, OUTAGES) and not isinstance(error, StorageFull)
 
 
 class Files(Protocol):
@@ -40,6 +40,9 @@ class Files(Protocol):
 
     def get(self, key: str, path: Path) -> None:
         """Write the object to a file at `path`. ObjectMissing where there is none."""
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Size and type. ObjectMissing where there is none."""
 
 
 class PatientFiles:
@@ -57,15 +60,22 @@ class PatientFiles:
         """As `Storage.get`."""
         patiently(lambda: self._storage.get(key, path), self._pause)
 
+    def stat(self, key: str) -> ObjectInfo:
+        """As `Storage.stat`."""
+        return patiently(lambda: self._storage.stat(key), self._pause)
+
 
 def patiently(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] = DELAYS) -> T:
     """The answer of `action`, tried again while storage or database are away."""
+    began = time.monotonic()
     for delay in delays:
         try:
             return action()
-        except ObjectMissing:  # an answer, and no outage
+        except (ObjectMissing, StorageFull):  # answers, and no outage
             raise
         except OUTAGES as error:
+            if time.monotonic() - began > LONGEST_SECONDS:
+                raise
             logger.warning("away, waiting", extra={"reason": str(error), "seconds": delay})
             pause(delay)
     return action()

@@ -105,6 +105,10 @@ class People:
         self._kept.move_to_end(name)
         return self._kept[name]
 
+    def forget(self) -> None:
+        """Keep nobody in memory: they are loaded again when they are asked for."""
+        self._kept.clear()
+
     def summary(self, name: str) -> PersonSummary:
         """What person.json says, with nothing loaded. PersonUnknown says whom there is."""
         found = {person.name: person for person in list_people(self._folder)}

@@ -3,6 +3,7 @@
 Stopped       the attempt ends without a word in the job's row
   LeaseLost   the job was canceled or deleted, or another worker has it, or may have it
   Leaving     this worker was asked to leave
+  StageStuck  a stage gave no sign of progress for too long: this one costs an attempt
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -37,6 +38,14 @@ class Leaving(Stopped):
     """The worker was asked to leave; the job goes back into the queue."""
 
 
+class StageStuck(Stopped):
+    """A stage gave no sign of progress for as long as it may."""
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        super().__init__(f"the stage {stage} gave no sign of progress for {seconds:.0f} s")
+        self.stage = stage
+
+
 class Leave:
     """The word that this worker should leave: a plain flag, because signal handlers set it.
 
@@ -57,6 +66,29 @@ class Leave:
             time.sleep(min(left, NAP_SECONDS))
 
 
+class Watches(Protocol):
+    """Who wants to know that the attempt lives, and may end it: worker/watchdog.py."""
+
+    def sign(self, stage: str) -> None:
+        """The attempt lives, and is at `stage`."""
+
+    def check(self) -> None:
+        """Raises Stopped when the attempt has to end."""
+
+
+class Unwatched:
+    """Nobody: the work takes as long as it takes."""
+
+    def sign(self, stage: str) -> None:
+        """Nobody wants to know."""
+
+    def check(self) -> None:
+        """There is no limit."""
+
+
+UNWATCHED = Unwatched()
+
+
 class Reporter:
     """The `Progress` of one attempt: writes a few times a second, stops when there is a reason."""
 
@@ -66,12 +98,14 @@ class Reporter:
         *,
         lost: Event,
         leave: Leave,
+        watchdog: Watches = UNWATCHED,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """write: into the job's row; False means that the row is no longer ours."""
         self._write = write
         self._lost = lost
         self._leave = leave
+        self._watchdog = watchdog
         self._now = now
         self._stage = ""
         self._written_at = 0.0
@@ -79,6 +113,7 @@ class Reporter:
     def __call__(self, stage: str, fraction: float) -> None:
         """Tell how far `stage` is. Raises Stopped when the attempt has to end."""
         self.check()
+        self._watchdog.sign(stage)
         if stage == self._stage and self._now() - self._written_at < EVERY_SECONDS:
             return
         self._stage, self._written_at = stage, self._now()
@@ -101,3 +136,4 @@ class Reporter:
             raise LeaseLost("the lease was not renewed in time")
         if self._leave.asked:
             raise Leaving("the worker was asked to leave")
+        self._watchdog.check()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
-from jobs.job import Output, attempt_key
+from jobs.job import FinishedTake, Output, attempt_key
 from jobs.request import check_width, motion_digest, parse_size
 from jobs.storage import CONTENT_TYPES, ObjectMissing
 from models.motion.animate import Sampling, take_seed
@@ -24,7 +24,7 @@ from worker.refusals import ClipMissing
 from worker.video import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from jobs.job import Job
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from models.motion.animate import Motion
     from worker.audio import Sound
     from worker.patience import Files
-    from worker.people import Person
+    from worker.people import Person, Renders
     from worker.progress import Progress
     from worker.video import Encoder, Frames
 
@@ -63,6 +63,7 @@ class Workshop:
     files: Files
     person_named: Callable[[str], Person]
     keep_motion: Callable[[str, str], bool]  # (key, digest): False when the job is not ours
+    keep_takes: Callable[[Sequence[FinishedTake]], bool]  # all that are finished; False as above
     encoder: Encoder
     scratch: Path  # an empty folder, for this job
 
@@ -75,7 +76,7 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
     request = job.request
     progress("decode", 0.0)
     person = workshop.person_named(request.person)
-    sound = _decoded(job, workshop)
+    sound = _decoded(job, workshop, lambda share: progress("decode", share))
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
     if "video" in request.outputs:
@@ -85,9 +86,15 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
     if takes is None:
         takes = animate(sound, plan, person, progress)
         _keep_motion(job, takes, digest, workshop)
-    outputs = _outputs(job, takes, plan, person, sound, workshop, progress)
+    finished = _kept_takes(job, digest, workshop)
+    for index, motion in enumerate(takes):
+        if index + 1 not in finished:
+            told = rendering(progress, index, len(takes))
+            outputs = _outputs(job, index, motion, plan, person, sound, workshop, told)
+            finished[index + 1] = FinishedTake(index + 1, digest, outputs)
+            _keep_takes(finished, workshop)
     progress("publish", 0.0)
-    return outputs
+    return [output for take in sorted(finished) for output in finished[take].outputs]
 
 
 def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
@@ -132,11 +139,33 @@ def film(
     progress: Callable[[float], None],
 ) -> None:
     """Paint the motion and write it with its sound to `video`. progress: told 0..1."""
-    avatar, cameras = person.models.avatar, cameras_of(plan, person)
-    frames = avatar.render(motion.face, motion.pose, cameras, batch=BATCH)
+    frames = painted(motion, person.models.avatar, cameras_of(plan, person))
     total = len(motion.face)
-    with closing(_closable(frames)) as batches:  # at once, not when the garbage is collected
+    with closing(frames) as batches:  # at once, not when the garbage is collected
         encode(batches, sound, video, encoder=encoder, progress=lambda done: progress(done / total))
+
+
+def painted(
+    motion: Motion, avatar: Renders, cameras: list[Camera], *, batch: int = BATCH
+) -> Generator[Frames, None, None]:
+    """All frames in order, in batches that a GPU's memory holds: halved until they fit.
+
+    A frame is the same in any batch. torch.OutOfMemoryError where it does not hold a single one.
+    """
+    done = 0
+    while done < len(motion.face):
+        face, pose = motion.face[done:], motion.pose[done:]
+        try:
+            with closing(_closable(avatar.render(face, pose, cameras, batch=batch))) as batches:
+                for frames in batches:
+                    yield frames
+                    done += len(frames)
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+            logger.warning("GPU memory is short", extra={"frame": done, "batch": batch})
+        torch.cuda.empty_cache()  # here, where the error no longer holds what was painted
 
 
 def rendering(progress: Progress, index: int, count: int) -> Callable[[float], None]:
@@ -144,15 +173,14 @@ def rendering(progress: Progress, index: int, count: int) -> Callable[[float], N
     return lambda part: progress("render", (index + part) / count)
 
 
-def _decoded(job: Job, workshop: Workshop) -> Sound:
+def _decoded(job: Job, workshop: Workshop, progress: Callable[[float], None]) -> Sound:
     clip = workshop.scratch / "clip"
     try:
         workshop.files.get(job.input_key, clip)
     except ObjectMissing as error:
         raise ClipMissing("the clip of this job is no longer stored; send it again") from error
-    sound = decode(
-        clip, workshop.scratch / "sound.f32", max_seconds=job.clip_seconds + SLACK_SECONDS
-    )
+    longest = job.clip_seconds + SLACK_SECONDS
+    sound = decode(clip, workshop.scratch / "sound.f32", max_seconds=longest, progress=progress)
     clip.unlink()
     return sound
 
@@ -181,30 +209,50 @@ def _keep_motion(job: Job, takes: list[Motion], digest: str, workshop: Workshop)
     path.unlink()
 
 
+def _kept_takes(job: Job, digest: str, workshop: Workshop) -> dict[int, FinishedTake]:
+    """Takes that an earlier attempt has finished, by number, where their files are still whole."""
+    kept = [take for take in job.finished_takes if take.digest == digest]
+    whole = {take.take: take for take in kept if all(_whole(o, workshop) for o in take.outputs)}
+    if whole:
+        logger.info("takes of an earlier attempt", extra={"takes": sorted(whole)})
+    return whole
+
+
+def _whole(output: Output, workshop: Workshop) -> bool:
+    try:
+        return workshop.files.stat(output.key).bytes == output.bytes
+    except ObjectMissing:
+        return False
+
+
+def _keep_takes(finished: dict[int, FinishedTake], workshop: Workshop) -> None:
+    if not workshop.keep_takes(list(finished.values())):
+        raise LeaseLost("the job was taken away while its takes were kept")
+
+
 def _outputs(
     job: Job,
-    takes: list[Motion],
+    index: int,
+    motion: Motion,
     plan: Plan,
     person: Person,
     sound: Sound,
     workshop: Workshop,
-    progress: Progress,
-) -> list[Output]:
-    """Make and store each file in turn, so that the disk holds one of them at a time."""
+    progress: Callable[[float], None],
+) -> tuple[Output, ...]:
+    """Make and store the files of one take in turn, so that the disk holds one at a time."""
     outputs = []
-    for index, motion in enumerate(takes):
-        if "video" in job.request.outputs:
-            path = workshop.scratch / f"take-{index + 1}.mp4"
-            rendered = rendering(progress, index, len(takes))
-            film(motion, plan, person, sound, path, encoder=workshop.encoder, progress=rendered)
-            outputs.append(_stored(job, path, workshop))
-            path.unlink()
-        if "motion" in job.request.outputs:
-            path = workshop.scratch / f"motion-{index + 1}.npz"
-            save_output(path, motion, person=person.name, seed=plan.sampling.seeds[index])
-            outputs.append(_stored(job, path, workshop))
-            path.unlink()
-    return outputs
+    if "video" in job.request.outputs:
+        path = workshop.scratch / f"take-{index + 1}.mp4"
+        film(motion, plan, person, sound, path, encoder=workshop.encoder, progress=progress)
+        outputs.append(_stored(job, path, workshop))
+        path.unlink()
+    if "motion" in job.request.outputs:
+        path = workshop.scratch / f"motion-{index + 1}.npz"
+        save_output(path, motion, person=person.name, seed=plan.sampling.seeds[index])
+        outputs.append(_stored(job, path, workshop))
+        path.unlink()
+    return tuple(outputs)
 
 
 def _stored(job: Job, path: Path, workshop: Workshop) -> Output:

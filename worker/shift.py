@@ -21,8 +21,15 @@ logger = logging.getLogger(__name__)
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # between claims, while something is away
 
 
+TROUBLED = (Ending.AWAY, Ending.SET_BACK)  # the next job may fare no better
+
+
 class Shift:
-    """Claims jobs one after the other; waits, and goes on, while something is away."""
+    """Claims jobs one after the other; waits, and goes on, while something is away.
+
+    obstacle: why a job would fail here now. After trouble nothing is claimed while there is one:
+    a worker whose disk is full must not fail everybody's job in turn.
+    """
 
     def __init__(
         self,
@@ -31,17 +38,23 @@ class Shift:
         *,
         worker: str,
         leave: Leave,
+        obstacle: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._store = store
         self._attempt = attempt
         self._worker = worker
         self._leave = leave
+        self._obstacle = obstacle
+        self._troubled = False
         self._pause = SHORTEST_PAUSE
 
     def drain(self) -> list[Ending]:
         """Work until no job is queued, or the worker is asked to leave."""
         endings: list[Ending] = []
         while not self._leave.asked:
+            if self._hindered():
+                self._wait()
+                continue
             try:
                 job = self._store.claim(self._worker)
             except SQLAlchemyError as error:
@@ -51,11 +64,19 @@ class Shift:
             if job is None:
                 break
             endings.append(self._attempt(job))
-            if endings[-1] is Ending.AWAY:
+            self._troubled = endings[-1] in TROUBLED
+            if self._troubled:
                 self._wait()
             else:
                 self._pause = SHORTEST_PAUSE
         return endings
+
+    def _hindered(self) -> bool:
+        if self._troubled and (reason := self._obstacle()) is not None:
+            logger.warning("no claim: no job could be done here", extra={"reason": reason})
+            return True
+        self._troubled = False
+        return False
 
     def _wait(self) -> None:
         self._leave.pause(self._pause)

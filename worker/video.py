@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jobs.room import FULL_ERRORS
 from worker.audio import CHANNELS, SAMPLE_RATE
 from worker.ffmpeg import Ffmpeg, FfmpegError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FRAME_RATE = 30
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
+STATUSES = 256  # ffmpeg leaves with an error's number below this, and its words may find no room
 PATIENCE = 120.0  # for one batch: a stalled encoder must not hold a job for ever
 
 
@@ -114,8 +115,9 @@ def encode(
                 batch = next(batches, None)
             child.finish()
     except FfmpegError as error:
-        if os.strerror(errno.ENOSPC) in error.words:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(video)) from error
+        for number in FULL_ERRORS:
+            if os.strerror(number) in error.words or error.status == STATUSES - number:
+                raise OSError(number, os.strerror(number), str(video)) from error
         raise VideoError(
             f"{encoder.name} failed at frame {written} of {width}x{height}: {error.words}"
         ) from error

@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
-from api.deps import ServicesDep
+from api.deps import Services, ServicesDep
 from api.downloads import Download
 from api.errors import Problem, documented
-from jobs.storage import LocalStorage
+from api.routes.jobs import expired
+from jobs.job import job_of
+from jobs.storage import LocalStorage, ObjectMissing
+from jobs.store import JobMissing
 
 router = APIRouter(tags=["files"])
 
@@ -20,6 +23,7 @@ router = APIRouter(tags=["files"])
     responses=documented(
         (403, "link_invalid", "The link was altered or has expired; GET the job for a new one."),
         (404, "file_not_found", "The file is no longer there."),
+        (410, "output_expired", "The files of this job were kept until 2026-05-04; send it again."),
         (416, "range_not_satisfiable", "The file is shorter than the range asks for."),
         (422, "invalid_request", "signature: is missing; send it."),
         success={
@@ -42,5 +46,19 @@ def file(
         raise Problem(
             403, "link_invalid", "The link was altered or has expired; GET the job for a new one."
         )
-    kind = storage.stat(key).content_type
+    try:
+        kind = storage.stat(key).content_type
+    except ObjectMissing:
+        refuse_if_expired(key, services)
+        raise
     return Download(storage.path(key), media_type=kind, filename=name)
+
+
+def refuse_if_expired(key: str, services: Services) -> None:
+    """Raises Problem where the file was removed by age."""
+    try:
+        job = services.store.get(job_of(key))
+    except JobMissing:
+        return
+    if job.outputs_expired_at is not None:
+        raise expired(job)

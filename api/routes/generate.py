@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Response, UploadFile
 from pydantic import ConfigDict, Field, Json, field_validator
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import Services, ServicesDep, WatchDep
@@ -21,6 +22,7 @@ from jobs.once import KeyTaken, Once, request_digest
 from jobs.people import PersonSummary, list_people
 from jobs.queue import wake
 from jobs.request import GenerateRequest, Metadata, Priority, SizeUnsupported, check_width
+from jobs.room import is_full
 from jobs.storage import CONTENT_TYPES
 from jobs.store import JobMissing
 
@@ -131,6 +133,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
         (503, "uploads_busy", "All 64 places for uploads are taken just now; send it again."),
         (503, "storage_unavailable", "The storage does not answer just now."),
         (503, "database_unavailable", "The database does not answer just now."),
+        (507, "storage_full", "There is no room left to keep it; nothing was accepted."),
         success={
             200: {
                 "description": "The job has ended already.",
@@ -210,6 +213,10 @@ def _make(form: GenerateForm, path: Path, once: Once | None, services: Services)
         if (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)
         return _make(form, path, once, services)  # and deleted since
+    except OperationalError as error:
+        if is_full(error):  # no row; where the answer was lost there may be one, and clips stay
+            services.storage.delete(job_folder(job_id))
+        raise
     wake(services.queue, job_id)  # a lost wake-up is sent again by the reaper
     return Accepted(job, replayed=False)
 

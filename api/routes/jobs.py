@@ -142,6 +142,7 @@ drawn, and has as many attempts as a new one.""",
             "job_not_retryable",
             "The job is running; only a failed or canceled one can be retried.",
         ),
+        (410, "input_expired", "The recording was kept until 2026-05-04; send it again."),
         NO_ID,
         NO_DATABASE,
         success={202: {"description": "Queued again.", "headers": RETRY_LATER}},
@@ -150,6 +151,10 @@ drawn, and has as many attempts as a new one.""",
 def retry(job_id: JobId, services: ServicesDep, request: Request, response: Response) -> JobView:
     retried = services.store.retry(job_id)
     job = services.store.get(job_id)
+    if not retried and job.input_expired_at is not None:
+        day = f"{job.input_expired_at:%Y-%m-%d}"
+        sentence = f"The recording was kept until {day}; send it again as a new job."
+        raise Problem(410, "input_expired", sentence)
     if not retried:
         sentence = (
             f"The job is {job.state}; only one that has failed or was canceled can be retried."
@@ -182,6 +187,7 @@ def delete(job_id: JobId, services: ServicesDep) -> None:
         (404, "file_not_found", "The file is no longer there."),
         (409, "job_not_finished", "The job is running; its outputs are there once it succeeded."),
         (409, "job_without_outputs", "The job is failed; its outputs are there once it succeeded."),
+        (410, "output_expired", "The files of this job were kept until 2026-05-04; send it again."),
         (416, "range_not_satisfiable", "The file is shorter than the range asks for."),
         (422, "invalid_request", "name: is too long."),
         (503, "storage_unavailable", "The storage does not answer just now."),
@@ -207,12 +213,21 @@ def seen(job_id: str, services: Services, request: Request) -> JobView:
     return job_view(services.store.get(job_id), services, request)
 
 
+def expired(job: Job) -> Problem:
+    """The files were removed by age."""
+    day = f"{job.outputs_expired_at:%Y-%m-%d}"
+    sentence = f"The files of this job were kept until {day}; send the recording again."
+    return Problem(410, "output_expired", sentence)
+
+
 def _named(job: Job, name: str) -> Output:
     if job.state is not State.SUCCEEDED:
         code = "job_without_outputs" if job.state.final else "job_not_finished"
         raise Problem(
             409, code, f"The job is {job.state}; its outputs are there once it has succeeded."
         )
+    if job.outputs_expired_at is not None:
+        raise expired(job)
     for each in job.outputs:
         if each.name == name:
             return each

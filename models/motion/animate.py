@@ -26,6 +26,7 @@ from models.motion.speech import (
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
     FrontEnd,
+    between,
     load_speech,
 )
 from models.motion.statistics import Statistics, load_statistics
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, float], None]  # stage, share of it that is done
 
 SHORTEST_FRAMES = 120  # shorter clips are filled up with silence: no network was trained on less
+SPEECH_SHARE = 0.6  # of the stage "speech", where the face denoiser hears lips, too
 LIPS = "lips.safetensors"  # only people whose face denoiser hears lips have it
 
 
@@ -125,8 +127,11 @@ class Animator:
         padded = max(frames, SHORTEST_FRAMES)
         sound = self._prepared(audio, padded)
         progress("speech", 0.0)
-        features = self.networks.speech(sound)  # [1, L, A]
-        heard = self._with_lips(features, sound)
+        heard_share = 1.0 if self.networks.lips is None else SPEECH_SHARE
+        features = self.networks.speech(
+            sound, progress=lambda share: progress("speech", heard_share * share)
+        )  # [1, L, A]
+        heard = self._with_lips(features, sound, progress)
         progress("speech", 1.0)
         generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
         faces = self._faces(heard, padded, sampling, generators, progress)
@@ -157,11 +162,12 @@ class Animator:
         filled = functional.pad(audio.to(self.device).float(), (0, 0, 0, missing))
         return self.networks.statistics.normalised_audio(filled)[None]
 
-    def _with_lips(self, features: Tensor, sound: Tensor) -> Tensor:
+    def _with_lips(self, features: Tensor, sound: Tensor, progress: Progress) -> Tensor:
         """What the face hears: features [1, L, A] with lips behind them where there are any."""
         if self.networks.lips is None:
             return features
-        geometry = lip_geometry(self.networks.lips, sound)
+        told = between(lambda share: progress("speech", share), SPEECH_SHARE, 1.0)
+        geometry = lip_geometry(self.networks.lips, sound, progress=told)
         return torch.cat([features, lip_rows(geometry, features.shape[1])], dim=-1)
 
     def _faces(
@@ -175,13 +181,14 @@ class Animator:
         """[N, T, 256] face codes."""
         network = self.networks.face
         condition = network.guided_condition(network.tokens(heard), frames)
-        codes = _sampled(
-            denoising(network, condition),
-            _noise(generators, frames, network.config.channels, self.device),
-            sampling.guidance_face,
-            spacing_for(sampling.steps),
-            lambda share: progress("face", share),
-        )
+        noise = _noise(generators, frames, network.config.channels, self.device)
+        space = spacing_for(sampling.steps)
+
+        def draw(some: slice, told: Callable[[float], None]) -> Tensor:
+            both = denoising(network, condition)
+            return _sampled(both, noise[some], sampling.guidance_face, space, told)
+
+        codes = as_memory_holds(draw, len(noise), lambda share: progress("face", share))
         return self.networks.statistics.face(codes)
 
     def _keys(
@@ -224,15 +231,46 @@ class Animator:
         """[N, T, 104] poses."""
         network = self.networks.body
         condition = network.guided_condition(network.tokens(features), frames)
-        condition = network.with_keys(condition, network.guided_key_tokens(keys))
-        poses = _sampled(
-            denoising(network, condition),
-            _noise(generators, frames, network.config.channels, self.device),
-            sampling.guidance_body,
-            spacing_for(sampling.steps),
-            lambda share: progress("body", share),
-        )
+        noise = _noise(generators, frames, network.config.channels, self.device)
+        space = spacing_for(sampling.steps)
+
+        def draw(some: slice, told: Callable[[float], None]) -> Tensor:
+            led = network.with_keys(condition, network.guided_key_tokens(keys[some]))
+            both = denoising(network, led)
+            return _sampled(both, noise[some], sampling.guidance_body, space, told)
+
+        poses = as_memory_holds(draw, len(noise), lambda share: progress("body", share))
         return self.networks.statistics.pose(poses)
+
+
+def as_memory_holds(
+    draw: Callable[[slice, Callable[[float], None]], Tensor],
+    takes: int,
+    progress: Callable[[float], None],
+) -> Tensor:
+    """Takes drawn all at once, or, where a GPU's memory is too small, in parts that it holds.
+
+    draw: some of the takes, telling its own progress. Takes do not know of each other, so a take is
+    the same in any part. torch.OutOfMemoryError where it does not hold a single one.
+    """
+    parts: list[Tensor] = []
+    done, size = 0, takes
+    while done < takes:
+        some = slice(done, min(done + size, takes))
+        count = some.stop - done
+        try:
+            parts.append(
+                draw(some, lambda share, first=done, n=count: progress((first + share * n) / takes))  # type: ignore[misc]
+            )
+        except torch.OutOfMemoryError:
+            if count == 1:
+                raise
+            size = count // 2
+        else:
+            done += count
+            continue
+        torch.cuda.empty_cache()  # here, where the error no longer holds what was drawn
+    return torch.cat(parts)
 
 
 def denoising(network: Denoiser, condition: Condition) -> Denoise:

@@ -16,10 +16,19 @@ from torch.nn import functional
 from models import checkpoint
 from models.motion.layers import DROPOUT, Attention, stack
 from models.motion.resample import filtered, sinc_filters
-from models.motion.speech import SAMPLE_RATE, SAMPLES_PER_FRAME, SPEECH_RATE, ConvStack
+from models.motion.speech import (
+    SAMPLE_RATE,
+    SAMPLES_PER_FRAME,
+    SPEECH_RATE,
+    ConvStack,
+    between,
+    quietly,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from models.motion.speech import Progress
 
 CHUNK_FRAMES = 120  # lips are regressed in pieces of 4 s, each on its own
 LEAD = 320  # zeros in front at 16 kHz, so that there are exactly 100 rows a second
@@ -58,9 +67,10 @@ class SpeechContext(nn.Module):
         self.convolutions = stack(nn.Conv1d(width, width, kernel) for kernel in kernels)
         self.norms = stack(nn.GroupNorm(1, width) for _ in kernels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, progress: Progress = quietly) -> Tensor:
         """[B, d, S] -> [B, d, S]."""
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+        for done, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            progress(done / len(self.norms))
             padded = functional.pad(x, (convolution.kernel_size[0] - 1, 0), mode="replicate")
             x = (functional.relu(norm(convolution(padded))) + x) * math.sqrt(0.5)
         return x
@@ -119,22 +129,26 @@ class LipRegressor(nn.Module):
         )
         self.out = nn.Linear(width, 3 * config.vertices)
 
-    def speech(self, sound: Tensor) -> Tensor:
+    def speech(self, sound: Tensor, *, progress: Progress = quietly) -> Tensor:
         """Normalised sound [B, n] -> speech rows [B, S, d]."""
         slow = filtered(sound, self.filters, SAMPLE_RATE, SPEECH_RATE)
-        features = self.stack(functional.pad(slow, (LEAD, 0)))
-        return self.context(features).transpose(1, 2)
+        padded = functional.pad(slow, (LEAD, 0))
+        features = self.stack(padded, progress=between(progress, 0.0, 0.7))
+        return self.context(features, progress=between(progress, 0.7, 1.0)).transpose(1, 2)
 
-    def forward(self, sound: Tensor) -> Tensor:
+    def forward(self, sound: Tensor, *, progress: Progress = quietly) -> Tensor:
         """Normalised sound [B, 1600 T] -> vertices [B, T, V, 3]."""
-        condition = self.speech(sound)
+        condition = self.speech(sound, progress=between(progress, 0.0, 0.8))
         condition = condition + self.positions[: condition.shape[1]]
         for layer in self.encoder:
+            progress(0.8)
             condition = layer(condition)
         frames = sound.shape[1] // SAMPLES_PER_FRAME
         x = self.positions[:frames].expand(len(sound), -1, -1)
         for layer in self.decoder:
+            progress(0.9)
             x = layer(x, condition)
+        progress(1.0)
         return self.out(x).unflatten(-1, (-1, 3))  # [B, T, d] -> [B, T, V, 3]
 
 
@@ -145,7 +159,7 @@ def sinusoids(rows: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-def lip_geometry(regressor: LipRegressor, audio: Tensor) -> Tensor:
+def lip_geometry(regressor: LipRegressor, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
     """Normalised sound [B, 1600 T, 2] -> lips in pieces of 120 frames, [B, T, V * 3].
 
     Pieces of equal length are one batch; a shorter last piece is another.
@@ -153,14 +167,15 @@ def lip_geometry(regressor: LipRegressor, audio: Tensor) -> Tensor:
     sound = audio[..., 0]
     piece = CHUNK_FRAMES * SAMPLES_PER_FRAME
     whole = sound.shape[1] // piece * piece
+    share = whole / sound.shape[1]
     parts = []
     if whole:
         pieces = sound[:, :whole].reshape(-1, piece)  # [B * pieces, 120 * 1600]
-        parts.append(
-            torch.unflatten(regressor(pieces).flatten(2), 0, (len(sound), -1)).flatten(1, 2)
-        )
+        vertices = regressor(pieces, progress=between(progress, 0.0, share)).flatten(2)
+        parts.append(torch.unflatten(vertices, 0, (len(sound), -1)).flatten(1, 2))
     if whole < sound.shape[1]:
-        parts.append(regressor(sound[:, whole:]).flatten(2))
+        rest = regressor(sound[:, whole:], progress=between(progress, share, 1.0))
+        parts.append(rest.flatten(2))
     return torch.cat(parts, dim=1)
 
 

@@ -22,13 +22,26 @@ from models.sound import SAMPLE_RATE as SAMPLE_RATE
 from models.sound import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    Progress = Callable[[float], None]  # share of the work that is done; what it raises ends it
+
 SPEECH_RATE = 16_000
+PIECE_ROWS = 1024  # of a wide convolution at a time, on a CPU
 RELEASED_LAYERS = (  # channels, kernel, stride; the last two kernels of 1 are the gumbel model's
     (512, 10, 5), (512, 8, 4), (512, 4, 2), (512, 4, 2), (512, 4, 2), (512, 1, 1), (512, 1, 1),
     (512, 1, 1),
 )  # fmt: skip
+
+
+def quietly(_share: float) -> None:
+    """The progress that nobody wants to know."""
+
+
+def between(progress: Progress, first: float, last: float) -> Progress:
+    """Progress of a part of the work, told as that of the whole: from `first` to `last`."""
+    return lambda share: progress(first + share * (last - first))
 
 
 class FrontEnd(Protocol):
@@ -40,7 +53,7 @@ class FrontEnd(Protocol):
         """L, for a clip of so many frames of motion."""
         ...
 
-    def __call__(self, audio: Tensor) -> Tensor:
+    def __call__(self, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
         """Normalised sound [B, n, 2] -> features [B, L, A]."""
         ...
 
@@ -63,12 +76,34 @@ class ConvStack(nn.Module):
         )
         self.norms = stack(nn.GroupNorm(1, width) for width, _, _ in layers)
 
-    def forward(self, sound: Tensor) -> Tensor:
-        """Sound at 16 kHz [B, samples] -> [B, width, L]."""
-        x = sound[:, None]
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = self.activation(norm(convolution(x)))
+    def forward(self, sound: Tensor, *, progress: Progress = quietly) -> Tensor:
+        """Sound at 16 kHz [B, samples] -> [B, width, L]. progress: told within each layer."""
+        x, count = sound[:, None], len(self.convolutions)
+        layers = zip(self.convolutions, self.norms, strict=True)
+        for layer, (convolution, norm) in enumerate(layers):
+            told = between(progress, layer / count, (layer + 0.8) / count)
+            x = self.activation(norm(convolved(convolution, x, progress=told)))
+            progress((layer + 1) / count)
         return (x.abs() + 1).log() if self.log_compression else x
+
+
+def convolved(convolution: nn.Conv1d, x: Tensor, *, progress: Progress = quietly) -> Tensor:
+    """x [B, C, N] -> [B, D, L], with the numbers of the convolution at once.
+
+    On a CPU a wide one of a long clip takes seconds: there it goes piece by piece, so that whoever
+    cancels need not wait for all of it.
+    """
+    (kernel,), (stride,) = convolution.kernel_size, convolution.stride
+    rows = (x.shape[-1] - kernel) // stride + 1
+    if x.device.type != "cpu" or kernel == 1 or torch.is_grad_enabled():
+        return convolution(x)
+    found = x.new_empty(len(x), convolution.out_channels, rows)
+    for first in range(0, rows, PIECE_ROWS):
+        last = min(first + PIECE_ROWS, rows)
+        seen = x[..., first * stride : (last - 1) * stride + kernel]
+        found[..., first:last] = convolution(seen)
+        progress(last / rows)
+    return found
 
 
 @dataclass(frozen=True)
@@ -108,11 +143,11 @@ class ConvSpeech(nn.Module):
             length = (length - kernel) // stride + 1
         return length
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def forward(self, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
         """[B, n, 2] -> [B, L, A]: channel 0's features, then channel 1's."""
         channels = audio.transpose(1, 2).flatten(0, 1)  # [B, n, 2] -> [2 B, n]
         slow = filtered(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
-        features = self.stack(slow)  # [2 B, A / 2, L]
+        features = self.stack(slow, progress=progress)  # [2 B, A / 2, L]
         return torch.unflatten(features, 0, (-1, 2)).flatten(1, 2).transpose(1, 2)
 
 
@@ -162,7 +197,7 @@ class MelSpeech(nn.Module):
         """L: one for each frame."""
         return frames
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def forward(self, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
         """[B, n, 2] -> [B, L, A]: channel 0's rows, then channel 1's. n is a multiple of 1600."""
         if audio.ndim != 3 or audio.shape[2] != 2 or audio.shape[1] % SAMPLES_PER_FRAME:
             raise ValueError(
@@ -175,6 +210,7 @@ class MelSpeech(nn.Module):
         bands = 10 * (power @ self.mel).clamp(min=self.config.floor).log10()  # [2 B, spectra, M]
         bands = (bands - self._reference(power.mean(-1))) / 20 + 1
         grouped = torch.unflatten(bands, 1, (rows, -1)).flatten(2)  # [2 B, L, A / 2]
+        progress(1.0)  # milliseconds: one step
         return torch.unflatten(grouped, 0, (-1, 2)).transpose(1, 2).flatten(2)
 
     def _power(self, slow: Tensor, spectra: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jobs.job import Job, Output, input_key, new_job_id
+from jobs.job import FinishedTake, Job, Output, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.store import Store
 
@@ -27,6 +27,9 @@ STALE_WRITES: dict[str, Callable[[Store, str, int], bool]] = {
     "progress": lambda store, job, attempt: store.progress(job, attempt, "face", 0.9),
     "checkpoint": lambda store, job, attempt: store.checkpoint(
         job, attempt, motion_key="jobs/x/motion.npz", digest="0"
+    ),
+    "keep_takes": lambda store, job, attempt: store.keep_takes(
+        job, attempt, [FinishedTake(1, "0", (VIDEO,))]
     ),
     "succeed": lambda store, job, attempt: store.succeed(job, attempt, [VIDEO]),
     "fail": lambda store, job, attempt: store.fail(job, attempt, "late", "Too late."),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -100,6 +101,48 @@ def test_delete_takes_a_folder_and_not_its_neighbour(storage: LocalStorage, vide
     with pytest.raises(ObjectMissing):
         storage.stat("jobs/a1/attempt-1/motion.npz")
     assert storage.stat("jobs/a11/x.mp4").bytes == 1_024_000
+
+
+def test_everything_is_found_in_pages_and_can_be_removed(
+    storage: LocalStorage, video: Path
+) -> None:
+    keys = [
+        f"jobs/{job}/{place}"
+        for job in ("a", "a-b", "a1", "b")
+        for place in ("attempt-1/take-1.mp4", "attempt-10/take-1.mp4", "input/x.mp4")
+    ]
+    for key in [*keys, "other/x.mp4"]:
+        storage.put(key, video, "video/mp4")
+    pages, after = [], None
+    while page := storage.page("jobs", after=after, limit=5):
+        pages.append(page)
+        after = page[-1].key
+        storage.remove([page[0].key])  # what goes meanwhile disturbs nothing
+
+    found = [one.key for page in pages for one in page]
+    assert sorted(found) == sorted(keys)
+    assert [len(page) for page in pages] == [5, 5, 2]
+    assert {one.job_id for one in pages[0]} <= {"a", "a-b", "a1", "b"}
+    assert abs((pages[0][0].modified - datetime.now(UTC)).total_seconds()) < 600
+    storage.remove(keys)
+    storage.remove(keys)
+    storage.remove([])
+    assert storage.page("jobs", after=None, limit=5) == []
+    assert storage.stat("other/x.mp4").bytes == 1_024_000
+
+
+def test_drafts_that_a_crash_has_left_are_swept(tmp_path: Path, video: Path) -> None:
+    storage = open_storage(Settings(data=tmp_path))
+    assert isinstance(storage, LocalStorage)
+    storage.put(KEY, video, "video/mp4")
+    old, new = (storage.path(KEY).with_name(f".draft-{name}") for name in ("old", "new"))
+    for draft in (old, new):
+        draft.write_bytes(b"half")
+    os.utime(old, (1, 1))
+
+    assert [one.key for one in storage.page("jobs", after=None, limit=9)] == [KEY]
+
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 @pytest.mark.parametrize(

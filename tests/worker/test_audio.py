@@ -136,3 +136,20 @@ def test_a_decoder_that_does_not_come_to_an_end_is_stopped(
         decode(clip, tmp_path / "raw", max_seconds=3, wall_seconds=0.1)
 
     assert caught.value.code == "audio_unreadable"
+
+
+def test_whoever_cancels_does_not_wait_for_all_of_a_long_clip(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.wav", seconds=20.0)
+    told: list[float] = []
+
+    def cancel_half_way(share: float) -> None:
+        told.append(share)
+        if share > 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        decode(clip, tmp_path / "raw", max_seconds=20.0, progress=cancel_half_way)
+
+    assert told == sorted(told)
+    assert len(told) > 50
+    assert (tmp_path / "raw").stat().st_size < 20.0 * SAMPLE_RATE * 8

@@ -2,9 +2,10 @@
 
 import errno
 import io
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 from jobs.job import Job, State
 from jobs.media import MediaError
+from jobs.storage import StorageFull
 from jobs.store import Store
 from models.avatar import CameraError
 from models.motion.animate import Motion, Sampling, take_seed
@@ -28,7 +31,7 @@ from worker.attempt import Ending, attempt
 from worker.patience import PatientFiles
 from worker.people import Models, Person, PersonUnknown
 from worker.progress import Leave, Leaving, Progress, Reporter
-from worker.run import Workshop, run
+from worker.run import Workshop, painted, run
 from worker.video import X264
 
 Prepare = Callable[[Job, Reporter], None]
@@ -67,6 +70,7 @@ class Floor:
             files=PatientFiles(self.storage, lambda seconds: report.check()),
             person_named=self.named,
             keep_motion=lambda key, digest: keep(motion_key=key, digest=digest),
+            keep_takes=partial(self.store.keep_takes, job.id, job.attempt),
             encoder=X264,
             scratch=self.scratch,
         )
@@ -233,6 +237,69 @@ def test_motion_of_another_version_of_the_person_is_not_used(floor: Floor, submi
     assert floor.work() is Ending.PUBLISHED
 
     assert len(floor.animator.asked) == 2
+
+
+def crash_in_take(floor: Floor, take: int) -> None:
+    """The next attempt breaks when it begins with this take."""
+    avatar = floor.person.models.avatar
+    begun: list[int] = []
+
+    def render(*asked: Any, batch: int) -> Iterator[np.ndarray]:
+        begun.append(1)
+        if len(begun) == take:
+            raise RuntimeError("a crash")
+        return ToyAvatar.render(avatar, *asked, batch=batch)
+
+    avatar.render = render
+    assert floor.work() is Ending.BROKEN
+    del avatar.render
+
+
+def test_takes_that_were_finished_are_not_made_again(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.2, takes=3, outputs=["video", "motion"]).id
+    crash_in_take(floor, 3)
+    floor.person.models.avatar.batches.clear()
+
+    assert floor.work() is Ending.PUBLISHED
+
+    job = floor.store.get(job_id)
+    assert len(floor.person.models.avatar.batches) == 1
+    places = [output.key.removeprefix(f"jobs/{job_id}/") for output in job.outputs]
+    assert places == [
+        "attempt-1/take-1.mp4",
+        "attempt-1/motion-1.npz",
+        "attempt-1/take-2.mp4",
+        "attempt-1/motion-2.npz",
+        "attempt-2/take-3.mp4",
+        "attempt-2/motion-3.npz",
+    ]
+    assert [len(floor.storage.objects[o.key]) for o in job.outputs] == [
+        output.bytes for output in job.outputs
+    ]
+    assert [take.take for take in job.finished_takes] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("spoil", ["gone", "damaged", "another person"])
+def test_finished_takes_that_are_of_no_use_are_made_again(
+    floor: Floor, submit: Submit, spoil: str
+) -> None:
+    job_id = submit(seconds=0.2, takes=3).id
+    crash_in_take(floor, 3)
+    key = f"jobs/{job_id}/attempt-1/take-1.mp4"
+    if spoil == "gone":
+        del floor.storage.objects[key]
+    elif spoil == "damaged":
+        floor.storage.objects[key] += b"more"
+    else:
+        floor.person = toy_person(floor.animator, digest="d2")
+
+    assert floor.work() is Ending.PUBLISHED
+
+    attempts = [2, 2, 2] if spoil == "another person" else [2, 1, 2]
+    assert [o.key for o in floor.store.get(job_id).outputs] == [
+        f"jobs/{job_id}/attempt-{attempt}/take-{take}.mp4"
+        for take, attempt in enumerate(attempts, start=1)
+    ]
 
 
 @pytest.mark.parametrize("spoil", ["gone", "damaged", "emptied"])
@@ -423,16 +490,77 @@ def test_a_storage_that_stays_away_puts_the_job_back_uncounted(
     assert floor.work() is Ending.PUBLISHED
 
 
-def test_a_full_disk_is_waited_for(floor: Floor, submit: Submit) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_costs_attempts_and_then_ends_the_job_with_a_sentence(
+    floor: Floor, submit: Submit, number: int
+) -> None:
     job_id = submit(seconds=0.1).id
-    for _ in range(4):
-        floor.at["render"] = refuse(OSError(errno.ENOSPC, "No space left on device"))
+    for _ in range(3):
+        floor.at["render"] = refuse(OSError(number, os.strerror(number)))
         floor.seen.clear()
-        assert floor.work() is Ending.AWAY
+        assert floor.work() is Ending.SET_BACK
 
-    floor.at.clear()
-    assert floor.work() is Ending.PUBLISHED
-    assert floor.store.get(job_id).attempt == 5
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code, job.outputs) == (State.FAILED, "disk_full", ())
+    assert job.error_detail == (
+        "The job did not end in 3 attempts; the last: the worker's disk had no room left for the "
+        "files of the job."
+    )
+
+
+def test_a_full_storage_is_not_waited_for(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1).id
+    floor.storage.put = refuse(StorageFull("no room"))
+
+    assert [floor.work() for _ in range(3)] == [Ending.SET_BACK] * 3
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "storage_full")
+
+
+def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Submit) -> None:
+    roomy, narrow = ToyAvatar(), ToyAvatar(holds=3)
+    videos = []
+    for avatar in (roomy, narrow):
+        floor.person = replace(floor.person, models=Models(floor.animator, avatar))
+        job_id = submit(seconds=0.5).id
+        assert floor.work() is Ending.PUBLISHED
+        videos.append(floor.storage.objects[floor.store.get(job_id).outputs[0].key])
+
+    assert (roomy.batches, narrow.batches) == ([8], [8, 4, 2])
+    assert videos[0] == videos[1]
+
+
+def test_memory_that_runs_out_later_repeats_no_frame() -> None:
+    class Shrinking(ToyAvatar):
+        def render(self, *asked: Any, batch: int) -> Iterator[np.ndarray]:
+            for frames in super().render(*asked, batch=batch):
+                yield frames
+                self.holds = 1  # somebody else takes the rest
+
+    motion = ToyAnimator().animate(
+        torch.zeros(48_000, 2), Sampling((1,), 2, 1, 1, 0.5), progress=lambda *_: None
+    )[0]
+    cameras = [ToyAvatar().camera().resized(64, 64)]
+    whole = np.concatenate(list(painted(motion, ToyAvatar(), cameras)))
+
+    found = list(painted(motion, Shrinking(), cameras))
+
+    assert [len(frames) for frames in found] == [8] + [1] * 22
+    assert np.array_equal(np.concatenate(found), whole)
+
+
+def test_a_memory_that_holds_no_frame_ends_the_job_with_a_sentence(
+    floor: Floor, submit: Submit
+) -> None:
+    job_id = submit(seconds=0.2).id
+    floor.person = replace(floor.person, models=Models(floor.animator, ToyAvatar(holds=0)))
+
+    assert [floor.work() for _ in range(3)] == [Ending.SET_BACK] * 3
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "out_of_memory")
+    assert "ask for a smaller size" in str(job.error_detail)
 
 
 def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(

@@ -20,8 +20,14 @@ class Worker:
     def __init__(self, store: Store, endings: Sequence[Ending] = ()) -> None:
         self.store, self.endings = store, iter(endings)
         self.leave = Leave()
-        self.shift = Shift(store, self.attempt, worker="w", leave=self.leave)
+        self.obstacles: list[str] = []
+        self.shift = Shift(
+            store, self.attempt, worker="w", leave=self.leave, obstacle=self.next_obstacle
+        )
         self.done: list[str] = []
+
+    def next_obstacle(self) -> str | None:
+        return self.obstacles.pop() if self.obstacles else None
 
     def attempt(self, job: Job) -> Ending:
         self.done.append(job.id)
@@ -63,6 +69,22 @@ def test_something_that_is_away_is_waited_for(
     assert worker.shift.drain() == [Ending.AWAY, Ending.AWAY, Ending.PUBLISHED]
 
     assert store.get(job_id).attempt == 3
+
+
+def test_a_full_disk_takes_no_second_job(
+    store: Store, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.shift.SHORTEST_PAUSE", 0.01)
+    first, second = submit().id, submit().id
+    worker = Worker(store, [Ending.SET_BACK])
+    worker.obstacles = ["no room"] * 3
+    waiting: list[int] = []
+    worker.leave.pause = lambda seconds: waiting.append(store.get(second).attempt)
+
+    assert worker.shift.drain() == [Ending.SET_BACK, Ending.PUBLISHED, Ending.PUBLISHED]
+
+    assert worker.done == [first, first, second]
+    assert waiting == [0] * 4  # once after the setback, then for each look that found no room
 
 
 def test_a_database_that_is_away_does_not_end_the_worker(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobs.people import PersonDefaults
-from jobs.storage import ObjectMissing, StorageError
+from jobs.storage import ObjectInfo, ObjectMissing, StorageError
 from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.animate import Motion, MotionError, Sampling
 from worker.people import Models, Person
@@ -46,6 +46,12 @@ class DictStorage:
             raise ObjectMissing(key)
         path.write_bytes(self.objects[key])
 
+    def stat(self, key: str) -> ObjectInfo:
+        self._answer()
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        return ObjectInfo(key, len(self.objects[key]), "video/mp4")
+
     def _answer(self) -> None:
         if self.away > 0:
             self.away -= 1
@@ -77,7 +83,14 @@ CAMERAS = {
 
 
 class ToyAvatar:
-    """A grey that follows the face, in front; black from elsewhere."""
+    """A grey that follows the face, in front; black from elsewhere.
+
+    holds: frames that fit into its memory at a time.
+    """
+
+    def __init__(self, *, holds: int = 1000) -> None:
+        self.holds = holds
+        self.batches: list[int] = []  # that it was asked for
 
     def camera(self, name: str | None = None) -> Camera:
         return camera_named(name, CAMERAS)
@@ -85,7 +98,10 @@ class ToyAvatar:
     def render(
         self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], *, batch: int
     ) -> Iterator[NDArray[np.uint8]]:
+        self.batches.append(batch)
         for start in range(0, len(face), batch):
+            if min(batch, len(face) - start) > self.holds:
+                raise torch.OutOfMemoryError("CUDA out of memory")
             some = face[start : start + batch, 0].sigmoid().numpy()
             views = []
             for camera in cameras:

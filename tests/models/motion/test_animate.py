@@ -126,6 +126,39 @@ def test_a_take_does_not_depend_on_how_many_there_are(animator: Animator) -> Non
         assert max(far(together[take], alone)) < 1e-4
 
 
+@pytest.mark.parametrize("holds", [1, 2, 3])
+def test_takes_are_the_same_where_the_memory_holds_only_some(holds: int) -> None:
+    roomy, narrow = tiny.tiny_animator(), tiny.tiny_animator()
+    drawn: list[int] = []
+
+    def too_many(_network: object, given: tuple[Tensor, ...]) -> None:
+        drawn.append(len(given[0]) // 2)
+        if drawn[-1] > holds:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    for network in (narrow.networks.face, narrow.networks.body):
+        network.register_forward_pre_hook(too_many)
+    told: list[tuple[str, float]] = []
+    asked = sampling(5, 6, 7, 8, 9)
+
+    found = narrow.animate(clip(SHORT), asked, progress=lambda *now: told.append(now))
+
+    whole = roomy.animate(clip(SHORT), asked)
+    assert max(drawn) == 5
+    assert all(max(far(*pair)) < 1e-4 for pair in zip(whole, found, strict=True))
+    assert [share for stage, share in told if stage == "body"][-1] == pytest.approx(1.0)
+
+
+def test_a_memory_that_holds_no_take_is_told() -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    animator = tiny.tiny_animator()
+    animator.networks.body.register_forward_pre_hook(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        animator.animate(clip(SHORT), sampling(5, 6))
+
+
 def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Animator) -> None:
     features = torch.randn(1, 120, tiny.AUDIO, generator=torch.Generator().manual_seed(1))
 

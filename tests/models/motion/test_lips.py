@@ -95,3 +95,13 @@ def test_a_saved_regressor_comes_back_the_same(tmp_path: Path, regressor: LipReg
     loaded = load_lips(path, device=torch.device("cpu"))
     assert loaded.config == NARROW
     assert torch.equal(lip_geometry(loaded, sound(30)), lip_geometry(regressor, sound(30)))
+
+
+def test_progress_rises_to_one_over_whole_and_shorter_pieces(regressor: LipRegressor) -> None:
+    told: list[float] = []
+
+    lip_geometry(regressor, sound(150), progress=told.append)
+
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1.0)
+    assert len(told) > 20  # in every layer: whoever cancels waits for none but one

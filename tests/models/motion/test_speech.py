@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import checkpoint
 from models.checkpoint import CheckpointError
@@ -16,6 +16,7 @@ from models.motion.speech import (
     ConvSpeechConfig,
     MelSpeech,
     MelSpeechConfig,
+    convolved,
     load_speech,
     mel_filters,
 )
@@ -175,3 +176,31 @@ def test_a_front_end_of_an_unknown_kind_is_told(tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "speech.safetensors", {"kind": "hubert"}, {"a": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="of kind 'hubert'; known are 'convolutions' and"):
         load_speech(tmp_path / "speech.safetensors", device=CPU)
+
+
+@pytest.mark.parametrize("rows", [1, 1024, 1025, 5000])
+def test_a_convolution_in_pieces_has_the_numbers_of_one_at_once(rows: int) -> None:
+    convolution = nn.Conv1d(3, 5, 8, 4, bias=False)
+    x = torch.randn(2, 3, (rows - 1) * 4 + 8 + 3)
+    told: list[float] = []
+
+    with torch.inference_mode():
+        found = convolved(convolution, x, progress=told.append)
+        torch.testing.assert_close(found, convolution(x), rtol=0, atol=1e-6)
+
+    assert found.shape == (2, 5, rows)
+    assert len(told) == -(-rows // 1024)
+    assert told[-1] == 1.0
+
+
+def test_whoever_cancels_waits_for_no_layer() -> None:
+    class Canceled(Exception):
+        pass
+
+    def cancel(share: float) -> None:
+        if share > 0.1:
+            raise Canceled
+
+    network = ConvSpeech(NARROW).eval()
+    with torch.inference_mode(), pytest.raises(Canceled):
+        network(torch.randn(1, 48_000, 2), progress=cancel)

@@ -1,0 +1,26 @@
+"""No room left: how a full disk, a full storage and a full database say so."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether this error, or one that it came from, says that there is no room left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL_ERRORS:
+            return True
+        if _database_is_full(getattr(error, "orig", error)):  # SQLAlchemy wraps the driver's
+            return True
+        error = error.__cause__
+    return False
+
+
+def _database_is_full(error: BaseException | None) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return getattr(error, "sqlstate", None) == DISK_FULL
