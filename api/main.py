@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import errors
 from api.access import Access
+from api.callers import Door, guarded
 from api.deps import opened
 from api.errors import ProblemBody
 from api.leaving import told_to_leave
@@ -18,6 +19,7 @@ from api.reaper import reaping
 from api.routes import events, files, generate, health, jobs, page, people
 from api.watch import watching
 from jobs import logs
+from jobs.keys import require_keys
 from jobs.schema import upgrade
 from jobs.settings import Settings
 
@@ -44,6 +46,7 @@ class Api(FastAPI):
         schemas = document["components"]["schemas"]
         schemas |= schema.pop("$defs")
         schemas["Problem"] = schema | {"title": "Problem"}
+        guarded(document)
         return document
 
 
@@ -54,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if settings.migrate:
             await run_in_threadpool(upgrade, settings.database_url)
+        await run_in_threadpool(require_keys, settings)
         with opened(settings) as services:
             app.state.services = services
             async with reaping(services), watching(services.store.standings) as watch:
@@ -72,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
+    app.add_middleware(Door)
     app.add_middleware(Access)
     return app
 

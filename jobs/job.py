@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jobs.request import GenerateRequest
 
 Clock = Callable[[], datetime]  # the present, as an aware datetime in UTC
+LOCAL = "local"  # the tenant of whoever calls from this machine, where no key is needed
 
 
 class State(StrEnum):
@@ -90,6 +91,7 @@ class Job:
     error_detail: str | None
     priority: int  # -10..10; higher ones are claimed first
     metadata: Mapping[str, str]  # the owner's own words about it
+    tenant: str  # whose job it is: nobody else sees it
 
 
 @dataclass(frozen=True)

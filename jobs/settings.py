@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    access: Literal["auto", "keys"] = "auto"  # auto: a loopback host asks for no key
     public_url: str = ""  # empty: http://<host>:<port>
     migrate: bool = True  # whether the API brings the database up to date when it starts
 
@@ -80,11 +82,26 @@ class Settings(BaseSettings):
         """The address that links in answers start with, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
+    @property
+    def keys_needed(self) -> bool:
+        """Whether every caller needs a key; else whoever calls from this machine needs none."""
+        return self.access == "keys" or not loopback(self.host)
+
     def signing_key(self) -> bytes:
         """The secret that signs links; made once in `<data>/secret` where none is set."""
         if self.signing_secret is not None:
             return self.signing_secret.get_secret_value().encode()
         return _kept_secret(self.data / "secret")
+
+
+def loopback(host: str) -> bool:
+    """Whether this address can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # another name, or none
+        return False
 
 
 def _kept_secret(path: Path) -> bytes:

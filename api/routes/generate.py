@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
 from pydantic import ConfigDict, Field, Json, field_validator
 from starlette.concurrency import run_in_threadpool
 
+from api.callers import CallerDep
 from api.deps import Services, ServicesDep, WatchDep
 from api.errors import Problem, documented
 from api.routes.jobs import RETRY_SECONDS
@@ -144,6 +145,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
 async def generate(
     form: Annotated[GenerateForm, Form(media_type="multipart/form-data")],
     services: ServicesDep,
+    caller: CallerDep,
     watch: WatchDep,
     request: Request,
     response: Response,
@@ -151,7 +153,7 @@ async def generate(
     prefer: Prefer = None,
 ) -> JobView:
     """Keep the clip, write the row, wake a worker; wait for the end where that is preferred."""
-    accepted = await run_in_threadpool(_accept, form, key, services)
+    accepted = await run_in_threadpool(_accept, form, key, caller.tenant, services)
     await form.audio.close()  # whoever waits below keeps no upload
     job = accepted.job
     if accepted.replayed:
@@ -175,15 +177,17 @@ def _latest(job: Job, services: Services) -> Job:
         return job
 
 
-def _accept(form: GenerateForm, key: str | None, services: Services) -> Accepted:
+def _accept(form: GenerateForm, key: str | None, tenant: str, services: Services) -> Accepted:
     with kept(form.audio, most=services.settings.max_upload_bytes) as path:
-        once = None if key is None else Once(key, request_digest(form.facts(), path))
+        once = None if key is None else Once(key, request_digest(form.facts(), path), tenant)
         if once is not None and (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)
-        return _make(form, path, once, services)
+        return _make(form, path, once, tenant, services)
 
 
-def _make(form: GenerateForm, path: Path, once: Once | None, services: Services) -> Accepted:
+def _make(
+    form: GenerateForm, path: Path, once: Once | None, tenant: str, services: Services
+) -> Accepted:
     person = _person(form.person, services)
     _check_picture(form, person)
     clip = inspected(path, person, services.settings)
@@ -196,6 +200,7 @@ def _make(form: GenerateForm, path: Path, once: Once | None, services: Services)
             job_id=job_id,
             input_key=stored_at,
             clip_seconds=clip.seconds,
+            tenant=tenant,
             priority=form.priority,
             metadata=form.metadata,
             once=once,
@@ -205,7 +210,7 @@ def _make(form: GenerateForm, path: Path, once: Once | None, services: Services)
         assert once is not None
         if (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)
-        return _make(form, path, once, services)  # and deleted since
+        return _make(form, path, once, tenant, services)  # and deleted since
     wake(services.queue, job_id)  # a lost wake-up is sent again by the reaper
     return Accepted(job, replayed=False)
 
