@@ -9,6 +9,7 @@ from celery import Celery
 from fastapi import Depends, Request
 
 from api.watch import Watch
+from jobs.keys import Keyring
 from jobs.queue import make_celery
 from jobs.settings import Settings
 from jobs.storage import LocalStorage, S3Storage, open_storage
@@ -23,6 +24,7 @@ class Services:
     store: Store
     storage: LocalStorage | S3Storage
     queue: Celery
+    keys: Keyring
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         storage = stack.enter_context(closing(open_storage(settings)))
         store = stack.enter_context(closing(open_store(settings)))
         queue = stack.enter_context(closing(make_celery(settings)))
-        yield Services(settings, store, storage, queue)
+        yield Services(settings, store, storage, queue, Keyring(store.engine))
 
 
 def _services(request: Request) -> Services:

@@ -155,9 +155,25 @@ def documented(
     return found
 
 
+def told(problem: Problem) -> JSONResponse:
+    """A problem as a response."""
+    return answer(
+        problem.status_code, problem.code, problem.detail, problem.headers, **problem.members
+    )
+
+
+def database_away(error: Exception) -> JSONResponse:
+    """What is answered while the database is not, or has no room left."""
+    if is_full(error):
+        return no_room(error)
+    logger.error("database does not answer", exc_info=error)
+    sentence = "The database does not answer just now; nothing was accepted. Try again in a moment."
+    return answer(503, "database_unavailable", sentence, {"Retry-After": RETRY_SECONDS})
+
+
 def _problem(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Problem)
-    return answer(error.status_code, error.code, error.detail, error.headers, **error.members)
+    return told(error)
 
 
 def _validation(_request: Request, error: Exception) -> JSONResponse:
@@ -252,8 +268,4 @@ def _storage(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _database(_request: Request, error: Exception) -> JSONResponse:
-    if is_full(error):
-        return no_room(error)
-    logger.error("database does not answer", exc_info=error)
-    sentence = "The database does not answer just now; nothing was accepted. Try again in a moment."
-    return answer(503, "database_unavailable", sentence, {"Retry-After": RETRY_SECONDS})
+    return database_away(error)

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from jobs.job import State
+from jobs.keys import TENANT
 from jobs.listing import Wanted
 from jobs.request import PersonName
 
@@ -35,15 +36,22 @@ class ListQuery(BaseModel):
         default=(), max_length=8, description="Only these; may be given several times."
     )
     person: PersonName | None = Field(default=None, description="Only jobs that show this one.")
+    tenant: str | None = Field(
+        default=None,
+        pattern=f"^{TENANT.pattern}$",
+        description="Only this tenant's; a key that is no admin's sees its own and no other.",
+    )
     created_after: Moment | None = Field(
         default=None, description="Not older: 2026-05-04T12:00:00Z, with its zone."
     )
     created_before: Moment | None = Field(default=None, description="Older than this moment.")
 
-    def wanted(self) -> Wanted:
+    def wanted(self, sees: str | None) -> Wanted:
+        """sees: the tenant whose jobs the caller may see; None: everybody's."""
         return Wanted(
             states=self.state,
             person=self.person,
+            tenant=sees or self.tenant,
             created_after=self.created_after,
             created_before=self.created_before,
         )

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import errors
 from api.access import Access, careful_headers
+from api.callers import Door, guarded
 from api.deps import opened
 from api.errors import ProblemBody
 from api.leaving import told_to_leave
@@ -21,6 +22,7 @@ from api.routes import events, files, generate, health, jobs, page, people
 from api.uploads import Uploads
 from api.watch import watching
 from jobs import logs
+from jobs.keys import require_keys
 from jobs.schema import upgrade
 from jobs.settings import Settings
 
@@ -48,6 +50,7 @@ class Api(FastAPI):
         schemas |= schema.pop("$defs")
         schemas["Problem"] = schema | {"title": "Problem"}
         refusals_told(document)
+        guarded(document)
         return document
 
 
@@ -58,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if settings.migrate:
             await run_in_threadpool(upgrade, settings.database_url)
+        await run_in_threadpool(require_keys, settings)
         with opened(settings) as services:
             app.state.services = services
             app.state.uploads = Uploads(settings.uploads_at_once)
@@ -77,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
+    app.add_middleware(Door)
     app.add_middleware(Origins, settings=settings)
     app.add_middleware(Access, headers=careful_headers(settings))
     if settings.cors_origins:

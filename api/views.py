@@ -42,6 +42,7 @@ class JobView(BaseModel):
     """A job as its owner sees it."""
 
     id: str
+    tenant: str = Field(description="Whose job it is: that of the key which sent it.")
     state: State
     stage: str = Field(description=f"One of {', '.join(STAGES)}, in this order.")
     progress: float = Field(ge=0, le=1, description="Of the whole.")
@@ -118,6 +119,7 @@ def download_name(job: Job, name: str) -> str:
 def _view(job: Job, position: int | None, services: Services, request: Request) -> JobView:
     return JobView(
         id=job.id,
+        tenant=job.tenant,
         state=job.state,
         stage=job.stage,
         progress=round(job.progress, 4),

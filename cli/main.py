@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli import keys
 from cli.options import (
     DiversityOption,
     GuidanceBodyOption,
@@ -28,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(keys.app, name="keys")
 
 Clip = Annotated[
     Path, typer.Argument(help="The recording: channel 1 the person, channel 2 the partner.")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from cli.console import MISUSED, fail, needing, read_settings, wait_without_spinning
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
 
 GRACE_SECONDS = 5  # for requests that run when the API is asked to leave
 
@@ -19,6 +24,7 @@ def run_api() -> None:
     from jobs import logs
 
     logs.configure(settings)
+    check_keys(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -28,6 +34,22 @@ def run_api() -> None:
         ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def check_keys(settings: Settings) -> None:
+    """Leave, with the command that makes a key, where nobody could call without one.
+
+    The database is brought up to date for it, as the API does when it starts.
+    """
+    from jobs.keys import NoKeys, require_keys
+    from jobs.schema import upgrade
+
+    if settings.migrate:
+        upgrade(settings.database_url)
+    try:
+        require_keys(settings)
+    except NoKeys as error:
+        fail(str(error), MISUSED)
 
 
 def run_one_worker() -> None:

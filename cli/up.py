@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,16 @@ import httpx
 
 from cli.bars import Bars
 from cli.console import MISUSED, fail, make_console, read_settings, release
+from cli.keys import keyring
+from cli.serve import check_keys
 from cli.submit import Caller, Submission, SubmitError
 from cli.supervisor import ChildError, Command, Supervisor
 from jobs.broker import BrokerError, EmbeddedRedis
-from jobs.schema import upgrade
+from jobs.job import LOCAL
+from jobs.keys import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import FrameType
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 60.0
 TEND_SECONDS = 0.2
+OWN_KEY = timedelta(days=1)  # longer than any --submit; it is revoked at the end
 LOG_BYTES = 10_000_000  # a larger log is put aside when `up` starts
 OURSELVES = ("-P", "-m", "cli.main")  # -P: what lies in the folder we are called in is not ours
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -48,6 +53,7 @@ class Household:
     supervisor: Supervisor
     redis: EmbeddedRedis | None
     address: str
+    headers: Mapping[str, str]  # what we send with our own requests
     say: Callable[[str], None]
 
     def tend(self) -> None:
@@ -92,11 +98,11 @@ def _household(settings: Settings, console: Console, *, quiet: bool) -> Iterator
         say(f"logs  {logs}")
         _put_aside(logs)
     with ExitStack() as stack:
+        headers = stack.enter_context(_own_key(settings)) if quiet else {}
+        check_keys(settings)
         redis = None
         if not settings.broker_url:
             redis = stack.enter_context(EmbeddedRedis(settings.data / "redis"))
-        if settings.migrate:
-            upgrade(settings.database_url)
         environment = {"VISAVIS_PORT": str(port), "VISAVIS_DATA": str(settings.data)}
         if redis:
             environment["VISAVIS_BROKER_URL"] = redis.url
@@ -107,11 +113,25 @@ def _household(settings: Settings, console: Console, *, quiet: bool) -> Iterator
         supervisor = Supervisor(commands, say)
         stack.callback(supervisor.stop)
         supervisor.start()
-        household = Household(supervisor, redis, _address(settings.host, port), say)
+        household = Household(supervisor, redis, _address(settings.host, port), headers, say)
         _wait_until_ready(household)
         say(f"page  {household.address}/")
         say(f"API   {household.address}/docs")
         yield household
+
+
+@contextmanager
+def _own_key(settings: Settings) -> Iterator[Mapping[str, str]]:
+    """What --submit sends where keys are needed: a key that holds as long as the block lasts."""
+    if not settings.keys_needed:
+        yield {}
+        return
+    with keyring(settings) as keys:
+        made = keys.create(LOCAL, "up --submit", (Scope.READ, Scope.WRITE), lifetime=OWN_KEY)
+        try:
+            yield {"Authorization": f"Bearer {made.token}"}
+        finally:
+            keys.revoke(made.key.id)
 
 
 def _serve(household: Household) -> None:
@@ -122,7 +142,9 @@ def _serve(household: Household) -> None:
 
 
 def _submit(household: Household, submission: Submission, console: Console) -> None:
-    with httpx.Client(base_url=household.address, timeout=60, trust_env=False) as http:
+    with httpx.Client(
+        base_url=household.address, headers=household.headers, timeout=60, trust_env=False
+    ) as http:
         with Bars(console) as bars:
             files = Caller(http, household.tend).submit(submission, bars)
         for path in files:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jobs.request import GenerateRequest
 
 Clock = Callable[[], datetime]  # the present, as an aware datetime in UTC
+LOCAL = "local"  # the tenant of whoever calls from this machine, where no key is needed
 
 
 class State(StrEnum):
@@ -102,6 +103,7 @@ class Job:
     metadata: Mapping[str, str]  # the owner's own words about it
     input_expired_at: datetime | None  # when its clip was removed by age
     outputs_expired_at: datetime | None
+    tenant: str  # whose job it is: nobody else sees it
 
 
 @dataclass(frozen=True)

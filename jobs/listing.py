@@ -31,6 +31,7 @@ class Wanted:
 
     states: tuple[State, ...] = ()
     person: str | None = None
+    tenant: str | None = None  # whose; None: everybody's
     created_after: datetime | None = None  # this moment belongs to it
     created_before: datetime | None = None  # this one does not
 
@@ -64,6 +65,8 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         conditions.append(jobs.c.state.in_(wanted.states))
     if wanted.person is not None:
         conditions.append(jobs.c.person == wanted.person)
+    if wanted.tenant is not None:
+        conditions.append(jobs.c.tenant == wanted.tenant)
     if wanted.created_after is not None:
         conditions.append(jobs.c.created_at >= wanted.created_after)
     if wanted.created_before is not None:

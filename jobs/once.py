@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from jobs.job import LOCAL
 from jobs.schema import idempotency_keys as keys
 from jobs.schema import jobs
 
@@ -46,6 +47,7 @@ class Once:
 
     key: str
     digest: str  # of the request, from `request_digest`
+    tenant: str = LOCAL  # whose key it is: two tenants may use the same
 
 
 def request_digest(fields: Mapping[str, Any], audio: Path) -> str:
@@ -59,13 +61,20 @@ def request_digest(fields: Mapping[str, Any], audio: Path) -> str:
 
 def keep(connection: Connection, once: Once, job_id: str, now: datetime) -> None:
     """Bind the key to the job; the database refuses a second one."""
-    row = {"key": once.key, "digest": once.digest, "job_id": job_id, "look_at": now + KEPT}
+    row = {
+        "tenant": once.tenant,
+        "key": once.key,
+        "digest": once.digest,
+        "job_id": job_id,
+        "look_at": now + KEPT,
+    }
     connection.execute(keys.insert().values(row))
 
 
 def job_made_by(connection: Connection, once: Once) -> str | None:
     """The job of this key; None where there is none. KeyReused where it stands for another body."""
-    kept = sa.select(keys.c.digest, keys.c.job_id).where(keys.c.key == once.key)
+    this = sa.and_(keys.c.tenant == once.tenant, keys.c.key == once.key)
+    kept = sa.select(keys.c.digest, keys.c.job_id).where(this)
     row = connection.execute(kept).first()
     if row is None:
         return None
@@ -80,19 +89,19 @@ def forget(connection: Connection, now: datetime) -> int:
     A key is looked at when it could be due at the earliest, and then put off until it is.
     """
     due = (
-        sa.select(keys.c.key, jobs.c.finished_at)
+        sa.select(keys.c.job_id, jobs.c.finished_at)
         .join(jobs, jobs.c.id == keys.c.job_id)
         .where(keys.c.look_at <= now)
         .order_by(keys.c.look_at)
         .limit(AT_ONCE)
     )
     rows = connection.execute(due).mappings().all()
-    over = [row["key"] for row in rows if _due_at(row, now) <= now]
+    over = [row["job_id"] for row in rows if _due_at(row, now) <= now]
     if over:
-        connection.execute(keys.delete().where(keys.c.key.in_(over)))
+        connection.execute(keys.delete().where(keys.c.job_id.in_(over)))
     for row in rows:
-        if row["key"] not in over:
-            later = keys.update().where(keys.c.key == row["key"])
+        if row["job_id"] not in over:
+            later = keys.update().where(keys.c.job_id == row["job_id"])
             connection.execute(later.values(look_at=_due_at(row, now)))
     return len(over)
 

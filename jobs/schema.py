@@ -77,21 +77,39 @@ jobs = Table(
     Column("finished_takes", sa.JSON, nullable=False, server_default="[]"),
     Column("input_expired_at", UtcDateTime),
     Column("outputs_expired_at", UtcDateTime),
+    Column("tenant", sa.String(63), nullable=False, server_default="local"),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index(None, "person", "created_at", "id"),
     Index(None, "created_at", "id"),
     Index(None, "finished_at"),
+    Index(None, "tenant", "created_at", "id"),
 )
 
 # The job that a request with an Idempotency-Key has made: see jobs/once.py.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
+    Column("tenant", sa.String(63), primary_key=True, server_default="local"),
     Column("key", sa.String(255), primary_key=True),
     Column("digest", sa.String(64), nullable=False),
     Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("look_at", UtcDateTime, nullable=False, index=True),
+)
+
+# Who may call: see jobs/keys.py.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", sa.String(12), primary_key=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("name", sa.String(100), nullable=False),
+    Column("digest", sa.String(64), nullable=False),
+    Column("scopes", sa.String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
 )
 
 # Jobs that were deleted and whose objects have to be removed once more: see jobs/removals.py.

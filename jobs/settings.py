@@ -6,6 +6,7 @@ import math
 import os
 import re
 import secrets
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    access: Literal["auto", "keys"] = "auto"  # auto: a loopback host asks for no key
     public_url: str = ""  # empty: http://<host>:<port>
     # Origins of web pages that may call, written with commas; none: only our own page.
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -157,6 +159,11 @@ class Settings(BaseSettings):
         """The address that links in answers start with, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
+    @property
+    def keys_needed(self) -> bool:
+        """Whether every caller needs a key; else whoever calls from this machine needs none."""
+        return self.access == "keys" or not loopback(self.host)
+
     def signing_key(self) -> bytes:
         """The secret that signs links; made once in `<data>/secret` where none is set."""
         if self.signing_secret is not None:
@@ -214,6 +221,16 @@ def _seconds_of(words: str) -> dict[str, float]:
         if not 0 < told[stage] < math.inf:
             raise ValueError(f"{word.strip()!r} is no time; write a number above 0, as render=900")
     return told
+
+
+def loopback(host: str) -> bool:
+    """Whether this address can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # another name, or none
+        return False
 
 
 def _kept_secret(path: Path) -> bytes:

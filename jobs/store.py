@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs import chores, removals, retention
 from jobs import once as one_job
-from jobs.job import FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
+from jobs.job import LOCAL, FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
 from jobs.once import KeyTaken, Once
 from jobs.request import GenerateRequest
@@ -71,6 +71,9 @@ class Store:
 
     Every write of a worker names its attempt. It answers False, and has written nothing, when that
     attempt no longer holds the job: the lease ran out and another has it, or it has ended.
+
+    What owners do names a tenant: another's job is to them as one that is not there. None is
+    whoever may see everybody's.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Store:
         job_id: str,
         input_key: str,
         clip_seconds: float,
+        tenant: str = LOCAL,
         priority: int = 0,
         metadata: Mapping[str, str] = NO_METADATA,
         once: Once | None = None,
@@ -111,6 +115,7 @@ class Store:
             "request": request.seeded().model_dump(mode="json"),
             "input_key": input_key,
             "clip_seconds": clip_seconds,
+            "tenant": tenant,
             "priority": priority,
             "metadata": dict(metadata),
             "finished_takes": [],
@@ -139,10 +144,10 @@ class Store:
         with writing(self.engine) as connection:
             return one_job.forget(connection, now)
 
-    def get(self, job_id: str) -> Job:
+    def get(self, job_id: str, *, tenant: str | None = None) -> Job:
         """The job as it stands. JobMissing where there is none."""
         with reading(self.engine) as connection:
-            return _read(connection, job_id)
+            return _read(connection, job_id, tenant)
 
     def page(self, wanted: Wanted = ALL, *, limit: int = 20, cursor: str | None = None) -> Page:
         """The newest jobs that are wanted, newest first, after those of an earlier page's cursor.
@@ -226,17 +231,17 @@ class Store:
             job_id, attempt, State.FAILED, {"error_code": code, "error_detail": reason}
         )
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, job_id: str, *, tenant: str | None = None) -> bool:
         """End a job that is queued or running; its worker finds out at its next write.
 
         False where there is nothing to cancel: no such job, or it has ended.
         """
         canceled = {"state": State.CANCELED, "finished_at": self._clock(), "lease_until": None}
-        unended = sa.and_(jobs.c.id == job_id, jobs.c.state.in_([State.QUEUED, State.RUNNING]))
+        unended = sa.and_(_owned(job_id, tenant), jobs.c.state.in_([State.QUEUED, State.RUNNING]))
         with writing(self.engine) as connection:
             return _set(connection, unended, canceled)
 
-    def retry(self, job_id: str) -> bool:
+    def retry(self, job_id: str, *, tenant: str | None = None) -> bool:
         """Queue a failed or canceled job again, with as many attempts as a new one has.
 
         It is the same row: the motion that was drawn is kept, and attempts are counted on, so that
@@ -254,21 +259,21 @@ class Store:
             "error_detail": None,
         }
         ended = sa.and_(
-            jobs.c.id == job_id,
+            _owned(job_id, tenant),
             jobs.c.state.in_([State.FAILED, State.CANCELED]),
             jobs.c.input_expired_at.is_(None),
         )
         with writing(self.engine) as connection:
             return _set(connection, ended, again)
 
-    def delete(self, job_id: str) -> Removal:
+    def delete(self, job_id: str, *, tenant: str | None = None) -> Removal:
         """Forget the job, whatever its state: its worker finds out at its next write.
 
         The objects are the caller's to remove, and then to say so by `removed`; where that fails,
         or a worker that is still stopping stores more, the reaper does it again.
         """
         with writing(self.engine) as connection:
-            this = jobs.c.id == job_id
+            this = _owned(job_id, tenant)
             attempts = sa.select(jobs.c.attempt).where(this).with_for_update()
             attempt = connection.execute(attempts).scalar()
             if attempt is None:
@@ -429,6 +434,12 @@ def open_store(settings: Settings, *, clock: Clock = utc_now) -> Store:
     return Store(connect(settings.database_url), config, clock=clock)
 
 
+def _owned(job_id: str, tenant: str | None) -> ColumnElement[bool]:
+    """The row, where it is this tenant's."""
+    this = jobs.c.id == job_id
+    return this if tenant is None else sa.and_(this, jobs.c.tenant == tenant)
+
+
 def _holding(job_id: str, attempt: int) -> ColumnElement[bool]:
     """The row, while this attempt holds it."""
     return sa.and_(jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.state == State.RUNNING)
@@ -492,8 +503,9 @@ def _standings(connection: Connection, job_ids: Collection[str]) -> dict[str, St
     }
 
 
-def _read(connection: Connection, job_id: str) -> Job:
-    row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
+def _read(connection: Connection, job_id: str, tenant: str | None = None) -> Job:
+    owned = sa.select(jobs).where(_owned(job_id, tenant))
+    row = connection.execute(owned).mappings().first()
     if row is None:
         raise JobMissing(job_id)
     return _job(row)

@@ -5,8 +5,17 @@ const NAMES = {
   queued: "Waiting", decode: "Reading", speech: "Listening", face: "Face", guide: "Gestures",
   body: "Body", render: "Drawing", publish: "Finishing",
 };
+const KEPT = "visavis-key"; // of this tab only
 let recording = null; // a File from the microphone, used instead of a chosen one
 let followed = 0; // grows with each job: an older poll that comes late is dropped
+
+async function call(path, options = {}) {
+  const key = sessionStorage.getItem(KEPT);
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const response = await fetch(path, { ...options, headers });
+  if (response.status === 401) at("door").hidden = false;
+  return response;
+}
 
 async function answer(response) {
   const body = await response.json().catch(() => ({ detail: `The server answered ${response.status}.` }));
@@ -26,7 +35,7 @@ function fail(message) {
 }
 
 async function listPeople() {
-  const { people } = await answer(await fetch("/people"));
+  const { people } = await answer(await call("/people"));
   at("person").replaceChildren(
     ...people.map((person) => element("option", { value: person.name, textContent: person.title })),
   );
@@ -119,7 +128,7 @@ async function submit(event) {
   fail("");
   at("go").disabled = true;
   try {
-    const job = await answer(await fetch("/generate", { method: "POST", body: filledIn() }));
+    const job = await answer(await call("/generate", { method: "POST", body: filledIn() }));
     history.replaceState(null, "", `#${job.id}`);
     follow(job.id);
     at("job").scrollIntoView({ block: "nearest" });
@@ -137,7 +146,7 @@ async function follow(id) {
   while (mine === followed) {
     let wait = 1;
     try {
-      const response = await fetch(`/jobs/${encodeURIComponent(id)}`);
+      const response = await call(`/jobs/${encodeURIComponent(id)}`);
       wait = Number(response.headers.get("Retry-After")) || 0;
       const job = await answer(response);
       if (mine !== followed) return;
@@ -181,6 +190,13 @@ function bar(stage, job) {
   );
 }
 
+// A <video> cannot send a key: where one is needed it follows the signed link, which needs none.
+function source(output) {
+  if (!sessionStorage.getItem(KEPT)) return output.path;
+  const link = new URL(output.url);
+  return link.pathname.startsWith("/files/") ? link.pathname + link.search : output.url;
+}
+
 function figure(output) {
   const megabytes = (output.bytes / 1e6).toFixed(output.bytes < 1e6 ? 2 : 1);
   const caption = element(
@@ -190,13 +206,25 @@ function figure(output) {
     element("a", { className: "button quiet", href: output.url, download: output.name, textContent: `Download (${megabytes} MB)` }),
   );
   if (output.content_type !== "video/mp4") return element("figure", {}, caption);
-  const video = element("video", { src: output.path, controls: true, playsInline: true, preload: "metadata" });
+  const video = element("video", { src: source(output), controls: true, playsInline: true, preload: "metadata" });
   video.ariaLabel = `Video ${output.name}`;
   return element("figure", {}, video, caption);
 }
 
+function begin() {
+  fail("");
+  listPeople().catch((error) => fail(error.message));
+  if (location.hash.length > 1) follow(location.hash.slice(1));
+}
+
+at("door").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEPT, at("key").value.trim());
+  at("key").value = "";
+  at("door").hidden = true;
+  begin();
+});
 form.addEventListener("submit", submit);
 acceptDrops();
 offerRecording();
-listPeople().catch((error) => fail(error.message));
-if (location.hash.length > 1) follow(location.hash.slice(1));
+begin();

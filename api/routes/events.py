@@ -10,6 +10,7 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from api.callers import Caller, CallerDep
 from api.deps import Services, ServicesDep, WatchDep
 from api.errors import documented
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, JobId, seen
@@ -51,24 +52,28 @@ stands and then at every change. The stream ends after the final state. Whoever 
 async def events(
     job_id: JobId,
     services: ServicesDep,
+    caller: CallerDep,
     watch: WatchDep,
     request: Request,
     last_event_id: Annotated[
         str | None, Header(description="`id` of the last event that was received.")
     ] = None,
 ) -> Response:
-    view = await run_in_threadpool(seen, job_id, services, request)
+    view = await run_in_threadpool(seen, job_id, caller, services, request)
     if view.state.final and version_of(view, services.settings) == last_event_id:
         return Response(status_code=204)
-    follower = _Follower(view, services, request, watch)
+    follower = _Follower(view, caller, services, request, watch)
     return EventStream(follower.events(last_event_id), headers=UNBUFFERED)
 
 
 class _Follower:
     """One caller who follows one job."""
 
-    def __init__(self, view: JobView, services: Services, request: Request, watch: Watch) -> None:
+    def __init__(
+        self, view: JobView, caller: Caller, services: Services, request: Request, watch: Watch
+    ) -> None:
         self._view = view
+        self._caller = caller
         self._services = services
         self._request = request
         self._watch = watch
@@ -103,7 +108,9 @@ class _Follower:
     async def _read(self) -> bool:
         """Read the job again; False when it is gone."""
         try:
-            self._view = await run_in_threadpool(seen, self._view.id, self._services, self._request)
+            self._view = await run_in_threadpool(
+                seen, self._view.id, self._caller, self._services, self._request
+            )
         except JobMissing:
             return False
         except SQLAlchemyError as error:  # the caller has what there was; the next look comes soon

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, Json, field_validator
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
+from api.callers import CallerDep
 from api.deps import Services, ServicesDep, WatchDep
 from api.errors import Problem, documented
 from api.routes.jobs import RETRY_SECONDS
@@ -150,6 +151,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
 async def generate(
     form: Annotated[GenerateForm, Form(media_type="multipart/form-data")],
     services: ServicesDep,
+    caller: CallerDep,
     watch: WatchDep,
     request: UploadRequest,
     response: Response,
@@ -157,7 +159,7 @@ async def generate(
     prefer: Prefer = None,
 ) -> JobView:
     """Keep the clip, write the row, wake a worker; wait for the end where that is preferred."""
-    accepted = await request.uploads.run(partial(_accept, form, key, services))
+    accepted = await request.uploads.run(partial(_accept, form, key, caller.tenant, services))
     await form.audio.close()  # whoever waits below keeps no upload
     request.leave()
     job = accepted.job
@@ -182,15 +184,17 @@ def _latest(job: Job, services: Services) -> Job:
         return job
 
 
-def _accept(form: GenerateForm, key: str | None, services: Services) -> Accepted:
+def _accept(form: GenerateForm, key: str | None, tenant: str, services: Services) -> Accepted:
     with kept(form.audio, most=services.settings.max_upload_bytes) as path:
-        once = None if key is None else Once(key, request_digest(form.facts(), path))
+        once = None if key is None else Once(key, request_digest(form.facts(), path), tenant)
         if once is not None and (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)
-        return _make(form, path, once, services)
+        return _make(form, path, once, tenant, services)
 
 
-def _make(form: GenerateForm, path: Path, once: Once | None, services: Services) -> Accepted:
+def _make(
+    form: GenerateForm, path: Path, once: Once | None, tenant: str, services: Services
+) -> Accepted:
     person = _person(form.person, services)
     _check_picture(form, person)
     clip = inspected(path, person, services.settings)
@@ -203,6 +207,7 @@ def _make(form: GenerateForm, path: Path, once: Once | None, services: Services)
             job_id=job_id,
             input_key=stored_at,
             clip_seconds=clip.seconds,
+            tenant=tenant,
             priority=form.priority,
             metadata=form.metadata,
             once=once,
@@ -212,7 +217,7 @@ def _make(form: GenerateForm, path: Path, once: Once | None, services: Services)
         assert once is not None
         if (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)
-        return _make(form, path, once, services)  # and deleted since
+        return _make(form, path, once, tenant, services)  # and deleted since
     except OperationalError as error:
         if is_full(error):  # no row; where the answer was lost there may be one, and clips stay
             services.storage.delete(job_folder(job_id))

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from api.callers import Caller, CallerDep, needed
 from api.deps import Services, ServicesDep, WatchDep
 from api.downloads import Download
 from api.errors import Problem, documented
@@ -23,6 +24,7 @@ from api.waiting import (
     seconds_to_wait,
 )
 from jobs.job import Job, Output, State
+from jobs.keys import Scope
 from jobs.listing import CursorError
 from jobs.queue import wake
 from jobs.storage import LocalStorage
@@ -54,10 +56,16 @@ JobId = Annotated[str, Path(description="As POST /generate gave it.", max_length
     ),
 )
 def several(
-    services: ServicesDep, request: Request, wanted: Annotated[ListQuery, Query()]
+    services: ServicesDep,
+    caller: CallerDep,
+    request: Request,
+    asked: Annotated[ListQuery, Query()],
 ) -> JobList:
+    if asked.tenant not in (None, caller.tenant):
+        needed(caller, Scope.ADMIN)
+    wanted = asked.wanted(caller.sees)
     try:
-        page = services.store.page(wanted.wanted(), limit=wanted.limit, cursor=wanted.cursor)
+        page = services.store.page(wanted, limit=asked.limit, cursor=asked.cursor)
     except CursorError as error:
         detail = f"{error}; send `next` of an earlier page, as it is"
         fields = [{"field": "cursor", "detail": detail}]
@@ -85,20 +93,21 @@ latest. A job that has ended is answered at once.""",
 async def one(
     job_id: JobId,
     services: ServicesDep,
+    caller: CallerDep,
     watch: WatchDep,
     request: Request,
     response: Response,
     prefer: Prefer = None,
     if_none_match: IfNoneMatch = None,
 ) -> JobView | Response:
-    view = await run_in_threadpool(seen, job_id, services, request)
+    view = await run_in_threadpool(seen, job_id, caller, services, request)
     headers = {"Vary": "Prefer"}
     if seconds := seconds_to_wait(prefer):
         headers["Preference-Applied"] = f"wait={seconds}"
         known = known_before(if_none_match, (view.state, view.attempt))
         if known == (view.state, view.attempt) and not view.state.final:
             await watch.until(job_id, partial(has_moved, known=known), seconds=seconds)
-            view = await run_in_threadpool(seen, job_id, services, request)
+            view = await run_in_threadpool(seen, job_id, caller, services, request)
     if not view.state.final:
         headers["Retry-After"] = RETRY_SECONDS
     headers["ETag"] = entity_tag(view, services.settings)
@@ -120,9 +129,9 @@ denoising step or one batch of frames. Canceling a canceled job changes nothing.
         NO_DATABASE,
     ),
 )
-def cancel(job_id: JobId, services: ServicesDep, request: Request) -> JobView:
-    canceled = services.store.cancel(job_id)
-    job = services.store.get(job_id)
+def cancel(job_id: JobId, services: ServicesDep, caller: CallerDep, request: Request) -> JobView:
+    canceled = services.store.cancel(job_id, tenant=caller.sees)
+    job = services.store.get(job_id, tenant=caller.sees)
     if not canceled and job.state is not State.CANCELED:
         sentence = f"The job has {job.state}; only one that is queued or running can be canceled."
         raise Problem(409, "job_has_ended", sentence)
@@ -148,9 +157,15 @@ drawn, and has as many attempts as a new one.""",
         success={202: {"description": "Queued again.", "headers": RETRY_LATER}},
     ),
 )
-def retry(job_id: JobId, services: ServicesDep, request: Request, response: Response) -> JobView:
-    retried = services.store.retry(job_id)
-    job = services.store.get(job_id)
+def retry(
+    job_id: JobId,
+    services: ServicesDep,
+    caller: CallerDep,
+    request: Request,
+    response: Response,
+) -> JobView:
+    retried = services.store.retry(job_id, tenant=caller.sees)
+    job = services.store.get(job_id, tenant=caller.sees)
     if not retried and job.input_expired_at is not None:
         day = f"{job.input_expired_at:%Y-%m-%d}"
         sentence = f"The recording was kept until {day}; send it again as a new job."
@@ -173,8 +188,8 @@ def retry(job_id: JobId, services: ServicesDep, request: Request, response: Resp
 away: then they go as soon as it is back. A running job is stopped as by `cancel`.""",
     responses=documented(MISSING, NO_ID, NO_DATABASE),
 )
-def delete(job_id: JobId, services: ServicesDep) -> None:
-    remove_objects(services, services.store.delete(job_id))
+def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
+    remove_objects(services, services.store.delete(job_id, tenant=caller.sees))
 
 
 @router.get(
@@ -203,14 +218,15 @@ def output(
     job_id: JobId,
     name: Annotated[str, Path(description="From the job's `outputs`.", max_length=64)],
     services: ServicesDep,
+    caller: CallerDep,
 ) -> Response:
-    job = services.store.get(job_id)
+    job = services.store.get(job_id, tenant=caller.sees)
     return _served(job, _named(job, name), services)
 
 
-def seen(job_id: str, services: Services, request: Request) -> JobView:
-    """The job as it stands. JobMissing where there is none."""
-    return job_view(services.store.get(job_id), services, request)
+def seen(job_id: str, caller: Caller, services: Services, request: Request) -> JobView:
+    """The job as it stands. JobMissing where there is none that this caller may see."""
+    return job_view(services.store.get(job_id, tenant=caller.sees), services, request)
 
 
 def expired(job: Job) -> Problem:

@@ -164,10 +164,10 @@ def test_a_database_that_is_away_for_a_moment_does_not_end_the_stream(
     store = served.services.store
     get, failures = store.get, [OperationalError("select", {}, Exception("away"))]
 
-    def get_after_a_while(job_id: str) -> object:
+    def get_after_a_while(job_id: str, **whose: object) -> object:
         if failures:
             raise failures.pop()
-        return get(job_id)
+        return get(job_id, **whose)
 
     job = submit(served)
     with following(served, job.id) as events:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from jobs.keys import Keyring, Scope
+from jobs.schema import connect, upgrade
 from jobs.settings import Settings
 from tests.problems import problem
 from tests.serving import Served, serving
@@ -64,8 +66,13 @@ def test_the_name_of_the_public_address_is_answered(public: Served) -> None:
 
 
 def test_a_service_for_a_network_answers_to_any_name(settings: Settings, tmp_path: Path) -> None:
-    open_settings = settings.model_copy(update={"host": "0.0.0.0", "data": tmp_path})
-    with serving(open_settings) as served:
+    for_all = Settings(data=tmp_path, people=settings.people, host="0.0.0.0")
+    upgrade(for_all.database_url)
+    engine = connect(for_all.database_url)
+    Keyring(engine).create("first", "lets it start", [Scope.READ])
+    engine.dispose()
+
+    with serving(for_all) as served:
         answer = served.http.get("/healthz", headers={"host": "gpu-7.lan"})
 
     assert answer.status_code == 200

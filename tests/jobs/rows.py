@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 
-from jobs.job import FinishedTake, Job, Output, input_key, new_job_id
+from jobs.job import LOCAL, FinishedTake, Job, Output, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.store import Store
 
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
 
 
-def submit(store: Store, *, priority: int = 0, **asked: object) -> Job:
+def submit(store: Store, *, priority: int = 0, tenant: str = LOCAL, **asked: object) -> Job:
     job_id = new_job_id()
     request = GenerateRequest.model_validate(asked)
     key = input_key(job_id, "wav")
-    return store.submit(request, job_id=job_id, input_key=key, clip_seconds=2.5, priority=priority)
+    return store.submit(
+        request, job_id=job_id, input_key=key, clip_seconds=2.5, tenant=tenant, priority=priority
+    )
 
 
 def claim(store: Store, worker: str = "worker-1") -> Job:

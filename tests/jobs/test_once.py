@@ -47,6 +47,16 @@ def test_a_key_with_another_body_is_refused(store: Store) -> None:
         store.made_by(Once(ONCE.key, "e" * 64))
 
 
+def test_two_tenants_may_use_the_same_key(store: Store) -> None:
+    first = submit_once(store)
+    theirs = Once(ONCE.key, "e" * 64, tenant="acme")
+    assert store.made_by(theirs) is None
+
+    second = submit_once(store, theirs)
+
+    assert (store.made_by(ONCE), store.made_by(theirs)) == (first, second)
+
+
 def test_a_second_job_of_a_key_leaves_no_trace(store: Store) -> None:
     job = submit_once(store)
 
