@@ -6,10 +6,12 @@ import os
 import secrets
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from jobs.targets import parse_allowed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECRET_BYTES = 32
@@ -57,11 +59,34 @@ class Settings(BaseSettings):
     wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
     max_attempts: int = Field(default=3, ge=1)
 
+    webhook_seconds: float = Field(default=15.0, gt=0)  # wall clock for one try
+    outbound_allow: Annotated[tuple[str, ...], NoDecode] = ()  # networks and hosts, comma between
+    outbound_ca: Path | None = None  # certificates that are trusted beside the usual ones
+
     device: str = "auto"
     threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
     scratch: Path = Field(default_factory=_scratch_in)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("outbound_allow", mode="before")
+    @classmethod
+    def _entries(cls, given: Any) -> Any:
+        entries = given.replace(",", " ").split() if isinstance(given, str) else given
+        parse_allowed(entries)
+        return entries
+
+    @field_validator("outbound_ca")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            import ssl
+
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+            except OSError as error:
+                raise ValueError(f"no certificates can be read from {path}: {error}") from error
+        return path
 
     @field_validator("data", "people", "scratch")
     @classmethod
