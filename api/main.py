@@ -16,7 +16,8 @@ from api.deps import opened
 from api.errors import ProblemBody
 from api.leaving import told_to_leave
 from api.reaper import reaping
-from api.routes import events, files, generate, health, jobs, page, people
+from api.routes import deliveries, events, files, generate, health, jobs, page, people
+from api.sender import sending
 from api.watch import watching
 from jobs import logs
 from jobs.keys import require_keys
@@ -30,6 +31,7 @@ ROUTERS = (
     generate.router,
     jobs.router,
     events.router,
+    deliveries.router,
     people.router,
     files.router,
     health.router,
@@ -60,7 +62,11 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(require_keys, settings)
         with opened(settings) as services:
             app.state.services = services
-            async with reaping(services), watching(services.store.standings) as watch:
+            async with (
+                reaping(services),
+                sending(services),
+                watching(services.store.standings) as watch,
+            ):
                 app.state.watch = watch
                 with told_to_leave(watch.close):
                     yield

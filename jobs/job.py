@@ -92,6 +92,7 @@ class Job:
     priority: int  # -10..10; higher ones are claimed first
     metadata: Mapping[str, str]  # the owner's own words about it
     tenant: str  # whose job it is: nobody else sees it
+    callback_url: str | None  # is told when the job has ended
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     storage_url: str = Field(default_factory=_objects_in)
     people: Path = Field(default=REPOSITORY / "people", validate_default=True)
     signing_secret: SecretStr | None = None  # None: <data>/secret, made on first use
+    previous_signing_secret: SecretStr | None = None  # while receivers of webhooks change over
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -117,6 +118,13 @@ class Settings(BaseSettings):
         if self.signing_secret is not None:
             return self.signing_secret.get_secret_value().encode()
         return _kept_secret(self.data / "secret")
+
+    def signing_keys(self) -> list[bytes]:
+        """The secret that webhooks are signed with, and the one before it while both hold."""
+        previous = self.previous_signing_secret
+        if previous is None:
+            return [self.signing_key()]
+        return [self.signing_key(), previous.get_secret_value().encode()]
 
 
 def loopback(host: str) -> bool:
