@@ -129,9 +129,12 @@ class Outbound:
         self._resolve = resolve
         self._seconds = seconds
 
-    def check_url(self, url: str) -> None:
-        """UrlRefused where it can be seen without asking anybody that we do not go there."""
-        parse_target(url, self._allowed)
+    def check_url(self, url: str) -> str:
+        """The URL as it will be asked for.
+
+        UrlRefused where it can be seen without asking anybody that we do not go there.
+        """
+        return parse_target(url, self._allowed).url
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send `body`; any status is an answer."""
@@ -174,7 +177,7 @@ class Outbound:
         self, method: str, target: Target, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[httpcore.Response]:
         """One request on a connection of its own."""
-        said = {"host": target.authority, "user-agent": "visavis", "accept-encoding": "identity"}
+        said = {"host": target.authority, "user-agent": "visavis", "connection": "close"}
         if body is not None:
             said["content-length"] = str(len(body))
         origin = httpcore.Origin(b"https", target.host.encode("ascii"), target.port)

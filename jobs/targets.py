@@ -68,6 +68,11 @@ class Target:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PLAIN_PORT else f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """As it will be asked for: ASCII, and no two spellings of one host."""
+        return f"https://{self.authority}{self.path}"
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -123,7 +128,12 @@ def parse_target(url: str, allowed: Allowed = NOTHING_ELSE) -> Target:
         raise UrlRefused(
             f"the URL names port {port}; use {PLAIN_PORT}, or one from {LOWEST_PORT} on"
         )
-    return Target(host, port, path + query)
+    target = Target(host, port, path + query)
+    if len(target.url) > LONGEST:  # letters of a host that are not ASCII take more
+        raise UrlRefused(
+            f"the URL is {len(target.url)} characters long; at most {LONGEST} are taken"
+        )
+    return target
 
 
 def check_address(host: str, written: str, allowed: Allowed = NOTHING_ELSE) -> Address:
@@ -150,13 +160,13 @@ def _malformed(url: str) -> str:
 def _host(written: str, allowed: Allowed) -> str:
     """The host as it is asked for: no two spellings of one."""
     if written.startswith("["):
-        return _literal(written[1:-1], allowed)
+        return _literal(written[1:-1], IPv6Address, allowed)
     try:
         host = written.lower() if written.isascii() else idna.encode(written, uts46=True).decode()
     except idna.IDNAError:
         raise UrlRefused(f"the URL has no host name in {written[:80]!r}") from None
     if NUMBER.fullmatch(host.rpartition(".")[2]):
-        return _literal(host, allowed)
+        return _literal(host, IPv4Address, allowed)
     if not _is_name(host):
         raise UrlRefused(f"the URL has no host name in {written[:80]!r}")
     if host not in allowed.hosts and _is_never_public(host):
@@ -164,9 +174,9 @@ def _host(written: str, allowed: Allowed) -> str:
     return host
 
 
-def _literal(written: str, allowed: Allowed) -> str:
+def _literal(written: str, kind: type[IPv4Address] | type[IPv6Address], allowed: Allowed) -> str:
     try:
-        address = ip_address(written)
+        address = kind(written)
     except ValueError:
         raise UrlRefused(
             f"the URL has no address in {written[:80]!r}; write IPv4 as four decimal numbers"

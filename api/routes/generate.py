@@ -197,7 +197,7 @@ def _make(
 ) -> Accepted:
     person = _person(form.person, services)
     _check_picture(form, person)
-    _check_callback(form.callback_url, services)
+    callback_url = _checked_callback(form.callback_url, services)
     clip = inspected(path, person, services.settings)
     job_id = new_job_id()
     stored_at = input_key(job_id, clip.container)
@@ -211,7 +211,7 @@ def _make(
             tenant=tenant,
             priority=form.priority,
             metadata=form.metadata,
-            callback_url=form.callback_url,
+            callback_url=callback_url,
             once=once,
         )
     except KeyTaken:  # by a request that came at the same time
@@ -234,10 +234,9 @@ def _person(name: str, services: Services) -> PersonSummary:
     return people[name]
 
 
-def _check_callback(url: str | None, services: Services) -> None:
+def _checked_callback(url: str | None, services: Services) -> str | None:
     try:
-        if url is not None:
-            services.outbound.check_url(url)
+        return None if url is None else services.outbound.check_url(url)
     except UrlRefused as error:
         sentence = f"{sentence_of(error)} Send a callback_url like https://example.com/hook."
         fields = [{"field": "callback_url", "detail": str(error)}]

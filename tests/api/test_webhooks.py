@@ -194,6 +194,12 @@ def test_a_url_that_leads_inside_is_refused(
     assert [error["field"] for error in body["errors"]] == ["callback_url"]
 
 
+def test_it_is_shown_as_it_will_be_asked_for(served: Served, clip: bytes) -> None:
+    answer = generate(served, clip, "https://Bücher.example:443")
+
+    assert answer.json()["callback_url"] == "https://xn--bcher-kva.example/"
+
+
 def test_an_empty_one_is_none(served: Served, clip: bytes) -> None:
     answer = generate(served, clip, "")
 

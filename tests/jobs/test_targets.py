@@ -111,6 +111,19 @@ def test_a_url_has_one_host_port_and_path(url: str, target: Target) -> None:
     assert parse_target(url) == target
 
 
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("HTTPS://Example.COM:443?a", "https://example.com/?a"),
+        ("https://bücher.example:8443/x", "https://xn--bcher-kva.example:8443/x"),
+        ("https://[2606:4700:0:0::1]:8443", "https://[2606:4700::1]:8443/"),
+    ],
+)
+def test_a_url_is_kept_as_it_will_be_asked_for(url: str, asked: str) -> None:
+    assert parse_target(url).url == asked
+    assert parse_target(asked).url == asked
+
+
 def test_the_host_header_has_the_port_and_brackets_where_they_belong() -> None:
     urls = ("https://a.example/", "https://a.example:8443", "https://[2606:4700::1]:8443")
 
@@ -161,6 +174,9 @@ REFUSED = [
     (f"https://{'a.' * 127}example/", "has no host name"),
     ("https://ex‑ample☃️.com/", "has no host name"),
     (f"https://example.com/{'a' * 2048}", "characters long"),
+    (f"https://{'ü' * 50}.example/{'a' * 1981}", "characters long"),
+    ("https://2606：：8.8.8.8/", "has no host name"),
+    ("https://8.8.8.8：443/", "has no host name"),
     ("https://localhost/", "localhost is not on the public internet"),
     ("https://LOCALHOST:8443/", "localhost is not on the public internet"),
     ("https://a.localhost/", "not on the public internet"),
@@ -218,6 +234,7 @@ def test_any_text_is_a_target_or_is_refused(text: str) -> None:
         assert target.host.isascii()
         assert target.path.isascii()
         assert target.path.startswith("/")
+        assert parse_target(target.url) == target
 
 
 def test_an_operator_opens_networks_and_hosts() -> None:
