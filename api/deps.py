@@ -9,11 +9,15 @@ from celery import Celery
 from fastapi import Depends, Request
 
 from api.watch import Watch
+from jobs.deliveries import Outbox
 from jobs.keys import Keyring
+from jobs.outbound import Outbound, open_outbound
 from jobs.queue import make_celery
 from jobs.settings import Settings
 from jobs.storage import LocalStorage, S3Storage, open_storage
 from jobs.store import Store, open_store
+
+HOLD_SECONDS = 45.0  # a webhook of which nothing was heard for so long after its time is sent again
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Services:
     storage: LocalStorage | S3Storage
     queue: Celery
     keys: Keyring
+    outbox: Outbox
+    outbound: Outbound
 
 
 @contextmanager
@@ -34,7 +40,15 @@ def opened(settings: Settings) -> Iterator[Services]:
         storage = stack.enter_context(closing(open_storage(settings)))
         store = stack.enter_context(closing(open_store(settings)))
         queue = stack.enter_context(closing(make_celery(settings)))
-        yield Services(settings, store, storage, queue, Keyring(store.engine))
+        yield Services(
+            settings,
+            store,
+            storage,
+            queue,
+            keys=Keyring(store.engine),
+            outbox=Outbox(store.engine, hold_seconds=settings.webhook_seconds + HOLD_SECONDS),
+            outbound=open_outbound(settings),
+        )
 
 
 def _services(request: Request) -> Services:

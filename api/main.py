@@ -18,7 +18,8 @@ from api.errors import ProblemBody
 from api.leaving import told_to_leave
 from api.origins import EXPOSED, SENT, Origins, refusals_told
 from api.reaper import reaping
-from api.routes import events, files, generate, health, jobs, page, people
+from api.routes import deliveries, events, files, generate, health, jobs, page, people
+from api.sender import sending
 from api.uploads import Uploads
 from api.watch import watching
 from jobs import logs
@@ -33,6 +34,7 @@ ROUTERS = (
     generate.router,
     jobs.router,
     events.router,
+    deliveries.router,
     people.router,
     files.router,
     health.router,
@@ -65,7 +67,11 @@ def create_app(settings: Settings) -> FastAPI:
         with opened(settings) as services:
             app.state.services = services
             app.state.uploads = Uploads(settings.uploads_at_once)
-            async with reaping(services), watching(services.store.standings) as watch:
+            async with (
+                reaping(services),
+                sending(services),
+                watching(services.store.standings) as watch,
+            ):
                 app.state.watch = watch
                 with told_to_leave(watch.close):
                     yield

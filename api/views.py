@@ -56,6 +56,7 @@ class JobView(BaseModel):
     clip_seconds: float
     priority: int
     metadata: dict[str, str] = Field(description="As it was sent.")
+    callback_url: str | None = Field(description="Is told when the job has ended.")
     request: GenerateRequest
     outputs: list[OutputView]
     expires_at: datetime | None = Field(
@@ -133,6 +134,7 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
         clip_seconds=job.clip_seconds,
         priority=job.priority,
         metadata=dict(job.metadata),
+        callback_url=job.callback_url,
         request=job.request,
         outputs=[_output(job, output, services, request) for output in job.outputs],
         expires_at=_expires_at(job, services.settings),

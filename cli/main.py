@@ -184,6 +184,18 @@ def export_person(
     run_export(folder, out, avatar)
 
 
+@app.command("webhook-secret")
+def webhook_secret(
+    tenant: Annotated[str, typer.Option(help="Whose; `local` where there are no accounts.")] = (
+        "local"
+    ),
+) -> None:
+    """What the receiver of webhooks verifies them with."""
+    from cli.webhooks import run_webhook_secret
+
+    run_webhook_secret(tenant)
+
+
 @app.command()
 def doctor() -> None:
     """What is there, what is missing, and what to do about it."""

@@ -104,6 +104,7 @@ class Job:
     input_expired_at: datetime | None  # when its clip was removed by age
     outputs_expired_at: datetime | None
     tenant: str  # whose job it is: nobody else sees it
+    callback_url: str | None  # is told when the job has ended
 
 
 @dataclass(frozen=True)

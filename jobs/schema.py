@@ -78,6 +78,7 @@ jobs = Table(
     Column("input_expired_at", UtcDateTime),
     Column("outputs_expired_at", UtcDateTime),
     Column("tenant", sa.String(63), nullable=False, server_default="local"),
+    Column("callback_url", sa.String(2048)),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index(None, "person", "created_at", "id"),
@@ -120,6 +121,26 @@ removals = Table(
     Column("deleted_at", UtcDateTime, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),
     Column("rounds_left", sa.Integer, nullable=False),
+    Index(None, "due_at"),
+)
+
+# What has to be told to callback URLs, and what became of it: see jobs/deliveries.py.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("type", sa.String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("url", sa.String(2048), nullable=False),
+    Column("host", sa.String(255), nullable=False),  # of the URL: those that stall wait together
+    Column("body", sa.Text, nullable=False),
+    Column("state", sa.String(16), nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("tries", sa.Integer, nullable=False),
+    Column("max_tries", sa.Integer, nullable=False),
+    Column("log", sa.JSON, nullable=False),
     Index(None, "due_at"),
 )
 

@@ -19,6 +19,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from jobs.targets import parse_allowed
+
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
@@ -28,7 +30,13 @@ ORIGIN = re.compile(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\
 
 
 # What may hold a password: also read from the file that `VISAVIS_<NAME>_FILE` names, shown nowhere.
-SECRETS = ("database_url", "broker_url", "storage_url", "signing_secret")
+SECRETS = (
+    "database_url",
+    "broker_url",
+    "storage_url",
+    "signing_secret",
+    "previous_signing_secret",
+)
 PREFIX = "VISAVIS_"
 
 # Without a sign of progress, for a clip of up to 20 s: see worker/watchdog.py. Generous: a frame of
@@ -74,6 +82,7 @@ class Settings(BaseSettings):
     storage_url: str = Field(default_factory=_objects_in, repr=False)
     people: Path = Field(default=REPOSITORY / "people", validate_default=True)
     signing_secret: SecretStr | None = None  # None: <data>/secret, made on first use
+    previous_signing_secret: SecretStr | None = None  # while receivers of webhooks change over
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -101,6 +110,10 @@ class Settings(BaseSettings):
     keep_jobs_days: float = Field(default=0.0, ge=0)
     keep_leftovers_days: float = Field(default=7.0, ge=0)  # what nobody will ask for
 
+    webhook_seconds: float = Field(default=15.0, gt=0)  # wall clock for one try
+    outbound_allow: Annotated[tuple[str, ...], NoDecode] = ()  # networks and hosts, comma between
+    outbound_ca: Path | None = None  # certificates that are trusted beside the usual ones
+
     device: str = "auto"
     threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
     scratch: Path = Field(default_factory=_scratch_in)
@@ -118,6 +131,25 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is handed in, then the environment, then the files that it names."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @field_validator("outbound_allow", mode="before")
+    @classmethod
+    def _entries(cls, given: Any) -> Any:
+        entries = given.replace(",", " ").split() if isinstance(given, str) else given
+        parse_allowed(entries)
+        return entries
+
+    @field_validator("outbound_ca")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            import ssl
+
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+            except OSError as error:
+                raise ValueError(f"no certificates can be read from {path}: {error}") from error
+        return path
 
     @field_validator("data", "people", "scratch")
     @classmethod
@@ -169,6 +201,13 @@ class Settings(BaseSettings):
         if self.signing_secret is not None:
             return self.signing_secret.get_secret_value().encode()
         return _kept_secret(self.data / "secret")
+
+    def signing_keys(self) -> list[bytes]:
+        """The secret that webhooks are signed with, and the one before it while both hold."""
+        previous = self.previous_signing_secret
+        if previous is None:
+            return [self.signing_key()]
+        return [self.signing_key(), previous.get_secret_value().encode()]
 
 
 class _SecretFiles(PydanticBaseSettingsSource):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from jobs import chores, removals, retention
+from jobs import chores, deliveries, removals, retention
 from jobs import once as one_job
 from jobs.job import LOCAL, FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
@@ -97,6 +97,7 @@ class Store:
         tenant: str = LOCAL,
         priority: int = 0,
         metadata: Mapping[str, str] = NO_METADATA,
+        callback_url: str | None = None,
         once: Once | None = None,
     ) -> Job:
         """Queue a job whose clip lies at `input_key` already; `job_id` is from `new_job_id`.
@@ -119,6 +120,7 @@ class Store:
             "priority": priority,
             "metadata": dict(metadata),
             "finished_takes": [],
+            "callback_url": callback_url,
             "outputs": [],
         }
         try:
@@ -223,23 +225,24 @@ class Store:
             "error_code": None,
             "error_detail": None,
         }
-        return self._end(job_id, attempt, State.SUCCEEDED, done)
+        with writing(self.engine) as connection:
+            holding = _holding(job_id, attempt)
+            return self._end(connection, holding, job_id, State.SUCCEEDED, done)
 
     def fail(self, job_id: str, attempt: int, code: str, reason: str) -> bool:
         """End the job with a sentence that its owner reads."""
-        return self._end(
-            job_id, attempt, State.FAILED, {"error_code": code, "error_detail": reason}
-        )
+        error = {"error_code": code, "error_detail": reason}
+        with writing(self.engine) as connection:
+            return self._end(connection, _holding(job_id, attempt), job_id, State.FAILED, error)
 
     def cancel(self, job_id: str, *, tenant: str | None = None) -> bool:
         """End a job that is queued or running; its worker finds out at its next write.
 
         False where there is nothing to cancel: no such job, or it has ended.
         """
-        canceled = {"state": State.CANCELED, "finished_at": self._clock(), "lease_until": None}
         unended = sa.and_(_owned(job_id, tenant), jobs.c.state.in_([State.QUEUED, State.RUNNING]))
         with writing(self.engine) as connection:
-            return _set(connection, unended, canceled)
+            return self._end(connection, unended, job_id, State.CANCELED, {})
 
     def retry(self, job_id: str, *, tenant: str | None = None) -> bool:
         """Queue a failed or canceled job again, with as many attempts as a new one has.
@@ -386,28 +389,39 @@ class Store:
         with writing(self.engine) as connection:
             return _set(connection, _holding(job_id, attempt), values)
 
-    def _end(self, job_id: str, attempt: int, state: State, values: dict[str, Any]) -> bool:
-        ended = {"state": state, "finished_at": self._clock(), "lease_until": None}
-        return self._write(job_id, attempt, values | ended)
+    def _end(
+        self,
+        connection: Connection,
+        where: ColumnElement[bool],
+        job_id: str,
+        state: State,
+        values: dict[str, Any],
+    ) -> bool:
+        """The one way to a final state: the end and what has to be told of it, together."""
+        now = self._clock()
+        ended = {"state": state, "finished_at": now, "lease_until": None}
+        if not _set(connection, where, values | ended):
+            return False
+        deliveries.note_end(connection, _read(connection, job_id), now)
+        return True
 
     def _hand_back(
         self, connection: Connection, row: RowMapping, reason: str, *, counts: bool, code: str
     ) -> None:
         allowed = row["max_attempts"] + (0 if counts else 1)
         values: dict[str, Any] = {"max_attempts": allowed, "error_detail": reason}
+        holding = _holding(row["id"], row["attempt"])
         if row["attempt"] >= allowed:
             tries = "1 attempt" if row["attempt"] == 1 else f"{row['attempt']} attempts"
             values |= {
-                "state": State.FAILED,
-                "finished_at": self._clock(),
-                "lease_until": None,
                 "error_code": code,
                 "error_detail": f"The job did not end in {tries}; the last: {reason}.",
             }
-        else:
-            long_ago = self._clock() - timedelta(seconds=2 * self.config.wake_seconds)
-            values |= NOT_IN_WORK | {"state": State.QUEUED, "woken_at": long_ago}
-        _set(connection, _holding(row["id"], row["attempt"]), values)
+            self._end(connection, holding, row["id"], State.FAILED, values)
+            return
+        long_ago = self._clock() - timedelta(seconds=2 * self.config.wake_seconds)
+        values |= NOT_IN_WORK | {"state": State.QUEUED, "woken_at": long_ago}
+        _set(connection, holding, values)
 
     def _unannounced(self, connection: Connection, now: datetime) -> list[str]:
         silent_since = now - timedelta(seconds=self.config.wake_seconds)

@@ -20,6 +20,7 @@ from api.waiting import Prefer, has_ended, seconds_to_wait
 from jobs.job import Job, input_key, job_folder, new_job_id
 from jobs.media import ACCEPTED
 from jobs.once import KeyTaken, Once, request_digest
+from jobs.outbound import UrlRefused, sentence_of
 from jobs.people import PersonSummary, list_people
 from jobs.queue import wake
 from jobs.request import GenerateRequest, Metadata, Priority, SizeUnsupported, check_width
@@ -71,6 +72,9 @@ class GenerateForm(GenerateRequest):
         "256 characters; kept and given back.",
         json_schema_extra={"default": "{}"},
     )
+    callback_url: str | None = Field(
+        default=None, description="https, on the public internet: is told when the job has ended."
+    )
 
     @field_validator("outputs", mode="before")
     @classmethod
@@ -85,7 +89,9 @@ class GenerateForm(GenerateRequest):
         return None if words == ("",) else words  # an empty field means its default
 
     def request(self) -> GenerateRequest:
-        return GenerateRequest(**self.model_dump(exclude={"audio", "priority", "metadata"}))
+        return GenerateRequest(
+            **self.model_dump(exclude={"audio", "priority", "metadata", "callback_url"})
+        )
 
     def facts(self) -> dict[str, Any]:
         """Everything but the clip, and but what is left to its default."""
@@ -126,6 +132,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
             "3 views of 2048x2048 make a picture 6144 pixels wide, more than 4096; ask for a size "
             "at most 1364 wide, or for fewer views.",
         ),
+        (422, "callback_url_refused", "The URL does not begin with https://."),
         (422, "clip_too_long", "The clip may be 20 s long and is 31.50 s; cut it."),
         (422, "clip_too_short", "The clip is 0.020 s long; send 0.1 s or more."),
         (422, "audio_empty", "The audio file is empty; send a recording."),
@@ -197,6 +204,7 @@ def _make(
 ) -> Accepted:
     person = _person(form.person, services)
     _check_picture(form, person)
+    callback_url = _checked_callback(form.callback_url, services)
     clip = inspected(path, person, services.settings)
     job_id = new_job_id()
     stored_at = input_key(job_id, clip.container)
@@ -210,6 +218,7 @@ def _make(
             tenant=tenant,
             priority=form.priority,
             metadata=form.metadata,
+            callback_url=callback_url,
             once=once,
         )
     except KeyTaken:  # by a request that came at the same time
@@ -234,6 +243,15 @@ def _person(name: str, services: Services) -> PersonSummary:
         fields = [{"field": "person", "detail": sentence}]
         raise Problem(422, "person_unknown", sentence, errors=fields)
     return people[name]
+
+
+def _checked_callback(url: str | None, services: Services) -> str | None:
+    try:
+        return None if url is None else services.outbound.check_url(url)
+    except UrlRefused as error:
+        sentence = f"{sentence_of(error)} Send a callback_url like https://example.com/hook."
+        fields = [{"field": "callback_url", "detail": str(error)}]
+        raise Problem(422, "callback_url_refused", sentence, errors=fields) from error
 
 
 def _check_picture(form: GenerateForm, person: PersonSummary) -> None:

@@ -27,6 +27,8 @@ def test_it_is_valid(document: dict) -> None:
         "/jobs",
         "/jobs/{job_id}",
         "/jobs/{job_id}/cancel",
+        "/jobs/{job_id}/deliveries",
+        "/jobs/{job_id}/deliveries/{delivery_id}/redeliver",
         "/jobs/{job_id}/events",
         "/jobs/{job_id}/outputs/{name}",
         "/jobs/{job_id}/retry",
@@ -42,16 +44,19 @@ def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
     get, post = served.http.get, served.http.post
     accepted = post("/generate", files={"audio": ("a", clip)})
     job = accepted.headers["location"]
-    once = {"idempotency-key": "openapi"}
+    once, clip_file = {"idempotency-key": "openapi"}, {"audio": ("a", clip)}
     for takes in (1, 2):
         form = {"files": {"audio": ("a", clip)}, "data": {"takes": takes}}
         reused = post("/generate", headers=once, **form)
+    deliveries = "/jobs/{job_id}/deliveries"
+    again = f"{deliveries}/{{delivery_id}}/redeliver"
     large = {"content-type": "multipart/form-data; boundary=x"}
     return [
         ("/generate", "post", accepted),
         ("/generate", "post", post("/generate", files={"audio": ("a", b"")})),
         ("/generate", "post", post("/generate", files={"audio": ("a", b"text")})),
         ("/generate", "post", reused),
+        ("/generate", "post", post("/generate", data={"callback_url": "x"}, files=clip_file)),
         ("/generate", "post", post("/generate", json={})),
         ("/generate", "post", post("/generate", content=b"?", headers=large)),
         ("/generate", "post", post("/generate", files={"audio": ("a", bytes(3_000_000))})),
@@ -72,6 +77,10 @@ def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
         ("/jobs/{job_id}/retry", "post", post(f"{job}/retry")),
         ("/jobs/{job_id}/retry", "post", post("/jobs/x/retry")),
         ("/jobs/{job_id}", "get", get(job, headers={"if-none-match": "*"})),
+        (deliveries, "get", get(f"{job}/deliveries")),
+        (deliveries, "get", get("/jobs/x/deliveries")),
+        (again, "post", post(f"{job}/deliveries/x/redeliver")),
+        (again, "post", post("/jobs/x/deliveries/x/redeliver")),
         ("/jobs/{job_id}", "delete", served.http.delete("/jobs/x")),
         ("/jobs/{job_id}", "delete", served.http.delete(job)),
         ("/people", "get", get("/people")),

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from cli.console import needing
+from jobs.webhooks import webhook_secret
 from tests.cli.conftest import Call
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,9 @@ def test_help_needs_neither_torch_nor_a_web_framework(arguments: list[str]) -> N
 def test_every_command_is_in_the_help(call: Call) -> None:
     told = call("--help").stdout
 
-    assert all(name in told for name in ("up", "api", "worker", "generate", "doctor"))
+    assert all(
+        name in told for name in ("up", "api", "worker", "generate", "webhook-secret", "doctor")
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,3 +110,15 @@ def test_an_extra_that_is_missing_is_told_with_the_command_that_installs_it(
 def test_a_module_of_ours_that_is_missing_is_a_bug_and_shown_as_one() -> None:
     with pytest.raises(ModuleNotFoundError), needing("worker"):
         raise ModuleNotFoundError("No module named 'worker.typo'", name="worker.typo")
+
+
+def test_the_secret_of_webhooks_is_said_and_two_while_it_changes(call: Call) -> None:
+    now = {"VISAVIS_SIGNING_SECRET": "new"}
+    both = now | {"VISAVIS_PREVIOUS_SIGNING_SECRET": "old"}
+
+    (secret,) = call("webhook-secret", **now).stdout.split()
+    (other,) = call("webhook-secret", "--tenant", "ada", **now).stdout.split()
+
+    assert secret == webhook_secret(b"new")
+    assert other == webhook_secret(b"new", "ada") != secret
+    assert call("webhook-secret", **both).stdout.split() == [secret, webhook_secret(b"old")]

@@ -19,12 +19,13 @@ ADDRESSES = {
     "broker_url": f"redis://:{HUSH}@127.0.0.1:1/0",
     "storage_url": f"s3://bucket/visavis?endpoint_url=https://key:{HUSH}@127.0.0.1:1",
     "signing_secret": HUSH,
+    "previous_signing_secret": HUSH,
 }
 
 
 def shown(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
-    return value.get_secret_value() if name == "signing_secret" else value
+    return value.get_secret_value() if name.endswith("signing_secret") else value
 
 
 @pytest.mark.parametrize("name", SECRETS)

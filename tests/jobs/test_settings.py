@@ -36,9 +36,19 @@ def test_the_environment_is_read_and_empty_means_unset(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"port": -1}, {"takes": 3}, {"max_attempts": 0}, {"reaper_seconds": 20, "lease_seconds": 15}],
+    [
+        {"port": -1},
+        {"takes": 3},
+        {"max_attempts": 0},
+        {"reaper_seconds": 20, "lease_seconds": 15},
+        {"outbound_allow": "10.0.0.0/8,http://a"},
+        {"outbound_ca": __file__},
+        {"outbound_ca": "/nowhere.pem"},
+    ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+def test_a_setting_that_makes_no_sense_is_refused(
+    tmp_path: Path, wrong: dict[str, int | str]
+) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Settings.model_validate({"data": tmp_path} | wrong)
 

@@ -1,0 +1,238 @@
+"""Webhooks from the form to the receiver: a real one, over TLS, on loopback."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from jobs.job import Output
+from jobs.settings import Settings
+from jobs.webhooks import webhook_secret
+from tests.problems import problem
+from tests.receiver import Receiver, receiving
+from tests.serving import Served, serving
+
+API_DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
+UNDER_WAY = {"stage", "stages", "progress", "position"}  # of a job that has not ended
+LATER = {"expires_at", "expired"}  # what the operator's settings make of it
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    with receiving(tmp_path_factory.mktemp("receiver")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def told(settings: Settings, receiver: Receiver, tmp_path_factory: Any) -> Iterator[Served]:
+    """An API that may reach the receiver."""
+    changed = {
+        "data": tmp_path_factory.mktemp("told"),
+        "outbound_allow": ("127.0.0.1",),
+        "outbound_ca": receiver.ca,
+    }
+    values = settings.model_dump(exclude={"database_url", "storage_url", "scratch"}) | changed
+    with serving(Settings.model_validate(values)) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def forgotten(receiver: Receiver) -> None:
+    receiver.received.clear()
+    receiver.answers.clear()
+
+
+def generate(served: Served, clip: bytes, url: str, **more: Any) -> httpx.Response:
+    files = {"audio": ("talk.wav", clip)}
+    return served.http.post("/generate", files=files, data={"callback_url": url}, **more)
+
+
+def succeed(served: Served) -> None:
+    job = served.services.store.claim("worker-1")
+    assert job is not None
+    assert served.services.store.succeed(job.id, job.attempt, [VIDEO])
+
+
+def deliveries(served: Served, job: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = served.http.get(f"/jobs/{job['id']}/deliveries").json()[
+        "deliveries"
+    ]
+    return found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def arrived(served: Served, job: dict[str, Any]) -> bool:
+    return [each["state"] for each in deliveries(served, job)] == ["delivered"]
+
+
+def test_the_receiver_is_told_and_can_verify_it(
+    told: Served, receiver: Receiver, clip: bytes
+) -> None:
+    job = generate(told, clip, receiver.url()).json()
+    assert job["callback_url"] == receiver.url()
+    assert deliveries(told, job) == []
+    succeed(told)
+
+    (got,) = receiver.wait_for(1)
+    until(lambda: arrived(told, job))
+
+    secret = webhook_secret(told.services.settings.signing_key())
+    event = Webhook(secret).verify(got.body, got.headers)
+    (delivery,) = deliveries(told, job)
+    (sent,) = delivery["tries"]
+    assert event["type"] == delivery["type"] == "job.succeeded"
+    assert got.headers["webhook-id"] == delivery["id"]
+    assert got.headers["content-type"] == "application/json"
+    assert (delivery["url"], delivery["next_try_at"]) == (receiver.url(), None)
+    assert (sent["status"], sent["error"]) == (200, None)
+
+    shown = told.http.get(f"/jobs/{job['id']}").json()
+    assert set(shown) - set(event["data"]) == UNDER_WAY | LATER
+    for output in shown["outputs"]:
+        del output["url"]
+    assert event["data"] == {name: shown[name] for name in event["data"]}
+
+
+def test_the_example_of_the_docs_verifies_it(told: Served, receiver: Receiver, clip: bytes) -> None:
+    job = generate(told, clip, receiver.url()).json()
+    assert told.http.post(f"/jobs/{job['id']}/cancel").status_code == 200
+    (got,) = receiver.wait_for(1)
+    (example,) = re.findall(r"```python\n(.*?)```", API_DOCS, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+
+    secret = webhook_secret(told.services.settings.signing_key())
+    event = names["event_of"](got.body, got.headers, secret)
+
+    assert (event["type"], event["data"]["id"]) == ("job.canceled", job["id"])
+    with pytest.raises(Exception, match="No matching signature"):
+        names["event_of"](got.body + b" ", got.headers, secret)
+
+
+def test_a_receiver_that_fails_hears_of_it_again(
+    told: Served, receiver: Receiver, clip: bytes
+) -> None:
+    receiver.answers["/hook"] = [500]
+    job = generate(told, clip, receiver.url()).json()
+    told.http.post(f"/jobs/{job['id']}/cancel")
+    until(lambda: any(each["tries"] for each in deliveries(told, job)))
+    (failed,) = deliveries(told, job)
+    assert failed["state"] == "pending"
+    assert failed["next_try_at"] is not None
+    assert failed["tries"][0]["error"] == "The receiver answered 500: 'no, sorry'."
+
+    answer = told.http.post(f"/jobs/{job['id']}/deliveries/{failed['id']}/redeliver")
+
+    assert (answer.status_code, answer.json()["state"]) == (202, "pending")
+    until(lambda: arrived(told, job))
+    first, second = receiver.received
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+
+
+def test_a_redirect_leads_nowhere(told: Served, receiver: Receiver, clip: bytes) -> None:
+    job = generate(told, clip, receiver.url("/redirect")).json()
+    told.http.post(f"/jobs/{job['id']}/cancel")
+
+    until(lambda: any(each["tries"] for each in deliveries(told, job)))
+
+    assert [got.path for got in receiver.received] == ["/redirect"]
+    assert "redirects are not followed" in deliveries(told, job)[0]["tries"][0]["error"]
+
+
+def test_a_name_that_leads_to_loopback_is_not_reached(
+    told: Served, receiver: Receiver, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked fine when it was accepted: what a name leads to is seen when it is connected to."""
+
+    async def loopback(host: str, port: int) -> list[str]:
+        return ["8.8.8.8", "127.0.0.2"]
+
+    monkeypatch.setattr(told.services.outbound, "_resolve", loopback)
+    job = generate(told, clip, receiver.url(host="hooks.example")).json()
+    told.http.post(f"/jobs/{job['id']}/cancel")
+
+    until(lambda: any(each["tries"] for each in deliveries(told, job)))
+
+    (sent,) = deliveries(told, job)[0]["tries"]
+    assert sent["status"] is None
+    assert sent["error"] == "The host hooks.example is not on the public internet: loopback."
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://example.com/hook", "The URL does not begin with https://."),
+        ("https://127.0.0.1/", "The host 127.0.0.1 is not on the public internet: loopback."),
+        ("https://[::ffff:169.254.169.254]/", "not on the public internet: link-local."),
+        ("https://2130706433/", "write IPv4 as four decimal numbers."),
+        ("https://localhost:8443/", "The host localhost is not on the public internet."),
+        ("https://me:word@example.com/", "a user name or a password; leave them out."),
+        ("https://example.com:25/", "The URL names port 25;"),
+        ("x" * 3000, "The URL is 3000 characters long;"),
+    ],
+)
+def test_a_url_that_leads_inside_is_refused(
+    served: Served, clip: bytes, url: str, words: str
+) -> None:
+    body = problem(generate(served, clip, url), 422, "callback_url_refused")
+
+    assert words in body["detail"]
+    assert [error["field"] for error in body["errors"]] == ["callback_url"]
+
+
+def test_it_is_shown_as_it_will_be_asked_for(served: Served, clip: bytes) -> None:
+    answer = generate(served, clip, "https://Bücher.example:443")
+
+    assert answer.json()["callback_url"] == "https://xn--bcher-kva.example/"
+
+
+def test_an_empty_one_is_none(served: Served, clip: bytes) -> None:
+    answer = generate(served, clip, "")
+
+    assert (answer.status_code, answer.json()["callback_url"]) == (202, None)
+
+
+def test_another_url_is_another_request(served: Served, clip: bytes) -> None:
+    once = {"headers": {"Idempotency-Key": "told-once"}}
+    first = generate(served, clip, "https://a.example/", **once)
+    same = generate(served, clip, "https://a.example/", **once)
+    other = generate(served, clip, "https://b.example/", **once)
+
+    assert first.json()["id"] == same.json()["id"]
+    problem(other, 409, "idempotency_key_reused")
+
+
+def test_deliveries_of_no_job_are_not_found(served: Served, clip: bytes) -> None:
+    job = generate(served, clip, "https://a.example/").json()
+    post = served.http.post
+
+    problem(served.http.get("/jobs/x/deliveries"), 404, "job_not_found")
+    problem(post("/jobs/x/deliveries/y/redeliver"), 404, "job_not_found")
+    body = problem(post(f"/jobs/{job['id']}/deliveries/y/redeliver"), 404, "delivery_not_found")
+    assert "'y'" in body["detail"]
+
+
+def test_events_are_plain_json(told: Served, receiver: Receiver, clip: bytes) -> None:
+    job = generate(told, clip, receiver.url()).json()
+    told.http.post(f"/jobs/{job['id']}/cancel")
+    (got,) = receiver.wait_for(1)
+
+    event = json.loads(got.body)
+
+    assert set(event) == {"type", "timestamp", "data"}
+    assert event["timestamp"].endswith("Z")

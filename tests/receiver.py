@@ -1,0 +1,162 @@
+"""Somewhere else: an HTTPS server with a CA of its own that answers as its paths say."""
+
+import datetime
+import ipaddress
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+HOST = "hooks.example"  # the name in its certificate; 127.0.0.1 is in it, too
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]  # names in small letters
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """What has come so far, and where to."""
+
+    port: int
+    ca: Path
+    received: list[Received] = field(default_factory=list)
+    answers: dict[str, list[int]] = field(default_factory=dict)  # by path: statuses, one by one
+    headers: dict[str, str] = field(default_factory=dict)  # of every answer
+    over: threading.Event = field(default_factory=threading.Event)
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def url(self, path: str = "/hook", host: str = "127.0.0.1") -> str:
+        return f"https://{host}:{self.port}{path}"
+
+    def wait_for(self, count: int) -> list[Received]:
+        """The requests, once there are so many."""
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.received) >= count, 30), self.received
+            return list(self.received)
+
+
+@contextmanager
+def receiving(folder: Path) -> Iterator[Receiver]:
+    """A receiver on loopback until the block ends; its CA lies in `folder`."""
+    _write_certificates(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    receiver = Receiver(server.server_port, folder / "ca.pem")
+    server.receiver = receiver
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """/stall answers nothing, /drip for ever one byte, /endless for ever many, /redirect leads to
+    loopback; others answer what was laid down for them, or 200."""
+
+    server: ThreadingHTTPServer
+
+    def do_GET(self) -> None:
+        self._note(b"")
+
+    def do_POST(self) -> None:
+        self._note(self.rfile.read(int(self.headers["content-length"])))
+
+    def _note(self, body: bytes) -> None:
+        receiver: Receiver = self.server.receiver
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        with receiver.arrived:
+            receiver.received.append(Received(self.command, self.path, headers, body))
+            receiver.arrived.notify_all()
+        try:
+            self._answer(receiver)
+        except OSError:  # the other side had enough
+            self.close_connection = True
+
+    def _answer(self, receiver: Receiver) -> None:
+        planned = receiver.answers.get(self.path)
+        status = planned.pop(0) if planned else 200
+        if self.path == "/stall":
+            receiver.over.wait(60)
+            return
+        if self.path == "/redirect":
+            status = 302
+        self.send_response(status)
+        for name, value in receiver.headers.items():
+            self.send_header(name, value)
+        if self.path == "/redirect":
+            self.send_header("location", f"https://127.0.0.1:{receiver.port}/secret")
+        if self.path in ("/drip", "/endless"):
+            self.end_headers()
+            self._go_on(receiver)
+            return
+        body = b"thank\x00you" if status < 400 else b"no, sorry"
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _go_on(self, receiver: Receiver) -> None:
+        piece, pause = (b"x", 0.05) if self.path == "/drip" else (bytes(65536), 0.0)
+        while not receiver.over.wait(pause):
+            self.wfile.write(piece)
+            self.wfile.flush()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def _write_certificates(folder: Path) -> None:
+    """`ca.pem`, and `server.pem` (key and certificate) that it has signed."""
+    now = datetime.datetime.now(datetime.UTC)
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "visavis tests")])
+
+    def build(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(ca_name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+
+    ca = (
+        build(ca_name, ca_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    names = [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    server = (
+        build(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)]), key.public_key())
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    (folder / "server.pem").write_bytes(private + server.public_bytes(pem))
