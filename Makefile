@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 DATA ?= .visavis/demo-data
 MINUTES ?= 60
 
-.PHONY: run serve setup test check bench demo-person clean
+.PHONY: run serve setup test fuzz schemathesis check bench demo-person clean
 
 run: setup ## the sample conversation to out/conversation-take-1.mp4, by the real path
 	$(BIN)/visavis-server up --submit examples/conversation.wav --out out
@@ -31,6 +31,13 @@ $(VENV)/.dev: $(VENV)/.setup
 
 test: $(VENV)/.dev ## installs what tests need and runs all of them
 	$(BIN)/python -m pytest -q
+
+FUZZ ?= --files 3000 --seed 1
+fuzz: $(VENV)/.dev ## thousands of damaged files through a running API and worker
+	$(BIN)/python -m tests.fuzzing $(FUZZ)
+
+schemathesis: $(VENV)/.dev ## hundreds of drawn requests for each operation of the API
+	VISAVIS_TEST_EXAMPLES=300 $(BIN)/python -m pytest -q tests/api/test_schemathesis.py
 
 check: $(VENV)/.dev ## lint, format, types, imports, spelling
 	$(BIN)/ruff check .

@@ -51,12 +51,13 @@ def opened(settings: Settings) -> Iterator[Services]:
         )
 
 
-def _services(request: Request) -> Services:
+# Coroutines, because FastAPI would send plain functions to a thread and back.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _watch(request: Request) -> Watch:
+async def _watch(request: Request) -> Watch:
     watch: Watch = request.app.state.watch
     return watch
 

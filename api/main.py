@@ -51,9 +51,20 @@ class Api(FastAPI):
         schemas = document["components"]["schemas"]
         schemas |= schema.pop("$defs")
         schemas["Problem"] = schema | {"title": "Problem"}
+        for field in schemas["GenerateForm"]["properties"].values():
+            _without_null(field)
         refusals_told(document)
         guarded(document)
         return document
+
+
+def _without_null(field: dict[str, Any]) -> None:
+    """A form has no null: who wants the default leaves the field out."""
+    kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        field |= kinds[0]
+    elif kinds:
+        field["anyOf"] = kinds
 
 
 def create_app(settings: Settings) -> FastAPI:

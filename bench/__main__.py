@@ -1,12 +1,12 @@
-"""`python -m bench motion | avatar`: each measures one room and prints what it found."""
+"""`python -m bench motion | avatar | service`: each measures one room and prints what it found."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import avatar, motion
+from bench import avatar, motion, service
 
-MEASURES = {"motion": motion, "avatar": avatar}
+MEASURES = {"motion": motion, "avatar": avatar, "service": service}
 
 
 def parser() -> argparse.ArgumentParser:

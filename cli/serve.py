@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 GRACE_SECONDS = 5  # for requests that run when the API is asked to leave
+KEEP_ALIVE_SECONDS = 75  # longer than callers wait between polls, and than proxies keep theirs
 
 
 def run_api() -> None:
@@ -32,6 +33,7 @@ def run_api() -> None:
         log_config=None,  # ours: jobs/logs.py
         access_log=False,  # ours: api/access.py
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

@@ -8,7 +8,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,11 @@ Views = Annotated[
     Field(min_length=1, max_length=MOST_VIEWS),
     AfterValidator(_checked_views),
 ]
-Size = Annotated[str, AfterValidator(_checked_size)]
+Size = Annotated[
+    str,
+    AfterValidator(_checked_size),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,5}(x[0-9]{1,5})?$"}),
+]
 Outputs = Annotated[
     tuple[Literal["video", "motion"], ...],
     Field(min_length=1, max_length=8),

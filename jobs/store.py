@@ -15,6 +15,7 @@ from jobs import once as one_job
 from jobs.job import LOCAL, FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
 from jobs.once import KeyTaken, Once
+from jobs.places import Places
 from jobs.request import GenerateRequest
 from jobs.schema import connect, jobs, reading, writing
 
@@ -82,6 +83,7 @@ class Store:
         self.engine = engine
         self.config = config or StoreConfig()
         self._clock = clock
+        self._places = Places(self._all_places)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -170,9 +172,8 @@ class Store:
         return self.positions([job_id]).get(job_id)
 
     def positions(self, job_ids: Collection[str]) -> dict[str, int]:
-        """The places of those of these jobs that are queued."""
-        with reading(self.engine) as connection:
-            return _positions(connection, job_ids)
+        """The places of those of these jobs that are queued; of a moment ago, in a long queue."""
+        return self._places.of(job_ids)
 
     def standings(self, job_ids: Collection[str]) -> dict[str, Standing]:
         """How these jobs stand; those that are not there are left out."""
@@ -382,6 +383,10 @@ class Store:
             "stage": "decode",
         }
 
+    def _all_places(self) -> dict[str, int]:
+        with reading(self.engine) as connection:
+            return _positions(connection)
+
     def _lease_end(self) -> datetime:
         return self._clock() + timedelta(seconds=self.config.lease_seconds)
 
@@ -497,10 +502,13 @@ def _expired(connection: Connection, now: datetime) -> Sequence[RowMapping]:
     return connection.execute(expired).mappings().all()
 
 
-def _positions(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
+def _positions(connection: Connection, job_ids: Collection[str] | None = None) -> dict[str, int]:
+    """The places of these jobs, or of all that are queued."""
     place = sa.func.row_number().over(order_by=IN_TURN).label("place")
     queue = sa.select(jobs.c.id, place).where(jobs.c.state == State.QUEUED).subquery()
-    asked = sa.select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
+    asked = sa.select(queue.c.id, queue.c.place)
+    if job_ids is not None:
+        asked = asked.where(queue.c.id.in_(job_ids))
     return {row.id: row.place for row in connection.execute(asked)}
 
 

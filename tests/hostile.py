@@ -58,8 +58,8 @@ def _playlists(pipe: Path) -> dict[str, Attack]:
 
 
 def _inflations(folder: Path) -> dict[str, Attack]:
-    hour = _encoded(folder / "hour.flac", "anullsrc=r=4000:cl=mono", 3600, "-frame_size", "65535")
-    minutes = _encoded(folder / "long.opus", "anullsrc=r=8000:cl=mono", 60, "-b:a", "500")
+    hour = encoded(folder / "hour.flac", "anullsrc=r=4000:cl=mono", 3600, "-frame_size", "65535")
+    minutes = encoded(folder / "long.opus", "anullsrc=r=8000:cl=mono", 60, "-b:a", "500")
     assert len(hour) < 16_000, "of some kilobytes"
     return {
         "an hour of silence in 12 kB of flac": (hour, {"clip_too_long"}),
@@ -175,8 +175,8 @@ def _beside_the_sound(folder: Path) -> dict[str, Attack]:
         ),
         "a cover of 2 gigapixels": (_id3(picture) + mp3, kept),
         "a cover in flac": (_flac_with_picture(folder), kept),
-        "400 chapters in m4a": (_encoded(folder / "ch.m4a", sine, 1, *read), kept),
-        "400 chapters in webm": (_encoded(folder / "ch.webm", sine, 1, *read), kept),
+        "400 chapters in m4a": (encoded(folder / "ch.m4a", sine, 1, *read), kept),
+        "400 chapters in webm": (encoded(folder / "ch.webm", sine, 1, *read), kept),
     }
 
 
@@ -194,7 +194,8 @@ def _swarms() -> dict[str, Attack]:
     }
 
 
-def _encoded(path: Path, source: str, seconds: float, *options: str) -> bytes:
+def encoded(path: Path, source: str, seconds: float, *options: str) -> bytes:
+    """What ffmpeg makes of a source of its own, written to `path`."""
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     reading = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", source]
     subprocess.run([*reading, *options, "-t", str(seconds), str(path)], check=True)
@@ -275,6 +276,19 @@ def _ogg_page(stream: int, number: int, flags: int, packets: list[bytes]) -> byt
     head = struct.pack("<4sBBqIII", b"OggS", 0, flags, number * 960, stream, number, 0)
     page = head + bytes([len(sizes)]) + sizes + b"".join(packets)
     return page[:22] + struct.pack("<I", _ogg_checksum(page)) + page[26:]
+
+
+def with_ogg_checksums(content: bytes) -> bytes:
+    """The same pages with the right checksums, as far as pages can be found."""
+    made = bytearray(content)
+    at = made.find(b"OggS")
+    while at >= 0 and at + 27 <= len(made):
+        head = at + 27 + made[at + 26]
+        end = head + sum(made[at + 27 : head])
+        made[at + 22 : at + 26] = bytes(4)
+        made[at + 22 : at + 26] = struct.pack("<I", _ogg_checksum(bytes(made[at:end])))
+        at = made.find(b"OggS", at + 4)
+    return bytes(made)
 
 
 def _ogg_checksum(page: bytes) -> int:

@@ -26,6 +26,15 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 HEARTBEAT_SECONDS = 15.0  # proxies take a stream that is silent for a minute for dead
 RECONNECT_MILLISECONDS = 1000
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# One event, as OpenAPI 3.2 describes a stream by what comes in it.
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["job", "deleted"]},
+        "id": {"type": "string", "description": "For `Last-Event-ID`."},
+        "data": {"type": "string", "description": "A job, as JSON."},
+    },
+}
 
 
 class EventStream(StreamingResponse):
@@ -46,7 +55,13 @@ stands and then at every change. The stream ends after the final state. Whoever 
         MISSING,
         NO_ID,
         NO_DATABASE,
-        success={204: {"description": "The job has ended, and the caller knows how."}},
+        success={
+            200: {
+                "description": "The events.",
+                "content": {"text/event-stream": {"schema": EVENT}},
+            },
+            204: {"description": "The job has ended, and the caller knows how."},
+        },
     ),
 )
 async def events(

@@ -96,10 +96,9 @@ async def one(
     caller: CallerDep,
     watch: WatchDep,
     request: Request,
-    response: Response,
     prefer: Prefer = None,
     if_none_match: IfNoneMatch = None,
-) -> JobView | Response:
+) -> Response:
     view = await run_in_threadpool(seen, job_id, caller, services, request)
     headers = {"Vary": "Prefer"}
     if seconds := seconds_to_wait(prefer):
@@ -113,8 +112,8 @@ async def one(
     headers["ETag"] = entity_tag(view, services.settings)
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return view
+    # As it is: FastAPI would check and write it a second time.
+    return Response(view.model_dump_json(), headers=headers, media_type="application/json")
 
 
 @router.post(

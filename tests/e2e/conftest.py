@@ -84,11 +84,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Short leases, one thread, any free port; nothing from the outside but PATH."""
-    return {
-        "PATH": os.environ["PATH"],
+    return service_environment(people, tmp_path_factory.mktemp("data"))
+
+
+def service_environment(people: Path, data: Path) -> Environment:
+    """Short leases, one thread, any free port; nothing from the outside but where code lies."""
+    paths = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return paths | {
         "OMP_NUM_THREADS": "1",
-        "VISAVIS_DATA": str(tmp_path_factory.mktemp("data")),
+        "VISAVIS_DATA": str(data),
         "VISAVIS_PEOPLE": str(people),
         "VISAVIS_PORT": "0",
         "VISAVIS_LEASE_SECONDS": "2",

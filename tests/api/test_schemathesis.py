@@ -1,0 +1,147 @@
+"""Requests drawn from the API's own description: what it says is what it does.
+
+VISAVIS_TEST_EXAMPLES says how many for each operation, well formed and ill formed ones; `make
+schemathesis` takes more of them.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from jobs.broker import EmbeddedRedis
+from jobs.settings import Settings
+from tests.api.rows import running, submit, succeeded
+from tests.serving import Served, serving, write_person
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of its imports
+    import schemathesis
+    from schemathesis.checks import CHECKS, load_all_checks
+    from schemathesis.config import SchemathesisConfig
+
+pytestmark = pytest.mark.services
+
+EXAMPLES = int(os.environ.get("VISAVIS_TEST_EXAMPLES", "8"))
+load_all_checks()
+HELD_TO = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+)
+PLAIN = ("GET /people", "GET /healthz", "GET /readyz")  # nothing in them can be ill formed
+OPERATIONS = (
+    "POST /generate",
+    "GET /jobs",
+    "GET /jobs/{job_id}",
+    "POST /jobs/{job_id}/cancel",
+    "GET /jobs/{job_id}/events",
+    "GET /jobs/{job_id}/outputs/{name}",
+    "POST /jobs/{job_id}/retry",
+    "GET /files/{key}",
+    *PLAIN,
+    "DELETE /jobs/{job_id}",  # last: what was there is gone
+)
+
+
+@dataclass(frozen=True)
+class There:
+    """Jobs in three states, and a link: what is drawn would never find them."""
+
+    done: str
+    failed: str
+    waiting: str
+    link: httpx.URL
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An API with everything that it needs, so that no 503 is right."""
+    folder = tmp_path_factory.mktemp("whole")
+    with EmbeddedRedis() as redis:
+        chosen = Settings(
+            data=folder / "data",
+            people=write_person(folder / "people"),
+            max_upload_bytes=200_000,
+            broker_url=redis.url,
+        )
+        with serving(chosen) as served:
+            yield served
+
+
+@pytest.fixture(scope="module")
+def described(whole: Served) -> Any:
+    config = SchemathesisConfig.from_dict({"seed": 1})
+    address = str(whole.http.base_url).rstrip("/")
+    return schemathesis.openapi.from_url(f"{address}/openapi.json", config=config)
+
+
+@pytest.fixture(scope="module")
+def there(whole: Served, tmp_path_factory: pytest.TempPathFactory) -> There:
+    done = succeeded(whole, tmp_path_factory.mktemp("video"))
+    link = httpx.URL(whole.http.get(f"/jobs/{done.id}").json()["outputs"][0]["url"])
+    failed = running(whole)
+    whole.services.store.fail(failed.id, failed.attempt, "audio_damaged", "It is damaged.")
+    return There(done.id, failed.id, submit(whole).id, link)
+
+
+def test_every_operation_is_exercised(described: Any) -> None:
+    found = {result.ok().label for result in described.get_all_operations()}
+
+    assert found == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_it_does_what_it_says(
+    described: Any, there: There, clip: bytes, label: str, mode: Any
+) -> None:
+    if label in PLAIN and mode is schemathesis.GenerationMode.NEGATIVE:
+        return
+    method, path = label.split()
+    operation = described[path][method]
+    seen = 0
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def exercise(case: Any) -> None:
+        nonlocal seen
+        _made_real(case, seen, there, clip)
+        seen += 1
+        response = case.call(timeout=30)
+        case.validate_response(response, checks=[CHECKS.get_one(name) for name in HELD_TO])
+
+    exercise()
+
+
+def _made_real(case: Any, number: int, there: There, clip: bytes) -> None:
+    """Every other request is about something that is there."""
+    if number % 2 == 0:
+        return
+    path, method = case.operation.path, case.operation.method.upper()
+    if path.endswith(("/cancel", "/retry")) or method == "DELETE":
+        case.path_parameters["job_id"] = there.failed if number % 4 == 1 else there.waiting
+    elif "job_id" in case.path_parameters:
+        case.path_parameters["job_id"] = there.done
+    if "name" in case.path_parameters:
+        case.path_parameters["name"] = "take-1.mp4"
+    if "key" in case.path_parameters:
+        case.path_parameters["key"] = there.link.path.removeprefix("/files/")
+        case.query.update(there.link.params)
+    if isinstance(case.body, dict) and "audio" in case.body:
+        case.body["audio"] = clip

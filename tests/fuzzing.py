@@ -1,0 +1,270 @@
+"""Damaged and crossed audio files, by seed, sent to a running service: `make fuzz`.
+
+Every answer must be a 202 or a 4xx problem, every accepted job must end without an error of ours,
+and no process may die. `tests/e2e/test_fuzz.py` does the same with fewer files.
+"""
+
+import argparse
+import random
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.conftest import Stack, service_environment, started
+from tests.hostile import encoded, with_ogg_checksums
+from tests.sounds import write_clip
+from tests.tiny import write_tiny_person
+
+SENDERS = 2
+JOB_SECONDS = 120.0  # for the last job to end, once all are sent
+EXTREMES = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**63 - 1,
+    2**64 - 1,
+)
+# What ffmpeg makes beside `write_clip`: {name: options}.
+MADE = {
+    "u8.wav": ("-c:a", "pcm_u8"),
+    "s24.wav": ("-c:a", "pcm_s24le"),
+    "f32.wav": ("-c:a", "pcm_f32le"),
+    "f64.wav": ("-c:a", "pcm_f64le"),
+    "alaw.wav": ("-c:a", "pcm_alaw"),
+    "rf64.wav": ("-rf64", "always"),
+    "flac.ogg": ("-c:a", "flac"),
+    "alac.m4a": ("-c:a", "alac"),
+    "mp3.m4a": ("-c:a", "libmp3lame", "-f", "mp4"),
+    "opus.m4a": ("-c:a", "libopus", "-f", "mp4"),
+    "fragments.m4a": ("-c:a", "aac", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4"),
+    "vorbis.webm": ("-c:a", "libvorbis"),
+    "mono.mp3": ("-ac", "1", "-write_xing", "1", "-id3v2_version", "4", "-metadata", "title=x"),
+}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One file, and what was answered."""
+
+    name: str
+    status: int
+    code: str  # of the problem; "accepted" for a job
+    seconds: float
+    job_id: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of all of them."""
+
+    sent: Sequence[Sent]
+    ends: Counter[str]  # "succeeded", or the code of a job that failed
+    faults: Sequence[str]  # what must not be
+    restarts: int
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        answers = Counter((each.status, each.code) for each in self.sent)
+        for (status, code), count in sorted(answers.items()):
+            yield f"{count:6d}  {status}  {code}"
+        for end, count in sorted(self.ends.items()):
+            yield f"{count:6d}  job  {end}"
+        refused = [each.seconds for each in self.sent if each.job_id is None]
+        accepted = [each.seconds for each in self.sent if each.job_id is not None]
+        for name, seconds in (("refused", refused), ("accepted", accepted)):
+            if len(seconds) > 1:
+                cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+                told = f"p50 {cuts[49]:.3f} s, p99 {cuts[98]:.3f} s, max {max(seconds):.3f} s"
+                yield f"{name}: {told}"
+        yield f"workers or APIs started again: {self.restarts}"
+        yield from (f"FAULT  {fault}" for fault in self.faults)
+
+
+def seeds(folder: Path) -> dict[str, bytes]:
+    """Short clips of every kind that is accepted."""
+    written = {
+        f"{channels}.{ending}": write_clip(
+            folder / f"{channels}.{ending}", seconds=0.4, channels=channels
+        ).read_bytes()
+        for ending in ("wav", "flac", "mp3", "ogg", "opus", "m4a", "webm")
+        for channels in (1, 2)
+    }
+    source = "sine=f=300:r=48000"
+    return written | {
+        name: encoded(folder / name, source, 0.4, *options) for name, options in MADE.items()
+    }
+
+
+def mutated(kinds: Mapping[str, bytes], *, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
+    """`count` files, each with a name that tells how it came about; the same for the same seed."""
+    names = sorted(kinds)
+    for number in range(count):
+        draw = random.Random(f"{seed}-{number}")
+        name, way = names[number % len(names)], draw.choice(sorted(WAYS))
+        content = WAYS[way](kinds[name], kinds[draw.choice(names)], draw)
+        if content[:4] == b"OggS" and draw.random() < 0.7:  # else no page is read at all
+            content = with_ogg_checksums(content)
+        yield f"{number}-{way}-{name}", content
+
+
+def _flipped(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    made = bytearray(content)
+    for _ in range(2 ** draw.randint(0, 7)):
+        made[draw.randrange(len(made))] ^= 1 << draw.randrange(8)
+    return bytes(made)
+
+
+def _flipped_header(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    made = bytearray(content)
+    for _ in range(draw.randint(1, 8)):
+        made[draw.randrange(min(len(made), 400))] = draw.randrange(256)
+    return bytes(made)
+
+
+def _cut(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    return content[: draw.randrange(len(content))]
+
+
+def _without_middle(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    start, end = _range(content, draw)
+    return content[:start] + content[end:]
+
+
+def _doubled(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    start, end = _range(content, draw)
+    return content[:end] + content[start:end] * draw.randint(1, 20) + content[end:]
+
+
+def _swapped(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    a, b = sorted(draw.randrange(len(content)) for _ in range(2))
+    size = draw.randint(1, max(1, min(b - a, len(content) - b)))
+    return (
+        content[:a]
+        + content[b : b + size]
+        + content[a + size : b]
+        + content[a : a + size]
+        + content[b + size :]
+    )
+
+
+def _length_fields(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    made = bytearray(content)
+    for _ in range(draw.randint(1, 4)):
+        size, order = draw.choice([("H", 2), ("I", 4), ("Q", 8)]), draw.choice("<>")
+        within = len(made) if draw.random() < 0.3 else min(len(made), 1000)
+        at = draw.randrange(max(1, within - 8))
+        value = draw.choice(EXTREMES) & (256 ** size[1] - 1)
+        made[at : at + size[1]] = struct.pack(order + size[0], value)
+    return bytes(made)
+
+
+def _spliced(content: bytes, other: bytes, draw: random.Random) -> bytes:
+    return content[: draw.randint(12, len(content))] + other[draw.randrange(len(other)) :]
+
+
+def _stuffed(content: bytes, _other: bytes, draw: random.Random) -> bytes:
+    at = draw.randrange(len(content))
+    return content[:at] + draw.randbytes(2 ** draw.randint(0, 14)) + content[at:]
+
+
+def _range(content: bytes, draw: random.Random) -> tuple[int, int]:
+    start, end = sorted(draw.randrange(len(content) + 1) for _ in range(2))
+    return start, end
+
+
+WAYS: Mapping[str, Callable[[bytes, bytes, random.Random], bytes]] = {
+    "flipped": _flipped,
+    "header": _flipped_header,
+    "cut": _cut,
+    "hole": _without_middle,
+    "doubled": _doubled,
+    "swapped": _swapped,
+    "lengths": _length_fields,
+    "spliced": _spliced,
+    "stuffed": _stuffed,
+}
+
+
+def fuzz(stack: Stack, files: Iterator[tuple[str, bytes]]) -> Report:
+    """Send all of them and wait for the jobs of those that are accepted."""
+    with ThreadPoolExecutor(SENDERS) as pool:
+        sent = list(pool.map(lambda file: _send(stack.http, *file), files))
+    faults = [f"{each.name}: {each.status} {each.code}" for each in sent if _is_fault(each)]
+    ends: Counter[str] = Counter()
+    deadline = time.monotonic() + JOB_SECONDS + 0.5 * len(sent)
+    for each in sent:
+        if each.job_id is None:
+            continue
+        end = _end_of(stack, each.job_id, deadline)
+        ends[end] += 1
+        if end not in ("succeeded", "clip_unsuitable") and not end.startswith("audio_"):
+            faults.append(f"{each.name}: job {end}")
+    said = stack.said.read_text()
+    return Report(sent, ends, faults, said.count("is started again"))
+
+
+def _send(http: httpx.Client, name: str, content: bytes) -> Sent:
+    outputs = "video" if name.startswith(("1", "7")) else "motion"
+    began = time.perf_counter()
+    answer = http.post(
+        "/generate", files={"audio": ("talk.wav", content)}, data={"outputs": outputs}
+    )
+    seconds = time.perf_counter() - began
+    body = answer.json()
+    if answer.status_code == 202:
+        return Sent(name, 202, "accepted", seconds, body["id"])
+    return Sent(name, answer.status_code, body["code"], seconds, None)
+
+
+def _is_fault(sent: Sent) -> bool:
+    media = sent.code.startswith(("audio_", "clip_too_"))
+    return sent.status != 202 and not (sent.status in (415, 422) and media)
+
+
+def _end_of(stack: Stack, job_id: str, deadline: float) -> str:
+    while time.monotonic() < deadline:
+        job = stack.job(job_id)
+        if job["state"] in ("succeeded", "failed", "canceled"):
+            return str(job["error"]["code"] if job["error"] else job["state"])
+        time.sleep(0.1)
+    return "did not end"
+
+
+def main() -> None:
+    """Fuzz a service of its own; exit status 1 when there is a fault."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="visavis-fuzz-") as name:
+        folder = Path(name)
+        write_tiny_person(folder / "people", max_seconds=5.0)
+        environment = service_environment(folder / "people", folder / "data")
+        files = mutated(seeds(folder), seed=asked.seed, count=asked.files)
+        with started(environment, folder) as stack:
+            report = fuzz(stack, files)
+    for line in report.lines():
+        print(line)
+    sys.exit(1 if report.faults or report.restarts else 0)
+
+
+if __name__ == "__main__":
+    main()
