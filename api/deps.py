@@ -8,6 +8,7 @@ from typing import Annotated
 from celery import Celery
 from fastapi import Depends, Request
 
+from api.rates import Rates
 from api.watch import Watch
 from jobs.keys import Keyring
 from jobs.queue import make_celery
@@ -25,6 +26,7 @@ class Services:
     storage: LocalStorage | S3Storage
     queue: Celery
     keys: Keyring
+    rates: Rates
 
 
 @contextmanager
@@ -34,7 +36,8 @@ def opened(settings: Settings) -> Iterator[Services]:
         storage = stack.enter_context(closing(open_storage(settings)))
         store = stack.enter_context(closing(open_store(settings)))
         queue = stack.enter_context(closing(make_celery(settings)))
-        yield Services(settings, store, storage, queue, Keyring(store.engine))
+        rates = stack.enter_context(closing(Rates(settings)))
+        yield Services(settings, store, storage, queue, Keyring(store.engine), rates)
 
 
 def _services(request: Request) -> Services:

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     quota_seconds_a_day: float = Field(default=0.0, ge=0)
     quota_stored_bytes: int = Field(default=0, ge=0)
 
+    reads_per_minute: int = Field(default=1200, ge=0)  # of one key; 0: no limit
+    writes_per_minute: int = Field(default=120, ge=0)
+
     lease_seconds: float = Field(default=15.0, gt=0)
     reaper_seconds: float = Field(default=3.0, gt=0)
     wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
