@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 
 from api import errors
 from api.errors import Problem, documented
@@ -24,7 +25,7 @@ from jobs.settings import loopback
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import ASGIApp, Receive, Send
+    from starlette.types import ASGIApp, Message, Receive, Send
     from starlette.types import Scope as AsgiScope
 
     from api.deps import Services
@@ -38,6 +39,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 MISSING = "This needs a key; send it as `Authorization: Bearer vv_…`."
 INVALID = "This key is unknown, revoked or expired; ask the operator for another."
 SCOPE = "The key 'a1b2c3d4e5f6' may read; this needs a key that may write."
+LIMITED = "The key 'a1b2c3d4e5f6' may write 120 times a minute; send this in 12 s."
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,24 @@ class Door:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        headers: dict[str, str] = {}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
         try:
-            request.state.caller = await _admitted(request)
+            caller = request.state.caller = await _admitted(request)
+            kind = Scope.READ if request.method in SAFE else Scope.WRITE
+            headers |= await _counted(request, caller, kind)
+            needed(caller, kind)
         except Problem as problem:
-            await errors.told(problem)(scope, receive, send)
+            await errors.told(problem)(scope, receive, send_with_headers)
         except OperationalError as error:
             await errors.database_away(error)(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_with_headers)
 
 
 def guarded(document: dict[str, Any]) -> None:
@@ -97,6 +109,7 @@ def refusals() -> Mapping[int | str, dict[str, Any]]:
         (401, "key_missing", MISSING),
         (401, "key_invalid", INVALID),
         (403, "scope_missing", SCOPE),
+        (429, "rate_limited", LIMITED),
         (503, "database_unavailable", "The database does not answer just now."),
     )
 
@@ -120,9 +133,28 @@ async def _admitted(request: Request) -> Caller:
     if key is None:
         challenge = f'{CHALLENGE}, error="invalid_token"'
         raise Problem(401, "key_invalid", INVALID, headers={"WWW-Authenticate": challenge})
-    caller = Caller(key.tenant, key.scopes, key.id)
-    needed(caller, Scope.READ if request.method in SAFE else Scope.WRITE)
-    return caller
+    return Caller(key.tenant, key.scopes, key.id)
+
+
+async def _counted(request: Request, caller: Caller, kind: Scope) -> dict[str, str]:
+    """Headers that tell what is left of the key's requests; Problem where nothing is.
+
+    Who needs no key is on this machine, and is not counted.
+    """
+    services: Services = request.app.state.services
+    if caller.key_id is None:
+        return {}
+    left = await run_in_threadpool(services.rates.take, caller.key_id, kind)
+    if left is None:
+        return {}
+    if left.spent:
+        sentence = (
+            f"The key {caller.key_id!r} may {kind} {left.limit} times a minute; send this in "
+            f"{left.reset_seconds} s."
+        )
+        wait = {"Retry-After": str(left.reset_seconds)}
+        raise Problem(429, "rate_limited", sentence, headers=left.headers() | wait)
+    return left.headers()
 
 
 def _at_home(request: Request, services: Services) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 from celery import Celery
 from fastapi import Depends, Request
 
+from api.rates import Rates
 from api.watch import Watch
 from jobs.deliveries import Outbox
 from jobs.keys import Keyring
@@ -31,6 +32,7 @@ class Services:
     keys: Keyring
     outbox: Outbox
     outbound: Outbound
+    rates: Rates
 
 
 @contextmanager
@@ -40,6 +42,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         storage = stack.enter_context(closing(open_storage(settings)))
         store = stack.enter_context(closing(open_store(settings)))
         queue = stack.enter_context(closing(make_celery(settings)))
+        rates = stack.enter_context(closing(Rates(settings)))
         yield Services(
             settings,
             store,
@@ -48,6 +51,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             keys=Keyring(store.engine),
             outbox=Outbox(store.engine, hold_seconds=settings.webhook_seconds + HOLD_SECONDS),
             outbound=open_outbound(settings),
+            rates=rates,
         )
 
 

@@ -5,6 +5,7 @@ RequestValidationError  fields that do not fit                  422 invalid_requ
 HTTPException           no such route, wrong method             404, 405, 400
 JobMissing              no such job                             404 job_not_found
 KeyReused               an Idempotency-Key of another request   409 idempotency_key_reused
+QuotaExceeded           more than the tenant may have           429 quota_jobs, _seconds, _bytes
 MediaError              a file that is no clip for us           415 or 422, the code of the probe
 ObjectMissing           a file that is gone                     404 file_not_found
 StorageError            storage does not answer                 503 storage_unavailable
@@ -16,6 +17,7 @@ anything else           ours: logged, shown as an incident      500 internal_err
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ from jobs.once import KeyReused
 from jobs.room import is_full
 from jobs.storage import ObjectMissing, StorageError, StorageFull
 from jobs.store import JobMissing
+from jobs.tenants import QuotaExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +71,9 @@ class ProblemBody(BaseModel):
         default=None, description="One entry for each field at fault."
     )
     incident: str | None = Field(default=None, description="Names an internal error in our log.")
+    quota: dict[str, float] | None = Field(
+        default=None, description="`limit`, `used`, and what was `asked` for beyond."
+    )
     checks: dict[str, str] | None = Field(default=None, description="What was found by /readyz.")
 
 
@@ -125,6 +131,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(JobMissing, _job_missing)
     app.add_exception_handler(KeyReused, _key_reused)
+    app.add_exception_handler(QuotaExceeded, _quota)
     app.add_exception_handler(MediaError, _media)
     app.add_exception_handler(ObjectMissing, _object_missing)
     app.add_exception_handler(StorageError, _storage)
@@ -232,6 +239,30 @@ def _key_reused(_request: Request, error: Exception) -> JSONResponse:
         f"The Idempotency-Key {error.key!r} came with another request before; send a new key, or "
         "the same fields and audio.",
     )
+
+
+def _quota(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QuotaExceeded)
+    code, sentence = {
+        "jobs_in_flight": (
+            "quota_jobs",
+            "Of {limit:g} jobs {used:g} are queued or running; send this when one has ended.",
+        ),
+        "seconds_a_day": (
+            "quota_seconds",
+            "Of {limit:g} s a day {used:.1f} are used, and the clip has {asked:.1f} s; {again}.",
+        ),
+        "stored_bytes": (
+            "quota_bytes",
+            "Of {limit:g} bytes {used:g} are stored, and this is {asked:g}; delete jobs first.",
+        ),
+    }[error.what]
+    seconds = None if error.again_in is None else math.ceil(error.again_in.total_seconds())
+    again = "this is too long for any day" if seconds is None else "send it after midnight, UTC"
+    told = sentence.format(used=error.used, limit=error.limit, asked=error.asked, again=again)
+    headers = {} if seconds is None else {"Retry-After": str(seconds)}
+    numbers = {"limit": error.limit, "used": error.used, "asked": error.asked}
+    return answer(429, code, told, headers, quota=numbers)
 
 
 def _media(_request: Request, error: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import keys
+from cli import keys, tenants
 from cli.options import (
     DiversityOption,
     GuidanceBodyOption,
@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
 
 Clip = Annotated[
     Path, typer.Argument(help="The recording: channel 1 the person, channel 2 the partner.")

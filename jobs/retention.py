@@ -40,12 +40,13 @@ class Expired:
 
 def expire_inputs(connection: Connection, before: datetime, now: datetime) -> list[Expired]:
     """Give up the clips of jobs that ended before; they cannot be retried any more."""
-    return _expire(connection, jobs.c.input_expired_at, before, {"input_expired_at": now})
+    values = {"input_expired_at": now, "input_bytes": 0}
+    return _expire(connection, jobs.c.input_expired_at, before, values)
 
 
 def expire_outputs(connection: Connection, before: datetime, now: datetime) -> list[Expired]:
     """Give up what jobs have made that ended before; the rows still tell what it was."""
-    values = {"outputs_expired_at": now, **NOTHING_KEPT}
+    values = {"outputs_expired_at": now, "output_bytes": 0, **NOTHING_KEPT}
     return _expire(connection, jobs.c.outputs_expired_at, before, values)
 
 

@@ -79,8 +79,11 @@ jobs = Table(
     Column("outputs_expired_at", UtcDateTime),
     Column("tenant", sa.String(63), nullable=False, server_default="local"),
     Column("callback_url", sa.String(2048)),
+    Column("input_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    Column("output_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
+    Index("ix_jobs_share", "state", "tenant", sa.desc("priority"), "created_at", "id"),
     Index(None, "person", "created_at", "id"),
     Index(None, "created_at", "id"),
     Index(None, "finished_at"),
@@ -111,6 +114,18 @@ api_keys = Table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
+)
+
+# What a tenant may use, where it is not what the settings say, and what it has: jobs/tenants.py.
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", sa.String(63), primary_key=True),
+    Column("jobs_in_flight", sa.Integer),
+    Column("seconds_a_day", sa.Double),
+    Column("stored_bytes", sa.BigInteger),
+    Column("day", sa.Date),
+    Column("seconds_of_day", sa.Double, nullable=False, server_default="0"),
 )
 
 # Jobs that were deleted and whose objects have to be removed once more: see jobs/removals.py.

@@ -99,6 +99,14 @@ class Settings(BaseSettings):
     probe_seconds: float = Field(default=20.0, gt=0)  # wall clock for looking at one upload
     link_seconds: int = Field(default=3600, gt=0)
 
+    # What one tenant may use; 0: no limit. `visavis-server tenants set` says otherwise for one.
+    quota_jobs_in_flight: int = Field(default=0, ge=0)
+    quota_seconds_a_day: float = Field(default=0.0, ge=0)
+    quota_stored_bytes: int = Field(default=0, ge=0)
+
+    reads_per_minute: int = Field(default=1200, ge=0)  # of one key; 0: no limit
+    writes_per_minute: int = Field(default=120, ge=0)
+
     lease_seconds: float = Field(default=15.0, gt=0)
     reaper_seconds: float = Field(default=3.0, gt=0)
     wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,15 @@ from jobs.once import KeyTaken, Once
 from jobs.places import Places
 from jobs.request import GenerateRequest
 from jobs.schema import connect, jobs, reading, writing
+from jobs.tenants import (
+    Quota,
+    charge_seconds,
+    check_bytes,
+    check_jobs,
+    default_quota,
+    hold_to_quota,
+)
+from jobs.turn import IN_ITS_QUEUE, select_next, select_places
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -33,14 +42,13 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.storage import StoredObject
 
-# The order in which jobs are claimed.
-IN_TURN = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
 ALL = Wanted()
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
 ASKED_AT_ONCE = 500  # ids in one statement
 EXHAUSTED = "attempts_exhausted"  # the code of a job whose last attempt was lost
-BESIDE_THE_JOB = ("woken_at", "person")  # columns that only the store looks at
+# Columns that only the store looks at.
+BESIDE_THE_JOB = ("woken_at", "person", "input_bytes", "output_bytes")
 NOT_IN_WORK: dict[str, Any] = {
     "worker": None,
     "lease_until": None,
@@ -65,6 +73,7 @@ class StoreConfig:
     lease_seconds: float = 15.0
     wake_seconds: float = 10.0
     max_attempts: int = 3
+    quota: Quota = field(default_factory=Quota)  # of each tenant that has none of its own
 
 
 class Store:
@@ -96,6 +105,7 @@ class Store:
         job_id: str,
         input_key: str,
         clip_seconds: float,
+        input_bytes: int = 0,
         tenant: str = LOCAL,
         priority: int = 0,
         metadata: Mapping[str, str] = NO_METADATA,
@@ -104,7 +114,8 @@ class Store:
     ) -> Job:
         """Queue a job whose clip lies at `input_key` already; `job_id` is from `new_job_id`.
 
-        KeyTaken where the key of `once` has a job: see `made_by`.
+        KeyTaken where the key of `once` has a job: see `made_by`. QuotaExceeded where that would
+        be more than the tenant may have.
         """
         now = self._clock()
         row = {
@@ -119,6 +130,7 @@ class Store:
             "input_key": input_key,
             "clip_seconds": clip_seconds,
             "tenant": tenant,
+            "input_bytes": input_bytes,
             "priority": priority,
             "metadata": dict(metadata),
             "finished_takes": [],
@@ -127,9 +139,13 @@ class Store:
         }
         try:
             with writing(self.engine) as connection:
+                quota = hold_to_quota(connection, tenant, self.config.quota)
                 connection.execute(jobs.insert().values(NOT_IN_WORK | row))
                 if once is not None:
                     one_job.keep(connection, once, job_id, now)
+                check_jobs(connection, tenant, quota)
+                charge_seconds(connection, tenant, quota, clip_seconds, now)
+                check_bytes(connection, tenant, quota, input_bytes)
                 return _read(connection, job_id)
         except IntegrityError as error:
             if once is None:
@@ -187,7 +203,8 @@ class Store:
     def claim(self, worker: str) -> Job | None:
         """Take the next queued job for `worker`, as its next attempt; None when none is queued."""
         with writing(self.engine) as connection:
-            while (candidate := _next_queued(connection)) is not None:
+            next_one = select_next()
+            while (candidate := connection.execute(next_one).mappings().first()) is not None:
                 if _set(connection, _unclaimed(candidate), self._claimed_by(worker, candidate)):
                     return _read(connection, candidate["id"])
         return None
@@ -223,6 +240,7 @@ class Store:
             "stage_progress": 1.0,
             "progress": 1.0,
             "outputs": [asdict(output) for output in outputs],
+            "output_bytes": sum(output.bytes for output in outputs),
             "error_code": None,
             "error_detail": None,
         }
@@ -249,7 +267,8 @@ class Store:
         """Queue a failed or canceled job again, with as many attempts as a new one has.
 
         It is the same row: the motion that was drawn is kept, and attempts are counted on, so that
-        a worker that is still stopping writes nothing. False where the job is in another state.
+        a worker that is still stopping writes nothing. False where the job is in another state,
+        QuotaExceeded where its tenant has too many in flight.
         """
         now = self._clock()
         again = NOT_IN_WORK | {
@@ -268,7 +287,13 @@ class Store:
             jobs.c.input_expired_at.is_(None),
         )
         with writing(self.engine) as connection:
-            return _set(connection, ended, again)
+            owner = connection.execute(sa.select(jobs.c.tenant).where(ended)).scalar()
+            if owner is None:
+                return False
+            quota = hold_to_quota(connection, owner, self.config.quota)
+            queued = _set(connection, ended, again)
+            check_jobs(connection, owner, quota)
+            return queued
 
     def delete(self, job_id: str, *, tenant: str | None = None) -> Removal:
         """Forget the job, whatever its state: its worker finds out at its next write.
@@ -433,7 +458,7 @@ class Store:
         waiting = (
             sa.select(jobs.c.id)
             .where(jobs.c.state == State.QUEUED, jobs.c.woken_at <= silent_since)
-            .order_by(*IN_TURN)
+            .order_by(*IN_ITS_QUEUE)
             .limit(WAKES_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
@@ -449,6 +474,7 @@ def open_store(settings: Settings, *, clock: Clock = utc_now) -> Store:
         lease_seconds=settings.lease_seconds,
         wake_seconds=settings.wake_seconds,
         max_attempts=settings.max_attempts,
+        quota=default_quota(settings),
     )
     return Store(connect(settings.database_url), config, clock=clock)
 
@@ -476,17 +502,6 @@ def _set(connection: Connection, where: ColumnElement[bool], values: dict[str, A
     return connection.execute(jobs.update().where(where).values(values)).rowcount == 1
 
 
-def _next_queued(connection: Connection) -> RowMapping | None:
-    queued = (
-        sa.select(jobs.c.id, jobs.c.attempt, jobs.c.started_at)
-        .where(jobs.c.state == State.QUEUED)
-        .order_by(*IN_TURN)
-        .limit(1)
-        .with_for_update(skip_locked=True)  # PostgreSQL: claimers pass each other by
-    )
-    return connection.execute(queued).mappings().first()
-
-
 def _held(connection: Connection, job_id: str, attempt: int) -> RowMapping | None:
     held = sa.select(jobs).where(_holding(job_id, attempt)).with_for_update()
     return connection.execute(held).mappings().first()
@@ -496,7 +511,7 @@ def _expired(connection: Connection, now: datetime) -> Sequence[RowMapping]:
     expired = (
         sa.select(jobs)
         .where(jobs.c.state == State.RUNNING, jobs.c.lease_until < now)
-        .order_by(*IN_TURN)
+        .order_by(*IN_ITS_QUEUE)
         .with_for_update(skip_locked=True)
     )
     return connection.execute(expired).mappings().all()
@@ -504,12 +519,7 @@ def _expired(connection: Connection, now: datetime) -> Sequence[RowMapping]:
 
 def _positions(connection: Connection, job_ids: Collection[str] | None = None) -> dict[str, int]:
     """The places of these jobs, or of all that are queued."""
-    place = sa.func.row_number().over(order_by=IN_TURN).label("place")
-    queue = sa.select(jobs.c.id, place).where(jobs.c.state == State.QUEUED).subquery()
-    asked = sa.select(queue.c.id, queue.c.place)
-    if job_ids is not None:
-        asked = asked.where(queue.c.id.in_(job_ids))
-    return {row.id: row.place for row in connection.execute(asked)}
+    return {row.id: row.place for row in connection.execute(select_places(job_ids))}
 
 
 def _standings(connection: Connection, job_ids: Collection[str]) -> dict[str, Standing]:

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from api.callers import CallerDep
 from api.deps import Services, ServicesDep, WatchDep
 from api.errors import Problem, documented
-from api.routes.jobs import RETRY_SECONDS
+from api.routes.jobs import QUOTA_JOBS, RETRY_SECONDS
 from api.uploads import UploadRequest, UploadRoute, inspected, kept
 from api.views import JobView, job_view
 from api.waiting import Prefer, has_ended, seconds_to_wait
@@ -27,6 +27,7 @@ from jobs.request import GenerateRequest, Metadata, Priority, SizeUnsupported, c
 from jobs.room import is_full
 from jobs.storage import CONTENT_TYPES
 from jobs.store import JobMissing
+from jobs.tenants import QuotaExceeded
 
 router = APIRouter(route_class=UploadRoute)
 
@@ -137,6 +138,17 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
         (422, "clip_too_short", "The clip is 0.020 s long; send 0.1 s or more."),
         (422, "audio_empty", "The audio file is empty; send a recording."),
         (422, "audio_channels", "The audio has 3 channels; send 2 or 1."),
+        QUOTA_JOBS,
+        (
+            429,
+            "quota_seconds",
+            "Of 600 s a day 580.0 are used, and the clip has 31.5 s; send it after midnight, UTC.",
+        ),
+        (
+            429,
+            "quota_bytes",
+            "Of 1000000 bytes 990000 are stored, and this is 48000; delete jobs first.",
+        ),
         (422, "audio_damaged", "The file begins like flac and cannot be decoded; export it again."),
         (503, "uploads_busy", "All 64 places for uploads are taken just now; send it again."),
         (503, "storage_unavailable", "The storage does not answer just now."),
@@ -215,12 +227,16 @@ def _make(
             job_id=job_id,
             input_key=stored_at,
             clip_seconds=clip.seconds,
+            input_bytes=path.stat().st_size,
             tenant=tenant,
             priority=form.priority,
             metadata=form.metadata,
             callback_url=callback_url,
             once=once,
         )
+    except QuotaExceeded:
+        services.storage.delete(job_folder(job_id))
+        raise
     except KeyTaken:  # by a request that came at the same time
         services.storage.delete(job_folder(job_id))
         assert once is not None

@@ -35,6 +35,11 @@ RETRY_SECONDS = "1"
 MISSING = (404, "job_not_found", "There is no job '0198c0ffee'.")
 NO_ID = (422, "invalid_request", "job_id: is too long.")
 NO_DATABASE = (503, "database_unavailable", "The database does not answer just now.")
+QUOTA_JOBS = (
+    429,
+    "quota_jobs",
+    "Of 5 jobs 5 are queued or running; send this when one has ended.",
+)
 RETRY_LATER = {
     "Retry-After": {
         "description": "Seconds until asking again pays; absent once it has ended.",
@@ -151,6 +156,7 @@ drawn, and has as many attempts as a new one.""",
             "The job is running; only a failed or canceled one can be retried.",
         ),
         (410, "input_expired", "The recording was kept until 2026-05-04; send it again."),
+        QUOTA_JOBS,
         NO_ID,
         NO_DATABASE,
         success={202: {"description": "Queued again.", "headers": RETRY_LATER}},

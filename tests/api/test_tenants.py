@@ -102,6 +102,7 @@ def keyed(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setti
     """Settings of a service that asks everybody for a key, and a database with one."""
     folder = tmp_path_factory.mktemp("tenants")
     changed = {"data": folder, "database_url": f"sqlite:///{folder / 'v.db'}", "access": "keys"}
+    changed |= {"reads_per_minute": 0, "writes_per_minute": 0}
     asking = settings.model_copy(update=changed | {"storage_url": folder.as_uri()})
     upgrade(asking.database_url)
     engine = connect(asking.database_url)

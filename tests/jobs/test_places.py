@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from jobs.places import KEPT_TIMES_COST, SHORT, Places
 
-
 COST = 0.01
 
 

@@ -1,0 +1,26 @@
+"""`tenants`: what is set is listed."""
+
+import json
+
+from tests.cli.conftest import Call
+
+
+def test_what_is_set_is_listed(call: Call) -> None:
+    assert call("tenants", "set", "acme", "--jobs-in-flight", "5").exit_code == 0
+    assert call("tenants", "set", "acme", "--stored-bytes", "7000000").exit_code == 0
+
+    listed = call("tenants", "list", "--json", VISAVIS_QUOTA_SECONDS_A_DAY="60").stdout
+
+    (acme,) = json.loads(listed)
+    assert (acme["name"], acme["own"]) == ("acme", ["jobs_in_flight", "stored_bytes"])
+    assert acme["quota"] == {"jobs_in_flight": 5, "seconds_a_day": 60.0, "stored_bytes": 7_000_000}
+    assert "0 of 7,000,000" in call("tenants", "list").stdout
+    call("tenants", "set", "acme", "--defaults", "--jobs-in-flight", "2")
+    assert json.loads(call("tenants", "list", "--json").stdout)[0]["own"] == ["jobs_in_flight"]
+
+
+def test_a_name_that_is_none_is_refused(call: Call) -> None:
+    done = call("tenants", "set", "Acme Inc")
+
+    assert done.exit_code == 2
+    assert "'Acme Inc' is no name" in done.stderr
