@@ -130,17 +130,19 @@ def read_results(path: Path) -> Results:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        schema = int(arrays.pop("schema", np.int64(0)))
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ResultsError(f"{path} is no results file: {error}") from error
-    schema = arrays.pop("schema", None)
-    if schema is None or int(schema) != SCHEMA:
+    if schema != SCHEMA:
         raise ResultsError(f"{path} has schema {schema}, expected {SCHEMA}")
     known = {field.name for field in fields(Results)}
     if unknown := sorted(arrays.keys() - known):
         raise ResultsError(f"{path} holds arrays that are not known: {', '.join(unknown)}")
-    required = known - set(DRAWN)
-    if missing := sorted(required - arrays.keys()):
+    if missing := sorted(known - set(DRAWN) - arrays.keys()):
         raise ResultsError(f"{path} lacks {', '.join(missing)}")
-    options = json.loads(str(arrays.pop("options")))
-    seconds = float(arrays.pop("sampling_seconds"))
-    return Results(**arrays, sampling_seconds=seconds, options=options)
+    try:
+        options = json.loads(str(arrays.pop("options")))
+        seconds = float(arrays.pop("sampling_seconds"))
+        return Results(**arrays, sampling_seconds=seconds, options=options)
+    except (ValueError, TypeError) as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
