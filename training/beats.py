@@ -1,6 +1,6 @@
 """Beats of the body and of the voice, and how well they meet.
 
-The beat alignment of AI Choreographer (arXiv 2101.08779, 5.2.2), with onsets of speech in the place
+The beat alignment of AI Choreographer (arXiv 2101.08779), with onsets of speech in the place
 of beats of music. Times are in seconds.
 """
 
@@ -54,7 +54,7 @@ def onsets(sound: Array) -> Array:
     """When syllables begin in a channel [n] at 48 kHz: peaks of the spectral flux. None in silence.
 
     Flux: the mean rise of the compressed spectrum over 30 ms (Bello et al. 2005, "A tutorial on
-    onset detection in music signals", III.A).
+    onset detection in music signals").
     """
     strength = onset_strength(sound)
     if not len(strength):

@@ -91,7 +91,7 @@ def lip_vertex_error(predicted: Array, true: Array) -> Array:
 def largest_lip_error(predicted: Array, true: Array) -> Array:
     """Distance of the lip vertex that is furthest off in each frame, [T].
 
-    Its mean is the lip vertex error of MeshTalk (arXiv 2104.08223, 4.1).
+    Its mean is the lip vertex error of MeshTalk (arXiv 2104.08223).
     """
     return vertex_distances(predicted, true).max(1)
 
