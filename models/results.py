@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.sound import SAMPLES_PER_FRAME
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RESULTS = "results.npz"
-SAMPLES_PER_FRAME = 1600
 SHAPES = {  # "" is a single value
     "true_face": "NTf",
     "true_pose": "NTp",
@@ -53,7 +54,7 @@ class ResultsError(ValueError):
 class Results:
     """What was drawn, what it was drawn for, and how. Behind `lengths` everything is zero."""
 
-    true_face: Floats  # [N, T, 256] face codes as recorded
+    true_face: Floats  # [N, T, 256] face codes as recorded, zero where none was seen
     true_pose: Floats  # [N, T, 104] rad, and a few lengths
     face_present: NDArray[np.bool_]  # [N, T], false where the face was not seen
     audio: Floats  # [N, 1600 T, 2] in [-1, 1]; channel 0 is the person

@@ -134,7 +134,7 @@ def drawn_results(arguments: argparse.Namespace) -> Results:
     for line in _said(arguments, folder, cuts, chosen):
         sys.stdout.write(f"{line}\n")
     animator = load_animator(arguments.person, device=torch.device(arguments.device))
-    clips = list(read_clips(folder, chosen, frames, flipped=flipped))
+    clips = list(read_clips(chosen, frames, flipped=flipped))
     options = {
         "person": arguments.person.resolve().name,
         "data": folder.resolve().name,
@@ -149,7 +149,7 @@ def drawn_results(arguments: argparse.Namespace) -> Results:
 def _said(
     arguments: argparse.Namespace, folder: Path, cuts: Sequence[Cut], chosen: Sequence[Cut]
 ) -> list[str]:
-    scenes = sorted({cut.scene for cut in cuts})
+    scenes = sorted({cut.scene.name for cut in cuts})
     lines = [
         f"{arguments.split} split of {folder}: {len(scenes)} scenes with cuts, {scenes[0]} to "
         f"{scenes[-1]}; {len(cuts)} cuts of {arguments.max_seq_length} frames, {len(chosen)} drawn"

@@ -98,7 +98,7 @@ def draw(
         face_present=np.stack([clip.present for clip in clips]),
         audio=np.stack([clip.audio for clip in clips]),
         lengths=np.array([len(clip.pose) for clip in clips], np.int64),
-        scenes=np.array([clip.cut.scene for clip in clips]),
+        scenes=np.array([clip.cut.scene.name for clip in clips]),
         first_frames=np.array([clip.cut.first_frame for clip in clips], np.int64),
         seeds=np.array([drawing.sampling(clip.cut).seeds for clip in clips], np.int64).T,
         sampling_seconds=seconds,

@@ -29,7 +29,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     folder = tmp_path_factory.mktemp("data")
     write_scene(folder, "a", 2 * FRAMES + 1, missing=[2])
     write_scene(folder, "b", FRAMES + 1)
-    return list(read_clips(folder, find_cuts(folder, "all", FRAMES), FRAMES))
+    return list(read_clips(find_cuts(folder, "all", FRAMES), FRAMES))
 
 
 @pytest.fixture(scope="module")
