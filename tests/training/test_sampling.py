@@ -1,14 +1,15 @@
 """Samples of a dataset: each take is its own, whatever is drawn beside it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models.motion.animate import Animator, Sampling
+from models.motion.animate import Animator, Sampling, load_animator
 from models.results import Results
-from tests.tiny import tiny_animator
+from tests.tiny import tiny_animator, write_tiny_person
 from tests.training.scenes import write_scene
 from training.clips import Clip, find_cuts, read_clips
 from training.sampling import Drawing, draw
@@ -124,6 +125,21 @@ def test_true_key_poses_of_a_short_clip_are_filled_up(
     assert led.pose.shape == (2, 1, 40, 104)
     assert led.key_poses is not None
     np.testing.assert_allclose(led.key_poses[0, 0, :2], clips[0].pose[[0, 30]], atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("key_poses", ["guide", "true"])
+def test_a_gpu_draws_what_the_cpu_draws(clips: list[Clip], key_poses: str, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    person = write_tiny_person(tmp_path)
+    drawing = replace(DRAWING, key_poses=key_poses)
+    on_gpu, on_cpu = (
+        draw(load_animator(person, device=torch.device(device)), clips, drawing, options={})
+        for device in ("cuda", "cpu")
+    )
+    np.testing.assert_allclose(on_gpu.face, on_cpu.face, atol=1e-3)
+    np.testing.assert_allclose(on_gpu.pose, on_cpu.pose, atol=1e-3)
 
 
 @pytest.mark.parametrize(
