@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.sound import SAMPLES_PER_FRAME
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RESULTS = "results.npz"
-SAMPLES_PER_FRAME = 1600
 SHAPES = {  # "" is a single value
     "true_face": "NTf",
     "true_pose": "NTp",
@@ -53,7 +54,7 @@ class ResultsError(ValueError):
 class Results:
     """What was drawn, what it was drawn for, and how. Behind `lengths` everything is zero."""
 
-    true_face: Floats  # [N, T, 256] face codes as recorded
+    true_face: Floats  # [N, T, 256] face codes as recorded, zero where none was seen
     true_pose: Floats  # [N, T, 104] rad, and a few lengths
     face_present: NDArray[np.bool_]  # [N, T], false where the face was not seen
     audio: Floats  # [N, 1600 T, 2] in [-1, 1]; channel 0 is the person
@@ -130,17 +131,19 @@ def read_results(path: Path) -> Results:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        schema = int(arrays.pop("schema", np.int64(0)))
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ResultsError(f"{path} is no results file: {error}") from error
-    schema = arrays.pop("schema", None)
-    if schema is None or int(schema) != SCHEMA:
+    if schema != SCHEMA:
         raise ResultsError(f"{path} has schema {schema}, expected {SCHEMA}")
     known = {field.name for field in fields(Results)}
     if unknown := sorted(arrays.keys() - known):
         raise ResultsError(f"{path} holds arrays that are not known: {', '.join(unknown)}")
-    required = known - set(DRAWN)
-    if missing := sorted(required - arrays.keys()):
+    if missing := sorted(known - set(DRAWN) - arrays.keys()):
         raise ResultsError(f"{path} lacks {', '.join(missing)}")
-    options = json.loads(str(arrays.pop("options")))
-    seconds = float(arrays.pop("sampling_seconds"))
-    return Results(**arrays, sampling_seconds=seconds, options=options)
+    try:
+        options = json.loads(str(arrays.pop("options")))
+        seconds = float(arrays.pop("sampling_seconds"))
+        return Results(**arrays, sampling_seconds=seconds, options=options)
+    except (ValueError, TypeError) as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error

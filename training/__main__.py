@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from models.avatar.blendshape import load_blendshape
+from training import evaluation_commands
 from training.loop import Progress, train
 from training.people import complete, person_scenes, prepare
 from training.trainers import DEMO, MOTION, make_training
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--steps", type=int)
     judge.add_argument("--json", type=Path, help="where to write the figures, too")
     judge.set_defaults(run=judge_person)
+    evaluation_commands.add_commands(commands)
     data = commands.add_parser("data", help="make data").add_subparsers(dest="what", required=True)
     make = data.add_parser("make-demo", help="synthetic conversations of the demo person")
     make.add_argument("folder", type=Path)

@@ -1,12 +1,11 @@
-"""What the paper measures on sampled motion (arXiv 2401.01885, 5.1).
+"""What is measured on sampled motion: the paper's figures (arXiv 2401.01885, 5.1), lips and speed.
 
-Letters: S samples drawn for each sequence, n sequences, C channels, T frames; arrays are
-[S, n, C, T].
+Letters: S samples drawn for each sequence, n sequences, C channels, T frames, V vertices; arrays
+are [S, n, C, T] where nothing else is said.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 PAIRS = 10_000
-JITTER = 1e-6  # on the diagonals of covariances whose root is not finite
-IMAGINARY = 1e-3  # more of it in a root's diagonal is an error, less is rounding
 
 
 def frames_of(motion: Array) -> Array:
@@ -59,25 +56,16 @@ def pair_distance(motion: Array, first: Indices, second: Indices) -> float:
 def frechet_distance(one: Array, other: Array) -> float:
     """Between normal distributions fitted to rows [N, C] and [M, C] (arXiv 1706.08500, eq. 6).
 
-    ValueError where the root of the covariances is not real.
+    The trace of the root of A B is that of the root of a B a with a the root of A: the same number,
+    but of a symmetric matrix, so that channels that never move do no harm.
     """
-    from scipy.linalg import LinAlgWarning, sqrtm  # not on every machine that trains
-
     one, other = one.astype(np.float64), other.astype(np.float64)
     first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
-    with warnings.catch_warnings():  # a channel that never moves makes them singular, and no harm
-        warnings.simplefilter("ignore", LinAlgWarning)
-        root = sqrtm(first @ second)
-    if not np.isfinite(root).all():
-        jitter = JITTER * np.eye(len(first))
-        root = sqrtm((first + jitter) @ (second + jitter))
-    if np.iscomplexobj(root):
-        largest = float(np.abs(np.diagonal(root).imag).max())
-        if largest > IMAGINARY:
-            raise ValueError(f"the root of the covariances has an imaginary part of {largest:.3g}")
-        root = root.real
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    crossed = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
     gap = one.mean(0) - other.mean(0)
-    return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * np.trace(root))
+    return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * crossed)
 
 
 def frechet_of_poses(predicted: Array, true: Array) -> float:
@@ -88,3 +76,37 @@ def frechet_of_poses(predicted: Array, true: Array) -> float:
 def frechet_of_motion(predicted: Array, true: Array) -> float:
     """FD_k."""
     return frechet_distance(differences_of(true), differences_of(predicted))
+
+
+def vertex_distances(one: Array, other: Array) -> Array:
+    """How far vertices [T, V, 3] are from each other, [T, V]."""
+    return np.linalg.norm(one - other, axis=-1)
+
+
+def lip_vertex_error(predicted: Array, true: Array) -> Array:
+    """Mean distance of the lip vertices [T, V, 3] in each frame, [T]."""
+    return vertex_distances(predicted, true).mean(1)
+
+
+def largest_lip_error(predicted: Array, true: Array) -> Array:
+    """Distance of the lip vertex that is furthest off in each frame, [T].
+
+    Its mean is the lip vertex error of MeshTalk (arXiv 2104.08223).
+    """
+    return vertex_distances(predicted, true).max(1)
+
+
+def speed(motion: Array, frame_rate: float) -> Array:
+    """Mean absolute speed of the channels between neighbours in time: [..., T, C] -> [..., T - 1].
+
+    For angles in rad, rad/s.
+    """
+    return np.abs(np.diff(motion, axis=-2)).mean(-1) * frame_rate
+
+
+def correlation(a: Array, b: Array) -> float:
+    """Pearson's r; 0 where one of the two does not move."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if a.std() < 1e-9 or b.std() < 1e-9:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

@@ -80,6 +80,21 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """A clip as the networks hear it: made once, for all takes."""
+
+    clip_frames: int
+    frames: int  # T, filled up with silence where the clip is shorter than networks take
+    features: Tensor  # [1, L, A]
+    with_lips: Tensor  # [1, L, A + lips]: what the face hears
+
+    @property
+    def key_poses(self) -> int:
+        """K."""
+        return -(-self.frames // KEY_FRAMES)
+
+
+@dataclass(frozen=True)
 class Networks:
     """A person's networks, on one device."""
 
@@ -96,6 +111,15 @@ def take_seed(seed: int, take: int) -> int:
     """The seed of a take, counted from 1: those of near seeds are as far apart as any."""
     digest = hashlib.sha256(f"{seed}/{take}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits
+
+
+def take_generators(sampling: Sampling) -> list[Generator]:
+    """One for each take, on the CPU whatever the device."""
+    return [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
+
+
+def _untold(_stage: str, _share: float) -> None:
+    """Progress that nobody asked for."""
 
 
 class Animator:
@@ -116,12 +140,26 @@ class Animator:
         audio: Tensor,  # [n, 2] in [-1, 1]
         sampling: Sampling,
         *,
-        progress: Progress = lambda _stage, _share: None,
+        progress: Progress = _untold,
     ) -> list[Motion]:
         """One motion for each seed, T = ceil(n / 1600) frames each.
 
         An exception from `progress` ends the work. MotionError for a clip that is empty or too
         long, ValueError for another shape.
+        """
+        heard = self.hear(audio, progress=progress)
+        generators = take_generators(sampling)
+        faces = self.faces(heard, sampling, generators, progress=progress)
+        keys = self.keys(heard, sampling, generators, progress=progress)
+        poses = self.poses(heard, keys, sampling, generators, progress=progress)
+        return [Motion(face.cpu(), pose.cpu()) for face, pose in zip(faces, poses, strict=True)]
+
+    @torch.inference_mode()
+    def hear(self, audio: Tensor, *, progress: Progress = _untold) -> Heard:
+        """What is the same for every take of a clip [n, 2]. Raises as `animate`.
+
+        `faces`, `keys` and `poses` are called in this order, with the same generators: each goes on
+        where the one before ended.
         """
         frames = self._frames(audio)
         padded = max(frames, SHORTEST_FRAMES)
@@ -131,16 +169,9 @@ class Animator:
         features = self.networks.speech(
             sound, progress=lambda share: progress("speech", heard_share * share)
         )  # [1, L, A]
-        heard = self._with_lips(features, sound, progress)
+        with_lips = self._with_lips(features, sound, progress)
         progress("speech", 1.0)
-        generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
-        faces = self._faces(heard, padded, sampling, generators, progress)
-        keys = self._keys(features, padded, sampling, generators, progress)
-        poses = self._poses(features, keys, padded, sampling, generators, progress)
-        return [
-            Motion(face[:frames].cpu(), pose[:frames].cpu())
-            for face, pose in zip(faces, poses, strict=True)
-        ]
+        return Heard(frames, padded, features, with_lips)
 
     def _frames(self, audio: Tensor) -> int:
         if audio.ndim != 2 or audio.shape[1] != 2:
@@ -170,18 +201,19 @@ class Animator:
         geometry = lip_geometry(self.networks.lips, sound, progress=told)
         return torch.cat([features, lip_rows(geometry, features.shape[1])], dim=-1)
 
-    def _faces(
+    @torch.inference_mode()
+    def faces(
         self,
-        heard: Tensor,
-        frames: int,
+        heard: Heard,
         sampling: Sampling,
         generators: list[Generator],
-        progress: Progress,
+        *,
+        progress: Progress = _untold,
     ) -> Tensor:
-        """[N, T, 256] face codes."""
+        """Face codes of the clip's own frames, [N, T, 256]."""
         network = self.networks.face
-        condition = network.guided_condition(network.tokens(heard), frames)
-        noise = _noise(generators, frames, network.config.channels, self.device)
+        condition = network.guided_condition(network.tokens(heard.with_lips), heard.frames)
+        noise = self.face_noise(heard, generators)
         space = spacing_for(sampling.steps)
 
         def draw(some: slice, told: Callable[[float], None]) -> Tensor:
@@ -189,27 +221,33 @@ class Animator:
             return _sampled(both, noise[some], sampling.guidance_face, space, told)
 
         codes = as_memory_holds(draw, len(noise), lambda share: progress("face", share))
-        return self.networks.statistics.face(codes)
+        return self.networks.statistics.face(codes)[:, : heard.clip_frames]
 
-    def _keys(
+    def face_noise(self, heard: Heard, generators: list[Generator]) -> Tensor:
+        """What faces begin as; drawn and put away, it leaves the generators as `faces` does."""
+        channels = self.networks.face.config.channels
+        return _noise(generators, heard.frames, channels, self.device)
+
+    @torch.inference_mode()
+    def keys(
         self,
-        features: Tensor,
-        frames: int,
+        heard: Heard,
         sampling: Sampling,
         generators: list[Generator],
-        progress: Progress,
+        *,
+        progress: Progress = _untold,
     ) -> Tensor:
         """Normalised key poses [N, K, 104]; each take is drawn alone, so it never depends on how
         many others there are.
         """
         guide, tokenizer = self.networks.guide, self.networks.tokenizer
-        condition = guide.condition(features)
+        condition = guide.condition(heard.features)
         takes = len(generators)
         tokens = [
             generate(
                 guide,
                 condition,
-                keys=-(-frames // KEY_FRAMES),
+                keys=heard.key_poses,
                 depth=tokenizer.config.depth,
                 top_p=sampling.diversity,
                 generators=[generator],
@@ -219,19 +257,20 @@ class Animator:
         ]
         return tokenizer.decode(torch.cat(tokens))
 
-    def _poses(
+    @torch.inference_mode()
+    def poses(
         self,
-        features: Tensor,
-        keys: Tensor,
-        frames: int,
+        heard: Heard,
+        keys: Tensor,  # [N, K, 104] normalised
         sampling: Sampling,
         generators: list[Generator],
-        progress: Progress,
+        *,
+        progress: Progress = _untold,
     ) -> Tensor:
-        """[N, T, 104] poses."""
+        """Poses of the clip's own frames, [N, T, 104]."""
         network = self.networks.body
-        condition = network.guided_condition(network.tokens(features), frames)
-        noise = _noise(generators, frames, network.config.channels, self.device)
+        condition = network.guided_condition(network.tokens(heard.features), heard.frames)
+        noise = _noise(generators, heard.frames, network.config.channels, self.device)
         space = spacing_for(sampling.steps)
 
         def draw(some: slice, told: Callable[[float], None]) -> Tensor:
@@ -240,7 +279,7 @@ class Animator:
             return _sampled(both, noise[some], sampling.guidance_body, space, told)
 
         poses = as_memory_holds(draw, len(noise), lambda share: progress("body", share))
-        return self.networks.statistics.pose(poses)
+        return self.networks.statistics.pose(poses)[:, : heard.clip_frames]
 
 
 def as_memory_holds(

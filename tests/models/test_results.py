@@ -82,6 +82,9 @@ def test_a_file_that_is_not_there_or_of_another_schema_or_incomplete_is_told(
 ) -> None:
     with pytest.raises(ResultsError, match=r"no results at .* training sample"):
         read_results(tmp_path / "results.npz")
+    np.savez(tmp_path / "none.npz", face=np.zeros(3))
+    with pytest.raises(ResultsError, match="has schema 0, expected 1"):
+        read_results(tmp_path / "none.npz")
     np.savez(tmp_path / "later.npz", schema=2)
     with pytest.raises(ResultsError, match="has schema 2, expected 1"):
         read_results(tmp_path / "later.npz")
@@ -91,3 +94,22 @@ def test_a_file_that_is_not_there_or_of_another_schema_or_incomplete_is_told(
     np.savez(tmp_path / "more.npz", schema=1, hands=np.zeros(2))
     with pytest.raises(ResultsError, match="not known: hands"):
         read_results(tmp_path / "more.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("options", np.array("{"), "damaged: Expecting"),
+        ("sampling_seconds", np.zeros(2), "damaged"),
+        ("lengths", np.zeros(7, np.int64), r"damaged: lengths is \[7\]"),
+    ],
+)
+def test_an_array_that_does_not_belong_is_told_with_the_file(
+    tmp_path: Path, name: str, value: np.ndarray, told: str
+) -> None:
+    write_results(tmp_path / "results.npz", drawn())
+    with np.load(tmp_path / "results.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    np.savez(tmp_path / "wrong.npz", **{**arrays, name: value})
+    with pytest.raises(ResultsError, match=told):
+        read_results(tmp_path / "wrong.npz")

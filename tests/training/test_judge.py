@@ -13,16 +13,16 @@ from training.demo.judge import (
     SHOWN,
     Played,
     arm_speed,
-    correlation,
     cut_clips,
-    heard,
     judge_alone,
     judge_body,
     judge_lips,
     judged,
 )
 from training.demo.performance import ARMS, UNIT
+from training.metrics import correlation
 from training.sound import SAMPLES_PER_FRAME, loudness
+from training.speaking import heard
 
 FRAMES = 240
 SPEAKING = slice(30, 120)

@@ -11,7 +11,10 @@ from training.metrics import (
     frechet_distance,
     frechet_of_motion,
     frechet_of_poses,
+    largest_lip_error,
+    lip_vertex_error,
     pair_distance,
+    speed,
     variance_over_time,
 )
 
@@ -89,7 +92,7 @@ def test_channels_that_never_move_do_not_break_the_distance() -> None:
     one, other = draw(500, 4), draw(500, 4, seed=2)
     one[:, 1] = other[:, 1] = 0
     alone = frechet_distance(one[:, [0, 2, 3]], other[:, [0, 2, 3]])
-    assert frechet_distance(one, other) == pytest.approx(alone, abs=1e-4)
+    assert frechet_distance(one, other) == pytest.approx(alone, abs=1e-6)
 
 
 def test_motion_in_another_place_is_near_in_motion_and_far_in_poses() -> None:
@@ -97,3 +100,25 @@ def test_motion_in_another_place_is_near_in_motion_and_far_in_poses() -> None:
     elsewhere = motion + 7
     assert frechet_of_poses(elsewhere, motion) == pytest.approx(3 * 49)
     assert frechet_of_motion(elsewhere, motion) == pytest.approx(0, abs=1e-6)
+
+
+def test_equal_lips_have_no_error_and_the_error_grows_with_the_distance() -> None:
+    lips, away = draw(7, 5, 3), draw(7, 5, 3, seed=2)
+    for error in (lip_vertex_error, largest_lip_error):
+        assert error(lips, lips).tolist() == [0.0] * 7
+        assert error(lips + 3 * away, lips) == pytest.approx(3 * error(lips + away, lips))
+        assert error(lips, away) == pytest.approx(error(away, lips))
+
+
+def test_one_lip_vertex_that_is_off_counts_by_its_share_or_alone() -> None:
+    lips = draw(2, 5, 3)
+    off = lips.copy()
+    off[1, 2] += (3, 0, 4)
+    assert lip_vertex_error(off, lips) == pytest.approx([0, 1])
+    assert largest_lip_error(off, lips) == pytest.approx([0, 5])
+
+
+def test_speed_is_of_the_channels_in_the_mean_and_in_units_a_second() -> None:
+    motion = np.zeros((2, 5, 2))
+    motion[0, :, 0], motion[1, :, 1] = 0.1 * np.arange(5), -0.2 * np.arange(5)
+    assert speed(motion, 30) == pytest.approx(np.array([[1.5] * 4, [3.0] * 4]))

@@ -18,7 +18,9 @@ from models.avatar.blendshape import load_blendshape
 from models.motion.animate import Sampling, load_animator, take_seed
 from models.person import MANIFEST
 from training.demo.performance import ARMS, UNIT
+from training.metrics import correlation
 from training.sound import FRAME_RATE, SAMPLES_PER_FRAME, loudness, read_wav
+from training.speaking import heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 JAW = UNIT["jawOpen"]
 SHOWN = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthPressLeft", "mouthRollLower")
-SILENT = 0.1  # of a channel's loud frames (95 % quantile): below it nobody speaks
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,6 @@ class Played:
     pose: Array  # [T, 104]
     true_units: Array | None = None
     true_pose: Array | None = None
-
-
-def correlation(a: Array, b: Array) -> float:
-    """Pearson's r; 0 where one of the two does not move."""
-    if a.std() < 1e-9 or b.std() < 1e-9:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def heard(samples: Array, channel: int) -> NDArray[np.bool_]:
-    """Frames [T] in which a channel speaks, pauses shorter than a third of a second included."""
-    level = loudness(samples[:, channel].astype(np.float32))
-    loud = level > SILENT**0.5 * np.quantile(level, 0.95)
-    return maximum_filter1d(loud.astype(np.uint8), 11).astype(bool)
 
 
 def arm_speed(pose: Array) -> Array:

@@ -15,6 +15,7 @@ from models.motion.animate import (
     MotionError,
     Sampling,
     load_animator,
+    take_generators,
     take_seed,
 )
 from tests import tiny
@@ -160,17 +161,33 @@ def test_a_memory_that_holds_no_take_is_told() -> None:
 
 
 def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Animator) -> None:
-    features = torch.randn(1, 120, tiny.AUDIO, generator=torch.Generator().manual_seed(1))
+    heard = animator.hear(clip(4 * RATE))
 
     def keys(*seeds: int) -> Tensor:
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return animator._keys(features, 120, sampling(*seeds), generators, lambda _s, _d: None)
+        return animator.keys(heard, sampling(*seeds), take_generators(sampling(*seeds)))
 
-    with torch.inference_mode():
-        together = keys(5, 6, 7)
-        assert not torch.equal(together[0], together[2])
-        for take, seed in enumerate((5, 6, 7)):
-            torch.testing.assert_close(together[take], keys(seed)[0], rtol=0, atol=1e-6)
+    together = keys(5, 6, 7)
+    assert not torch.equal(together[0], together[2])
+    for take, seed in enumerate((5, 6, 7)):
+        torch.testing.assert_close(together[take], keys(seed)[0], rtol=0, atol=1e-6)
+
+
+def test_the_parts_one_after_the_other_are_the_whole(animator: Animator) -> None:
+    whole = animator.animate(clip(SHORT), sampling(5))[0]
+    heard, generators = animator.hear(clip(SHORT)), take_generators(sampling(5))
+    face = animator.faces(heard, sampling(5), generators)[0]
+    keys = animator.keys(heard, sampling(5), generators)
+    pose = animator.poses(heard, keys, sampling(5), generators)[0]
+    assert torch.equal(whole.face, face)
+    assert torch.equal(whole.pose, pose)
+
+
+def test_a_body_without_its_face_is_the_same(animator: Animator) -> None:
+    whole = animator.animate(clip(SHORT), sampling(5))[0]
+    heard, generators = animator.hear(clip(SHORT)), take_generators(sampling(5))
+    animator.face_noise(heard, generators)
+    keys = animator.keys(heard, sampling(5), generators)
+    assert torch.equal(whole.pose, animator.poses(heard, keys, sampling(5), generators)[0])
 
 
 def test_the_stages_come_in_order_and_each_ends_at_one(animator: Animator) -> None:
