@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from models.avatar.blendshape import load_blendshape
+from training import data_commands
 from training.loop import Progress, train
 from training.people import complete, person_scenes, prepare
 from training.trainers import DEMO, MOTION, make_training
@@ -41,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--steps", type=int)
     judge.add_argument("--json", type=Path, help="where to write the figures, too")
     judge.set_defaults(run=judge_person)
-    data = commands.add_parser("data", help="make data").add_subparsers(dest="what", required=True)
+    data = commands.add_parser("data", help="make, fetch, check data").add_subparsers(
+        dest="what", required=True
+    )
     make = data.add_parser("make-demo", help="synthetic conversations of the demo person")
     make.add_argument("folder", type=Path)
     make.add_argument("--minutes", type=float, default=60.0)
@@ -49,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--held-out", action="store_true", help="she speaks with the held-out voice")
     make.add_argument("--person", type=Path, default=DEMO_PERSON, help="whose face code to write")
     make.set_defaults(run=make_demo)
+    data_commands.add(data)
     return root
 
 

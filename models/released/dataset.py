@@ -88,11 +88,7 @@ class SceneFiles:
                 f"codes; both must have the same: {self.face}"
             )
         check_sound(scene.sound, frames)
-        if len(scene.missing) and not 0 <= scene.missing.min() <= scene.missing.max() < frames:
-            outside = scene.missing[(scene.missing < 0) | (scene.missing >= frames)][0]
-            raise DatasetError(
-                f"{self.missing} names frame {outside}; the scene has {frames}, counted from 0"
-            )
+        check_missing(self.missing, scene.missing, frames)
         return scene
 
 
@@ -212,6 +208,15 @@ def check_sound(sound: Recording, frames: int) -> None:
         raise DatasetError(
             f"{sound.path} has {len(sound)} samples for {frames} frames of motion; "
             f"{SAMPLES_PER_FRAME} samples belong to a frame, {frames * SAMPLES_PER_FRAME} to these"
+        )
+
+
+def check_missing(path: Path, missing: Frames, frames: int) -> None:
+    """DatasetError where a frame is named that the scene has not."""
+    outside = missing[(missing < 0) | (missing >= frames)]
+    if len(outside):
+        raise DatasetError(
+            f"{path} names frame {outside[0]}; the scene has {frames}, counted from 0"
         )
 
 
