@@ -14,7 +14,7 @@ import torch
 from models.avatar.blendshape import load_blendshape
 from training import data_commands
 from training.loop import Progress, train
-from training.people import complete, person_scenes, prepare
+from training.people import Hearing, complete, person_scenes, prepare
 from training.trainers import DEMO, MOTION, make_training
 
 POSES = Path(__file__).parent / "demo" / "poses.json"
@@ -67,7 +67,9 @@ def train_network(arguments: argparse.Namespace) -> None:
     if arguments.minutes:
         loop = replace(loop, minutes=arguments.minutes)
     prepare(person, arguments.data)
-    training = make_training(name, person, person_scenes(person, arguments.data, MOTION[name]))
+    hearing = Hearing.NOTHING if name == "tokenizer" else Hearing.KEPT
+    scenes = person_scenes(person, arguments.data, MOTION[name], hearing=hearing)
+    training = make_training(name, person, scenes)
     weights = person / f"{name}.safetensors"
 
     def publish(averaged: dict[str, torch.Tensor], progress: Progress) -> None:

@@ -34,7 +34,7 @@ from training.features import (
     rate,
     shelf,
 )
-from training.people import person_scenes, write_speech
+from training.people import Hearing, person_scenes, write_speech
 from training.sound import read_wav, write_wav
 
 CPU = torch.device("cpu")
@@ -197,7 +197,7 @@ def test_sound_and_motion_stay_together_where_the_window_was_moved(
 
 
 def test_anew_hears_the_silence_behind_a_short_sample(released: Path, data: Path) -> None:
-    (scene,) = person_scenes(released, data, FACE, heard_anew=True)
+    (scene,) = person_scenes(released, data, FACE, hearing=Hearing.ANEW)
     assert not (data / "features").exists()
     ears = ears_of(released)
     found = window(scene, 20, 60, padded=90).features
@@ -206,6 +206,17 @@ def test_anew_hears_the_silence_behind_a_short_sample(released: Path, data: Path
     sound[:, : 60 * 1600] = ears.prepared(cut)
     assert torch.equal(found[:, :16], ears.speech(sound)[0])
     assert found[:, 16:].shape == (ears.speech.rows(90), 9)
+
+
+def test_who_hears_nothing_makes_no_features_and_draws_the_same(mel: Path, data: Path) -> None:
+    silent = person_scenes(mel, data, POSE, hearing=Hearing.NOTHING)
+    assert not (data / "features").exists()
+    batches = [
+        draw_windows(scenes, 30, 4, Generator().manual_seed(1))
+        for scenes in (silent, person_scenes(mel, data, POSE))
+    ]
+    assert batches[0].features.shape == (4, 30, 0)
+    assert torch.equal(batches[0].motion, batches[1].motion)
 
 
 def test_a_scene_is_heard_once_a_piece_at_a_time(released: Path, scene: SceneData) -> None:
