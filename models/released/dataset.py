@@ -235,6 +235,10 @@ def _array(path: Path, *, mapped: bool) -> NDArray[Any]:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            raise DatasetError(
+                f"{path} holds Python objects, which are not opened; save it again as numbers"
+            ) from error
         raise DatasetError(
             f"{path} is cut off or no array of numpy ({error}); get it again"
         ) from error

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Generator
 
 from models import checkpoint
@@ -176,6 +178,50 @@ def test_a_window_begins_where_one_piece_has_all_of_it(
     assert [kept.fitting(start, 40) for start in (0, 20, 29, 30, 110)] == [0, 20, 20, 30, 110]
     with pytest.raises(FeaturesError, match="pieces of 60 frames, and 61 are asked for"):
         kept.fitting(0, 61)
+
+
+class FrameNumbers(torch.nn.Module):
+    """A front end whose row is what the first sample of its frame says."""
+
+    width = 2
+
+    def rows(self, frames: int) -> int:
+        return frames
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return audio[:, ::1600]
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ears, SceneData]:
+    """A scene of 155 frames, whose sound counts them."""
+    folder = tmp_path_factory.mktemp("counted")
+    write_scene(folder, "a", 155)
+    counts = np.arange(155, dtype=np.float32).repeat(1600)[:, None] / 32767
+    write_wav(folder / "a_audio.wav", counts.repeat(2, 1))
+    statistics = replace(tiny.tiny_statistics(), audio_std=1 / 32768)
+    write_speech(folder / "speech.safetensors", ConvSpeech(ConvSpeechConfig(layers=LAYERS)))
+    ears = Ears(folder, FrameNumbers(), None, statistics, CPU)
+    scene = SceneFiles(folder, "a").open()
+    keep(ears, shelf(ears, SPEECH, folder, Pieces(60, 25)), [scene])
+    return ears, scene
+
+
+@settings(deadline=None)
+@given(start=st.integers(0, 154), frames=st.integers(1, 60), more=st.integers(0, 9))
+def test_every_window_hears_its_own_frames(
+    counted: tuple[Ears, SceneData], start: int, frames: int, more: int
+) -> None:
+    ears, scene = counted
+    start = min(start, scene.frames - frames)
+    kept = open_kept(ears, scene, shelf(ears, SPEECH, ears.folder), None)
+    first = kept.fitting(start, frames)
+    assert start - 60 < first <= start
+    assert kept.fitting(first, frames) == first
+    found = kept.window(first, frames, frames + more)
+    expected = torch.zeros(frames + more, 2)
+    expected[:frames] = torch.arange(first, first + frames)[:, None]
+    torch.testing.assert_close(found, expected)
 
 
 def test_sound_and_motion_stay_together_where_the_window_was_moved(
