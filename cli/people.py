@@ -21,7 +21,14 @@ from cli.console import (
     wait_without_spinning,
 )
 from cli.doctor import COLOURS, Mark
-from cli.downloading import PEOPLE, DownloadError, Parcel, fetch, parcels
+from models.released.downloading import (
+    LICENCE,
+    PEOPLE,
+    DownloadError,
+    Parcel,
+    fetch,
+    parcels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,10 +38,6 @@ if TYPE_CHECKING:
     from models.released.person import Finding
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-LICENCE = """\
-{person} was released by Meta with the paper "From Audio to Photoreal Embodiment" (Ng et al., arXiv 2401.01885)
-under CC BY-NC 4.0: you may use and share the files with the authors' names, and not commercially.
-They show a real person. https://creativecommons.org/licenses/by-nc/4.0/"""  # noqa: E501
 TELL_BYTES = 50_000_000  # between two lines about the same file
 
 

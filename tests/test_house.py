@@ -52,6 +52,7 @@ def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
         "models.avatar",
         "models.released.dataset",
         "models.released.person",
+        "training.data_commands",
         "training.evaluation",
         "training.evaluation_commands",
         "training.losses",

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from models.avatar.blendshape import load_blendshape
-from training import evaluation_commands
+from training import data_commands, evaluation_commands
 from training.loop import Progress, train
-from training.people import complete, person_scenes, prepare
+from training.people import Hearing, complete, person_scenes, prepare
 from training.trainers import DEMO, MOTION, make_training
 
 POSES = Path(__file__).parent / "demo" / "poses.json"
@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--json", type=Path, help="where to write the figures, too")
     judge.set_defaults(run=judge_person)
     evaluation_commands.add_commands(commands)
-    data = commands.add_parser("data", help="make data").add_subparsers(dest="what", required=True)
+    data = commands.add_parser("data", help="make, fetch, check data").add_subparsers(
+        dest="what", required=True
+    )
     make = data.add_parser("make-demo", help="synthetic conversations of the demo person")
     make.add_argument("folder", type=Path)
     make.add_argument("--minutes", type=float, default=60.0)
@@ -51,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--held-out", action="store_true", help="she speaks with the held-out voice")
     make.add_argument("--person", type=Path, default=DEMO_PERSON, help="whose face code to write")
     make.set_defaults(run=make_demo)
+    data_commands.add(data)
     return root
 
 
@@ -65,7 +68,9 @@ def train_network(arguments: argparse.Namespace) -> None:
     if arguments.minutes:
         loop = replace(loop, minutes=arguments.minutes)
     prepare(person, arguments.data)
-    training = make_training(name, person, person_scenes(person, arguments.data, MOTION[name]))
+    hearing = Hearing.NOTHING if name == "tokenizer" else Hearing.KEPT
+    scenes = person_scenes(person, arguments.data, MOTION[name], hearing=hearing)
+    training = make_training(name, person, scenes)
     weights = person / f"{name}.safetensors"
 
     def publish(averaged: dict[str, torch.Tensor], progress: Progress) -> None:

@@ -3,17 +3,20 @@
 Letters: T frames, P pieces of a scene, L feature rows of a piece, A features of a row, G numbers of
 lip geometry in a frame.
 
-    <folder>/speech-<digest>/features.json        how the scenes were heard
-    <folder>/speech-<digest>/<scene>.npy          [P, L, A]
-    <folder>/speech-<digest>/<scene>.sound.json   of which sound; written last
-    <folder>/lips-<digest>/...                    the same, [P, T, G]
+    <folder>/speech-<digest>/features.json           how the scenes were heard
+    <folder>/speech-<digest>/<scene>.<digest>.npy    [P, L, A]
+    <folder>/speech-<digest>/<scene>.sound.json      of which sound, in which pieces; written last
+    <folder>/lips-<digest>/...                       the same, [P, T, G]
 
-The digest is that of the network and of the statistics that sound is normalised with: another
-network never finds the features of this one.
+The digest of a folder is that of the network and of the statistics that sound is normalised with:
+another network never finds the features of this one. That of an array is of its sound and pieces:
+it is written whole, then its record is replaced, so processes that hear the same scene at once, or
+read it meanwhile, do each other no harm.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -33,7 +36,7 @@ from models.sound import FRAME_RATE, SAMPLES_PER_FRAME
 from training.data import filled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -142,13 +145,15 @@ class Shelf:
     part: str
     pieces: Pieces
 
-    def array(self, scene: str) -> Path:
-        """The features of a scene."""
-        return self.folder / f"{scene}.npy"
-
     def record(self, scene: str) -> Path:
-        """Of which sound they are."""
+        """What is known of the features of a scene."""
         return self.folder / f"{scene}.sound.json"
+
+    def array(self, scene: str, facts: Mapping[str, Any]) -> Path:
+        """The features of a scene of which these facts are known."""
+        told = json.dumps([facts["pieces"], facts["bytes"], facts["sha256"]])
+        digest = hashlib.sha256(told.encode()).hexdigest()
+        return self.folder / f"{scene}.{digest[:DIGITS]}.npy"
 
 
 def shelf(ears: Ears, part: str, folder: Path, pieces: Pieces | None = None) -> Shelf:
@@ -188,9 +193,8 @@ def _keep_one(ears: Ears, kept: Shelf, scene: SceneData) -> None:
     facts = _facts(kept, scene)
     starts = kept.pieces.starts(scene.frames)
     frames = min(kept.pieces.frames, scene.frames)
-    path = kept.array(scene.name)
+    path = kept.array(scene.name, facts)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    kept.record(scene.name).unlink(missing_ok=True)
     try:
         array: Stored | None = None
         for place, start in enumerate(starts):
@@ -206,21 +210,27 @@ def _keep_one(ears: Ears, kept: Shelf, scene: SceneData) -> None:
     finally:
         draft.unlink(missing_ok=True)
     _write(kept.record(scene.name), facts)
+    for old in kept.folder.glob(f"{glob.escape(scene.name)}.{'?' * DIGITS}.npy"):
+        if old != path:
+            old.unlink(missing_ok=True)
 
 
-def fresh(kept: Shelf, scene: SceneData) -> bool:
-    """Whether the features of a scene are there, and of the sound that it has now.
+def fresh(kept: Shelf, scene: SceneData) -> Path | None:
+    """The features of a scene, if they are there, in these pieces and of the sound it has now.
 
     A sound of the same size and time is the same; one of another time is looked into.
     """
     record, sound = kept.record(scene.name), scene.files.audio
-    if not (record.is_file() and kept.array(scene.name).is_file()):
-        return False
+    if not record.is_file():
+        return None
     facts = json.loads(record.read_text(encoding="utf-8"))
     now = sound.stat()
     if facts["pieces"] != asdict(kept.pieces) or facts["bytes"] != now.st_size:
-        return False
-    return facts["modified"] == now.st_mtime_ns or facts["sha256"] == sha256(sound)
+        return None
+    if facts["modified"] != now.st_mtime_ns and facts["sha256"] != sha256(sound):
+        return None
+    path = kept.array(scene.name, facts)
+    return path if path.is_file() else None
 
 
 def _facts(kept: Shelf, scene: SceneData) -> dict[str, Any]:
@@ -261,7 +271,8 @@ class _Kept:
         piece = self._piece(start)
         first = round((start - int(self.starts[piece])) * rate)
         first = min(first, self.array.shape[1] - rows)
-        return torch.from_numpy(np.array(self.array[piece, first : first + rows], np.float32))
+        # Copied before it becomes float32: torch does that faster than numpy.
+        return torch.from_numpy(np.array(self.array[piece, first : first + rows])).float()
 
     def _piece(self, start: int) -> int:
         return int(np.searchsorted(self.starts, start, side="right")) - 1
@@ -333,11 +344,11 @@ def open_kept(ears: Ears, scene: SceneData, speech: Shelf, lips: Shelf | None) -
 
 
 def _opened(kept: Shelf, scene: SceneData) -> _Kept:
-    if not fresh(kept, scene):
+    path = fresh(kept, scene)
+    if path is None:
         raise FeaturesError(
-            f"{kept.array(scene.name)} is not there or not of the sound that the scene has now; "
-            "run `python -m training data features`"
+            f"{kept.folder} has no {kept.part} of the sound that scene {scene.name} has now; run "
+            "`python -m training data features`"
         )
-    array = np.load(kept.array(scene.name), mmap_mode="r")
     starts = np.array(kept.pieces.starts(scene.frames))
-    return _Kept(array, starts, min(kept.pieces.frames, scene.frames))
+    return _Kept(np.load(path, mmap_mode="r"), starts, min(kept.pieces.frames, scene.frames))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALLEST_STD = 1e-3  # a channel that never moves keeps this, so that it is not blown up
 PIECE = 1800  # frames that are read at once
-SOUND_PIECE = 60 * SAMPLE_RATE
+SOUND_PIECE = 10 * SAMPLE_RATE
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -74,14 +74,22 @@ class Spread:
         return float(np.sqrt((self.std**2 + self.mean**2).mean() - self.mean.mean() ** 2))
 
 
-def spread(pieces: Callable[[], Iterable[Array]]) -> Spread:
-    """Of rows [n, C] that come in pieces; they are asked for twice, so that nothing cancels."""
+def spread(name: str, pieces: Callable[[], Iterable[Array]]) -> Spread:
+    """Of rows [n, C] that come in pieces; they are asked for twice, so that nothing cancels.
+
+    DatasetError, with the name, where one is no number.
+    """
     count = 0
     total: Any = 0.0
     for piece in pieces():
         count += len(piece)
         total = total + piece.sum(0, dtype=np.float64)
     mean = np.asarray(total / max(1, count))
+    if not np.isfinite(mean).all():
+        raise DatasetError(
+            f"the {name} of some scene holds NaN or infinity; `python -m training data check` "
+            "tells where"
+        )
     squares: Any = 0.0
     for piece in pieces():
         squares = squares + np.square(piece - mean).sum(0)
@@ -89,8 +97,7 @@ def spread(pieces: Callable[[], Iterable[Array]]) -> Spread:
 
 
 def _of(name: str, pieces: Callable[[], Iterable[Array]]) -> dict[str, Any]:
-    found = spread(pieces)
-    _check(name, found)
+    found = spread(name, pieces)
     return {
         f"{name}_mean": found.mean.tolist(),
         f"{name}_std": np.maximum(found.std, SMALLEST_STD).tolist(),
@@ -100,8 +107,7 @@ def _of(name: str, pieces: Callable[[], Iterable[Array]]) -> dict[str, Any]:
 
 def _sound(scenes: Sequence[SceneData]) -> dict[str, Any]:
     """Each channel, and one spread for both, which is what sound is normalised with."""
-    found = spread(lambda: sounds(scenes))
-    _check("audio", found)
+    found = spread("audio", lambda: sounds(scenes))
     if found.flat <= 0:
         raise DatasetError("the sound of all scenes is silent; it cannot be normalised")
     return {
@@ -109,11 +115,3 @@ def _sound(scenes: Sequence[SceneData]) -> dict[str, Any]:
         "audio_std": found.std.tolist(),
         "audio_std_flat": found.flat,
     }
-
-
-def _check(name: str, found: Spread) -> None:
-    if not (np.isfinite(found.mean).all() and np.isfinite(found.std).all()):
-        raise DatasetError(
-            f"the {name} of some scene holds NaN or infinity; `python -m training data check` "
-            "tells where"
-        )

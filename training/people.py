@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,6 +51,14 @@ DEMO_FACTS: dict[str, Any] = {
 }
 
 
+class Hearing(Enum):
+    """Where the features of a window come from."""
+
+    KEPT = "kept"  # made once, on disk
+    ANEW = "anew"  # the networks hear every window when it is drawn
+    NOTHING = "nothing"  # there are none: for the tokenizer, which hears nothing
+
+
 def prepare(person: Path, data: Path) -> None:
     """Statistics and speech front end, where the person has none yet."""
     person.mkdir(parents=True, exist_ok=True)
@@ -70,23 +79,25 @@ def person_scenes(
     data: Path,
     kind: str,
     *,
+    hearing: Hearing = Hearing.KEPT,
     features: Path | None = None,
     device: torch.device = CPU,
-    heard_anew: bool = False,
 ) -> list[Scene]:
     """All scenes of a dataset, heard by this person's networks, normalised by her statistics.
 
     features: where they are kept, `features` in the dataset if not given; those that are not there
-    are made, on `device`. heard_anew: keep none, and hear every window when it is drawn.
-    Face codes come with her lips, if she has any. Raises DatasetError and CheckpointError.
+    are made, on `device`. Face codes come with her lips, if she has any. Raises DatasetError and
+    CheckpointError.
     """
     ears = load_ears(person, device=device)
     place = features or data / FOLDER
     speech = shelf(ears, SPEECH, place)
     lips = shelf(ears, LIPS, place) if kind == FACE and ears.lips is not None else None
 
-    def hear(scene: SceneData) -> Heard:
-        if heard_anew:
+    def hear(scene: SceneData) -> torch.Tensor | Heard:
+        if hearing is Hearing.NOTHING:
+            return torch.zeros(scene.frames, 0)
+        if hearing is Hearing.ANEW:
             return HeardAnew(ears, scene, lips=lips is not None)
         for kept in (speech, lips):
             if kept is not None and keep(ears, kept, [scene]):

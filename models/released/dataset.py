@@ -88,11 +88,7 @@ class SceneFiles:
                 f"codes; both must have the same: {self.face}"
             )
         check_sound(scene.sound, frames)
-        if len(scene.missing) and not 0 <= scene.missing.min() <= scene.missing.max() < frames:
-            outside = scene.missing[(scene.missing < 0) | (scene.missing >= frames)][0]
-            raise DatasetError(
-                f"{self.missing} names frame {outside}; the scene has {frames}, counted from 0"
-            )
+        check_missing(self.missing, scene.missing, frames)
         return scene
 
 
@@ -215,6 +211,15 @@ def check_sound(sound: Recording, frames: int) -> None:
         )
 
 
+def check_missing(path: Path, missing: Frames, frames: int) -> None:
+    """DatasetError where a frame is named that the scene has not."""
+    outside = missing[(missing < 0) | (missing >= frames)]
+    if len(outside):
+        raise DatasetError(
+            f"{path} names frame {outside[0]}; the scene has {frames}, counted from 0"
+        )
+
+
 def wrapped(angle: Array) -> Array:
     """Angles brought to [0, 2 pi): pose column 3 of PXB184 and RLW104, whose turns are counted.
 
@@ -230,6 +235,10 @@ def _array(path: Path, *, mapped: bool) -> NDArray[Any]:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            raise DatasetError(
+                f"{path} holds Python objects, which are not opened; save it again as numbers"
+            ) from error
         raise DatasetError(
             f"{path} is cut off or no array of numpy ({error}); get it again"
         ) from error

@@ -185,6 +185,15 @@ def lip_state(lips: Kept) -> State:
     return state
 
 
+def write_data_stats(path: Path, statistics: Mapping[str, Any]) -> None:
+    """What stats.json says, as a data_stats.pth."""
+    arrays = {}
+    for name, value in statistics.items():
+        kind = np.float64 if name.startswith(DOUBLE) else np.float32
+        arrays[name] = np.atleast_1d(np.asarray(value, kind))
+    torch.save(arrays, path)
+
+
 def rotary_table(width: int) -> Tensor:
     """[d / 2], as every checkpoint carries it."""
     return 1 / 10000 ** (torch.arange(0, width, 2) / width)
@@ -261,7 +270,9 @@ def _write_all(
     _write_tokenizer(folder, kept["tokenizer"], data)
     _write_guide(folder, kept["guide"], kept["speech"], data)
     _write_assets(folder / "assets", kept["speech"], kept["lips"])
-    _write_statistics(folder / "dataset" / person, statistics)
+    recordings = folder / "dataset" / person
+    recordings.mkdir(parents=True)
+    write_data_stats(recordings / "data_stats.pth", statistics)
 
 
 def _write_tokenizer(folder: Path, network: Kept, data: Mapping[str, Any]) -> None:
@@ -322,15 +333,6 @@ def _write_assets(folder: Path, speech: Kept, lips: Kept) -> None:
 
 def _listed(layers: list[list[int]]) -> str:
     return str([tuple(layer) for layer in layers])
-
-
-def _write_statistics(folder: Path, statistics: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True)
-    arrays = {}
-    for name, value in statistics.items():
-        kind = np.float64 if name.startswith(DOUBLE) else np.float32
-        arrays[name] = np.atleast_1d(np.asarray(value, kind))
-    torch.save(arrays, folder / "data_stats.pth")
 
 
 def _write_args(folder: Path, args: Mapping[str, Any]) -> None:

@@ -2,24 +2,19 @@
 
 import hashlib
 import json
-import re
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import pytest
 
-from cli import downloading
-from cli.downloading import ATTEMPTS, DownloadError, Parcel, fetch, parcels
+from models.released import downloading
 from tests.cli.conftest import Call
+from tests.misbehaving_host import Host
 from tests.released_layout import PERSON, write_released_person
 from tests.sounds import write_clip
 
-CONTENT = bytes(range(256)) * 4000
-ZEROS = "0" * 64
 VIEWS = f"assets/render_defaults_{PERSON}.pth"
 STATISTICS = f"dataset/{PERSON}/data_stats.pth"
 
@@ -27,185 +22,6 @@ STATISTICS = f"dataset/{PERSON}/data_stats.pth"
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_released_person(tmp_path_factory.mktemp("released"))
-
-
-class Host:
-    """Files over HTTP on loopback. `behave` is what goes wrong, one word for each request."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.asked, self.behave = files, [], iter(())
-        self.tag = '"first"'
-        host = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                host.asked.append((self.path, self.headers.get("Range")))
-                host.answer(self, next(host.behave, "well"))
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, request: BaseHTTPRequestHandler, how: str) -> None:
-        content = self.files.get(request.path.lstrip("/"))
-        status, start = 200, 0
-        if content is None or how.isdigit():
-            request.send_error(int(how) if how.isdigit() else 404)
-            return
-        asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range") or "")
-        same = request.headers.get("If-Range", self.tag) == self.tag
-        if asked and same and how != "no ranges":
-            start, status = int(asked[1]), 206
-        if start >= len(content):
-            request.send_response(416)
-            request.send_header("Content-Range", f"bytes */{len(content)}")
-            request.send_header("Content-Length", "0")
-            request.end_headers()
-            return
-        body = content[start:]
-        request.send_response(status)
-        request.send_header("ETag", self.tag)
-        request.send_header("Content-Type", "text/html" if how == "page" else "application/x-tar")
-        request.send_header("Content-Length", str(len(body)))
-        if status == 206:
-            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        request.end_headers()
-        request.wfile.write(body[: len(body) // 2] if how == "break" else body)
-        request.close_connection = True
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    host = Host({"file.tar": CONTENT})
-    yield host
-    host.server.shutdown()
-    host.server.server_close()
-
-
-def parcel(host: Host, **more: str) -> Parcel:
-    return Parcel("in/file.tar", f"{host.url}/file.tar", **more)  # type: ignore[arg-type]
-
-
-def patiently(host: Host, folder: Path, **more: str) -> tuple[bytes, list[float]]:
-    """What was fetched, and the pauses; nobody waits."""
-    pauses: list[float] = []
-    path = fetch(parcel(host, **more), folder, pause=pauses.append)
-    assert [each.name for each in path.parent.iterdir()] == ["file.tar"]
-    return path.read_bytes(), pauses
-
-
-def test_a_file_is_fetched_once(host: Host, tmp_path: Path) -> None:
-    assert patiently(host, tmp_path) == (CONTENT, [])
-    assert patiently(host, tmp_path) == (CONTENT, [])
-    assert host.asked == [("/file.tar", None)]
-
-
-def test_what_breaks_off_is_continued(host: Host, tmp_path: Path) -> None:
-    host.behave = iter(["break", "break", "well"])
-    content, pauses = patiently(host, tmp_path)
-    assert content == CONTENT
-    assert len(pauses) == 2
-    half = len(CONTENT) // 2
-    assert [asked for _, asked in host.asked] == [
-        None, f"bytes={half}-", f"bytes={half + half // 2}-",
-    ]  # fmt: skip
-
-
-def test_a_later_call_continues_too(host: Host, tmp_path: Path) -> None:
-    host.behave = iter(["break"] + ["503"] * ATTEMPTS)
-    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:\d+ cannot be reached or breaks off"):
-        fetch(parcel(host), tmp_path, pause=lambda _: None)
-    assert patiently(host, tmp_path)[0] == CONTENT
-    assert host.asked[-1][1] == f"bytes={len(CONTENT) // 2}-"
-
-
-def test_a_host_that_knows_no_ranges_sends_it_again(host: Host, tmp_path: Path) -> None:
-    host.behave = iter(["break", "no ranges"])
-    assert patiently(host, tmp_path)[0] == CONTENT
-
-
-def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning(
-    host: Host, tmp_path: Path
-) -> None:
-    host.behave = iter(["break"] + ["500"] * ATTEMPTS)
-    with pytest.raises(DownloadError):
-        fetch(parcel(host), tmp_path, pause=lambda _: None)
-    host.tag, host.files = '"second"', {"file.tar": CONTENT[::-1]}
-    assert patiently(host, tmp_path)[0] == CONTENT[::-1]
-
-
-def test_a_part_that_is_whole_already_is_taken(host: Host, tmp_path: Path) -> None:
-    part = tmp_path / "in" / "file.tar.part"
-    part.parent.mkdir()
-    part.write_bytes(CONTENT)
-    assert patiently(host, tmp_path)[0] == CONTENT
-
-
-def test_a_part_that_does_not_belong_to_it_is_thrown_away(host: Host, tmp_path: Path) -> None:
-    part = tmp_path / "in" / "file.tar.part"
-    part.parent.mkdir()
-    part.write_bytes(CONTENT + b"more")
-    assert patiently(host, tmp_path)[0] == CONTENT
-
-
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ("404", "answers 404: the file is no longer there; say --from with a mirror, or"),
-        ("403", "answers 403: the file is no longer there"),
-        ("page", "answers with a web page, not with the file; say --from"),
-    ],
-)
-def test_a_file_that_is_gone_is_told_at_once(
-    host: Host, tmp_path: Path, how: str, words: str
-) -> None:
-    host.behave = iter([how])
-    with pytest.raises(DownloadError, match=words):
-        fetch(parcel(host), tmp_path, pause=lambda _: pytest.fail("no use in waiting"))
-    assert len(host.asked) == 1
-
-
-def test_a_host_that_is_gone_is_told_after_some_attempts(tmp_path: Path) -> None:
-    host = Host({})
-    host.server.server_close()
-    pauses: list[float] = []
-    with pytest.raises(DownloadError) as caught:
-        fetch(parcel(host), tmp_path, pause=pauses.append)
-    assert len(pauses) == ATTEMPTS - 1
-    told = str(caught.value)
-    assert told.startswith(host.url.removeprefix("http://"))
-    assert "kept and continued: try again later, or say --from with a mirror" in told
-
-
-def test_a_file_is_held_against_its_sha256(host: Host, tmp_path: Path) -> None:
-    right = hashlib.sha256(CONTENT).hexdigest()
-    assert patiently(host, tmp_path, sha256=right)[0] == CONTENT
-    with pytest.raises(DownloadError, match="is not the file that was released"):
-        fetch(parcel(host, sha256=ZEROS), tmp_path / "other", pause=lambda _: None)
-    assert list((tmp_path / "other" / "in").glob("*.part")) == []
-
-
-def test_progress_is_told(host: Host, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    fetch(parcel(host), tmp_path, progress=lambda *what: told.append(what))
-    assert told[-1] == ("in/file.tar", len(CONTENT), len(CONTENT))
-
-
-def test_addresses_are_those_of_the_authors_or_of_a_mirror() -> None:
-    known = {each.place: each for each in parcels(PERSON)}
-    assert known[f"{PERSON}_models.tar"].address == (
-        f"http://audio2photoreal_models.berkeleyvision.org/{PERSON}_models.tar"
-    )
-    assert all(each.address.endswith(each.place) for each in known.values())
-    assert [each.place for each in known.values() if not each.needed] == ["asset_models.tar"]
-    assert [each.place for each in known.values() if each.sha256] == [STATISTICS]
-    mirrored = parcels(PERSON, "https://mirror.example/a2p/")
-    assert [each.address for each in mirrored] == [
-        f"https://mirror.example/a2p/{place}" for place in known
-    ]
 
 
 def test_an_import_says_what_it_made(call: Call, source: Path, tmp_path: Path) -> None:

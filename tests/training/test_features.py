@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Generator
 
 from models import checkpoint
@@ -34,7 +36,7 @@ from training.features import (
     rate,
     shelf,
 )
-from training.people import person_scenes, write_speech
+from training.people import Hearing, person_scenes, write_speech
 from training.sound import read_wav, write_wav
 
 CPU = torch.device("cpu")
@@ -178,6 +180,50 @@ def test_a_window_begins_where_one_piece_has_all_of_it(
         kept.fitting(0, 61)
 
 
+class FrameNumbers(torch.nn.Module):
+    """A front end whose row is what the first sample of its frame says."""
+
+    width = 2
+
+    def rows(self, frames: int) -> int:
+        return frames
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return audio[:, ::1600]
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ears, SceneData]:
+    """A scene of 155 frames, whose sound counts them."""
+    folder = tmp_path_factory.mktemp("counted")
+    write_scene(folder, "a", 155)
+    counts = np.arange(155, dtype=np.float32).repeat(1600)[:, None] / 32767
+    write_wav(folder / "a_audio.wav", counts.repeat(2, 1))
+    statistics = replace(tiny.tiny_statistics(), audio_std=1 / 32768)
+    write_speech(folder / "speech.safetensors", ConvSpeech(ConvSpeechConfig(layers=LAYERS)))
+    ears = Ears(folder, FrameNumbers(), None, statistics, CPU)
+    scene = SceneFiles(folder, "a").open()
+    keep(ears, shelf(ears, SPEECH, folder, Pieces(60, 25)), [scene])
+    return ears, scene
+
+
+@settings(deadline=None)
+@given(start=st.integers(0, 154), frames=st.integers(1, 60), more=st.integers(0, 9))
+def test_every_window_hears_its_own_frames(
+    counted: tuple[Ears, SceneData], start: int, frames: int, more: int
+) -> None:
+    ears, scene = counted
+    start = min(start, scene.frames - frames)
+    kept = open_kept(ears, scene, shelf(ears, SPEECH, ears.folder), None)
+    first = kept.fitting(start, frames)
+    assert start - 60 < first <= start
+    assert kept.fitting(first, frames) == first
+    found = kept.window(first, frames, frames + more)
+    expected = torch.zeros(frames + more, 2)
+    expected[:frames] = torch.arange(first, first + frames)[:, None]
+    torch.testing.assert_close(found, expected)
+
+
 def test_sound_and_motion_stay_together_where_the_window_was_moved(
     released: Path, data: Path
 ) -> None:
@@ -197,7 +243,7 @@ def test_sound_and_motion_stay_together_where_the_window_was_moved(
 
 
 def test_anew_hears_the_silence_behind_a_short_sample(released: Path, data: Path) -> None:
-    (scene,) = person_scenes(released, data, FACE, heard_anew=True)
+    (scene,) = person_scenes(released, data, FACE, hearing=Hearing.ANEW)
     assert not (data / "features").exists()
     ears = ears_of(released)
     found = window(scene, 20, 60, padded=90).features
@@ -206,6 +252,17 @@ def test_anew_hears_the_silence_behind_a_short_sample(released: Path, data: Path
     sound[:, : 60 * 1600] = ears.prepared(cut)
     assert torch.equal(found[:, :16], ears.speech(sound)[0])
     assert found[:, 16:].shape == (ears.speech.rows(90), 9)
+
+
+def test_who_hears_nothing_makes_no_features_and_draws_the_same(mel: Path, data: Path) -> None:
+    silent = person_scenes(mel, data, POSE, hearing=Hearing.NOTHING)
+    assert not (data / "features").exists()
+    batches = [
+        draw_windows(scenes, 30, 4, Generator().manual_seed(1))
+        for scenes in (silent, person_scenes(mel, data, POSE))
+    ]
+    assert batches[0].features.shape == (4, 30, 0)
+    assert torch.equal(batches[0].motion, batches[1].motion)
 
 
 def test_a_scene_is_heard_once_a_piece_at_a_time(released: Path, scene: SceneData) -> None:
@@ -217,9 +274,8 @@ def test_a_scene_is_heard_once_a_piece_at_a_time(released: Path, scene: SceneDat
     assert told == [("a", 1, 1)]
     assert keep(ears, place, [scene]) == 0
     assert len(heard) == 4
-    assert sorted(path.name for path in place.folder.iterdir()) == [
-        "a.npy", "a.sound.json", "features.json",
-    ]  # fmt: skip
+    names = sorted(path.name for path in place.folder.iterdir())
+    assert names == [fresh(place, scene).name, "a.sound.json", "features.json"]
 
 
 def test_a_call_that_was_cut_off_is_continued(released: Path, data: Path, scene: SceneData) -> None:
@@ -237,6 +293,29 @@ def test_a_call_that_was_cut_off_is_continued(released: Path, data: Path, scene:
     assert len(heard) == 4 + 2
 
 
+def test_two_trainings_that_start_at_once_do_each_other_no_harm(
+    released: Path, scene: SceneData
+) -> None:
+    ears = ears_of(released)
+    place = shelf(ears, SPEECH, released / "features", SHORT)
+    found: list[torch.Tensor] = []
+
+    class Slow(ConvSpeech):
+        """Another one is done, and reads, before it has begun to write."""
+
+        def forward(self, audio: torch.Tensor) -> torch.Tensor:
+            if not found:
+                keep(ears, place, [scene])
+                found.append(open_kept(ears, scene, place, None).window(0, 60, 60))
+            return super().forward(audio)
+
+    slow = Slow(ears.speech.config)
+    slow.load_state_dict(ears.speech.state_dict())
+    assert keep(replace(ears, speech=slow.eval()), place, [scene]) == 1
+    assert torch.equal(open_kept(ears, scene, place, None).window(0, 60, 60), found[0])
+    assert len(list(place.folder.iterdir())) == 3
+
+
 def other_sound(data: Path) -> None:
     before = (data / "a_audio.wav").stat()
     write_wav(data / "a_audio.wav", read_wav(data / "a_audio.wav")[::-1])
@@ -252,7 +331,7 @@ def no_record(data: Path) -> None:
 
 
 def no_array(data: Path) -> None:
-    next(data.glob("features/*/a.npy")).unlink()
+    next(data.glob("features/*/a.*.npy")).unlink()
 
 
 @pytest.mark.parametrize(
@@ -267,12 +346,13 @@ def test_features_of_another_sound_are_noticed(
     keep(ears, place, [SceneFiles(data, "a").open()])
     change(data)
     scene = SceneFiles(data, "a").open()
-    assert fresh(place, scene) is stays
+    assert (fresh(place, scene) is not None) is stays
     if not stays:
-        with pytest.raises(FeaturesError, match=r"a\.npy is not there or not of the sound"):
+        with pytest.raises(FeaturesError, match="no speech of the sound that scene a has now"):
             open_kept(ears, scene, place, None)
     assert keep(ears, place, [scene]) == (0 if stays else 1)
     assert fresh(place, scene)
+    assert len(list(place.folder.glob("*.npy"))) == 1
 
 
 def test_another_network_or_other_statistics_have_features_of_their_own(released: Path) -> None:

@@ -17,9 +17,11 @@ from scipy.ndimage import maximum_filter1d
 from models.avatar.blendshape import load_blendshape
 from models.motion.animate import Sampling, load_animator, take_seed
 from models.person import MANIFEST
+from models.released.dataset import find_scenes
+from training.data import chunks
 from training.demo.performance import ARMS, UNIT
 from training.metrics import correlation
-from training.sound import FRAME_RATE, SAMPLES_PER_FRAME, loudness, read_wav
+from training.sound import FRAME_RATE, loudness
 from training.speaking import heard
 
 if TYPE_CHECKING:
@@ -111,17 +113,13 @@ def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array,
     """(samples, codes, pose) of the first `count` clips of `seconds` from a dataset's scenes."""
     frames = int(seconds * FRAME_RATE)
     taken = 0
-    for path in sorted(folder.glob("*_audio.wav")):
-        name = path.name.removesuffix("_audio.wav")
-        samples = read_wav(path)
-        codes = np.load(folder / f"{name}_face_expression.npy")
-        pose = np.load(folder / f"{name}_body_pose.npy")
-        for start in range(0, len(pose) - frames + 1, frames):
+    for files in find_scenes(folder):
+        scene = files.open()
+        for start in chunks(scene.frames, frames):
             if taken == count:
                 return
-            cut = slice(start, start + frames)
-            sound = samples[start * SAMPLES_PER_FRAME : (start + frames) * SAMPLES_PER_FRAME]
-            yield sound, codes[cut], pose[cut]
+            cut = (start, start + frames)
+            yield scene.samples(*cut), scene.codes(*cut), scene.poses(*cut)
             taken += 1
 
 

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
+
+    import httpx
 
     Progress = Callable[[str, int, int | None], None]  # name, bytes so far, bytes in all
 
 CODE = "https://github.com/facebookresearch/audio2photoreal/raw/HEAD"
 MODELS = "http://audio2photoreal_models.berkeleyvision.org"
+RECORDINGS = "https://github.com/facebookresearch/audio2photoreal/releases/download/v1.0"
 AVATARS = "https://github.com/facebookresearch/ca_body/releases/download/v0.0.1-alpha"
 STATISTICS = {  # sha256 of the files that were seen
     "PXB184": "66d7f087762ace56257cf3201761b50e3bc9690ec43a672155f80a3208f4b486",
@@ -32,12 +34,22 @@ STATISTICS = {  # sha256 of the files that were seen
 PEOPLE = tuple(STATISTICS)
 ATTEMPTS = 6
 LONGEST_PAUSE = 30.0  # seconds
-TIMEOUT = httpx.Timeout(60.0, connect=20.0)
+TIMEOUT, CONNECT_TIMEOUT = 60.0, 20.0  # seconds
+SERVER_ERROR, TOO_MANY, BAD_REQUEST = 500, 429, 400
+PARTIAL, NOT_SATISFIABLE = 206, 416
 WEB_PAGE = "text/html"
+LICENCE = """\
+{person} was released by Meta with the paper "From Audio to Photoreal Embodiment" (Ng et al., arXiv 2401.01885)
+under CC BY-NC 4.0: you may use and share the files with the authors' names, and not commercially.
+They show a real person. https://creativecommons.org/licenses/by-nc/4.0/"""  # noqa: E501
 
 
 class DownloadError(RuntimeError):
     """A file that could not be fetched: one sentence."""
+
+
+class _BrokenOff(Exception):
+    """An answer that did not come or ended early; asking again may help."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,18 @@ def parcels(person: str, origin: str | None = None) -> list[Parcel]:
         _code(f"assets/render_defaults_{person}.pth"),
         _code(f"dataset/{person}/data_stats.pth", STATISTICS.get(person)),
     ]
+    return _from(origin, known)
+
+
+def recordings(person: str, origin: str | None = None) -> list[Parcel]:
+    """The dataset of a person: scenes in an archive, and their statistics."""
+    archive = Parcel(f"{person}.zip", f"{RECORDINGS}/{person}.zip")
+    statistics = _code(f"dataset/{person}/data_stats.pth", STATISTICS.get(person))
+    return _from(origin, [archive, statistics])
+
+
+def _from(origin: str | None, known: list[Parcel]) -> list[Parcel]:
+    """The same from a mirror, if there is one."""
     if origin is None:
         return known
     base = origin.rstrip("/")
@@ -78,14 +102,27 @@ def fetch(
     """
     path = folder / parcel.place
     if not path.is_file():
+        httpx = _client_library(parcel)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as http:
+        limits = httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT)
+        with httpx.Client(timeout=limits, follow_redirects=True) as http:
             _persist(http, parcel, part, progress, pause)
         _check(parcel, part)
         part.replace(path)
         _tag(part).unlink(missing_ok=True)
     return path
+
+
+def _client_library(parcel: Parcel) -> ModuleType:
+    """httpx, which is not on every machine that has models."""
+    try:
+        import httpx
+    except ModuleNotFoundError as error:
+        raise DownloadError(
+            f"fetching {parcel.address} needs httpx; `pip install httpx`, or {_advice(parcel)}"
+        ) from error
+    return httpx
 
 
 def _persist(
@@ -101,7 +138,7 @@ def _persist(
         have = _size(part)
         try:
             _ask(http, parcel, part, progress)
-        except httpx.TransportError as error:
+        except _BrokenOff as error:
             failed = 0 if _size(part) > have else failed + 1
             if failed == ATTEMPTS:
                 raise DownloadError(_unreachable(parcel, error)) from error
@@ -111,24 +148,34 @@ def _persist(
 
 
 def _ask(http: httpx.Client, parcel: Parcel, part: Path, progress: Progress) -> None:
-    """For what is missing. httpx.TransportError when it breaks off; what came is kept."""
+    """For what is missing. _BrokenOff when it breaks off; what came is kept."""
+    import httpx
+
     have, tag = _size(part), _tag(part)
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
         if tag.is_file():
             headers["If-Range"] = tag.read_text(encoding="utf-8")
-    with http.stream("GET", parcel.address, headers=headers) as answer:
-        said = answer.headers.get("Content-Range", "")
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            if said == f"bytes */{have}":
-                return  # it was whole already
-            part.unlink()
-            raise httpx.ReadError("what was kept of it does not belong to it")
-        _check_answer(parcel, answer)
-        if answer.status_code != httpx.codes.PARTIAL_CONTENT or f"bytes {have}-" not in said:
-            have = 0
-        _receive(answer, parcel, part, have, progress)
+    try:
+        with http.stream("GET", parcel.address, headers=headers) as answer:
+            _take(answer, parcel, part, progress)
+    except httpx.TransportError as error:
+        raise _BrokenOff(str(error) or type(error).__name__) from error
+
+
+def _take(answer: httpx.Response, parcel: Parcel, part: Path, progress: Progress) -> None:
+    have = _size(part)
+    said = answer.headers.get("Content-Range", "")
+    if answer.status_code == NOT_SATISFIABLE and have:
+        if said == f"bytes */{have}":
+            return  # it was whole already
+        part.unlink()
+        raise _BrokenOff("what was kept of it does not belong to it")
+    _check_answer(parcel, answer)
+    if answer.status_code != PARTIAL or f"bytes {have}-" not in said:
+        have = 0
+    _receive(answer, parcel, part, have, progress)
 
 
 def _receive(
@@ -148,14 +195,14 @@ def _receive(
             have += len(chunk)
             progress(parcel.place, have, total)
     if total is not None and have < total:
-        raise httpx.ReadError(f"it broke off after {have} of {total} bytes")
+        raise _BrokenOff(f"it broke off after {have} of {total} bytes")
 
 
 def _check_answer(parcel: Parcel, answer: httpx.Response) -> None:
     status = answer.status_code
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
-        raise httpx.ReadError(f"it answers {status}")
-    if status >= httpx.codes.BAD_REQUEST:
+    if status >= SERVER_ERROR or status == TOO_MANY:
+        raise _BrokenOff(f"it answers {status}")
+    if status >= BAD_REQUEST:
         raise DownloadError(
             f"{parcel.address} answers {status}: the file is no longer there; {_advice(parcel)}"
         )
@@ -170,7 +217,7 @@ def _check_room(parcel: Parcel, part: Path, total: int | None, have: int) -> Non
     if total is not None and total - have > free:
         raise DownloadError(
             f"{parcel.place} needs {(total - have) / 1e9:.1f} GB more and {part.parent} has "
-            f"{free / 1e9:.1f} GB; make room or set VISAVIS_DATA"
+            f"{free / 1e9:.1f} GB; make room, or name a folder on another disk"
         )
 
 
@@ -203,7 +250,7 @@ def _tag(part: Path) -> Path:
 def _unreachable(parcel: Parcel, error: Exception) -> str:
     host = urlsplit(parcel.address).netloc
     return (
-        f"{host} cannot be reached or breaks off ({str(error) or type(error).__name__}), after "
+        f"{host} cannot be reached or breaks off ({error}), after "
         f"{ATTEMPTS} attempts; what came of {parcel.place} is kept and continued: try again "
         f"later, or {_advice(parcel)}"
     )
