@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from jobs.job import utc_now
 from jobs.schema import api_keys, connect, reading, writing
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from jobs.job import Clock
     from jobs.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 ID_BYTES, SECRET_BYTES = 6, 32
 TOKEN = re.compile(rf"vv_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
@@ -164,9 +168,16 @@ class Keyring:
         if row is None or not right or not (key := _key(row)).holds(now):
             return None
         if key.last_used_at is None or key.last_used_at + NOTED_EVERY <= now:
-            with writing(self._engine) as connection:
-                _set(connection, key.id, last_used_at=now)
+            self._note_use(key.id, now)
         return key
+
+    def _note_use(self, key_id: str, now: datetime) -> None:
+        """What cannot be noted refuses nobody: reading goes on where the disk is full."""
+        try:
+            with writing(self._engine) as connection:
+                _set(connection, key_id, last_used_at=now)
+        except OperationalError as error:
+            logger.warning("use of a key not noted", extra={"key": key_id, "reason": str(error)})
 
     def _made(
         self,

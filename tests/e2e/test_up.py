@@ -139,11 +139,13 @@ def test_a_signal_hands_the_job_back_and_leaves_nobody(
     assert list((tmp_path / "data" / "scratch").iterdir()) == []
 
 
+@pytest.mark.parametrize("access", ["auto", "keys"])  # where one is needed it has its own
 def test_one_recording_can_be_sent_through_and_everything_stops(
-    environment: Environment, clip: Path, tmp_path: Path
+    environment: Environment, clip: Path, tmp_path: Path, access: str
 ) -> None:
     arguments = ["up", "--submit", str(clip), "--out", str(tmp_path / "out"), "--takes", "2"]
-    elsewhere = {**environment, "VISAVIS_DATA": str(tmp_path / "data")}
+    data = tmp_path / "data"
+    elsewhere = {**environment, "VISAVIS_DATA": str(data), "VISAVIS_ACCESS": access}
 
     ended = subprocess.run(
         command(*arguments), env=elsewhere, capture_output=True, text=True, timeout=90

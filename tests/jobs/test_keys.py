@@ -128,6 +128,21 @@ def test_the_last_use_is_noted_once_a_minute(keys: Keyring, clock: Clock) -> Non
     assert len(noted) == 2
 
 
+def test_a_database_that_only_reads_refuses_no_key(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'v.db'}"
+    upgrade(url)
+    engine, reads = connect(url), connect(url)
+    sa.event.listen(reads, "connect", lambda made, _: made.execute("PRAGMA query_only = ON"))
+    made = Keyring(engine).create("acme", "the website", READ_WRITE)
+
+    opened = Keyring(reads).opened_by(made.token)
+
+    assert opened == made.key
+    assert Keyring(engine).all()[0].last_used_at is None  # so the write was refused
+    engine.dispose()
+    reads.dispose()
+
+
 def test_many_use_one_key_at_once(keys: Keyring) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     start = threading.Barrier(6)

@@ -152,3 +152,16 @@ def test_what_is_set_for_one_holds_for_one(store: Store, tenants: Tenants, clock
     )
     tenants.set_own("acme", {"jobs_in_flight": None})
     send(store)
+
+
+def test_what_has_expired_is_no_longer_counted(store: Store, clock: Clock) -> None:
+    send(store, size=300)
+    end(store, size=600)
+    refused(store, size=200)
+    clock.forward(60)
+
+    store.expire_outputs(timedelta(seconds=30))
+    send(store, size=700)
+    refused(store, size=1)
+    store.expire_inputs(timedelta(seconds=30))
+    send(store, size=300)
