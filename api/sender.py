@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,7 +52,7 @@ class Sender:
         self._post = post
         self._signing_keys = signing_keys
         self._clock = clock
-        self._sending: dict[asyncio.Task[None], str] = {}  # with the host it sends to
+        self._sending: dict[asyncio.Task[None], Delivery] = {}
         self._changed = asyncio.Event()
         self._over = False
 
@@ -86,11 +85,11 @@ class Sender:
         room = MOST - len(self._sending)
         if room < 1:
             return False
-        busy = Counter(self._sending.values())
+        busy = list(self._sending.values())
         taken = await asyncio.to_thread(self._outbox.take_due, most=room, busy=busy)
         for delivery in taken:
             task = asyncio.create_task(self._send(delivery))
-            self._sending[task] = delivery.host
+            self._sending[task] = delivery
             task.add_done_callback(self._ended)
         return bool(taken)
 

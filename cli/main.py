@@ -39,6 +39,7 @@ Clip = Annotated[
 PersonFolder = Annotated[
     Path | None, typer.Option(help="The person directory to make. Default: in VISAVIS_PEOPLE.")
 ]
+Tenant = Annotated[str, typer.Option(help="Whose; `local` where nobody has a key.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a person who is there.")]
 
 
@@ -186,11 +187,7 @@ def export_person(
 
 
 @app.command("webhook-secret")
-def webhook_secret(
-    tenant: Annotated[str, typer.Option(help="Whose; `local` where there are no accounts.")] = (
-        "local"
-    ),
-) -> None:
+def webhook_secret(tenant: Tenant = "local") -> None:
     """What the receiver of webhooks verifies them with."""
     from cli.webhooks import run_webhook_secret
 

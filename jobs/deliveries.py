@@ -24,7 +24,7 @@ from jobs.schema import deliveries, reading, writing
 from jobs.webhooks import TYPES, event_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
@@ -38,6 +38,7 @@ LONGEST_WISH = PAUSES[-1]  # of what `Retry-After` may put off
 GONE = 410
 KEPT_TRIES = 30  # in the log
 PER_HOST = 4  # at the same time: one that stalls takes no more places
+PER_TENANT = 50  # nor does a tenant with many of them
 AT_ONCE = 20  # in one transaction
 
 
@@ -131,27 +132,26 @@ class Outbox:
         self._clock = clock
         self._draw = draw
 
-    def take_due(self, *, most: int, busy: Mapping[str, int]) -> list[Delivery]:
+    def take_due(self, *, most: int, busy: Iterable[Delivery] = ()) -> list[Delivery]:
         """Deliveries to send now, each to nobody else.
 
-        busy: how many the caller is sending to each host, as it is; no host gets more than
-        `PER_HOST`, so that one that stalls keeps nobody else waiting.
+        busy: those that the caller is sending; with them no host gets more than `PER_HOST` and no
+        tenant more than `PER_TENANT`, so that one that stalls keeps nobody else waiting.
         """
-        sending = Counter(busy)
         taken: list[Delivery] = []
-        now = self._clock()
+        places, now = _Places(busy), self._clock()
         with reading(self._engine) as connection:  # mostly there is none, and nothing to lock
-            if connection.execute(_next_due(now, _full(sending))).first() is None:
+            if connection.execute(_next_due(now, places)).first() is None:
                 return taken
         with writing(self._engine) as connection:
             while len(taken) < min(most, AT_ONCE):
-                free = _next_due(now, _full(sending)).with_for_update(skip_locked=True)
+                free = _next_due(now, places).with_for_update(skip_locked=True)
                 row = connection.execute(free).mappings().first()
                 if row is None:
                     break
                 if (delivery := self._take(connection, row, now)) is not None:
                     taken.append(delivery)
-                    sending[delivery.host] += 1
+                    places.take(delivery)
         return taken
 
     def record(self, delivery: Delivery, tried: Try, *, retry_after: str | None = None) -> bool:
@@ -226,14 +226,30 @@ def _wish(retry_after: str | None, now: datetime) -> float:
         return 0.0
 
 
-def _full(sending: Mapping[str, int]) -> list[str]:
-    return [host for host, count in sending.items() if count >= PER_HOST]
+class _Places:
+    """Who has as many as allowed."""
+
+    def __init__(self, busy: Iterable[Delivery]) -> None:
+        self._hosts: Counter[str] = Counter()
+        self._tenants: Counter[str] = Counter()
+        for delivery in busy:
+            self.take(delivery)
+
+    def take(self, delivery: Delivery) -> None:
+        self._hosts[delivery.host] += 1
+        self._tenants[delivery.tenant] += 1
+
+    def left_for(self) -> ColumnElement[bool]:
+        """The deliveries that may still be taken."""
+        hosts = [host for host, count in self._hosts.items() if count >= PER_HOST]
+        tenants = [tenant for tenant, count in self._tenants.items() if count >= PER_TENANT]
+        return sa.and_(deliveries.c.host.not_in(hosts), deliveries.c.tenant.not_in(tenants))
 
 
-def _next_due(now: datetime, full_hosts: Collection[str]) -> sa.Select[tuple[Any, ...]]:
+def _next_due(now: datetime, places: _Places) -> sa.Select[tuple[Any, ...]]:
     return (
         sa.select(deliveries)
-        .where(deliveries.c.due_at <= now, deliveries.c.host.not_in(full_hosts))
+        .where(deliveries.c.due_at <= now, places.left_for())
         .order_by(deliveries.c.due_at, deliveries.c.id)
         .limit(1)
     )

@@ -44,7 +44,7 @@ CONNECT_SECONDS = 5.0  # for each address
 MOST_ADDRESSES = 4  # of a name, that are tried
 EXCERPT_BYTES = 1024
 EXCERPT_CHARACTERS = 200
-LOOKUPS = threading.BoundedSemaphore(64)  # at the same time
+LOOKUPS = threading.BoundedSemaphore(256)  # at the same time
 
 
 def sentence_of(error: OutboundError) -> str:

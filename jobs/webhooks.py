@@ -33,7 +33,7 @@ def event_body(job: Job, now: datetime) -> str:
 
 
 def described(job: Job) -> dict[str, Any]:
-    """The job as GET /jobs/{id} shows it, without what tells how far it is, and without signed
+    """The job as GET /jobs/{id} shows it, without how far it is, how long it stays, and signed
     links: a webhook may come later than they hold."""
     error = {"code": job.error_code or "failed", "detail": job.error_detail or ""}
     return {

@@ -1,7 +1,7 @@
 """The sender: many at once, none in another's way, and gone when it is asked to leave."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -233,7 +233,7 @@ def test_a_database_that_is_away_does_not_stop_it(
     outbox = Outbox(store.engine)
     take_due, faults = outbox.take_due, iter([OSError("away")])
 
-    def away_at_first(*, most: int, busy: Mapping[str, int]) -> list[Delivery]:
+    def away_at_first(*, most: int, busy: Iterable[Delivery]) -> list[Delivery]:
         for fault in faults:
             raise fault
         return take_due(most=most, busy=busy)

@@ -18,6 +18,7 @@ import pytest
 from jobs.job import Job
 from jobs.settings import Settings
 from jobs.store import open_store
+from tests.receiver import Receiver, receiving
 from tests.sounds import write_clip
 from tests.tiny import write_tiny_person
 
@@ -82,9 +83,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "talk.wav", seconds=2.0)
 
 
+@pytest.fixture(scope="session")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """Where webhooks go."""
+    with receiving(tmp_path_factory.mktemp("receiver")) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
-def environment(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return service_environment(people, tmp_path_factory.mktemp("data"))
+def environment(
+    people: Path, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Environment:
+    reached = {"VISAVIS_OUTBOUND_ALLOW": "127.0.0.1", "VISAVIS_OUTBOUND_CA": str(receiver.ca)}
+    return {**service_environment(people, tmp_path_factory.mktemp("data")), **reached}
 
 
 def service_environment(people: Path, data: Path) -> Environment:

@@ -10,10 +10,13 @@ import av
 import httpx
 import psutil
 import pytest
+from standardwebhooks import Webhook
 
 from jobs.job import State
+from jobs.webhooks import webhook_secret
 from tests.e2e.conftest import STEPS, Environment, Stack, command, started
 from tests.problems import problem
+from tests.receiver import Receiver
 from tests.sounds import write_clip
 
 pytestmark = pytest.mark.services
@@ -104,8 +107,10 @@ def test_a_killed_worker_costs_an_attempt_and_not_the_job(
     assert list(stack.settings.scratch.glob("worker-*/job-*")) == []
 
 
-def test_a_killed_api_and_a_killed_redis_lose_nothing(stack: Stack, clip: Path) -> None:
-    job_id = stack.submit(clip, steps=STEPS)
+def test_a_killed_api_and_a_killed_redis_lose_nothing(
+    stack: Stack, clip: Path, receiver: Receiver
+) -> None:
+    job_id = stack.submit(clip, steps=STEPS, callback_url=receiver.url())
     stack.child("api").kill()
     redis = next(child for child in _family(stack) if "redis" in child.name())
     redis.kill()
@@ -119,6 +124,9 @@ def test_a_killed_api_and_a_killed_redis_lose_nothing(stack: Stack, clip: Path) 
             pass
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    (told,) = receiver.wait_for(1)
+    event = Webhook(webhook_secret(stack.settings.signing_key())).verify(told.body, told.headers)
+    assert (event["type"], event["data"]["id"]) == ("job.succeeded", job_id)
     after = stack.submit(clip)
     assert stack.until(after, done, seconds=60)["state"] == "succeeded"
 

@@ -19,7 +19,7 @@ from jobs.deliveries import (
     Try,
     pause_seconds,
 )
-from jobs.job import Job, State, input_key, new_job_id
+from jobs.job import LOCAL, Job, State, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.schema import deliveries, writing
 from jobs.store import Store
@@ -27,10 +27,9 @@ from tests.clock import Clock
 from tests.jobs.rows import VIDEO, claim, submit
 
 URL = "https://hooks.example/visavis?key=1"
-NOBODY: dict[str, int] = {}
 
 
-def submit_told(store: Store, url: str = URL) -> Job:
+def submit_told(store: Store, url: str = URL, tenant: str = LOCAL) -> Job:
     job_id = new_job_id()
     return store.submit(
         GenerateRequest(seed=7),
@@ -38,6 +37,7 @@ def submit_told(store: Store, url: str = URL) -> Job:
         input_key=input_key(job_id, "wav"),
         clip_seconds=2.5,
         metadata={"order": "Ü-17"},
+        tenant=tenant,
         callback_url=url,
     )
 
@@ -48,7 +48,7 @@ def outbox(store: Store, clock: Clock) -> Outbox:
 
 
 def take(outbox: Outbox) -> Delivery:
-    (delivery,) = outbox.take_due(most=10, busy=NOBODY)
+    (delivery,) = outbox.take_due(most=10)
     return delivery
 
 
@@ -128,7 +128,7 @@ def test_a_job_that_nobody_wants_to_hear_of_is_not_told(store: Store, outbox: Ou
     succeed(store, job)
 
     assert outbox.of_job(job.id) == []
-    assert outbox.take_due(most=10, busy=NOBODY) == []
+    assert outbox.take_due(most=10) == []
 
 
 def test_a_refused_write_tells_nothing(store: Store, outbox: Outbox) -> None:
@@ -195,7 +195,7 @@ def test_what_has_arrived_is_not_sent_again(store: Store, outbox: Outbox, clock:
     assert outbox.record(delivery, tried(clock, 204, None))
 
     clock.forward(1_000_000)
-    assert outbox.take_due(most=10, busy=NOBODY) == []
+    assert outbox.take_due(most=10) == []
     (kept,) = outbox.of_job(job.id)
     assert (kept.state, kept.due_at) == (DeliveryState.DELIVERED, None)
     assert kept.log[0]["status"] == 204
@@ -214,13 +214,13 @@ def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
         bodies.add((delivery.id, delivery.body))
         assert outbox.record(delivery, tried(clock))
         clock.forward(pause - 1)
-        assert outbox.take_due(most=10, busy=NOBODY) == []
+        assert outbox.take_due(most=10) == []
         clock.forward(2)
     assert outbox.record(take(outbox), tried(clock, None, "Nobody there."))
 
     assert timedelta(hours=20) < clock.now - began < timedelta(hours=28)
     clock.forward(1_000_000)
-    assert outbox.take_due(most=10, busy=NOBODY) == []
+    assert outbox.take_due(most=10) == []
     (kept,) = outbox.of_job(job.id)
     assert (kept.state, kept.tries, kept.due_at) == (DeliveryState.FAILED, 9, None)
     assert [entry["error"] for entry in kept.log] == ["No."] * 8 + ["Nobody there."]
@@ -283,7 +283,7 @@ def test_a_sender_that_dies_is_followed_by_another(
 ) -> None:
     succeed(store, job := submit_told(store))
     lost = take(outbox)
-    assert outbox.take_due(most=10, busy=NOBODY) == []
+    assert outbox.take_due(most=10) == []
 
     clock.forward(61)
     found = take(outbox)
@@ -303,7 +303,7 @@ def test_one_that_kills_every_sender_is_given_up(
         take(outbox)
         clock.forward(61)
 
-    assert outbox.take_due(most=10, busy=NOBODY) == []
+    assert outbox.take_due(most=10) == []
     assert outbox.of_job(job.id)[0].state is DeliveryState.FAILED
 
 
@@ -313,7 +313,7 @@ def test_many_senders_take_each_delivery_once(store: Store, outbox: Outbox) -> N
 
     def take_all(_: int) -> list[str]:
         taken: list[str] = []
-        while some := outbox.take_due(most=3, busy=NOBODY):
+        while some := outbox.take_due(most=3):
             taken += [delivery.id for delivery in some]
         return taken
 
@@ -326,15 +326,30 @@ def test_many_senders_take_each_delivery_once(store: Store, outbox: Outbox) -> N
 def test_a_host_that_stalls_takes_few_places(store: Store, outbox: Outbox) -> None:
     for _ in range(PER_HOST + 3):
         succeed(store, submit_told(store, "https://dead.example/"))
-    succeed(store, submit_told(store, "https://alive.example/"))
+    succeed(store, submit_told(store, "https://alive.example:8443/"))
 
-    taken = outbox.take_due(most=100, busy=NOBODY)
-    hosts = [delivery.host for delivery in taken]
+    taken = outbox.take_due(most=100)
+    dead = [delivery for delivery in taken if delivery.host == "dead.example"]
 
-    assert (hosts.count("dead.example"), hosts.count("alive.example")) == (PER_HOST, 1)
-    assert outbox.take_due(most=100, busy={"dead.example": PER_HOST}) == []
-    assert len(outbox.take_due(most=100, busy={"dead.example": PER_HOST - 1})) == 1
-    assert outbox.take_due(most=0, busy=NOBODY) == []
+    assert (len(dead), len(taken)) == (PER_HOST, PER_HOST + 1)
+    assert outbox.take_due(most=100, busy=taken) == []
+    assert len(outbox.take_due(most=100, busy=dead[1:])) == 1
+    assert outbox.take_due(most=0) == []
+
+
+def test_a_tenant_whose_hosts_all_stall_leaves_places_for_others(
+    store: Store, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.deliveries.PER_TENANT", 3)
+    for number in range(5):
+        assert store.cancel(submit_told(store, f"https://dead-{number}.example/").id)
+    assert store.cancel(submit_told(store, "https://alive.example/", tenant="rival").id)
+
+    taken = outbox.take_due(most=100)
+
+    assert [delivery.tenant for delivery in taken] == ["local"] * 3 + ["rival"]
+    assert outbox.take_due(most=100, busy=taken) == []
+    assert len(outbox.take_due(most=100, busy=taken[1:])) == 1
 
 
 @pytest.mark.parametrize("status", [200, 410, 500])
