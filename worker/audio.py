@@ -86,7 +86,8 @@ def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
     """No name and no playlist decides what is opened: the demuxer is forced, and files only."""
     only = [word for name, value in allowed(kind).items() for word in (f"-{name}", value)]
     demuxer = CONTAINERS[kind].demuxer
-    reading = ["-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]
+    # One thread of each kind: each maps address space, and a machine with many cores starts many.
+    reading = ["-filter_threads", "1", "-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]
     # `pan` by number copies channels; where a mono clip has no c1, it is silence. `-ac` would mix.
     sound = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", "pan=stereo|c0=c0|c1=c1"]
     form = ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-c:a", "pcm_f32le"]
