@@ -25,13 +25,13 @@ CHUNK = 8192 * FRAME_BYTES
 WALL_SECONDS = 30.0  # for decoding, beside the length of the clip
 ROPE = {
     "AS": 2 << 30,  # its threads alone map some hundred MB
-    "FSIZE": 1 << 20,  # what it says; the sound goes through a pipe
+    "FSIZE": 1 << 20,  # of its words, which are cut off there; the sound goes through a pipe
     "CORE": 0,
     "NOFILE": 64,
 }
 # What the kernel ends a process with for what it does; SIGKILL and SIGTERM come from outside.
 OWN_FAULTS = {
-    signal.SIGXCPU, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE,
+    signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE,
     signal.SIGILL,
 }  # fmt: skip
 
