@@ -133,9 +133,13 @@ def measure(plan: Plan, data: Path) -> Found:
     environment = {**os.environ, "VISAVIS_DATA": str(data), "VISAVIS_PORT": str(port)}
     environment["VISAVIS_LOG_LEVEL"] = "warning"  # one line for each request is the collector's
     command = [sys.executable, "-m", "cli.main", "api"]
-    server = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
+    log = data / "server.log"  # requests that are broken off at the end would fill the screen
+    with log.open("wb") as said:
+        server = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=said, stderr=said
+        )
     try:
-        _wait_for(port, server)
+        _wait_for(port, server, log)
         jobs = _queued(data, plan.clients)
         return asyncio.run(_load(plan, port, jobs, server.pid))
     finally:
@@ -297,7 +301,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -305,5 +309,6 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
             return
         except OSError:
             if server.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("the API did not start; its words stand above") from None
+                words = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the API did not start: {words}") from None
             time.sleep(0.1)
