@@ -81,6 +81,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             max_upload_bytes=200_000,
             broker_url=redis.url,
             access="keys",
+            reads_per_minute=0,
+            writes_per_minute=0,
         )
         upgrade(chosen.database_url)
         engine = connect(chosen.database_url)
