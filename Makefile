@@ -49,6 +49,7 @@ check: $(VENV)/.dev ## lint, format, types, imports, spelling
 bench: setup
 	$(BIN)/python -m bench motion
 	$(BIN)/python -m bench avatar
+	$(BIN)/python -m bench service
 
 demo-person: setup ## the demo person again: body, conversations, networks (wants flite, espeak-ng)
 	$(INSTALL) -e ".[all,demo-person]"

@@ -73,7 +73,7 @@ class Origins:
         self._names = {settings.host.lower(), (public.hostname or "").lower()}
         if public.netloc:
             self._written.add(f"{public.scheme}://{public.netloc}".lower())
-        self._guards_names = _is_loopback(settings.host)
+        self._guards_names = not settings.keys_needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None

@@ -22,6 +22,7 @@ import tempfile
 import time
 import wave
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,14 +98,17 @@ class Connection:
         length = 0 if status == 304 else int(headers.get("content-length", 0))
         answer = Answer(status, headers, await reader.readexactly(length))
         if headers.get("connection", "").lower() == "close":
-            self.close()
+            await self.close()
         return answer
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Hang up."""
         if self._streams is not None:
-            self._streams[1].close()
+            writer = self._streams[1]
             self._streams = None
+            writer.close()
+            with suppress(OSError):  # the other side may have gone before
+                await writer.wait_closed()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,9 +133,13 @@ def measure(plan: Plan, data: Path) -> Found:
     environment = {**os.environ, "VISAVIS_DATA": str(data), "VISAVIS_PORT": str(port)}
     environment["VISAVIS_LOG_LEVEL"] = "warning"  # one line for each request is the collector's
     command = [sys.executable, "-m", "cli.main", "api"]
-    server = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
+    log = data / "server.log"  # requests that are broken off at the end would fill the screen
+    with log.open("wb") as said:
+        server = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=said, stderr=said
+        )
     try:
-        _wait_for(port, server)
+        _wait_for(port, server, log)
         jobs = _queued(data, plan.clients)
         return asyncio.run(_load(plan, port, jobs, server.pid))
     finally:
@@ -178,20 +186,23 @@ async def _load(plan: Plan, port: int, jobs: list[str], pid: int) -> Found:
 
 async def _poll(connection: Connection, job: str, found: Found, draw: random.Random) -> None:
     tag, pause = "", draw.uniform(0, PAUSE_SECONDS[1])
-    while True:
-        await asyncio.sleep(pause)
-        known = f"If-None-Match: {tag}\r\n" if tag else ""
-        began = time.perf_counter()
-        try:
-            answer = await connection.ask(f"GET /jobs/{job} HTTP/1.1\r\n{known}")
-        except (OSError, asyncio.IncompleteReadError) as error:
-            connection.close()
-            found.errors[type(error).__name__] += found.counting
-        else:
-            found.add("GET /jobs/{id}", answer.status, time.perf_counter() - began)
-            tag = answer.headers.get("etag", "")
-            pause = float(answer.headers.get("retry-after", 0))
-        pause = max(pause, draw.uniform(*PAUSE_SECONDS))
+    try:
+        while True:
+            await asyncio.sleep(pause)
+            known = f"If-None-Match: {tag}\r\n" if tag else ""
+            began = time.perf_counter()
+            try:
+                answer = await connection.ask(f"GET /jobs/{job} HTTP/1.1\r\n{known}")
+            except (OSError, asyncio.IncompleteReadError) as error:
+                await connection.close()
+                found.errors[type(error).__name__] += found.counting
+            else:
+                found.add("GET /jobs/{id}", answer.status, time.perf_counter() - began)
+                tag = answer.headers.get("etag", "")
+                pause = float(answer.headers.get("retry-after", 0))
+            pause = max(pause, draw.uniform(*PAUSE_SECONDS))
+    finally:
+        await connection.close()
 
 
 async def _submit(port: int, plan: Plan, found: Found) -> None:
@@ -221,7 +232,7 @@ async def _send(head: str, form: bytes, connection: Connection, found: Found) ->
     else:
         found.add("POST /generate", answer.status, time.perf_counter() - began)
     finally:
-        connection.close()
+        await connection.close()
 
 
 async def _tick(found: Found) -> None:
@@ -290,7 +301,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -298,5 +309,6 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
             return
         except OSError:
             if server.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("the API did not start; its words stand above") from None
+                words = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the API did not start: {words}") from None
             time.sleep(0.1)

@@ -15,10 +15,13 @@ def tie(limits: Mapping[str, int]) -> None:
     """Set each limit, soft and hard, where it is tighter than what holds already."""
     for name, wanted in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
+        # A second more until SIGKILL: SIGXCPU before it tells why.
+        last = wanted + 1 if name == "CPU" else wanted
         hard = resource.getrlimit(which)[1]
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if hard != resource.RLIM_INFINITY:
+            last = min(last, hard)
         try:
-            resource.setrlimit(which, (most, most))
+            resource.setrlimit(which, (min(wanted, last), last))
         except (OSError, ValueError):  # macOS does not limit address space; the wall clock stays
             continue
 

@@ -25,13 +25,13 @@ CHUNK = 8192 * FRAME_BYTES
 WALL_SECONDS = 30.0  # for decoding, beside the length of the clip
 ROPE = {
     "AS": 2 << 30,  # its threads alone map some hundred MB
-    "FSIZE": 1 << 20,  # what it says; the sound goes through a pipe
+    "FSIZE": 1 << 20,  # of its words, which are cut off there; the sound goes through a pipe
     "CORE": 0,
     "NOFILE": 64,
 }
 # What the kernel ends a process with for what it does; SIGKILL and SIGTERM come from outside.
 OWN_FAULTS = {
-    signal.SIGXCPU, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE,
+    signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE,
     signal.SIGILL,
 }  # fmt: skip
 
@@ -86,7 +86,8 @@ def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
     """No name and no playlist decides what is opened: the demuxer is forced, and files only."""
     only = [word for name, value in allowed(kind).items() for word in (f"-{name}", value)]
     demuxer = CONTAINERS[kind].demuxer
-    reading = ["-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]
+    # One thread of each kind: each maps address space, and a machine with many cores starts many.
+    reading = ["-filter_threads", "1", "-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]
     # `pan` by number copies channels; where a mono clip has no c1, it is silence. `-ac` would mix.
     sound = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", "pan=stereo|c0=c0|c1=c1"]
     form = ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-c:a", "pcm_f32le"]

@@ -65,17 +65,18 @@ def test_the_name_of_the_public_address_is_answered(public: Served) -> None:
     problem(public.http.get("/jobs", headers={"host": "x.example"}), 403, "host_unknown")
 
 
-def test_a_service_for_a_network_answers_to_any_name(settings: Settings, tmp_path: Path) -> None:
-    for_all = Settings(data=tmp_path, people=settings.people, host="0.0.0.0")
-    upgrade(for_all.database_url)
-    engine = connect(for_all.database_url)
-    Keyring(engine).create("first", "lets it start", [Scope.READ])
+def test_where_keys_ask_who_calls_any_name_is_answered(settings: Settings, tmp_path: Path) -> None:
+    changed = {"access": "keys", "data": tmp_path, "database_url": f"sqlite:///{tmp_path}/v.db"}
+    behind_a_proxy = settings.model_copy(update=changed)
+    upgrade(behind_a_proxy.database_url)
+    engine = connect(behind_a_proxy.database_url)
+    Keyring(engine).create("acme", "a test", [Scope.READ])
     engine.dispose()
+    with serving(behind_a_proxy) as served:
+        assert served.http.get("/healthz", headers={"host": "video.example"}).status_code == 200
+        answer = served.http.get("/jobs", headers={"host": "video.example"})
 
-    with serving(for_all) as served:
-        answer = served.http.get("/healthz", headers={"host": "gpu-7.lan"})
-
-    assert answer.status_code == 200
+    problem(answer, 401, "key_missing")
 
 
 @pytest.mark.parametrize(

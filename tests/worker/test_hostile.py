@@ -1,5 +1,6 @@
 """What the worker makes of files that attack: a short sound, or a sentence for the caller."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from jobs.media import MediaError
 from jobs.rope import roped
 from tests.hostile import Attack
 from worker.audio import SAMPLE_RATE, decode
+from worker.ffmpeg import FfmpegError
 
 SECONDS = 2.0
 
@@ -37,7 +39,6 @@ def test_every_attack_is_a_short_sound_or_the_callers_fault(
 @pytest.mark.parametrize(
     ("limit", "code"),
     [
-        ("CPU=1", "while True: pass"),
         ("FSIZE=10", "open('out', 'wb', 0).write(bytes(20)); open('out', 'ab', 0).write(b'.')"),
         ("NOFILE=8", "[open('/dev/null') for _ in range(9)]"),
         pytest.param(
@@ -58,6 +59,41 @@ def test_a_rope_holds_over_the_start_of_another_program(
 
     assert held.returncode != 0
     assert subprocess.run(free, capture_output=True).stdout == b"1\n"
+
+
+def ending_by(signal_name: str, folder: Path) -> Path:
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\nkill -s {signal_name} $$\n")
+    program.chmod(0o755)
+    (folder / "clip").write_bytes(b"fLaC" + bytes(100))
+    return program
+
+
+@pytest.mark.parametrize("signal_name", ["XCPU", "SEGV", "ABRT"])
+def test_a_decoder_that_is_ended_for_what_it_does_is_the_callers_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal_name: str
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ending_by(signal_name, tmp_path)))
+
+    with pytest.raises(MediaError) as caught:
+        decode(tmp_path / "clip", tmp_path / "raw", max_seconds=1)
+
+    assert caught.value.code == "audio_unreadable"
+
+
+def test_a_decoder_that_is_ended_from_outside_is_nobodys_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ending_by("KILL", tmp_path)))
+
+    with pytest.raises(FfmpegError):
+        decode(tmp_path / "clip", tmp_path / "raw", max_seconds=1)
+
+
+def test_too_much_work_is_told_from_being_killed() -> None:
+    busy = roped([sys.executable, "-I", "-S", "-c", "while True: pass"], {"CPU": 1})
+
+    assert subprocess.run(busy, timeout=60).returncode == -signal.SIGXCPU
 
 
 def test_a_decoder_sees_nothing_of_our_environment(
