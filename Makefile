@@ -10,7 +10,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 DATA ?= .visavis/demo-data
 MINUTES ?= 60
 
-.PHONY: run serve setup test fuzz schemathesis check bench demo-person clean
+# How `make chaos` goes: any seed, more jobs and kills for a longer night.
+JOBS ?= 200
+KILLS ?= 50
+SEED ?= 1
+
+.PHONY: run serve setup test fuzz schemathesis chaos check bench demo-person clean
 
 run: setup ## the sample conversation to out/conversation-take-1.mp4, by the real path
 	$(BIN)/visavis-server up --submit examples/conversation.wav --out out
@@ -38,6 +43,9 @@ fuzz: $(VENV)/.dev ## thousands of damaged files through a running API and worke
 
 schemathesis: $(VENV)/.dev ## hundreds of drawn requests for each operation of the API
 	VISAVIS_TEST_EXAMPLES=300 $(BIN)/python -m pytest -q tests/api/test_schemathesis.py
+
+chaos: $(VENV)/.dev ## kills, outages and full disks in both set-ups; every accepted job is accounted for
+	$(BIN)/python -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --seed $(SEED)
 
 check: $(VENV)/.dev ## lint, format, types, imports, spelling
 	$(BIN)/ruff check .

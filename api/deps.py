@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from api.rates import Rates
 from api.watch import Watch
+from jobs.clock import clock_of
 from jobs.deliveries import Outbox
 from jobs.keys import Keyring
 from jobs.outbound import Outbound, open_outbound
@@ -49,7 +50,11 @@ def opened(settings: Settings) -> Iterator[Services]:
             storage,
             queue,
             keys=Keyring(store.engine),
-            outbox=Outbox(store.engine, hold_seconds=settings.webhook_seconds + HOLD_SECONDS),
+            outbox=Outbox(
+                store.engine,
+                hold_seconds=settings.webhook_seconds + HOLD_SECONDS,
+                clock=clock_of(store.engine),
+            ),
             outbound=open_outbound(settings),
             rates=rates,
         )

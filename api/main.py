@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
@@ -24,11 +26,13 @@ from api.uploads import Uploads
 from api.watch import watching
 from jobs import logs
 from jobs.keys import require_keys
-from jobs.schema import upgrade
+from jobs.schema import prepare
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+logger = logging.getLogger(__name__)
 
 ROUTERS = (
     generate.router,
@@ -72,8 +76,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if settings.migrate:
-            await run_in_threadpool(upgrade, settings.database_url)
+        try:
+            await run_in_threadpool(prepare, settings.database_url, migrate=settings.migrate)
+        except OperationalError:
+            if settings.migrate:
+                raise
+            logger.warning("database away: its schema is not checked")
         await run_in_threadpool(require_keys, settings)
         with opened(settings) as services:
             app.state.services = services

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import MISUSED, fail, make_console, read_settings
+from cli.migrate import prepare_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,10 +102,9 @@ def revoke(
 def keyring(settings: Settings) -> Iterator[Keyring]:
     """The keys of the database that the settings name, which is brought up to date before."""
     from jobs.keys import Keyring
-    from jobs.schema import connect, upgrade
+    from jobs.schema import connect
 
-    if settings.migrate:
-        upgrade(settings.database_url)
+    prepare_database(settings)
     engine = connect(settings.database_url)
     try:
         yield Keyring(engine)

@@ -195,6 +195,19 @@ def webhook_secret(tenant: Tenant = "local") -> None:
 
 
 @app.command()
+def migrate(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what is pending; exit status 1 where it is.")
+    ] = False,
+) -> None:
+    """Bring the database up to date."""
+    from cli.migrate import run_migrate
+
+    run_migrate(check=check)
+
+
+@app.command()
 def doctor() -> None:
     """What is there, what is missing, and what to do about it."""
     from cli.doctor import run_doctor

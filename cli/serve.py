@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.console import MISUSED, fail, needing, read_settings, wait_without_spinning
+from cli.migrate import prepare_database
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -44,10 +45,8 @@ def check_keys(settings: Settings) -> None:
     The database is brought up to date for it, as the API does when it starts.
     """
     from jobs.keys import NoKeys, require_keys
-    from jobs.schema import upgrade
 
-    if settings.migrate:
-        upgrade(settings.database_url)
+    prepare_database(settings)
     try:
         require_keys(settings)
     except NoKeys as error:
@@ -70,6 +69,7 @@ def run_one_worker() -> None:
     from jobs import logs
 
     logs.configure(settings)
+    prepare_database(settings)
     try:
         status = run_worker(settings)
     except DeviceError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import MISUSED, fail, make_console, read_settings
+from cli.migrate import prepare_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +81,11 @@ def list_tenants(
 
 @contextmanager
 def _tenants() -> Iterator[Tenants]:
-    from jobs.schema import connect, upgrade
+    from jobs.schema import connect
     from jobs.tenants import Tenants, default_quota
 
     settings = read_settings()
-    if settings.migrate:
-        upgrade(settings.database_url)
+    prepare_database(settings)
     engine = connect(settings.database_url)
     try:
         yield Tenants(engine, default_quota(settings))

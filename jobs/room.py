@@ -11,7 +11,9 @@ DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 
 def is_full(error: BaseException | None) -> bool:
     """Whether this error, or one that it came from, says that there is no room left."""
-    while error is not None:
+    seen: set[int] = set()  # a cause may be its own: `raise error from error`
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, OSError) and error.errno in FULL_ERRORS:
             return True
         if _database_is_full(getattr(error, "orig", error)):  # SQLAlchemy wraps the driver's

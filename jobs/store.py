@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs import chores, deliveries, removals, retention
 from jobs import once as one_job
+from jobs.clock import clock_of
 from jobs.job import LOCAL, FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
 from jobs.once import KeyTaken, Once
@@ -468,7 +469,7 @@ class Store:
         return ids
 
 
-def open_store(settings: Settings, *, clock: Clock = utc_now) -> Store:
+def open_store(settings: Settings) -> Store:
     """The store that `settings` name. The caller closes it."""
     config = StoreConfig(
         lease_seconds=settings.lease_seconds,
@@ -476,7 +477,8 @@ def open_store(settings: Settings, *, clock: Clock = utc_now) -> Store:
         max_attempts=settings.max_attempts,
         quota=default_quota(settings),
     )
-    return Store(connect(settings.database_url), config, clock=clock)
+    engine = connect(settings.database_url)
+    return Store(engine, config, clock=clock_of(engine))
 
 
 def _owned(job_id: str, tenant: str | None) -> ColumnElement[bool]:

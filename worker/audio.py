@@ -73,7 +73,9 @@ def decode(
             partner_speaks = _receive(child.pipe, raw, most, lambda got: progress(got / most))
             child.finish()
     except FfmpegError as error:
-        raise _as_fault_of_the_clip(error, kind, clip) from error
+        if (fault := _fault_of_the_clip(error, kind, clip)) is None:
+            raise  # ended by a signal, or not found: not the clip's fault
+        raise fault from error
     if raw.stat().st_size == 0:
         raise MediaError(
             "audio_empty", "no sound that can be decoded follows the header; export it again"
@@ -115,7 +117,7 @@ def _receive(pipe: IO[bytes], raw: Path, most: int, progress: Callable[[int], No
     return partner_speaks
 
 
-def _as_fault_of_the_clip(error: FfmpegError, kind: str, clip: Path) -> Exception:
+def _fault_of_the_clip(error: FfmpegError, kind: str, clip: Path) -> MediaError | None:
     if error.stalled or -(error.status or 0) in OWN_FAULTS:
         return MediaError(
             "audio_unreadable",
@@ -128,4 +130,4 @@ def _as_fault_of_the_clip(error: FfmpegError, kind: str, clip: Path) -> Exceptio
             "audio_damaged",
             f"the file begins like {kind} and cannot be decoded ({words}); export it again",
         )
-    return error  # ended by a signal, or not found: not the clip's fault
+    return None

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from jobs.rope import roped
@@ -35,16 +38,24 @@ class FfmpegError(RuntimeError):
 
 
 def executable() -> str:
-    """The binary in the wheel `imageio-ffmpeg`, or what IMAGEIO_FFMPEG_EXE names."""
-    import imageio_ffmpeg
+    """What IMAGEIO_FFMPEG_EXE names, the binary in the wheel `imageio-ffmpeg`, or that of PATH.
 
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
+    The wheel's own search runs what it finds and keeps a failure for ever: one that was killed by
+    chance, and the process would never find an ffmpeg again. So nothing is run here.
+    """
+    if named := os.environ.get("IMAGEIO_FFMPEG_EXE"):
+        return named
+    spec = find_spec("imageio_ffmpeg")  # found and not imported
+    folder = Path(spec.origin).parent / "binaries" if spec and spec.origin else None
+    bundled = sorted(folder.glob("ffmpeg-*")) if folder else []
+    if found := next((str(path) for path in bundled if os.access(path, os.X_OK)), None):
+        return found
+    if (found := shutil.which("ffmpeg")) is None:
         raise FfmpegError(
             "no ffmpeg for this machine in the wheel imageio-ffmpeg; install ffmpeg and set "
             "IMAGEIO_FFMPEG_EXE to it"
-        ) from error
+        )
+    return found
 
 
 class Ffmpeg:

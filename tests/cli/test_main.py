@@ -36,9 +36,8 @@ def test_help_needs_neither_torch_nor_a_web_framework(arguments: list[str]) -> N
 def test_every_command_is_in_the_help(call: Call) -> None:
     told = call("--help").stdout
 
-    assert all(
-        name in told for name in ("up", "api", "worker", "generate", "webhook-secret", "doctor")
-    )
+    commands = ("up", "api", "worker", "generate", "webhook-secret", "migrate", "doctor")
+    assert all(name in told for name in commands)
 
 
 @pytest.mark.parametrize(

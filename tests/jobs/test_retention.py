@@ -4,8 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from jobs.job import FinishedTake, Job, Output, attempt_key
+from jobs.schema import jobs, reading
 from jobs.storage import StoredObject
 from jobs.store import JobMissing, Store
 from tests.clock import Clock
@@ -59,6 +61,9 @@ def test_files_of_ended_jobs_expire_once_and_the_row_tells(
     assert (store.expire_inputs(DAY), store.expire_outputs(DAY)) == ([], [])
 
     after = store.get(job.id)
+    with reading(store.engine) as connection:
+        stored = sa.select(jobs.c.input_bytes + jobs.c.output_bytes)
+        assert connection.execute(stored).scalar_one() == 0  # a quota counts it no more
     assert after.outputs == job.outputs
     assert (after.motion_key, after.finished_takes) == (None, ())
     assert after.input_expired_at is not None

@@ -43,6 +43,13 @@ def test_postgresql_says_it_by_its_sqlstate() -> None:
     assert (is_full(full), is_full(away), is_full(None)) == (True, False, False)
 
 
+def test_an_error_that_is_its_own_cause_comes_to_an_end() -> None:
+    error = RuntimeError("killed")
+    error.__cause__ = error
+
+    assert is_full(error) is False
+
+
 def _psycopg(sqlstate: str) -> Exception:
     error = Exception("refused")
     error.sqlstate = sqlstate

@@ -10,6 +10,7 @@ from jobs.media import MediaError
 from tests.sounds import write_clip
 from tests.worker.toys import stuck_ffmpeg
 from worker.audio import SAMPLE_RATE, decode
+from worker.ffmpeg import FfmpegError
 
 
 def write_wav(path: Path, samples: np.ndarray, *, rate: int = SAMPLE_RATE) -> Path:
@@ -153,3 +154,19 @@ def test_whoever_cancels_does_not_wait_for_all_of_a_long_clip(tmp_path: Path) ->
     assert told == sorted(told)
     assert len(told) > 50
     assert (tmp_path / "raw").stat().st_size < 20.0 * SAMPLE_RATE * 8
+
+
+def test_a_decoder_that_is_killed_is_no_fault_of_the_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "killed-ffmpeg"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    clip = write_clip(tmp_path / "clip.wav", seconds=0.5)
+
+    with pytest.raises(FfmpegError) as killed:
+        decode(clip, tmp_path / "raw", max_seconds=1.0)
+
+    assert killed.value.status == -9
+    assert killed.value.__cause__ is None

