@@ -10,17 +10,22 @@ import typer
 
 from cli import keys
 from cli.options import (
+    BackgroundOption,
     DiversityOption,
+    FormatOption,
     GuidanceBodyOption,
     GuidanceFaceOption,
     PersonOption,
     SeedOption,
     SizeOption,
     StepsOption,
+    SupersamplingOption,
     TakesOption,
     ViewsOption,
+    format_of,
     request_of,
 )
+from jobs.request import SUFFIXES
 
 app = typer.Typer(
     name="visavis-server",
@@ -72,6 +77,9 @@ def up(
     seed: SeedOption = None,
     size: SizeOption = None,
     views: ViewsOption = None,
+    format: FormatOption = None,
+    background: BackgroundOption = None,
+    supersampling: SupersamplingOption = None,
     steps: StepsOption = None,
     diversity: DiversityOption = None,
     guidance_face: GuidanceFaceOption = None,
@@ -81,7 +89,18 @@ def up(
     from cli.up import run_up
 
     request = request_of(
-        person, takes, seed, size, views, steps, diversity, guidance_face, guidance_body
+        person,
+        takes,
+        seed,
+        size,
+        views,
+        format or "mp4",
+        background,
+        supersampling,
+        steps,
+        diversity,
+        guidance_face,
+        guidance_body,
     )
     run_up(submit=submit, out=out, request=request)
 
@@ -107,13 +126,16 @@ def generate(
     clip: Clip,
     out: Annotated[
         Path | None,
-        typer.Option(help="The MP4; with several takes -take-1, -take-2 ... is put in."),
+        typer.Option(help="The video; with several takes -take-1, -take-2 ... is put in."),
     ] = None,
     person: PersonOption = "demo",
     takes: TakesOption = 1,
     seed: SeedOption = None,
     size: SizeOption = None,
     views: ViewsOption = None,
+    format: FormatOption = None,
+    background: BackgroundOption = None,
+    supersampling: SupersamplingOption = None,
     steps: StepsOption = None,
     diversity: DiversityOption = None,
     guidance_face: GuidanceFaceOption = None,
@@ -123,9 +145,20 @@ def generate(
     from cli.generate import run_generate
 
     request = request_of(
-        person, takes, seed, size, views, steps, diversity, guidance_face, guidance_body
+        person,
+        takes,
+        seed,
+        size,
+        views,
+        format or format_of(out),
+        background,
+        supersampling,
+        steps,
+        diversity,
+        guidance_face,
+        guidance_body,
     )
-    run_generate(clip, out or Path(f"{clip.stem}.mp4"), request)
+    run_generate(clip, out or Path(f"{clip.stem}{SUFFIXES[request.format]}"), request)
 
 
 @app.command("import-person")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from jobs.people import PersonDefaults, PersonSummary
-    from models.avatar import Camera
+    from models.avatar import Camera, Look
     from models.motion.animate import Motion, Sampling
     from worker.progress import Progress
 
@@ -59,8 +59,12 @@ class Renders(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int,
+        look: Look,
     ) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, [N, H, W * views, 3] with N <= batch, views side by side."""
+        """Frames in order, [N, H, W * views, 3] with N <= batch, views side by side.
+
+        4 for 3 where the look is transparent: RGBA.
+        """
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from models.avatar.camera import read_cameras
 from models.avatar.codec.model import load_codec
 from models.avatar.codec.precision import EXACT, Precision
 from models.avatar.codec.renderer import CodecAvatar
+from models.avatar.look import OWN, Look
 from models.avatar.renderer import BlendshapeAvatar
 from models.checkpoint import CheckpointError
 
@@ -51,8 +52,12 @@ class Avatar(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
+        look: Look = OWN,
     ) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, [N, H, W * views, 3] RGB with N <= batch, views side by side."""
+        """Frames in order, [N, H, W * views, C] with N <= batch, views side by side.
+
+        RGB, or RGBA where the look is transparent.
+        """
         ...
 
 
