@@ -70,7 +70,10 @@ def _generate(
 
     device = start(settings)
     encoder = choose_encoder(device.type)
-    people = People(settings.people, load=lambda folder: load_models(folder, device=device))
+    people = People(
+        settings.people,
+        load=lambda folder: load_models(folder, device=device, settings=settings),
+    )
     seconds = _clip_seconds(clip, people.summary(request.person), settings)
     person = people.get(request.person)
     plan = plan_of(request, person.defaults)

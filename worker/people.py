@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from jobs.people import PersonDefaults, PersonSummary
+    from jobs.settings import Settings
     from models.avatar import Camera, Look
     from models.motion.animate import Motion, Sampling
     from worker.progress import Progress
@@ -129,11 +130,27 @@ class People:
         return Person(summary.name, summary.digest, summary.defaults, models)
 
 
-def load_models(folder: Path, *, device: torch.device) -> Models:
+def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:
     """Animator and avatar of a person, after every file was held against its sha256."""
-    from models.avatar import load_avatar
     from models.motion.animate import load_animator
     from models.person import check_files
 
     check_files(folder)
-    return Models(load_animator(folder, device=device), load_avatar(folder, device=device))
+    avatar = load_renderer(folder, device=device, settings=settings)
+    return Models(load_animator(folder, device=device), avatar)
+
+
+def load_renderer(folder: Path, *, device: torch.device, settings: Settings) -> Renders:
+    """The avatar alone, painted as the settings say."""
+    from models.avatar import load_avatar
+    from models.avatar.codec.precision import Precision
+    from models.avatar.codec.renderer import CodecOptions
+
+    chosen = settings.render_precision
+    precision = Precision(
+        half=chosen == "bfloat16",
+        tf32=chosen == "tf32",
+        compiler="inductor" if settings.render_compile else None,
+    )
+    options = CodecOptions(rounding=settings.render_rounding)
+    return load_avatar(folder, device=device, options=options, precision=precision)

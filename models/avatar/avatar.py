@@ -61,8 +61,17 @@ class Avatar(Protocol):
         ...
 
 
-def load_avatar(person_folder: Path, *, device: torch.device) -> Avatar:
-    """The avatar of a person. Raises AvatarError where there is none, or of an unknown kind."""
+def load_avatar(
+    person_folder: Path,
+    *,
+    device: torch.device,
+    options: CodecOptions | None = None,
+    precision: Precision = EXACT,
+) -> Avatar:
+    """The avatar of a person. Raises AvatarError where there is none, or of an unknown kind.
+
+    options, precision: of a codec avatar; others have no such choice.
+    """
     manifest = person_folder / "person.json"
     if not manifest.is_file():
         raise AvatarError(f"no person at {person_folder}: there is no person.json")
@@ -70,7 +79,7 @@ def load_avatar(person_folder: Path, *, device: torch.device) -> Avatar:
     if kind == "blendshape":
         return load_blendshape_avatar(person_folder, device=device)
     if kind == "codec":
-        return load_codec_avatar(person_folder, device=device)
+        return load_codec_avatar(person_folder, device=device, options=options, precision=precision)
     raise AvatarError(
         f"{manifest} asks for an avatar of kind {kind!r}; known is 'blendshape' or 'codec'"
     )

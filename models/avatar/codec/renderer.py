@@ -105,7 +105,9 @@ class CodecAvatar:
             for camera in cameras:
                 view = frames[some, :, first : first + camera.width]
                 position = torch.from_numpy(camera.position).to(posed.vertices)
-                texture = self.model.view_texture(posed, position)
+                texture = self.model.view_texture(
+                    self.model.lit(posed, self._number(camera)), position
+                )
                 while len(painting) > 1:  # no more textures than are worked on
                     painting.pop(0).result()
                 painting.append(painter.submit(self._paint, posed, texture, camera, view, look))
@@ -113,6 +115,11 @@ class CodecAvatar:
         for job in painting:
             job.result()
         return frames.cpu().numpy()
+
+    def _number(self, camera: Camera) -> int:
+        """Which of the person's cameras this is; the first for one that was made up."""
+        names = list(self.cameras)
+        return names.index(camera.name) if camera.name in names else 0
 
     @torch.inference_mode()
     def _paint(
