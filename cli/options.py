@@ -68,20 +68,39 @@ def request_of(
     guidance_body: float | None,
 ) -> GenerateRequest:
     """The options as a request; leaves with a line for each that does not fit."""
-    fields = {
-        "person": person,
-        "takes": takes,
-        "seed": seed,
-        "size": size,
-        "views": None if views is None else tuple(map(str.strip, views.split(","))),
-        "format": format,
-        "background": background,
-        "supersampling": supersampling,
-        "steps": steps,
-        "diversity": diversity,
-        "guidance_face": guidance_face,
-        "guidance_body": guidance_body,
-    }
+    return _checked(
+        {
+            "person": person,
+            "takes": takes,
+            "seed": seed,
+            "size": size,
+            "views": None if views is None else tuple(map(str.strip, views.split(","))),
+            "format": format,
+            "background": background,
+            "supersampling": supersampling,
+            "steps": steps,
+            "diversity": diversity,
+            "guidance_face": guidance_face,
+            "guidance_body": guidance_body,
+        }
+    )
+
+
+def looks_of(
+    person: str,
+    size: str | None,
+    views: str | None,
+    format: str,
+    background: str | None,
+    supersampling: int | None,
+) -> GenerateRequest:
+    """The options that decide how motion looks which is there already."""
+    return request_of(
+        person, 1, 0, size, views, format, background, supersampling, None, None, None, None
+    )
+
+
+def _checked(fields: dict[str, object]) -> GenerateRequest:
     try:
         return GenerateRequest.model_validate(fields).seeded()
     except ValidationError as error:

@@ -116,11 +116,7 @@ class People:
 
     def summary(self, name: str) -> PersonSummary:
         """What person.json says, with nothing loaded. PersonUnknown says whom there is."""
-        found = {person.name: person for person in list_people(self._folder)}
-        if name not in found:
-            there = ", ".join(found) or "none"
-            raise PersonUnknown(f"there is no person {name!r}; there are: {there}")
-        return found[name]
+        return find_person(self._folder, name)
 
     def _loaded(self, summary: PersonSummary) -> Person:
         began = time.perf_counter()
@@ -128,6 +124,15 @@ class People:
         seconds = round(time.perf_counter() - began, 2)
         logger.info("person loaded", extra={"person": summary.name, "seconds": seconds})
         return Person(summary.name, summary.digest, summary.defaults, models)
+
+
+def find_person(folder: Path, name: str) -> PersonSummary:
+    """What person.json of somebody below `folder` says. PersonUnknown says whom there is."""
+    found = {person.name: person for person in list_people(folder)}
+    if name not in found:
+        there = ", ".join(found) or "none"
+        raise PersonUnknown(f"there is no person {name!r}; there are: {there}")
+    return found[name]
 
 
 def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:

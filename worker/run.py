@@ -91,7 +91,9 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
     if "video" in request.outputs:
-        cameras_of(plan, person)  # what cannot be shown is told before anything is drawn
+        cameras_of(
+            plan, person.models.avatar
+        )  # what cannot be shown is told before anything is drawn
     digest = motion_digest(request, person.digest)
     takes = _kept_motion(job, digest, workshop)
     if takes is None:
@@ -134,9 +136,9 @@ def look_of(request: GenerateRequest) -> Look:
     return Look("transparent" if behind == TRANSPARENT else colour, request.supersampling)
 
 
-def cameras_of(plan: Plan, person: Person) -> list[Camera]:
-    """The person's cameras for every view, from left to right. Raises CameraError."""
-    avatar, names = person.models.avatar, plan.views or (None,)
+def cameras_of(plan: Plan, avatar: Renders) -> list[Camera]:
+    """The avatar's cameras for every view, from left to right. Raises CameraError."""
+    names = plan.views or (None,)
     return [avatar.camera(name).resized(plan.width, plan.height) for name in names]
 
 
@@ -149,7 +151,7 @@ def animate(sound: Sound, plan: Plan, person: Person, progress: Progress) -> lis
 def film(
     motion: Motion,
     plan: Plan,
-    person: Person,
+    avatar: Renders,
     sound: Sound,
     video: Path,
     *,
@@ -160,7 +162,7 @@ def film(
 
     encoder: of MP4s; other formats have one of their own.
     """
-    frames = painted(motion, person.models.avatar, cameras_of(plan, person), plan.look)
+    frames = painted(motion, avatar, cameras_of(plan, avatar), plan.look)
     total = len(motion.face)
     with closing(frames) as batches:  # at once, not when the garbage is collected
         write(batches, sound, video, plan.format, encoder, lambda done: progress(done / total))
@@ -289,7 +291,8 @@ def _outputs(
     outputs = []
     if "video" in job.request.outputs:
         path = workshop.scratch / f"take-{index + 1}{SUFFIXES[plan.format]}"
-        film(motion, plan, person, sound, path, encoder=workshop.encoder, progress=progress)
+        avatar, encoder = person.models.avatar, workshop.encoder
+        film(motion, plan, avatar, sound, path, encoder=encoder, progress=progress)
         outputs.append(_stored(job, path, workshop))
         path.unlink()
     if "motion" in job.request.outputs:
