@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import FileResponse
 
 from api.errors import answer
+from jobs.storage import CONTENT_TYPES
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+KINDS = {CONTENT_TYPES[ending] for ending in (".mp4", ".mov", ".webm", ".zip", ".npz")}
+FOUND: dict[int | str, dict[str, Any]] = {  # for the documents of routes that answer with a file
+    200: {"description": "The file.", "content": {kind: {} for kind in sorted(KINDS)}},
+    206: {
+        "description": "The part that `Range` asks for.",
+        "content": {kind: {} for kind in sorted(KINDS)},
+    },
+}
 REFUSED = (400, 416)  # a Range that makes no sense, or lies beyond the end
 
 

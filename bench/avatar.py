@@ -76,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2, help="the most that are tried")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--person", type=Path, help="a folder with an avatar of that kind")
+    parser.add_argument(
+        "--precision", choices=("exact", "tf32", "bfloat16"), default="exact", help="codec only"
+    )
+    parser.add_argument("--compile", action="store_true", help="by torch; codec only")
+    parser.add_argument(
+        "--channels-first", action="store_true", help="maps as torch makes them; codec only"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="the same figures as a file")
 
 

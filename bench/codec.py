@@ -23,6 +23,7 @@ from models.avatar.camera import looking_at, read_cameras
 from models.avatar.codec.config import CodecConfig
 from models.avatar.codec.model import NETWORKS, CodecModel, CodecNetworks, codec_config
 from models.avatar.codec.plain import PlainCodec
+from models.avatar.codec.precision import EXACT, Precision
 from models.avatar.codec.renderer import CodecAvatar
 from models.avatar.codec.seams import seam_tables
 from models.avatar.codec.uv import lay_out
@@ -123,16 +124,23 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # what other threads do is on nobody's clock
     device = torch.device(arguments.device)
     person = read_person(arguments.person, device) if arguments.person else random_person(device)
-    report = compare(person, min(arguments.frames, MOST_FRAMES))
+    precision = Precision(
+        half=arguments.precision == "bfloat16",
+        tf32=arguments.precision == "tf32",
+        channels_last=not arguments.channels_first,
+        compiler="inductor" if arguments.compile else None,
+    )
+    report = compare(person, min(arguments.frames, MOST_FRAMES), precision)
     print(table(report))
     if arguments.json:
         text = json.dumps([asdict(report)], indent=1)
         arguments.json.write_text(text + "\n", encoding="utf-8")
 
 
-def compare(person: Person, frames: int) -> Report:
-    """The fast path first: the plain one needs more memory."""
-    fast, plain = measure_fast(person, frames), measure_plain(person, min(frames, PLAIN_FRAMES))
+def compare(person: Person, frames: int, precision: Precision = EXACT) -> Report:
+    """The fast path first: the plain one needs more memory, and is always exact."""
+    fast = measure_fast(person, frames, precision)
+    plain = measure_plain(person, min(frames, PLAIN_FRAMES))
     camera = person.cameras[0]
     whole = plain.cpu_seconds / fast.cpu_seconds
     rest = (plain.cpu_seconds - plain.stages[RASTERISER]) / fast.cpu_seconds
@@ -140,9 +148,9 @@ def compare(person: Person, frames: int) -> Report:
     return Report(size, str(person.weights["template"].device), fast, plain, whole, rest)
 
 
-def measure_fast(person: Person, frames: int) -> Way:
+def measure_fast(person: Person, frames: int, precision: Precision) -> Way:
     """Through `render`, as a worker does."""
-    model, stages = CodecModel(person.config, person.weights), Stages()
+    model, stages = CodecModel(person.config, person.weights, precision=precision), Stages()
     avatar = CodecAvatar(model, {camera.name: camera for camera in person.cameras})
     face, pose = draw_motion(person.config, frames + 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ from cli.console import (
 from jobs.media import MediaLimits, probe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jobs.people import PersonSummary
     from jobs.request import GenerateRequest
     from jobs.settings import Settings
@@ -66,15 +63,19 @@ def _generate(
     from worker.people import People, load_models
     from worker.run import animate, cameras_of, film, plan_of, rendering
     from worker.runtime import start
+    from worker.scratch import replacing
     from worker.video import choose_encoder
 
     device = start(settings)
     encoder = choose_encoder(device.type)
-    people = People(settings.people, load=lambda folder: load_models(folder, device=device))
+    people = People(
+        settings.people,
+        load=lambda folder: load_models(folder, device=device, settings=settings),
+    )
     seconds = _clip_seconds(clip, people.summary(request.person), settings)
     person = people.get(request.person)
     plan = plan_of(request, person.defaults)
-    cameras_of(plan, person)  # what cannot be shown is told before anything is drawn
+    cameras_of(plan, person.models.avatar)  # what cannot be shown is told before anything is drawn
     places = _places(out, request.takes)
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
         sound = decode(
@@ -87,8 +88,16 @@ def _generate(
         takes = animate(sound, plan, person, progress)
         for index, (motion, place) in enumerate(zip(takes, places, strict=True)):
             rendered = rendering(progress, index, len(takes))
-            with _replacing(place) as draft:
-                film(motion, plan, person, sound, draft, encoder=encoder, progress=rendered)
+            with replacing(place) as draft:
+                film(
+                    motion,
+                    plan,
+                    person.models.avatar,
+                    sound,
+                    draft,
+                    encoder=encoder,
+                    progress=rendered,
+                )
     progress("publish", 1.0)
     return places
 
@@ -102,14 +111,3 @@ def _places(out: Path, takes: int) -> list[Path]:
     if takes == 1:
         return [out]
     return [out.with_name(f"{out.stem}-take-{take}{out.suffix}") for take in range(1, takes + 1)]
-
-
-@contextmanager
-def _replacing(place: Path) -> Iterator[Path]:
-    """A file beside the place that takes it when it is whole."""
-    draft = place.with_name(f".{place.name}.part")
-    try:
-        yield draft
-        draft.replace(place)
-    finally:
-        draft.unlink(missing_ok=True)

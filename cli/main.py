@@ -10,17 +10,23 @@ import typer
 
 from cli import keys, tenants
 from cli.options import (
+    BackgroundOption,
     DiversityOption,
+    FormatOption,
     GuidanceBodyOption,
     GuidanceFaceOption,
     PersonOption,
     SeedOption,
     SizeOption,
     StepsOption,
+    SupersamplingOption,
     TakesOption,
     ViewsOption,
+    format_of,
+    looks_of,
     request_of,
 )
+from jobs.request import SUFFIXES
 
 app = typer.Typer(
     name="visavis-server",
@@ -41,6 +47,11 @@ PersonFolder = Annotated[
 ]
 Tenant = Annotated[str, typer.Option(help="Whose; `local` where nobody has a key.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a person who is there.")]
+
+
+Again = Annotated[
+    bool, typer.Option("--overwrite", help="Make videos again that are there already.")
+]
 
 
 def _say_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
@@ -74,6 +85,9 @@ def up(
     seed: SeedOption = None,
     size: SizeOption = None,
     views: ViewsOption = None,
+    format: FormatOption = None,
+    background: BackgroundOption = None,
+    supersampling: SupersamplingOption = None,
     steps: StepsOption = None,
     diversity: DiversityOption = None,
     guidance_face: GuidanceFaceOption = None,
@@ -83,7 +97,18 @@ def up(
     from cli.up import run_up
 
     request = request_of(
-        person, takes, seed, size, views, steps, diversity, guidance_face, guidance_body
+        person,
+        takes,
+        seed,
+        size,
+        views,
+        format or "mp4",
+        background,
+        supersampling,
+        steps,
+        diversity,
+        guidance_face,
+        guidance_body,
     )
     run_up(submit=submit, out=out, request=request)
 
@@ -109,13 +134,16 @@ def generate(
     clip: Clip,
     out: Annotated[
         Path | None,
-        typer.Option(help="The MP4; with several takes -take-1, -take-2 ... is put in."),
+        typer.Option(help="The video; with several takes -take-1, -take-2 ... is put in."),
     ] = None,
     person: PersonOption = "demo",
     takes: TakesOption = 1,
     seed: SeedOption = None,
     size: SizeOption = None,
     views: ViewsOption = None,
+    format: FormatOption = None,
+    background: BackgroundOption = None,
+    supersampling: SupersamplingOption = None,
     steps: StepsOption = None,
     diversity: DiversityOption = None,
     guidance_face: GuidanceFaceOption = None,
@@ -125,9 +153,20 @@ def generate(
     from cli.generate import run_generate
 
     request = request_of(
-        person, takes, seed, size, views, steps, diversity, guidance_face, guidance_body
+        person,
+        takes,
+        seed,
+        size,
+        views,
+        format or format_of(out),
+        background,
+        supersampling,
+        steps,
+        diversity,
+        guidance_face,
+        guidance_body,
     )
-    run_generate(clip, out or Path(f"{clip.stem}.mp4"), request)
+    run_generate(clip, out or Path(f"{clip.stem}{SUFFIXES[request.format]}"), request)
 
 
 @app.command("import-person")
@@ -192,6 +231,68 @@ def webhook_secret(tenant: Tenant = "local") -> None:
     from cli.webhooks import run_webhook_secret
 
     run_webhook_secret(tenant)
+
+
+@app.command("render-dataset")
+def render_dataset(
+    dataset: Annotated[Path, typer.Argument(help="A folder of scenes in the released layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for the videos, one of each piece.")],
+    person: PersonOption,
+    max_seq_length: Annotated[
+        int, typer.Option(min=1, help="Frames of a piece, 30 a second.")
+    ] = 600,
+    scenes: Annotated[
+        str | None, typer.Option(help='Which, by name: "scene01,scene04". Default: all.')
+    ] = None,
+    chunks: Annotated[
+        int | None, typer.Option(min=1, help="The first so many pieces of each. Default: all.")
+    ] = None,
+    size: SizeOption = None,
+    views: ViewsOption = None,
+    format: FormatOption = None,
+    background: BackgroundOption = None,
+    supersampling: SupersamplingOption = None,
+    *,
+    overwrite: Again = False,
+) -> None:
+    """Videos of a dataset's own motion, with its sound, piece by piece."""
+    from cli.render import run_render_dataset
+
+    run_render_dataset(
+        dataset,
+        out,
+        looks_of(person, size, views, format or "mp4", background, supersampling),
+        scenes=[] if scenes is None else [name.strip() for name in scenes.split(",")],
+        longest=max_seq_length,
+        most=chunks,
+        overwrite=overwrite,
+    )
+
+
+@app.command("render-results")
+def render_results(
+    results: Annotated[Path, typer.Argument(help="results.npz of `python -m training sample`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the videos, one of each take.")],
+    person: PersonOption,
+    face: Annotated[
+        Path | None, typer.Option(help="Results with the face codes, where these hold none.")
+    ] = None,
+    size: SizeOption = None,
+    views: ViewsOption = None,
+    format: FormatOption = None,
+    background: BackgroundOption = None,
+    supersampling: SupersamplingOption = None,
+    *,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="What was recorded, and not what was drawn.")
+    ] = False,
+    overwrite: Again = False,
+) -> None:
+    """Videos of samples of a dataset, with its sound."""
+    from cli.render import run_render_results
+
+    request = looks_of(person, size, views, format or "mp4", background, supersampling)
+    run_render_results(results, face, out, request, truth=truth, overwrite=overwrite)
 
 
 @app.command()

@@ -8,7 +8,15 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +25,11 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SEED_LIMIT = 2**32  # a seed fits 32 bits: whole in JSON, in JavaScript and in torch
 SIZE_LIMITS = (64, 2048)
 MOST_VIEWS = 4
+MOST_SAMPLES = 4  # of a pixel's side
 WIDEST = 4096  # pixels of all views together: what decoders of H.264 in hardware take
+SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "webm": ".webm", "png": ".zip"}  # of each format
+WITH_ALPHA = ("mov", "webm", "png")
+TRANSPARENT = "transparent"
 MOTION_FIELDS = (
     "person", "takes", "seed", "diversity", "guidance_face", "guidance_body", "steps",
 )  # fmt: skip
@@ -57,6 +69,10 @@ def _checked_size(size: str) -> str:
     return f"{width}x{height}"
 
 
+def _either(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
 def _without_repeats(outputs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(outputs))
 
@@ -70,6 +86,21 @@ def _checked_views(views: tuple[str, ...]) -> tuple[str, ...]:
     return views
 
 
+def parse_colour(written: str) -> tuple[int, int, int]:
+    """Red, green and blue bytes of "#rrggbb" or "#rgb". ValueError says what is wrong."""
+    if re.fullmatch(r"#(?:[0-9A-Fa-f]{3}){1,2}", written) is None:
+        raise ValueError(f'{written[:80]!r} is no colour; write "#20242c" or "transparent"')
+    digits = written[1:] if len(written) == 7 else "".join(2 * digit for digit in written[1:])
+    red, green, blue = bytes.fromhex(digits)
+    return red, green, blue
+
+
+def _checked_background(written: str) -> str:
+    if written == TRANSPARENT:
+        return written
+    return "#{:02x}{:02x}{:02x}".format(*parse_colour(written))
+
+
 PersonName = Annotated[str, Field(pattern=NAME)]
 Views = Annotated[
     tuple[str, ...],
@@ -80,6 +111,12 @@ Size = Annotated[
     str,
     AfterValidator(_checked_size),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,5}(x[0-9]{1,5})?$"}),
+]
+Format = Literal["mp4", "mov", "webm", "png"]
+Background = Annotated[
+    str,
+    AfterValidator(_checked_background),
+    WithJsonSchema({"type": "string", "pattern": "^(transparent|#([0-9A-Fa-f]{3}){1,2})$"}),
 ]
 Outputs = Annotated[
     tuple[Literal["video", "motion"], ...],
@@ -129,6 +166,36 @@ class GenerateRequest(BaseModel):
     outputs: Outputs = Field(
         default=("video",), description="What to make: video, motion, or both."
     )
+    format: Format = Field(
+        default="mp4",
+        description="Of the video: mp4 (H.264), or with alpha mov (ProRes 4444), webm (VP9), and "
+        "png, a zip of pictures with the sound as wav.",
+    )
+    background: Background | None = Field(
+        default=None,
+        description='Behind the person: a colour like "#20242c", or "transparent" in a format '
+        "with alpha, which is its default.",
+    )
+    supersampling: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_SAMPLES,
+        description="Samples along each side of a pixel: more is slower, with smoother edges.",
+    )
+
+    @field_validator("background")
+    @classmethod
+    def _transparent_needs_alpha(cls, background: str | None, info: ValidationInfo) -> str | None:
+        if background == TRANSPARENT and info.data.get("format") == "mp4":
+            raise ValueError(f"mp4 cannot be transparent; ask for format {_either(WITH_ALPHA)}")
+        return background
+
+    @property
+    def behind(self) -> str | None:
+        """The background that is meant: that of formats with alpha is transparent."""
+        if self.background is None and self.format in WITH_ALPHA:
+            return TRANSPARENT
+        return self.background
 
     def seeded(self) -> GenerateRequest:
         """The same request with a seed: what is accepted can be made again, attempt by attempt."""

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
 
     device: str = "auto"
     threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
+    render_precision: Literal["exact", "tf32", "bfloat16"] = "exact"  # of codec avatars
+    render_compile: bool = False
+    render_rounding: bool = False
     scratch: Path = Field(default_factory=_scratch_in)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -33,6 +33,9 @@ FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "Insu
 INSUFFICIENT_STORAGE = 507
 CONTENT_TYPES = {
     ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",  # videos, and clips that browsers have recorded
+    ".zip": "application/zip",
     ".npz": "application/octet-stream",
     ".json": "application/json",
     ".wav": "audio/wav",
@@ -40,7 +43,6 @@ CONTENT_TYPES = {
     ".mp3": "audio/mpeg",
     ".ogg": "audio/ogg",
     ".m4a": "audio/mp4",
-    ".webm": "audio/webm",
     ".txt": "text/plain",
 }
 

@@ -113,7 +113,10 @@ def run_worker(settings: Settings) -> int:
         bench = Bench(
             store=stack.enter_context(closing(open_store(settings))),
             storage=stack.enter_context(closing(open_storage(settings))),
-            people=People(settings.people, load=lambda folder: load_models(folder, device=device)),
+            people=People(
+                settings.people,
+                load=lambda folder: load_models(folder, device=device, settings=settings),
+            ),
             device=device,
             encoder=choose_encoder(device.type),
             scratch=stack.enter_context(scratch_room(settings.scratch)),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from jobs.people import PersonDefaults, PersonSummary
-    from models.avatar import Camera
+    from jobs.settings import Settings
+    from models.avatar import Camera, Look
     from models.motion.animate import Motion, Sampling
     from worker.progress import Progress
 
@@ -59,8 +60,12 @@ class Renders(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int,
+        look: Look,
     ) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, [N, H, W * views, 3] with N <= batch, views side by side."""
+        """Frames in order, [N, H, W * views, 3] with N <= batch, views side by side.
+
+        4 for 3 where the look is transparent: RGBA.
+        """
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,7 @@ class People:
 
     def summary(self, name: str) -> PersonSummary:
         """What person.json says, with nothing loaded. PersonUnknown says whom there is."""
-        found = {person.name: person for person in list_people(self._folder)}
-        if name not in found:
-            there = ", ".join(found) or "none"
-            raise PersonUnknown(f"there is no person {name!r}; there are: {there}")
-        return found[name]
+        return find_person(self._folder, name)
 
     def _loaded(self, summary: PersonSummary) -> Person:
         began = time.perf_counter()
@@ -125,11 +126,36 @@ class People:
         return Person(summary.name, summary.digest, summary.defaults, models)
 
 
-def load_models(folder: Path, *, device: torch.device) -> Models:
+def find_person(folder: Path, name: str) -> PersonSummary:
+    """What person.json of somebody below `folder` says. PersonUnknown says whom there is."""
+    found = {person.name: person for person in list_people(folder)}
+    if name not in found:
+        there = ", ".join(found) or "none"
+        raise PersonUnknown(f"there is no person {name!r}; there are: {there}")
+    return found[name]
+
+
+def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:
     """Animator and avatar of a person, after every file was held against its sha256."""
-    from models.avatar import load_avatar
     from models.motion.animate import load_animator
     from models.person import check_files
 
     check_files(folder)
-    return Models(load_animator(folder, device=device), load_avatar(folder, device=device))
+    avatar = load_renderer(folder, device=device, settings=settings)
+    return Models(load_animator(folder, device=device), avatar)
+
+
+def load_renderer(folder: Path, *, device: torch.device, settings: Settings) -> Renders:
+    """The avatar alone, painted as the settings say."""
+    from models.avatar import load_avatar
+    from models.avatar.codec.precision import Precision
+    from models.avatar.codec.renderer import CodecOptions
+
+    chosen = settings.render_precision
+    precision = Precision(
+        half=chosen == "bfloat16",
+        tf32=chosen == "tf32",
+        compiler="inductor" if settings.render_compile else None,
+    )
+    options = CodecOptions(rounding=settings.render_rounding)
+    return load_avatar(folder, device=device, options=options, precision=precision)

@@ -8,28 +8,37 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
 from jobs.job import FinishedTake, Output, attempt_key
-from jobs.request import check_width, motion_digest, parse_size
+from jobs.request import (
+    SUFFIXES,
+    TRANSPARENT,
+    check_width,
+    motion_digest,
+    parse_colour,
+    parse_size,
+)
 from jobs.storage import CONTENT_TYPES, ObjectMissing
+from models.avatar import OWN, Look
 from models.motion.animate import Sampling, take_seed
 from worker.archive import ArchiveError, load_takes, save_output, save_takes
 from worker.audio import decode
+from worker.pictures import write_pictures
 from worker.progress import LeaseLost
 from worker.refusals import ClipMissing
-from worker.video import encode
+from worker.video import FORMS, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from jobs.job import Job
     from jobs.people import PersonDefaults
-    from jobs.request import GenerateRequest
+    from jobs.request import Format, GenerateRequest
     from models.avatar import Camera
     from models.motion.animate import Motion
     from worker.audio import Sound
@@ -54,6 +63,8 @@ class Plan:
     width: int  # of each view
     height: int
     views: tuple[str, ...]  # empty: the first camera
+    look: Look
+    format: Format
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,9 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
     if "video" in request.outputs:
-        cameras_of(plan, person)  # what cannot be shown is told before anything is drawn
+        cameras_of(
+            plan, person.models.avatar
+        )  # what cannot be shown is told before anything is drawn
     digest = motion_digest(request, person.digest)
     takes = _kept_motion(job, digest, workshop)
     if takes is None:
@@ -113,12 +126,19 @@ def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
         guidance_body=_given(request.guidance_body, defaults.guidance_body),
         diversity=_given(request.diversity, defaults.diversity),
     )
-    return Plan(sampling, width, height, views)
+    return Plan(sampling, width, height, views, look_of(request), request.format)
 
 
-def cameras_of(plan: Plan, person: Person) -> list[Camera]:
-    """The person's cameras for every view, from left to right. Raises CameraError."""
-    avatar, names = person.models.avatar, plan.views or (None,)
+def look_of(request: GenerateRequest) -> Look:
+    """What is behind the person, and how finely edges are drawn."""
+    behind = request.behind
+    colour = None if behind in (None, TRANSPARENT) else parse_colour(behind)
+    return Look("transparent" if behind == TRANSPARENT else colour, request.supersampling)
+
+
+def cameras_of(plan: Plan, avatar: Renders) -> list[Camera]:
+    """The avatar's cameras for every view, from left to right. Raises CameraError."""
+    names = plan.views or (None,)
     return [avatar.camera(name).resized(plan.width, plan.height) for name in names]
 
 
@@ -131,22 +151,48 @@ def animate(sound: Sound, plan: Plan, person: Person, progress: Progress) -> lis
 def film(
     motion: Motion,
     plan: Plan,
-    person: Person,
+    avatar: Renders,
     sound: Sound,
     video: Path,
     *,
     encoder: Encoder,
     progress: Callable[[float], None],
 ) -> None:
-    """Paint the motion and write it with its sound to `video`. progress: told 0..1."""
-    frames = painted(motion, person.models.avatar, cameras_of(plan, person))
+    """Paint the motion and write it with its sound to `video`. progress: told 0..1.
+
+    encoder: of MP4s; other formats have one of their own.
+    """
+    frames = painted(motion, avatar, cameras_of(plan, avatar), plan.look)
     total = len(motion.face)
     with closing(frames) as batches:  # at once, not when the garbage is collected
-        encode(batches, sound, video, encoder=encoder, progress=lambda done: progress(done / total))
+        write(batches, sound, video, plan.format, encoder, lambda done: progress(done / total))
+
+
+def write(
+    batches: Iterable[Frames],
+    sound: Sound,
+    video: Path,
+    format: Format,
+    encoder: Encoder,
+    progress: Callable[[int], None],
+) -> None:
+    """The frames with their sound in a format. progress: told how many frames are written."""
+    if format == "png":
+        write_pictures(batches, sound, video, progress=progress)
+        return
+    form = FORMS[format]
+    if format == "mp4":
+        form = replace(form, encoder=encoder)
+    encode(batches, sound, video, form=form, progress=progress)
 
 
 def painted(
-    motion: Motion, avatar: Renders, cameras: list[Camera], *, batch: int = BATCH
+    motion: Motion,
+    avatar: Renders,
+    cameras: list[Camera],
+    look: Look = OWN,
+    *,
+    batch: int = BATCH,
 ) -> Generator[Frames, None, None]:
     """All frames in order, in batches that a GPU's memory holds: halved until they fit.
 
@@ -156,7 +202,8 @@ def painted(
     while done < len(motion.face):
         face, pose = motion.face[done:], motion.pose[done:]
         try:
-            with closing(_closable(avatar.render(face, pose, cameras, batch=batch))) as batches:
+            rendered = avatar.render(face, pose, cameras, batch=batch, look=look)
+            with closing(_closable(rendered)) as batches:
                 for frames in batches:
                     yield frames
                     done += len(frames)
@@ -243,8 +290,9 @@ def _outputs(
     """Make and store the files of one take in turn, so that the disk holds one at a time."""
     outputs = []
     if "video" in job.request.outputs:
-        path = workshop.scratch / f"take-{index + 1}.mp4"
-        film(motion, plan, person, sound, path, encoder=workshop.encoder, progress=progress)
+        path = workshop.scratch / f"take-{index + 1}{SUFFIXES[plan.format]}"
+        avatar, encoder = person.models.avatar, workshop.encoder
+        film(motion, plan, avatar, sound, path, encoder=encoder, progress=progress)
         outputs.append(_stored(job, path, workshop))
         path.unlink()
     if "motion" in job.request.outputs:

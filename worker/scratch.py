@@ -39,3 +39,14 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(lock.parent, ignore_errors=True)
         except OSError:  # held: that worker lives; or gone: another one swept
             continue
+
+
+@contextmanager
+def replacing(place: Path) -> Iterator[Path]:
+    """A file beside the place that takes it when it is whole."""
+    draft = place.with_name(f".{place.name}.part")
+    try:
+        yield draft
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Frames and sound to MP4, through one ffmpeg pipe: frames are never all in memory."""
+"""Frames and sound to a video, through one ffmpeg pipe: frames are never all in memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from worker.audio import CHANNELS, SAMPLE_RATE
 from worker.ffmpeg import Ffmpeg, FfmpegError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from worker.audio import Sound
 
-    Frames = NDArray[np.uint8]  # a batch, [N, H, W, 3] RGB
+    Frames = NDArray[np.uint8]  # a batch, [N, H, W, 3] RGB, or 4 for RGBA with straight alpha
 
 FRAME_RATE = 30
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
@@ -44,12 +44,54 @@ class Encoder:
 X264 = Encoder("libx264", ("-preset", "fast", "-crf", "20"))
 NVENC = Encoder("h264_nvenc", ("-preset", "p4", "-rc", "vbr", "-cq", "21", "-b:v", "0"))
 
+# A finer scale gives larger files that nobody tells from these.
+PRORES = Encoder(
+    "prores_ks", ("-profile:v", "4444", "-alpha_bits", "16", "-vendor", "apl0", "-qscale:v", "2")
+)
+# Alternate reference frames and alpha do not go together.
+VP9 = Encoder(
+    "libvpx-vp9",
+    (
+        "-b:v", "0", "-crf", "18", "-deadline", "realtime", "-cpu-used", "5", "-row-mt", "1",
+        "-auto-alt-ref", "0",
+    ),
+)  # fmt: skip
+
 # Written with the matrix of HD and saying so: else players guess, by size, and reds turn.
 COLOURS = (
-    "-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
     "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
     "-color_range", "tv",
 )  # fmt: skip
+MATRIX = "scale=out_color_matrix=bt709:out_range=tv"
+
+
+@dataclass(frozen=True)
+class Form:
+    """A kind of file, and what ffmpeg is told to make of it."""
+
+    encoder: Encoder
+    opaque: str  # pixel format of RGB frames
+    alpha: str | None  # and of RGBA frames, where there can be any
+    sound: tuple[str, ...]
+    container: tuple[str, ...]
+
+
+FORMS: Mapping[str, Form] = {
+    "mp4": Form(
+        X264,
+        "yuv420p",
+        None,
+        ("-c:a", "aac", "-b:a", "160k"),
+        ("-movflags", "+faststart", "-f", "mp4"),
+    ),
+    "mov": Form(
+        PRORES, "yuv444p10le", "yuva444p10le", ("-c:a", "pcm_s16le"),
+        ("-movflags", "+faststart", "-f", "mov"),
+    ),
+    "webm": Form(
+        VP9, "yuv420p", "yuva420p", ("-c:a", "libopus", "-b:a", "128k"), ("-f", "webm")
+    ),
+}  # fmt: skip
 
 # Two voices on two microphones, one in each ear, sound like a broken headphone. So both ears hear
 # both, the person a little to the left and the partner a little to the right. The shares of an ear
@@ -90,10 +132,10 @@ def encode(
     sound: Sound,
     video: Path,
     *,
-    encoder: Encoder = X264,
+    form: Form = FORMS["mp4"],
     progress: Callable[[int], None] = lambda frames: None,
 ) -> None:
-    """Write frames as they come, with the sound, to the MP4 `video`.
+    """Write frames as they come, with the sound, to the file `video`.
 
     progress: told how many frames have been written. Raises VideoError with ffmpeg's
     words, OSError where the disk is full.
@@ -103,33 +145,77 @@ def encode(
     if first is None:
         raise VideoError("there are no frames to encode")
     height, width = first.shape[1:3]
-    arguments = _arguments(width, height, sound, video, encoder)
+    arguments = _arguments(first.shape[1:], sound, video, form)
     written = 0
     try:
         with Ffmpeg(arguments, patience=PATIENCE, feed=True) as child:
             batch: Frames | None = first
             while batch is not None:
-                child.write(np.ascontiguousarray(batch).data)
+                child.write(np.ascontiguousarray(beyond_edges(batch)).data)
                 written += len(batch)
                 progress(written)
                 batch = next(batches, None)
             child.finish()
     except FfmpegError as error:
-        for number in FULL_ERRORS:
-            if os.strerror(number) in error.words or error.status == STATUSES - number:
-                raise OSError(number, os.strerror(number), str(video)) from error
+        check_disk(error, video)
         raise VideoError(
-            f"{encoder.name} failed at frame {written} of {width}x{height}: {error.words}"
+            f"{form.encoder.name} failed at frame {written} of {width}x{height}: {error.words}"
         ) from error
 
 
-def _arguments(width: int, height: int, sound: Sound, video: Path, encoder: Encoder) -> list[str]:
-    frames = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+def beyond_edges(frames: Frames) -> Frames:
+    """RGBA frames where what is not seen, right beside an edge, has the colour of the edge.
+
+    Formats that keep one colour for 2x2 pixels would mix the edge with black there. RGB frames stay
+    as they are, and so does every picture that is laid over another.
+    """
+    if frames.shape[-1] == 3:
+        return frames
+    count, height, width, _ = frames.shape
+    grown = frames.copy()
+    blocks = grown.reshape(count, height // 2, 2, width // 2, 2, 4)  # a view of it
+    seen = (blocks[..., 3] > 0).sum((2, 4))
+    n, row, column = ((seen > 0) & (seen < 4)).nonzero()
+    edges = blocks[n, row, :, column]  # [K, 2, 2, 4]
+    cover = edges[..., 3:] > 0
+    mean = (edges[..., :3] * cover).sum((1, 2), keepdims=True) / cover.sum((1, 2), keepdims=True)
+    edges[..., :3] = np.where(cover, edges[..., :3], mean.round())
+    blocks[n, row, :, column] = edges
+    return grown
+
+
+def check_disk(error: FfmpegError, file: Path) -> None:
+    """OSError where what ffmpeg says is that the disk is full."""
+    for number in FULL_ERRORS:
+        if os.strerror(number) in error.words or error.status == STATUSES - number:
+            raise OSError(number, os.strerror(number), str(file)) from error
+
+
+def voices(sound: Sound) -> list[str]:
+    """The arguments that hand ffmpeg the sound."""
+    form = ["-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", str(CHANNELS)]
+    return [*form, "-i", f"file:{sound.path}"]
+
+
+def mix(sound: Sound) -> list[str]:
+    """The arguments that make of it what both ears hear."""
+    return ["-af", BOTH_VOICES if sound.partner_speaks else ONE_VOICE]
+
+
+def _arguments(
+    shape: tuple[int, ...],  # of a frame: height, width, channels
+    sound: Sound,
+    video: Path,
+    form: Form,
+) -> list[str]:
+    height, width, channels = shape
+    coming, going = ("rgba", form.alpha) if channels == 4 else ("rgb24", form.opaque)
+    if going is None:
+        raise VideoError(f"{form.encoder.name} has no alpha; its frames must be opaque")
+    frames = ["-f", "rawvideo", "-pix_fmt", coming, "-s", f"{width}x{height}"]
     frames += ["-r", str(FRAME_RATE), "-i", "pipe:0"]
-    voices = ["-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", str(CHANNELS)]
-    voices += ["-i", f"file:{sound.path}"]
-    mix = BOTH_VOICES if sound.partner_speaks else ONE_VOICE
-    picture = [*COLOURS, "-c:v", encoder.name, *encoder.options]
-    heard = ["-af", mix, "-c:a", "aac", "-b:a", "160k"]
-    form = ["-movflags", "+faststart", "-f", "mp4", "-y", f"file:{video}"]
-    return [*frames, *voices, "-map", "0:v", "-map", "1:a", *picture, *heard, *form]
+    picture = ["-vf", f"{MATRIX},format={going}", *COLOURS]
+    picture += ["-c:v", form.encoder.name, *form.encoder.options]
+    heard = [*mix(sound), *form.sound]
+    place = [*form.container, "-y", f"file:{video}"]
+    return [*frames, *voices(sound), "-map", "0:v", "-map", "1:a", *picture, *heard, *place]

@@ -44,8 +44,9 @@ async function listPeople() {
     if (!person) return;
     at("person-hint").textContent = `Up to ${person.max_seconds} s of sound. ${person.licence}.`;
     for (const [field, value] of Object.entries(person.defaults)) {
+      const filled = form.elements[field];
       if (field === "size") at("size").options[0].textContent = value.replace(/^(\d+)x\1$/, "$1") + " (default)";
-      else form.elements[field].placeholder = value;
+      else if (filled) filled.placeholder = value; // a newer service may have more defaults
     }
   };
   at("person").addEventListener("change", describe);
@@ -205,8 +206,10 @@ function figure(output) {
     element("span", { textContent: output.name }),
     element("a", { className: "button quiet", href: output.url, download: output.name, textContent: `Download (${megabytes} MB)` }),
   );
-  if (output.content_type !== "video/mp4") return element("figure", {}, caption);
-  const video = element("video", { src: source(output), controls: true, playsInline: true, preload: "metadata" });
+  const video = element("video", { controls: true, playsInline: true, preload: "metadata" });
+  if (!output.content_type.startsWith("video/") || !video.canPlayType(output.content_type)) return element("figure", {}, caption);
+  video.addEventListener("error", () => video.remove()); // it said "maybe", and could not
+  video.src = source(output);
   video.ariaLabel = `Video ${output.name}`;
   return element("figure", {}, video, caption);
 }

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
 from api.deps import Services, ServicesDep
-from api.downloads import Download
+from api.downloads import FOUND, Download
 from api.errors import Problem, documented
 from api.routes.jobs import expired
 from jobs.job import job_of
@@ -26,10 +26,7 @@ router = APIRouter(tags=["files"])
         (410, "output_expired", "The files of this job were kept until 2026-05-04; send it again."),
         (416, "range_not_satisfiable", "The file is shorter than the range asks for."),
         (422, "invalid_request", "signature: is missing; send it."),
-        success={
-            200: {"description": "The file.", "content": {"video/mp4": {}}},
-            206: {"description": "The part that `Range` asks for.", "content": {"video/mp4": {}}},
-        },
+        success=FOUND,
     ),
 )
 def file(

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.callers import Caller, CallerDep, needed
 from api.deps import Services, ServicesDep, WatchDep
-from api.downloads import Download
+from api.downloads import FOUND, Download
 from api.errors import Problem, documented
 from api.listing import ListQuery
 from api.reaper import remove_objects
@@ -212,11 +212,7 @@ def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
         (422, "invalid_request", "name: is too long."),
         (503, "storage_unavailable", "The storage does not answer just now."),
         NO_DATABASE,
-        success={
-            200: {"description": "The file.", "content": {"video/mp4": {}}},
-            206: {"description": "The part that `Range` asks for.", "content": {"video/mp4": {}}},
-            307: {"description": "The file lies in a bucket: go there."},
-        },
+        success={**FOUND, 307: {"description": "The file lies in a bucket: go there."}},
     ),
 )
 def output(

@@ -2,5 +2,16 @@
 
 from models.avatar.avatar import Avatar, AvatarError, load_avatar
 from models.avatar.camera import Camera, CameraError, CameraUnknown
+from models.avatar.look import OWN, TRANSPARENT, Look
 
-__all__ = ["Avatar", "AvatarError", "Camera", "CameraError", "CameraUnknown", "load_avatar"]
+__all__ = [
+    "OWN",
+    "TRANSPARENT",
+    "Avatar",
+    "AvatarError",
+    "Camera",
+    "CameraError",
+    "CameraUnknown",
+    "Look",
+    "load_avatar",
+]

@@ -12,6 +12,7 @@ from models.avatar.camera import read_cameras
 from models.avatar.codec.model import load_codec
 from models.avatar.codec.precision import EXACT, Precision
 from models.avatar.codec.renderer import CodecAvatar
+from models.avatar.look import OWN, Look
 from models.avatar.renderer import BlendshapeAvatar
 from models.checkpoint import CheckpointError
 
@@ -51,13 +52,26 @@ class Avatar(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
+        look: Look = OWN,
     ) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, [N, H, W * views, 3] RGB with N <= batch, views side by side."""
+        """Frames in order, [N, H, W * views, C] with N <= batch, views side by side.
+
+        RGB, or RGBA where the look is transparent.
+        """
         ...
 
 
-def load_avatar(person_folder: Path, *, device: torch.device) -> Avatar:
-    """The avatar of a person. Raises AvatarError where there is none, or of an unknown kind."""
+def load_avatar(
+    person_folder: Path,
+    *,
+    device: torch.device,
+    options: CodecOptions | None = None,
+    precision: Precision = EXACT,
+) -> Avatar:
+    """The avatar of a person. Raises AvatarError where there is none, or of an unknown kind.
+
+    options, precision: of a codec avatar; others have no such choice.
+    """
     manifest = person_folder / "person.json"
     if not manifest.is_file():
         raise AvatarError(f"no person at {person_folder}: there is no person.json")
@@ -65,7 +79,7 @@ def load_avatar(person_folder: Path, *, device: torch.device) -> Avatar:
     if kind == "blendshape":
         return load_blendshape_avatar(person_folder, device=device)
     if kind == "codec":
-        return load_codec_avatar(person_folder, device=device)
+        return load_codec_avatar(person_folder, device=device, options=options, precision=precision)
     raise AvatarError(
         f"{manifest} asks for an avatar of kind {kind!r}; known is 'blendshape' or 'codec'"
     )

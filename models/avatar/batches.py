@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from models.avatar.camera import Camera
 
-    Frames = NDArray[np.uint8]  # [N, H, W * views, 3]
+    Frames = NDArray[np.uint8]  # [N, H, W * views, 3 or 4]
     MakeBatch = Callable[[ThreadPoolExecutor, slice], Frames]
 
 

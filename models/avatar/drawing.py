@@ -17,9 +17,10 @@ import torch
 import warp
 from torch import Tensor
 
-from models.avatar.painting import NEAR, surface_of
+from models.avatar.look import OWN, Look
+from models.avatar.painting import NEAR, SAMPLES, behind, surface_of
 from models.avatar.rasteriser import NOTHING, Raster
-from models.avatar.shading import backdrop, tone_curve
+from models.avatar.shading import tone_curve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -197,20 +198,23 @@ def _faces_around(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
 class KernelPainter:
     """Paints with the kernels. Keeps its buffers, so two threads need two painters."""
 
-    def __init__(self, person: PersonOnDevice, *, samples: int = 2) -> None:
-        self.person, self.samples = person, samples
+    def __init__(self, person: PersonOnDevice) -> None:
+        self.person = person
         self.vertices: dict[int, tuple[Any, Any, Any, Any]] = {}
         self.keys: dict[tuple[int, int, int], Any] = {}
-        self.views: dict[Camera, tuple[Any, Any]] = {}
+        self.views: dict[tuple[Camera, Look], tuple[Any, Any]] = {}
 
-    def paint(self, stance: Stance, cameras: Sequence[Camera], frames: Tensor) -> None:
-        """Into frames [B, H, W * views, 3] uint8."""
+    def paint(
+        self, stance: Stance, cameras: Sequence[Camera], frames: Tensor, look: Look = OWN
+    ) -> None:
+        """Into frames [B, H, W * views, look.channels] uint8."""
         person, kernels, count = self.person, self.person.kernels, len(stance)
+        samples = look.samples or SAMPLES
         posed, by_face, normals, points = self._buffers(count)
         rows = wp.from_torch(stance.matrices.contiguous(), dtype=wp.vec4)
         at = wp.from_torch(stance.rest.contiguous(), dtype=wp.vec3)
         mouth_light = wp.from_torch(stance.mouth_light.contiguous())
-        drawn = wp.from_torch(frames, dtype=wp.vec3ub)
+        drawn = wp.from_torch(frames)  # [B, H, W * views, C]
         each, faces = (count, person.vertices), person.surfaces[0].faces
         with torch_stream(person.device):
             skin = [at, person.skin_weights, person.skin_joints, rows, posed]
@@ -221,15 +225,15 @@ class KernelPainter:
             self._launch(kernels.vertex_normals, each, around)
             first = 0
             for camera in cameras:
-                view, back = self._view(camera)
+                view, back = self._view(camera, look)
                 self._launch(kernels.project, each, [posed, view, points])
-                keys = self._keys(count, camera)
+                keys = self._keys(count, camera, samples)
                 draw = [points, faces, NEAR, 1, keys]
                 self._launch(_kernels().draw_faces, triangles, draw)
                 shape = (count, camera.height, camera.width)
                 surface = person.surfaces[person.source.level(camera)]
                 seen = [surface, points, normals, view, mouth_light, back]
-                where = [first, self.samples, keys, drawn]
+                where = [first, samples, keys, drawn]
                 self._launch(kernels.light, shape, seen + where)
                 first += camera.width
 
@@ -248,24 +252,24 @@ class KernelPainter:
             )
         return self.vertices[count]
 
-    def _keys(self, count: int, camera: Camera) -> Any:
+    def _keys(self, count: int, camera: Camera, samples: int) -> Any:
         """A clean buffer; the light kernel cleans what it reads."""
-        shape = (count, camera.height * self.samples, camera.width * self.samples)
+        shape = (count, camera.height * samples, camera.width * samples)
         if shape not in self.keys:
             _forget_all_but_a_few(self.keys)
             keys = torch.full(shape, NOTHING, device=self.person.device)
             self.keys[shape] = wp.from_torch(keys)
         return self.keys[shape]
 
-    def _view(self, camera: Camera) -> tuple[Any, Any]:
-        if camera not in self.views:
+    def _view(self, camera: Camera, look: Look) -> tuple[Any, Any]:
+        if (camera, look) not in self.views:
             _forget_all_but_a_few(self.views)
-            back = backdrop(camera).to(self.person.device)
-            self.views[camera] = (
+            back = behind(camera, look).to(self.person.device)
+            self.views[camera, look] = (
                 self.person.view(camera),
                 wp.from_torch(back.contiguous(), dtype=wp.vec3ub),
             )
-        return self.views[camera]
+        return self.views[camera, look]
 
 
 def _forget_all_but_a_few(kept: dict[Any, Any]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from models.avatar.blendshape import INSIDE_THE_MOUTH
+from models.avatar.look import OWN, TRANSPARENT, Look
 from models.avatar.rasteriser import Raster, pixel_centres, rasterise_plain, to_normalised
 from models.avatar.shading import backdrop, sample_texture, shade, to_display
 from models.avatar.skinning import joint_matrices, skin
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CALM_DEPTH = 0.06  # decimetres between the samples of a pixel that may share one light
 SHARP_SHINE = 0.3  # what shines more has details that are smaller than pixels
+SAMPLES = 2  # of a pixel's side, where nothing else is asked for
 NEAR = 1.0  # decimetres; what is nearer than this to the camera is not drawn
 
 
@@ -58,7 +60,8 @@ class Painter(Protocol):
         self,
         stance: Stance,
         cameras: Sequence[Camera],  # all of one height
-        frames: Tensor,  # [B, H, W * views, 3] uint8, written here
+        frames: Tensor,  # [B, H, W * views, look.channels] uint8, written here
+        look: Look = OWN,
     ) -> None: ...
 
 
@@ -129,13 +132,15 @@ def vertex_normals(posed: Tensor, faces: Tensor) -> Tensor:
 
 
 class PlainPainter:
-    """Plain torch on any device; samples is how many a pixel has along each side, 1 or 2."""
+    """Plain torch on any device."""
 
-    def __init__(self, model: BlendshapeModel, *, samples: int = 2) -> None:
-        self.model, self.samples = model, samples
+    def __init__(self, model: BlendshapeModel) -> None:
+        self.model = model
         self.surface = surface_of(model)
 
-    def paint(self, stance: Stance, cameras: Sequence[Camera], frames: Tensor) -> None:
+    def paint(
+        self, stance: Stance, cameras: Sequence[Camera], frames: Tensor, look: Look = OWN
+    ) -> None:
         model = self.model
         posed = skin(stance.rest, model.skin_weights, model.skin_joints, stance.matrices)
         normals = vertex_normals(posed, self.surface.faces)
@@ -144,26 +149,32 @@ class PlainPainter:
             view = slice(first, first + camera.width)
             for b in range(len(stance)):
                 dim = 1 - self.surface.inside * (1 - stance.mouth_light[b])  # [F]
-                frames[b, :, view] = self._view(posed[b], normals[b], dim, camera)
+                frames[b, :, view] = self._view(posed[b], normals[b], dim, camera, look)
             first = view.stop
 
-    def _view(self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera) -> Tensor:
-        """posed and normals [V, 3], dim [F] -> [H, W, 3] uint8."""
-        height, width = camera.height * self.samples, camera.width * self.samples
+    def _view(
+        self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera, look: Look
+    ) -> Tensor:
+        """posed and normals [V, 3], dim [F] -> [H, W, look.channels] uint8."""
+        samples = look.samples or SAMPLES
+        height, width = camera.height * samples, camera.width * samples
         points = to_normalised(camera, posed[None])
         raster = rasterise_plain(
             points, self.surface.faces, height=height, width=width, near=NEAR, front_only=True
         )
-        back = backdrop(camera).to(posed.device).float()
-        picture = back.repeat_interleave(self.samples, 0).repeat_interleave(self.samples, 1)
+        back = behind(camera, look).to(posed.device).float()
+        picture = back.repeat_interleave(samples, 0).repeat_interleave(samples, 1)
         seen = raster.faces[0] >= 0
-        calm = self._calm(raster) if self.samples == 2 else torch.zeros_like(seen)
-        lit = seen & ~_all_but_first(calm, self.samples)
+        still = seen.new_zeros(camera.height, camera.width)
+        calm = self._calm(raster) if samples == 2 else still
+        lit = seen & ~_all_but_first(calm, samples)
         picture[lit] = self._lit(raster, normals, dim, camera, lit)
-        first = picture[:: self.samples, :: self.samples]
-        blocks = picture.view(camera.height, self.samples, camera.width, self.samples, 3)
-        mean = blocks.sum((1, 3)) / self.samples**2
-        return (torch.where(calm[..., None], first, mean) + 0.5).to(torch.uint8)
+        first = picture[::samples, ::samples]
+        shown = torch.where(calm[..., None], first, _pixel_means(picture, samples))
+        if look.background == TRANSPARENT:  # the colour of what is seen, and how much that is
+            share = _pixel_means(seen[..., None].float(), samples)
+            shown = torch.cat([shown / share.clamp(min=samples**-2), 255 * share], dim=-1)
+        return (shown + 0.5).to(torch.uint8)
 
     def _calm(self, raster: Raster) -> Tensor:
         """[H, W] do all four samples of a pixel see the same smooth surface?"""
@@ -201,6 +212,22 @@ class PlainPainter:
         down = (camera.height / 2 - y * half - cy) / fy
         ray = torch.stack([right, down, torch.ones_like(right)], dim=-1)
         return normalize(ray @ torch.tensor(camera.rotation, device=ray.device), dim=-1)
+
+
+def behind(camera: Camera, look: Look) -> Tensor:
+    """What a picture starts from, [H, W, 3] uint8 sRGB: nothing where it is to be transparent."""
+    if look.background is None:
+        return backdrop(camera)
+    colour = (0, 0, 0) if look.background == TRANSPARENT else look.background
+    shape = (camera.height, camera.width, 3)
+    return torch.tensor(colour, dtype=torch.uint8).expand(shape).contiguous()
+
+
+def _pixel_means(picture: Tensor, samples: int) -> Tensor:
+    """[samples * H, samples * W, C] -> [H, W, C]"""
+    height, width, channels = picture.shape
+    shape = (height // samples, samples, width // samples, samples, channels)
+    return picture.view(shape).sum((1, 3)) / samples**2
 
 
 def _all_but_first(pixels: Tensor, samples: int) -> Tensor:

@@ -6,6 +6,7 @@ Letters: T frames of motion, N frames of a batch, H and W pixels, P pose paramet
 from __future__ import annotations
 
 import queue
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from models.avatar.batches import batches_ahead, check_motion
 from models.avatar.camera import camera_named
+from models.avatar.look import OWN, Look
 from models.avatar.painting import Painter, PlainPainter, take_stance
 from models.avatar.rasteriser import kernels_available
 
@@ -40,12 +42,12 @@ class BlendshapeAvatar:
         """samples: of a pixel's side, 1 is without anti-aliasing. threads: None is torch's number.
         plain: plain torch even where kernels could be had.
         """
-        self.model, self.cameras = model, dict(cameras)
+        self.model, self.cameras, self.samples = model, dict(cameras), samples
         on_gpu = model.template.device.type == "cuda"
         self.threads = 1 if on_gpu else threads or torch.get_num_threads()
         self._together = on_gpu  # a GPU paints a whole batch at once, a core frame by frame
         self._painters: queue.SimpleQueue[Painter] = queue.SimpleQueue()
-        for painter in _painters(model, self.threads, samples=samples, plain=plain):
+        for painter in _painters(model, self.threads, plain=plain):
             self._painters.put(painter)
 
     @property
@@ -83,8 +85,11 @@ class BlendshapeAvatar:
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
+        look: Look = OWN,
     ) -> Iterator[Frames]:
-        """Frames in order, [N, H, W * views, 3] uint8 RGB with N <= batch, views side by side.
+        """Frames in order, [N, H, W * views, C] uint8 with N <= batch, views side by side.
+
+        RGB, or RGBA where the look is transparent; the avatar's own background is a lit wall.
 
         One batch is painted ahead while the caller has the one before it; no more is kept.
         Raises ValueError for wrong shapes, cameras of different heights, or none at all.
@@ -97,9 +102,9 @@ class BlendshapeAvatar:
             face_width=self.face_basis.shape[0],
             pose_width=len(self.parameter_names),
         )
-        views = list(cameras)
+        views, look = list(cameras), replace(look, samples=look.samples or self.samples)
         return batches_ahead(
-            lambda painters, some: self._batch(painters, face[some], pose[some], views),
+            lambda painters, some: self._batch(painters, face[some], pose[some], views, look),
             len(face),
             batch,
             threads=self.threads,
@@ -107,35 +112,43 @@ class BlendshapeAvatar:
 
     @torch.inference_mode()
     def _batch(
-        self, painters: ThreadPoolExecutor, face: Tensor, pose: Tensor, cameras: list[Camera]
+        self,
+        painters: ThreadPoolExecutor,
+        face: Tensor,
+        pose: Tensor,
+        cameras: list[Camera],
+        look: Look,
     ) -> Frames:
         device = self.model.template.device
         face, pose = face.to(device).float(), pose.to(device).float()
         height, width = cameras[0].height, sum(camera.width for camera in cameras)
-        frames = torch.empty(len(face), height, width, 3, dtype=torch.uint8, device=device)
+        shape = (len(face), height, width, look.channels)
+        frames = torch.empty(shape, dtype=torch.uint8, device=device)
         step = len(face) if self._together else 1
         slices = [slice(i, i + step) for i in range(0, len(face), step)]
         jobs = [
-            painters.submit(self._paint, face[some], pose[some], cameras, frames[some])
+            painters.submit(self._paint, face[some], pose[some], cameras, frames[some], look)
             for some in slices
         ]
         for job in jobs:
             job.result()
         return frames.cpu().numpy()
 
-    def _paint(self, face: Tensor, pose: Tensor, cameras: list[Camera], frames: Tensor) -> None:
+    def _paint(
+        self, face: Tensor, pose: Tensor, cameras: list[Camera], frames: Tensor, look: Look
+    ) -> None:
         painter = self._painters.get()
         try:
             with torch.inference_mode():
-                painter.paint(take_stance(self.model, face, pose), cameras, frames)
+                painter.paint(take_stance(self.model, face, pose), cameras, frames, look)
         finally:
             self._painters.put(painter)
 
 
-def _painters(model: BlendshapeModel, count: int, *, samples: int, plain: bool) -> list[Painter]:
+def _painters(model: BlendshapeModel, count: int, *, plain: bool) -> list[Painter]:
     if plain or not kernels_available():
-        return [PlainPainter(model, samples=samples) for _ in range(count)]
+        return [PlainPainter(model) for _ in range(count)]
     from models.avatar.drawing import KernelPainter, PersonOnDevice
 
     person = PersonOnDevice(model)
-    return [KernelPainter(person, samples=samples) for _ in range(count)]
+    return [KernelPainter(person) for _ in range(count)]

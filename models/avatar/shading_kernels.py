@@ -279,11 +279,11 @@ def light(
     normals: wp.array2d(dtype=wp.vec3),  # [B, V]
     view: View,
     mouth_light: wp.array(dtype=float),  # [B]
-    backdrop: wp.array2d(dtype=wp.vec3ub),  # [H, W]
+    backdrop: wp.array2d(dtype=wp.vec3ub),  # [H, W]; zeros where frames are RGBA
     first_column: int,
-    samples: int,  # a pixel's side, 1 or 2
+    samples: int,  # of a pixel's side
     keys: wp.array3d(dtype=wp.int64),  # [B, samples * H, samples * W]; read, then cleared
-    frames: wp.array3d(dtype=wp.vec3ub),  # [B, H, W * views]
+    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W * views, 3 or 4]
 ):
     b, row, column = wp.tid()
     half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0
@@ -296,8 +296,13 @@ def light(
         for j in range(samples):
             if keys[b, top + i, left + j] != NOTHING:
                 covered += 1
+    with_alpha = frames.shape[3] == 4
+    at = first_column + column
     if covered == 0:
-        frames[b, row, first_column + column] = back
+        for c in range(3):
+            frames[b, row, at, c] = back[c]
+        if with_alpha:
+            frames[b, row, at, 3] = wp.uint8(0)
         return
     every = samples * samples
     taken = samples
@@ -320,10 +325,12 @@ def light(
                 f = int(key & LOW_HALF)
                 colour = sample_colour(surface, points, normals, view, mouth_light, b, f, x, y)
                 total = total + colour
-    total = total / float(every)
-    frames[b, row, first_column + column] = wp.vec3ub(
-        wp.uint8(int(total[0] + 0.5)), wp.uint8(int(total[1] + 0.5)), wp.uint8(int(total[2] + 0.5))
-    )
+    if with_alpha:  # the colour of what is seen, and how much that is
+        every = wp.min(every, covered)
+        share = float(covered) / float(samples * samples)
+        frames[b, row, at, 3] = wp.uint8(int(255.0 * share + 0.5))
+    for c in range(3):
+        frames[b, row, at, c] = wp.uint8(int(total[c] / float(every) + 0.5))
     for i in range(samples):
         for j in range(samples):
             keys[b, top + i, left + j] = NOTHING

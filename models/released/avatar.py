@@ -149,6 +149,11 @@ def read_views(path: Path, *, shadow_from_pose: bool) -> dict[str, Tensor]:
             )
     if not shadow_from_pose and "ao" not in views:
         raise ReleasedError(f"{path} lacks ao, which an avatar without pose_to_shadow needs")
+    light = None if shadow_from_pose else views["ao"]
+    if light is not None and (light.ndim != 4 or light.shape[:2] != (count, 1)):
+        raise ReleasedError(
+            f"{path}: ao must be [{count}, 1, height, width], found {list(light.shape)}"
+        )
     _check_centres(views, path)
     return views
 
@@ -190,7 +195,7 @@ def network_of(avatar: ReleasedAvatar, path: Path) -> Network:
             avatar.weights,
             avatar.assets,
             shadow_from_pose=avatar.shadow_from_pose,
-            occlusion=None if occlusion is None else occlusion[0],
+            occlusion=None if occlusion is None else _once(occlusion),
         )
     except CheckpointError as error:
         raise ReleasedError(f"{path}: {error}") from error
@@ -201,6 +206,11 @@ def network_of(avatar: ReleasedAvatar, path: Path) -> Network:
         more = f" and {len(made.unknown) - 1} more" if len(made.unknown) > 1 else ""
         notes.append(f"{path.name} holds {made.unknown[0]}{more}, which nobody reads")
     return Network(asdict(made.config), made.weights, tuple(notes))
+
+
+def _once(light: Tensor) -> Tensor:
+    """Pictures of light of every view [n, 1, h, w] -> [1, h, w], or [n, h, w] where they differ."""
+    return light[:1, 0] if torch.equal(light, light[:1].expand_as(light)) else light[:, 0]
 
 
 def _inside(assets: Mapping[str, Any], key: str, path: Path) -> Any:

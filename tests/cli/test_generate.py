@@ -51,6 +51,26 @@ def test_views_stand_side_by_side(call: Call, people: Path, tmp_path: Path) -> N
     assert frames(tmp_path / "talk.mp4")[1] == 192
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name", "codec"),
+    [
+        (["--out", "v.mov"], "v.mov", "prores"),
+        (["--format", "webm", "--background", "#20242c"], "talk.webm", "vp9"),
+        (["--format", "mp4", "--out", "v.bin", "--supersampling", "3"], "v.bin", "h264"),
+    ],
+)
+def test_the_name_or_an_option_decides_the_format(
+    call: Call, people: Path, tmp_path: Path, arguments: list[str], name: str, codec: str
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+
+    done = call("generate", "talk.wav", *arguments, VISAVIS_PEOPLE=str(people))
+
+    assert done.exit_code == 0, done.output
+    with av.open(str(tmp_path / name)) as video:
+        assert video.streams.video[0].codec_context.name == codec
+
+
 def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
     for name in ("a.mp4", "b.mp4"):
@@ -70,6 +90,10 @@ def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: 
         (["talk.wav", "--views", "back"], 1, "No camera 'back'; this person has front, side."),
         (["talk.wav", "--views", "front,front"], 2, "--views: view 'front' is there 2 times"),
         (["talk.wav", "--views", "front,"], 2, "--views: '' is no name of a view; write"),
+        (["talk.wav", "--background", "transparent"], 2, "--background: mp4 cannot be"),
+        (["talk.wav", "--background", "pink"], 2, "--background: 'pink' is no colour; write"),
+        (["talk.wav", "--format", "gif"], 2, "--format: should be 'mp4', 'mov'"),
+        (["talk.wav", "--supersampling", "9"], 2, "--supersampling: should be less than"),
         (["talk.wav", "--views", "a,b,c", "--size", "2048"], 1, "3 views of 2048x2048 make a"),
     ],
 )

@@ -5,6 +5,7 @@ import io
 import os
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,14 +16,16 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 from jobs.job import Job, State
 from jobs.media import MediaError
+from jobs.request import motion_digest
 from jobs.storage import StorageFull
 from jobs.store import Store
-from models.avatar import CameraError
+from models.avatar import CameraError, Look
 from models.motion.animate import Motion, Sampling, take_seed
 from tests.sounds import write_clip
 from tests.worker.conftest import Submit
@@ -146,6 +149,54 @@ def test_views_stand_side_by_side_in_the_order_that_was_asked_for(
     assert picture[:, :90].max() < 20 < picture[:, 102:].min()
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "codec"),
+    [("mov", "take-1.mov", "prores"), ("webm", "take-1.webm", "vp9")],
+)
+def test_a_format_decides_what_the_video_is(
+    floor: Floor, submit: Submit, form: str, name: str, codec: str
+) -> None:
+    job_id = submit(seconds=0.1, format=form).id
+
+    assert floor.work() is Ending.PUBLISHED
+
+    (output,) = floor.store.get(job_id).outputs
+    assert output.name == name
+    with av.open(io.BytesIO(floor.storage.objects[output.key])) as video:
+        assert video.streams.video[0].codec_context.name == codec
+    assert list(floor.scratch.glob("take*")) == []
+
+
+def test_pictures_come_in_a_zip_and_are_transparent_where_nobody_is(
+    floor: Floor, submit: Submit
+) -> None:
+    job_id = submit(seconds=0.1, format="png").id
+
+    assert floor.work() is Ending.PUBLISHED
+
+    (output,) = floor.store.get(job_id).outputs
+    assert (output.name, output.content_type) == ("take-1.zip", "application/zip")
+    with zipfile.ZipFile(io.BytesIO(floor.storage.objects[output.key])) as archive:
+        assert len(archive.namelist()) == 4
+        picture = np.asarray(Image.open(io.BytesIO(archive.read("000002.png"))))
+    assert picture.shape == (64, 64, 4)
+    assert (picture[:32, :, 3] == 255).all()
+    assert not picture[32:].any()
+
+
+def test_a_background_is_painted_and_draws_no_motion_anew(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1, background="#c83c28").id
+
+    floor.work()
+
+    job = floor.store.get(job_id)
+    with av.open(io.BytesIO(floor.storage.objects[job.outputs[0].key])) as video:
+        picture = next(video.decode(video=0)).to_ndarray(format="rgb24", src_colorspace="ITU709")
+    assert np.abs(picture[40:].astype(int) - (200, 60, 40)).max() <= 5
+    plain = job.request.model_copy(update={"background": None})
+    assert job.motion_digest == motion_digest(plain, floor.person.digest)
+
+
 def test_one_view_can_be_asked_for_where_several_are_the_default(
     floor: Floor, submit: Submit
 ) -> None:
@@ -244,11 +295,11 @@ def crash_in_take(floor: Floor, take: int) -> None:
     avatar = floor.person.models.avatar
     begun: list[int] = []
 
-    def render(*asked: Any, batch: int) -> Iterator[np.ndarray]:
+    def render(*asked: Any, batch: int, look: Look) -> Iterator[np.ndarray]:
         begun.append(1)
         if len(begun) == take:
             raise RuntimeError("a crash")
-        return ToyAvatar.render(avatar, *asked, batch=batch)
+        return ToyAvatar.render(avatar, *asked, batch=batch, look=look)
 
     avatar.render = render
     assert floor.work() is Ending.BROKEN
@@ -533,8 +584,8 @@ def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Su
 
 def test_memory_that_runs_out_later_repeats_no_frame() -> None:
     class Shrinking(ToyAvatar):
-        def render(self, *asked: Any, batch: int) -> Iterator[np.ndarray]:
-            for frames in super().render(*asked, batch=batch):
+        def render(self, *asked: Any, batch: int, look: Look) -> Iterator[np.ndarray]:
+            for frames in super().render(*asked, batch=batch, look=look):
                 yield frames
                 self.holds = 1  # somebody else takes the rest
 

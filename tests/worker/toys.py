@@ -10,6 +10,7 @@ from torch import Tensor
 
 from jobs.people import PersonDefaults
 from jobs.storage import ObjectInfo, ObjectMissing, StorageError
+from models.avatar import TRANSPARENT, Look
 from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.animate import Motion, MotionError, Sampling
 from worker.people import Models, Person
@@ -83,7 +84,7 @@ CAMERAS = {
 
 
 class ToyAvatar:
-    """A grey that follows the face, in front; black from elsewhere.
+    """A grey that follows the face, in front; black from elsewhere. Backgrounds lie below it.
 
     holds: frames that fit into its memory at a time.
     """
@@ -96,9 +97,10 @@ class ToyAvatar:
         return camera_named(name, CAMERAS)
 
     def render(
-        self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], *, batch: int
+        self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], *, batch: int, look: Look
     ) -> Iterator[NDArray[np.uint8]]:
         self.batches.append(batch)
+        below = (0, 0, 0, 0) if look.background == TRANSPARENT else look.background
         for start in range(0, len(face), batch):
             if min(batch, len(face) - start) > self.holds:
                 raise torch.OutOfMemoryError("CUDA out of memory")
@@ -108,7 +110,12 @@ class ToyAvatar:
                 shape = (len(some), camera.height, camera.width, 3)
                 grey = 255 * some[:, None, None, None] * (camera.name == "front")
                 views.append(np.broadcast_to(grey.astype(np.uint8), shape))
-            yield np.concatenate(views, axis=2)
+            frames = np.concatenate(views, axis=2)
+            if look.channels == 4:
+                frames = np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1)
+            if below is not None:
+                frames[:, frames.shape[1] // 2 :] = below
+            yield frames
 
 
 def toy_person(animator: ToyAnimator | None = None, *, digest: str = "d1") -> Person:

@@ -33,7 +33,7 @@ def paint(
     surface: Surface,
     points: Tensor,  # [B, V, 3] normalised coordinates
     texture: Tensor,  # [B, 3, S, S]
-    frames: Tensor,  # [B, H, W, 3] uint8, written here
+    frames: Tensor,  # [B, H, W, 3 or 4] uint8, painted over what is there
     *,
     samples: int,
     rounding: bool,
@@ -56,7 +56,7 @@ def paint(
         0.5 if rounding else 0.0,
         samples,
         keys,
-        wp.from_torch(frames, dtype=wp.vec3ub),
+        wp.from_torch(frames),
     ]
     with torch_stream(device):
         wp.launch(kernels.paint, (count, height, width), inputs, device=str(device))

@@ -54,7 +54,7 @@ def paint(
     rounding: float,  # what is added before the rest is dropped
     samples: int,  # of a pixel's side
     keys: wp.array3d(dtype=wp.int64),  # [B, H * samples, W * samples]
-    frames: wp.array3d(dtype=wp.vec3ub),  # [B, H, W]
+    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W, 3 or 4], painted over what is there
 ):
     b, row, column = wp.tid()
     half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0
@@ -77,9 +77,13 @@ def paint(
                 light = light + sample(texture, b, side, place[0], place[1])
                 seen += 1
     if seen > 0:
-        light = light / float(samples * samples)
-        frames[b, row, column] = wp.vec3ub(
-            wp.uint8(int(display(light[0], gain[0], black, power) + rounding)),
-            wp.uint8(int(display(light[1], gain[1], black, power) + rounding)),
-            wp.uint8(int(display(light[2], gain[2], black, power) + rounding)),
-        )
+        light = light / float(seen)
+        share = float(seen) / float(samples * samples)
+        if frames.shape[3] == 4:
+            frames[b, row, column, 3] = wp.uint8(int(255.0 * share + 0.5))
+            share = 1.0
+        for c in range(3):
+            shown = display(light[c], gain[c], black, power)
+            if share < 1.0:
+                shown = share * shown + (1.0 - share) * float(frames[b, row, column, c])
+            frames[b, row, column, c] = wp.uint8(int(shown + rounding))

@@ -7,7 +7,7 @@ Letters: B frames, V vertices, S side of the networks' maps (1024).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,7 +68,7 @@ class Posed:
     vertices: Tensor  # [B, V, 3]
     normals: Tensor  # [B, V, 3]
     texture: Tensor  # [B, 3, S, S] the mean of all views
-    light: Tensor  # [B or 1, 1, 2 S, 2 S]
+    light: Tensor  # [B or 1, 1, 2 S, 2 S]; of the first released view where they have their own
 
 
 class CodecModel:
@@ -99,6 +99,7 @@ class CodecModel:
             self.body_code = self._constant_body_code()
             self.body_map = self.networks.decoder.body_map(self.body_code)
             self.constant_light = self._constant_light(weights.get("occlusion"))
+        precision.compiled(self.networks)  # what is computed once is not worth it
 
     @property
     def device(self) -> torch.device:
@@ -135,10 +136,16 @@ class CodecModel:
     def light(self, pose: Tensor) -> Tensor:
         """Pose [B, 104] -> light on every texel, [B or 1, 1, 2 S, 2 S]."""
         if self.constant_light is not None:
-            return self.constant_light
+            return self.constant_light[:1]
         with self.precision.applied(self.device):
             shadow = self.networks.pose_shadow(pose)
         return self.finish.light(shadow.float())
+
+    def lit(self, posed: Posed, view: int) -> Posed:
+        """The same in the light of a released view, by its number, where each has its own."""
+        if self.constant_light is None or view >= len(self.constant_light):
+            return posed
+        return replace(posed, light=self.constant_light[view : view + 1])
 
     def view_texture(self, posed: Posed, position: Tensor) -> Tensor:
         """The texture as a camera at a position [3] sees it: [B, 3, 2 S, 2 S]."""
@@ -160,7 +167,8 @@ class CodecModel:
     def _laid_out(self, networks: CodecNetworks) -> CodecNetworks:
         """As the machine reads them best."""
         networks.upscaler.interleave()
-        channels_last(networks)
+        if self.precision.channels_last:
+            channels_last(networks)
         return networks
 
     def _constant_body_code(self) -> Tensor:
@@ -174,7 +182,7 @@ class CodecModel:
             return None
         if occlusion is None:
             raise KeyError("occlusion")
-        return self.finish.light(self.networks.occlusion_shadow(occlusion[None]))
+        return self.finish.light(self.networks.occlusion_shadow(occlusion[:, None]))
 
 
 def load_codec(path: Path, *, device: torch.device, precision: Precision = EXACT) -> CodecModel:

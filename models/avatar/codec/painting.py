@@ -61,12 +61,16 @@ class Surface:
         posed: Tensor,  # [B, V, 3]
         texture: Tensor,  # [B, 3, S, S]
         camera: Camera,
-        frames: Tensor,  # [B, H, W, 3] uint8, written here; what sees nothing stays as it is
+        frames: Tensor,  # [B, H, W, 3] uint8, or 4 for RGBA: painted over what is there
         *,
         samples: int = 1,
         rounding: bool = False,
     ) -> None:
-        """One view of some frames, by the kernels where they are installed."""
+        """One view of some frames, by the kernels where they are installed.
+
+        What sees nothing stays as it is, and a pixel that sees something in part is mixed with what
+        it was, in what displays are sent; in RGBA it gets the colour of what it sees, and a share.
+        """
         if not kernels_available():
             self.paint_plain(posed, texture, camera, frames, samples=samples, rounding=rounding)
             return
@@ -87,14 +91,19 @@ class Surface:
     ) -> None:
         """The same by plain torch."""
         raster = self.raster(posed, camera, samples=samples)
-        colours, seen = self.colours(raster, texture), raster.faces >= 0
-        if samples > 1:
-            light = colours.new_zeros(*seen.shape, 3)
-            light[seen] = colours
-            seen = _pixels(seen, samples).any(-1)
-            colours = _pixels(light, samples).mean(-1)[seen]
-        shown = to_display(colours) + (0.5 if rounding else 0.0)
-        frames[seen] = shown.to(torch.uint8)
+        colours, sampled = self.colours(raster, texture), raster.faces >= 0
+        light = colours.new_zeros(*sampled.shape, 3)
+        light[sampled] = colours
+        count = _pixels(sampled, samples).sum(-1)  # [B, H, W] samples that see something
+        seen = count > 0
+        count = count[seen][:, None]
+        shown = to_display(_pixels(light, samples).sum(-1)[seen] / count)
+        share = count / samples**2
+        if frames.shape[-1] == 4:
+            frames[..., 3][seen] = (255 * share[:, 0] + 0.5).to(torch.uint8)
+        else:
+            shown = torch.where(share < 1, share * shown + (1 - share) * frames[seen], shown)
+        frames[..., :3][seen] = (shown + (0.5 if rounding else 0.0)).to(torch.uint8)
 
 
 def _pixels(x: Tensor, samples: int) -> Tensor:

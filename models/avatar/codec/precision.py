@@ -1,4 +1,4 @@
-"""How finely the convolutions reckon. Skeleton, seams, rasteriser and light are always float32."""
+"""How the networks reckon. Skeleton, seams, rasteriser and light are always float32."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import nn
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -20,6 +22,8 @@ class Precision:
         False  # bfloat16, for GPUs that are fast at it: of 100 bytes 98 are off by two at most
     )
     tf32: bool = False  # ten bits of each factor, on GPUs that have it
+    channels_last: bool = True  # how maps lie in memory; numbers differ in the last bits
+    compiler: str | None = None  # "inductor": torch.compile, which fuses what follows convolutions
 
     @contextmanager
     def applied(self, device: torch.device) -> Iterator[None]:
@@ -33,6 +37,17 @@ class Precision:
             if self.half:
                 stack.enter_context(torch.autocast(device.type, torch.bfloat16))
             yield
+
+    def compiled(self, networks: nn.Module) -> None:
+        """Have each of the networks compiled when it first runs, in place. Weights stay the same.
+
+        The compiler writes and builds code then: minutes for a whole avatar, kept on the disk for
+        the next process.
+        """
+        if self.compiler is None:
+            return
+        for network in networks.children():
+            network.compile(backend=self.compiler)
 
 
 EXACT = Precision()

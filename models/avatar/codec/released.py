@@ -60,7 +60,7 @@ def convert(
     assets: Mapping[str, Any],  # static_assets.pt, arrays or tensors
     *,
     shadow_from_pose: bool,  # does config.yml have `pose_to_shadow`?
-    occlusion: Tensor | None = None,  # [1, H, W] the `ao` of the render defaults, without it
+    occlusion: Tensor | None = None,  # [1 or views, H, W] the `ao` of the defaults, without it
 ) -> Converted:
     """Raises CheckpointError for what is missing or has another shape, by its released name."""
     state = _current(state)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.avatar.batches import batches_ahead, check_motion
 from models.avatar.camera import camera_named
+from models.avatar.look import OWN, TRANSPARENT, Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,9 +61,11 @@ class CodecAvatar:
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
+        look: Look = OWN,
     ) -> Iterator[Frames]:
-        """Frames in order, [N, H, W * views, 3] uint8 RGB with N <= batch, views side by side.
+        """Frames in order, [N, H, W * views, C] uint8 with N <= batch, views side by side.
 
+        RGB, or RGBA where the look is transparent; the avatar's own background is black.
         One batch is painted ahead while the caller has the one before it; no more is kept.
         Raises ValueError for wrong shapes, cameras of different heights, or none at all.
         """
@@ -71,7 +74,7 @@ class CodecAvatar:
             face, pose, cameras, batch, face_width=config.face_code, pose_width=config.pose
         )
         return batches_ahead(
-            lambda painter, some: self._batch(painter, face[some], pose[some], views),
+            lambda painter, some: self._batch(painter, face[some], pose[some], views, look),
             len(face),
             batch,
             threads=1,
@@ -79,12 +82,21 @@ class CodecAvatar:
 
     @torch.inference_mode()
     def _batch(
-        self, painter: ThreadPoolExecutor, face: Tensor, pose: Tensor, cameras: list[Camera]
+        self,
+        painter: ThreadPoolExecutor,
+        face: Tensor,
+        pose: Tensor,
+        cameras: list[Camera],
+        look: Look,
     ) -> Frames:
         device = self.model.device
         face, pose = face.to(device).float(), pose.to(device).float()
         height, width = cameras[0].height, sum(camera.width for camera in cameras)
-        frames = torch.zeros(len(face), height, width, 3, dtype=torch.uint8, device=device)
+        frames = torch.zeros(
+            len(face), height, width, look.channels, dtype=torch.uint8, device=device
+        )
+        if look.background not in (None, TRANSPARENT):
+            frames[:] = torch.tensor(look.background, dtype=torch.uint8, device=device)
         step = len(face) if self._together else 1
         painting: list[Future[None]] = []
         for start in range(0, len(face), step):
@@ -93,19 +105,28 @@ class CodecAvatar:
             for camera in cameras:
                 view = frames[some, :, first : first + camera.width]
                 position = torch.from_numpy(camera.position).to(posed.vertices)
-                texture = self.model.view_texture(posed, position)
+                texture = self.model.view_texture(
+                    self.model.lit(posed, self._number(camera)), position
+                )
                 while len(painting) > 1:  # no more textures than are worked on
                     painting.pop(0).result()
-                painting.append(painter.submit(self._paint, posed, texture, camera, view))
+                painting.append(painter.submit(self._paint, posed, texture, camera, view, look))
                 first += camera.width
         for job in painting:
             job.result()
         return frames.cpu().numpy()
 
+    def _number(self, camera: Camera) -> int:
+        """Which of the person's cameras this is; the first for one that was made up."""
+        names = list(self.cameras)
+        return names.index(camera.name) if camera.name in names else 0
+
     @torch.inference_mode()
-    def _paint(self, posed: Posed, texture: Tensor, camera: Camera, view: Tensor) -> None:
+    def _paint(
+        self, posed: Posed, texture: Tensor, camera: Camera, view: Tensor, look: Look
+    ) -> None:
         """One view, while the networks draw the next one."""
-        samples, rounding = self.options.samples, self.options.rounding
+        samples, rounding = look.samples or self.options.samples, self.options.rounding
         self.model.surface.paint(
             posed.vertices, texture, camera, view, samples=samples, rounding=rounding
         )

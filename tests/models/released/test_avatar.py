@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.released.avatar import ReleasedAvatar, cameras_of, network_of, read_avatar
+from models.released.avatar import ReleasedAvatar, _once, cameras_of, network_of, read_avatar
 from models.released.networks import Network
 from models.released.reading import ReleasedError
 from tests.released_layout import PERSON, avatar_state, avatar_views, write_avatar
@@ -125,11 +125,23 @@ def test_cameras_that_do_not_fit_are_told(
         cameras_of(read(), Path("views.pth"))
 
 
-def test_an_avatar_whose_light_is_a_picture_needs_that_picture(folder: Path, read: Read) -> None:
+def test_an_avatar_whose_light_is_a_picture_needs_that_picture(
+    folder: Path, tmp_path: Path, read: Read
+) -> None:
     edit_config(folder, "pose_to_shadow:", "other:")
     save_state(folder, avatar_state() | {"shadow_net.shadow_pred.bias": torch.zeros(1)})
     with pytest.raises(ReleasedError, match="lacks ao, which an avatar without pose_to_shadow"):
         read()
+    views_with(tmp_path, ao=torch.ones(2, 40, 40))
+    with pytest.raises(ReleasedError, match=r"ao must be \[2, 1, height, width\], found \[2, 40"):
+        read()
+
+
+def test_a_picture_of_light_is_kept_once_unless_views_have_their_own() -> None:
+    same = torch.rand(1, 1, 5, 5).expand(3, -1, -1, -1)
+    assert _once(same).shape == (1, 5, 5)
+    own = torch.rand(3, 1, 5, 5)
+    assert torch.equal(_once(own), own[:, 0])
 
 
 def test_parts_of_an_avatar_are_told_when_missing(folder: Path, read: Read) -> None:

@@ -107,6 +107,25 @@ def test_light_from_a_picture_is_the_same_in_every_frame() -> None:
     assert frames(CodecAvatar(model, tiny_cameras()), "front").any()
 
 
+def test_views_that_were_released_with_lights_of_their_own_keep_them() -> None:
+    made, cameras = tiny_released(FROM_OCCLUSION), tiny_cameras()
+    bright = made.weights["occlusion"]
+    pictures = {
+        name: frames(
+            CodecAvatar(CodecModel(made.config, made.weights | {"occlusion": light}), cameras),
+            "front",
+            "side",
+        )
+        for name, light in {
+            "bright": bright, "dark": bright - 2, "both": torch.cat([bright, bright - 2])
+        }.items()
+    }  # fmt: skip
+    front, side = np.split(pictures["both"], 2, axis=2)
+    assert np.array_equal(front, np.split(pictures["bright"], 2, axis=2)[0])
+    assert np.array_equal(side, np.split(pictures["dark"], 2, axis=2)[1])
+    assert not np.array_equal(pictures["bright"], pictures["dark"])
+
+
 def test_the_code_of_the_body_is_a_constant(model: CodecModel) -> None:
     _, pose = tiny_motion(2)
     with torch.inference_mode():
@@ -166,6 +185,36 @@ def test_half_precision_is_a_choice_that_changes_little(folder: Path, avatar: Co
     coarse = load_codec_avatar(folder, device=CPU, precision=Precision(half=True))
     off = np.abs(frames(coarse, "front").astype(int) - frames(avatar, "front"))
     assert 0 < off.mean() < 2
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [Precision(compiler="aot_eager"), Precision(channels_last=False)],
+    ids=["compiled", "channels first"],
+)
+def test_the_way_of_reckoning_changes_no_more_than_the_last_bit(
+    avatar: CodecAvatar, precision: Precision
+) -> None:
+    """Batches of three frames and of one: what is compiled takes both."""
+    made = tiny_released()
+    other = CodecAvatar(CodecModel(made.config, made.weights, precision=precision), tiny_cameras())
+    off = np.abs(
+        frames(other, "front", count=4, batch=3).astype(int) - frames(avatar, "front", count=4)
+    )
+    assert off.max() <= 1
+    assert (off > 0).mean() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_compiled_code_draws_the_same_detail() -> None:
+    """One network, because the compiler takes a minute for a whole avatar."""
+    drawn = tiny_model().networks.upscaler
+    x = torch.randn(2, 6, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = drawn(x)
+        drawn.compile(backend="inductor")
+        torch.testing.assert_close(drawn(x), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,82 @@
+"""format, background and supersampling of POST /generate, and how what they make is handed out."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.job import Output, attempt_key
+from jobs.storage import CONTENT_TYPES
+from tests.problems import problem
+from tests.serving import Served
+
+
+def generate(served: Served, audio: bytes, **fields: str) -> httpx.Response:
+    return served.http.post("/generate", files={"audio": ("talk.wav", audio)}, data=fields)
+
+
+def test_looks_are_kept_with_the_job(served: Served, clip: bytes) -> None:
+    fields = {"format": "mov", "background": "#ABC", "supersampling": "3"}
+    job = generate(served, clip, **fields).json()
+    kept = served.services.store.get(job["id"]).request
+    assert (kept.format, kept.background, kept.supersampling) == ("mov", "#aabbcc", 3)
+    assert job["request"]["background"] == "#aabbcc"
+
+
+def test_empty_fields_mean_their_defaults(served: Served, clip: bytes) -> None:
+    job = generate(served, clip, format="", background="", supersampling="").json()
+    request = job["request"]
+    assert (request["format"], request["background"], request["supersampling"]) == (
+        "mp4", None, None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        ({"background": "transparent"}, "background", "mp4 cannot be transparent; ask for format"),
+        ({"background": "pink"}, "background", "'pink' is no colour; write \"#20242c\" or"),
+        ({"format": "gif"}, "format", "'mp4', 'mov', 'webm' or 'png'"),
+        ({"supersampling": "5"}, "supersampling", "should be less than or equal to 4"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(
+    served: Served, clip: bytes, fields: dict[str, str], field: str, words: str
+) -> None:
+    body = problem(generate(served, clip, **fields), 422, "invalid_request")
+    assert body["errors"][0]["field"] == field
+    assert words in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("take-1.mov", "video/quicktime"),
+        ("take-1.webm", "video/webm"),
+        ("take-1.zip", "application/zip"),
+    ],
+)
+def test_files_come_as_what_they_are(
+    served: Served, clip: bytes, tmp_path: Path, name: str, kind: str
+) -> None:
+    store, storage = served.services.store, served.services.storage
+    job_id = generate(served, clip).json()["id"]
+    for _ in range(50):  # jobs of other tests come first
+        job = store.claim("tester")
+        assert job is not None
+        if job.id == job_id:
+            break
+    key = attempt_key(job.id, job.attempt, name)
+    (tmp_path / name).write_bytes(b"0123456789")
+    storage.put(key, tmp_path / name, CONTENT_TYPES[Path(name).suffix])
+    store.succeed(job.id, job.attempt, [Output(name, key, kind, 10)])
+
+    output = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]
+    assert output["content_type"] == kind
+    for address in (output["path"], output["url"]):
+        answer = served.http.get(address)
+        assert (answer.status_code, answer.content) == (200, b"0123456789")
+        assert answer.headers["content-type"] == kind
+        saved_as = answer.headers["content-disposition"]
+        assert saved_as.startswith("attachment")
+        assert f"demo-{job.id[-8:]}-{name}" in saved_as
