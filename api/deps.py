@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from api.rates import Rates
 from api.watch import Watch
+from jobs.batches import Batches
 from jobs.clock import clock_of
 from jobs.deliveries import Outbox
 from jobs.keys import Keyring
@@ -18,6 +19,8 @@ from jobs.queue import make_celery
 from jobs.settings import Settings
 from jobs.storage import LocalStorage, S3Storage, open_storage
 from jobs.store import Store, open_store
+from jobs.tenants import default_quota
+from jobs.uploads import Uploads
 
 HOLD_SECONDS = 45.0  # a webhook of which nothing was heard for so long after its time is sent again
 
@@ -34,6 +37,8 @@ class Services:
     outbox: Outbox
     outbound: Outbound
     rates: Rates
+    uploads: Uploads
+    batches: Batches
 
 
 @contextmanager
@@ -57,6 +62,8 @@ def opened(settings: Settings) -> Iterator[Services]:
             ),
             outbound=open_outbound(settings),
             rates=rates,
+            uploads=Uploads(store.engine, default_quota(settings), clock=clock_of(store.engine)),
+            batches=Batches(store.engine),
         )
 
 

@@ -4,6 +4,7 @@ Problem                 what a route raises, with status, code and a sentence
 RequestValidationError  fields that do not fit                  422 invalid_request
 HTTPException           no such route, wrong method             404, 405, 400
 JobMissing              no such job                             404 job_not_found
+BatchMissing            no such batch                           404 batch_not_found
 KeyReused               an Idempotency-Key of another request   409 idempotency_key_reused
 QuotaExceeded           more than the tenant may have           429 quota_jobs, _seconds, _bytes
 MediaError              a file that is no clip for us           415 or 422, the code of the probe
@@ -28,6 +29,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from jobs.batches import BatchMissing
 from jobs.job import new_job_id
 from jobs.media import MediaError
 from jobs.once import KeyReused
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+REFERENCE = "#/components/schemas/{model}"  # in an OpenAPI document
 RETRY_SECONDS = "5"
 FULL_RETRY_SECONDS = "60"
 CODES_OF_STATUS = {
@@ -130,6 +133,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(JobMissing, _job_missing)
+    app.add_exception_handler(BatchMissing, _batch_missing)
     app.add_exception_handler(KeyReused, _key_reused)
     app.add_exception_handler(QuotaExceeded, _quota)
     app.add_exception_handler(MediaError, _media)
@@ -146,7 +150,7 @@ def documented(
     found: dict[int | str, dict[str, Any]] = {**(success or {})}
     for status, code, detail in problems:
         description = HTTPStatus(status).phrase
-        schema = {"$ref": "#/components/schemas/Problem"}
+        schema = {"$ref": REFERENCE.format(model="Problem")}
         entry = found.setdefault(
             status,
             {"description": description, "content": {CONTENT_TYPE: {"schema": schema}}},
@@ -214,7 +218,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
         return no_room(error)
     status = error.status_code
     sentences = {
-        400: "The body of the request could not be read; send multipart/form-data, well formed.",
+        400: "The body of the request could not be read; send a well-formed form, or JSON.",
         404: f"There is nothing at {request.url.path}; see /docs.",
         405: f"{request.method} does not go with {request.url.path}; see /docs.",
     }
@@ -229,6 +233,11 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 def _job_missing(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, JobMissing)
     return answer(404, "job_not_found", f"There is no job {error.job_id[:64]!r}.")
+
+
+def _batch_missing(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BatchMissing)
+    return answer(404, "batch_not_found", f"There is no batch {error.batch_id[:64]!r}.")
 
 
 def _key_reused(_request: Request, error: Exception) -> JSONResponse:
@@ -267,10 +276,25 @@ def _quota(_request: Request, error: Exception) -> JSONResponse:
 
 def _media(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MediaError)
+    return told(_media_problem(error))
+
+
+def _media_problem(error: MediaError) -> Problem:
     status = 415 if error.code == "audio_type_unsupported" else 422
     sentence = error.detail[0].upper() + error.detail[1:] + "."
     fields = [{"field": "audio", "detail": error.detail}]
-    return answer(status, error.code, sentence, errors=fields)
+    return Problem(status, error.code, sentence, errors=fields)
+
+
+def at_place(place: str, error: Problem | MediaError) -> Problem:
+    """The same problem, of one item of several."""
+    problem = _media_problem(error) if isinstance(error, MediaError) else error
+    fields = [
+        {"field": f"{place}.{each['field']}", "detail": each["detail"]}
+        for each in problem.members.get("errors", [])
+    ]
+    members = problem.members | {"errors": fields}
+    return Problem(problem.status_code, problem.code, f"{place}: {problem.detail}", **members)
 
 
 def _object_missing(_request: Request, _error: Exception) -> JSONResponse:

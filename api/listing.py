@@ -36,6 +36,7 @@ class ListQuery(BaseModel):
         default=(), max_length=8, description="Only these; may be given several times."
     )
     person: PersonName | None = Field(default=None, description="Only jobs that show this one.")
+    batch: str | None = Field(default=None, max_length=64, description="Only jobs of this one.")
     tenant: str | None = Field(
         default=None,
         pattern=f"^{TENANT.pattern}$",
@@ -51,6 +52,7 @@ class ListQuery(BaseModel):
         return Wanted(
             states=self.state,
             person=self.person,
+            batch=self.batch,
             tenant=sees or self.tenant,
             created_after=self.created_after,
             created_before=self.created_before,

@@ -14,15 +14,29 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import errors
 from api.access import Access, careful_headers
+from api.asked import GenerateBody, GenerateForm
 from api.callers import Door, guarded
 from api.deps import opened
-from api.errors import ProblemBody
+from api.errors import REFERENCE, ProblemBody
 from api.leaving import told_to_leave
 from api.origins import EXPOSED, SENT, Origins, refusals_told
 from api.reaper import reaping
-from api.routes import deliveries, events, files, generate, health, jobs, page, people
+from api.routes import (
+    batches,
+    deliveries,
+    events,
+    files,
+    generate,
+    health,
+    jobs,
+    page,
+    people,
+    render,
+    uploads,
+)
+from api.routes.batches import BatchAsked
 from api.sender import sending
-from api.uploads import Uploads
+from api.uploads import Intake
 from api.watch import watching
 from jobs import logs
 from jobs.keys import require_keys
@@ -30,13 +44,18 @@ from jobs.schema import prepare
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+
+    from pydantic import BaseModel
 
 logger = logging.getLogger(__name__)
 
 ROUTERS = (
     generate.router,
+    uploads.router,
+    batches.router,
     jobs.router,
+    render.router,
     events.router,
     deliveries.router,
     people.router,
@@ -46,15 +65,24 @@ ROUTERS = (
 )
 
 
+# Models that no parameter of a route names.
+READ_BY_HAND: Mapping[str, type[BaseModel]] = {
+    "Problem": ProblemBody,
+    "GenerateForm": GenerateForm,
+    "GenerateBody": GenerateBody,
+    "BatchAsked": BatchAsked,
+}
+
+
 class Api(FastAPI):
     """FastAPI whose OpenAPI knows the problem that every route may answer with."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
-        schema = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document["components"]["schemas"]
-        schemas |= schema.pop("$defs")
-        schemas["Problem"] = schema | {"title": "Problem"}
+        for name, model in READ_BY_HAND.items():
+            schema = model.model_json_schema(ref_template=REFERENCE)
+            schemas |= schema.pop("$defs", {}) | {name: schema | {"title": name}}
         for field in schemas["GenerateForm"]["properties"].values():
             _without_null(field)
         refusals_told(document)
@@ -64,6 +92,8 @@ class Api(FastAPI):
 
 def _without_null(field: dict[str, Any]) -> None:
     """A form has no null: who wants the default leaves the field out."""
+    if field.get("default", "") is None:
+        del field["default"]
     kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
     if len(kinds) == 1:
         field |= kinds[0]
@@ -85,7 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(require_keys, settings)
         with opened(settings) as services:
             app.state.services = services
-            app.state.uploads = Uploads(settings.uploads_at_once)
+            app.state.intake = Intake(settings.uploads_at_once)
             async with (
                 reaping(services),
                 sending(services),
@@ -113,7 +143,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST", "DELETE"),
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
             allow_headers=SENT,
             expose_headers=EXPOSED,
         )

@@ -12,12 +12,14 @@ from api.sweeping import tidy
 from jobs.job import job_folder
 from jobs.queue import wake
 from jobs.storage import StorageError
+from jobs.uploads import upload_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from api.deps import Services
     from jobs.removals import Removal
+    from jobs.uploads import Upload
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ def reap_once(services: Services) -> list[str]:
             break  # the broker is down: the next round tries again
     for removal in [*services.store.due_removals(), *_expired_jobs(services)]:
         remove_objects(services, removal)
+    for upload in services.uploads.take_expired():
+        remove_upload(services, upload)
     tidy(services)
     services.store.forget_keys()
     return waiting
@@ -61,6 +65,18 @@ def remove_objects(services: Services, removal: Removal) -> None:
         logger.warning("objects of a deleted job not removed yet", extra=facts)
     else:
         services.store.removed(removal)
+
+
+def remove_upload(services: Services, upload: Upload) -> None:
+    """Remove a clip that has expired, or as much of it as has come."""
+    try:
+        services.storage.abandon_parts(upload.key, upload.session)
+        services.storage.delete(upload_folder(upload.id))
+    except StorageError as error:
+        facts = {"upload": upload.id, "reason": str(error)}
+        logger.warning("expired upload not removed yet", extra=facts)
+    else:
+        services.uploads.forget(upload)
 
 
 async def _reap_until(stop: asyncio.Event, services: Services) -> None:

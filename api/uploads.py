@@ -15,20 +15,22 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.routing import APIRoute
 
+from api.asked import FORM, kind_of
 from api.errors import Problem
 from jobs.media import MediaLimits, probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from typing import BinaryIO
 
-    from fastapi import Response, UploadFile
+    from fastapi import Response
     from starlette.types import Receive, Scope
 
     from jobs.media import ClipInfo
-    from jobs.people import PersonSummary
     from jobs.settings import Settings
 
-FIELDS_BYTES = 64 * 1024  # what a form may hold beside its file
+FIELDS_BYTES = 64 * 1024  # what a body may hold beside its file
+JSON_BYTES = 16 * 2**20  # JSON is taken whole into memory
 RETRY_SECONDS = "2"
 PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # children at a time
 
@@ -36,7 +38,7 @@ PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # children at 
 T = TypeVar("T")
 
 
-class Uploads:
+class Intake:
     """How many uploads are taken at a time, so that they fill neither the disk nor all threads."""
 
     def __init__(self, most: int) -> None:
@@ -65,18 +67,22 @@ class Uploads:
 
 
 class UploadRequest(Request):
-    """A request whose body is one form with one file, no larger than the settings allow."""
+    """A request whose body is a form with one file, or JSON, no larger than the settings allow."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
         settings: Settings = self.app.state.services.settings
-        self.uploads: Uploads = self.app.state.uploads
+        self.intake: Intake = self.app.state.intake
         self._most = settings.max_upload_bytes
         self._seconds = settings.upload_seconds
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body in chunks; 413 as soon as it is too long, whatever its header promised."""
-        self.uploads.enter(self)
+        most = self._most if kind_of(self) == FORM else min(self._most, JSON_BYTES)
+        told = self.headers.get("content-length", "")
+        if told.isdecimal() and int(told) > most + FIELDS_BYTES:
+            raise _too_large(most)
+        self.intake.enter(self)
         received, chunks = 0, super().stream()
         until = asyncio.get_running_loop().time() + self._seconds
         while True:
@@ -88,27 +94,16 @@ class UploadRequest(Request):
             except TimeoutError:
                 raise _too_slow(self._seconds) from None
             received += len(chunk)
-            if received > self._most + FIELDS_BYTES:
-                raise _too_large(self._most)
+            if received > most + FIELDS_BYTES:
+                raise _too_large(most)
             yield chunk
 
     def leave(self) -> None:
         """The upload is dealt with: another may come, though this request may still wait."""
-        self.uploads.leave(self)
+        self.intake.leave(self)
 
     def form(self, **_limits: Any) -> Any:
         """The form: one file, a few short fields."""
-        kind = self.headers.get("content-type", "")
-        if not kind.lower().startswith("multipart/form-data"):
-            raise Problem(
-                415,
-                "body_type_unsupported",
-                f"The body is {kind or 'of no type'}; send multipart/form-data with the file "
-                "in the field `audio`.",
-            )
-        told = self.headers.get("content-length", "")
-        if told.isdecimal() and int(told) > self._most + FIELDS_BYTES:
-            raise _too_large(self._most)
         return super().form(max_files=1, max_fields=32, max_part_size=4096)
 
 
@@ -129,23 +124,20 @@ class UploadRoute(APIRoute):
 
 
 @contextmanager
-def kept(upload: UploadFile, *, most: int) -> Iterator[Path]:
-    """The upload as a file under a name of ours, for as long as the block lasts."""
+def kept(source: BinaryIO, *, most: int) -> Iterator[Path]:
+    """What was sent, as a file under a name of ours, for as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="visavis-upload-") as folder:
         path = Path(folder) / "audio"
         with path.open("wb") as file:
-            shutil.copyfileobj(upload.file, file)
+            shutil.copyfileobj(source, file)
         if path.stat().st_size > most:
             raise _too_large(most)
         yield path
 
 
-def inspected(path: Path, person: PersonSummary, settings: Settings) -> ClipInfo:
-    """What the clip is; MediaError where it is none, or too long for the person."""
-    limits = MediaLimits(
-        max_seconds=min(person.max_seconds, settings.max_clip_seconds),
-        wall_seconds=settings.probe_seconds,
-    )
+def inspected(path: Path, settings: Settings, *, max_seconds: float) -> ClipInfo:
+    """What the clip is; MediaError where it is none, or too long."""
+    limits = MediaLimits(max_seconds=max_seconds, wall_seconds=settings.probe_seconds)
     with PROBES:
         return probe(path, limits=limits)
 
@@ -164,7 +156,7 @@ def _too_large(most: int) -> Problem:
     return Problem(
         413,
         "upload_too_large",
-        f"The upload is larger than {most} bytes; send a shorter clip, or a smaller format "
-        "such as flac, mp3 or ogg.",
+        f"The upload is larger than {most} bytes; send a shorter clip, a smaller format such as "
+        "flac, mp3 or ogg, or a form instead of JSON; or send it by POST /uploads.",
         headers={"Connection": "close"},
     )

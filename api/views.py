@@ -10,7 +10,7 @@ from api.deps import Services
 from jobs.job import STAGES, Job, Output, Standing, State
 from jobs.listing import Page
 from jobs.people import PersonSummary
-from jobs.request import GenerateRequest
+from jobs.request import JobRequest
 from jobs.settings import Settings
 
 
@@ -56,8 +56,9 @@ class JobView(BaseModel):
     clip_seconds: float
     priority: int
     metadata: dict[str, str] = Field(description="As it was sent.")
+    batch: str | None = Field(description="The batch that it came with.")
     callback_url: str | None = Field(description="Is told when the job has ended.")
-    request: GenerateRequest
+    request: JobRequest
     outputs: list[OutputView]
     expires_at: datetime | None = Field(
         description="From then on its files may be gone; null where they are kept for ever."
@@ -134,6 +135,7 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
         clip_seconds=job.clip_seconds,
         priority=job.priority,
         metadata=dict(job.metadata),
+        batch=job.batch_id,
         callback_url=job.callback_url,
         request=job.request,
         outputs=[_output(job, output, services, request) for output in job.outputs],

@@ -245,7 +245,7 @@ async def _tick(found: Found) -> None:
 
 def _queued(data: Path, count: int) -> list[str]:
     """Jobs that were accepted before; written as the API writes them, without a recording."""
-    from jobs.job import input_key, new_job_id
+    from jobs.job import NewJob, input_key, new_job_id
     from jobs.request import GenerateRequest
     from jobs.settings import Settings
     from jobs.store import open_store
@@ -255,7 +255,7 @@ def _queued(data: Path, count: int) -> list[str]:
         made = [new_job_id() for _ in range(count)]
         for job_id in made:
             key = input_key(job_id, "wav")
-            store.submit(GenerateRequest(), job_id=job_id, input_key=key, clip_seconds=10.0)
+            store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=10.0))
         return made
     finally:
         store.close()

@@ -6,13 +6,13 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jobs.request import GenerateRequest
+    from jobs.request import GenerateRequest, JobRequest
 
 Clock = Callable[[], datetime]  # the present, as an aware datetime in UTC
 LOCAL = "local"  # the tenant of whoever calls from this machine, where no key is needed
@@ -87,7 +87,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    request: GenerateRequest  # seed is always set
+    request: JobRequest  # seed is always set
     input_key: str
     clip_seconds: float
     stage: str
@@ -104,7 +104,35 @@ class Job:
     input_expired_at: datetime | None  # when its clip was removed by age
     outputs_expired_at: datetime | None
     tenant: str  # whose job it is: nobody else sees it
+    batch_id: str | None
+    batch_place: int | None
     callback_url: str | None  # is told when the job has ended
+
+
+@dataclass(frozen=True)
+class KeptMotion:
+    """Motion that was drawn already."""
+
+    key: str
+    digest: str  # what it depends on: `jobs.request.motion_digest`
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be queued, whose clip lies at `input_key` already."""
+
+    id: str  # from `new_job_id`
+    request: GenerateRequest
+    input_key: str
+    clip_seconds: float
+    input_bytes: int = 0  # that are stored for this job alone
+    tenant: str = LOCAL
+    priority: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    callback_url: str | None = None
+    motion: KeptMotion | None = None
+    batch_id: str | None = None
+    batch_place: int | None = None  # from 1
 
 
 @dataclass(frozen=True)

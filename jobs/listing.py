@@ -31,6 +31,7 @@ class Wanted:
 
     states: tuple[State, ...] = ()
     person: str | None = None
+    batch: str | None = None
     tenant: str | None = None  # whose; None: everybody's
     created_after: datetime | None = None  # this moment belongs to it
     created_before: datetime | None = None  # this one does not
@@ -63,6 +64,8 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.states:
         conditions.append(jobs.c.state.in_(wanted.states))
+    if wanted.batch is not None:
+        conditions.append(jobs.c.batch_id == wanted.batch)
     if wanted.person is not None:
         conditions.append(jobs.c.person == wanted.person)
     if wanted.tenant is not None:

@@ -137,6 +137,17 @@ def _unreadable() -> MediaError:
     )
 
 
+def check_seconds(seconds: float, limits: MediaLimits) -> None:
+    """MediaError where a clip of this length is too short or too long."""
+    if seconds < limits.min_seconds:
+        raise MediaError(
+            "clip_too_short",
+            f"the clip is {seconds:.3f} s long; send {limits.min_seconds:g} s or more",
+        )
+    if seconds > limits.max_seconds:
+        _too_long(seconds, limits)
+
+
 def sniff(head: bytes) -> str:
     """The kind of file that its first bytes tell: a key of CONTAINERS."""
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
@@ -215,11 +226,7 @@ def _decoded(container: av.container.InputContainer, kind: str, limits: MediaLim
         raise MediaError(
             "audio_empty", "no sound that can be decoded follows the header; export it again"
         )
-    if seconds < limits.min_seconds:
-        raise MediaError(
-            "clip_too_short",
-            f"the clip is {seconds:.3f} s long; send {limits.min_seconds:g} s or more",
-        )
+    check_seconds(seconds, limits)
     return ClipInfo(kind, _plain(codec), sample_rate, channels, round(seconds, 6))
 
 

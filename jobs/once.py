@@ -21,7 +21,6 @@ from jobs.schema import jobs
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from sqlalchemy import Connection, RowMapping
 
@@ -50,12 +49,11 @@ class Once:
     tenant: str = LOCAL  # whose key it is: two tenants may use the same
 
 
-def request_digest(fields: Mapping[str, Any], audio: Path) -> str:
+def request_digest(fields: Mapping[str, Any], audio: str) -> str:
     """What was asked for, as sha256. `fields` are those that differ from their defaults: so one
-    that is left out counts as its default, and a field that is new to us changes no digest."""
-    with audio.open("rb") as file:
-        sound = hashlib.file_digest(file, "sha256").hexdigest()
-    asked = json.dumps({**fields, "audio": sound}, sort_keys=True)
+    that is left out counts as its default, and a field that is new to us changes no digest.
+    audio: the digest of the clip."""
+    asked = json.dumps({**fields, "audio": audio}, sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -64,6 +65,11 @@ def check_width(size: str, views: Sequence[str]) -> None:
         )
 
 
+def _written(size: Any) -> Any:
+    """In JSON a square may be a plain number."""
+    return str(size) if type(size) is int else size
+
+
 def _checked_size(size: str) -> str:
     width, height = parse_size(size)
     return f"{width}x{height}"
@@ -109,6 +115,7 @@ Views = Annotated[
 ]
 Size = Annotated[
     str,
+    BeforeValidator(_written),
     AfterValidator(_checked_size),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,5}(x[0-9]{1,5})?$"}),
 ]
@@ -124,6 +131,7 @@ Outputs = Annotated[
     AfterValidator(_without_repeats),
 ]
 
+Take = Annotated[int, Field(ge=1, le=10)]
 Priority = Annotated[int, Field(ge=-10, le=10)]
 Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 Words = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
@@ -202,6 +210,18 @@ class GenerateRequest(BaseModel):
         if self.seed is not None:
             return self
         return self.model_copy(update={"seed": secrets.randbelow(SEED_LIMIT)})
+
+
+class JobRequest(GenerateRequest):
+    """What a job makes: what was asked for, and which of its takes are shown."""
+
+    shown: tuple[int, ...] | None = Field(
+        default=None, description="Numbers of the takes that are made into files; null: all."
+    )
+
+    def shows(self, take: int) -> bool:
+        """Whether this take, counted from 1, is made into files."""
+        return self.shown is None or take in self.shown
 
 
 def motion_digest(request: GenerateRequest, person_digest: str) -> str:

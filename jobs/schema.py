@@ -80,6 +80,8 @@ jobs = Table(
     Column("outputs_expired_at", UtcDateTime),
     Column("tenant", sa.String(63), nullable=False, server_default="local"),
     Column("callback_url", sa.String(2048)),
+    Column("batch_id", sa.String(32)),
+    Column("batch_place", sa.Integer),
     Column("input_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Column("output_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Index(None, "state", "created_at", "id"),
@@ -89,6 +91,7 @@ jobs = Table(
     Index(None, "created_at", "id"),
     Index(None, "finished_at"),
     Index(None, "tenant", "created_at", "id"),
+    Index(None, "batch_id", "batch_place"),
 )
 
 # The job that a request with an Idempotency-Key has made: see jobs/once.py.
@@ -172,6 +175,36 @@ chores = Table(
 
 # A word that this database and no other has: see jobs/chores.py.
 identity = Table("identity", metadata, Column("id", sa.String(32), primary_key=True))
+
+# Jobs that were sent together: see jobs/batches.py.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("size", sa.Integer, nullable=False),
+    Column("idempotency_key", sa.String(255)),
+    Column("digest", sa.String(64)),
+    Index("ix_batches_tenant_idempotency_key", "tenant", "idempotency_key", unique=True),
+)
+
+# Clips that callers have sent, or are sending, before a job asks for them: see jobs/uploads.py.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("bytes", sa.BigInteger, nullable=False),
+    Column("key", sa.String(255), nullable=False),
+    Column("session", sa.String(1024), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    Column("held_until", UtcDateTime, nullable=False),
+    Column("container", sa.String(16)),
+    Column("seconds", sa.Double),
+    Column("sha256", sa.String(64)),
+)
 
 
 def connect(url: str) -> Engine:

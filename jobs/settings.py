@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=100 * 2**20, gt=0)
     uploads_at_once: int = Field(default=64, gt=0)
     upload_seconds: float = Field(default=600.0, gt=0)  # for one to arrive
+    max_large_upload_bytes: int = Field(default=2 * 2**30, gt=0)  # by POST /uploads
+    upload_hours: float = Field(default=24.0, gt=0)  # how long jobs may use such a clip
     max_clip_seconds: float = Field(default=600.0, gt=0)
     probe_seconds: float = Field(default=20.0, gt=0)  # wall clock for looking at one upload
     link_seconds: int = Field(default=3600, gt=0)

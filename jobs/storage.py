@@ -22,6 +22,7 @@ from jobs.room import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
     from jobs.settings import Settings
 
@@ -37,6 +38,7 @@ CONTENT_TYPES = {
     ".webm": "video/webm",  # videos, and clips that browsers have recorded
     ".zip": "application/zip",
     ".npz": "application/octet-stream",
+    ".bin": "application/octet-stream",
     ".json": "application/json",
     ".wav": "audio/wav",
     ".flac": "audio/flac",
@@ -61,6 +63,15 @@ class ObjectMissing(StorageError):
     def __init__(self, key: str) -> None:
         super().__init__(f"nothing is stored at {key}")
         self.key = key
+
+
+class PartMissing(StorageError):
+    """A part of an upload has not come, or not whole."""
+
+    def __init__(self, number: int, *, expected: int, found: int) -> None:
+        told = f"has {found} of {expected} bytes" if found else "is missing"
+        super().__init__(f"part {number} {told}")
+        self.number = number
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,9 @@ class Storage(Protocol):
     def get(self, key: str, path: Path) -> None:
         """Write the object to a file at `path`. ObjectMissing where there is none."""
 
+    def copy(self, key: str, to: str) -> None:
+        """Store the object once more. ObjectMissing where there is none."""
+
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object in chunks, from byte `start` on, `length` bytes of it or all."""
 
@@ -111,6 +125,18 @@ class Storage(Protocol):
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
         """A signed address that downloads the object as `filename` for so many seconds."""
+
+    def begin_parts(self, key: str) -> str:
+        """Prepare an object that callers send in parts; answers the name of this undertaking."""
+
+    def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
+        """A signed address that takes a PUT of part `number` (from 1), of exactly so many bytes."""
+
+    def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
+        """Make the object of its parts; harmless when done already. PartMissing names one."""
+
+    def abandon_parts(self, key: str, session: str) -> None:
+        """Forget parts that were sent; harmless when there are none."""
 
     def check(self) -> None:
         """StorageError when nothing could be stored now."""
@@ -143,19 +169,19 @@ class LocalStorage:
         place = self._place(key)
         if content_type != _content_type(key):
             raise StorageError(f"{key} is stored as {_content_type(key)}, not as {content_type}")
-        try:
+        with _storing(key, self.folder):
             place.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(place) as draft, path.open("rb") as source, draft.open("wb") as target:
                 shutil.copyfileobj(source, target, CHUNK)
                 target.flush()
                 os.fsync(target.fileno())
-        except OSError as error:
-            kind = StorageFull if is_full(error) else StorageError
-            raise kind(f"cannot store {key} in {self.folder}: {error.strerror}") from error
 
     def get(self, key: str, path: Path) -> None:
         with self._found(key).open("rb") as source, path.open("wb") as target:
             shutil.copyfileobj(source, target, CHUNK)
+
+    def copy(self, key: str, to: str) -> None:
+        self.put(to, self._found(key), _content_type(to))
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         place = self._found(key)
@@ -202,16 +228,62 @@ class LocalStorage:
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
         expires = str(int(self._now()) + seconds)
-        signature = self._signature(key, filename, expires)
+        signature = self._signature("GET", key, filename, expires)
         query = urlencode({"name": filename, "expires": expires, "signature": signature})
         return f"{self._address}/files/{quote(key)}?{query}"
 
     def allows(self, key: str, *, filename: str, expires: str, signature: str) -> bool:
         """Whether this is a link that was given out, and still holds."""
-        known = hmac.compare_digest(
-            self._signature(key, filename, expires).encode(), signature.encode()
-        )
-        return known and expires.isdecimal() and int(expires) >= self._now()
+        return self._holds(signature, expires, "GET", key, filename, expires)
+
+    def begin_parts(self, key: str) -> str:
+        _checked(key)
+        return ""
+
+    def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
+        part, expires = _part(key, number), str(int(self._now()) + seconds)
+        signature = self._signature("PUT", part, str(bytes), expires)
+        query = urlencode({"bytes": bytes, "expires": expires, "signature": signature})
+        return f"{self._address}/files/{quote(part)}?{query}"
+
+    def allows_part(self, part: str, *, bytes: int, expires: str, signature: str) -> bool:
+        """Whether `part_link` has given out this address, and it still holds."""
+        return self._holds(signature, expires, "PUT", part, str(bytes), expires)
+
+    @contextmanager
+    def receiving(self, part: str) -> Iterator[BinaryIO]:
+        """A file to write a part to; kept whole when the block ends well, else not at all."""
+        place = self._place(part)
+        with _storing(part, self.folder):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _replacing(place) as draft, draft.open("wb") as file:
+                yield file
+
+    def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
+        place = self._place(key)
+        if place.is_file():
+            return
+        parts = [self._place(_part(key, number)) for number in range(1, len(sizes) + 1)]
+        for number, (part, size) in enumerate(zip(parts, sizes, strict=True), 1):
+            found = part.stat().st_size if part.is_file() else 0
+            if found != size:
+                raise PartMissing(number, expected=size, found=found)
+        with (
+            _storing(key, self.folder),
+            _replacing(place) as draft,
+            draft.open("wb") as target,
+        ):
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, target, CHUNK)
+            target.flush()
+            os.fsync(target.fileno())
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+    def abandon_parts(self, key: str, session: str) -> None:
+        for part in self._place(key).parent.glob(f"{PurePosixPath(key).name}.part-*"):
+            part.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -237,8 +309,12 @@ class LocalStorage:
             raise ObjectMissing(key)
         return place
 
-    def _signature(self, key: str, filename: str, expires: str) -> str:
-        message = "\n".join((key, filename, expires)).encode()
+    def _holds(self, signature: str, expires: str, *facts: str) -> bool:
+        known = hmac.compare_digest(self._signature(*facts).encode(), signature.encode())
+        return known and expires.isdecimal() and int(expires) >= self._now()
+
+    def _signature(self, *facts: str) -> str:
+        message = "\n".join(facts).encode()
         return hmac.new(self._signing_key, message, hashlib.sha256).hexdigest()
 
 
@@ -259,6 +335,11 @@ class S3Storage:
     def get(self, key: str, path: Path) -> None:
         with _as_storage_error(key):
             self._client.download_file(self._bucket, self._name(key), str(path))
+
+    def copy(self, key: str, to: str) -> None:
+        source = {"Bucket": self._bucket, "Key": self._name(key)}
+        with _as_storage_error(key):
+            self._client.copy(source, self._bucket, self._name(to))
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         last = "" if length is None else str(start + length - 1)
@@ -313,6 +394,54 @@ class S3Storage:
         return str(
             self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
         )
+
+    def begin_parts(self, key: str) -> str:
+        with _as_storage_error(key):
+            begun = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=self._name(key), ContentType=_content_type(key)
+            )
+        return str(begun["UploadId"])
+
+    def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
+        parameters = self._session(key, session) | {"PartNumber": number, "ContentLength": bytes}
+        return str(
+            self._client.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=seconds)
+        )
+
+    def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
+        try:
+            sent = self._sent(key, session)
+        except ObjectMissing:  # no such session: it was joined already, or abandoned
+            self.stat(key)
+            return
+        for number, size in enumerate(sizes, 1):
+            found = sent.get(number, {"Size": 0})["Size"]
+            if found != size:
+                raise PartMissing(number, expected=size, found=found)
+        parts = [{"PartNumber": n, "ETag": sent[n]["ETag"]} for n in range(1, len(sizes) + 1)]
+        with _as_storage_error(key):
+            self._client.complete_multipart_upload(
+                **self._session(key, session), MultipartUpload={"Parts": parts}
+            )
+
+    def abandon_parts(self, key: str, session: str) -> None:
+        try:
+            with _as_storage_error(key):
+                self._client.abort_multipart_upload(**self._session(key, session))
+        except ObjectMissing:
+            return
+
+    def _session(self, key: str, session: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._name(key), "UploadId": session}
+
+    def _sent(self, key: str, session: str) -> dict[int, dict[str, Any]]:
+        """The parts that have come, by number."""
+        found: dict[int, dict[str, Any]] = {}
+        with _as_storage_error(key):
+            pages = self._client.get_paginator("list_parts")
+            for page in pages.paginate(**self._session(key, session)):
+                found |= {part["PartNumber"]: part for part in page.get("Parts", [])}
+        return found
 
     def check(self) -> None:
         with _as_storage_error(self._bucket):
@@ -384,6 +513,19 @@ def _content_type(key: str) -> str:
     return CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")
 
 
+def _part(key: str, number: int) -> str:
+    return f"{key}.part-{number}"
+
+
+@contextmanager
+def _storing(key: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind = StorageFull if is_full(error) else StorageError
+        raise kind(f"cannot store {key} in {folder}: {error.strerror}") from error
+
+
 @contextmanager
 def _replacing(place: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=DRAFT)
@@ -451,7 +593,7 @@ def _as_storage_error(key: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        if code in ("404", "NoSuchKey"):
+        if code in ("404", "NoSuchKey", "NoSuchUpload"):
             raise ObjectMissing(key) from error
         kind = StorageFull if _says_full(error.response) else StorageError
         raise kind(f"S3 refused {key}: {error}") from error

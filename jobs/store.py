@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from jobs import chores, deliveries, removals, retention
+from jobs import batches, chores, deliveries, removals, retention
 from jobs import once as one_job
 from jobs.clock import clock_of
-from jobs.job import LOCAL, FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
+from jobs.job import FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
 from jobs.listing import Wanted, page_of, select_page
 from jobs.once import KeyTaken, Once
 from jobs.places import Places
-from jobs.request import GenerateRequest
+from jobs.request import JobRequest
 from jobs.schema import connect, jobs, reading, writing
 from jobs.tenants import (
     Quota,
@@ -35,8 +34,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
+    from jobs.batches import Batch, NewBatch
     from jobs.chores import Chore
-    from jobs.job import Clock
+    from jobs.job import Clock, NewJob
     from jobs.listing import Page
     from jobs.removals import Removal
     from jobs.retention import Expired
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from jobs.storage import StoredObject
 
 ALL = Wanted()
-NO_METADATA: Mapping[str, str] = MappingProxyType({})
 WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
 ASKED_AT_ONCE = 500  # ids in one statement
 EXHAUSTED = "attempts_exhausted"  # the code of a job whose last attempt was lost
@@ -99,59 +98,83 @@ class Store:
         """Give the connections back."""
         self.engine.dispose()
 
-    def submit(
-        self,
-        request: GenerateRequest,
-        *,
-        job_id: str,
-        input_key: str,
-        clip_seconds: float,
-        input_bytes: int = 0,
-        tenant: str = LOCAL,
-        priority: int = 0,
-        metadata: Mapping[str, str] = NO_METADATA,
-        callback_url: str | None = None,
-        once: Once | None = None,
-    ) -> Job:
-        """Queue a job whose clip lies at `input_key` already; `job_id` is from `new_job_id`.
+    def submit(self, new: NewJob, *, once: Once | None = None) -> Job:
+        """Queue a job.
 
         KeyTaken where the key of `once` has a job: see `made_by`. QuotaExceeded where that would
         be more than the tenant may have.
         """
         now = self._clock()
-        row = {
-            "id": job_id,
+        try:
+            with writing(self.engine) as connection:
+                self._queue(connection, [new], now)
+                if once is not None:
+                    one_job.keep(connection, once, new.id, now)
+                return _read(connection, new.id)
+        except IntegrityError as error:
+            if once is None:
+                raise
+            raise KeyTaken from error
+
+    def submit_batch(self, batch: NewBatch, of: Sequence[NewJob]) -> Batch:
+        """Queue all of these jobs, or none: see `submit`. KeyTaken as `Batches.made_by` tells."""
+        now = self._clock()
+        try:
+            with writing(self.engine) as connection:
+                batches.add(connection, batch, len(of), now)
+                self._queue(connection, of, now)
+                return batches.read(connection, batch.id, batch.tenant)
+        except IntegrityError as error:
+            if batch.once is None:
+                raise
+            raise KeyTaken from error
+
+    def cancel_batch(self, batch_id: str, *, tenant: str | None = None) -> int:
+        """End those of its jobs that are queued or running; answers how many."""
+        unended = jobs.c.state.in_([State.QUEUED, State.RUNNING])
+        with writing(self.engine) as connection:
+            batches.read(connection, batch_id, tenant)
+            mine = sa.select(jobs.c.id).where(jobs.c.batch_id == batch_id, unended)
+            ids = list(connection.execute(mine).scalars())
+            ended = [
+                self._end(connection, sa.and_(jobs.c.id == each, unended), each, State.CANCELED, {})
+                for each in ids
+            ]
+        return sum(ended)
+
+    def _queue(self, connection: Connection, of: Sequence[NewJob], now: datetime) -> None:
+        """Jobs of one tenant, who is held to its quota."""
+        tenant = of[0].tenant
+        quota = hold_to_quota(connection, tenant, self.config.quota)
+        connection.execute(jobs.insert(), [self._row(new, now) for new in of])
+        check_jobs(connection, tenant, quota, len(of))
+        charge_seconds(connection, tenant, quota, sum(new.clip_seconds for new in of), now)
+        check_bytes(connection, tenant, quota, sum(new.input_bytes for new in of))
+
+    def _row(self, new: NewJob, now: datetime) -> dict[str, Any]:
+        return NOT_IN_WORK | {
+            "id": new.id,
             "state": State.QUEUED,
             "attempt": 0,
             "max_attempts": self.config.max_attempts,
             "created_at": now,
             "woken_at": now,
-            "person": request.person,
-            "request": request.seeded().model_dump(mode="json"),
-            "input_key": input_key,
-            "clip_seconds": clip_seconds,
-            "tenant": tenant,
-            "input_bytes": input_bytes,
-            "priority": priority,
-            "metadata": dict(metadata),
+            "person": new.request.person,
+            "request": new.request.seeded().model_dump(mode="json"),
+            "input_key": new.input_key,
+            "clip_seconds": new.clip_seconds,
+            "tenant": new.tenant,
+            "input_bytes": new.input_bytes,
+            "priority": new.priority,
+            "metadata": dict(new.metadata),
+            "callback_url": new.callback_url,
+            "motion_key": new.motion.key if new.motion else None,
+            "motion_digest": new.motion.digest if new.motion else None,
+            "batch_id": new.batch_id,
+            "batch_place": new.batch_place,
             "finished_takes": [],
-            "callback_url": callback_url,
             "outputs": [],
         }
-        try:
-            with writing(self.engine) as connection:
-                quota = hold_to_quota(connection, tenant, self.config.quota)
-                connection.execute(jobs.insert().values(NOT_IN_WORK | row))
-                if once is not None:
-                    one_job.keep(connection, once, job_id, now)
-                check_jobs(connection, tenant, quota)
-                charge_seconds(connection, tenant, quota, clip_seconds, now)
-                check_bytes(connection, tenant, quota, input_bytes)
-                return _read(connection, job_id)
-        except IntegrityError as error:
-            if once is None:
-                raise
-            raise KeyTaken from error
 
     def made_by(self, once: Once) -> Job | None:
         """The job that this key has made, if any. KeyReused where it stood for another body."""
@@ -293,7 +316,7 @@ class Store:
                 return False
             quota = hold_to_quota(connection, owner, self.config.quota)
             queued = _set(connection, ended, again)
-            check_jobs(connection, owner, quota)
+            check_jobs(connection, owner, quota, 1)
             return queued
 
     def delete(self, job_id: str, *, tenant: str | None = None) -> Removal:
@@ -548,7 +571,7 @@ def _read(connection: Connection, job_id: str, tenant: str | None = None) -> Job
 def _job(row: RowMapping) -> Job:
     columns = {name: value for name, value in row.items() if name not in BESIDE_THE_JOB}
     columns["state"] = State(row["state"])
-    columns["request"] = GenerateRequest.model_validate(row["request"])
+    columns["request"] = JobRequest.model_validate(row["request"])
     columns["outputs"] = _outputs(row["outputs"])
     columns["finished_takes"] = tuple(
         FinishedTake(take["take"], take["digest"], _outputs(take["outputs"]))

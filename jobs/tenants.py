@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.job import State
-from jobs.schema import jobs, reading, tenants, writing
+from jobs.schema import jobs, reading, tenants, uploads, writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,13 +85,13 @@ def hold_to_quota(connection: Connection, tenant: str, default: Quota) -> Quota:
     return _merged(connection.execute(locked).one()._mapping, default)
 
 
-def check_jobs(connection: Connection, tenant: str, quota: Quota) -> None:
-    """QuotaExceeded where one of the tenant's jobs in flight is too many."""
+def check_jobs(connection: Connection, tenant: str, quota: Quota, added: int) -> None:
+    """QuotaExceeded where the tenant's jobs in flight, `added` counted already, are too many."""
     if not quota.jobs_in_flight:
         return
     count = _in_flight(connection, tenant)
     if count > quota.jobs_in_flight:
-        raise QuotaExceeded("jobs_in_flight", quota.jobs_in_flight, count - 1, 1)
+        raise QuotaExceeded("jobs_in_flight", quota.jobs_in_flight, count - added, added)
 
 
 def check_bytes(connection: Connection, tenant: str, quota: Quota, added: int) -> None:
@@ -164,8 +164,15 @@ def _in_flight(connection: Connection, tenant: str) -> int:
 
 
 def _stored(connection: Connection, tenant: str) -> int:
-    stored = sa.func.coalesce(sa.func.sum(jobs.c.input_bytes + jobs.c.output_bytes), 0)
-    return int(connection.execute(sa.select(stored).where(jobs.c.tenant == tenant)).scalar_one())
+    of_jobs = sa.select(sa.func.sum(jobs.c.input_bytes + jobs.c.output_bytes))
+    of_uploads = sa.select(sa.func.sum(uploads.c.bytes))
+    return sum(
+        int(connection.execute(each).scalar() or 0)
+        for each in (
+            of_jobs.where(jobs.c.tenant == tenant),
+            of_uploads.where(uploads.c.tenant == tenant),
+        )
+    )
 
 
 def _midnight(now: datetime) -> datetime:

@@ -48,6 +48,7 @@ def described(job: Job) -> dict[str, Any]:
         "clip_seconds": job.clip_seconds,
         "priority": job.priority,
         "metadata": dict(job.metadata),
+        "batch": job.batch_id,
         "callback_url": job.callback_url,
         "request": job.request,
         "outputs": [

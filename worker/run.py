@@ -100,10 +100,11 @@ def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
         takes = animate(sound, plan, person, progress)
         _keep_motion(job, takes, digest, workshop)
     finished = _kept_takes(job, digest, workshop)
-    for index, motion in enumerate(takes):
+    shown = [index for index in range(len(takes)) if request.shows(index + 1)]
+    for done, index in enumerate(shown):
         if index + 1 not in finished:
-            told = rendering(progress, index, len(takes))
-            outputs = _outputs(job, index, motion, plan, person, sound, workshop, told)
+            told = rendering(progress, done, len(shown))
+            outputs = _outputs(job, index, takes[index], plan, person, sound, workshop, told)
             finished[index + 1] = FinishedTake(index + 1, digest, outputs)
             _keep_takes(finished, workshop)
     progress("publish", 0.0)

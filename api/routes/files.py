@@ -1,9 +1,10 @@
-"""GET /files/{key}: where signed links into the local folder lead."""
+"""/files/{key}: where signed links into the local folder lead, out of it and into it."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
 
 from api.deps import Services, ServicesDep
 from api.downloads import FOUND, Download
@@ -49,6 +50,44 @@ def file(
         refuse_if_expired(key, services)
         raise
     return Download(storage.path(key), media_type=kind, filename=name)
+
+
+@router.put(
+    "/files/{key:path}",
+    status_code=204,
+    summary="A part of an upload, by a link from POST /uploads",
+    responses=documented(
+        (400, "part_incomplete", "The part has 512 bytes and should have 1024; PUT it again."),
+        (403, "link_invalid", "The link was altered or has expired; announce the upload again."),
+        (422, "invalid_request", "signature: is missing; send it."),
+        (503, "storage_unavailable", "The storage does not answer just now."),
+    ),
+)
+async def part(
+    key: str,
+    services: ServicesDep,
+    request: Request,
+    length: Annotated[int, Query(alias="bytes", ge=1)],
+    expires: Annotated[str, Query(max_length=20)],
+    signature: Annotated[str, Query(max_length=64)],
+) -> None:
+    storage = services.storage
+    if not isinstance(storage, LocalStorage) or not storage.allows_part(
+        key, bytes=length, expires=expires, signature=signature
+    ):
+        sentence = "The link was altered or has expired; announce the upload again."
+        raise Problem(403, "link_invalid", sentence)
+    received = 0
+    with storage.receiving(key) as file:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > length:
+                break
+            await run_in_threadpool(file.write, chunk)
+        if received != length:
+            told = "more" if received > length else str(received)
+            sentence = f"The part has {told} bytes and should have {length}; PUT it again."
+            raise Problem(400, "part_incomplete", sentence, headers={"Connection": "close"})
 
 
 def refuse_if_expired(key: str, services: Services) -> None:

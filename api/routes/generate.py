@@ -1,33 +1,23 @@
 """POST /generate: a clip in, a job out."""
 
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Form, Header, Response, UploadFile
-from pydantic import ConfigDict, Field, Json, field_validator
-from sqlalchemy.exc import OperationalError
+from fastapi import APIRouter, Depends, Header, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 
+from api.accepting import accept
+from api.asked import GenerateBody, GenerateForm, asked_of, body_of
 from api.callers import CallerDep
 from api.deps import Services, ServicesDep, WatchDep
-from api.errors import Problem, documented
+from api.errors import documented
 from api.routes.jobs import QUOTA_JOBS, RETRY_SECONDS
-from api.uploads import UploadRequest, UploadRoute, inspected, kept
+from api.uploads import UploadRequest, UploadRoute
 from api.views import JobView, job_view
 from api.waiting import Prefer, has_ended, seconds_to_wait
-from jobs.job import Job, input_key, job_folder, new_job_id
+from jobs.job import Job
 from jobs.media import ACCEPTED
-from jobs.once import KeyTaken, Once, request_digest
-from jobs.outbound import UrlRefused, sentence_of
-from jobs.people import PersonSummary, list_people
-from jobs.queue import wake
-from jobs.request import GenerateRequest, Metadata, Priority, SizeUnsupported, check_width
-from jobs.room import is_full
-from jobs.storage import CONTENT_TYPES
 from jobs.store import JobMissing
-from jobs.tenants import QuotaExceeded
 
 router = APIRouter(route_class=UploadRoute)
 
@@ -50,69 +40,16 @@ ACCEPTED_HEADERS = {
 }
 
 
-@dataclass(frozen=True)
-class Accepted:
-    """A job, and whether an earlier request has made it."""
-
-    job: Job
-    replayed: bool
-
-
-class GenerateForm(GenerateRequest):
-    """The form of POST /generate: the clip, and what to make of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    audio: Annotated[UploadFile, Field(description="The recording, one or two channels.")]
-    priority: Priority = Field(
-        default=0, description="-10 to 10: higher ones are done first, equal ones by their age."
-    )
-    metadata: Json[Metadata] = Field(
-        default={},
-        description='Your own words about it, as JSON: {"order": "17"}. Up to 16 strings of up to '
-        "256 characters; kept and given back.",
-        json_schema_extra={"default": "{}"},
-    )
-    callback_url: str | None = Field(
-        default=None, description="https, on the public internet: is told when the job has ended."
-    )
-
-    @field_validator("outputs", mode="before")
-    @classmethod
-    def _split(cls, given: Any) -> Any:
-        """`outputs=video,motion` and `outputs=video&outputs=motion` mean the same."""
-        return _words(given)
-
-    @field_validator("views", mode="before")
-    @classmethod
-    def _split_views(cls, given: Any) -> Any:
-        words = _words(given)
-        return None if words == ("",) else words  # an empty field means its default
-
-    def request(self) -> GenerateRequest:
-        return GenerateRequest(
-            **self.model_dump(exclude={"audio", "priority", "metadata", "callback_url"})
-        )
-
-    def facts(self) -> dict[str, Any]:
-        """Everything but the clip, and but what is left to its default."""
-        return self.model_dump(exclude={"audio"}, exclude_defaults=True)
-
-
-def _words(given: Any) -> Any:
-    if isinstance(given, list | tuple):
-        return tuple(word.strip() for each in given for word in str(each).split(","))
-    return given
-
-
 @router.post(
     "/generate",
     status_code=202,
     tags=["jobs"],
     summary="Make video of a recording",
-    description=f"""Send a recording as `audio`: {ACCEPTED}. Channel 1 is the person to show,
+    description=f"""Send a recording as `audio`: {ACCEPTED}; in a form, or in JSON as base64.
+One that was sent by POST /uploads is named in `upload_id` instead. Channel 1 is the person to show,
 channel 2 the partner; in a mono file the partner is silent. The answer is a job: read it at
 `Location` until it has ended.""",
+    openapi_extra=body_of(GenerateForm, GenerateBody),
     responses=documented(
         (400, "malformed_body", "The body of the request could not be read; send multipart."),
         (408, "upload_too_slow", "The upload has not arrived within 600 s; send a smaller format."),
@@ -123,8 +60,14 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
             "The upload is larger than 104857600 bytes; send a shorter clip.",
         ),
         (415, "audio_type_unsupported", "This is not an audio file that we read; send wav."),
-        (415, "body_type_unsupported", "The body is application/json; send multipart/form-data."),
+        (415, "body_type_unsupported", "The body is text/plain; send multipart/form-data."),
         (422, "invalid_request", "takes: should be less than or equal to 10, not '11'."),
+        (
+            422,
+            "upload_unknown",
+            "There is no upload '0198c0ffee', or it has expired; send it again.",
+        ),
+        (422, "upload_incomplete", "The upload '0198c0ffee' is not complete; send its parts."),
         (422, "person_unknown", "There is no person 'ada'; there are: demo."),
         (422, "view_unknown", "There is no view 'back' of 'demo'; there are: front, wide."),
         (
@@ -168,7 +111,7 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
     ),
 )
 async def generate(
-    form: Annotated[GenerateForm, Form(media_type="multipart/form-data")],
+    asked: Annotated[GenerateForm | GenerateBody, Depends(asked_of)],
     services: ServicesDep,
     caller: CallerDep,
     watch: WatchDep,
@@ -178,8 +121,9 @@ async def generate(
     prefer: Prefer = None,
 ) -> JobView:
     """Keep the clip, write the row, wake a worker; wait for the end where that is preferred."""
-    accepted = await request.uploads.run(partial(_accept, form, key, caller.tenant, services))
-    await form.audio.close()  # whoever waits below keeps no upload
+    accepted = await request.intake.run(partial(accept, asked, key, caller.tenant, services))
+    if isinstance(asked.audio, UploadFile):
+        await asked.audio.close()  # whoever waits below keeps no upload
     request.leave()
     job = accepted.job
     if accepted.replayed:
@@ -201,87 +145,3 @@ def _latest(job: Job, services: Services) -> Job:
         return services.store.get(job.id)
     except JobMissing:  # deleted meanwhile: it was accepted all the same
         return job
-
-
-def _accept(form: GenerateForm, key: str | None, tenant: str, services: Services) -> Accepted:
-    with kept(form.audio, most=services.settings.max_upload_bytes) as path:
-        once = None if key is None else Once(key, request_digest(form.facts(), path), tenant)
-        if once is not None and (made := services.store.made_by(once)) is not None:
-            return Accepted(made, replayed=True)
-        return _make(form, path, once, tenant, services)
-
-
-def _make(
-    form: GenerateForm, path: Path, once: Once | None, tenant: str, services: Services
-) -> Accepted:
-    person = _person(form.person, services)
-    _check_picture(form, person)
-    callback_url = _checked_callback(form.callback_url, services)
-    clip = inspected(path, person, services.settings)
-    job_id = new_job_id()
-    stored_at = input_key(job_id, clip.container)
-    services.storage.put(stored_at, path, CONTENT_TYPES[f".{clip.container}"])
-    try:
-        job = services.store.submit(
-            form.request(),
-            job_id=job_id,
-            input_key=stored_at,
-            clip_seconds=clip.seconds,
-            input_bytes=path.stat().st_size,
-            tenant=tenant,
-            priority=form.priority,
-            metadata=form.metadata,
-            callback_url=callback_url,
-            once=once,
-        )
-    except QuotaExceeded:
-        services.storage.delete(job_folder(job_id))
-        raise
-    except KeyTaken:  # by a request that came at the same time
-        services.storage.delete(job_folder(job_id))
-        assert once is not None
-        if (made := services.store.made_by(once)) is not None:
-            return Accepted(made, replayed=True)
-        return _make(form, path, once, tenant, services)  # and deleted since
-    except OperationalError as error:
-        if is_full(error):  # no row; where the answer was lost there may be one, and clips stay
-            services.storage.delete(job_folder(job_id))
-        raise
-    wake(services.queue, job_id)  # a lost wake-up is sent again by the reaper
-    return Accepted(job, replayed=False)
-
-
-def _person(name: str, services: Services) -> PersonSummary:
-    people = {person.name: person for person in list_people(services.settings.people)}
-    if name not in people:
-        there = ", ".join(people) or "none yet, the operator has to add one"
-        sentence = f"There is no person {name!r}; there are: {there}."
-        fields = [{"field": "person", "detail": sentence}]
-        raise Problem(422, "person_unknown", sentence, errors=fields)
-    return people[name]
-
-
-def _checked_callback(url: str | None, services: Services) -> str | None:
-    try:
-        return None if url is None else services.outbound.check_url(url)
-    except UrlRefused as error:
-        sentence = f"{sentence_of(error)} Send a callback_url like https://example.com/hook."
-        fields = [{"field": "callback_url", "detail": str(error)}]
-        raise Problem(422, "callback_url_refused", sentence, errors=fields) from error
-
-
-def _check_picture(form: GenerateForm, person: PersonSummary) -> None:
-    """Whether the person has these views, and whether they fit into one picture."""
-    unknown = [name for name in form.views or () if name not in person.views]
-    if unknown and person.views:  # where cameras cannot be read, the worker tells
-        sentence = (
-            f"There is no view {unknown[0]!r} of {person.name!r}; there are: "
-            f"{', '.join(person.views)}."
-        )
-        fields = [{"field": "views", "detail": sentence}]
-        raise Problem(422, "view_unknown", sentence, errors=fields)
-    try:
-        check_width(form.size or person.defaults.size, form.views or person.default_views)
-    except SizeUnsupported as error:
-        fields = [{"field": "size", "detail": str(error)}]
-        raise Problem(422, "size_unsupported", f"{error}.", errors=fields) from error

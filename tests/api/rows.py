@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.job import Job, Output, attempt_key, input_key, new_job_id
+from jobs.job import Job, NewJob, Output, attempt_key, input_key, new_job_id
 from jobs.request import GenerateRequest
 from tests.serving import Served
 
@@ -12,7 +12,9 @@ VIDEO = bytes(range(256)) * 20
 def submit(served: Served) -> Job:
     job_id = new_job_id()
     return served.services.store.submit(
-        GenerateRequest(seed=3), job_id=job_id, input_key=input_key(job_id, "wav"), clip_seconds=1.0
+        NewJob(
+            job_id, GenerateRequest(seed=3), input_key=input_key(job_id, "wav"), clip_seconds=1.0
+        )
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.routes import generate as door
+from api import accepting
 from jobs.storage import LocalStorage
 from tests.api.rows import running
 from tests.problems import problem
@@ -128,7 +128,7 @@ def test_a_job_is_found_although_its_person_has_gone(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = generate(served, clip, "person")
-    monkeypatch.setattr(door, "list_people", lambda folder: [])
+    monkeypatch.setattr(accepting, "list_people", lambda folder: [])
 
     assert generate(served, clip, "person").json()["id"] == first.json()["id"]
 

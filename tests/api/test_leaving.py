@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.job import input_key, new_job_id
+from jobs.job import NewJob, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.schema import connect, upgrade
 from jobs.store import Store
@@ -63,7 +63,7 @@ def queued(folder: Path) -> str:
     upgrade(url)
     store, job_id = Store(connect(url)), new_job_id()
     key = input_key(job_id, "wav")
-    store.submit(GenerateRequest(), job_id=job_id, input_key=key, clip_seconds=1.0)
+    store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1.0))
     store.close()
     return job_id
 

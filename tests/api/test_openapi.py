@@ -32,6 +32,13 @@ def test_it_is_valid(document: dict) -> None:
         "/jobs/{job_id}/events",
         "/jobs/{job_id}/outputs/{name}",
         "/jobs/{job_id}/retry",
+        "/jobs/{job_id}/render",
+        "/batches",
+        "/batches/{batch_id}",
+        "/batches/{batch_id}/cancel",
+        "/uploads",
+        "/uploads/{upload_id}",
+        "/uploads/{upload_id}/complete",
         "/people",
         "/files/{key}",
         "/healthz",
@@ -50,6 +57,10 @@ def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
         reused = post("/generate", headers=once, **form)
     deliveries = "/jobs/{job_id}/deliveries"
     again = f"{deliveries}/{{delivery_id}}/redeliver"
+    announced = post("/uploads", json={"bytes": 4})
+    upload = announced.json()
+    link = upload["parts"][0]["url"]
+    as_json = {"content-type": "application/json"}
     large = {"content-type": "multipart/form-data; boundary=x"}
     return [
         ("/generate", "post", accepted),
@@ -58,6 +69,22 @@ def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
         ("/generate", "post", reused),
         ("/generate", "post", post("/generate", data={"callback_url": "x"}, files=clip_file)),
         ("/generate", "post", post("/generate", json={})),
+        ("/generate", "post", post("/generate", content=b"{", headers=as_json)),
+        ("/generate", "post", post("/generate", content=b"?", headers={"content-type": "a/b"})),
+        ("/generate", "post", post("/generate", json={"upload_id": "0" * 32})),
+        ("/generate", "post", post("/generate", json={"upload_id": upload["id"]})),
+        ("/uploads", "post", announced),
+        ("/uploads", "post", post("/uploads", json={"bytes": 0})),
+        ("/uploads", "post", post("/uploads", json={"bytes": 2**50})),
+        ("/uploads/{upload_id}", "get", get(f"/uploads/{upload['id']}")),
+        ("/uploads/{upload_id}", "get", get("/uploads/x")),
+        ("/uploads/{upload_id}", "get", get("/uploads/" + "x" * 70)),
+        ("/uploads/{upload_id}/complete", "post", post(f"/uploads/{upload['id']}/complete")),
+        ("/files/{key}", "put", served.http.put(link, content=b"abc")),
+        ("/files/{key}", "put", served.http.put(link, content=b"abcd")),
+        ("/files/{key}", "put", served.http.put("/files/a")),
+        ("/files/{key}", "put", served.http.put("/files/a?bytes=1&expires=1&signature=a")),
+        ("/uploads/{upload_id}/complete", "post", post(f"/uploads/{upload['id']}/complete")),
         ("/generate", "post", post("/generate", content=b"?", headers=large)),
         ("/generate", "post", post("/generate", files={"audio": ("a", bytes(3_000_000))})),
         ("/jobs", "get", get("/jobs")),
@@ -76,6 +103,14 @@ def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
         ("/jobs/{job_id}/retry", "post", post(f"{job}/retry")),
         ("/jobs/{job_id}/retry", "post", post(f"{job}/retry")),
         ("/jobs/{job_id}/retry", "post", post("/jobs/x/retry")),
+        ("/jobs/{job_id}/render", "post", post(f"{job}/render")),
+        ("/jobs/{job_id}/render", "post", post(f"{job}/render", json={"takes": [9]})),
+        ("/jobs/{job_id}/render", "post", post("/jobs/x/render")),
+        ("/batches", "post", post("/batches", json={"items": []})),
+        ("/batches", "post", post("/batches", json={"items": [{"upload_id": "0" * 32}]})),
+        ("/batches", "post", post("/batches", content=b"{", headers=as_json)),
+        ("/batches/{batch_id}", "get", get("/batches/x")),
+        ("/batches/{batch_id}/cancel", "post", post("/batches/x/cancel")),
         ("/jobs/{job_id}", "get", get(job, headers={"if-none-match": "*"})),
         (deliveries, "get", get(f"{job}/deliveries")),
         (deliveries, "get", get("/jobs/x/deliveries")),
@@ -121,10 +156,13 @@ def test_every_documented_problem_has_a_sentence(document: dict) -> None:
     assert count > 20
 
 
-def test_the_form_is_documented_as_a_form(document: dict) -> None:
-    assert list(document["paths"]["/generate"]["post"]["requestBody"]["content"]) == [
-        "multipart/form-data"
-    ]
+def test_both_kinds_of_body_are_documented(document: dict) -> None:
+    content = document["paths"]["/generate"]["post"]["requestBody"]["content"]
+
+    assert list(content) == ["multipart/form-data", "application/json"]
+    names = [kind["schema"]["$ref"].rpartition("/")[2] for kind in content.values()]
+    form, body = (document["components"]["schemas"][name]["properties"] for name in names)
+    assert set(form) == set(body) >= {"audio", "upload_id", "person", "takes", "metadata"}
 
 
 def test_every_setting_is_told_to_operators() -> None:
@@ -145,8 +183,9 @@ def test_every_route_and_code_is_told_to_callers(document: dict) -> None:
     told = (ROOT / "docs" / "api.md").read_text()
 
     for path, methods in document["paths"].items():
+        plain = re.sub(r"{job_id}|{upload_id}|{batch_id}", "{id}", path)
         for method, operation in methods.items():
-            assert f"`{method.upper()} {path.replace('job_id', 'id')}`" in told
+            assert f"`{method.upper()} {plain}`" in told
             for response in operation["responses"].values():
                 problems = response.get("content", {}).get("application/problem+json", {})
                 for code in problems.get("examples", {}):

@@ -9,7 +9,7 @@ from redis import Redis
 
 from api.reaper import reap_once
 from jobs.broker import EmbeddedRedis
-from jobs.job import State, input_key, new_job_id
+from jobs.job import NewJob, State, input_key, new_job_id
 from jobs.queue import QUEUE
 from jobs.request import GenerateRequest
 from jobs.settings import Settings
@@ -22,7 +22,7 @@ SOON = {"lease_seconds": 0.3, "reaper_seconds": 0.1, "wake_seconds": 0.1}
 def claimed(store: Store) -> str:
     job_id = new_job_id()
     key = input_key(job_id, "wav")
-    store.submit(GenerateRequest(), job_id=job_id, input_key=key, clip_seconds=1.0)
+    store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1.0))
     assert store.claim("doomed") is not None
     return job_id
 

@@ -4,6 +4,7 @@ VISAVIS_TEST_EXAMPLES says how many for each operation, well formed and ill form
 schemathesis` takes more of them.
 """
 
+import base64
 import os
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from jobs.keys import Keyring, Scope
 from jobs.schema import connect, upgrade
 from jobs.settings import Settings
 from tests.api.rows import running, submit, succeeded
+from tests.api.test_uploads import uploaded
 from tests.serving import Served, serving, write_person
 
 with warnings.catch_warnings():
@@ -68,6 +70,8 @@ class There:
     failed: str
     waiting: str
     link: httpx.URL
+    upload: str
+    batch: str
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +105,15 @@ def described(whole: Served) -> Any:
 
 
 @pytest.fixture(scope="module")
-def there(whole: Served, tmp_path_factory: pytest.TempPathFactory) -> There:
+def there(whole: Served, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> There:
     done = succeeded(whole, tmp_path_factory.mktemp("video"))
     link = httpx.URL(whole.http.get(f"/jobs/{done.id}").json()["outputs"][0]["url"])
     failed = running(whole)
     whole.services.store.fail(failed.id, failed.attempt, "audio_damaged", "It is damaged.")
     key = whole.http.headers["authorization"]
-    return There(key, done.id, failed.id, submit(whole).id, link)
+    upload = uploaded(whole, clip)["id"]
+    batch = whole.http.post("/batches", json={"items": [{"upload_id": upload}]}).json()["id"]
+    return There(key, done.id, failed.id, submit(whole).id, link, upload, batch)
 
 
 @pytest.mark.parametrize(("label", "mode"), CASES)
@@ -152,5 +158,14 @@ def _made_real(case: Any, number: int, there: There, clip: bytes) -> None:
     if "key" in case.path_parameters:
         case.path_parameters["key"] = there.link.path.removeprefix("/files/")
         case.query.update(there.link.params)
+    for name, value in (("upload_id", there.upload), ("batch_id", there.batch)):
+        if name in case.path_parameters:
+            case.path_parameters[name] = value
     if isinstance(case.body, dict) and "audio" in case.body:
-        case.body["audio"] = clip
+        as_json = case.media_type == "application/json"
+        case.body["audio"] = base64.b64encode(clip).decode() if as_json else clip
+        case.body.pop("upload_id", None)
+    if isinstance(case.body, dict) and isinstance(case.body.get("items"), list):
+        for item in case.body["items"]:
+            if isinstance(item, dict):
+                item["upload_id"] = there.upload

@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from api.sender import Sender
 from jobs.deliveries import Delivery, DeliveryState, Outbox
-from jobs.job import LOCAL, input_key, new_job_id
+from jobs.job import LOCAL, NewJob, input_key, new_job_id
 from jobs.outbound import Answer, NoAnswer
 from jobs.request import GenerateRequest
 from jobs.schema import connect, upgrade
@@ -36,7 +36,7 @@ def canceled(store: Store, url: str, tenant: str = LOCAL) -> str:
     key = input_key(job_id, "wav")
     request = GenerateRequest()
     asked = {"input_key": key, "clip_seconds": 1.0, "callback_url": url, "tenant": tenant}
-    store.submit(request, job_id=job_id, **asked)
+    store.submit(NewJob(job_id, request, **asked))
     assert store.cancel(job_id)
     return job_id
 

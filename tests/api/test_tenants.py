@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
 
 from api.main import create_app
-from jobs.job import Job, Output, State, attempt_key, input_key, new_job_id
+from jobs.job import Job, NewJob, Output, State, attempt_key, input_key, new_job_id
 from jobs.keys import Keyring, NoKeys, Scope
 from jobs.request import GenerateRequest
 from jobs.schema import connect, upgrade
@@ -33,6 +33,7 @@ PUBLIC = {
     ("GET", "/openapi.json"): 200,
     ("GET", "/page/{name}"): 404,
     ("GET", "/files/{key:path}"): 422,  # no signature
+    ("PUT", "/files/{key:path}"): 422,
 }
 # Routes that name a job: what another's answers is what none answers.
 OF_A_JOB = {
@@ -45,12 +46,19 @@ OF_A_JOB = {
     ),
     ("POST", "/jobs/{job_id}/cancel"): f"/jobs/{ID}/cancel",
     ("POST", "/jobs/{job_id}/retry"): f"/jobs/{ID}/retry",
+    ("POST", "/jobs/{job_id}/render"): f"/jobs/{ID}/render",
     ("DELETE", "/jobs/{job_id}"): f"/jobs/{ID}",
 }
 # Routes that name none: tests below say what they show of another's.
 OTHERS = {
     ("GET", "/jobs"): "/jobs",
     ("POST", "/generate"): "/generate",
+    ("POST", "/uploads"): "/uploads",
+    ("GET", "/uploads/{upload_id}"): f"/uploads/{ID}",
+    ("POST", "/uploads/{upload_id}/complete"): f"/uploads/{ID}/complete",
+    ("POST", "/batches"): "/batches",
+    ("GET", "/batches/{batch_id}"): f"/batches/{ID}",
+    ("POST", "/batches/{batch_id}/cancel"): f"/batches/{ID}/cancel",
     ("GET", "/people"): "/people",
 }
 ASKING = OF_A_JOB | OTHERS
@@ -72,12 +80,14 @@ class Tenants:
         """A job in this state."""
         store, job_id = self.served.services.store, new_job_id()
         store.submit(
-            GenerateRequest(),
-            job_id=job_id,
-            input_key=input_key(job_id, "wav"),
-            clip_seconds=1.0,
-            tenant=tenant,
-            priority=10 if state in (State.RUNNING, State.SUCCEEDED, State.FAILED) else 0,
+            NewJob(
+                job_id,
+                GenerateRequest(),
+                input_key=input_key(job_id, "wav"),
+                clip_seconds=1.0,
+                tenant=tenant,
+                priority=10 if state in (State.RUNNING, State.SUCCEEDED, State.FAILED) else 0,
+            )
         )
         if state in (State.RUNNING, State.SUCCEEDED, State.FAILED):
             while (claimed := store.claim("worker-1")) is not None and claimed.id != job_id:
@@ -351,3 +361,31 @@ def test_openapi_tells_who_asks(tenants: Tenants) -> None:
             for status, codes in ((401, {"key_missing", "key_invalid"}), (403, {"scope_missing"})):
                 content = operation["responses"][str(status)]["content"]
                 assert codes <= set(content["application/problem+json"]["examples"]), row
+
+
+def test_uploads_and_batches_are_their_tenant_s(tenants: Tenants, clip: bytes) -> None:
+    upload = tenants.acme.post("/uploads", json={"bytes": len(clip)}).json()
+    httpx.put(upload["parts"][0]["url"], content=clip)
+    assert tenants.acme.post(f"/uploads/{upload['id']}/complete").status_code == 200
+    items = {"items": [{"upload_id": upload["id"]}]}
+    batch = tenants.acme.post("/batches", json=items).json()
+    (job,) = (item["job"] for item in batch["items"])
+
+    for method, path, code in (
+        ("GET", "/uploads/{}", "upload_not_found"),
+        ("POST", "/uploads/{}/complete", "upload_not_found"),
+        ("GET", "/batches/{}", "batch_not_found"),
+        ("POST", "/batches/{}/cancel", "batch_not_found"),
+    ):
+        own = upload["id"] if "uploads" in path else batch["id"]
+        theirs, none = (
+            problem(tenants.rival.request(method, path.format(each)), 404, code)["detail"]
+            for each in (own, NOBODY)
+        )
+        assert theirs.replace(own, "") == none.replace(NOBODY, "")
+    for path, body in (("/generate", {"upload_id": upload["id"]}), ("/batches", items)):
+        problem(tenants.rival.post(path, json=body), 422, "upload_unknown")
+    listed = tenants.rival.get("/jobs", params={"batch": batch["id"]}).json()["jobs"]
+    assert listed == []
+    assert tenants.acme.get(f"/jobs/{job}").json()["state"] == "queued"
+    assert tenants.admin.get(f"/batches/{batch['id']}").status_code == 200

@@ -7,11 +7,17 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from jobs.schema import connect, metadata, upgrade, writing
+from jobs.settings import Settings
+from jobs.storage import LocalStorage, S3Storage, open_storage
 from jobs.store import Store, StoreConfig
 from tests.clock import Clock
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
 
 @pytest.fixture
@@ -56,5 +62,39 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(database_url: str, clock: Clock) -> Iterator[Store]:
     config = StoreConfig(lease_seconds=15, wake_seconds=10, max_attempts=3)
     opened = Store(connect(database_url), config, clock=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def s3_address() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def s3_settings(s3_credentials: None, s3_address: str, tmp_path: Path) -> Settings:
+    client = boto3.client("s3", endpoint_url=s3_address, region_name="us-east-1")
+    client.create_bucket(Bucket="bucket")
+    client.close()
+    url = f"s3://bucket/{tmp_path.name}?endpoint_url={s3_address}&region=us-east-1"
+    return Settings(data=tmp_path, storage_url=url)
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.services)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalStorage | S3Storage]:
+    if request.param == "folder":
+        yield open_storage(Settings(data=tmp_path / "a folder"))
+        return
+    opened = open_storage(request.getfixturevalue("s3_settings"))
     yield opened
     opened.close()

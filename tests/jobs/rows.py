@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jobs.job import LOCAL, FinishedTake, Job, Output, input_key, new_job_id
+from jobs.job import LOCAL, FinishedTake, Job, NewJob, Output, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.store import Store
 
@@ -14,7 +14,7 @@ def submit(store: Store, *, priority: int = 0, tenant: str = LOCAL, **asked: obj
     request = GenerateRequest.model_validate(asked)
     key = input_key(job_id, "wav")
     return store.submit(
-        request, job_id=job_id, input_key=key, clip_seconds=2.5, tenant=tenant, priority=priority
+        NewJob(job_id, request, input_key=key, clip_seconds=2.5, tenant=tenant, priority=priority)
     )
 
 

@@ -19,7 +19,7 @@ from jobs.deliveries import (
     Try,
     pause_seconds,
 )
-from jobs.job import LOCAL, Job, State, input_key, new_job_id
+from jobs.job import LOCAL, Job, NewJob, State, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.schema import deliveries, writing
 from jobs.store import Store
@@ -32,13 +32,15 @@ URL = "https://hooks.example/visavis?key=1"
 def submit_told(store: Store, url: str = URL, tenant: str = LOCAL) -> Job:
     job_id = new_job_id()
     return store.submit(
-        GenerateRequest(seed=7),
-        job_id=job_id,
-        input_key=input_key(job_id, "wav"),
-        clip_seconds=2.5,
-        metadata={"order": "Ü-17"},
-        tenant=tenant,
-        callback_url=url,
+        NewJob(
+            job_id,
+            GenerateRequest(seed=7),
+            input_key=input_key(job_id, "wav"),
+            clip_seconds=2.5,
+            metadata={"order": "Ü-17"},
+            tenant=tenant,
+            callback_url=url,
+        )
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from jobs.job import Job, input_key, new_job_id
+from jobs.job import Job, NewJob, input_key, new_job_id
 from jobs.once import KeyReused, KeyTaken, Once, request_digest
 from jobs.request import GenerateRequest
 from jobs.schema import idempotency_keys, reading
@@ -22,7 +22,7 @@ ONCE = Once("order-17", "d" * 64)
 def submit_once(store: Store, once: Once = ONCE) -> Job:
     job_id = new_job_id()
     key = input_key(job_id, "wav")
-    return store.submit(GenerateRequest(), job_id=job_id, input_key=key, clip_seconds=1, once=once)
+    return store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1), once=once)
 
 
 def keys(store: Store) -> int:

@@ -1,6 +1,6 @@
 """Priority comes before age, wherever there is a turn; metadata comes back as it was."""
 
-from jobs.job import input_key, new_job_id
+from jobs.job import NewJob, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.store import Store
 from tests.clock import Clock
@@ -43,7 +43,7 @@ def test_a_job_that_comes_back_keeps_its_priority(store: Store) -> None:
 def test_metadata_comes_back_as_it_was(store: Store) -> None:
     job_id, words = new_job_id(), {"order": "17", "café ☕": "“quoted” \\ \n", "empty": ""}
     key = input_key(job_id, "wav")
-    store.submit(GenerateRequest(), job_id=job_id, input_key=key, clip_seconds=1.0, metadata=words)
+    store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1.0, metadata=words))
 
     assert store.get(job_id).metadata == words
     assert claim(store).metadata == words

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.job import Job, Output, input_key, new_job_id
+from jobs.job import Job, NewJob, Output, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.schema import connect
 from jobs.store import Store, StoreConfig
@@ -33,12 +33,14 @@ def tenants(store: Store) -> Tenants:
 def send(store: Store, tenant: str = "acme", *, seconds: float = 1.0, size: int = 0) -> Job:
     job_id = new_job_id()
     return store.submit(
-        GenerateRequest(),
-        job_id=job_id,
-        input_key=input_key(job_id, "wav"),
-        clip_seconds=seconds,
-        input_bytes=size,
-        tenant=tenant,
+        NewJob(
+            job_id,
+            GenerateRequest(),
+            input_key=input_key(job_id, "wav"),
+            clip_seconds=seconds,
+            input_bytes=size,
+            tenant=tenant,
+        )
     )
 
 

@@ -1,51 +1,17 @@
 """One suite for every storage: a local folder, and S3 against a real server on loopback."""
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import boto3
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from jobs.settings import Settings
-from jobs.storage import LocalStorage, ObjectMissing, S3Storage, StorageError, open_storage
+from jobs.storage import LocalStorage, ObjectMissing, StorageError, open_storage
 
 KEY = "jobs/a1/attempt-1/take-1.mp4"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-
-
-@pytest.fixture(scope="module")
-def s3_address() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_settings(s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=s3_address, region_name="us-east-1")
-    client.create_bucket(Bucket="bucket")
-    client.close()
-    url = f"s3://bucket/{tmp_path.name}?endpoint_url={s3_address}&region=us-east-1"
-    return Settings(data=tmp_path, storage_url=url)
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.services)])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalStorage | S3Storage]:
-    if request.param == "folder":
-        yield open_storage(Settings(data=tmp_path / "a folder"))
-        return
-    opened = open_storage(request.getfixturevalue("s3_settings"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -70,6 +36,19 @@ def test_a_part_can_be_read(storage: LocalStorage, video: Path) -> None:
 
     assert b"".join(storage.open(KEY, start=300, length=5)) == bytes(range(44, 49))
     assert b"".join(storage.open(KEY, start=1_023_999)) == b"\xff"
+
+
+def test_a_copy_outlives_its_original(storage: LocalStorage, video: Path) -> None:
+    storage.put(KEY, video, "video/mp4")
+    other = "jobs/b2/attempt-0/take-1.mp4"
+
+    storage.copy(KEY, other)
+    storage.delete("jobs/a1")
+
+    assert b"".join(storage.open(other)) == video.read_bytes()
+    assert storage.stat(other).content_type == "video/mp4"
+    with pytest.raises(ObjectMissing, match=KEY):
+        storage.copy(KEY, other)
 
 
 def test_putting_again_replaces(storage: LocalStorage, video: Path, tmp_path: Path) -> None:
@@ -189,11 +168,8 @@ def test_s3_without_its_bucket_does_not_pass_the_check(
     storage.close()
 
 
-def test_s3_that_is_not_there_is_a_storage_error(
-    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("s3_credentials")
+def test_s3_that_is_not_there_is_a_storage_error(tmp_path: Path, video: Path) -> None:
     url = "s3://bucket?endpoint_url=http://127.0.0.1:9&region=us-east-1"
     storage = open_storage(Settings(data=tmp_path, storage_url=url))
     for act in (storage.check, lambda: storage.put(KEY, video, "video/mp4")):

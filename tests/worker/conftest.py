@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.job import Job, input_key, new_job_id
+from jobs.job import Job, NewJob, input_key, new_job_id
 from jobs.request import GenerateRequest
 from jobs.schema import connect, upgrade
 from jobs.store import Store, StoreConfig
@@ -48,6 +48,6 @@ def submit(store: Store, storage: DictStorage, tmp_path: Path) -> Submit:
         content = clip or write_clip(tmp_path / "tone.wav", seconds=seconds).read_bytes()
         storage.objects[key] = content
         wanted = GenerateRequest.model_validate({"seed": 7} | request)
-        return store.submit(wanted, job_id=job_id, input_key=key, clip_seconds=seconds)
+        return store.submit(NewJob(job_id, wanted, input_key=key, clip_seconds=seconds))
 
     return queue

@@ -20,7 +20,7 @@ from PIL import Image
 from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
-from jobs.job import Job, State
+from jobs.job import Job, KeptMotion, NewJob, State, new_job_id
 from jobs.media import MediaError
 from jobs.request import motion_digest
 from jobs.storage import StorageFull
@@ -685,3 +685,37 @@ def test_a_clip_that_was_accepted_is_decoded_whole(floor: Floor, submit: Submit)
 
     take = arrays(floor.storage.objects[floor.store.get(job_id).outputs[0].key])
     assert len(take["face"]) in (39, 40, 41)
+
+
+def test_only_the_takes_that_are_shown_are_filmed(
+    floor: Floor, store: Store, submit: Submit
+) -> None:
+    source = submit(takes=3, outputs=["video", "motion"])
+    floor.work()
+    source = store.get(source.id)
+    assert source.motion_key is not None
+    assert source.motion_digest is not None
+    drawn = len(floor.animator.asked)
+    again = NewJob(
+        new_job_id(),
+        source.request.model_copy(update={"shown": (1, 3)}),
+        input_key=source.input_key,
+        clip_seconds=source.clip_seconds,
+        motion=KeptMotion(source.motion_key, source.motion_digest),
+    )
+    store.submit(again)
+
+    assert floor.work() is Ending.PUBLISHED
+
+    outputs = store.get(again.id).outputs
+    names = [output.name for output in outputs]
+    assert names == ["take-1.mp4", "motion-1.npz", "take-3.mp4", "motion-3.npz"]
+    assert len(floor.animator.asked) == drawn  # nothing was drawn again
+    of_source = {output.name: output.key for output in source.outputs}
+    for output in outputs:
+        if output.name.endswith(".npz"):
+            ours, theirs = (
+                np.load(io.BytesIO(floor.storage.objects[key]))
+                for key in (output.key, of_source[output.name])
+            )
+            np.testing.assert_array_equal(ours["pose"], theirs["pose"])

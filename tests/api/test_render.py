@@ -1,0 +1,144 @@
+"""POST /jobs/{id}/render: another look at motion that is there."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.job import Job, State, attempt_key
+from jobs.people import list_people
+from jobs.request import motion_digest
+from jobs.storage import ObjectMissing
+from tests.api.test_uploads import uploaded
+from tests.problems import problem
+from tests.serving import Served
+
+pytestmark = pytest.mark.usefixtures("queue")
+
+MOTION = b"the motion of a job"
+
+
+def drawn(served: Served, folder: Path, **form: str) -> Job:
+    """A running job whose motion is kept."""
+    sent = {"audio": ("a", form.pop("clip"))} if "clip" in form else None
+    answer = served.http.post("/generate", files=sent, data={"takes": "2"} | form)
+    assert answer.status_code == 202, answer.text
+    store, storage = served.services.store, served.services.storage
+    job = store.claim("worker-1")
+    assert job is not None
+    assert job.id == answer.json()["id"]
+    key = attempt_key(job.id, 1, "motion.npz")
+    (folder / "motion.npz").write_bytes(MOTION)
+    storage.put(key, folder / "motion.npz", "application/octet-stream")
+    person = next(p for p in list_people(served.services.settings.people) if p.name == "demo")
+    assert store.checkpoint(
+        job.id, 1, motion_key=key, digest=motion_digest(job.request, person.digest)
+    )
+    return store.get(job.id)
+
+
+def render(served: Served, job_id: str, key: str | None = None, **asked: object) -> httpx.Response:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return served.http.post(f"/jobs/{job_id}/render", json=asked, headers=headers)
+
+
+def test_the_motion_is_shown_from_another_side(served: Served, clip: bytes, tmp_path: Path) -> None:
+    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+
+    answer = render(served, source.id, views=["side"], size=256, takes=[2], metadata={"a": "b"})
+
+    assert answer.status_code == 202, answer.text
+    told = answer.json()
+    assert answer.headers["location"] == f"/jobs/{told['id']}"
+    assert told["id"] != source.id
+    asked = told["request"]
+    assert (asked["views"], asked["size"], asked["shown"]) == (["side"], "256x256", [2])
+    assert (asked["seed"], asked["takes"]) == (source.request.seed, 2)
+    assert told["metadata"] == {"a": "b"}
+    made = served.services.store.get(told["id"])
+    assert made.motion_digest == source.motion_digest
+    assert made.state is State.QUEUED
+
+
+def test_either_job_may_be_deleted(served: Served, clip: bytes, tmp_path: Path) -> None:
+    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    made = served.services.store.get(render(served, source.id).json()["id"])
+    storage = served.services.storage
+    assert made.motion_key is not None
+
+    served.http.delete(f"/jobs/{source.id}")
+
+    assert b"".join(storage.open(made.motion_key)) == MOTION
+    assert b"".join(storage.open(made.input_key)) == clip
+    served.http.delete(f"/jobs/{made.id}")
+    for key in (made.motion_key, made.input_key):
+        with pytest.raises(ObjectMissing):
+            storage.stat(key)
+
+
+def test_an_upload_is_not_copied(served: Served, clip: bytes, tmp_path: Path) -> None:
+    source = drawn(served, tmp_path, upload_id=uploaded(served, clip)["id"])
+
+    made = served.services.store.get(render(served, source.id).json()["id"])
+
+    assert made.input_key == source.input_key
+
+
+def test_a_job_that_has_failed_after_its_motion_may_be_shown(
+    served: Served, clip: bytes, tmp_path: Path
+) -> None:
+    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    served.services.store.fail(source.id, 1, "out_of_memory", "The GPU holds not one frame.")
+
+    told = render(served, source.id, size=128, format="webm", background="#fff").json()
+
+    assert (told["request"]["format"], told["request"]["background"]) == ("webm", "#ffffff")
+
+
+def test_the_same_request_gives_the_same_job(served: Served, clip: bytes, tmp_path: Path) -> None:
+    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+
+    first, again = (render(served, source.id, "render-1", size=128) for _ in range(2))
+
+    assert first.json() == again.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    problem(render(served, source.id, "render-1", size=64), 409, "idempotency_key_reused")
+
+
+def test_what_cannot_be_shown_is_told(served: Served, clip: bytes, tmp_path: Path) -> None:
+    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    for asked, code in (
+        ({"views": ["roof"]}, "view_unknown"),
+        ({"size": "2048", "views": ["front", "side", "back"]}, "size_unsupported"),
+        ({"takes": [3]}, "take_unknown"),
+        ({"takes": [0]}, "invalid_request"),
+        ({"takes": []}, "invalid_request"),
+        ({"seed": 3}, "invalid_request"),
+        ({"background": "transparent"}, "invalid_request"),
+        ({"callback_url": "https://10.0.0.1/"}, "callback_url_refused"),
+    ):
+        problem(render(served, source.id, **asked), 422, code)
+
+
+def test_a_job_without_motion_cannot_be_shown(served: Served, clip: bytes) -> None:
+    job_id = served.http.post("/generate", files={"audio": ("a", clip)}).json()["id"]
+
+    assert "yet" in problem(render(served, job_id), 409, "motion_missing")["detail"]
+    served.services.store.cancel(job_id)
+    assert "will have none" in problem(render(served, job_id), 409, "motion_missing")["detail"]
+    problem(render(served, "x"), 404, "job_not_found")
+
+
+def test_a_person_who_has_changed_moves_otherwise(
+    served: Served, clip: bytes, tmp_path: Path
+) -> None:
+    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    manifest = served.services.settings.people / "demo" / "person.json"
+    before = manifest.read_bytes()
+    manifest.write_bytes(before + b"\n")
+    try:
+        body = problem(render(served, source.id), 409, "motion_outdated")
+    finally:
+        manifest.write_bytes(before)
+
+    assert "'demo' has changed" in body["detail"]
