@@ -27,6 +27,7 @@ SIZE_LIMITS = (64, 2048)
 MOST_VIEWS = 4
 MOST_SAMPLES = 4  # of a pixel's side
 WIDEST = 4096  # pixels of all views together: what decoders of H.264 in hardware take
+FINEST = 4096  # samples along a side of a view: its memory is 134 MB for each core that paints
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "webm": ".webm", "png": ".zip"}  # of each format
 WITH_ALPHA = ("mov", "webm", "png")
 TRANSPARENT = "transparent"
@@ -36,7 +37,7 @@ MOTION_FIELDS = (
 
 
 class SizeUnsupported(ValueError):
-    """Views that make too wide a picture together."""
+    """Views that make too wide a picture together, or have too many samples."""
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -61,6 +62,17 @@ def check_width(size: str, views: Sequence[str]) -> None:
         raise SizeUnsupported(
             f"{len(views)} views of {size} make a picture {width * len(views)} pixels wide, more "
             f"than {WIDEST}; ask for a size at most {most} wide, or for fewer views"
+        )
+
+
+def check_samples(size: str, supersampling: int | None) -> None:
+    """SizeUnsupported where a view of this size has too many samples."""
+    longer = max(parse_size(size))
+    samples = longer * (supersampling or 1)
+    if samples > FINEST:
+        raise SizeUnsupported(
+            f"{size} with supersampling {supersampling} has {samples} samples along a side, more "
+            f"than {FINEST}; ask for supersampling {FINEST // longer}, or for a smaller size"
         )
 
 

@@ -23,7 +23,14 @@ from jobs.once import KeyTaken, Once, request_digest
 from jobs.outbound import UrlRefused, sentence_of
 from jobs.people import PersonSummary, list_people
 from jobs.queue import wake
-from jobs.request import GenerateRequest, Metadata, Priority, SizeUnsupported, check_width
+from jobs.request import (
+    GenerateRequest,
+    Metadata,
+    Priority,
+    SizeUnsupported,
+    check_samples,
+    check_width,
+)
 from jobs.room import is_full
 from jobs.storage import CONTENT_TYPES
 from jobs.store import JobMissing
@@ -281,7 +288,9 @@ def _check_picture(form: GenerateForm, person: PersonSummary) -> None:
         fields = [{"field": "views", "detail": sentence}]
         raise Problem(422, "view_unknown", sentence, errors=fields)
     try:
-        check_width(form.size or person.defaults.size, form.views or person.default_views)
+        size = form.size or person.defaults.size
+        check_width(size, form.views or person.default_views)
+        check_samples(size, form.supersampling)
     except SizeUnsupported as error:
         fields = [{"field": "size", "detail": str(error)}]
         raise Problem(422, "size_unsupported", f"{error}.", errors=fields) from error
