@@ -14,13 +14,13 @@ from jobs.once import KeyTaken, Once, request_digest
 from jobs.outbound import UrlRefused, sentence_of
 from jobs.people import list_people
 from jobs.queue import wake
-from jobs.request import SizeUnsupported, check_width
+from jobs.request import SizeUnsupported, check_samples, check_width
 from jobs.room import is_full
 from jobs.store import WAKES_AT_ONCE
 from jobs.tenants import QuotaExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from api.asked import GenerateBody, GenerateForm
     from api.clips import Clip
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jobs.batches import Batch, NewBatch
     from jobs.job import Job
     from jobs.people import PersonSummary
+    from jobs.request import GenerateRequest
 
     Body = GenerateForm | GenerateBody
 
@@ -51,17 +52,24 @@ def accept(asked: Body, key: str | None, tenant: str, services: Services) -> Acc
         return _make(asked, clip, once, tenant, services)
 
 
-def person_for(
-    name: str, size: str | None, views: tuple[str, ...] | None, services: Services
-) -> PersonSummary:
-    """The person of this name, who can be shown like this. Problem where not."""
-    person = _person(name, services)
-    _check_picture(person, size, views)
+def people_of(services: Services) -> Mapping[str, PersonSummary]:
+    """Everybody who can be shown, by name."""
+    return {person.name: person for person in list_people(services.settings.people)}
+
+
+def person_for(request: GenerateRequest, people: Mapping[str, PersonSummary]) -> PersonSummary:
+    """The person that is asked for, who can be shown as is asked. Problem where not."""
+    if (person := people.get(request.person)) is None:
+        there = ", ".join(people) or "none yet, the operator has to add one"
+        sentence = f"There is no person {request.person!r}; there are: {there}."
+        fields = [{"field": "person", "detail": sentence}]
+        raise Problem(422, "person_unknown", sentence, errors=fields)
+    _check_picture(request, person)
     return person
 
 
 def _make(asked: Body, clip: Clip, once: Once | None, tenant: str, services: Services) -> Accepted:
-    person = person_for(asked.person, asked.size, asked.views, services)
+    person = person_for(asked, people_of(services))
     callback_url = checked_callback(asked.callback_url, services)
     job_id = new_job_id()
     stored = clip.stored(job_id, person)
@@ -119,19 +127,9 @@ def checked_callback(url: str | None, services: Services) -> str | None:
         raise Problem(422, "callback_url_refused", sentence, errors=fields) from error
 
 
-def _person(name: str, services: Services) -> PersonSummary:
-    people = {person.name: person for person in list_people(services.settings.people)}
-    if name not in people:
-        there = ", ".join(people) or "none yet, the operator has to add one"
-        sentence = f"There is no person {name!r}; there are: {there}."
-        fields = [{"field": "person", "detail": sentence}]
-        raise Problem(422, "person_unknown", sentence, errors=fields)
-    return people[name]
-
-
-def _check_picture(person: PersonSummary, size: str | None, views: tuple[str, ...] | None) -> None:
+def _check_picture(request: GenerateRequest, person: PersonSummary) -> None:
     """Whether the person has these views, and whether they fit into one picture."""
-    unknown = [name for name in views or () if name not in person.views]
+    unknown = [name for name in request.views or () if name not in person.views]
     if unknown and person.views:  # where cameras cannot be read, the worker tells
         sentence = (
             f"There is no view {unknown[0]!r} of {person.name!r}; there are: "
@@ -140,7 +138,9 @@ def _check_picture(person: PersonSummary, size: str | None, views: tuple[str, ..
         fields = [{"field": "views", "detail": sentence}]
         raise Problem(422, "view_unknown", sentence, errors=fields)
     try:
-        check_width(size or person.defaults.size, views or person.default_views)
+        size = request.size or person.defaults.size
+        check_width(size, request.views or person.default_views)
+        check_samples(size, request.supersampling)
     except SizeUnsupported as error:
         fields = [{"field": "size", "detail": str(error)}]
         raise Problem(422, "size_unsupported", f"{error}.", errors=fields) from error

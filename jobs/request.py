@@ -28,6 +28,7 @@ SIZE_LIMITS = (64, 2048)
 MOST_VIEWS = 4
 MOST_SAMPLES = 4  # of a pixel's side
 WIDEST = 4096  # pixels of all views together: what decoders of H.264 in hardware take
+FINEST = 4096  # samples along a side of a view: its memory is 134 MB for each core that paints
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "webm": ".webm", "png": ".zip"}  # of each format
 WITH_ALPHA = ("mov", "webm", "png")
 TRANSPARENT = "transparent"
@@ -37,7 +38,7 @@ MOTION_FIELDS = (
 
 
 class SizeUnsupported(ValueError):
-    """Views that make too wide a picture together."""
+    """Views that make too wide a picture together, or have too many samples."""
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -68,6 +69,17 @@ def check_width(size: str, views: Sequence[str]) -> None:
 def _written(size: Any) -> Any:
     """In JSON a square may be a plain number."""
     return str(size) if type(size) is int else size
+
+
+def check_samples(size: str, supersampling: int | None) -> None:
+    """SizeUnsupported where a view of this size has too many samples."""
+    longer = max(parse_size(size))
+    samples = longer * (supersampling or 1)
+    if samples > FINEST:
+        raise SizeUnsupported(
+            f"{size} with supersampling {supersampling} has {samples} samples along a side, more "
+            f"than {FINEST}; ask for supersampling {FINEST // longer}, or for a smaller size"
+        )
 
 
 def _checked_size(size: str) -> str:

@@ -17,6 +17,7 @@ from jobs.job import FinishedTake, Output, attempt_key
 from jobs.request import (
     SUFFIXES,
     TRANSPARENT,
+    check_samples,
     check_width,
     motion_digest,
     parse_colour,
@@ -119,6 +120,7 @@ def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
     assert request.seed is not None
     size, views = request.size or defaults.size, request.views or defaults.views or ()
     check_width(size, views)
+    check_samples(size, request.supersampling)
     width, height = parse_size(size)
     sampling = Sampling(
         seeds=tuple(take_seed(request.seed, take) for take in range(1, request.takes + 1)),

@@ -48,6 +48,8 @@ async function listPeople() {
       if (field === "size") at("size").options[0].textContent = value.replace(/^(\d+)x\1$/, "$1") + " (default)";
       else if (filled) filled.placeholder = value; // a newer service may have more defaults
     }
+    form.elements.views.placeholder = person.default_views.join(",");
+    form.elements.views.title = person.views.join(", ");
   };
   at("person").addEventListener("change", describe);
   describe();

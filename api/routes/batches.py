@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from api.accepting import checked_callback, person_for, submitted_batch
+from api.accepting import checked_callback, people_of, person_for, submitted_batch
 from api.asked import JSON, BatchEntry, json_of, kind_of
 from api.callers import CallerDep
 from api.clips import UploadedClip, usable
@@ -225,11 +225,10 @@ def _new_jobs(
     entries: list[BatchEntry], clips: list[UploadedClip], batch: NewBatch, services: Services
 ) -> list[NewJob]:
     ids = sorted(new_job_id() for _ in entries)  # of jobs of one moment the smaller id is first
-    person_of = cache(lambda name, size, views: person_for(name, size, views, services))
+    people = people_of(services)
 
     def new_job(place: int, entry: BatchEntry) -> NewJob:
-        person = person_of(entry.person, entry.size, entry.views)
-        stored = clips[place].stored(ids[place], person)
+        stored = clips[place].stored(ids[place], person_for(entry, people))
         return NewJob(
             ids[place],
             entry.request(),

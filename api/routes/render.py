@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.accepting import Accepted, checked_callback, person_for, submitted
+from api.accepting import Accepted, checked_callback, people_of, person_for, submitted
 from api.asked import fitting
 from api.callers import CallerDep
 from api.deps import Services, ServicesDep
@@ -151,7 +151,7 @@ def _takes(source: Job, asked: RenderAsked) -> tuple[int, ...] | None:
 
 def _motion(source: Job, wanted: JobRequest, services: Services) -> KeptMotion:
     """The motion of the job, which is what would be drawn again."""
-    person = person_for(wanted.person, wanted.size, wanted.views, services)
+    person = person_for(wanted, people_of(services))
     if source.input_expired_at is not None:
         day = f"{source.input_expired_at:%Y-%m-%d}"
         sentence = f"The recording was kept until {day}; send it again as a new job."

@@ -1,8 +1,8 @@
 """The demo person on a picture: posed, projected, lit, in plain torch.
 
 `PlainPainter` is the readable truth and works where warp is not installed; `drawing.KernelPainter`
-does the same with kernels. Where nothing but one smooth surface is seen, one of a pixel's four
-samples is lit and stands for all: only edges, eyes and teeth are worth four.
+does the same with kernels. Where nothing but one smooth surface is seen, one of a pixel's samples
+is lit and stands for all: only edges, eyes and teeth are worth them all.
 Letters: B frames, V vertices, F faces, H and W pixels.
 """
 
@@ -165,8 +165,7 @@ class PlainPainter:
         back = behind(camera, look).to(posed.device).float()
         picture = back.repeat_interleave(samples, 0).repeat_interleave(samples, 1)
         seen = raster.faces[0] >= 0
-        still = seen.new_zeros(camera.height, camera.width)
-        calm = self._calm(raster) if samples == 2 else still
+        calm = self._calm(raster, samples)
         lit = seen & ~_all_but_first(calm, samples)
         picture[lit] = self._lit(raster, normals, dim, camera, lit)
         first = picture[::samples, ::samples]
@@ -176,15 +175,12 @@ class PlainPainter:
             shown = torch.cat([shown / share.clamp(min=samples**-2), 255 * share], dim=-1)
         return (shown + 0.5).to(torch.uint8)
 
-    def _calm(self, raster: Raster) -> Tensor:
-        """[H, W] do all four samples of a pixel see the same smooth surface?"""
-        face = raster.faces[0].long()
-        rows, columns = face.shape[0] // 2, face.shape[1] // 2
-        four = face.view(rows, 2, columns, 2).transpose(1, 2).reshape(rows, columns, 4)
-        depth = raster.depth[0].view(rows, 2, columns, 2).transpose(1, 2).reshape(rows, columns, 4)
-        part = self.surface.parts[four.clamp(min=0)]
-        same = (four >= 0).all(-1) & (part == part[..., :1]).all(-1)
-        soft = self.surface.shine[four[..., 0].clamp(min=0)] < SHARP_SHINE
+    def _calm(self, raster: Raster, samples: int) -> Tensor:
+        """[H, W] do all samples of a pixel see the same smooth surface?"""
+        face, depth = (_pixels(x, samples) for x in (raster.faces[0].long(), raster.depth[0]))
+        part = self.surface.parts[face.clamp(min=0)]
+        same = (face >= 0).all(-1) & (part == part[..., :1]).all(-1)
+        soft = self.surface.shine[face[..., 0].clamp(min=0)] < SHARP_SHINE
         return same & soft & (depth.amax(-1) - depth.amin(-1) < CALM_DEPTH)
 
     def _lit(
@@ -221,6 +217,13 @@ def behind(camera: Camera, look: Look) -> Tensor:
     colour = (0, 0, 0) if look.background == TRANSPARENT else look.background
     shape = (camera.height, camera.width, 3)
     return torch.tensor(colour, dtype=torch.uint8).expand(shape).contiguous()
+
+
+def _pixels(picture: Tensor, samples: int) -> Tensor:
+    """[samples * H, samples * W] -> the samples of each pixel, [H, W, samples ** 2]"""
+    height, width = picture.shape[0] // samples, picture.shape[1] // samples
+    blocks = picture.view(height, samples, width, samples).transpose(1, 2)
+    return blocks.reshape(height, width, samples**2)
 
 
 def _pixel_means(picture: Tensor, samples: int) -> Tensor:

@@ -256,19 +256,23 @@ def depth_of(key: wp.int64):
 
 
 @wp.func
-def calm(surface: Surface, k0: wp.int64, k1: wp.int64, k2: wp.int64, k3: wp.int64):
-    """Do all four samples of a pixel see the same smooth surface?"""
-    part = surface.parts[int(k0 & LOW_HALF)]
-    if surface.shine[int(k0 & LOW_HALF)] >= SHARP:
+def calm(
+    surface: Surface, keys: wp.array3d(dtype=wp.int64), b: int, top: int, left: int, samples: int
+):
+    """Do all samples of a pixel see the same smooth surface?"""
+    first = keys[b, top, left]
+    part = surface.parts[int(first & LOW_HALF)]
+    if surface.shine[int(first & LOW_HALF)] >= SHARP:
         return False
-    if (
-        surface.parts[int(k1 & LOW_HALF)] != part
-        or surface.parts[int(k2 & LOW_HALF)] != part
-        or surface.parts[int(k3 & LOW_HALF)] != part
-    ):
-        return False
-    nearest = wp.min(wp.min(k0, k1), wp.min(k2, k3))
-    farthest = wp.max(wp.max(k0, k1), wp.max(k2, k3))
+    nearest = first
+    farthest = first
+    for i in range(samples):
+        for j in range(samples):
+            key = keys[b, top + i, left + j]
+            if surface.parts[int(key & LOW_HALF)] != part:
+                return False
+            nearest = wp.min(nearest, key)
+            farthest = wp.max(farthest, key)
     return depth_of(farthest) - depth_of(nearest) < CALM
 
 
@@ -306,12 +310,8 @@ def light(
         return
     every = samples * samples
     taken = samples
-    if samples == 2 and covered == 4:
-        k0 = keys[b, top, left]
-        k1 = keys[b, top, left + 1]
-        k2 = keys[b, top + 1, left]
-        k3 = keys[b, top + 1, left + 1]
-        if calm(surface, k0, k1, k2, k3):
+    if samples > 1 and covered == every:  # noqa: SIM102 -- warp works out both sides of an `and`
+        if calm(surface, keys, b, top, left, samples):
             taken = 1
             every = 1
     for i in range(taken):

@@ -48,6 +48,15 @@ def test_what_cannot_be_shown_is_refused(
     assert words in body["detail"]
 
 
+def test_more_samples_than_a_worker_can_hold_are_refused(served: Served, clip: bytes) -> None:
+    asked = {"size": "64x2048", "supersampling": "3"}
+    body = problem(generate(served, clip, **asked), 422, "size_unsupported")
+    assert (
+        "has 6144 samples along a side, more than 4096; ask for supersampling 2" in body["detail"]
+    )
+    assert generate(served, clip, size="1024", supersampling="4").status_code == 202
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -167,6 +167,15 @@ def test_a_format_decides_what_the_video_is(
     assert list(floor.scratch.glob("take*")) == []
 
 
+def test_more_samples_than_can_be_held_end_the_job(floor: Floor, submit: Submit) -> None:
+    job_id = submit(seconds=0.1, size="2048", supersampling=4).id
+
+    floor.work()
+
+    job = floor.store.get(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "size_unsupported")
+
+
 def test_pictures_come_in_a_zip_and_are_transparent_where_nobody_is(
     floor: Floor, submit: Submit
 ) -> None:
