@@ -22,7 +22,7 @@ from api.origins import EXPOSED, SENT, Origins, refusals_told
 from api.reaper import reaping
 from api.routes import deliveries, events, files, generate, health, jobs, page, people
 from api.sender import sending
-from api.uploads import Uploads
+from api.uploads import Uploads, sweep
 from api.watch import watching
 from jobs import logs
 from jobs.keys import require_keys
@@ -86,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         with opened(settings) as services:
             app.state.services = services
             app.state.uploads = Uploads(settings.uploads_at_once)
+            await run_in_threadpool(sweep)
             async with (
                 reaping(services),
                 sending(services),
