@@ -36,7 +36,7 @@ from api.routes import (
 )
 from api.routes.batches import BatchAsked
 from api.sender import sending
-from api.uploads import Intake
+from api.uploads import Intake, sweep
 from api.watch import watching
 from jobs import logs
 from jobs.keys import require_keys
@@ -116,6 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
         with opened(settings) as services:
             app.state.services = services
             app.state.intake = Intake(settings.uploads_at_once)
+            await run_in_threadpool(sweep)
             async with (
                 reaping(services),
                 sending(services),

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 FIELDS_BYTES = 64 * 1024  # what a body may hold beside its file
 JSON_BYTES = 16 * 2**20  # JSON is taken whole into memory
 RETRY_SECONDS = "2"
+FOLDER = "visavis-upload-"
+LEFT_SECONDS = 3600.0  # far longer than an upload is looked at and stored
 PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # children at a time
 
 
@@ -123,10 +126,19 @@ class UploadRoute(APIRoute):
         return handle
 
 
+def sweep() -> None:
+    """Remove what API processes left in the temporary folder that were killed with an upload in
+    their hands."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):  # another process sweeps, too, or it is somebody else's
+            if time.time() - folder.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def kept(source: BinaryIO, *, most: int) -> Iterator[Path]:
     """What was sent, as a file under a name of ours, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="visavis-upload-") as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         path = Path(folder) / "audio"
         with path.open("wb") as file:
             shutil.copyfileobj(source, file)

@@ -34,6 +34,7 @@ def attacks(folder: Path) -> dict[str, Attack]:
         **_mp4_boxes(folder, pipe),
         **_beside_the_sound(folder),
         **_swarms(),
+        **_clocks(folder),
     }
 
 
@@ -191,6 +192,41 @@ def _swarms() -> dict[str, Attack]:
         "765,000 packets of one byte": (start + b"".join(nothing), DAMAGED),
         "765,000 packets of 2.5 ms": (start + b"".join(silence), {"clip_too_long", *DAMAGED}),
         "20,000 streams in one Ogg": (b"".join(beginnings), {ACCEPTED, *DAMAGED}),
+    }
+
+
+def _clocks(folder: Path) -> dict[str, Attack]:
+    """What counts time, and does not count."""
+    webm = write_clip(folder / "clock.webm").read_bytes()
+    scale = b"\x2a\xd7\xb1\x83"
+    at = webm.index(scale) + len(scale)
+    duration = webm.index(b"\x44\x89\x88") + 3
+    opus = write_clip(folder / "clock.opus").read_bytes()
+    head = opus.index(b"OpusHead")
+    pages = [found for found in range(len(opus)) if opus.startswith(b"OggS", found)]
+
+    def webm_with(start: int, value: bytes) -> bytes:
+        return webm[:start] + value + webm[start + len(value) :]
+
+    def opus_with(start: int, value: bytes) -> bytes:
+        return with_ogg_checksums(opus[:start] + value + opus[start + len(value) :])
+
+    def granules(value: int) -> bytes:
+        made = bytearray(opus)
+        for page in pages[2:]:
+            struct.pack_into("<q", made, page + 6, value)
+        return with_ogg_checksums(bytes(made))
+
+    kept = {ACCEPTED, "clip_too_short", *DAMAGED}
+    return {
+        "ticks of 16 ms in webm": (webm_with(at, b"\xff\xff\xff"), kept),
+        "ticks of no time in webm": (webm_with(at, b"\0\0\0"), kept),
+        "a webm that lasts for ever": (webm_with(duration, struct.pack(">d", 1e300)), kept),
+        "a webm that lasts less than nothing": (webm_with(duration, struct.pack(">d", -1e9)), kept),
+        "an Ogg before the beginning of time": (granules(-(2**62)), kept),
+        "an Ogg at the end of time": (granules(2**63 - 1), kept),
+        "an Opus that begins after its end": (opus_with(head + 10, b"\xff\xff"), kept),
+        "an Opus 128 dB louder": (opus_with(head + 16, b"\xff\x7f"), {ACCEPTED}),
     }
 
 

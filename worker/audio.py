@@ -90,8 +90,10 @@ def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
     demuxer = CONTAINERS[kind].demuxer
     # One thread of each kind: each maps address space, and a machine with many cores starts many.
     reading = ["-filter_threads", "1", "-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]
+    # Samples are counted, and timestamps not believed: after a gap in them `-t` would drop sound.
     # `pan` by number copies channels; where a mono clip has no c1, it is silence. `-ac` would mix.
-    sound = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", "pan=stereo|c0=c0|c1=c1"]
+    filters = "asetpts=N/SR/TB,pan=stereo|c0=c0|c1=c1"
+    sound = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", filters]
     form = ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-c:a", "pcm_f32le"]
     return [*reading, *sound, "-t", f"{max_seconds:.6f}", *form, "pipe:1"]
 

@@ -16,7 +16,7 @@ from api.clips import file_digest
 from api.deps import Services, ServicesDep
 from api.errors import Problem, documented
 from api.reaper import remove_upload
-from api.uploads import inspected
+from api.uploads import FOLDER, inspected
 from jobs.media import MediaError
 from jobs.storage import PartMissing
 from jobs.uploads import PART_BYTES, Upload, UploadMissing, new_upload_id, upload_key
@@ -186,7 +186,7 @@ def _completed(upload: Upload, services: Services) -> Upload:
 @contextmanager
 def _fetched(upload: Upload, services: Services) -> Iterator[FilePath]:
     """The clip as a file of this process, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="visavis-upload-") as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         path = FilePath(folder) / "audio"
         with path.open("wb") as file:
             for chunk in services.storage.open(upload.key):

@@ -1,7 +1,9 @@
 """POST /generate: what is accepted, what is refused, and how that is said."""
 
 import json
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from api.uploads import sweep
 from jobs.broker import EmbeddedRedis
 from jobs.job import State
 from jobs.queue import QUEUE
@@ -236,15 +239,28 @@ def test_a_hostile_file_name_names_nothing(served: Served, clip: bytes) -> None:
     assert served.services.store.get(job_id).input_key == f"jobs/{job_id}/input/audio.wav"
 
 
-def test_nothing_of_an_upload_stays_in_the_temporary_folder(served: Served, clip: bytes) -> None:
-    def kept() -> set[Path]:
-        return set(Path(tempfile.gettempdir()).glob("visavis-upload-*"))
-
-    before = kept()  # of whoever else uses this folder
+def test_nothing_of_an_upload_stays_in_the_temporary_folder(
+    served: Served, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     generate(served, clip)
     generate(served, b"no sound")
 
-    assert kept() <= before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, age in (("visavis-upload-old", 4000), ("visavis-upload-new", 10), ("other", 4000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "audio").touch()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+
+    sweep()
+
+    assert {path.name for path in tmp_path.iterdir()} == {"visavis-upload-new", "other"}
 
 
 def test_a_refused_upload_leaves_no_job_and_no_object(settings: Settings, served: Served) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jobs.media import MediaError
+from tests.hostile import Attack
 from tests.sounds import write_clip
 from tests.worker.toys import stuck_ffmpeg
 from worker.audio import SAMPLE_RATE, decode
@@ -86,6 +87,14 @@ def test_no_more_is_decoded_than_is_allowed(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.wav", seconds=1.0)
 
     assert len(decode(clip, tmp_path / "raw", max_seconds=0.25).samples) == 12_000
+
+
+def test_a_gap_in_the_timestamps_costs_no_sound(tmp_path: Path, hostile: dict[str, Attack]) -> None:
+    (tmp_path / "clip").write_bytes(hostile["ticks of 16 ms in webm"][0])  # half a second of sound
+
+    sound = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=0.6)
+
+    assert sound.seconds == pytest.approx(0.5, abs=0.02)
 
 
 def broken_flac(tmp_path: Path) -> bytes:
