@@ -22,7 +22,7 @@ from api.origins import EXPOSED, SENT, Origins, refusals_told
 from api.reaper import reaping
 from api.routes import deliveries, events, files, generate, health, jobs, page, people
 from api.sender import sending
-from api.uploads import Uploads
+from api.uploads import Uploads, sweep_uploads
 from api.watch import watching
 from jobs import logs
 from jobs.keys import require_keys
@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
                 raise
             logger.warning("database away: its schema is not checked")
         await run_in_threadpool(require_keys, settings)
+        await run_in_threadpool(sweep_uploads)
         with opened(settings) as services:
             app.state.services = services
             app.state.uploads = Uploads(settings.uploads_at_once)

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FIELDS_BYTES = 64 * 1024  # what a form may hold beside its file
 RETRY_SECONDS = "2"
+PREFIX = "visavis-upload-"
+LEFT_SECONDS = 3600
 PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # children at a time
 
 
@@ -128,10 +131,18 @@ class UploadRoute(APIRoute):
         return handle
 
 
+def sweep_uploads() -> None:
+    """Remove what an API that was killed has left; an upload that lives is minutes old at most."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another one's
+            if time.time() - folder.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(folder)
+
+
 @contextmanager
 def kept(upload: UploadFile, *, most: int) -> Iterator[Path]:
     """The upload as a file under a name of ours, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="visavis-upload-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         path = Path(folder) / "audio"
         with path.open("wb") as file:
             shutil.copyfileobj(upload.file, file)

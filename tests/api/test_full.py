@@ -1,6 +1,7 @@
 """No room left for an upload: a sentence, and nothing half kept."""
 
 import errno
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from api.uploads import sweep_uploads
 from tests.problems import problem
 from tests.serving import Served
 
@@ -71,3 +73,18 @@ def test_while_the_row_is_written(
     )
     problem(answer, 507, "storage_full")
     assert kept(served) == before
+
+
+def test_what_a_killed_api_has_left_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("visavis-upload-old", "visavis-upload-new", "somebody-else"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "audio").write_bytes(b"sound")
+    for name in ("visavis-upload-old", "somebody-else"):
+        os.utime(tmp_path / name, (1, 1))
+
+    sweep_uploads()
+
+    assert {path.name for path in tmp_path.iterdir()} == {"visavis-upload-new", "somebody-else"}
