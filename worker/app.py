@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import torch
 from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import logs
 from jobs.queue import WAKE, make_celery, wake
@@ -33,7 +35,7 @@ from worker.progress import Leave
 from worker.room import obstacle
 from worker.run import Workshop, run
 from worker.runtime import start, works
-from worker.scratch import scratch_room
+from worker.scratch import job_noted, scratch_room
 from worker.shift import Shift
 from worker.video import choose_encoder
 from worker.watchdog import Limits
@@ -70,7 +72,8 @@ class Bench:
 
     def attempt(self, job: Job) -> Ending:
         """One attempt at a claimed job."""
-        return attempt(job, self._work, store=self.store, leave=self.leave, limits=self.limits)
+        with job_noted(self.scratch, job.id, job.attempt):
+            return attempt(job, self._work, store=self.store, leave=self.leave, limits=self.limits)
 
     def obstacle(self) -> str | None:
         """Why a job would fail here now."""
@@ -110,8 +113,9 @@ def run_worker(settings: Settings) -> int:
     name = f"{socket.gethostname()}-{os.getpid()}"
     with ExitStack() as stack:
         device = start(settings)
+        store = stack.enter_context(closing(open_store(settings)))
         bench = Bench(
-            store=stack.enter_context(closing(open_store(settings))),
+            store=store,
             storage=stack.enter_context(closing(open_storage(settings))),
             people=People(
                 settings.people,
@@ -119,13 +123,24 @@ def run_worker(settings: Settings) -> int:
             ),
             device=device,
             encoder=choose_encoder(device.type),
-            scratch=stack.enter_context(scratch_room(settings.scratch)),
+            scratch=stack.enter_context(
+                scratch_room(settings.scratch, orphaned=partial(put_back_orphan, store))
+            ),
             leave=leave,
             limits=Limits(settings.stage_seconds),
         )
         shift = Shift(bench.store, bench.attempt, worker=name, leave=leave, obstacle=bench.obstacle)
         app = stack.enter_context(closing(make_celery(settings)))
         return _consume(app, settings, name, lambda: _look(shift, bench, app), leave)
+
+
+def put_back_orphan(store: Store, job_id: str, attempt: int) -> None:
+    """What a worker had that died on this machine need not wait for the end of its lease."""
+    try:
+        if store.release(job_id, attempt, f"attempt {attempt} ended with its worker"):
+            logger.warning("job of a dead worker put back", extra={"job": job_id})
+    except SQLAlchemyError as error:  # then the reaper does it
+        logger.warning("job of a dead worker not put back", extra={"reason": str(error)})
 
 
 def _look(shift: Shift, bench: Bench, app: Celery) -> None:

@@ -71,7 +71,7 @@ def patiently(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] 
     for delay in delays:
         try:
             return action()
-        except (ObjectMissing, StorageFull):  # answers, and no outage
+        except ObjectMissing:  # an answer, and no outage
             raise
         except OUTAGES as error:
             if time.monotonic() - began > LONGEST_SECONDS:

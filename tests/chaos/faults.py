@@ -120,8 +120,9 @@ def double_wakes(scene: Scene) -> None:
 
 def suspend_worker(scene: Scene) -> None:
     """SIGSTOP until its lease is over and the job is another's, then SIGCONT: it writes late."""
-    worker = scene.living_worker()
-    held = scene.watcher.held_by(worker.pid) if worker else None
+    held = scene.watcher.at_work(seconds=LOOK_SECONDS)
+    pid = int(str(held.worker).rpartition("-")[2]) if held else 0
+    worker = next((each for each in scene.world.workers if each.pid == pid), None)
     if worker is None or held is None or not _signal(worker.pid, signal.SIGSTOP):
         return
     scene.counted["suspend worker"] += 1

@@ -54,7 +54,7 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     again: list[float] = field(default_factory=list)  # sorted
     findings: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)  # kinds, from the logs: to be looked at
+    errors: Counter[str] = field(default_factory=Counter)  # of which kind, from the logs
 
     def quantile(self, share: float) -> float:
         """Of the seconds from a kill to the job's next run."""
@@ -78,8 +78,7 @@ class Report:
             f"p95 {self.quantile(0.95):.1f} s, longest {self.quantile(1.0):.1f} s",
             f"findings: {len(self.findings)}",
             *(f"  {finding}" for finding in self.findings),
-            f"errors of ours in the logs: {len(self.errors)}",
-            *(f"  {error}" for error in self.errors),
+            f"tracebacks in the logs: {told(self.errors)}",
         ]
 
 
@@ -113,6 +112,16 @@ class Watcher:
         while time.monotonic() < until:
             for job in list(self.unfinished.values()):
                 if job.state is State.RUNNING and job.stage == stage:
+                    return job
+            time.sleep(LOOK_SECONDS / 5)
+        return None
+
+    def at_work(self, *, seconds: float) -> Job | None:
+        """A job that runs just now; None where none does in the time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for job in list(self.unfinished.values()):
+                if job.state is State.RUNNING:
                     return job
             time.sleep(LOOK_SECONDS / 5)
         return None

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ SECONDS = (0.5, 0.7, 1.0)  # of clips
 QUEUED = 6  # unfinished jobs that the person keeps up
 START_SECONDS = 120.0
 GIVE_UP_SECONDS = 300.0  # for one request to be accepted, for all jobs to end
-ERROR = re.compile(r"[\w.]+(Error|Exception): ")
+ERROR = re.compile(r"([\w.]+(?:Error|Exception)): ")
 SETUPS = ("embedded", "servers")
 
 
@@ -168,10 +169,10 @@ def _wait_until_ready(made: World) -> None:
                 time.sleep(0.2)
 
 
-def _errors_in_logs(made: World) -> list[str]:
-    """The last lines of tracebacks, each once: what a killed ffmpeg leaves is expected."""
+def _errors_in_logs(made: World) -> Counter[str]:
+    """Tracebacks by kind: what a killed ffmpeg or a storage that is away leaves is expected."""
     said = [line for each in made.processes for line in each.log.read_text().splitlines()]
-    return sorted({line[:200] for line in said if ERROR.match(line)})
+    return Counter(found[1] for line in said if (found := ERROR.match(line)))
 
 
 def _keep_logs(made: World, report: Report) -> None:

@@ -568,14 +568,21 @@ def test_a_full_disk_costs_attempts_and_then_ends_the_job_with_a_sentence(
     )
 
 
-def test_a_full_storage_is_not_waited_for(floor: Floor, submit: Submit) -> None:
+def test_a_full_storage_is_waited_for_and_then_costs_attempts(floor: Floor, submit: Submit) -> None:
     job_id = submit(seconds=0.1).id
-    floor.storage.put = refuse(StorageFull("no room"))
+    tried: list[str] = []
+
+    def full(key: str, path: Path, content_type: str) -> None:
+        tried.append(key)
+        raise StorageFull("no room")
+
+    floor.storage.put = full
 
     assert [floor.work() for _ in range(3)] == [Ending.SET_BACK] * 3
 
     job = floor.store.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "storage_full")
+    assert len(tried) == 3 * 8  # a minute of it in each attempt
 
 
 def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Submit) -> None:

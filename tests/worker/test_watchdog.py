@@ -1,5 +1,7 @@
 """A stage that hangs ends, whether its thread can be interrupted or not."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,7 +13,7 @@ from jobs.store import Store
 from tests.worker.conftest import Submit
 from worker.attempt import Ending, attempt
 from worker.progress import Leave, Reporter
-from worker.watchdog import Limits
+from worker.watchdog import STUCK, Limits
 
 GIVES_UP = 30.0
 
@@ -120,3 +122,34 @@ def test_a_setting_that_makes_no_sense_is_told(
 
     with pytest.raises(ValueError, match=told):
         Settings()
+
+
+HANGS = """
+import sys, threading
+from jobs.settings import Settings
+from jobs.store import open_store
+from worker.attempt import attempt
+from worker.progress import Leave
+from worker.watchdog import Limits
+
+def hang(job, report):
+    report("render", 0.5)
+    threading.Event().wait()  # as a thread in a driver: nothing interrupts it
+
+store = open_store(Settings(database_url=sys.argv[1]))
+attempt(store.claim("stuck"), hang, store=store, leave=Leave(), limits=Limits({"render": 0.2}, 0.2))
+"""
+
+
+def test_the_process_leaves_with_its_status_where_nothing_else_helps(
+    store: Store, submit: Submit
+) -> None:
+    job_id = submit().id
+    url = store.engine.url.render_as_string(hide_password=False)
+
+    done = subprocess.run([sys.executable, "-c", HANGS, url], timeout=120)
+
+    job = store.get(job_id)
+    assert done.returncode == STUCK == 71
+    assert (job.state, job.attempt) == (State.QUEUED, 1)
+    assert "stage render" in str(job.error_detail)
