@@ -15,7 +15,7 @@ import torch
 
 from training.board import NOTHING, Board, FolderBoard
 from training.loop import BEST, Progress, compile_layers, train
-from training.people import complete, person_scenes, prepare
+from training.people import Hearing, complete, person_scenes, prepare
 from training.previews import preview_of
 from training.processes import DEVICES, Processes, chosen_device, joined
 from training.recipes import NETWORKS, Recipe, read_recipe
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from training.board import Picture
+    from training.data import Scene
     from training.loop import Training
 
 logger = logging.getLogger(__name__)
@@ -92,19 +93,27 @@ def _train(
     arguments: argparse.Namespace, recipe: Recipe, device: torch.device, processes: Processes
 ) -> None:
     name, places = arguments.network, places_of(arguments, recipe.loop.keep)
+    hearing = Hearing.NOTHING if name == "tokenizer" else Hearing.KEPT
+
+    def scenes() -> list[Scene]:
+        return person_scenes(
+            places.person, arguments.data, MOTION[name], hearing=hearing, device=device
+        )
+
     if processes.leads:
         prepare(places.person, arguments.data)
-    processes.largest([0.0])  # the others wait for what the first one writes
-    scenes = split(recipe, person_scenes(places.person, arguments.data, MOTION[name]))
+        scenes()
+    processes.largest([0.0])  # the others wait for what the first one writes: statistics, features
+    parts = split(recipe, scenes())
     torch.manual_seed(recipe.loop.seed)  # what networks begin with
-    training = make_training(name, recipe, places.person, scenes)
+    training = make_training(name, recipe, places.person, parts)
     if arguments.compile:
         compile_layers(training.model)
     board: Board = NOTHING
     preview = None
     if processes.leads and not arguments.no_board:
         board = FolderBoard(places.board)
-        preview = _preview(name, training, scenes, places.person, device)
+        preview = _preview(name, training, parts, places.person, device)
     train(
         training,
         recipe.loop,

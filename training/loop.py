@@ -445,11 +445,14 @@ def show(run: Run, preview: Callable[[], Picture], board: Board) -> None:
         board.picture(run.progress.step, picture)
 
 
-def compile_layers(model: nn.Module) -> None:
-    """The layers of transformers by torch.compile, in place: names of weights stay."""
+def compile_layers(model: nn.Module, *, backend: str = "inductor") -> None:
+    """The layers of transformers by torch.compile, in place: names of weights stay.
+
+    Layer by layer, because all layers of a network are compiled once.
+    """
     for module in model.modules():
         if isinstance(module, (DecoderLayer, EncoderLayer)):
-            module.compile()
+            module.compile(backend=backend)
 
 
 def _say(run: Run, message: str, *values: object) -> None:

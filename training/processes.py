@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEVICES = ("auto", "cpu", "cuda")
+PATIENCE = timedelta(hours=12)  # the first process may have features of a whole dataset to make
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ def joined(device: torch.device) -> Iterator[Processes]:
         yield ALONE
         return
     gloo_only = device.type == "cpu"
-    distributed.init_process_group("gloo" if gloo_only else "nccl")
+    distributed.init_process_group("gloo" if gloo_only else "nccl", timeout=PATIENCE)
     try:
         if not gloo_only:
             torch.cuda.set_device(device)
-        group = None if gloo_only else distributed.new_group(backend="gloo")
+        group = None if gloo_only else distributed.new_group(backend="gloo", timeout=PATIENCE)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
     finally:
         distributed.destroy_process_group()

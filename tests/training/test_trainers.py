@@ -26,7 +26,16 @@ from tests.training.scenes import following
 from training.board import NOTHING
 from training.data import Scene
 from training.draws import Draw
-from training.loop import LoopConfig, Progress, Run, Training, one_step, train, validate
+from training.loop import (
+    LoopConfig,
+    Progress,
+    Run,
+    Training,
+    compile_layers,
+    one_step,
+    train,
+    validate,
+)
 from training.losses import LABEL_SMOOTHING
 from training.recipes import NETWORKS, Recipe, Windows, read_recipe
 from training.schedules import CosineSchedule
@@ -365,6 +374,24 @@ def test_micro_batches_come_to_the_same_as_one_batch(name: str, scenes: list[Sce
     assert float(parts.losses["loss"]) == pytest.approx(float(whole.losses["loss"]), rel=1e-5)
     for key in set(whole.model.state_dict()) - set(whole.trained):  # what the codebooks learned
         torch.testing.assert_close(parts.model.state_dict()[key], whole.model.state_dict()[key])
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
+@pytest.mark.parametrize("name", ["face", "body", "guide"])
+def test_compiled_layers_learn_the_same(name: str, scenes: list[Scene]) -> None:
+    losses = []
+    for compiled in (False, True):
+        training = training_of(name, scenes)
+        names = training.model.state_dict().keys()
+        if compiled:
+            compile_layers(training.model, backend="aot_eager")  # the graph, without a C++ compiler
+        run = Run(training, FAST)
+        run.model.eval()  # nothing drops out: compiled dropout draws other numbers
+        for _ in range(3):
+            one_step(run)
+        losses.append(float(run.losses["loss"]))
+        assert run.model.state_dict().keys() == names
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", RECIPES)
