@@ -147,7 +147,7 @@ class Run:
         self.learned = [value for name, value in state.items() if name not in trained]
         self.optimiser = torch.optim.AdamW(
             trained.values(), config.schedule.rate, betas=config.betas,
-            weight_decay=config.weight_decay,
+            weight_decay=config.weight_decay, fused=True,
         )  # fmt: skip
         self.averages = {
             name: value.detach().clone() for name, value in trained.items() if config.average
@@ -155,7 +155,7 @@ class Run:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
         self.losses: dict[str, Tensor] = {}  # running means of this process, on the device
-        self.gradient_norm = torch.zeros(())
+        self.clipped_norm: Tensor | None = None  # what the gradients had before they were cut
         self.step: nn.Module = Step(training)
         if processes.count > 1:
             self.step = DistributedDataParallel(
@@ -163,6 +163,14 @@ class Run:
                 device_ids=[device.index] if device.type == "cuda" else None,
                 broadcast_buffers=False,
             )
+
+    @property
+    def gradient_norm(self) -> Tensor:
+        """Of the last step, before clipping; worked out where it is asked for."""
+        if self.clipped_norm is not None:
+            return self.clipped_norm
+        gradients = [p.grad for p in self.trained.values() if p.grad is not None]
+        return nn.utils.get_total_norm(gradients)
 
     @property
     def averaged(self) -> Weights:
@@ -318,8 +326,8 @@ def one_step(run: Run) -> None:
             noted[name] = noted.get(name, 0.0) + value.detach() * weight
     training.learn(draw, run.generator)
     processes.spread(run.learned)  # sums on a GPU come in any order
-    largest = math.inf if config.clip is None else config.clip
-    run.gradient_norm = nn.utils.clip_grad_norm_(run.trained.values(), largest)
+    if config.clip is not None:
+        run.clipped_norm = nn.utils.clip_grad_norm_(run.trained.values(), config.clip)
     run.optimiser.step()
     average_weights(run)
     run.note(noted)

@@ -74,7 +74,8 @@ def preview_of(
         predicted = predict(network, clip, tokenizer)
         keys_only = predicted.shape[1] != clip.motion.shape[1]
         true = clip.motion[:, ::KEY_FRAMES] if keys_only else clip.motion
-        return strip(avatar, [_whole(name, each[0], statistics) for each in (true, predicted)])
+        motions = [_whole(name, each[0], statistics) for each in (true, predicted)]
+        return strip(avatar, motions, near=name == "face")
 
     return preview
 
@@ -134,16 +135,22 @@ def _whole(name: str, motion: Tensor, statistics: Statistics) -> _Motion:
     return _Motion(statistics.code_mean.expand(count, -1), statistics.pose(motion))
 
 
-def strip(avatar: Avatar, rows: list[_Motion]) -> Picture:
-    """One row of pictures for each motion, the same moments in each: [H, W, 3]."""
-    camera = avatar.camera().resized(SIZE, SIZE)
-    pictures = [_row(avatar, motion, camera) for motion in rows]
+def strip(avatar: Avatar, rows: list[_Motion], *, near: bool = False) -> Picture:
+    """One row of pictures for each motion, the same moments in each: [H, W, 3].
+
+    near: only the middle of the upper half of the view, where a face is.
+    """
+    side = 2 * SIZE if near else SIZE
+    camera = avatar.camera().resized(side, side)
+    edge = (side - SIZE) // 2
+    pictures = [_row(avatar, motion, camera, slice(edge, edge + SIZE)) for motion in rows]
     gap = np.full((GAP, pictures[0].shape[1], 3), 255, np.uint8)
     return np.concatenate([part for row in pictures for part in (row, gap)][:-1])
 
 
-def _row(avatar: Avatar, motion: _Motion, camera: Camera) -> Picture:
+def _row(avatar: Avatar, motion: _Motion, camera: Camera, columns: slice) -> Picture:
     places = torch.linspace(0, len(motion.face) - 1, min(PICTURES, len(motion.face)))
     some = places.round().long().to(motion.face.device)
     frames = avatar.render(motion.face[some], motion.pose[some], [camera])
-    return np.concatenate([frame for batch in frames for frame in batch], axis=1)
+    shown = [frame[:SIZE, columns] for batch in frames for frame in batch]
+    return np.concatenate(shown, axis=1)
