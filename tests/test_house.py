@@ -74,6 +74,7 @@ def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
         "training.trainers",
         "bench.avatar",
         "bench.motion",
+        "bench.training",
     )
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"

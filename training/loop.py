@@ -294,7 +294,7 @@ def train(
         while not over:
             one_step(run)
             over = _agreed(run, stopped=stopped()) or progress.share(config) >= 1
-            if logs.due(progress.seconds) or progress.step % config.log_steps == 0:
+            if over or logs.due(progress.seconds) or progress.step % config.log_steps == 0:
                 report(run, pace, board)
             if config.validate_steps and progress.step % config.validate_steps == 0:
                 validate(run, states.folder / BEST, board)
@@ -303,6 +303,10 @@ def train(
             if preview and config.preview_minutes and previews.due(progress.seconds):
                 show(run, preview, board)
     keep(run, states, publish)
+    if progress.share(config) >= 1:
+        _say(run, "done at step %d", progress.step)
+    else:
+        _say(run, "stopped at step %d; the same command goes on from there", progress.step)
     return progress
 
 

@@ -68,7 +68,7 @@ def preview_of(
     tokenizer = None
     if name == "guide":
         tokenizer = load_tokenizer(person / "tokenizer.safetensors", device=device)
-    clip = _clip(scene, device)
+    clip = clip_of(scene, device)
 
     def preview() -> Picture:
         predicted = predict(network, clip, tokenizer)
@@ -87,10 +87,12 @@ def _avatar(person: Path, device: torch.device) -> Avatar:
     return load_blendshape_avatar(person, device=device)
 
 
-def _clip(scene: Scene, device: torch.device) -> Clip:
-    """From a quarter of the scene on, on a whole second."""
+def clip_of(scene: Scene, device: torch.device) -> Clip:
+    """The piece of a scene in which most happens, from a whole second on."""
     frames = min(FRAMES, scene.frames)
-    start = min(scene.frames // 4, scene.frames - frames) // KEY_FRAMES * KEY_FRAMES
+    speed = scene.motion[0 : scene.frames].diff(dim=0).abs().mean(1)  # [T - 1]
+    starts = range(0, scene.frames - frames + 1, KEY_FRAMES)
+    start = max(starts, key=lambda start: float(speed[start : start + frames].sum()))
     cut = window(scene, start, frames)
     return Clip(cut.features[None].to(device), cut.motion[None].to(device))
 

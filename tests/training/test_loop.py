@@ -241,14 +241,23 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
         train(line_training(other), CONFIG, states=States(tmp_path / "a"), publish=Kept())
 
 
-def test_the_log_tells_step_losses_pace_and_what_is_left(
+def test_the_log_tells_step_losses_pace_what_is_left_and_how_it_ended(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "training.loop"):
+        run(tmp_path / "a", interrupt_at=25)
         run(tmp_path / "a")
     assert re.fullmatch(
         r"step 20 of 40 \(50 %\)  loss \d\.\d{4}  [\d.]+ steps/s  \d+ s left", caplog.messages[1]
     )
+    told = [message for message in caplog.messages if not message.startswith("step ")]
+    assert told == [
+        "stopped at step 25; the same command goes on from there",
+        "goes on at step 25",
+        "done at step 40",
+    ]
+    steps = [int(m.split()[1]) for m in caplog.messages if m.startswith("step ")]
+    assert steps == [10, 20, 25, 30, 40]
 
 
 def test_a_time_that_is_left_is_told_in_words() -> None:

@@ -12,7 +12,7 @@ from models.motion.statistics import load_statistics
 from tests import tiny
 from training.data import Scene
 from training.people import CPU
-from training.previews import GAP, PICTURES, SIZE, Clip, predict, preview_of
+from training.previews import GAP, PICTURES, SIZE, Clip, clip_of, predict, preview_of
 from training.quantiser import LearningTokenizer
 
 FRAMES = 270
@@ -72,6 +72,14 @@ def test_what_is_predicted_is_motion_or_key_poses(name: str, rows: int) -> None:
     with torch.no_grad():
         predicted = predict(network(name), clip, tiny.tiny_networks().tokenizer)
     assert predicted.shape == (1, rows, channels)
+
+
+def test_the_clip_is_where_most_happens(person: Path) -> None:
+    still = torch.zeros(600, 256)
+    still[330:] = scene(256).motion
+    whole = Scene("a", torch.zeros(600, tiny.AUDIO), still, torch.ones(600))
+    shown = clip_of(whole, CPU)
+    assert torch.equal(shown.motion[0], still[330:570])
 
 
 def test_a_person_without_an_avatar_has_no_previews(person: Path) -> None:

@@ -376,6 +376,21 @@ def test_micro_batches_come_to_the_same_as_one_batch(name: str, scenes: list[Sce
         torch.testing.assert_close(parts.model.state_dict()[key], whole.model.state_dict()[key])
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_in_bfloat16_losses_are_nearly_the_same_and_weights_stay_float32(
+    name: str, scenes: list[Scene]
+) -> None:
+    losses = []
+    for short in (False, True):
+        run = Run(training_of(name, scenes, bfloat16=short), FAST)
+        run.model.eval()
+        one_step(run)
+        losses.append(float(run.losses["loss"]))
+        assert {p.dtype for p in run.trained.values()} == {torch.float32}
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
 @pytest.mark.filterwarnings("ignore")  # of the compiler about itself
 @pytest.mark.parametrize("name", ["face", "body", "guide"])
 def test_compiled_layers_learn_the_same(name: str, scenes: list[Scene]) -> None:
