@@ -1,12 +1,12 @@
-"""`python -m bench motion | avatar | service`: each measures one room and prints what it found."""
+"""`python -m bench motion | avatar | service | training`: each measures one room."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import avatar, motion, service
+from bench import avatar, motion, service, training
 
-MEASURES = {"motion": motion, "avatar": avatar, "service": service}
+MEASURES = {"motion": motion, "avatar": avatar, "service": service, "training": training}
 
 
 def parser() -> argparse.ArgumentParser:

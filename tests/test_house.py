@@ -46,12 +46,23 @@ def test_the_api_starts_where_torch_is_not_installed() -> None:
 def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
     """Only torch, numpy, safetensors and plain numeric packages, at module level."""
     absent = ("alembic", "av", "boto3", "celery", "fastapi", "httpx", "pydantic", "redis", "rich")
-    absent += ("sqlalchemy", "structlog", "typer", "warp", "scipy", "PIL", "ffmpeg", "matplotlib")
+    absent += (
+        "sqlalchemy",
+        "structlog",
+        "typer",
+        "warp",
+        "scipy",
+        "PIL",
+        "ffmpeg",
+        "matplotlib",
+        "tensorboard",
+    )
     modules = (
         "models.motion.animate",
         "models.avatar",
         "models.released.dataset",
         "models.released.person",
+        "training.command",
         "training.data_commands",
         "training.evaluation",
         "training.evaluation_commands",
@@ -63,6 +74,7 @@ def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
         "training.trainers",
         "bench.avatar",
         "bench.motion",
+        "bench.training",
     )
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"

@@ -114,31 +114,47 @@ class LearningTokenizer(nn.Module):
         self.counts: Tensor
         self.begun: Tensor
 
-    def forward(self, poses: Tensor, generator: Generator) -> tuple[Tensor, Quantised]:
+    def begin(self, poses: Tensor, generator: Generator) -> None:
+        """Codebooks from the first batch of poses [B, K, C]; nothing once they have begun."""
+        if bool(self.begun):
+            return
+        with torch.no_grad():
+            left = self.tokenizer.latent(poses).flatten(0, 1)
+            for level in range(len(self.counts)):
+                self._keep(level, first_codebook(left, self.counts.shape[1], generator))
+                codes = self.tokenizer.codebooks.data[level]
+                left = left - codes[nearest(left, codes)]
+        self.begun.fill_(value=True)
+
+    def forward(self, poses: Tensor) -> tuple[Tensor, Quantised]:
         """Normalised poses [B, K, C] -> poses again, and what they were quantised to."""
         latent = self.tokenizer.latent(poses)
-        quantised = self.quantise(latent.flatten(0, 1), generator)
+        quantised = self.quantise(latent.flatten(0, 1))
         return self.tokenizer.decode_latent(quantised.latent.view_as(latent)), quantised
 
-    def quantise(self, vectors: Tensor, generator: Generator) -> Quantised:
-        """Vectors [V, d] -> sums of codes; in training, the codebooks move."""
+    def quantise(self, vectors: Tensor) -> Quantised:
+        """Vectors [V, d] -> sums of codes."""
         left, total = vectors, torch.zeros_like(vectors)
         commitments, tokens = [], []
-        for level in range(len(self.counts)):
-            if self.training and not bool(self.begun):
-                self._keep(level, first_codebook(left.detach(), self.counts.shape[1], generator))
-            codes = self.tokenizer.codebooks.data[level]
+        for codes in self.tokenizer.codebooks.data:
             chosen = nearest(left.detach(), codes)
             code = codes[chosen]
             commitments.append(functional.mse_loss(left, code))
-            if self.training:
-                self._learn(level, left.detach(), chosen, generator)
             passed = left + (code - left).detach()  # the code, with the gradient of what went in
             total, left = total + passed, left - passed
             tokens.append(chosen)
-        if self.training:
-            self.begun.fill_(value=True)
         return Quantised(total, torch.stack(commitments).mean(), torch.stack(tokens, dim=1))
+
+    @torch.no_grad()
+    def learn(self, poses: Tensor, generator: Generator) -> None:
+        """Codebooks move towards a whole batch of poses [B, K, C], after its losses."""
+        left = self.tokenizer.latent(poses).flatten(0, 1)
+        for level in range(len(self.counts)):
+            codes = self.tokenizer.codebooks.data[level]
+            chosen = nearest(left, codes)
+            after = left - codes[chosen]
+            self._learn(level, left, chosen, generator)
+            left = after
 
     def _learn(self, level: int, vectors: Tensor, chosen: Tensor, generator: Generator) -> None:
         book = Codebook(self.tokenizer.codebooks.data[level], self.sums[level], self.counts[level])

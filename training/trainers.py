@@ -1,4 +1,4 @@
-"""The four trainers: a network each, a loss of one drawn batch, a file in a person directory.
+"""The four trainers: a network each, what a step is made of, its losses, a file of a person.
 
 Letters: B samples, T frames of a window, C channels, L rows of features, A their width, K keys.
 Speech features are made once for each scene, before the first step.
@@ -6,21 +6,28 @@ Speech features are made once for each scene, before the first step.
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models import checkpoint
-from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, DenoiserConfig
+from models.motion.denoiser import (
+    KEY_FRAMES,
+    BodyDenoiser,
+    Denoiser,
+    DenoiserConfig,
+)
 from models.motion.diffusion import STEPS, cumulative_alphas, q_sample
 from models.motion.guide import Guide, GuideConfig
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
-from training.data import FACE, POSE, Batch, draw_windows
-from training.loop import LoopConfig
+from training.data import FACE, POSE, Batch, draw_padded, draw_windows
+from training.draws import Draw
+from training.loop import Training
 from training.losses import drawn_keep, motion_loss, token_loss, tokenizer_loss
 from training.quantiser import LearningTokenizer, perplexity
 
@@ -31,128 +38,57 @@ if TYPE_CHECKING:
     from torch import Generator, nn
 
     from training.data import Scene
-    from training.loop import Loss
+    from training.recipes import Network, Recipe
 
-DROP = 0.2  # of samples that do not know their clip, for guidance
+logger = logging.getLogger(__name__)
+
 CPU = torch.device("cpu")
 SEEN, LEAST_SEEN, MOST_SEEN = 0.1, 0.25, 2.0  # rad of spread that count as one, and weights
 CONSTANT = 2.0  # of the rows that `align` makes; large enough to tell 600 positions apart
-KEPT_AS = torch.float16  # how weights lie in a person directory
-
-
-@dataclass(frozen=True)
-class Windows:
-    """One shape of a batch, and how often it is drawn beside the others."""
-
-    frames: int
-    batch: int
-    share: float = 1.0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one network is trained. The loop's steps or minutes say how long."""
-
-    network: DenoiserConfig | GuideConfig | TokenizerConfig
-    windows: tuple[Windows, ...]  # each step draws a batch of one of these
-    loop: LoopConfig = field(default_factory=LoopConfig)
-    velocity: float = 0.0  # weight of the loss of velocities
-    level_jitter: float = 0.0  # spread that is added to the level of each channel, 1 is 20 dB
-    tone_jitter: float = 0.0  # and to each band
-    bfloat16: bool = False
-    aligned: bool = True  # attention starts by looking at its own moment
-
-
-FEATURES = 160  # A of the demo person's front end
-LONGEST = 600  # frames of the longest clip
-CODES = 128  # of each codebook
-DEMO = {
-    "face": Recipe(
-        DenoiserConfig(
-            channels=256,
-            audio_channels=FEATURES,
-            width=128,
-            layers=4,
-            heads=4,
-            hidden=512,
-            encoder_layers=2,
-            audio_context=4,  # a sound is told by what comes before and after it
-            longest_rows=LONGEST,
-            dropout=0.0,
-        ),
-        windows=(Windows(240, 8, 0.75), Windows(LONGEST, 3, 0.25)),
-        loop=LoopConfig(steps=6000, learning_rate=1.5e-3),
-        velocity=1.0,
-        level_jitter=0.12,
-        tone_jitter=0.06,
-    ),
-    "body": Recipe(
-        DenoiserConfig(
-            channels=104,
-            audio_channels=FEATURES,
-            width=96,
-            layers=4,
-            heads=4,
-            hidden=384,
-            longest_rows=LONGEST,
-            longest_keys=LONGEST // KEY_FRAMES,
-            tail_hidden=128,
-            dropout=0.0,
-        ),
-        windows=(Windows(240, 8, 0.75), Windows(LONGEST, 3, 0.25)),
-        loop=LoopConfig(steps=6000, learning_rate=1.5e-3),
-        velocity=2.0,
-        level_jitter=0.12,
-        tone_jitter=0.06,
-    ),
-    "tokenizer": Recipe(
-        TokenizerConfig(width=48, codes=CODES, depth=2),
-        windows=(Windows(LONGEST, 32),),
-        loop=LoopConfig(steps=3000, learning_rate=2e-3),
-        bfloat16=False,
-    ),
-    "guide": Recipe(
-        GuideConfig(
-            codes=CODES,
-            audio_channels=FEATURES,
-            audio_blocks=1,
-            width=64,
-            layers=4,
-            heads=4,
-            hidden=256,
-            longest_rows=LONGEST,
-        ),
-        windows=(Windows(240, 24, 0.5), Windows(LONGEST, 10, 0.5)),
-        loop=LoopConfig(steps=3000, learning_rate=2e-3, weight_decay=0.05),
-        level_jitter=0.12,
-        tone_jitter=0.06,
-    ),
-}
 MOTION = {"face": FACE, "body": POSE, "tokenizer": POSE, "guide": POSE}
 
 
 @dataclass(frozen=True)
-class Training:
-    """All that the loop needs, and how the result is kept."""
+class Split:
+    """Scenes to learn from, and those that are validated on."""
 
-    model: nn.Module
-    loss: Loss
-    publish: Callable[[dict[str, Tensor], Path], None]
+    training: Sequence[Scene]
+    validation: Sequence[Scene] = ()
 
 
-def make_training(name: str, person: Path, scenes: Sequence[Scene]) -> Training:
-    """The training of one of the demo person's networks; the guide's needs her tokenizer."""
-    recipe = DEMO[name]
+def split(recipe: Recipe, scenes: Sequence[Scene]) -> Split:
+    """By name: the last scenes are for tests, those before them for validation.
+
+    Where there are too few to validate on some, all are learned from. ValueError where the tests
+    leave none.
+    """
+    rest = len(scenes) - recipe.test_scenes
+    if rest < 1:
+        raise ValueError(
+            f"{len(scenes)} scenes are too few: the recipe keeps {recipe.test_scenes} for tests; "
+            "add scenes, or make test_scenes smaller"
+        )
+    learned = rest - recipe.validation_scenes
+    if learned < 1:
+        logger.info("%d scenes to learn from are too few to validate on some of them", rest)
+        learned = rest
+    return Split(scenes[:learned], scenes[learned:rest])
+
+
+def make_training(name: str, recipe: Recipe, person: Path, scenes: Split) -> Training:
+    """The training of one of a person's networks; the guide's needs her tokenizer."""
     if name == "guide":
         tokenizer = load_tokenizer(person / "tokenizer.safetensors", device=CPU)
         return guide_training(recipe, scenes, tokenizer)
     if name == "tokenizer":
-        statistics = load_statistics(person / "stats.json", device=CPU)
-        return tokenizer_training(recipe, scenes, seen_weights(statistics.pose_std))
+        weights = None
+        if recipe.seen_weights:
+            weights = seen_weights(load_statistics(person / "stats.json", device=CPU).pose_std)
+        return tokenizer_training(recipe, scenes, weights)
     return {"face": face_training, "body": body_training}[name](recipe, scenes)
 
 
-def face_training(recipe: Recipe, scenes: Sequence[Scene]) -> Training:
+def face_training(recipe: Recipe, scenes: Split) -> Training:
     """The face denoiser."""
     config = recipe.network
     assert isinstance(config, DenoiserConfig)
@@ -160,44 +96,58 @@ def face_training(recipe: Recipe, scenes: Sequence[Scene]) -> Training:
     if recipe.aligned:
         align(network)
 
-    def loss(generator: Generator) -> dict[str, Tensor]:
-        batch = drawn(recipe, scenes, generator)
-        with autocast(recipe):
-            first = drawn_place(config, batch, generator)
-            noisy, t = noised(batch.motion, generator)
-            keep = drawn_keep(len(t), DROP, generator)
-            tokens = network.tokens(batch.features, first=first)
-            condition = network.condition(tokens, batch.frames, keep=keep, first=first)
-            predicted = network(noisy, t, condition)
-        return weighed(predicted, batch, recipe)
+    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+        return noisy_draw(recipe, config, drawn(recipe, scenes, generator), generator)
 
-    return Training(network, loss, publisher(recipe.network))
+    def losses(draw: Draw) -> dict[str, Tensor]:
+        motion, first = draw["motion"], draw.first
+        with autocast(recipe, motion.device):
+            tokens = network.tokens(draw["features"], first=first)
+            condition = network.condition(tokens, motion.shape[1], keep=draw["keep"], first=first)
+            predicted = network(draw["noisy"], draw["t"], condition)
+        return weighed(predicted, draw, recipe)
+
+    return _training(recipe, scenes, network, draw, losses)
 
 
-def body_training(recipe: Recipe, scenes: Sequence[Scene]) -> Training:
+class LearningBody(BodyDenoiser):
+    """A body denoiser whose convolutions drop out in training, and only there."""
+
+    def __init__(self, config: DenoiserConfig, dropout: float) -> None:
+        super().__init__(config, tail_dropout=dropout)
+        self._dropout = dropout
+
+    def train(self, mode: bool = True) -> LearningBody:  # noqa: FBT001, FBT002 - torch's signature
+        self.tail_dropout = self._dropout if mode else 0.0
+        super().train(mode)
+        return self
+
+
+def body_training(recipe: Recipe, scenes: Split) -> Training:
     """The body denoiser, which sees the true key poses."""
     config = recipe.network
     assert isinstance(config, DenoiserConfig)
-    network = BodyDenoiser(config)
+    network = LearningBody(config, recipe.tail_dropout)
     if recipe.aligned:
         align(network)
 
-    def loss(generator: Generator) -> dict[str, Tensor]:
-        batch = drawn(recipe, scenes, generator)
-        with autocast(recipe):
-            first = drawn_place(config, batch, generator)
-            noisy, t = noised(batch.motion, generator)
-            # Two draws: guidance drops both at once, and each must make sense without the other.
-            keep_keys = drawn_keep(len(t), DROP, generator)
-            keep = drawn_keep(len(t), DROP, generator)
-            tokens = network.tokens(batch.features, first=first)
-            condition = network.condition(tokens, batch.frames, keep=keep, first=first)
-            keys = network.key_tokens(batch.motion[:, ::KEY_FRAMES], keep_keys)
-            condition = network.with_keys(condition, keys, first=first // KEY_FRAMES)
-            predicted = network(noisy, t, condition)
-        return weighed(predicted, batch, recipe)
+    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+        plain = noisy_draw(recipe, config, drawn(recipe, scenes, generator), generator)
+        # Two draws: guidance drops both at once, and each must make sense without the other.
+        keep_keys = drawn_keep(len(plain), recipe.drop, generator)
+        return replace(plain, rows={**plain.rows, "keep_keys": keep_keys})
 
-    return Training(network, loss, publisher(recipe.network))
+    def losses(draw: Draw) -> dict[str, Tensor]:
+        motion, first = draw["motion"], draw.first
+        with autocast(recipe, motion.device):
+            tokens = network.tokens(draw["features"], first=first)
+            condition = network.condition(tokens, motion.shape[1], keep=draw["keep"], first=first)
+            keys = network.key_tokens(motion[:, ::KEY_FRAMES], draw["keep_keys"])
+            condition = network.with_keys(condition, keys, first=first // KEY_FRAMES)
+            predicted = network(draw["noisy"], draw["t"], condition)
+        return weighed(predicted, draw, recipe)
+
+    return _training(recipe, scenes, network, draw, losses)
 
 
 def seen_weights(spread: Tensor) -> Tensor:
@@ -209,29 +159,42 @@ def seen_weights(spread: Tensor) -> Tensor:
 
 
 def tokenizer_training(
-    recipe: Recipe, scenes: Sequence[Scene], channel_weights: Tensor | None = None
+    recipe: Recipe, scenes: Split, channel_weights: Tensor | None = None
 ) -> Training:
     """The tokenizer, on key poses alone."""
-    assert isinstance(recipe.network, TokenizerConfig)
-    codes = recipe.network.codes
-    network = LearningTokenizer(Tokenizer(recipe.network))
+    config = recipe.network
+    assert isinstance(config, TokenizerConfig)
+    network = LearningTokenizer(Tokenizer(config))
 
-    def loss(generator: Generator) -> dict[str, Tensor]:
+    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
         batch = drawn_windows(recipe, scenes, generator)
-        keys = batch.motion[:, ::KEY_FRAMES]
-        predicted, quantised = network(keys, generator)
+        return Draw({"keys": batch.motion[:, ::KEY_FRAMES].contiguous()})
+
+    def first_draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+        drawn = draw(scenes, generator)
+        network.begin(_near(drawn["keys"], network), generator)
+        return drawn
+
+    def losses(draw: Draw) -> dict[str, Tensor]:
+        keys = draw["keys"]
+        weights = None if channel_weights is None else channel_weights.to(keys.device)
+        with autocast(recipe, keys.device):
+            predicted, quantised = network(keys)
         losses = tokenizer_loss(
-            predicted,
+            predicted.float(),
             keys,
-            quantised.commitment,
+            quantised.commitment.float(),
             velocity_weight=recipe.velocity,
-            channel_weights=channel_weights,
+            channel_weights=weights,
         )
         return {
             "loss": losses.total,
             "motion": losses.motion,
-            "perplexity": perplexity(quantised.tokens[:, -1], codes),
+            "perplexity": perplexity(quantised.tokens[:, -1], config.codes),
         }
+
+    def learn(draw: Draw, generator: Generator) -> None:
+        network.learn(_near(draw["keys"], network), generator)
 
     def publish(weights: dict[str, Tensor], path: Path) -> None:
         own = {
@@ -239,35 +202,68 @@ def tokenizer_training(
             for name, value in weights.items()
             if name.startswith("tokenizer.")
         }
-        # Averages of codes are no codes: the table goes with the weights as it stands.
-        own["codebooks"] = network.tokenizer.codebooks.data
-        checkpoint.write(path, asdict(recipe.network), own, dtype=KEPT_AS)
+        checkpoint.write(path, asdict(config), own, dtype=kept_as(recipe))
 
-    return Training(network, loss, publish)
+    plain = _training(recipe, scenes, network, draw, losses)
+    return replace(
+        plain,
+        draw=lambda generator: first_draw(scenes.training, generator),
+        publish=publish,
+        learn=learn,
+    )
 
 
-def guide_training(recipe: Recipe, scenes: Sequence[Scene], tokenizer: Tokenizer) -> Training:
+def guide_training(recipe: Recipe, scenes: Split, tokenizer: Tokenizer) -> Training:
     """The guide, on the tokens that a trained tokenizer makes of the key poses."""
-    assert isinstance(recipe.network, GuideConfig)
-    network = Guide(recipe.network)
+    config = recipe.network
+    assert isinstance(config, GuideConfig)
+    network = Guide(config)
 
-    def loss(generator: Generator) -> dict[str, Tensor]:
+    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
         batch = drawn(recipe, scenes, generator)
         with torch.no_grad():
             targets = tokenizer.encode(batch.motion[:, ::KEY_FRAMES]).flatten(1)  # [B, K * R]
+        keep = drawn_keep(len(targets), recipe.drop, generator)
+        return Draw({"features": batch.features, "targets": targets, "keep": keep})
+
+    def losses(draw: Draw) -> dict[str, Tensor]:
+        targets = draw["targets"]
         inputs = torch.cat([torch.full_like(targets[:, :1], network.start), targets[:, :-1]], 1)
-        keep = drawn_keep(len(targets), DROP, generator)
-        with autocast(recipe):
-            logits = network(inputs, network.condition(batch.features, keep))
+        with autocast(recipe, targets.device):
+            logits = network(inputs, network.condition(draw["features"], draw["keep"]))
         right = (logits.argmax(-1) == targets).float().mean()
         return {"loss": token_loss(logits.float(), targets), "right": right}
 
-    return Training(network, loss, publisher(recipe.network))
+    return _training(recipe, scenes, network, draw, losses)
+
+
+def _training(
+    recipe: Recipe,
+    scenes: Split,
+    network: nn.Module,
+    draw: Callable[[Sequence[Scene], Generator], Draw],
+    losses: Callable[[Draw], dict[str, Tensor]],
+) -> Training:
+    held_out = (lambda generator: draw(scenes.validation, generator)) if scenes.validation else None
+    return Training(
+        network,
+        lambda generator: draw(scenes.training, generator),
+        losses,
+        publisher(recipe.network, kept_as(recipe)),
+        held_out=held_out,
+    )
+
+
+def _near(value: Tensor, network: nn.Module) -> Tensor:
+    """The value where the network is."""
+    return value.to(next(network.parameters()).device)
 
 
 def drawn(recipe: Recipe, scenes: Sequence[Scene], generator: Generator) -> Batch:
     """A batch of windows, with sound as other microphones might have it."""
     batch = drawn_windows(recipe, scenes, generator)
+    if recipe.level_jitter == recipe.tone_jitter == 0:
+        return batch
     return replace(batch, features=jittered(batch.features, recipe, generator))
 
 
@@ -275,6 +271,10 @@ def drawn_windows(recipe: Recipe, scenes: Sequence[Scene], generator: Generator)
     """A batch in one of the recipe's shapes."""
     shares = torch.tensor([windows.share for windows in recipe.windows])
     shape = recipe.windows[int(torch.multinomial(shares, 1, generator=generator))]
+    if shape.shortest:
+        return draw_padded(
+            scenes, shape.batch, generator, shortest=shape.shortest, longest=shape.frames
+        )
     return draw_windows(scenes, shape.frames, shape.batch, generator)
 
 
@@ -304,9 +304,17 @@ def noised(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     return q_sample(clean, noise, cumulative_alphas()[t]), t
 
 
-def weighed(predicted: Tensor, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
+def noisy_draw(recipe: Recipe, config: DenoiserConfig, batch: Batch, generator: Generator) -> Draw:
+    """What a denoiser learns from: motion and the same with noise, what is known of its clip."""
+    first = drawn_place(config, batch, generator)
+    noisy, t = noised(batch.motion, generator)
+    keep = drawn_keep(len(t), recipe.drop, generator)
+    return Draw({**vars(batch), "noisy": noisy, "t": t, "keep": keep}, first)
+
+
+def weighed(predicted: Tensor, draw: Draw, recipe: Recipe) -> dict[str, Tensor]:
     """The losses of a denoiser."""
-    losses = motion_loss(predicted.float(), batch.motion, batch.inside, batch.present)
+    losses = motion_loss(predicted.float(), draw["motion"], draw["inside"], draw["present"])
     position, velocity = losses.position.mean(), losses.velocity.mean()
     return {
         "loss": position + recipe.velocity * velocity,
@@ -315,15 +323,20 @@ def weighed(predicted: Tensor, batch: Batch, recipe: Recipe) -> dict[str, Tensor
     }
 
 
-def autocast(recipe: Recipe) -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16)
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16)
 
 
-def publisher(config: Any) -> Callable[[dict[str, Tensor], Path], None]:
+def kept_as(recipe: Recipe) -> torch.dtype:
+    """How weights lie in a person directory."""
+    return {"float16": torch.float16, "float32": torch.float32}[recipe.kept_as]
+
+
+def publisher(config: Network, dtype: torch.dtype) -> Callable[[dict[str, Tensor], Path], None]:
     """Writes weights as a file of a person directory."""
 
     def publish(weights: dict[str, Tensor], path: Path) -> None:
-        checkpoint.write(path, asdict(config), weights, dtype=KEPT_AS)
+        checkpoint.write(path, asdict(config), weights, dtype=dtype)
 
     return publish
 

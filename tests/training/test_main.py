@@ -12,14 +12,15 @@ from models.person import check_files
 from tests import tiny
 from tests.training.scenes import write_turns
 from training.__main__ import main
-from training.trainers import DEMO, LONGEST
+from training.recipes import read_recipe
+from training.states import States
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    write_turns(tmp_path / "data", "a", LONGEST + 1)
+    write_turns(tmp_path / "data", "a", 601)
     return tmp_path / "data"
 
 
@@ -37,10 +38,11 @@ def test_a_tokenizer_is_trained_into_a_new_person_and_goes_on(
             monkeypatch,
             *("tokenizer", "--data", data, "--out", person, "--work", work, "--steps", steps),
         )
-        state = torch.load(work / "tokenizer.state", weights_only=True)
+        state = States(work / "tokenizer").newest()
+        assert state is not None
         assert state["progress"]["step"] == steps
     assert load_tokenizer(person / "tokenizer.safetensors", device=CPU).config == (
-        DEMO["tokenizer"].network
+        read_recipe("tokenizer", "demo").network
     )
     assert sorted(path.name for path in person.iterdir()) == [
         "speech.safetensors",
@@ -57,7 +59,7 @@ def test_a_person_who_was_whole_is_whole_after_more_training(
     check_files(person)
     provenance = json.loads((person / "person.json").read_text())["provenance"]
     assert provenance == {"tokenizer": "1 steps, 0 min"}
-    assert (person / ".training" / "tokenizer.state").is_file()
+    assert States(person / ".training" / "tokenizer").newest() is not None
 
 
 def test_the_judge_prints_its_figures_and_writes_them(

@@ -41,6 +41,13 @@ def learner() -> LearningTokenizer:
         return LearningTokenizer(Tokenizer(SMALL)).train()
 
 
+def learn(learner: LearningTokenizer, poses: Tensor, seed: int = 1) -> None:
+    """A step of the codebooks."""
+    generator = seeded(seed)
+    learner.begin(poses, generator)
+    learner.learn(poses, generator)
+
+
 def test_k_means_finds_clusters_that_are_apart() -> None:
     vectors = clusters(0, 5, 10)
     means, counts = k_means(vectors, torch.tensor([[1.0, 1], [6, 6], [8, 8]]))
@@ -136,7 +143,7 @@ def test_as_the_reference_does_it_a_dead_code_stays_dead() -> None:
 def test_the_first_batch_sets_every_codebook(learner: LearningTokenizer) -> None:
     before = learner.tokenizer.codebooks.detach().clone()
     assert not learner.begun
-    learner(draw(4, 5, 6), seeded())
+    learn(learner, draw(4, 5, 6))
     assert learner.begun
     assert (learner.counts.sum(1) > 15).all()
     assert ((learner.tokenizer.codebooks - before).abs().amin((1, 2)) > 0).all()
@@ -145,27 +152,37 @@ def test_the_first_batch_sets_every_codebook(learner: LearningTokenizer) -> None
 def test_later_batches_move_codebooks_a_little(learner: LearningTokenizer) -> None:
     learner.revive = False
     poses = draw(4, 5, 6)
-    learner(poses, seeded())
+    learn(learner, poses)
     before = learner.tokenizer.codebooks.detach().clone()
-    learner(poses, seeded())
+    learn(learner, poses)
     moved = (learner.tokenizer.codebooks - before).abs().max()
     assert 0 < moved < 0.2
 
 
-def test_in_eval_mode_nothing_moves(learner: LearningTokenizer) -> None:
+def test_what_is_only_looked_at_moves_nothing(learner: LearningTokenizer) -> None:
     for _ in range(2):
         before = {name: value.clone() for name, value in learner.state_dict().items()}
-        learner.eval()(draw(4, 5, 6), seeded())
+        learner(draw(4, 5, 6))
         for name, value in learner.state_dict().items():
             assert torch.equal(value, before[name]), name
-        learner.train()(draw(4, 5, 6), seeded())  # and again once it has begun
+        learn(learner, draw(4, 5, 6))  # and again once it has begun
+
+
+def test_the_first_batch_is_quantised_by_codes_of_its_own(learner: LearningTokenizer) -> None:
+    poses = draw(4, 5, 6)
+    random = learner(poses)[1].commitment
+    learner.begin(poses, seeded())
+    assert learner(poses)[1].commitment < 0.5 * random
+    before = learner.tokenizer.codebooks.detach().clone()
+    learner.begin(draw(4, 5, 6, seed=2), seeded())
+    assert torch.equal(learner.tokenizer.codebooks, before)
 
 
 def test_what_is_learned_is_what_the_tokenizer_then_does(learner: LearningTokenizer) -> None:
     for seed in range(3):
-        learner(draw(4, 5, 6, seed=seed), seeded(seed))
+        learn(learner, draw(4, 5, 6, seed=seed), seed)
     poses = draw(2, 5, 6, seed=9)
-    predicted, quantised = learner.eval()(poses, seeded())
+    predicted, quantised = learner(poses)
     tokens = learner.tokenizer.encode(poses)
     assert torch.equal(quantised.tokens.view(2, 5, -1), tokens)
     torch.testing.assert_close(predicted, learner.tokenizer.decode(tokens))
@@ -176,7 +193,7 @@ def test_the_gradient_passes_the_quantiser_as_if_it_were_not_there(
 ) -> None:
     vectors = draw(20, 4).requires_grad_()
     weights = draw(20, 4, seed=2)
-    quantised = learner.quantise(vectors, seeded())
+    quantised = learner.quantise(vectors)
     (quantised.latent * weights).sum().backward()
     torch.testing.assert_close(vectors.grad, weights)
 
@@ -184,7 +201,7 @@ def test_the_gradient_passes_the_quantiser_as_if_it_were_not_there(
 def test_commitment_is_the_distance_to_the_codes(learner: LearningTokenizer) -> None:
     learner.eval()
     vectors = draw(20, 4)
-    quantised = learner.quantise(vectors, seeded())
+    quantised = learner.quantise(vectors)
     left, parts = vectors, []
     for level, book in enumerate(learner.tokenizer.codebooks):
         code = book[quantised.tokens[:, level]]
@@ -195,7 +212,7 @@ def test_commitment_is_the_distance_to_the_codes(learner: LearningTokenizer) -> 
 
 
 def test_no_gradient_reaches_a_codebook(learner: LearningTokenizer) -> None:
-    predicted, quantised = learner(draw(4, 5, 6), seeded())
+    predicted, quantised = learner(draw(4, 5, 6))
     (predicted.square().mean() + quantised.commitment).backward()
     assert learner.tokenizer.codebooks.grad is None
     assert learner.tokenizer.encoder_in.weight.grad is not None

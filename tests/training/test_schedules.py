@@ -1,8 +1,9 @@
-"""Learning rates of the released tokenizer and guide at the places where they bend."""
+"""Learning rates at the places where they bend."""
 
 import pytest
 
-from training.schedules import RELEASED_GUIDE, RELEASED_TOKENIZER, StepSchedule
+from training.recipes import read_recipe
+from training.schedules import ConstantSchedule, CosineSchedule, StepSchedule
 
 SHORT = StepSchedule(rate=1.0, warmup=4, milestones=(6, 10), gamma=0.1)
 
@@ -35,15 +36,32 @@ def test_where_the_warm_up_is_apart_milestones_are_counted_from_its_end() -> Non
     assert apart.at(3 + 6) == pytest.approx(0.08)
 
 
+def test_the_cosine_warms_up_and_falls_along_the_run() -> None:
+    cosine = CosineSchedule(rate=1.0, warmup=10, final=0.1)
+    assert cosine.at(0, 0.0) == pytest.approx(0.1)
+    assert cosine.at(9, 0.0) == pytest.approx(1.0)
+    assert cosine.at(500, 0.5) == pytest.approx(0.55)
+    assert cosine.at(1000, 1.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["face", "body"])
+def test_the_released_denoisers_have_one_rate(name: str) -> None:
+    schedule = read_recipe(name, "released").loop.schedule
+    assert schedule == ConstantSchedule(1e-4)
+    assert {schedule.at(update, 0.3) for update in (0, 10, 800_000)} == {1e-4}
+
+
 def test_the_released_tokenizer_has_one_milestone_and_a_thousand_warm_up_rates() -> None:
-    assert RELEASED_TOKENIZER.at(0) == pytest.approx(1e-3 * 2 / 1001)
-    assert RELEASED_TOKENIZER.at(998) == pytest.approx(1e-3 * 1000 / 1001)
-    assert RELEASED_TOKENIZER.at(200_000) == pytest.approx(1e-3 * 1000 / 1001)
-    assert RELEASED_TOKENIZER.at(400_000) == pytest.approx(5e-5 * 1000 / 1001)
+    schedule = read_recipe("tokenizer", "released").loop.schedule
+    assert schedule.at(0, 0.0) == pytest.approx(1e-3 * 2 / 1001)
+    assert schedule.at(998, 0.0) == pytest.approx(1e-3 * 1000 / 1001)
+    assert schedule.at(200_000, 0.5) == pytest.approx(1e-3 * 1000 / 1001)
+    assert schedule.at(400_000, 1.0) == pytest.approx(5e-5 * 1000 / 1001)
 
 
 def test_the_released_guide_slows_down_twice() -> None:
+    schedule = read_recipe("guide", "released").loop.schedule
     full = 2e-4 * 5000 / 5001
-    assert RELEASED_GUIDE.at(0) == pytest.approx(2e-4 / 5001)
+    assert schedule.at(0, 0.0) == pytest.approx(2e-4 / 5001)
     for update, share in ((4999, 1), (49_999, 1), (50_000, 0.1), (400_000, 0.01)):
-        assert RELEASED_GUIDE.at(update) == pytest.approx(full * share)
+        assert schedule.at(update, 0.0) == pytest.approx(full * share)

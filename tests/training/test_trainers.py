@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,15 +23,26 @@ from models.motion.guide import GuideConfig, load_guide
 from models.motion.layers import rotary_turns, rotate
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
 from tests.training.scenes import following
+from training.board import NOTHING
 from training.data import Scene
-from training.loop import LoopConfig, Progress, train
-from training.losses import LABEL_SMOOTHING
-from training.trainers import (
-    DEMO,
-    MOTION,
-    Recipe,
+from training.draws import Draw
+from training.loop import (
+    LoopConfig,
+    Progress,
+    Run,
     Training,
-    Windows,
+    compile_layers,
+    one_step,
+    train,
+    validate,
+)
+from training.losses import LABEL_SMOOTHING
+from training.recipes import NETWORKS, Recipe, Windows, read_recipe
+from training.schedules import CosineSchedule
+from training.states import States
+from training.trainers import (
+    MOTION,
+    Split,
     align,
     body_training,
     drawn,
@@ -41,24 +53,30 @@ from training.trainers import (
     make_training,
     noised,
     seen_weights,
+    split,
     tokenizer_training,
 )
 
 CPU = torch.device("cpu")
-Loss = Callable[[Generator], dict[str, Tensor]]
+Losses = Callable[[Draw], dict[str, Tensor]]
 CHANNELS, AUDIO, FRAMES = 6, 8, 60
-FAST = LoopConfig(learning_rate=5e-3, warmup_steps=10, average=0.9)
+FAST = LoopConfig(schedule=CosineSchedule(5e-3, warmup=10), clip=1.0, average=0.9)
 SIZES = {
     "channels": CHANNELS, "audio_channels": AUDIO, "width": 32, "layers": 1, "heads": 2,
     "hidden": 32, "longest_rows": FRAMES, "dropout": 0.0,
 }  # fmt: skip
 WINDOWS = (Windows(FRAMES, 8),)
 RECIPES = {
-    "face": Recipe(DenoiserConfig(**SIZES), WINDOWS, FAST, velocity=1.0),
-    "body": Recipe(
-        DenoiserConfig(**SIZES, longest_keys=2, tail_hidden=16), WINDOWS, FAST, velocity=1.0
+    "face": Recipe(
+        DenoiserConfig(**SIZES), WINDOWS, FAST, velocity=1.0, aligned=True, kept_as="float16"
     ),
-    "tokenizer": Recipe(TokenizerConfig(CHANNELS, width=16, codes=16, depth=2), WINDOWS, FAST),
+    "body": Recipe(
+        DenoiserConfig(**SIZES, longest_keys=2, tail_hidden=16), WINDOWS, FAST, velocity=1.0,
+        aligned=True, kept_as="float16",
+    ),
+    "tokenizer": Recipe(
+        TokenizerConfig(CHANNELS, width=16, codes=16, depth=2), WINDOWS, FAST, kept_as="float16"
+    ),
     "guide": Recipe(
         GuideConfig(
             codes=16, audio_channels=AUDIO, audio_blocks=1, width=32, layers=1, heads=2, hidden=32,
@@ -66,6 +84,7 @@ RECIPES = {
         ),
         WINDOWS,
         FAST,
+        kept_as="float16",
     ),
 }  # fmt: skip
 LOADERS = {
@@ -80,7 +99,7 @@ def scenes() -> list[Scene]:
 
 def training_of(name: str, scenes: list[Scene], **changes: object) -> Training:
     """The same each time: networks are made of torch's own random numbers."""
-    recipe = replace(RECIPES[name], **changes)
+    recipe, scenes = replace(RECIPES[name], **changes), Split(scenes, scenes[:1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if name == "guide":
@@ -91,14 +110,14 @@ def training_of(name: str, scenes: list[Scene], **changes: object) -> Training:
 
 
 class Watched:
-    """A loss that notes what it was, and may stop the run on the way."""
+    """Losses that are noted, and may stop the run on the way."""
 
-    def __init__(self, loss: Loss, *, interrupt_at: int | None = None) -> None:
-        self.loss, self.interrupt_at = loss, interrupt_at
+    def __init__(self, losses: Losses, *, interrupt_at: int | None = None) -> None:
+        self.losses, self.interrupt_at = losses, interrupt_at
         self.noted: list[dict[str, float]] = []
 
-    def __call__(self, generator: Generator) -> dict[str, Tensor]:
-        losses = self.loss(generator)
+    def __call__(self, draw: Draw) -> dict[str, Tensor]:
+        losses = self.losses(draw)
         self.noted.append({name: float(value.detach()) for name, value in losses.items()})
         if len(self.noted) == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -113,14 +132,24 @@ def run(
     training: Training, folder: Path, *, steps: int, interrupt_at: int | None = None
 ) -> tuple[Watched, Path]:
     """Trained into `folder`; going on where a run there has stopped."""
-    watched, weights = Watched(training.loss, interrupt_at=interrupt_at), folder / "weights"
+    watched, weights = Watched(training.losses, interrupt_at=interrupt_at), folder / "weights"
 
     def publish(averaged: dict[str, Tensor], _: Progress) -> None:
         training.publish(averaged, weights)
 
-    loop = replace(FAST, steps=steps)
-    train(training.model, watched, loop, state=folder / "state", publish=publish)
+    train(
+        replace(training, losses=watched),
+        replace(FAST, steps=steps),
+        states=States(folder / "states"),
+        publish=publish,
+    )
     return watched, weights
+
+
+def state_in(folder: Path) -> dict[str, Any]:
+    state = States(folder / "states").newest()
+    assert state is not None
+    return state
 
 
 @pytest.mark.parametrize(
@@ -153,7 +182,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     rest, parts = run(training_of(name, scenes, **jitter), tmp_path / "parts", steps=8)
     assert len(stopped.noted) == len(rest.noted) == 4
     assert parts.read_bytes() == whole.read_bytes()
-    states = [torch.load(tmp_path / each / "state")["model"] for each in ("whole", "parts")]
+    states = [state_in(tmp_path / each)["model"] for each in ("whole", "parts")]
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key]), key
 
@@ -163,7 +192,7 @@ def test_the_state_of_a_tokenizer_holds_what_its_codebooks_learned(
 ) -> None:
     training = training_of("tokenizer", scenes)
     run(training, tmp_path, steps=3)
-    state = torch.load(tmp_path / "state")["model"]
+    state = state_in(tmp_path)["model"]
     for name in ("sums", "counts", "begun", "tokenizer.codebooks"):
         assert torch.equal(state[name], training.model.state_dict()[name])
     assert state["begun"].all()
@@ -177,10 +206,10 @@ def test_what_is_published_is_what_workers_load(
     _, weights = run(training, tmp_path, steps=2)
     network = LOADERS[name](weights, device=CPU)
     assert network.config == RECIPES[name].network
-    averaged = torch.load(tmp_path / "state")["averaged"]
+    averages = state_in(tmp_path)["averages"]
     for key, value in network.state_dict().items():
         if key != "codebooks":
-            kept = averaged[f"tokenizer.{key}" if name == "tokenizer" else key]
+            kept = averages[f"tokenizer.{key}" if name == "tokenizer" else key]
             assert torch.equal(value, kept.half().float()), key
 
 
@@ -244,7 +273,7 @@ def fresh(make: Callable[[DenoiserConfig], Denoiser], *, aligned: bool = True) -
     name = "body" if make is BodyDenoiser else "face"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = make(DEMO[name].network).eval()
+        network = make(read_recipe(name, "demo").network).eval()
     if aligned:
         align(network)
     return network
@@ -296,16 +325,113 @@ def test_each_step_draws_one_of_the_recipes_shapes() -> None:
 
 
 def test_the_recipes_are_for_all_four_networks() -> None:
-    assert DEMO.keys() == MOTION.keys() == RECIPES.keys()
+    assert NETWORKS.keys() == MOTION.keys() == RECIPES.keys()
 
 
 def test_the_guide_needs_the_tokenizer_of_its_person(tmp_path: Path, scenes: list[Scene]) -> None:
     with pytest.raises(ValueError, match=r"no weights at .*tokenizer\.safetensors"):
-        make_training("guide", tmp_path, scenes)
+        make_training("guide", RECIPES["guide"], tmp_path, Split(scenes))
 
 
 def test_a_networks_training_is_made_by_its_name() -> None:
-    assert isinstance(make_training("body", Path("nowhere"), []).model, BodyDenoiser)
+    training = make_training("body", RECIPES["body"], Path("nowhere"), Split([]))
+    assert isinstance(training.model, BodyDenoiser)
+
+
+def test_the_last_scenes_are_for_tests_and_those_before_for_validation() -> None:
+    named = [following(FRAMES, seed=seed) for seed in range(9)]
+    parts = split(replace(RECIPES["face"], validation_scenes=2, test_scenes=4), named)
+    assert parts.training == named[:3]
+    assert parts.validation == named[3:5]
+
+
+def test_where_scenes_are_few_none_is_validated_on_but_tests_keep_theirs() -> None:
+    recipe = replace(RECIPES["face"], validation_scenes=2, test_scenes=1)
+    few = [following(FRAMES, seed=seed) for seed in range(3)]
+    parts = split(recipe, few)
+    assert parts.training == few[:2]
+    assert list(parts.validation) == []
+    with pytest.raises(ValueError, match="1 scenes are too few: the recipe keeps 1 for tests"):
+        split(recipe, few[:1])
+
+
+def test_training_that_has_no_validation_scenes_has_none_to_draw() -> None:
+    training = make_training("face", RECIPES["face"], Path("nowhere"), Split([following(FRAMES)]))
+    assert training.held_out is None
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_micro_batches_come_to_the_same_as_one_batch(name: str, scenes: list[Scene]) -> None:
+    runs = []
+    for count in (1, 3):  # 8 samples: 2, 3 and 3
+        runs.append(Run(training_of(name, scenes), replace(FAST, clip=None, accumulate=count)))
+        runs[-1].model.eval()  # nothing drops out
+        one_step(runs[-1])
+    whole, parts = runs
+    for key, parameter in whole.trained.items():
+        difference = (parts.trained[key].grad - parameter.grad).norm()
+        assert float(difference) < 1e-5 * float(whole.gradient_norm), key
+    assert float(parts.losses["loss"]) == pytest.approx(float(whole.losses["loss"]), rel=1e-5)
+    for key in set(whole.model.state_dict()) - set(whole.trained):  # what the codebooks learned
+        torch.testing.assert_close(parts.model.state_dict()[key], whole.model.state_dict()[key])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_in_bfloat16_losses_are_nearly_the_same_and_weights_stay_float32(
+    name: str, scenes: list[Scene]
+) -> None:
+    losses = []
+    for short in (False, True):
+        run = Run(training_of(name, scenes, bfloat16=short), FAST)
+        run.model.eval()
+        one_step(run)
+        losses.append(float(run.losses["loss"]))
+        assert {p.dtype for p in run.trained.values()} == {torch.float32}
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
+@pytest.mark.parametrize("name", ["face", "body", "guide"])
+def test_compiled_layers_learn_the_same(name: str, scenes: list[Scene]) -> None:
+    losses = []
+    for compiled in (False, True):
+        training = training_of(name, scenes)
+        names = training.model.state_dict().keys()
+        if compiled:
+            compile_layers(training.model, backend="aot_eager")  # the graph, without a C++ compiler
+        run = Run(training, FAST)
+        run.model.eval()  # nothing drops out: compiled dropout draws other numbers
+        for _ in range(3):
+            one_step(run)
+        losses.append(float(run.losses["loss"]))
+        assert run.model.state_dict().keys() == names
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_trainer_validates_and_goes_on_as_if_it_had_not(
+    tmp_path: Path, name: str, scenes: list[Scene]
+) -> None:
+    runs = []
+    for validated in (True, False):
+        each = Run(training_of(name, scenes), FAST)
+        for _ in range(2):
+            one_step(each)
+        if validated:
+            validate(each, tmp_path / "best.safetensors", NOTHING)
+        one_step(each)
+        runs.append(each)
+    for key, value in runs[0].model.state_dict().items():
+        assert torch.equal(value, runs[1].model.state_dict()[key]), key
+    assert 0 < runs[0].progress.best < 100
+    assert LOADERS[name](tmp_path / "best.safetensors", device=CPU).config == RECIPES[name].network
+
+
+def test_the_bodys_convolutions_drop_out_in_training_only(scenes: list[Scene]) -> None:
+    network = training_of("body", scenes, tail_dropout=0.3).model
+    assert network.train().tail_dropout == 0.3
+    assert network.eval().tail_dropout == 0.0
 
 
 def test_what_is_seen_more_counts_more_within_limits() -> None:

@@ -219,7 +219,8 @@ def check_vq_train(case: Case) -> None:
     learner.begun.fill_(value=True)
     learner.train()
     motion = case["motion"]
-    predicted, quantised = learner(motion, torch.Generator())
+    predicted, quantised = learner(motion)
+    learner.learn(motion, torch.Generator())
     losses = tokenizer_loss(
         predicted,
         motion,
