@@ -29,7 +29,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 FORM, JSON = "multipart/form-data", "application/json"
 PLAIN_FORM = "application/x-www-form-urlencoded"  # what `curl -d` sends; carries no file
-SOURCES = ("audio", "upload_id")
+SOURCES = ("audio", "upload_id", "audio_url")
 OF_A_LIST = ("outputs", "views")  # "a,b" and twice the field mean the same
 BESIDE_THE_REQUEST = (*SOURCES, "priority", "metadata", "callback_url")
 
@@ -62,9 +62,6 @@ class Asked(GenerateRequest):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    upload_id: UploadId | None = Field(
-        default=None, description="A clip that was sent before: see POST /uploads."
-    )
     priority: Priority = Field(
         default=0, description="-10 to 10: higher ones are done first, equal ones by their age."
     )
@@ -80,18 +77,32 @@ class Asked(GenerateRequest):
         """Everything but the clip, and but what is left to its default."""
         return self.model_dump(exclude=set(SOURCES), exclude_defaults=True)
 
-    @field_validator("audio", check_fields=False)  # of those below; upload_id is known by then
+
+class AskedOfOne(Asked):
+    """The clip of POST /generate: one of several ways to name it. `audio` is that of the body."""
+
+    upload_id: UploadId | None = Field(
+        default=None, description="A clip that was sent before: see POST /uploads."
+    )
+    audio_url: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="Where the clip lies: https, on the public internet. Where the operator "
+        "allows it.",
+    )
+
+    @field_validator("audio", check_fields=False)  # of those below; the others are known by then
     @classmethod
     def _one_source(cls, given: Any, info: ValidationInfo) -> Any:
-        named = info.data.get("upload_id")
-        if given is None and named is None:
+        named = [name for name in SOURCES if info.data.get(name) is not None]
+        if given is None and not named:
             raise ValueError("is missing; send it, or upload_id of a clip that was sent before")
-        if given is not None and named is not None:
-            raise ValueError("came with upload_id; send one of them")
+        if len(named) + (given is not None) > 1:
+            raise ValueError(f"came with {' and '.join(named)}; send one of them")
         return given
 
 
-class GenerateForm(Asked):
+class GenerateForm(AskedOfOne):
     """The form of POST /generate."""
 
     audio: UploadFile | None = Field(
@@ -110,7 +121,7 @@ class GenerateForm(Asked):
         return _split(given)
 
 
-class GenerateBody(Asked):
+class GenerateBody(AskedOfOne):
     """The JSON of POST /generate."""
 
     audio: Inline | None = Field(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from api.errors import Problem
-from api.uploads import inspected, kept
+from api.uploads import FOLDER, inspected, kept
 from jobs.job import input_key
 from jobs.media import MediaLimits, check_seconds
+from jobs.outbound import OutboundError, UrlRefused, sentence_of
 from jobs.storage import CONTENT_TYPES
 from jobs.uploads import UploadMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from api.asked import GenerateBody, GenerateForm
     from api.deps import Services
@@ -82,18 +85,60 @@ class UploadedClip:
         return Stored(self.upload.key, self.upload.seconds, 0)
 
 
+@dataclass(frozen=True)
+class ClipElsewhere:
+    """A file that has yet to be fetched: not for a request that was sent before."""
+
+    url: str
+    services: Services
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.url.encode()).hexdigest()
+
+    def stored(self, job_id: str, person: PersonSummary) -> Stored:
+        with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
+            path = Path(folder) / "audio"
+            self._fetch(path)
+            return SentClip(path, self.services).stored(job_id, person)
+
+    def _fetch(self, path: Path) -> None:
+        settings, fetch = self.services.settings, self.services.outbound.fetch
+        most, seconds = settings.max_upload_bytes, settings.audio_url_seconds
+        try:
+            asyncio.run(fetch(self.url, path, most_bytes=most, seconds=seconds))
+        except OutboundError as error:
+            code = "audio_url_refused" if isinstance(error, UrlRefused) else "audio_url_failed"
+            fields = [{"field": "audio_url", "detail": str(error)}]
+            raise Problem(422, code, sentence_of(error), errors=fields) from error
+
+
 @contextmanager
-def clip_of(
-    asked: GenerateForm | GenerateBody, tenant: str, services: Services
-) -> Iterator[SentClip | UploadedClip]:
+def clip_of(asked: GenerateForm | GenerateBody, tenant: str, services: Services) -> Iterator[Clip]:
     """The clip that is asked for, for as long as the block lasts."""
     if asked.upload_id is not None:
         yield UploadedClip(usable(asked.upload_id, tenant, services))
+        return
+    if asked.audio_url is not None:
+        yield ClipElsewhere(_checked(asked.audio_url, services), services)
         return
     assert asked.audio is not None
     source = io.BytesIO(asked.audio) if isinstance(asked.audio, bytes) else asked.audio.file
     with kept(source, most=services.settings.max_upload_bytes) as path:
         yield SentClip(path, services)
+
+
+def _checked(url: str, services: Services) -> str:
+    """The URL as it will be asked for. Problem where we would not."""
+    if not services.settings.audio_urls:
+        sentence = "This service fetches nothing by audio_url; send the clip in audio."
+        fields = [{"field": "audio_url", "detail": sentence}]
+        raise Problem(422, "audio_url_refused", sentence, errors=fields)
+    try:
+        return services.outbound.check_url(url)
+    except UrlRefused as error:
+        fields = [{"field": "audio_url", "detail": str(error)}]
+        raise Problem(422, "audio_url_refused", sentence_of(error), errors=fields) from error
 
 
 def usable(upload_id: str, tenant: str, services: Services) -> Upload:

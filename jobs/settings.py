@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     uploads_at_once: int = Field(default=64, gt=0)
     upload_seconds: float = Field(default=600.0, gt=0)  # for one to arrive
     max_large_upload_bytes: int = Field(default=2 * 2**30, gt=0)  # by POST /uploads
+    audio_urls: bool = False  # whether `audio_url` is fetched
+    audio_url_seconds: float = Field(default=60.0, gt=0)  # wall clock for fetching one
     upload_hours: float = Field(default=24.0, gt=0)  # how long jobs may use such a clip
     max_clip_seconds: float = Field(default=600.0, gt=0)
     probe_seconds: float = Field(default=20.0, gt=0)  # wall clock for looking at one upload

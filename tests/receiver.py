@@ -36,6 +36,7 @@ class Receiver:
     ca: Path
     received: list[Received] = field(default_factory=list)
     answers: dict[str, list[int]] = field(default_factory=dict)  # by path: statuses, one by one
+    files: dict[str, bytes] = field(default_factory=dict)  # by path: what lies there
     headers: dict[str, str] = field(default_factory=dict)  # of every answer
     over: threading.Event = field(default_factory=threading.Event)
     arrived: threading.Condition = field(default_factory=threading.Condition)
@@ -112,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._go_on(receiver)
             return
         body = b"thank\x00you" if status < 400 else b"no, sorry"
+        if status == 200:
+            body = receiver.files.get(self.path, body)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -94,5 +94,5 @@ def test_the_form_has_every_field_of_the_request(served: Served) -> None:
     schema = served.http.get("/openapi.json").json()["components"]["schemas"]["GenerateForm"]
 
     # A checkbox that the script reads, and what is for programs.
-    for_programs = {"outputs", "priority", "metadata", "callback_url", "upload_id"}
+    for_programs = {"outputs", "priority", "metadata", "callback_url", "upload_id", "audio_url"}
     assert set(schema["properties"]) - named == for_programs

@@ -221,6 +221,10 @@ def test_json_takes_the_clip_in_base64(served: Served, clip: bytes) -> None:
 BAD_JSON = [
     ({}, "audio: is missing; send it, or upload_id"),
     ({"audio": "AAAA", "upload_id": "0" * 32}, "came with upload_id"),
+    (
+        {"audio_url": "https://a.example/", "upload_id": "0" * 32},
+        "came with upload_id and audio_url",
+    ),
     ({"audio": "*not base64*"}, "base64"),
     ({"audio": 7}, "audio"),
     ({"upload_id": "../secret"}, "upload_id"),

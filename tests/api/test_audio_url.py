@@ -1,0 +1,105 @@
+"""`audio_url`: a clip that lies elsewhere, fetched where the operator allows it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from jobs.settings import Settings
+from tests.problems import problem
+from tests.receiver import Receiver, receiving
+from tests.serving import Served, serving
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, clip: bytes) -> Iterator[Receiver]:
+    with receiving(tmp_path_factory.mktemp("elsewhere")) as there:
+        there.files |= {"/clip.wav": clip, "/text": b"no sound", "/large": bytes(3_000_000)}
+        there.answers["/gone"] = [404, 404]
+        yield there
+
+
+@pytest.fixture(scope="module")
+def fetching(
+    settings: Settings, elsewhere: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    allowed = Settings(
+        data=tmp_path_factory.mktemp("fetching"),
+        people=settings.people,
+        max_upload_bytes=settings.max_upload_bytes,
+        audio_urls=True,
+        audio_url_seconds=1.0,
+        outbound_allow=("127.0.0.1",),
+        outbound_ca=elsewhere.ca,
+    )
+    with serving(allowed) as served:
+        yield served
+
+
+def test_a_clip_elsewhere_becomes_a_job(fetching: Served, elsewhere: Receiver, clip: bytes) -> None:
+    url = elsewhere.url("/clip.wav")
+
+    by_json = fetching.http.post("/generate", json={"audio_url": url})
+    by_form = fetching.http.post("/generate", data={"audio_url": url})
+
+    for answer in (by_json, by_form):
+        assert answer.status_code == 202, answer.text
+        key = fetching.services.store.get(answer.json()["id"]).input_key
+        assert b"".join(fetching.services.storage.open(key)) == clip
+
+
+def test_it_is_not_fetched_again_for_the_same_key(fetching: Served, elsewhere: Receiver) -> None:
+    asked, key = {"audio_url": elsewhere.url("/clip.wav")}, {"Idempotency-Key": "elsewhere"}
+    first = fetching.http.post("/generate", json=asked, headers=key)
+    before = len(elsewhere.received)
+
+    again = fetching.http.post("/generate", json=asked, headers=key)
+
+    assert again.json()["id"] == first.json()["id"]
+    assert len(elsewhere.received) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/text", 415, "audio_type_unsupported"),
+        ("/gone", 422, "audio_url_failed"),
+        ("/large", 422, "audio_url_failed"),
+        ("/redirect", 422, "audio_url_failed"),
+        ("/endless", 422, "audio_url_failed"),
+        ("/drip", 422, "audio_url_failed"),
+        ("/stall", 422, "audio_url_failed"),
+    ],
+)
+def test_what_is_no_clip_is_told(
+    fetching: Served, elsewhere: Receiver, path: str, status: int, code: str
+) -> None:
+    answer = fetching.http.post("/generate", json={"audio_url": elsewhere.url(path)})
+
+    problem(answer, status, code)
+    assert "/secret" not in {each.path for each in elsewhere.received}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://clips.example/a.wav",
+        "https://10.0.0.1/a.wav",
+        "https://[::1]/a.wav",
+        "https://[::ffff:169.254.169.254]/latest",
+        "https://2130706434/a.wav",
+        "https://localhost/a.wav",
+        "file:///etc/passwd",
+        "clips",
+    ],
+)
+def test_an_address_that_leads_inside_is_refused(fetching: Served, url: str) -> None:
+    problem(fetching.http.post("/generate", json={"audio_url": url}), 422, "audio_url_refused")
+
+
+def test_it_is_off_unless_it_is_allowed(served: Served, elsewhere: Receiver) -> None:
+    before = len(elsewhere.received)
+
+    answer = served.http.post("/generate", json={"audio_url": elsewhere.url("/clip.wav")})
+
+    assert "fetches nothing" in problem(answer, 422, "audio_url_refused")["detail"]
+    assert len(elsewhere.received) == before
