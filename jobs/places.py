@@ -23,6 +23,7 @@ KEPT_TIMES_COST = 20  # so that looking costs a twentieth of a core at the most
 class _Seen:
     places: Mapping[str, int] = field(default_factory=dict)
     until: float = 0.0
+    good_enough_until: float = 0.0  # while somebody looks again
 
 
 class Places:
@@ -44,20 +45,25 @@ class Places:
 
     def of(self, job_ids: Collection[str]) -> dict[str, int]:
         """The places of those of these jobs that are queued. One that is new is looked up."""
-        if not self._knows(job_ids):
-            with self._looking:
-                if not self._knows(job_ids):  # somebody else has not looked meanwhile
-                    self._look_now()
+        if not self._tells(job_ids, until=self._seen.until):
+            waits = not self._tells(job_ids, until=self._seen.good_enough_until)
+            if self._looking.acquire(blocking=waits):
+                try:
+                    if not self._tells(job_ids, until=self._seen.until):  # nobody looked meanwhile
+                        self._look_now()
+                finally:
+                    self._looking.release()
         places = self._seen.places
         return {job_id: places[job_id] for job_id in job_ids if job_id in places}
 
-    def _knows(self, job_ids: Collection[str]) -> bool:
-        seen = self._seen
-        return self._clock() < seen.until and all(job_id in seen.places for job_id in job_ids)
+    def _tells(self, job_ids: Collection[str], *, until: float) -> bool:
+        places = self._seen.places
+        return self._clock() < until and all(job_id in places for job_id in job_ids)
 
     def _look_now(self) -> None:
         before = self._cost()
         places = self._look()
         cost = self._cost() - before
         kept = 0.0 if len(places) < SHORT else KEPT_TIMES_COST * cost
-        self._seen = _Seen(places, self._clock() + kept)
+        now = self._clock()
+        self._seen = _Seen(places, now + kept, now + 2 * kept)

@@ -1,5 +1,6 @@
 """Looking for places costs little, however many ask; a short queue is always told as it is."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from jobs.places import KEPT_TIMES_COST, SHORT, Places
@@ -67,3 +68,26 @@ def test_of_many_who_ask_at_once_one_looks() -> None:
 
     assert told == [{"job-7": 8}] * 64
     assert queue.looks == 1
+
+
+def test_who_asks_while_another_looks_again_does_not_wait() -> None:
+    queue, begun, go_on = Queue(SHORT), threading.Event(), threading.Event()
+
+    def slowly() -> dict[str, int]:
+        if queue.looks:  # the second look
+            begun.set()
+            assert go_on.wait(20)
+        return queue.look()
+
+    places = Places(slowly, clock=lambda: queue.now, cost=lambda: queue.spent)
+    places.of(["job-7"])
+    queue.now += 1.5 * KEPT_TIMES_COST * COST
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(places.of, ["job-8"])
+        assert begun.wait(20)
+        del queue.names[0]
+
+        assert places.of(["job-7"]) == {"job-7": 8}
+
+        go_on.set()
+        assert looking.result() == {"job-8": 8}
