@@ -243,14 +243,19 @@ class KernelPainter:
     def _buffers(self, count: int) -> tuple[Any, Any, Any, Any]:
         if count not in self.vertices:
             _forget_all_but_a_few(self.vertices)
-            device, vertices = str(self.person.device), (count, self.person.vertices)
+            vertices, triangles = self.person.vertices, self.person.triangles
             self.vertices[count] = (
-                wp.empty(vertices, dtype=wp.vec3, device=device),
-                wp.empty((count, self.person.triangles), dtype=wp.vec3, device=device),
-                wp.empty(vertices, dtype=wp.vec3, device=device),
-                wp.empty(vertices, dtype=wp.vec3, device=device),
+                self._room(count, vertices),
+                self._room(count, triangles),
+                self._room(count, vertices),
+                self._room(count, vertices),
             )
         return self.vertices[count]
+
+    def _room(self, count: int, points: int) -> Any:
+        """From torch, which keeps what it has freed: another allocator would find no memory."""
+        room = torch.empty(count, points, 3, device=self.person.device)
+        return wp.from_torch(room, dtype=wp.vec3)
 
     def _keys(self, count: int, camera: Camera, samples: int) -> Any:
         """A clean buffer; the light kernel cleans what it reads."""
