@@ -70,6 +70,7 @@ demo-person: setup ## the demo person again: body, conversations, networks (want
 	$(BIN)/python -m training data make-demo $(DATA)/held-out --minutes 10 --seed 99 --held-out
 	rm -f people/demo/stats.json people/demo/speech.safetensors
 	$(TRAIN) tokenizer $(LEARN)
+	$(TRAIN) data features $(DATA)/train --person people/demo --device cpu
 	( $(TRAIN) face $(LEARN) --minutes $$(( $(MINUTES) * 9 / 14 )) && \
 	  $(TRAIN) guide $(LEARN) --minutes $$(( $(MINUTES) * 5 / 14 )) ) & other=$$!; \
 	$(TRAIN) body $(LEARN) --minutes $(MINUTES); body=$$?; wait $$other && exit $$body

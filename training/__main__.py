@@ -12,6 +12,7 @@ import torch
 
 from models.avatar.blendshape import load_blendshape
 from training import command, data_commands, evaluation_commands
+from training.processes import DeviceError
 from training.recipes import RecipeError
 from training.states import StateError
 
@@ -83,7 +84,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         arguments.run(arguments)
-    except (RecipeError, StateError) as error:
+    except (DeviceError, RecipeError, StateError) as error:
         raise SystemExit(f"python -m training: {error}") from error
 
 

@@ -434,9 +434,11 @@ def validate(run: Run, best: Path, board: Board) -> None:
         draws = [held_out(generator) for _ in range(run.config.validate_draws)]
         losses = [run.training.losses(draw.to(run.device))["loss"] for draw in draws]
     loss, progress = float(torch.stack(losses).mean()), run.progress
-    logger.info("validation %.4f at step %d, best %.4f", loss, progress.step, progress.best)
+    better = loss < progress.best
+    told = "the best so far" if better else f"best {progress.best:.4f} at step {progress.best_step}"
+    logger.info("validation %.4f at step %d, %s", loss, progress.step, told)
     board.scalars(progress.step, {"loss/validation": loss})
-    if loss < progress.best:
+    if better:
         progress.best, progress.best_step = loss, progress.step
         run.training.publish(run.averaged, best)
 

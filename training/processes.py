@@ -23,6 +23,10 @@ DEVICES = ("auto", "cpu", "cuda")
 PATIENCE = timedelta(hours=12)  # the first process may have features of a whole dataset to make
 
 
+class DeviceError(ValueError):
+    """A device that this machine does not have: a sentence with what to do."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """This process among those that train together."""
@@ -76,10 +80,10 @@ def joined(device: torch.device) -> Iterator[Processes]:
         yield ALONE
         return
     gloo_only = device.type == "cpu"
+    if not gloo_only:
+        torch.cuda.set_device(device)
     distributed.init_process_group("gloo" if gloo_only else "nccl", timeout=PATIENCE)
     try:
-        if not gloo_only:
-            torch.cuda.set_device(device)
         group = None if gloo_only else distributed.new_group(backend="gloo", timeout=PATIENCE)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
     finally:
@@ -87,14 +91,17 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
 
 def chosen_device(wish: str) -> torch.device:
-    """`auto` is a GPU where there is one; each process of a machine has its own."""
+    """`auto` is a GPU where there is one; each process of a machine has its own.
+
+    DeviceError where there is none to be had.
+    """
     if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ValueError("--device cuda, but torch finds no GPU here; try --device cpu")
+        raise DeviceError("--device cuda, but torch finds no GPU here; try --device cpu")
     place = distributed.get_node_local_rank(fallback_rank=0)
     if place >= (found := torch.cuda.device_count()):
-        raise ValueError(
+        raise DeviceError(
             f"process {place + 1} of this machine has no GPU: {found} found; start as many "
             "processes as there are GPUs"
         )

@@ -51,6 +51,52 @@ def test_a_tokenizer_is_trained_into_a_new_person_and_goes_on(
     ]
 
 
+def test_a_recipe_of_a_user_is_trained_and_the_best_weights_are_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        write_turns(tmp_path / "data", name, 150)
+    person, recipe = tiny.write_tiny_person(tmp_path), tmp_path / "mine.toml"
+    recipe.write_text(
+        'base = "demo"\nvalidation_scenes = 1\nkept_as = "float32"\n[network]\nwidth = 8\n'
+        "codes = 8\n[[windows]]\nframes = 60\nbatch = 4\n"
+        '[loop]\nvalidate_steps = 2\npublish = "best"\n'
+        'schedule = { kind = "constant", rate = 0.5 }\n'  # so large that later ones are worse
+    )
+    words = ("tokenizer", "--data", tmp_path / "data", "--out", person, "--config", recipe)
+    command(monkeypatch, *words, "--steps", 9, "--device", "cpu")
+    work = person / ".training" / "tokenizer"
+    published = person / "tokenizer.safetensors"
+    assert published.read_bytes() == (work / "best.safetensors").read_bytes()
+    check_files(person)
+    state = States(work).newest()
+    assert state is not None
+    best = state["progress"]["best_step"]
+    assert best in (2, 4, 6, 8)
+    told = json.loads((person / "person.json").read_text())["provenance"]["tokenizer"]
+    assert told == f"9 steps, 0 min, best at {best}"
+    assert load_tokenizer(published, device=CPU).config.width == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--config", "nowhere.toml"), "no recipe at nowhere.toml"),
+        pytest.param(
+            ("--device", "cuda"),
+            "--device cuda, but torch finds no GPU here; try --device cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU"),
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command(monkeypatch, "face", "--data", data, "--out", tmp_path / "ada", *words)
+    assert str(caught.value).startswith(f"python -m training: {said}")
+
+
 def test_a_person_who_was_whole_is_whole_after_more_training(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

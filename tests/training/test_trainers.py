@@ -376,6 +376,26 @@ def test_micro_batches_come_to_the_same_as_one_batch(name: str, scenes: list[Sce
         torch.testing.assert_close(parts.model.state_dict()[key], whole.model.state_dict()[key])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("name", RECIPES)
+def test_on_a_gpu_every_trainer_starts_as_on_a_cpu_and_goes_on(
+    tmp_path: Path, name: str, scenes: list[Scene]
+) -> None:
+    losses = []
+    for device in (CPU, torch.device("cuda", 0)):
+        run = Run(training_of(name, scenes), FAST, device=device)
+        run.model.eval()
+        one_step(run)
+        losses.append(float(run.losses["loss"]))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    validate(run, tmp_path / "best.safetensors", NOTHING)
+    again = Run(training_of(name, scenes), FAST, device=run.device)
+    again.restore(run.state())
+    one_step(again)
+    assert again.progress.step == 2
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_in_bfloat16_losses_are_nearly_the_same_and_weights_stay_float32(
     name: str, scenes: list[Scene]
