@@ -95,7 +95,7 @@ class UploadRequest(Request):
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise _too_slow(self._seconds) from None
+                raise too_slow(self._seconds) from None
             received += len(chunk)
             if received > most + FIELDS_BYTES:
                 raise _too_large(most)
@@ -154,7 +154,8 @@ def inspected(path: Path, settings: Settings, *, max_seconds: float) -> ClipInfo
         return probe(path, limits=limits)
 
 
-def _too_slow(seconds: float) -> Problem:
+def too_slow(seconds: float) -> Problem:
+    """What did not arrive in time."""
     return Problem(
         408,
         "upload_too_slow",

@@ -1,5 +1,6 @@
 """/files/{key}: where signed links into the local folder lead, out of it and into it."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,6 +11,7 @@ from api.deps import Services, ServicesDep
 from api.downloads import FOUND, Download
 from api.errors import Problem, documented
 from api.routes.jobs import expired
+from api.uploads import too_slow
 from jobs.job import job_of
 from jobs.storage import LocalStorage, ObjectMissing
 from jobs.store import JobMissing
@@ -59,6 +61,7 @@ def file(
     responses=documented(
         (400, "part_incomplete", "The part has 512 bytes and should have 1024; PUT it again."),
         (403, "link_invalid", "The link was altered or has expired; announce the upload again."),
+        (408, "upload_too_slow", "The upload has not arrived within 600 s; send a smaller format."),
         (422, "invalid_request", "signature: is missing; send it."),
         (503, "storage_unavailable", "The storage does not answer just now."),
     ),
@@ -77,13 +80,17 @@ async def part(
     ):
         sentence = "The link was altered or has expired; announce the upload again."
         raise Problem(403, "link_invalid", sentence)
-    received = 0
+    received, seconds = 0, services.settings.upload_seconds
     with storage.receiving(key) as file:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > length:
-                break
-            await run_in_threadpool(file.write, chunk)
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    received += len(chunk)
+                    if received > length:
+                        break
+                    await run_in_threadpool(file.write, chunk)
+        except TimeoutError:
+            raise too_slow(seconds) from None
         if received != length:
             told = "more" if received > length else str(received)
             sentence = f"The part has {told} bytes and should have {length}; PUT it again."

@@ -4,19 +4,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated
 from urllib.parse import urljoin
 
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from api.callers import CallerDep
 from api.clips import file_digest
 from api.deps import Services, ServicesDep
 from api.errors import Problem, documented
 from api.reaper import remove_upload
-from api.uploads import FOLDER, inspected
+from api.uploads import FOLDER, Intake, inspected
 from jobs.media import MediaError
 from jobs.storage import PartMissing
 from jobs.uploads import PART_BYTES, Upload, UploadMissing, new_upload_id, upload_key
@@ -121,13 +123,12 @@ where `upload_id` names it from then on, for any number of jobs. Said twice it c
         NO_DATABASE,
     ),
 )
-def complete(
+async def complete(
     upload_id: UploadId, services: ServicesDep, caller: CallerDep, request: Request
 ) -> UploadView:
-    upload = _found(upload_id, caller.tenant, services)
-    if not upload.ready:
-        upload = _completed(upload, services)
-    return upload_view(upload, services, request)
+    intake: Intake = request.app.state.intake  # its threads: looking at a large clip takes a while
+    upload = await intake.run(partial(_made_ready, upload_id, caller.tenant, services))
+    return await run_in_threadpool(upload_view, upload, services, request)
 
 
 def upload_view(upload: Upload, services: Services, request: Request) -> UploadView:
@@ -164,6 +165,11 @@ def _found(upload_id: str, tenant: str, services: Services) -> Upload:
     except UploadMissing as error:
         sentence = f"There is no upload {upload_id!r}, or it has expired; send the clip again."
         raise Problem(404, "upload_not_found", sentence) from error
+
+
+def _made_ready(upload_id: str, tenant: str, services: Services) -> Upload:
+    upload = _found(upload_id, tenant, services)
+    return upload if upload.ready else _completed(upload, services)
 
 
 def _completed(upload: Upload, services: Services) -> Upload:

@@ -1,6 +1,7 @@
 """Many uploads at once, and slow ones: they are bounded, and nobody else waits for them."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jobs.media import MediaError
 from jobs.settings import Settings
 from tests.problems import problem
 from tests.serving import Served, serving
@@ -70,6 +72,55 @@ def test_an_upload_that_does_not_arrive_is_given_up(settings: Settings) -> None:
 
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"upload_too_slow"' in said
+
+
+def test_a_part_that_does_not_arrive_is_given_up(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"upload_seconds": 0.3})) as impatient:
+        announced = impatient.http.post("/uploads", json={"bytes": 1000}).json()
+        link = httpx.URL(announced["parts"][0]["url"])
+        head = (
+            f"PUT {link.raw_path.decode()} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+        )
+        with socket.create_connection((link.host, link.port), timeout=30) as begun:
+            begun.sendall(head.encode() + b"\r\n" + bytes(10))
+            said = begun.recv(4096)
+        again = impatient.http.get(f"/uploads/{announced['id']}").json()
+
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert again["state"] == "open"
+
+
+def test_whoever_completes_a_large_clip_takes_no_thread_of_others(
+    served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many look at their clips as there are threads for everything else."""
+    go_on = threading.Event()
+
+    def slowly(*_: object, **__: object) -> None:
+        assert go_on.wait(60)
+        raise MediaError("audio_damaged", "it is damaged")
+
+    monkeypatch.setattr("api.routes.uploads.inspected", slowly)
+    ids = []
+    for _ in range(45):
+        announced = served.http.post("/uploads", json={"bytes": len(clip)}).json()
+        assert served.http.put(announced["parts"][0]["url"], content=clip).status_code == 204
+        ids.append(announced["id"])
+    with ThreadPoolExecutor(len(ids)) as pool:
+        waiting = [
+            pool.submit(served.http.post, f"/uploads/{each}/complete", timeout=90) for each in ids
+        ]
+        try:
+            deadline = time.monotonic() + 30
+            while served.app.state.intake._threads.borrowed_tokens < len(ids):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            read = served.http.get("/jobs")
+        finally:
+            go_on.set()
+
+    assert read.status_code == 200
+    assert {each.result().status_code for each in waiting} == {422}
 
 
 def test_who_waits_for_the_end_takes_no_place(narrow: Served, clip: bytes) -> None:
