@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PROVENANCE = "provenance.txt"
+
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """One for each network."""
@@ -152,6 +154,18 @@ def publisher(
             told += f", best at {progress.best_step}"
         else:
             training.publish(averaged, weights)
-        complete(places.person, **{name: told})
+        complete(places.person, **provenance(places.states.folder, told))
 
     return publish
+
+
+def provenance(folder: Path, told: str) -> dict[str, str]:
+    """Keeps what is told of a network in its folder; answers that of all networks of the run.
+
+    The last of a person's networks makes her complete, and says how the others were made.
+    """
+    (folder / PROVENANCE).write_text(told + "\n", encoding="utf-8")
+    return {
+        path.parent.name: path.read_text(encoding="utf-8").strip()
+        for path in sorted(folder.parent.glob(f"*/{PROVENANCE}"))
+    }

@@ -161,7 +161,6 @@ class Run:
             self.step = DistributedDataParallel(
                 self.step,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                broadcast_buffers=False,
             )
 
     @property

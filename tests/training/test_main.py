@@ -16,6 +16,10 @@ from training.recipes import read_recipe
 from training.states import States
 
 CPU = torch.device("cpu")
+NETWORKS = {
+    "tokenizer": "width = 8\ncodes = 8",
+    "body": f"audio_channels = {tiny.AUDIO}\nwidth = 16\nlayers = 1\nheads = 2\nhidden = 16",
+}
 
 
 @pytest.fixture
@@ -76,6 +80,26 @@ def test_a_recipe_of_a_user_is_trained_and_the_best_weights_are_published(
     told = json.loads((person / "person.json").read_text())["provenance"]["tokenizer"]
     assert told == f"9 steps, 0 min, best at {best}"
     assert load_tokenizer(published, device=CPU).config.width == 8
+
+
+def test_the_last_network_of_a_person_tells_how_all_were_made(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = tiny.write_tiny_person(tmp_path)
+    (person / "person.json").unlink()
+    (person / "guide.safetensors").rename(tmp_path / "guide")
+    for name, steps in (("tokenizer", 1), ("body", 2)):
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text(
+            f'base = "demo"\n[network]\n{NETWORKS[name]}\n[[windows]]\nframes = 60\nbatch = 2\n'
+        )
+        words = (name, "--data", data, "--out", person, "--steps", steps, "--no-board")
+        command(monkeypatch, *words, "--config", recipe, "--device", "cpu")
+        assert not (person / "person.json").exists()
+    (tmp_path / "guide").rename(person / "guide.safetensors")
+    command(monkeypatch, *words, "--config", recipe, "--device", "cpu")
+    told = json.loads((person / "person.json").read_text())["provenance"]
+    assert told == {"tokenizer": "1 steps, 0 min", "body": "2 steps, 0 min"}
 
 
 @pytest.mark.parametrize(

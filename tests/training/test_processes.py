@@ -39,6 +39,7 @@ def run_by_two(words: list[str]) -> str:
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     return done.stderr
 
 
