@@ -11,7 +11,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import av
 
 from worker.ffmpeg import Ffmpeg, FfmpegError
-from worker.video import FRAME_RATE, PATIENCE, VideoError, check_disk, mix, voices
+from worker.video import FRAME_RATE, PATIENCE, SYNTHETIC, VideoError, check_disk, mix, voices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +44,7 @@ def write_pictures(
         raise VideoError("there are no frames to write")
     written = 0
     with ZipFile(archive, "w", ZIP_STORED) as file:
+        file.comment = SYNTHETIC.encode()
         for batch in chain([first], batches):
             for picture in _pngs(batch):
                 file.writestr(ZipInfo(f"{written:06d}.png", EPOCH), picture)

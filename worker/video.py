@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Frames = NDArray[np.uint8]  # a batch, [N, H, W, 3] RGB, or 4 for RGBA with straight alpha
 
+SYNTHETIC = "Synthetic: drawn by visavis from a recording"  # what every file says of itself
 FRAME_RATE = 30
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 STATUSES = 256  # ffmpeg leaves with an error's number below this, and its words may find no room
@@ -217,5 +218,5 @@ def _arguments(
     picture = ["-vf", f"{MATRIX},format={going}", *COLOURS]
     picture += ["-c:v", form.encoder.name, *form.encoder.options]
     heard = [*mix(sound), *form.sound]
-    place = [*form.container, "-y", f"file:{video}"]
+    place = [*form.container, "-metadata", f"comment={SYNTHETIC}", "-y", f"file:{video}"]
     return [*frames, *voices(sound), "-map", "0:v", "-map", "1:a", *picture, *heard, *place]

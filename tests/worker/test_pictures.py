@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.worker.test_video import heard, sound, two_tones
 from worker.pictures import write_pictures
-from worker.video import FORMS, VideoError, beyond_edges, encode
+from worker.video import FORMS, SYNTHETIC, VideoError, beyond_edges, encode
 
 Frames = NDArray[np.uint8]
 
@@ -112,6 +112,7 @@ def test_pictures_are_the_frames_byte_for_byte(tmp_path: Path, channels: int) ->
 
     with zipfile.ZipFile(tmp_path / "p.zip") as archive:
         names = archive.namelist()
+        assert archive.comment == SYNTHETIC.encode()
         assert names == [f"{frame:06d}.png" for frame in range(5)] + ["sound.wav"]
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
         for frame, name in zip(frames, names, strict=False):

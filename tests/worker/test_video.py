@@ -12,6 +12,8 @@ from tests.worker.toys import stuck_ffmpeg
 from worker.audio import SAMPLE_RATE, Sound
 from worker.ffmpeg import FfmpegError, executable
 from worker.video import (
+    FORMS,
+    SYNTHETIC,
     X264,
     Encoder,
     VideoError,
@@ -73,6 +75,16 @@ def test_a_video_can_be_played_before_all_of_it_has_come(tmp_path: Path) -> None
 
     content = (tmp_path / "v.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
+
+
+@pytest.mark.parametrize("form", ["mp4", "mov", "webm"])
+def test_a_video_says_that_it_is_synthetic(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"v.{form}"
+    encode(batches(3), sound(tmp_path, two_tones(0.1)), path, form=FORMS[form])
+
+    with av.open(str(path)) as container:
+        told = {name.lower(): words for name, words in container.metadata.items()}
+    assert told["comment"] == SYNTHETIC
 
 
 def test_colours_come_back_as_they_were(tmp_path: Path) -> None:
