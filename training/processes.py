@@ -6,6 +6,7 @@ what is logged) are a few numbers on the CPU and always go by Gloo.
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -86,7 +87,9 @@ def joined(device: torch.device) -> Iterator[Processes]:
     try:
         group = None if gloo_only else distributed.new_group(backend="gloo", timeout=PATIENCE)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
+        distributed.barrier()  # nobody takes the connections down while another one still uses them
     finally:
+        gc.collect()  # DDP holds the group, and its threads must not outlive the interpreter
         distributed.destroy_process_group()
 
 
