@@ -176,7 +176,7 @@ def sizes(*, shadow_from_pose: bool = True) -> CodecConfig:
     return CodecConfig(parents=parents, shadow_from_pose=shadow_from_pose)
 
 
-def model_of(fill_seed: int, occlusion: Tensor | None = None) -> CodecModel:
+def model_of(fill_seed: int, occlusion: Tensor | None = None, *, device: str = "cpu") -> CodecModel:
     """A whole released avatar, as the importer would make it. occlusion: [1, H, W] or a shadow
     that is told by the pose."""
     from_pose = occlusion is None
@@ -184,7 +184,7 @@ def model_of(fill_seed: int, occlusion: Tensor | None = None) -> CodecModel:
     laid = charts()
     state |= {"geo_fn.index_image": laid.corners, "geo_fn.bary_image": laid.weights}
     made = released.convert(state, assets(), shadow_from_pose=from_pose, occlusion=occlusion)
-    return CodecModel(made.config, made.weights)
+    return CodecModel(made.config, {name: w.to(device) for name, w in made.weights.items()})
 
 
 def occlusion_shadow(fill_seed: int) -> OcclusionShadow:
