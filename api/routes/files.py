@@ -61,6 +61,7 @@ def file(
     responses=documented(
         (400, "part_incomplete", "The part has 512 bytes and should have 1024; PUT it again."),
         (403, "link_invalid", "The link was altered or has expired; announce the upload again."),
+        (404, "route_not_found", "There is nothing at /files/%0A; see /docs."),
         (408, "upload_too_slow", "The upload has not arrived within 600 s; send a smaller format."),
         (422, "invalid_request", "signature: is missing; send it."),
         (503, "storage_unavailable", "The storage does not answer just now."),
