@@ -13,7 +13,9 @@ function kind(schema, root) {
   const known = resolved(schema, root) ?? {};
   if (known.anyOf) return known.anyOf.map((each) => kind(each, root)).filter((each) => each !== "null").join(" or ");
   if (known.enum) return known.enum.join(" | ");
+  if (known.contentMediaType === "application/json") return "JSON";
   if (known.format === "binary" || known.contentMediaType) return "file";
+  if (known.contentEncoding) return known.contentEncoding;
   if (known.type === "array") return `list of ${kind(known.items, root)}`;
   const low = known.minimum ?? known.exclusiveMinimum;
   const high = known.maximum ?? known.exclusiveMaximum;
@@ -21,9 +23,13 @@ function kind(schema, root) {
   return (known.type ?? known.title ?? "any") + range;
 }
 
+// `words` between backticks are code.
+const written = (name, text) =>
+  element(name, "", ...text.split("`").map((part, place) => (place % 2 ? element("code", part) : part)));
+
 function table(heads, rows) {
   const head = element("tr", "", ...heads.map((text) => element("th", text)));
-  const body = rows.map((row) => element("tr", "", ...row.map((text) => element("td", text ?? ""))));
+  const body = rows.map((row) => element("tr", "", ...row.map((text) => written("td", text ?? ""))));
   return element("table", "", head, ...body);
 }
 
@@ -31,14 +37,30 @@ function inputs(operation, root) {
   const rows = (operation.parameters ?? []).map((each) => [
     each.name, each.in, kind(each.schema, root), each.required ? "needed" : String(each.schema.default ?? ""), each.description,
   ]);
-  for (const content of Object.values(operation.requestBody?.content ?? {})) {
+  return [...rows, ...body(operation, root)];
+}
+
+const FORMS = { "multipart/form-data": "form", "application/json": "JSON" };
+
+// A field that a form and JSON both have is told once, with both kinds where they differ.
+function body(operation, root) {
+  const rows = new Map();
+  for (const [type, content] of Object.entries(operation.requestBody?.content ?? {})) {
     const schema = resolved(content.schema, root);
     for (const [name, each] of Object.entries(schema.properties ?? {})) {
       const needed = (schema.required ?? []).includes(name);
-      rows.push([name, "form", kind(each, root), needed ? "needed" : String(each.default ?? ""), each.description]);
+      const told = rows.get(name) ?? { places: [], kinds: new Set(), row: [needed ? "needed" : plain(each.default), each.description] };
+      told.places.push(FORMS[type] ?? type);
+      told.kinds.add(kind(each, root));
+      rows.set(name, told);
     }
   }
-  return rows;
+  return [...rows].map(([name, { places, kinds, row }]) => [name, places.join(", "), [...kinds].join(" or "), ...row]);
+}
+
+function plain(value) {
+  if (Array.isArray(value)) return value.join(", ");
+  return value && typeof value === "object" ? JSON.stringify(value) : String(value ?? "");
 }
 
 function answers(operation) {
@@ -55,7 +77,7 @@ function article(path, method, operation, root) {
   verb.className = "method";
   name.append(verb, element("code", path));
   const parts = [name, element("p", operation.summary ?? "")];
-  if (operation.description) parts.push(element("p", operation.description));
+  if (operation.description) parts.push(written("p", operation.description));
   const rows = inputs(operation, root);
   if (rows.length) parts.push(table(["Field", "In", "Kind", "Default", "Meaning"], rows));
   parts.push(table(["Status", "Code", "Meaning"], answers(operation)));
