@@ -2,38 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import torch
 
 from bench.__main__ import parser
-from bench.motion import Sizes
 from bench.training import PARTS, Ears, Plan, Report, as_json, measure, table
-from models.motion.denoiser import DenoiserConfig
-from models.motion.guide import GuideConfig
-from models.motion.lips import LipConfig
-from models.motion.speech import SAMPLES_PER_FRAME, ConvSpeechConfig
-from models.motion.tokenizer import TokenizerConfig
+from models.motion.speech import SAMPLES_PER_FRAME
+from tests.bench.sizes import TINY
 
-LAYERS = ((8, 10, 5), (8, 8, 4), (8, 4, 2), (8, 4, 2), (8, 4, 2))
-SMALL = DenoiserConfig(
-    channels=256, audio_channels=16 + 3 * 5, width=16, layers=1, heads=2, hidden=16,
-    encoder_layers=1,
-)  # fmt: skip
-TINY = Sizes(
-    speech=ConvSpeechConfig(layers=LAYERS),
-    lips=LipConfig(
-        layers=LAYERS, context_kernels=(2, 3), vertices=5, heads=2, hidden=16, encoder_layers=1,
-        decoder_layers=1,
-    ),
-    face=SMALL,
-    body=replace(
-        SMALL, channels=104, audio_channels=16, encoder_layers=0, longest_keys=20, tail_hidden=8
-    ),
-    guide=GuideConfig(),
-    tokenizer=TokenizerConfig(),
-)  # fmt: skip
 CPU = torch.device("cpu")
 
 
