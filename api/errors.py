@@ -29,14 +29,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from jobs.batches import BatchMissing
-from jobs.job import new_job_id
-from jobs.media import MediaError
-from jobs.once import KeyReused
-from jobs.room import is_full
-from jobs.storage import ObjectMissing, StorageError, StorageFull
-from jobs.store import JobMissing
-from jobs.tenants import QuotaExceeded
+from jobs.model import new_job_id
+from jobs.sandbox.audio_probe import MediaError
+from jobs.storage.disk_full import is_full
+from jobs.storage.factory import ObjectMissing, StorageError, StorageFull
+from jobs.store.batches import BatchMissing
+from jobs.store.idempotency import KeyReused
+from jobs.store.jobs import JobMissing
+from jobs.store.quotas import QuotaExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from models.avatar.renderer import BlendshapeAvatar
+    from models.avatar.blendshape.renderer import BlendshapeAvatar
 
 PERSON = Path(__file__).parents[1] / "people" / "demo"
 PLAIN_FRAMES = 3  # the plain twin takes a second a frame
@@ -152,7 +152,7 @@ def compare(arguments: argparse.Namespace, size: str, fast: Kernels) -> Report:
 def _load(
     arguments: argparse.Namespace, *, threads: int, samples: int = 2, plain: bool = False
 ) -> BlendshapeAvatar:
-    from models.avatar.avatar import load_blendshape_avatar
+    from models.avatar.loading import load_blendshape_avatar
 
     device = torch.device(arguments.device)
     return load_blendshape_avatar(
@@ -186,8 +186,8 @@ def measure(avatar: BlendshapeAvatar, size: tuple[int, int], frames: int) -> Cos
 
 def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> dict[str, float]:
     """CPU milliseconds a frame by stage, on one thread: there a launch returns when it is done."""
-    from models.avatar.drawing import KernelPainter, PersonOnDevice
-    from models.avatar.painting import take_stance
+    from models.avatar.blendshape.surface import take_stance
+    from models.avatar.blendshape.warp_painter import KernelPainter, PersonOnDevice
 
     spent: dict[str, float] = {}
 

@@ -25,8 +25,8 @@ from models.avatar.codec.model import NETWORKS, CodecModel, CodecNetworks, codec
 from models.avatar.codec.plain import PlainCodec
 from models.avatar.codec.precision import EXACT, Precision
 from models.avatar.codec.renderer import CodecAvatar
-from models.avatar.codec.seams import seam_tables
-from models.avatar.codec.uv import lay_out
+from models.avatar.codec.texture.seams import seam_tables
+from models.avatar.codec.texture.uv import lay_out
 
 if TYPE_CHECKING:
     import argparse

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from bench import plain
-from models.motion.animate import Animator, Networks, Sampling, denoising
 from models.motion.denoiser import BODY, FACE, KEY_FRAMES, BodyDenoiser, Denoiser
 from models.motion.diffusion import guided, spacing_for
 from models.motion.guide import Guide, GuideConfig, generate
 from models.motion.lips import LipConfig, LipRegressor, lip_geometry, lip_rows
+from models.motion.pipeline import Animator, Networks, Sampling, denoising
 from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME, ConvSpeech, ConvSpeechConfig
 from models.motion.statistics import LENGTHS, Statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig

@@ -19,7 +19,7 @@ from models.motion.guide import nucleus
 from models.motion.lips import lip_geometry, lip_rows
 
 if TYPE_CHECKING:
-    from models.motion.animate import Networks
+    from models.motion.pipeline import Networks
 
 
 def heard_by_face(networks: Networks, sound: Tensor) -> Tensor:

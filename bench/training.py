@@ -23,17 +23,17 @@ from torch import Tensor, nn
 from bench.motion import RELEASED, TOLERANCE, Cost, Sizes, timed
 from models.motion.lips import LipRegressor, lip_geometry, lip_rows
 from models.motion.speech import SAMPLES_PER_FRAME, ConvSpeech
-from training.data import Scene
-from training.loop import Run, one_step
-from training.recipes import Recipe, Windows, read_recipe
-from training.trainers import Split, body_training, face_training
+from training.data.scenes import Scene
+from training.loop.loop import Run, one_step
+from training.networks.recipes import Recipe, Windows, read_recipe
+from training.networks.trainers import Split, body_training, face_training
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from training.draws import Draw
-    from training.loop import Training
+    from training.loop.batch import Draw
+    from training.loop.loop import Training
 
     Hear = Callable[[Tensor], Tensor]  # normalised sound [B, n, 2] -> features [B, L, A]
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 
-from jobs.masks import masked
 from jobs.settings import SECRETS, Settings
+from jobs.telemetry.redaction import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

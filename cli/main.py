@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cli import keys, tenants
-from cli.options import (
+from cli.commands import keys, tenants
+from cli.request_options import (
     BackgroundOption,
     DiversityOption,
     FormatOption,
@@ -94,7 +94,7 @@ def up(
     guidance_body: GuidanceBodyOption = None,
 ) -> None:
     """API, worker and, if none is set, a Redis on this machine, until Ctrl-C."""
-    from cli.up import run_up
+    from cli.local.up import run_up
 
     request = request_of(
         person,
@@ -116,7 +116,7 @@ def up(
 @app.command()
 def api() -> None:
     """The HTTP door, on VISAVIS_HOST and VISAVIS_PORT."""
-    from cli.serve import run_api
+    from cli.commands.serve import run_api
 
     run_api()
 
@@ -124,7 +124,7 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """One worker: one process for each GPU."""
-    from cli.serve import run_one_worker
+    from cli.commands.serve import run_one_worker
 
     run_one_worker()
 
@@ -150,7 +150,7 @@ def generate(
     guidance_body: GuidanceBodyOption = None,
 ) -> None:
     """Video of a recording, made here and now: no server, no queue, no database."""
-    from cli.generate import run_generate
+    from cli.commands.generate import run_generate
 
     request = request_of(
         person,
@@ -187,7 +187,7 @@ def import_person(
     overwrite: Overwrite = False,
 ) -> None:
     """A person directory of released files; nothing that is in them is executed."""
-    from cli.people import run_import
+    from cli.commands.persons import run_import
 
     run_import(source, person, out, name, check=check, overwrite=overwrite)
 
@@ -206,7 +206,7 @@ def download_person(
     overwrite: Overwrite = False,
 ) -> None:
     """Fetch a released person from where the authors put the files, and import it."""
-    from cli.people import run_download
+    from cli.commands.persons import run_download
 
     run_download(person, origin, out, accepted=accept_licence, overwrite=overwrite)
 
@@ -220,7 +220,7 @@ def export_person(
     ] = None,
 ) -> None:
     """A person's motion networks in the released layout, for the reference to load."""
-    from cli.people import run_export
+    from cli.commands.persons import run_export
 
     run_export(folder, out, avatar)
 
@@ -228,7 +228,7 @@ def export_person(
 @app.command("webhook-secret")
 def webhook_secret(tenant: Tenant = "local") -> None:
     """What the receiver of webhooks verifies them with."""
-    from cli.webhooks import run_webhook_secret
+    from cli.commands.webhook_secret import run_webhook_secret
 
     run_webhook_secret(tenant)
 
@@ -256,7 +256,7 @@ def render_dataset(
     overwrite: Again = False,
 ) -> None:
     """Videos of a dataset's own motion, with its sound, piece by piece."""
-    from cli.render import run_render_dataset
+    from cli.commands.render import run_render_dataset
 
     run_render_dataset(
         dataset,
@@ -289,7 +289,7 @@ def render_results(
     overwrite: Again = False,
 ) -> None:
     """Videos of samples of a dataset, with its sound."""
-    from cli.render import run_render_results
+    from cli.commands.render import run_render_results
 
     request = looks_of(person, size, views, format or "mp4", background, supersampling)
     run_render_results(results, face, out, request, truth=truth, overwrite=overwrite)
@@ -303,7 +303,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database up to date."""
-    from cli.migrate import run_migrate
+    from cli.commands.migrate import run_migrate
 
     run_migrate(check=check)
 
@@ -311,7 +311,7 @@ def migrate(
 @app.command()
 def doctor() -> None:
     """What is there, what is missing, and what to do about it."""
-    from cli.doctor import run_doctor
+    from cli.commands.doctor import run_doctor
 
     run_doctor()
 

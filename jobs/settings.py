@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from jobs.targets import parse_allowed
+from jobs.outbound.url_policy import parse_allowed
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -39,8 +39,8 @@ SECRETS = (
 )
 PREFIX = "VISAVIS_"
 
-# Without a sign of progress, for a clip of up to 20 s: see worker/watchdog.py. Generous: a frame of
-# a released person takes seconds on a CPU, and `decode` fetches the clip and loads the person.
+# Without a sign of progress, for a clip of up to 20 s: see worker/process/watchdog.py. Generous: a
+# frame of a released person takes seconds on a CPU, and `decode` also loads the person.
 STAGE_SECONDS: dict[str, float] = {
     "decode": 600.0,
     "speech": 600.0,

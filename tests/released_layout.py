@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from models.avatar.codec.config import CodecConfig
-from models.avatar.codec.layers import Upwards
 from models.avatar.codec.model import CodecNetworks
-from models.avatar.codec.released import layer_names
-from models.motion import released
+from models.avatar.codec.networks.layers import Upwards
 from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.guide import Guide, GuideConfig
 from models.motion.lips import LipConfig, LipRegressor, sinusoids
 from models.motion.resample import sinc_filters
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
-from models.released.keys import guide_rules, tokenizer_rules
+from models.released import motion_keys as released
+from models.released.codec_keys import layer_names
+from models.released.weight_names import guide_rules, tokenizer_rules
 
 PERSON = "PXB184"
 SPECS = Path(__file__).parent / "models" / "motion" / "parity" / "specs"

@@ -11,8 +11,8 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from api.deps import Services
-from api.main import create_app
+from api.app import create_app
+from api.dependencies import Services
 from jobs.settings import Settings
 
 START_SECONDS = 20.0

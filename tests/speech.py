@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.demo.performance import Track
-from training.demo.voices import SILENCE, SOUNDS, VOWELS, Phone, RawSpeech
+from training.demo.speech.motion_rules import Track
+from training.demo.speech.voices import SILENCE, SOUNDS, VOWELS, Phone, RawSpeech
 
 KEYS = {
     f"{pose}_{side}": {f"shoulder_{side}_ry": turn, f"elbow_{side}_flex": bend}

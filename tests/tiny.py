@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 
 from models import checkpoint
-from models.motion.animate import Animator, Networks
 from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.guide import Guide, GuideConfig
+from models.motion.pipeline import Animator, Networks
 from models.motion.speech import MelSpeech, MelSpeechConfig
 from models.motion.statistics import Statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
 from models.person import write_person
 from tests.tiny_avatar import write_tiny_avatar
-from training.people import write_speech
+from training.person_directory import write_speech
 
 FRAMES = 600  # of the longest clip
 SPEECH = MelSpeechConfig(bands=4, slices=1, window=640, transform=1024)

@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from models.avatar.blendshape import BlendshapeConfig, BlendshapeModel, load_blendshape
+from models.avatar.blendshape.model import BlendshapeConfig, BlendshapeModel, load_blendshape
+from models.avatar.blendshape.texture import pack_texture
 from models.avatar.camera import looking_at, write_cameras
-from models.avatar.texture import pack_texture
 
 Tensor = torch.Tensor
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
-from models.avatar.blendshape import load_blendshape
-from training import command, data_commands, evaluation_commands
-from training.processes import DeviceError
-from training.recipes import RecipeError
-from training.states import StateError
+from models.avatar.blendshape.model import load_blendshape
+from training.commands import data as data_commands
+from training.commands import evaluate as evaluation_commands
+from training.commands import train as command
+from training.loop.checkpoints import StateError
+from training.loop.distributed import DeviceError
+from training.networks.recipes import RecipeError
 
 POSES = Path(__file__).parent / "demo" / "poses.json"
 DEMO_PERSON = Path(__file__).parents[1] / "people" / "demo"
@@ -65,7 +67,7 @@ def judge_person(arguments: argparse.Namespace) -> None:
 
 
 def make_demo(arguments: argparse.Namespace) -> None:
-    from training.demo.conversations import held_out_voices, make_dataset, training_voices
+    from training.demo.speech.conversations import held_out_voices, make_dataset, training_voices
 
     avatar = load_blendshape(arguments.person / "avatar.safetensors", device=torch.device("cpu"))
     make_dataset(

@@ -13,20 +13,20 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from api.accepting import checked_callback, people_of, person_for, submitted_batch
-from api.asked import JSON, BatchEntry, json_of, kind_of
-from api.callers import CallerDep
-from api.clips import UploadedClip, usable
-from api.deps import Services, ServicesDep
+from api.dependencies import Services, ServicesDep
 from api.errors import Problem, at_place, documented
+from api.middleware.auth import CallerDep
 from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKey
 from api.routes.jobs import NO_DATABASE, QUOTA_JOBS, RETRY_LATER, RETRY_SECONDS
-from api.uploads import UploadRoute
-from api.views import ErrorView
-from jobs.batches import Batch, BatchItem, NewBatch
-from jobs.job import NewJob, State, new_job_id
-from jobs.media import MediaError
-from jobs.once import KeyTaken, Once, request_digest
+from api.schemas.generate import JSON, BatchEntry, json_of, kind_of
+from api.schemas.jobs import ErrorView
+from api.services.clip_sources import UploadedClip, usable
+from api.services.submit import checked_callback, people_of, person_for, submitted_batch
+from api.services.upload_intake import UploadRoute
+from jobs.model import NewJob, State, new_job_id
+from jobs.sandbox.audio_probe import MediaError
+from jobs.store.batches import Batch, BatchItem, NewBatch
+from jobs.store.idempotency import KeyTaken, Once, request_digest
 
 router = APIRouter(prefix="/batches", tags=["batches"], route_class=UploadRoute)
 

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from api.callers import CallerDep
-from api.deps import ServicesDep
+from api.dependencies import ServicesDep
 from api.errors import Problem, documented
+from api.middleware.auth import CallerDep
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, JobId
-from jobs.deliveries import Delivery, DeliveryMissing, DeliveryState
+from jobs.webhooks.outbox import Delivery, DeliveryMissing, DeliveryState
 
 router = APIRouter(prefix="/jobs/{job_id}/deliveries", tags=["webhooks"])
 

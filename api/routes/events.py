@@ -10,14 +10,14 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from api.callers import Caller, CallerDep
-from api.deps import Services, ServicesDep, WatchDep
+from api.background.job_watch import Watch
+from api.dependencies import Services, ServicesDep, WatchDep
 from api.errors import documented
+from api.middleware.auth import Caller, CallerDep
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, JobId, seen
-from api.views import JobView, standing_of
-from api.waiting import version_of
-from api.watch import Watch
-from jobs.store import JobMissing
+from api.schemas.jobs import JobView, standing_of
+from api.services.conditional import version_of
+from jobs.store.jobs import JobMissing
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import Services, ServicesDep
-from api.downloads import FOUND, Download
+from api.dependencies import Services, ServicesDep
 from api.errors import Problem, documented
 from api.routes.jobs import expired
-from api.uploads import too_slow
-from jobs.job import job_of
-from jobs.storage import LocalStorage, ObjectMissing
-from jobs.store import JobMissing
+from api.services.downloads import FOUND, Download
+from api.services.upload_intake import too_slow
+from jobs.storage.factory import LocalStorage, ObjectMissing
+from jobs.storage.keys import job_of
+from jobs.store.jobs import JobMissing
 
 router = APIRouter(tags=["files"])
 

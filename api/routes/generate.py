@@ -6,18 +6,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 
-from api.accepting import accept
-from api.asked import GenerateBody, GenerateForm, asked_of, body_of
-from api.callers import CallerDep
-from api.deps import Services, ServicesDep, WatchDep
+from api.dependencies import Services, ServicesDep, WatchDep
 from api.errors import documented
+from api.middleware.auth import CallerDep
 from api.routes.jobs import QUOTA_JOBS, RETRY_SECONDS
-from api.uploads import UploadRequest, UploadRoute
-from api.views import JobView, job_view
-from api.waiting import Prefer, has_ended, seconds_to_wait
-from jobs.job import Job
-from jobs.media import ACCEPTED
-from jobs.store import JobMissing
+from api.schemas.generate import GenerateBody, GenerateForm, asked_of, body_of
+from api.schemas.jobs import JobView, job_view
+from api.services.conditional import Prefer, has_ended, seconds_to_wait
+from api.services.submit import accept
+from api.services.upload_intake import UploadRequest, UploadRoute
+from jobs.model import Job
+from jobs.sandbox.audio_probe import ACCEPTED
+from jobs.store.jobs import JobMissing
 
 router = APIRouter(route_class=UploadRoute)
 

@@ -4,12 +4,13 @@ import sqlalchemy as sa
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import Services, ServicesDep
+from api.dependencies import Services, ServicesDep
 from api.errors import Problem, documented
-from api.views import Health, Readiness
-from jobs.queue import reachable
-from jobs.schema import jobs, reading
-from jobs.storage import StorageError
+from api.schemas.jobs import Health, Readiness
+from jobs.db.engine import reading
+from jobs.db.tables import jobs
+from jobs.queue.celery_app import reachable
+from jobs.storage.factory import StorageError
 
 router = APIRouter(tags=["health"])
 

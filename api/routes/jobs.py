@@ -7,14 +7,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.callers import Caller, CallerDep, needed
-from api.deps import Services, ServicesDep, WatchDep
-from api.downloads import FOUND, Download
+from api.dependencies import Services, ServicesDep, WatchDep
 from api.errors import Problem, documented
-from api.listing import ListQuery
-from api.reaper import remove_objects
-from api.views import JobList, JobView, download_name, job_list, job_view
-from api.waiting import (
+from api.middleware.auth import Caller, CallerDep, needed
+from api.schemas.job_query import ListQuery
+from api.schemas.jobs import JobList, JobView, download_name, job_list, job_view
+from api.services.conditional import (
     IfNoneMatch,
     Prefer,
     entity_tag,
@@ -23,11 +21,13 @@ from api.waiting import (
     matches,
     seconds_to_wait,
 )
-from jobs.job import Job, Output, State
-from jobs.keys import Scope
-from jobs.listing import CursorError
-from jobs.queue import wake
-from jobs.storage import LocalStorage
+from api.services.downloads import FOUND, Download
+from jobs.maintenance.reaper import remove_objects
+from jobs.model import Job, Output, State
+from jobs.queue.celery_app import wake
+from jobs.storage.factory import LocalStorage
+from jobs.store.api_keys import Scope
+from jobs.store.pagination import CursorError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

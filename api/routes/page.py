@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
-from api.deps import Services, ServicesDep
+from api.dependencies import Services, ServicesDep
 from api.errors import Problem
-from jobs.storage import LocalStorage
+from jobs.storage.factory import LocalStorage
 
 router = APIRouter(include_in_schema=False)
 

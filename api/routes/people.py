@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from api.callers import CallerDep
-from api.deps import ServicesDep
-from api.views import People
-from jobs.people import list_people
+from api.dependencies import ServicesDep
+from api.middleware.auth import CallerDep
+from api.schemas.jobs import People
+from jobs.persons import list_people
 
 router = APIRouter(tags=["people"])
 

@@ -3,16 +3,15 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.accepting import Accepted, checked_callback, people_of, person_for, submitted
-from api.asked import fitting
-from api.callers import CallerDep
-from api.deps import Services, ServicesDep
+from api.dependencies import Services, ServicesDep
 from api.errors import Problem, documented
+from api.middleware.auth import CallerDep
 from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKey
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, QUOTA_JOBS, RETRY_SECONDS, JobId
-from api.views import JobView, job_view
-from jobs.job import Job, KeptMotion, NewJob, attempt_key, job_folder, new_job_id
-from jobs.once import KeyTaken, Once, request_digest
+from api.schemas.generate import fitting
+from api.schemas.jobs import JobView, job_view
+from api.services.submit import Accepted, checked_callback, people_of, person_for, submitted
+from jobs.model import Job, KeptMotion, NewJob, new_job_id
 from jobs.request import (
     MOST_SAMPLES,
     Background,
@@ -26,6 +25,8 @@ from jobs.request import (
     Views,
     motion_digest,
 )
+from jobs.storage.keys import attempt_key, job_folder
+from jobs.store.idempotency import KeyTaken, Once, request_digest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

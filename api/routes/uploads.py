@@ -13,15 +13,15 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.callers import CallerDep
-from api.clips import file_digest
-from api.deps import Services, ServicesDep
+from api.dependencies import Services, ServicesDep
 from api.errors import Problem, documented
-from api.reaper import remove_upload
-from api.uploads import FOLDER, Intake, inspected
-from jobs.media import MediaError
-from jobs.storage import PartMissing
-from jobs.uploads import PART_BYTES, Upload, UploadMissing, new_upload_id, upload_key
+from api.middleware.auth import CallerDep
+from api.services.clip_sources import file_digest
+from api.services.upload_intake import FOLDER, Intake, inspected
+from jobs.maintenance.reaper import remove_upload
+from jobs.sandbox.audio_probe import MediaError
+from jobs.storage.factory import PartMissing
+from jobs.store.uploads import PART_BYTES, Upload, UploadMissing, new_upload_id, upload_key
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 

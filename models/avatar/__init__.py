@@ -1,8 +1,8 @@
 """Motion to frames. Knows nothing of audio."""
 
-from models.avatar.avatar import Avatar, AvatarError, load_avatar
+from models.avatar.appearance import OWN, TRANSPARENT, Look
 from models.avatar.camera import Camera, CameraError, CameraUnknown
-from models.avatar.look import OWN, TRANSPARENT, Look
+from models.avatar.loading import Avatar, AvatarError, load_avatar
 
 __all__ = [
     "OWN",

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models import checkpoint
+from models.formats.wav import FRAME_RATE as FRAME_RATE
+from models.formats.wav import SAMPLE_RATE as SAMPLE_RATE
+from models.formats.wav import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
 from models.motion.layers import stack
 from models.motion.resample import filtered, sinc_filters
-from models.sound import FRAME_RATE as FRAME_RATE
-from models.sound import SAMPLE_RATE as SAMPLE_RATE
-from models.sound import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

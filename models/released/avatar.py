@@ -1,6 +1,6 @@
 """The files of a released avatar, read and held against what is known of them.
 
-What is made of them is the work of `models/avatar/codec/released.py`; this is its door.
+What is made of them is the work of `models/released/codec_keys.py`; this is its door.
 Letters: V vertices, F faces, N texture coordinates (U of a vertex), J joints, P parameters of pose
 (L of them local), Q of scale, S side of the maps, C of the coarse ones, A and B texels at seams.
 """
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models.avatar.camera import CameraError
-from models.avatar.codec.released import cameras, convert
 from models.checkpoint import CheckpointError
+from models.released.codec_keys import cameras, convert
 from models.released.networks import Network
 from models.released.reading import OPTIMISER, ReleasedError, read_torch, read_yaml, tensors_of
 

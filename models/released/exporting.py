@@ -20,16 +20,16 @@ import numpy as np
 import torch
 
 from models import checkpoint
-from models.motion import released
 from models.motion.denoiser import BODY, FACE, KEY_FRAMES
 from models.motion.lips import sinusoids
 from models.motion.resample import sinc_filters
 from models.motion.speech import SAMPLE_RATE, SPEECH_RATE
 from models.person import PersonError, read_person, sha256
-from models.released.keys import guide_rules, released_key, tokenizer_rules
+from models.released import motion_keys as released
 from models.released.layout import PLACES
 from models.released.person import opened
 from models.released.reading import ReleasedError
+from models.released.weight_names import guide_rules, released_key, tokenizer_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models.motion import released
 from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.guide import AUDIO_DILATIONS, Guide, GuideConfig
 from models.motion.lips import LipConfig, LipRegressor, sinusoids
@@ -30,8 +29,9 @@ from models.motion.speech import (
 )
 from models.motion.statistics import LENGTHS
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
-from models.released.keys import APART, guide_rules, released_key, tokenizer_rules
+from models.released import motion_keys as released
 from models.released.reading import ReleasedError
+from models.released.weight_names import APART, guide_rules, released_key, tokenizer_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

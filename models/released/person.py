@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 
 from models import checkpoint
 from models.avatar.camera import write_cameras
-from models.motion import released
-from models.motion.animate import load_animator
+from models.motion.pipeline import load_animator
 from models.person import MANIFEST, sha256, write_person
 from models.released import avatar as avatars
+from models.released import motion_keys as released
 from models.released import networks
 from models.released.archives import is_archive, unpack
 from models.released.layout import Checkpoint, Layout, wanted

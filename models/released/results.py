@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.results import ResultsError
+from models.formats.results import ResultsError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from models.formats.results import Results
     from models.motion.statistics import Statistics
-    from models.results import Results
 
     Array = NDArray[Any]
 

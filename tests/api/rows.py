@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from jobs.job import Job, NewJob, Output, attempt_key, input_key, new_job_id
+from jobs.model import Job, NewJob, Output, new_job_id
 from jobs.request import GenerateRequest
+from jobs.storage.keys import attempt_key, input_key
 from tests.serving import Served
 
 VIDEO = bytes(range(256)) * 20

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-
-from jobs.job import State
-from jobs.tenants import Tenants
 from tests.api.test_uploads import announce, uploaded
+
+from jobs.model import State
+from jobs.store.quotas import Tenants
 from tests.problems import problem
 from tests.serving import Served
 from tests.sounds import write_clip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.job import Output
+from jobs.model import Output
 from tests.api.rows import running, submit, succeeded
 from tests.problems import problem
 from tests.serving import Served

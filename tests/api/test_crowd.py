@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.media import MediaError
+from jobs.sandbox.audio_probe import MediaError
 from jobs.settings import Settings
 from tests.problems import problem
 from tests.serving import Served, serving

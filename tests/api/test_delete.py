@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from api.reaper import reap_once
-from jobs import removals
-from jobs.job import attempt_key
+from jobs.maintenance.reaper import reap_once
 from jobs.settings import Settings
-from jobs.storage import LocalStorage, StorageError
+from jobs.storage.factory import LocalStorage, StorageError
+from jobs.storage.keys import attempt_key
+from jobs.store import deletions as removals
 from tests.api.rows import running, submit, succeeded
 from tests.problems import problem
 from tests.serving import Served, serving

@@ -9,9 +9,9 @@ import httpx
 import pytest
 import sqlalchemy
 
-from jobs.listing import Page
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.jobs import Store
+from jobs.store.pagination import Page
 from tests.problems import problem
 from tests.serving import Served, serving
 
@@ -92,7 +92,7 @@ def test_a_request_id_is_taken_over_when_it_is_a_plain_word(served: Served) -> N
 def test_every_request_is_one_line_without_its_query(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "api.access")
+    caplog.set_level(logging.INFO, "api.middleware.access_log")
 
     served.http.get("/people", params={"signature": "hush"})
 

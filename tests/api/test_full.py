@@ -64,7 +64,7 @@ def test_while_it_is_stored(served: Served, clip: bytes, monkeypatch: pytest.Mon
 def test_while_the_row_is_written(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.once.keep", no_pages)
+    monkeypatch.setattr("jobs.store.idempotency.keep", no_pages)
     before = kept(served)
     answer = served.http.post(
         "/generate", files={"audio": clip}, headers={"Idempotency-Key": "full"}

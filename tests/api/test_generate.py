@@ -11,10 +11,10 @@ import httpx
 import pytest
 from redis import Redis
 
-from api.uploads import sweep
-from jobs.broker import EmbeddedRedis
-from jobs.job import State
-from jobs.queue import QUEUE
+from api.services.upload_intake import sweep
+from cli.local.embedded_redis import EmbeddedRedis
+from jobs.model import State
+from jobs.queue.celery_app import QUEUE
 from jobs.settings import Settings
 from tests.problems import problem
 from tests.serving import Served, serving

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api import accepting
-from jobs.storage import LocalStorage
+from api.services import submit as accepting
+from jobs.storage.factory import LocalStorage
 from tests.api.rows import running
 from tests.problems import problem
 from tests.serving import Served

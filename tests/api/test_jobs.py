@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from jobs.job import Output, State, attempt_key
+from jobs.model import Output, State
 from jobs.settings import Settings
+from jobs.storage.keys import attempt_key
 from tests.api.rows import VIDEO, running, submit, succeeded
 from tests.problems import problem
 from tests.serving import Served, serving

@@ -5,8 +5,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.job import Output, attempt_key
-from jobs.storage import CONTENT_TYPES
+from jobs.model import Output
+from jobs.storage.factory import CONTENT_TYPES
+from jobs.storage.keys import attempt_key
 from tests.problems import problem
 from tests.serving import Served
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from jobs.settings import Settings
-from jobs.storage import LocalStorage
+from jobs.storage.factory import LocalStorage
 from tests.problems import problem
 from tests.serving import Served, serving
 

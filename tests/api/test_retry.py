@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from jobs.broker import EmbeddedRedis
-from jobs.queue import QUEUE
+from cli.local.embedded_redis import EmbeddedRedis
+from jobs.queue.celery_app import QUEUE
 from jobs.settings import Settings
 from tests.api.rows import running, submit, succeeded
 from tests.problems import problem

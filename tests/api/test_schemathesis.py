@@ -14,15 +14,16 @@ from typing import Any
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-
-from api.main import create_app
-from jobs.broker import EmbeddedRedis
-from jobs.job import LOCAL
-from jobs.keys import Keyring, Scope
-from jobs.schema import connect, upgrade
-from jobs.settings import Settings
-from tests.api.rows import running, submit, succeeded
 from tests.api.test_uploads import uploaded
+
+from api.app import create_app
+from cli.local.embedded_redis import EmbeddedRedis
+from jobs.db.engine import connect
+from jobs.db.migrate import upgrade
+from jobs.model import LOCAL
+from jobs.settings import Settings
+from jobs.store.api_keys import Keyring, Scope
+from tests.api.rows import running, submit, succeeded
 from tests.serving import Served, serving, write_person
 
 with warnings.catch_warnings():

@@ -11,12 +11,14 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
 
-from api.main import create_app
-from jobs.job import Job, NewJob, Output, State, attempt_key, input_key, new_job_id
-from jobs.keys import Keyring, NoKeys, Scope
+from api.app import create_app
+from jobs.db.engine import connect
+from jobs.db.migrate import upgrade
+from jobs.model import Job, NewJob, Output, State, new_job_id
 from jobs.request import GenerateRequest
-from jobs.schema import connect, upgrade
 from jobs.settings import Settings
+from jobs.storage.keys import attempt_key, input_key
+from jobs.store.api_keys import Keyring, NoKeys, Scope
 from tests.api.rows import VIDEO
 from tests.problems import problem
 from tests.serving import Served, serving

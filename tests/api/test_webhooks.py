@@ -11,9 +11,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from jobs.job import Output
+from jobs.model import Output
 from jobs.settings import Settings
-from jobs.webhooks import webhook_secret
+from jobs.webhooks.signing import webhook_secret
 from tests.problems import problem
 from tests.receiver import Receiver, receiving
 from tests.serving import Served, serving

@@ -11,9 +11,9 @@ import torch
 from bench import plain
 from bench.__main__ import parser
 from bench.motion import Plan, apart, as_json, build, measure, table
-from models.motion.animate import Animator, Networks, Sampling
 from models.motion.denoiser import Condition, Denoiser
 from models.motion.diffusion import ddim_sample, spacing_for
+from models.motion.pipeline import Animator, Networks, Sampling
 from tests.bench.sizes import TINY
 
 PLAN = Plan(plain_steps=2, our_repeats=1, clip_steps=4)

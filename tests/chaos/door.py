@@ -32,7 +32,7 @@ def fault(kind: str) -> str:
 
 def faulty(plain: Callable[..., Any], *, stores: bool) -> Callable[..., Any]:
     """A method of a storage that fails as the file says."""
-    from jobs.storage import StorageError, StorageFull
+    from jobs.storage.factory import StorageError, StorageFull
 
     def method(storage: Any, *arguments: Any, **named: Any) -> Any:
         mode = fault("storage")
@@ -53,7 +53,7 @@ def faulty(plain: Callable[..., Any], *, stores: bool) -> Callable[..., Any]:
 
 def _leave_half(storage: Any, key: str, path: Path, content_type: str) -> None:
     """What a kill or a broken disk leaves of a `put`: half a draft, and an error."""
-    from jobs.storage import StorageError
+    from jobs.storage.factory import StorageError
 
     place = storage.folder / key
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def _leave_half(storage: Any, key: str, path: Path, content_type: str) -> None:
 
 def spoil_storage() -> None:
     """Make the folder faulty; an S3 has a proxy for that."""
-    from jobs.storage import LocalStorage
+    from jobs.storage.factory import LocalStorage
 
     for name, stores in (("put", True), ("get", False), ("stat", False), ("check", False)):
         setattr(LocalStorage, name, faulty(getattr(LocalStorage, name), stores=stores))
@@ -72,7 +72,8 @@ def spoil_storage() -> None:
 
 def spoil_disk() -> None:
     """A scratch folder that has no room while the file says so."""
-    from worker import app, run
+    from worker.process import celery_worker as app
+    from worker.process import job as run
 
     encode, obstacle = run.encode, app.obstacle
 
@@ -89,7 +90,7 @@ def spoil_disk() -> None:
 
 def skew_clock(seconds: float) -> None:
     """A wall clock that is wrong."""
-    from jobs import job
+    from jobs import model as job
 
     class Wrong:
         @staticmethod

@@ -12,7 +12,7 @@ from random import Random
 import psutil
 from redis import Redis
 
-from jobs.queue import QUEUE, make_celery, wake
+from jobs.queue.celery_app import QUEUE, make_celery, wake
 from tests.chaos.ledger import Watcher
 from tests.chaos.world import Process, World
 

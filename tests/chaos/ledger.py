@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import av
 import httpx
 
-from jobs.job import Job, State
-from jobs.listing import Wanted
-from jobs.store import Store, open_store
+from jobs.model import Job, State
+from jobs.store.jobs import Store, open_store
+from jobs.store.pagination import Wanted
 from tests.chaos.world import World
 
 LOOK_SECONDS = 0.05

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.broker import TETHER, EmbeddedRedis
+from cli.local.embedded_redis import TETHER, EmbeddedRedis
 from jobs.settings import Settings
 from tests.chaos import proxy
 from tests.tiny import write_tiny_person

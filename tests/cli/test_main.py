@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from cli.console import needing
-from jobs.webhooks import webhook_secret
+from jobs.webhooks.signing import webhook_secret
 from tests.cli.conftest import Call
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from jobs.job import Job
+from jobs.model import Job
 from jobs.settings import Settings
-from jobs.store import open_store
+from jobs.store.jobs import open_store
 from tests.receiver import Receiver, receiving
 from tests.sounds import write_clip
 from tests.tiny import write_tiny_person

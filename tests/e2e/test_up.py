@@ -12,8 +12,8 @@ import psutil
 import pytest
 from standardwebhooks import Webhook
 
-from jobs.job import State
-from jobs.webhooks import webhook_secret
+from jobs.model import State
+from jobs.webhooks.signing import webhook_secret
 from tests.e2e.conftest import STEPS, Environment, Stack, command, started
 from tests.problems import problem
 from tests.receiver import Receiver

@@ -11,10 +11,12 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from jobs.schema import connect, metadata, upgrade, writing
+from jobs.db.engine import connect, writing
+from jobs.db.migrate import upgrade
+from jobs.db.tables import metadata
 from jobs.settings import Settings
-from jobs.storage import LocalStorage, S3Storage, open_storage
-from jobs.store import Store, StoreConfig
+from jobs.storage.factory import LocalStorage, S3Storage, open_storage
+from jobs.store.jobs import Store, StoreConfig
 from tests.clock import Clock
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from jobs.job import LOCAL, FinishedTake, Job, NewJob, Output, input_key, new_job_id
+from jobs.model import LOCAL, FinishedTake, Job, NewJob, Output, new_job_id
 from jobs.request import GenerateRequest
-from jobs.store import Store
+from jobs.storage.keys import input_key
+from jobs.store.jobs import Store
 
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
 

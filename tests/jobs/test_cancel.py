@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.job import State
-from jobs.store import Store
+from jobs.model import State
+from jobs.store.jobs import Store
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
 

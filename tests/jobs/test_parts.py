@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from jobs.settings import Settings
-from jobs.storage import LocalStorage, ObjectMissing, PartMissing, S3Storage, open_storage
+from jobs.storage.factory import LocalStorage, ObjectMissing, PartMissing, S3Storage, open_storage
 
 KEY = "uploads/u1/clip.bin"
 SECOND = bytes(range(200))

@@ -1,8 +1,9 @@
 """Priority comes before age, wherever there is a turn; metadata comes back as it was."""
 
-from jobs.job import NewJob, input_key, new_job_id
+from jobs.model import NewJob, new_job_id
 from jobs.request import GenerateRequest
-from jobs.store import Store
+from jobs.storage.keys import input_key
+from jobs.store.jobs import Store
 from tests.clock import Clock
 from tests.jobs.rows import claim, submit
 

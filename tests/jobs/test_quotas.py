@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.job import Job, NewJob, Output, input_key, new_job_id
+from jobs.db.engine import connect
+from jobs.model import Job, NewJob, Output, new_job_id
 from jobs.request import GenerateRequest
-from jobs.schema import connect
-from jobs.store import Store, StoreConfig
-from jobs.tenants import Quota, QuotaExceeded, Tenants
+from jobs.storage.keys import input_key
+from jobs.store.jobs import Store, StoreConfig
+from jobs.store.quotas import Quota, QuotaExceeded, Tenants
 from tests.clock import Clock
 from tests.jobs.rows import claim
 

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from jobs import logs
-from jobs.masks import masked
-from jobs.queue import make_celery, wake
+from jobs.queue.celery_app import make_celery, wake
 from jobs.settings import SECRETS, Settings
-from jobs.storage import StorageError, open_storage
+from jobs.storage.factory import StorageError, open_storage
+from jobs.telemetry import logging as logs
+from jobs.telemetry.redaction import masked
 
 HUSH = "hush-hush"
 ADDRESSES = {

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jobs import logs
-from jobs.people import list_people
+from jobs.persons import list_people
 from jobs.request import GenerateRequest, SizeUnsupported, check_width, parse_size
 from jobs.settings import Settings
+from jobs.telemetry import logging as logs
 
 
 def test_everything_lies_below_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.results import Results
+from models.formats.results import Results
 
 
 def drawn(

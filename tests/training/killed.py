@@ -11,7 +11,7 @@ from models import checkpoint
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
 from tests.training.scenes import write_scene
 from training.__main__ import main
-from training.people import prepare
+from training.person_directory import prepare
 
 FRAMES = 150
 AUDIO = 160  # of the front end that a new person gets

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data import Scene
-from training.sound import SAMPLES_PER_FRAME, read_wav, write_wav
+from training.data.audio import SAMPLES_PER_FRAME, read_wav, write_wav
+from training.data.scenes import Scene
 
 
 def write_scene(folder: Path, name: str, frames: int, *, missing: list[int] | None = None) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.avatar.blendshape import load_blendshape
+from models.avatar.blendshape.model import load_blendshape
 from models.avatar.camera import read_cameras
-from training.demo.assembly import Assembly, assemble
 from training.demo.body import build_body, build_cameras, face_basis, unit_moves
-from training.demo.head import Body
-from training.demo.mesh import clip, quads_to_triangles, subdivide, take_piece, triangulate
+from training.demo.mesh.assembly import Assembly, assemble
+from training.demo.mesh.geometry import clip, quads_to_triangles, subdivide, take_piece, triangulate
+from training.demo.mesh.head import Body
 from training.demo.pose_keys import POSES
 
 PERSON = Path(__file__).parents[2] / "people" / "demo"

@@ -8,10 +8,11 @@ import pytest
 from numpy.random import Generator
 
 from tests.speech import KEYS, HummingEngine
-from training.demo import conversations, lines
-from training.demo.performance import speaking
-from training.demo.voices import Voice
-from training.sound import SAMPLES_PER_FRAME, loudness, read_wav, write_wav
+from training.data.audio import SAMPLES_PER_FRAME, loudness, read_wav, write_wav
+from training.demo.speech import conversations
+from training.demo.speech import sentences as lines
+from training.demo.speech.motion_rules import speaking
+from training.demo.speech.voices import Voice
 
 BASIS = np.linalg.qr(np.random.default_rng(0).standard_normal((256, 52)))[0].astype(np.float32)
 

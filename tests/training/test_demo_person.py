@@ -13,11 +13,11 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation, minimum_filter1d
 
-from models.avatar.blendshape import BlendshapeModel, load_blendshape
-from models.motion.animate import Animator, Motion, Sampling, load_animator, take_seed
+from models.avatar.blendshape.model import BlendshapeModel, load_blendshape
+from models.motion.pipeline import Animator, Motion, Sampling, load_animator, take_seed
 from models.person import MANIFEST, check_files
+from training.data.audio import SAMPLES_PER_FRAME, loudness, read_wav
 from training.demo.judge import arm_speed, correlation, heard
-from training.sound import SAMPLES_PER_FRAME, loudness, read_wav
 
 ROOT = Path(__file__).parents[2]
 PERSON = ROOT / "people" / "demo"

@@ -8,6 +8,8 @@ import pytest
 
 from tests import tiny
 from tests.training.scenes import write_scene, write_turns
+from training.data.audio import SAMPLES_PER_FRAME, loudness
+from training.data.voice_activity import heard
 from training.demo.judge import (
     JAW,
     SHOWN,
@@ -19,10 +21,8 @@ from training.demo.judge import (
     judge_lips,
     judged,
 )
-from training.demo.performance import ARMS, UNIT
-from training.metrics import correlation
-from training.sound import SAMPLES_PER_FRAME, loudness
-from training.speaking import heard
+from training.demo.speech.motion_rules import ARMS, UNIT
+from training.evaluation.metrics import correlation
 
 FRAMES = 240
 SPEAKING = slice(30, 120)

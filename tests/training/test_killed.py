@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.training import killed
-from training.recipes import NETWORKS
-from training.states import States
+from training.loop.checkpoints import States
+from training.networks.recipes import NETWORKS
 
 STEPS = 100_000  # more than are done before the kill
 MORE = 12  # after it

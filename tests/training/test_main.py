@@ -12,8 +12,8 @@ from models.person import check_files
 from tests import tiny
 from tests.training.scenes import write_turns
 from training.__main__ import main
-from training.recipes import read_recipe
-from training.states import States
+from training.loop.checkpoints import States
+from training.networks.recipes import read_recipe
 
 CPU = torch.device("cpu")
 NETWORKS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.speech import KEYS, says, track
-from training.demo.performance import (
+from training.demo.speech.motion_rules import (
     ARMS,
     FACE_UNITS,
     POSE_NAMES,
@@ -16,7 +16,7 @@ from training.demo.performance import (
     face,
     mouth,
 )
-from training.demo.voices import SILENCE, Phone, fill_sounding_gaps, mark_stress
+from training.demo.speech.voices import SILENCE, Phone, fill_sounding_gaps, mark_stress
 
 JAW = UNIT["jawOpen"]
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.job import Job, NewJob, input_key, new_job_id
+from jobs.db.engine import connect
+from jobs.db.migrate import upgrade
+from jobs.model import Job, NewJob, new_job_id
 from jobs.request import GenerateRequest
-from jobs.schema import connect, upgrade
-from jobs.store import Store, StoreConfig
+from jobs.storage.keys import input_key
+from jobs.store.jobs import Store, StoreConfig
 from tests.sounds import write_clip
 from tests.worker.toys import DictStorage
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.media import MediaError
-from jobs.rope import roped
+from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.rlimits import roped
 from tests.hostile import Attack
-from worker.audio import SAMPLE_RATE, decode
-from worker.ffmpeg import FfmpegError
+from worker.pipeline.decode import SAMPLE_RATE, decode
+from worker.pipeline.ffmpeg import FfmpegError
 
 SECONDS = 2.0
 

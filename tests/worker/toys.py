@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobs.people import PersonDefaults
-from jobs.storage import ObjectInfo, ObjectMissing, StorageError
+from jobs.persons import PersonDefaults
+from jobs.storage.factory import ObjectInfo, ObjectMissing, StorageError
 from models.avatar import TRANSPARENT, Look
 from models.avatar.camera import Camera, camera_named, looking_at
-from models.motion.animate import Motion, MotionError, Sampling
-from worker.people import Models, Person
-from worker.progress import Progress
-from worker.video import frame_count
+from models.motion.pipeline import Motion, MotionError, Sampling
+from worker.pipeline.encode import frame_count
+from worker.pipeline.persons import Models, Person
+from worker.pipeline.progress import Progress
 
 DEFAULTS = PersonDefaults(
     steps=4, guidance_face=1.5, guidance_body=1.5, diversity=0.9, size="64x64"

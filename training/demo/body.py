@@ -15,23 +15,23 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from models.avatar.blendshape import BlendshapeConfig
+from models.avatar.blendshape.model import BlendshapeConfig
+from models.avatar.blendshape.texture import pack_texture
 from models.avatar.camera import looking_at, write_cameras
-from models.avatar.texture import pack_texture
-from training.demo import assets
-from training.demo.assembly import Assembly, assemble
-from training.demo.head import Body
-from training.demo.openness import sky_openness
-from training.demo.paint import paint_texture
-from training.demo.shape import REST_FACE, shape_body
-from training.demo.skeleton import build_rig
+from training.demo.mesh import assets
+from training.demo.mesh.ambient_occlusion import sky_openness
+from training.demo.mesh.assembly import Assembly, assemble
+from training.demo.mesh.body_shape import REST_FACE, shape_body
+from training.demo.mesh.head import Body
+from training.demo.mesh.skeleton import build_rig
+from training.demo.mesh.texture_painting import paint_texture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from models.avatar.camera import Camera
-    from training.demo.mesh import Indices, Points
+    from training.demo.mesh.geometry import Indices, Points
 
 FACE_CODE = 256
 SKIN_JOINTS = 8

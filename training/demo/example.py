@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.demo.conversations import HELD_OUT
-from training.demo.voices import SILENCE, FliteEngine, HibariEngine, Voice
-from training.sound import SAMPLE_RATE, write_wav
+from training.data.audio import SAMPLE_RATE, write_wav
+from training.demo.speech.conversations import HELD_OUT
+from training.demo.speech.voices import SILENCE, FliteEngine, HibariEngine, Voice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.demo.voices import Utterance
+    from training.demo.speech.voices import Utterance
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "conversation.wav"
 # Who speaks (0 the person, 1 the partner), seconds of silence before, and what.

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter1d
 
-from models.avatar.blendshape import load_blendshape
-from models.motion.animate import Sampling, load_animator, take_seed
+from models.avatar.blendshape.model import load_blendshape
+from models.formats.dataset import find_scenes
+from models.motion.pipeline import Sampling, load_animator, take_seed
 from models.person import MANIFEST
-from models.released.dataset import find_scenes
-from training.data import chunks
-from training.demo.performance import ARMS, UNIT
-from training.metrics import correlation
-from training.sound import FRAME_RATE, loudness
-from training.speaking import heard
+from training.data.audio import FRAME_RATE, loudness
+from training.data.scenes import chunks
+from training.data.voice_activity import heard
+from training.demo.speech.motion_rules import ARMS, UNIT
+from training.evaluation.metrics import correlation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.avatar.avatar import load_blendshape_avatar
+from models.avatar.loading import load_blendshape_avatar
 from training.demo.pose_keys import POSES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from models.avatar.renderer import BlendshapeAvatar
+    from models.avatar.blendshape.renderer import BlendshapeAvatar
 
 PERSON = Path(__file__).parents[2] / "people" / "demo"
 WIDTH, HEIGHT = 900, 640

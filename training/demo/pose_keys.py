@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from models.avatar.skinning import joint_states, quaternion_matrix
-from training.demo import assets
-from training.demo.shape import shape_body
-from training.demo.skeleton import FINGERS, SIDES, Rig, build_rig, unit
+from models.avatar.mesh.skinning import joint_states, quaternion_matrix
+from training.demo.mesh import assets
+from training.demo.mesh.body_shape import shape_body
+from training.demo.mesh.skeleton import FINGERS, SIDES, Rig, build_rig, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.avatar.skinning import Skeleton, joint_matrices, skin, unskin
+from models.avatar.mesh.skinning import Skeleton, joint_matrices, skin, unskin
 
 MOST_JOINTS = 8  # of a vertex; further ones are dropped
 

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from models import checkpoint
 from models.avatar.codec.body import Body
 from models.avatar.codec.config import CodecConfig
-from models.avatar.codec.decoder import BodyDecoder
-from models.avatar.codec.encoders import BodyEncoder, FaceEncoder
-from models.avatar.codec.face_decoder import FaceDecoder
-from models.avatar.codec.layers import channels_last
-from models.avatar.codec.painting import Surface
+from models.avatar.codec.networks.decoder import BodyDecoder
+from models.avatar.codec.networks.encoders import BodyEncoder, FaceEncoder
+from models.avatar.codec.networks.face_decoder import FaceDecoder
+from models.avatar.codec.networks.layers import channels_last
+from models.avatar.codec.networks.shadow import OcclusionShadow, PoseShadow
+from models.avatar.codec.networks.upscaler import Finish, Upscaler
+from models.avatar.codec.networks.view import ViewNet, faces_around, facing_camera, vertex_normals
 from models.avatar.codec.precision import EXACT, Precision
-from models.avatar.codec.seams import seams_of
-from models.avatar.codec.shadow import OcclusionShadow, PoseShadow
-from models.avatar.codec.texture import Finish, Upscaler
-from models.avatar.codec.uv import uv_map, vertex_reader
-from models.avatar.codec.view import ViewNet, faces_around, facing_camera, vertex_normals
-from models.avatar.skinning import Skeleton
+from models.avatar.codec.texture.seams import seams_of
+from models.avatar.codec.texture.surface import Surface
+from models.avatar.codec.texture.uv import uv_map, vertex_reader
+from models.avatar.mesh.skinning import Skeleton
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -186,7 +186,7 @@ class CodecModel:
 
 
 def load_codec(path: Path, *, device: torch.device, precision: Precision = EXACT) -> CodecModel:
-    """Reads avatar.safetensors as `models.avatar.codec.released` makes it.
+    """Reads avatar.safetensors as `models.released.codec_keys` makes it.
 
     Raises CheckpointError for a file that is missing, damaged or holds something else.
     """

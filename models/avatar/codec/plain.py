@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from models.avatar.codec.layers import Block, UpBlock, leaky, resized
 from models.avatar.codec.model import CodecModel, Decoded, Posed
-from models.avatar.codec.painting import to_display
+from models.avatar.codec.networks.layers import Block, UpBlock, leaky, resized
+from models.avatar.codec.texture.display import to_display
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from models.avatar.camera import Camera
     from models.avatar.codec.model import CodecNetworks
-    from models.avatar.codec.seams import Seams
-    from models.avatar.rasteriser import Raster
+    from models.avatar.codec.texture.seams import Seams
+    from models.avatar.raster.types import Raster
 
 
 class PlainCodec(CodecModel):

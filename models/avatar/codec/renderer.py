@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.avatar.batches import batches_ahead, check_motion
+from models.avatar.appearance import OWN, TRANSPARENT, Look
 from models.avatar.camera import camera_named
-from models.avatar.look import OWN, TRANSPARENT, Look
+from models.avatar.frame_batches import batches_ahead, check_motion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from models.avatar.batches import Frames
     from models.avatar.camera import Camera
     from models.avatar.codec.model import CodecModel, Posed
+    from models.avatar.frame_batches import Frames
 
 
 @dataclass(frozen=True)

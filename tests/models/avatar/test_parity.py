@@ -12,12 +12,12 @@ import torch
 from torch.nn.functional import interpolate
 
 from models.avatar.codec.model import CodecModel, Decoded, Posed
-from models.avatar.codec.painting import to_display
+from models.avatar.codec.networks.view import facing_camera
 from models.avatar.codec.renderer import CodecAvatar
-from models.avatar.codec.seams import Seams
-from models.avatar.codec.view import facing_camera
-from models.avatar.rasteriser import Raster
-from models.avatar.skinning import joint_channels, joint_matrices, joint_states
+from models.avatar.codec.texture.display import to_display
+from models.avatar.codec.texture.seams import Seams
+from models.avatar.mesh.skinning import joint_channels, joint_matrices, joint_states
+from models.avatar.raster.types import Raster
 from tests.models.avatar.parity.golden import (
     Case,
     assets,

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.motion import released
 from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.guide import Guide, GuideConfig
 from models.motion.lips import LipConfig, LipRegressor, lip_geometry, lip_rows
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
+from models.released import motion_keys as released
 from tests.models.motion.weights import make_state_dict, synth_audio
 
 FOLDER = Path(os.environ.get("VISAVIS_PARITY_MOTION") or Path(__file__).with_name("parity"))

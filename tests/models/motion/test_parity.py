@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.motion.animate import denoising
-from models.motion.demo_audio import demo_audio
+from models.formats.dataset import wrapped
 from models.motion.denoiser import Denoiser, zero_beyond
 from models.motion.diffusion import (
     cosine_betas,
@@ -29,10 +28,11 @@ from models.motion.diffusion import (
 from models.motion.guide import generate, nucleus
 from models.motion.layers import time_embedding
 from models.motion.lips import lip_geometry, lip_rows, source_frames
+from models.motion.pipeline import denoising
 from models.motion.resample import resample
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.statistics import Statistics
-from models.released.dataset import wrapped
+from models.released.demo_audio import demo_audio
 from tests.models.motion.golden import (
     Case,
     body_of,
@@ -45,11 +45,11 @@ from tests.models.motion.golden import (
     speech_of,
     tokenizer_of,
 )
-from training import metrics
-from training.data import released_chunks
-from training.losses import length_mask, motion_loss, token_loss, tokenizer_loss
-from training.quantiser import Codebook, LearningTokenizer, k_means, perplexity, updated
-from training.schedules import StepSchedule
+from training.data.scenes import released_chunks
+from training.evaluation import metrics
+from training.loop.schedules import StepSchedule
+from training.networks.codebooks import Codebook, LearningTokenizer, k_means, perplexity, updated
+from training.networks.losses import length_mask, motion_loss, token_loss, tokenizer_loss
 
 LIP_LEAD_ROWS = 2  # 320 zeros in front make two rows more
 

@@ -20,7 +20,7 @@ from models.motion.speech import (
     load_speech,
     mel_filters,
 )
-from training.people import write_speech
+from training.person_directory import write_speech
 
 CPU = torch.device("cpu")
 MEL = MelSpeechConfig(bands=12, slices=2)

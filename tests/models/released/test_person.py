@@ -16,7 +16,7 @@ import torch
 from models import checkpoint
 from models.avatar import load_avatar
 from models.avatar.camera import read_cameras
-from models.motion.animate import Sampling, load_animator
+from models.motion.pipeline import Sampling, load_animator
 from models.motion.speech import load_speech
 from models.motion.statistics import load_statistics
 from models.person import check_files, sha256

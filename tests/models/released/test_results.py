@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.formats.results import Results, ResultsError
 from models.released.results import released_results, write_released_results
-from models.results import Results, ResultsError
 from tests.tiny import tiny_statistics
 from tests.training.drawn import drawn
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from models.avatar.camera import Camera, looking_at
-from models.avatar.codec import released
 from models.avatar.codec.config import CodecConfig
 from models.avatar.codec.model import CodecModel
+from models.released import codec_keys as released
 from tests.models.avatar.parity.weights import released_state
 
 Tensor = torch.Tensor

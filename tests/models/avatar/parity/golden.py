@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from models.avatar.camera import Camera
-from models.avatar.codec import released
 from models.avatar.codec.config import CodecConfig
 from models.avatar.codec.model import CodecModel
-from models.avatar.codec.shadow import OcclusionShadow
-from models.avatar.codec.uv import Charts, corner_weights, lay_out
+from models.avatar.codec.networks.shadow import OcclusionShadow
+from models.avatar.codec.texture.uv import Charts, corner_weights, lay_out
+from models.released import codec_keys as released
 from tests.models.avatar.parity.synthetic import make_assets
 from tests.models.avatar.parity.weights import bias, layer, released_state
 

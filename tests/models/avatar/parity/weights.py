@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from models.avatar.codec.config import CodecConfig
-from models.avatar.codec.layers import Upwards
 from models.avatar.codec.model import CodecNetworks
-from models.avatar.codec.released import layer_names
+from models.avatar.codec.networks.layers import Upwards
+from models.released.codec_keys import layer_names
 
 BIAS = 0.05
 GAINS = (  # keep geometry, texture and shadow in a useful range

@@ -1,0 +1,158 @@
+"""The application: `uvicorn --factory api.main:app_from_environment`."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
+
+from api import errors
+from api.background.job_watch import watching
+from api.background.reaper import reaping
+from api.background.shutdown import told_to_leave
+from api.background.webhook_sender import sending
+from api.dependencies import opened
+from api.errors import REFERENCE, ProblemBody
+from api.middleware.access_log import Access, careful_headers
+from api.middleware.auth import Door, guarded
+from api.middleware.cross_origin import EXPOSED, SENT, Origins, refusals_told
+from api.routes import (
+    batches,
+    deliveries,
+    events,
+    files,
+    generate,
+    health,
+    jobs,
+    page,
+    people,
+    render,
+    uploads,
+)
+from api.routes.batches import BatchAsked
+from api.schemas.generate import GenerateBody, GenerateForm
+from api.services.upload_intake import Intake, sweep
+from jobs.db.migrate import prepare
+from jobs.settings import Settings
+from jobs.store.api_keys import require_keys
+from jobs.telemetry import logging as logs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from pydantic import BaseModel
+
+logger = logging.getLogger(__name__)
+
+ROUTERS = (
+    generate.router,
+    uploads.router,
+    batches.router,
+    jobs.router,
+    render.router,
+    events.router,
+    deliveries.router,
+    people.router,
+    files.router,
+    health.router,
+    page.router,
+)
+
+
+# Models that no parameter of a route names.
+READ_BY_HAND: Mapping[str, type[BaseModel]] = {
+    "Problem": ProblemBody,
+    "GenerateForm": GenerateForm,
+    "GenerateBody": GenerateBody,
+    "BatchAsked": BatchAsked,
+}
+
+
+class Api(FastAPI):
+    """FastAPI whose OpenAPI knows the problem that every route may answer with."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        schemas = document["components"]["schemas"]
+        for name, model in READ_BY_HAND.items():
+            schema = model.model_json_schema(ref_template=REFERENCE)
+            schemas |= schema.pop("$defs", {}) | {name: schema | {"title": name}}
+        for field in schemas["GenerateForm"]["properties"].values():
+            _without_null(field)
+        refusals_told(document)
+        guarded(document)
+        return document
+
+
+def _without_null(field: dict[str, Any]) -> None:
+    """A form has no null: who wants the default leaves the field out."""
+    if field.get("default", "") is None:
+        del field["default"]
+    kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        field |= kinds[0]
+    elif kinds:
+        field["anyOf"] = kinds
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app for `settings`; opens nothing before it is started."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await run_in_threadpool(prepare, settings.database_url, migrate=settings.migrate)
+        except OperationalError:
+            if settings.migrate:
+                raise
+            logger.warning("database away: its schema is not checked")
+        await run_in_threadpool(require_keys, settings)
+        with opened(settings) as services:
+            app.state.services = services
+            app.state.intake = Intake(settings.uploads_at_once)
+            await run_in_threadpool(sweep)
+            async with (
+                reaping(services),
+                sending(services),
+                watching(services.store.standings) as watch,
+            ):
+                app.state.watch = watch
+                with told_to_leave(watch.close):
+                    yield
+
+    app = Api(
+        title="visavis",
+        version=version("visavis-server"),
+        summary="Turns the sound of a conversation into video of the people in it.",
+        lifespan=lifespan,
+        docs_url=None,  # ours loads nothing from elsewhere: api/routes/page.py
+        redoc_url=None,
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(Door)
+    app.add_middleware(Origins, settings=settings)
+    app.add_middleware(Access, headers=careful_headers(settings))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=SENT,
+            expose_headers=EXPOSED,
+        )
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """What uvicorn calls: settings from the environment, logging configured."""
+    settings = Settings()
+    logs.configure(settings)
+    return create_app(settings)

@@ -1,0 +1,1 @@
+"""Tasks that run beside the API's requests: upkeep, webhooks, job watching, shutdown."""

@@ -1,0 +1,93 @@
+"""What every request gets: an id, a line in the log, headers that keep browsers careful."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+
+from api import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from jobs.settings import Settings
+
+logger = logging.getLogger("api.middleware.access_log")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+YEAR_SECONDS = 365 * 24 * 3600
+CAREFUL = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",  # jobs, and what was said in them, stay in no cache
+}
+
+
+def careful_headers(settings: Settings) -> Mapping[str, str]:
+    """What every answer carries, unless a route says otherwise."""
+    # Pages that may call may also show what came out.
+    headers = CAREFUL | {
+        "Cross-Origin-Resource-Policy": "cross-origin" if settings.cors_origins else "same-origin"
+    }
+    if settings.public_url.lower().startswith("https://"):
+        headers["Strict-Transport-Security"] = f"max-age={YEAR_SECONDS}"
+    return headers
+
+
+class Access:
+    """ASGI middleware around everything, so that even an error of ours has an id and a line."""
+
+    def __init__(self, app: ASGIApp, *, headers: Mapping[str, str]) -> None:
+        """headers: set on every answer that does not set them itself."""
+        self._app = app
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 0
+        began = time.perf_counter()
+        request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            try:
+                await self._app(scope, receive, send_with_headers)
+            except Exception as error:
+                response = errors.internal(error)
+                if status:  # the answer has begun and cannot be taken back: break it off
+                    raise
+                await response(scope, receive, send_with_headers)
+            finally:
+                facts = {
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "milliseconds": round(1000 * (time.perf_counter() - began), 1),
+                }
+                logger.info("request", extra=facts)
+
+
+def _request_id(given: str) -> str:
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

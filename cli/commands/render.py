@@ -1,0 +1,188 @@
+"""`visavis-server render-dataset` and `render-results`: motion that is there already, as videos."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cli.console import fail, make_console, needing, read_settings, wait_without_spinning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from jobs.persons import PersonSummary
+    from jobs.request import GenerateRequest
+    from jobs.settings import Settings
+    from worker.pipeline.dataset_render import Piece, Studio
+    from worker.pipeline.plan import Plan
+
+INTERRUPTED = 130
+CHUNK = 1 << 20
+
+
+def run_render_dataset(
+    dataset: Path,
+    out: Path,
+    request: GenerateRequest,
+    *,
+    scenes: Sequence[str],
+    longest: int,
+    most: int | None,
+    overwrite: bool,
+) -> None:
+    """Render a dataset's own motion, in pieces of `longest` frames."""
+    wait_without_spinning()
+    with needing("worker"):
+        from worker.pipeline.dataset_render import scene_pieces
+
+    _render(
+        lambda: scene_pieces(dataset, scenes=scenes, longest=longest, most=most),
+        out,
+        request,
+        {"dataset": str(dataset.resolve()), "max_seq_length": longest},
+        overwrite=overwrite,
+    )
+
+
+def run_render_results(
+    results: Path,
+    face: Path | None,
+    out: Path,
+    request: GenerateRequest,
+    *,
+    truth: bool,
+    overwrite: bool,
+) -> None:
+    """Render what `python -m training sample` has drawn, or with `truth` what it was drawn for."""
+    wait_without_spinning()
+    with needing("worker"):
+        from models.formats.results import read_results
+        from worker.pipeline.dataset_render import result_pieces
+
+    def pieces() -> list[Piece]:
+        faces = None if face is None else read_results(face)
+        return result_pieces(read_results(results), faces, truth=truth)
+
+    files = [path for path in (results, face) if path is not None and path.is_file()]
+    facts = {"results": [_sha256(path) for path in files]}
+    _render(pieces, out, request, facts, overwrite=overwrite)
+
+
+def _render(
+    pieces_of: Callable[[], list[Piece]],
+    out: Path,
+    request: GenerateRequest,
+    facts: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    from models.avatar import AvatarError
+    from models.formats.dataset import DatasetError
+    from models.formats.results import ResultsError
+    from models.person import PersonError
+    from worker.pipeline.dataset_render import PieceError, open_folder
+    from worker.pipeline.device import DeviceError
+    from worker.pipeline.encode import VideoError
+    from worker.pipeline.persons import find_person
+    from worker.pipeline.plan import plan_of
+    from worker.pipeline.refusals import refusal_of
+
+    settings = read_settings()
+    try:
+        person = find_person(settings.people, request.person)
+        plan = plan_of(request, person.defaults)
+        pieces = pieces_of()
+        with tempfile.TemporaryDirectory(prefix="visavis-") as scratch:
+            studio = _studio(person, plan, settings, Path(scratch))
+            known = facts | _facts(person, plan)
+            left = open_folder(out, pieces, plan, known, overwrite=overwrite)
+            _render_all(pieces, left, out, studio)
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from here", INTERRUPTED)
+    except (AvatarError, DatasetError, DeviceError, OSError, PersonError, PieceError,
+            ResultsError, VideoError) as error:  # fmt: skip
+        fail(str(error))
+    except Exception as error:
+        if (refusal := refusal_of(error)) is None:
+            raise
+        fail(refusal.sentence)
+
+
+def _studio(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> Studio:
+    from models.person import check_files
+    from worker.pipeline.dataset_render import Studio
+    from worker.pipeline.device import start
+    from worker.pipeline.encode import choose_encoder
+    from worker.pipeline.persons import load_renderer
+    from worker.pipeline.plan import cameras_of
+
+    device, folder = start(settings), settings.people / person.name
+    check_files(folder)
+    avatar = load_renderer(folder, device=device, settings=settings)
+    cameras_of(plan, avatar)  # what cannot be shown is told before anything is painted
+    return Studio(plan, avatar, choose_encoder(device.type), scratch)
+
+
+def _facts(person: PersonSummary, plan: Plan) -> dict[str, Any]:
+    """What decides how a video looks, as JSON has it."""
+    look = asdict(plan.look)
+    if isinstance(look["background"], tuple):
+        look["background"] = list(look["background"])
+    return {
+        "person": person.name,
+        "version of the person": person.digest,
+        "size": f"{plan.width}x{plan.height}",
+        "views": list(plan.views),
+        "format": plan.format,
+        "look": look,
+    }
+
+
+def _render_all(pieces: list[Piece], left: list[Piece], out: Path, studio: Studio) -> None:
+    from worker.pipeline.dataset_render import place_of, render_piece
+
+    console = make_console()
+    if len(left) < len(pieces):
+        console.print(f"{len(pieces) - len(left)} of {len(pieces)} are there already")
+    total = sum(piece.frames for piece in left)
+    with _bar(console) as bar:
+        task = bar.add_task("", total=total)
+        done = 0
+        for number, piece in enumerate(left, 1):
+            begun, place = time.monotonic(), place_of(out, piece, studio.plan)
+            bar.update(task, description=f"{place.name} ({number} of {len(left)})")
+
+            def tell(part: float, piece: Piece = piece, done: int = done) -> None:
+                bar.update(task, completed=done + part * piece.frames)
+
+            render_piece(piece, place, studio, tell)
+            done += piece.frames
+            seconds = time.monotonic() - begun
+            told = f"{place}  {piece.frames} frames, {seconds:.1f} s ({number} of {len(left)})"
+            console.print(told, soft_wrap=True)
+
+
+def _bar(console: Console) -> Progress:
+    """Seen where somebody watches; a line for each video is printed anyhow."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,105 @@
+"""How far each stage is: bars where somebody watches, a line now and then where nobody does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from jobs.model import STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.progress import TaskID
+
+SHOWN = tuple(name for name in STAGES if name != "queued")
+LINE_SECONDS = 5.0  # between two lines about the same stage
+
+
+class Bars:
+    """`with Bars(console) as bars: bars.show({"decode": 1.0, "speech": 0.5})`."""
+
+    def __init__(self, console: Console) -> None:
+        self._began = time.monotonic()
+        self._display = _Live(console) if console.is_terminal else _Lines(console, self._began)
+
+    def __enter__(self) -> Self:
+        self._display.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._display.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._began
+
+    def show(self, stages: Mapping[str, float]) -> None:
+        """Show fractions 0..1; a stage that is not named stays as it was."""
+        for name, part in stages.items():
+            if name in SHOWN:
+                self._display.show(name, part)
+
+    def tell(self, stage: str, fraction: float) -> None:
+        """The same as a `Progress` of the worker: stages before this one are done."""
+        if stage in SHOWN:
+            done = dict.fromkeys(SHOWN[: SHOWN.index(stage)], 1.0)
+            self.show(done | {stage: fraction})
+
+
+class _Live:
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("  {task.description:<8}"),
+            BarColumn(pulse_style="bar.back"),  # a stage that has not begun stands still
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def start(self) -> None:
+        for name in SHOWN:
+            self._tasks[name] = self._progress.add_task(name, start=False, total=1.0)
+        self._progress.start()
+
+    def show(self, name: str, part: float) -> None:
+        task = self._tasks[name]
+        if part > 0 and self._progress.tasks[task].start_time is None:
+            self._progress.start_task(task)
+        self._progress.update(task, completed=part)
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+class _Lines:
+    def __init__(self, console: Console, began: float) -> None:
+        self._console = console
+        self._began = began
+        self._shown = dict.fromkeys(SHOWN, 0.0)
+        self._said_at = began
+
+    def start(self) -> None:
+        """Nothing to draw before the first line."""
+
+    def show(self, name: str, part: float) -> None:
+        before, self._shown[name] = self._shown[name], part
+        now = time.monotonic()
+        news = part >= 1.0 > before or (part > before and now - self._said_at > LINE_SECONDS)
+        if news:
+            self._said_at = now
+            self._console.print(f"  {name:<8} {100 * part:3.0f} %  {now - self._began:6.1f} s")
+
+    def stop(self) -> None:
+        """Nothing is left to draw."""

@@ -1,0 +1,1 @@
+"""Alembic's revisions of the database; applied by `jobs.db.migrate.upgrade`."""

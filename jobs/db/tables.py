@@ -1,0 +1,207 @@
+"""Database tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Index, MetaData, Table
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """Aware datetimes in UTC on every database; SQLite keeps no zone, so it is put back here."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; use datetime.now(UTC)")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("state", sa.String(16), nullable=False),
+    Column("attempt", sa.Integer, nullable=False),
+    Column("max_attempts", sa.Integer, nullable=False),
+    Column("worker", sa.String(255)),
+    Column("lease_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("woken_at", UtcDateTime, nullable=False),
+    Column("request", sa.JSON, nullable=False),
+    Column("input_key", sa.String(255), nullable=False),
+    Column("clip_seconds", sa.Double, nullable=False),
+    Column("stage", sa.String(16), nullable=False),
+    Column("stage_progress", sa.Double, nullable=False),
+    Column("progress", sa.Double, nullable=False),
+    Column("motion_key", sa.String(255)),
+    Column("motion_digest", sa.String(64)),
+    Column("outputs", sa.JSON, nullable=False),
+    Column("error_code", sa.String(64)),
+    Column("error_detail", sa.Text),
+    Column("person", sa.String(64), nullable=False, server_default=""),  # of `request`, to look for
+    Column("priority", sa.Integer, nullable=False, server_default="0"),
+    Column("metadata", sa.JSON, nullable=False, server_default="{}"),
+    Column("finished_takes", sa.JSON, nullable=False, server_default="[]"),
+    Column("input_expired_at", UtcDateTime),
+    Column("outputs_expired_at", UtcDateTime),
+    Column("tenant", sa.String(63), nullable=False, server_default="local"),
+    Column("callback_url", sa.String(2048)),
+    Column("batch_id", sa.String(32)),
+    Column("batch_place", sa.Integer),
+    Column("input_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    Column("output_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    Index(None, "state", "created_at", "id"),
+    Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
+    Index("ix_jobs_share", "state", "tenant", sa.desc("priority"), "created_at", "id"),
+    Index(None, "person", "created_at", "id"),
+    Index(None, "created_at", "id"),
+    Index(None, "finished_at"),
+    Index(None, "tenant", "created_at", "id"),
+    Index(None, "batch_id", "batch_place"),
+)
+
+
+# The job that a request with an Idempotency-Key has made: see jobs/once.py.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", sa.String(63), primary_key=True, server_default="local"),
+    Column("key", sa.String(255), primary_key=True),
+    Column("digest", sa.String(64), nullable=False),
+    Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("look_at", UtcDateTime, nullable=False, index=True),
+)
+
+
+# Who may call: see jobs/keys.py.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", sa.String(12), primary_key=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("name", sa.String(100), nullable=False),
+    Column("digest", sa.String(64), nullable=False),
+    Column("scopes", sa.String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+)
+
+
+# What a tenant may use, where it is not what the settings say, and what it has: jobs/tenants.py.
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", sa.String(63), primary_key=True),
+    Column("jobs_in_flight", sa.Integer),
+    Column("seconds_a_day", sa.Double),
+    Column("stored_bytes", sa.BigInteger),
+    Column("day", sa.Date),
+    Column("seconds_of_day", sa.Double, nullable=False, server_default="0"),
+)
+
+
+# Jobs that were deleted and whose objects have to be removed once more: see jobs/removals.py.
+removals = Table(
+    "removals",
+    metadata,
+    Column("job_id", sa.String(32), primary_key=True),
+    Column("deleted_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("rounds_left", sa.Integer, nullable=False),
+    Index(None, "due_at"),
+)
+
+
+# What has to be told to callback URLs, and what became of it: see jobs/deliveries.py.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("type", sa.String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("url", sa.String(2048), nullable=False),
+    Column("host", sa.String(255), nullable=False),  # of the URL: those that stall wait together
+    Column("body", sa.Text, nullable=False),
+    Column("state", sa.String(16), nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("tries", sa.Integer, nullable=False),
+    Column("max_tries", sa.Integer, nullable=False),
+    Column("log", sa.JSON, nullable=False),
+    Index(None, "due_at"),
+)
+
+
+# What one process does at a time, and how far it is: see jobs/chores.py.
+chores = Table(
+    "chores",
+    metadata,
+    Column("name", sa.String(64), primary_key=True),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("place", sa.String(255)),
+)
+
+
+# A word that this database and no other has: see jobs/chores.py.
+identity = Table("identity", metadata, Column("id", sa.String(32), primary_key=True))
+
+
+# Jobs that were sent together: see jobs/batches.py.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("size", sa.Integer, nullable=False),
+    Column("idempotency_key", sa.String(255)),
+    Column("digest", sa.String(64)),
+    Index("ix_batches_tenant_idempotency_key", "tenant", "idempotency_key", unique=True),
+)
+
+
+# Clips that callers have sent, or are sending, before a job asks for them: see jobs/uploads.py.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("tenant", sa.String(63), nullable=False),
+    Column("bytes", sa.BigInteger, nullable=False),
+    Column("key", sa.String(255), nullable=False),
+    Column("session", sa.String(1024), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    Column("held_until", UtcDateTime, nullable=False),
+    Column("container", sa.String(16)),
+    Column("seconds", sa.Double),
+    Column("sha256", sa.String(64)),
+)

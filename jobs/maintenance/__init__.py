@@ -1,0 +1,1 @@
+"""One round of upkeep: expired jobs, deleted objects, orphaned files."""

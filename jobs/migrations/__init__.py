@@ -1,1 +1,0 @@
-"""Alembic's revisions of the database; applied by `jobs.schema.upgrade`."""

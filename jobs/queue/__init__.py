@@ -1,0 +1,1 @@
+"""The Celery queue that wakes workers."""

@@ -1,0 +1,81 @@
+"""The queue only wakes: a message carries a job id and means "look into the database"."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WAKE = "visavis.wake"  # the one task: its argument is a job id
+QUEUE = "visavis"
+CONNECT_SECONDS = 1
+
+# Redis: unacknowledged messages come back within seconds instead of by a sweep every 100 s. The
+# visibility timeout may be short, because a wake-up that runs twice finds nothing to claim.
+TRANSPORT_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": 3600,
+    "unacked_restore_interval": 2,
+    "unacked_restore_throttle": 1,
+    "socket_connect_timeout": CONNECT_SECONDS,
+    "socket_timeout": 30.0,
+    "max_retries": 0,
+}
+
+
+def make_celery(settings: Settings) -> Celery:
+    """A Celery app for `settings.broker_url` that speaks JSON and nothing else."""
+    app = Celery("visavis", set_as_current=False)
+    app.conf.update(
+        broker_url=settings.broker_url or None,
+        broker_transport_options=TRANSPORT_OPTIONS,
+        broker_connection_timeout=CONNECT_SECONDS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker waits for its broker as long as it takes
+        redis_socket_connect_timeout=CONNECT_SECONDS,
+        task_publish_retry=False,  # the reaper sends lost wake-ups again
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        task_default_queue=QUEUE,
+        task_acks_late=False,  # a lost wake-up costs nothing: the truth is a row
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_concurrency=1,
+        worker_hijack_root_logger=False,  # jobs/telemetry/logging.py has configured it
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        enable_utc=True,
+    )
+    return app
+
+
+def wake(app: Celery, job_id: str) -> bool:
+    """Tell workers to look. False, within two seconds, when the broker does not take it."""
+    if not app.conf.broker_url:
+        return False
+    try:
+        app.send_task(WAKE, args=[job_id], ignore_result=True, retry=False)
+    except (OperationalError, OSError) as error:
+        logger.warning("no wake-up sent", extra={"job": job_id, "reason": str(error)})
+        return False
+    return True
+
+
+def reachable(app: Celery) -> bool:
+    """Whether the broker answers just now."""
+    if not app.conf.broker_url:
+        return False
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
+    except (OperationalError, OSError):
+        return False
+    return True

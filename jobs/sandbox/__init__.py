@@ -1,0 +1,1 @@
+"""Child processes with resource limits that parse untrusted files."""

@@ -1,0 +1,44 @@
+"""Where clips, motion and videos lie: a local folder or an S3 bucket, behind one face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from jobs.storage.base import CONTENT_TYPES as CONTENT_TYPES
+from jobs.storage.base import ObjectInfo as ObjectInfo
+from jobs.storage.base import ObjectMissing as ObjectMissing
+from jobs.storage.base import PartMissing as PartMissing
+from jobs.storage.base import Storage as Storage
+from jobs.storage.base import StorageError as StorageError
+from jobs.storage.base import StorageFull as StorageFull
+from jobs.storage.base import StoredObject as StoredObject
+from jobs.storage.local import LocalStorage as LocalStorage
+from jobs.storage.s3 import S3Storage as S3Storage
+from jobs.storage.s3 import disposition as disposition
+from jobs.storage.s3 import s3_client
+from jobs.telemetry.redaction import masked
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+
+def open_storage(settings: Settings) -> LocalStorage | S3Storage:
+    """The storage that `settings.storage_url` names: `file:///folder` or `s3://bucket/prefix`."""
+    address = urlsplit(settings.storage_url)
+    if address.scheme == "file":
+        folder = Path(unquote(address.path))
+        address_of_links = settings.public_url.rstrip("/")  # empty: where the caller came in
+        return LocalStorage(folder, address=address_of_links, signing_key=settings.signing_key())
+    if address.scheme == "s3" and address.netloc:
+        prefix = address.path.strip("/")
+        return S3Storage(
+            s3_client(parse_qs(address.query)),
+            bucket=address.netloc,
+            prefix=f"{prefix}/" if prefix else "",
+        )
+    raise StorageError(
+        f"VISAVIS_STORAGE_URL {masked(settings.storage_url)!r} is neither file:///folder nor "
+        "s3://bucket/prefix?endpoint_url=...&region=..."
+    )

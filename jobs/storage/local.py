@@ -1,0 +1,271 @@
+"""Objects in a folder of this machine, or of a disk that several share."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from jobs.storage.base import (
+    CHUNK,
+    ObjectInfo,
+    ObjectMissing,
+    PartMissing,
+    StorageError,
+    StorageFull,
+    StoredObject,
+    checked,
+    content_type_of,
+    part_key,
+)
+from jobs.storage.disk_full import is_full
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+DRAFT = ".draft-"
+DRAFT_SECONDS = 86_400  # nobody writes to a file for a day
+
+
+class LocalStorage:
+    """A folder. Links lead to the API's `/files/{key}` and are signed with HMAC-SHA256."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        address: str,
+        signing_key: bytes,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = folder
+        self._address = address
+        self._signing_key = signing_key
+        self._now = now
+
+    def put(self, key: str, path: Path, content_type: str) -> None:
+        """Copy beside the place, then rename: readers see all of it or nothing.
+
+        The type of a local object is that of its key's ending: see CONTENT_TYPES.
+        """
+        place = self._place(key)
+        if content_type != content_type_of(key):
+            raise StorageError(f"{key} is stored as {content_type_of(key)}, not as {content_type}")
+        with _storing(key, self.folder):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _replacing(place) as draft, path.open("rb") as source, draft.open("wb") as target:
+                shutil.copyfileobj(source, target, CHUNK)
+                target.flush()
+                os.fsync(target.fileno())
+
+    def get(self, key: str, path: Path) -> None:
+        with self._found(key).open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
+
+    def copy(self, key: str, to: str) -> None:
+        self.put(to, self._found(key), content_type_of(to))
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        place = self._found(key)
+        return _chunks(place, start, length)
+
+    def stat(self, key: str) -> ObjectInfo:
+        return ObjectInfo(key, self._found(key).stat().st_size, content_type_of(key))
+
+    def delete(self, prefix: str) -> None:
+        place = self._place(prefix)
+        try:
+            shutil.rmtree(place)
+        except FileNotFoundError:  # nothing there, or somebody else removes it just now
+            return
+        except OSError as error:
+            raise StorageError(f"cannot remove {prefix}: {error.strerror}") from error
+
+    def remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            place = self._place(key)
+            try:
+                place.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"cannot remove {key}: {error.strerror}") from error
+            _remove_empty(place.parent, below=self.folder)
+
+    def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
+        """Drafts that a crash has left are removed on the way."""
+        root = self._place(folder)
+        start = () if after is None else PurePosixPath(after).relative_to(folder).parts
+        found: list[StoredObject] = []
+        for path in _files_after(root, start):
+            try:
+                modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            except FileNotFoundError:  # removed since
+                continue
+            if path.name.startswith(DRAFT):
+                _remove_old_draft(path, self._now())
+                continue
+            found.append(StoredObject(path.relative_to(self.folder).as_posix(), modified))
+            if len(found) == limit:
+                break
+        return found
+
+    def link(self, key: str, *, filename: str, seconds: int) -> str:
+        expires = str(int(self._now()) + seconds)
+        signature = self._signature("GET", key, filename, expires)
+        query = urlencode({"name": filename, "expires": expires, "signature": signature})
+        return f"{self._address}/files/{quote(key)}?{query}"
+
+    def allows(self, key: str, *, filename: str, expires: str, signature: str) -> bool:
+        """Whether this is a link that was given out, and still holds."""
+        return self._holds(signature, expires, "GET", key, filename, expires)
+
+    def begin_parts(self, key: str) -> str:
+        checked(key)
+        return ""
+
+    def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
+        part, expires = part_key(key, number), str(int(self._now()) + seconds)
+        signature = self._signature("PUT", part, str(bytes), expires)
+        query = urlencode({"bytes": bytes, "expires": expires, "signature": signature})
+        return f"{self._address}/files/{quote(part)}?{query}"
+
+    def allows_part(self, part: str, *, bytes: int, expires: str, signature: str) -> bool:
+        """Whether `part_link` has given out this address, and it still holds."""
+        return self._holds(signature, expires, "PUT", part, str(bytes), expires)
+
+    @contextmanager
+    def receiving(self, part: str) -> Iterator[BinaryIO]:
+        """A file to write a part to; kept whole when the block ends well, else not at all."""
+        place = self._place(part)
+        with _storing(part, self.folder):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _replacing(place) as draft, draft.open("wb") as file:
+                yield file
+
+    def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
+        place = self._place(key)
+        if place.is_file():
+            return
+        parts = [self._place(part_key(key, number)) for number in range(1, len(sizes) + 1)]
+        for number, (part, size) in enumerate(zip(parts, sizes, strict=True), 1):
+            found = part.stat().st_size if part.is_file() else 0
+            if found != size:
+                raise PartMissing(number, expected=size, found=found)
+        with (
+            _storing(key, self.folder),
+            _replacing(place) as draft,
+            draft.open("wb") as target,
+        ):
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, target, CHUNK)
+            target.flush()
+            os.fsync(target.fileno())
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+    def abandon_parts(self, key: str, session: str) -> None:
+        for part in self._place(key).parent.glob(f"{PurePosixPath(key).name}.part-*"):
+            part.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def path(self, key: str) -> Path:
+        """Where the object lies on this machine. ObjectMissing where there is none."""
+        return self._found(key)
+
+    def check(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(b"x")
+        except OSError as error:
+            raise StorageError(f"cannot write to {self.folder}: {error.strerror}") from error
+
+    def _place(self, key: str) -> Path:
+        return self.folder.joinpath(*PurePosixPath(checked(key)).parts)
+
+    def _found(self, key: str) -> Path:
+        place = self._place(key)
+        if not place.is_file():
+            raise ObjectMissing(key)
+        return place
+
+    def _holds(self, signature: str, expires: str, *facts: str) -> bool:
+        known = hmac.compare_digest(self._signature(*facts).encode(), signature.encode())
+        return known and expires.isdecimal() and int(expires) >= self._now()
+
+    def _signature(self, *facts: str) -> str:
+        message = "\n".join(facts).encode()
+        return hmac.new(self._signing_key, message, hashlib.sha256).hexdigest()
+
+
+@contextmanager
+def _storing(key: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind = StorageFull if is_full(error) else StorageError
+        raise kind(f"cannot store {key} in {folder}: {error.strerror}") from error
+
+
+@contextmanager
+def _replacing(place: Path) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=DRAFT)
+    os.close(descriptor)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _files_after(folder: Path, start: Sequence[str]) -> Iterator[Path]:
+    """Files below the folder, by their names, from the one after the parts of a path on."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    first = start[0] if start else ""
+    for entry in entries:
+        if entry.name < first:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_after(Path(entry.path), start[1:] if entry.name == first else ())
+        elif entry.name != first:
+            yield Path(entry.path)
+
+
+def _remove_old_draft(path: Path, now: float) -> None:
+    with suppress(FileNotFoundError):
+        if now - path.stat().st_mtime > DRAFT_SECONDS:
+            path.unlink()
+
+
+def _remove_empty(folder: Path, *, below: Path) -> None:
+    """The folder and those above it, as long as nothing is in them."""
+    while folder != below:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or gone
+            return
+        folder = folder.parent
+
+
+def _chunks(place: Path, start: int, length: int | None) -> Iterator[bytes]:
+    with place.open("rb") as file:
+        file.seek(start)
+        left = length
+        while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
+            yield chunk
+            left = None if left is None else left - len(chunk)

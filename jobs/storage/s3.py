@@ -1,0 +1,224 @@
+"""Objects in an S3 bucket, or a folder in one."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from jobs.storage.base import (
+    CHUNK,
+    ObjectInfo,
+    ObjectMissing,
+    PartMissing,
+    StorageError,
+    StorageFull,
+    StoredObject,
+    checked,
+    content_type_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity")
+INSUFFICIENT_STORAGE = 507
+
+
+class S3Storage:
+    """A bucket, or a folder in one. Links are presigned and lead to the bucket itself."""
+
+    def __init__(self, client: Any, *, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+
+    def put(self, key: str, path: Path, content_type: str) -> None:
+        with _as_storage_error(key):
+            self._client.upload_file(
+                str(path), self._bucket, self._name(key), ExtraArgs={"ContentType": content_type}
+            )
+
+    def get(self, key: str, path: Path) -> None:
+        with _as_storage_error(key):
+            self._client.download_file(self._bucket, self._name(key), str(path))
+
+    def copy(self, key: str, to: str) -> None:
+        source = {"Bucket": self._bucket, "Key": self._name(key)}
+        with _as_storage_error(key):
+            self._client.copy(source, self._bucket, self._name(to))
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        last = "" if length is None else str(start + length - 1)
+        ranged = {"Range": f"bytes={start}-{last}"} if start or length is not None else {}
+        with _as_storage_error(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
+        return _body(answer["Body"], key)
+
+    def stat(self, key: str) -> ObjectInfo:
+        with _as_storage_error(key):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
+        return ObjectInfo(key, int(head["ContentLength"]), str(head["ContentType"]))
+
+    def delete(self, prefix: str) -> None:
+        with _as_storage_error(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._name(prefix) + "/"):
+                names = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
+                if names:
+                    objects = {"Objects": names, "Quiet": True}
+                    answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
+                    if refused := answer.get("Errors"):
+                        raise StorageError(f"S3 did not remove {refused[0]}")
+
+    def remove(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        with _as_storage_error(keys[0]):
+            names = [{"Key": self._name(key)} for key in keys]
+            objects = {"Objects": names, "Quiet": True}
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
+            if refused := answer.get("Errors"):
+                raise StorageError(f"S3 did not remove {refused[0]}")
+
+    def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
+        start = {} if after is None else {"StartAfter": self._name(after)}
+        with _as_storage_error(folder):
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._name(folder) + "/", MaxKeys=limit, **start
+            )
+        return [
+            StoredObject(entry["Key"].removeprefix(self._prefix), entry["LastModified"])
+            for entry in answer.get("Contents", [])
+        ]
+
+    def link(self, key: str, *, filename: str, seconds: int) -> str:
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": self._name(key),
+            "ResponseContentDisposition": disposition(filename),
+        }
+        return str(
+            self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        )
+
+    def begin_parts(self, key: str) -> str:
+        with _as_storage_error(key):
+            begun = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=self._name(key), ContentType=content_type_of(key)
+            )
+        return str(begun["UploadId"])
+
+    def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
+        parameters = self._session(key, session) | {"PartNumber": number, "ContentLength": bytes}
+        return str(
+            self._client.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=seconds)
+        )
+
+    def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
+        try:
+            sent = self._sent(key, session)
+        except ObjectMissing:  # no such session: it was joined already, or abandoned
+            self.stat(key)
+            return
+        for number, size in enumerate(sizes, 1):
+            found = sent.get(number, {"Size": 0})["Size"]
+            if found != size:
+                raise PartMissing(number, expected=size, found=found)
+        parts = [{"PartNumber": n, "ETag": sent[n]["ETag"]} for n in range(1, len(sizes) + 1)]
+        with _as_storage_error(key):
+            self._client.complete_multipart_upload(
+                **self._session(key, session), MultipartUpload={"Parts": parts}
+            )
+
+    def abandon_parts(self, key: str, session: str) -> None:
+        try:
+            with _as_storage_error(key):
+                self._client.abort_multipart_upload(**self._session(key, session))
+        except ObjectMissing:
+            return
+
+    def _session(self, key: str, session: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._name(key), "UploadId": session}
+
+    def _sent(self, key: str, session: str) -> dict[int, dict[str, Any]]:
+        """The parts that have come, by number."""
+        found: dict[int, dict[str, Any]] = {}
+        with _as_storage_error(key):
+            pages = self._client.get_paginator("list_parts")
+            for page in pages.paginate(**self._session(key, session)):
+                found |= {part["PartNumber"]: part for part in page.get("Parts", [])}
+        return found
+
+    def check(self) -> None:
+        with _as_storage_error(self._bucket):
+            self._client.head_bucket(Bucket=self._bucket)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def _name(self, key: str) -> str:
+        return self._prefix + checked(key)
+
+
+def disposition(filename: str) -> str:
+    """The header that makes a browser save the answer as `filename`."""
+    return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def s3_client(query: dict[str, list[str]]) -> Any:
+    """A client by the parts behind the `?` of a storage URL. StorageError where one is unknown."""
+    unknown = query.keys() - {"endpoint_url", "region"}
+    if unknown:
+        raise StorageError(f"VISAVIS_STORAGE_URL has unknown parts: {', '.join(sorted(unknown))}")
+    try:
+        import boto3  # an extra: who stores in a folder needs none of it
+        from botocore.config import Config
+    except ImportError as error:
+        raise StorageError("S3 needs boto3: pip install 'visavis-server[s3]'") from error
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=3,
+        read_timeout=30,
+        retries={"max_attempts": 3, "mode": "standard"},
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=query.get("endpoint_url", [None])[0],
+        region_name=query.get("region", ["us-east-1"])[0],
+        config=config,
+    )
+
+
+def _body(body: Any, key: str) -> Iterator[bytes]:
+    with _as_storage_error(key), body:
+        yield from body.iter_chunks(CHUNK)
+
+
+@contextmanager
+def _as_storage_error(key: str) -> Iterator[None]:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in ("404", "NoSuchKey", "NoSuchUpload"):
+            raise ObjectMissing(key) from error
+        kind = StorageFull if _says_full(error.response) else StorageError
+        raise kind(f"S3 refused {key}: {error}") from error
+    except Boto3Error as error:  # what `upload_file` makes of any refusal
+        kind = (
+            StorageFull if _says_full(getattr(error.__context__, "response", {})) else StorageError
+        )
+        raise kind(f"S3 did not take {key}: {error}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"S3 did not answer for {key}: {error}") from error
+
+
+def _says_full(answer: Mapping[str, Any]) -> bool:
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == INSUFFICIENT_STORAGE or answer.get("Error", {}).get("Code") in FULL_CODES

@@ -1,0 +1,1 @@
+"""Reads and writes of the database tables, one module for each table."""

@@ -1,0 +1,1 @@
+"""Webhook outbox and signatures."""

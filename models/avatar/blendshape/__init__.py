@@ -1,0 +1,1 @@
+"""The blend-shape avatar: the kind of the demo person."""

@@ -1,0 +1,1 @@
+"""The neural networks of a codec avatar."""

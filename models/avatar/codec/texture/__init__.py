@@ -1,0 +1,1 @@
+"""UV maps, seams and the sampling of a codec avatar's texture."""

@@ -1,0 +1,1 @@
+"""Skinning of meshes."""

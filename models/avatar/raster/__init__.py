@@ -1,0 +1,1 @@
+"""Triangle rasterisation: a plain path and warp kernels."""

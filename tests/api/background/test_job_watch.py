@@ -1,0 +1,141 @@
+"""A watch: many waiters, one look; nobody is forgotten and nobody holds a thread."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection
+from functools import partial
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from api.background import job_watch as module
+from api.background.job_watch import Watch, watching
+from api.services.conditional import has_ended, has_moved
+from jobs.model import Standing, State
+
+QUEUED = Standing(State.QUEUED, 0, "queued", 0.0, 1)
+RUNNING = Standing(State.RUNNING, 1, "decode", 0.0, None)
+DONE = Standing(State.SUCCEEDED, 1, "publish", 1.0, None)
+
+
+class Table:
+    """Standings that a test changes; counts the looks."""
+
+    def __init__(self, **standings: Standing) -> None:
+        self.standings = standings
+        self.looks: list[set[str]] = []
+        self.away = 0
+
+    def __call__(self, ids: Collection[str]) -> dict[str, Standing]:
+        self.looks.append(set(ids))
+        if self.away > 0:
+            self.away -= 1
+            raise OperationalError("select", {}, Exception("away"))
+        return {each: self.standings[each] for each in ids if each in self.standings}
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "AWAY_SECONDS", 0.01)
+
+
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+def test_a_change_is_told_to_everybody_by_one_look_at_a_time() -> None:
+    async def run() -> None:
+        table = Table(**{f"job-{number}": QUEUED for number in range(10)})
+        threads = threading.active_count()
+        async with watching(table) as watch:
+            moved = partial(has_moved, known=(State.QUEUED, 0))
+            waiters = [
+                asyncio.create_task(watch.until(f"job-{number % 10}", moved, seconds=30))
+                for number in range(1000)
+            ]
+            await until(lambda: len(table.looks) >= 2)
+            assert watch.waiting == 1000
+            assert threading.active_count() <= threads + 2
+            table.standings = dict.fromkeys(table.standings, RUNNING)
+            assert all(await asyncio.gather(*waiters))
+            assert watch.waiting == 0
+            seen = len(table.looks)
+            await asyncio.sleep(0.1)
+            assert len(table.looks) <= seen + 1  # nobody waits, nobody looks
+
+    asyncio.run(run())
+
+
+def test_waiting_ends_in_time() -> None:
+    async def run() -> None:
+        async with watching(Table(a=QUEUED)) as watch:
+            assert not await watch.until("a", has_ended, seconds=0.05)
+            assert watch.waiting == 0
+
+    asyncio.run(run())
+
+
+def test_a_job_that_is_not_there_is_no_reason_to_wait() -> None:
+    async def run() -> None:
+        async with watching(Table()) as watch:
+            assert await watch.until("gone", has_ended, seconds=30)
+
+    asyncio.run(run())
+
+
+def test_one_that_comes_during_a_look_is_not_taken_for_gone() -> None:
+    class Slow(Table):
+        def __call__(self, ids: Collection[str]) -> dict[str, Standing]:
+            began.set()
+            go_on.wait(5)
+            return super().__call__(ids)
+
+    began, go_on = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        async with watching(Slow(a=QUEUED, b=QUEUED)) as watch:
+            first = asyncio.create_task(watch.until("a", has_ended, seconds=0.3))
+            await until(began.is_set)
+            second = asyncio.create_task(watch.until("b", has_ended, seconds=0.3))
+            await until(lambda: watch.waiting == 2)
+            go_on.set()
+            assert await asyncio.gather(first, second) == [False, False]
+
+    asyncio.run(run())
+
+
+def test_a_database_that_is_away_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        table = Table(a=DONE)
+        table.away = 3
+        async with watching(table) as watch:
+            assert await watch.until("a", has_ended, seconds=30)
+        assert len(table.looks) == 4
+
+    asyncio.run(run())
+    assert any(record.message == "cannot look after jobs" for record in caplog.records)
+
+
+def test_everybody_is_let_go_when_the_api_leaves() -> None:
+    async def run() -> None:
+        async with watching(Table(a=QUEUED)) as watch:
+            waiter = asyncio.create_task(watch.until("a", has_ended, seconds=30))
+            await until(lambda: watch.waiting == 1)
+        assert not await waiter
+        assert not await watch.until("a", has_ended, seconds=30)
+
+    asyncio.run(run())
+
+
+def test_a_waiter_that_is_canceled_is_forgotten() -> None:
+    async def run() -> None:
+        watch = Watch(Table(a=QUEUED))
+        waiter = asyncio.create_task(watch.until("a", has_ended, seconds=30))
+        await until(lambda: watch.waiting == 1)
+        waiter.cancel()
+        await until(lambda: watch.waiting == 0)
+
+    asyncio.run(run())

@@ -1,0 +1,89 @@
+"""An API that is asked to leave lets those who wait go, and is gone at once."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.db.engine import connect
+from jobs.db.migrate import upgrade
+from jobs.model import NewJob, new_job_id
+from jobs.request import GenerateRequest
+from jobs.storage.keys import input_key
+from jobs.store.jobs import Store
+
+ROOT = Path(__file__).parents[3]
+SERVE = """
+import sys, uvicorn
+from api.main import create_app
+from jobs.settings import Settings
+uvicorn.run(create_app(Settings()), port=int(sys.argv[1]), log_level="warning",
+            timeout_graceful_shutdown=20)
+"""
+
+
+@contextmanager
+def api(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process as in production, and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(port)],
+        cwd=ROOT,
+        env=os.environ | {"VISAVIS_DATA": str(folder), "VISAVIS_BROKER_URL": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                httpx.get(f"{address}/healthz")
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < deadline, "the API did not start"
+                time.sleep(0.05)
+        yield process, address
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def queued(folder: Path) -> str:
+    url = f"sqlite:///{folder / 'visavis.db'}"
+    upgrade(url)
+    store, job_id = Store(connect(url)), new_job_id()
+    key = input_key(job_id, "wav")
+    store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1.0))
+    store.close()
+    return job_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_streams_and_long_polls_end_by_themselves(tmp_path: Path, number: signal.Signals) -> None:
+    job_id = queued(tmp_path)
+    with api(tmp_path) as (process, address), ThreadPoolExecutor(2) as pool:
+        get = {"headers": {"Prefer": "wait=60"}, "timeout": 60}
+        poll = pool.submit(httpx.get, f"{address}/jobs/{job_id}", **get)
+        stream = pool.submit(httpx.get, f"{address}/jobs/{job_id}/events", timeout=60)
+        time.sleep(1)
+        began = time.monotonic()
+        process.send_signal(number)
+        told = process.communicate(timeout=30)[1]
+        took = time.monotonic() - began
+
+        assert poll.result().json()["state"] == "queued"
+        assert "event: job" in stream.result().text
+    assert took < 5, "it waited for those who wait"
+    assert "Cancel" not in told, "it broke answers off"

@@ -1,0 +1,241 @@
+"""ETag, If-None-Match and Prefer: wait, on GET /jobs/{id} and POST /generate."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.services.conditional import seconds_to_wait
+from tests.api.rows import running, submit, succeeded
+from tests.problems import problem
+from tests.serving import Served
+
+pytestmark = pytest.mark.usefixtures("queue")
+
+
+def get(served: Served, job_id: str, *, known: str = "", wait: int = 0) -> httpx.Response:
+    headers = {"If-None-Match": known} if known else {}
+    if wait:
+        headers["Prefer"] = f"wait={wait}"
+    return served.http.get(f"/jobs/{job_id}", headers=headers)
+
+
+@contextmanager
+def later(act: Callable[[], object], *, seconds: float = 0.3) -> Iterator[None]:
+    timer = threading.Timer(seconds, act)
+    timer.start()
+    yield
+    timer.join()
+
+
+def timed(ask: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
+    began = time.monotonic()
+    return ask(), time.monotonic() - began
+
+
+def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:
+    job = submit(served)
+    first = get(served, job.id)
+
+    second = get(served, job.id, known=first.headers["etag"])
+
+    assert (second.status_code, second.content) == (304, b"")
+    assert second.headers["etag"] == first.headers["etag"]
+    assert second.headers["retry-after"]
+    for known in ("*", f'"other", {first.headers["etag"]}', first.headers["etag"][2:]):
+        assert get(served, job.id, known=known).status_code == 304
+
+
+def test_every_change_changes_the_tag(served: Served) -> None:
+    store = served.services.store
+    before, job = submit(served), submit(served)
+    tags = [get(served, job.id).headers["etag"]]
+
+    def changed() -> bool:
+        tags.append(get(served, job.id, known=tags[-1]).headers["etag"])
+        return tags[-1] != tags[-2]
+
+    store.cancel(before.id)
+    assert changed()  # it has moved up
+    store.claim("worker-1")
+    assert changed()
+    store.progress(job.id, 1, "face", 0.5)
+    assert changed()
+    store.fail(job.id, 1, "clip_missing", "The clip is gone.")
+    assert changed()
+    assert len(set(tags)) == len(tags)
+
+
+def test_links_do_not_change_the_tag_and_never_run_out_behind_it(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = succeeded(served, tmp_path)
+    now = 2_000_000_000.0
+    monkeypatch.setattr("api.services.conditional.time.time", lambda: now)
+    first = get(served, job.id).headers["etag"]
+
+    assert get(served, job.id).headers["etag"] == first
+    now += served.services.settings.link_seconds / 2
+    assert get(served, job.id).headers["etag"] != first
+
+
+def test_a_tag_of_another_job_does_not_match(served: Served) -> None:
+    first, second = submit(served), submit(served)
+
+    tag = get(served, first.id).headers["etag"]
+
+    assert get(served, second.id, known=tag).status_code == 200
+    assert get(served, second.id, known='nonsense, "x').status_code == 200
+
+
+def test_waiting_ends_when_the_state_changes(served: Served) -> None:
+    job = submit(served)
+
+    with later(lambda: served.services.store.claim("worker-1")):
+        answer, took = timed(lambda: get(served, job.id, wait=20))
+
+    assert answer.json()["state"] == "running"
+    assert answer.headers["preference-applied"] == "wait=20"
+    assert 0.25 < took < 5
+
+
+def test_progress_alone_does_not_end_the_waiting(served: Served) -> None:
+    job = running(served)
+
+    with later(lambda: served.services.store.progress(job.id, 1, "face", 0.5)):
+        answer, took = timed(lambda: get(served, job.id, wait=1))
+
+    assert (answer.json()["state"], answer.json()["stage"]) == ("running", "face")
+    assert 0.9 < took < 5
+
+
+def test_a_state_that_was_not_known_yet_is_told_at_once(served: Served) -> None:
+    job = submit(served)
+    tag = get(served, job.id).headers["etag"]
+    served.services.store.claim("worker-1")
+
+    answer, took = timed(lambda: get(served, job.id, known=tag, wait=20))
+
+    assert answer.json()["state"] == "running"
+    assert took < 5
+
+
+def test_a_job_that_has_ended_is_told_at_once(served: Served, tmp_path: Path) -> None:
+    job = succeeded(served, tmp_path)
+    tag = get(served, job.id).headers["etag"]
+
+    answer, took = timed(lambda: get(served, job.id, wait=20))
+    again, took_again = timed(lambda: get(served, job.id, known=tag, wait=20))
+
+    assert (answer.json()["state"], again.status_code) == ("succeeded", 304)
+    assert max(took, took_again) < 5
+
+
+def test_nothing_new_after_all_is_a_304(served: Served) -> None:
+    job = submit(served)
+    tag = get(served, job.id).headers["etag"]
+
+    answer, took = timed(lambda: get(served, job.id, known=tag, wait=1))
+
+    assert answer.status_code == 304
+    assert took > 0.9
+
+
+def test_a_new_attempt_ends_the_waiting(served: Served) -> None:
+    job = running(served)
+    store = served.services.store
+
+    with later(lambda: (store.release(job.id, 1, "why"), store.claim("worker-2"))):
+        answer, _ = timed(lambda: get(served, job.id, wait=20))
+
+    assert answer.json()["state"] in ("queued", "running")
+    assert (answer.json()["state"], answer.json()["attempt"]) != ("running", 1)
+
+
+def test_a_job_that_is_deleted_while_somebody_waits(served: Served) -> None:
+    job = submit(served)
+
+    with later(lambda: served.services.store.delete(job.id)):
+        answer, took = timed(lambda: get(served, job.id, wait=20))
+
+    problem(answer, 404, "job_not_found")
+    assert took < 5
+    problem(get(served, "0198", wait=20), 404, "job_not_found")
+
+
+def test_many_may_wait_and_others_are_served_meanwhile(served: Served) -> None:
+    job = submit(served)
+    with (
+        httpx.Client(base_url=served.http.base_url, timeout=30) as client,
+        ThreadPoolExecutor(80) as pool,  # twice the threads that the API has
+    ):
+        ask = {"url": f"/jobs/{job.id}", "headers": {"prefer": "wait=30"}}
+        waiters = [pool.submit(client.get, **ask) for _ in range(80)]
+        deadline = time.monotonic() + 10
+        while served.app.state.watch.waiting < 80 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        waiting = served.app.state.watch.waiting
+        _, took = timed(lambda: served.http.get("/jobs"))
+        served.services.store.cancel(job.id)
+        states = {waiter.result().json()["state"] for waiter in waiters}
+
+    assert (waiting, states) == (80, {"canceled"})
+    assert took < 2
+
+
+def test_generate_waits_for_the_end(served: Served, clip: bytes) -> None:
+    def work() -> None:
+        job = served.services.store.claim("worker-1")
+        assert job is not None
+        time.sleep(0.3)
+        served.services.store.fail(job.id, 1, "clip_missing", "The clip is gone.")
+
+    with later(work, seconds=0.8):
+        answer = served.http.post(
+            "/generate", files={"audio": ("a", clip)}, headers={"Prefer": "wait=20"}
+        )
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "failed")
+    assert answer.headers["preference-applied"] == "wait=20"
+    assert answer.headers["location"].endswith(answer.json()["id"])
+    assert "retry-after" not in answer.headers
+
+
+def test_generate_does_not_wait_longer_than_it_was_asked_to(served: Served, clip: bytes) -> None:
+    answer, took = timed(
+        lambda: served.http.post(
+            "/generate", files={"audio": ("a", clip)}, headers={"Prefer": "wait=1"}
+        )
+    )
+
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert 1 <= took < 5
+
+
+def test_generate_answers_when_its_job_is_deleted_meanwhile(served: Served, clip: bytes) -> None:
+    def delete() -> None:
+        served.services.store.delete(served.services.store.recent(limit=1)[0].id)
+
+    with later(delete, seconds=1):
+        answer = served.http.post(
+            "/generate", files={"audio": ("a", clip)}, headers={"Prefer": "wait=20"}
+        )
+
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        (None, 0), ("", 0), ("wait=10", 10), ("respond-async, wait=10", 10), ("Wait = 7", 7),
+        ('wait="5"', 5), ("wait=0", 0), ("wait=3600", 60), ("wait=-1", 0), ("wait=1.5", 0),
+        ("wait=" + "9" * 30, 0), ("wait", 0), ("awaited=5", 0), ("wait=٣", 0),
+    ],
+)  # fmt: skip
+def test_preferences_are_read_as_they_are_written(prefer: str | None, seconds: int) -> None:
+    assert seconds_to_wait(prefer) == seconds

@@ -1,0 +1,84 @@
+"""What `up` refuses before it starts anything. What it does is in tests/e2e."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli.local.embedded_redis import BrokerError
+from cli.local.submit import SubmitError
+from cli.local.supervisor import ChildError
+from cli.local.up import LOG_BYTES, Asked, _address, _put_aside
+from tests.cli.conftest import Call
+from tests.sounds import write_clip
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting(call: Call, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = call("up", VISAVIS_PORT=str(port))
+
+    assert done.exit_code == 2
+    assert f"port {port} of 127.0.0.1 cannot be listened on" in done.stderr
+    assert "set VISAVIS_PORT" in done.stderr
+    assert not (tmp_path / "data" / "redis").exists()
+
+
+def test_a_recording_that_is_not_there_is_told_before_anything_starts(call: Call) -> None:
+    done = call("up", "--submit", "none.wav")
+
+    assert (done.exit_code, done.stderr) == (2, "there is no recording at none.wav\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (SubmitError("The clip is too long."), 1, "The clip is too long.\n"),
+        (ChildError("the worker does not start: why"), 1, "the worker does not start: why\n"),
+        (BrokerError("no redis-server found"), 1, "no redis-server found\n"),
+        (Asked(), 130, "stopped before the video was there\n"),
+    ],
+)
+def test_why_there_is_no_video_is_told_in_a_sentence(
+    call: Call,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    @contextmanager
+    def household(*_: object, **__: object) -> Iterator[None]:
+        raise error
+        yield
+
+    monkeypatch.setattr("cli.local.up._household", household)
+    write_clip(tmp_path / "talk.wav")
+
+    done = call("up", "--submit", "talk.wav")
+
+    assert (done.exit_code, done.stderr) == (status, said)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+    ],
+)
+def test_we_reach_ourselves_wherever_we_listen(host: str, address: str) -> None:
+    assert _address(host, 80) == address
+
+
+def test_a_large_log_is_put_aside(tmp_path: Path) -> None:
+    with (tmp_path / "api.log").open("wb") as file:
+        file.truncate(LOG_BYTES + 1)
+    (tmp_path / "worker.log").touch()
+
+    _put_aside(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"api.log.1", "worker.log"}

@@ -1,0 +1,70 @@
+"""All machines go by the clock of the database."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from jobs.db.clock import ASK_SECONDS, DatabaseClock, clock_of
+from jobs.db.engine import connect
+from jobs.db.migrate import upgrade
+from jobs.settings import Settings
+from jobs.store.jobs import open_store
+from tests.jobs.rows import claim, submit
+
+
+@pytest.mark.services
+def test_it_is_the_servers_and_is_asked_now_and_then(postgresql_url: str) -> None:
+    engine = connect(postgresql_url)
+    seconds = [1000.0]
+    clock = DatabaseClock(engine, monotonic=lambda: seconds[0])
+
+    first = clock()
+    seconds[0] += 7
+    assert clock() - first == timedelta(seconds=7)  # counted on
+    seconds[0] += ASK_SECONDS
+    asked = clock()
+    engine.dispose()
+
+    assert abs(asked - datetime.now(UTC)) < timedelta(minutes=5)
+    assert asked - first < timedelta(seconds=7 + ASK_SECONDS)  # told, and no longer counted
+    assert first.tzinfo is UTC
+
+
+class _Wrong:
+    """A wall clock that is wrong by so many hours."""
+
+    def __init__(self, hours: float) -> None:
+        self.off = timedelta(hours=hours)
+
+    def now(self, zone: object) -> datetime:
+        return datetime.now(UTC) + self.off
+
+
+@pytest.mark.services
+def test_a_machine_whose_clock_is_wrong_takes_no_ones_job(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(database_url=postgresql_url)
+    behind, ahead = open_store(settings), open_store(settings)
+    monkeypatch.setattr("jobs.model.datetime", _Wrong(hours=-1))  # what one takes for the present
+    upgrade(postgresql_url)
+    submit(behind)
+    job = claim(behind)
+    monkeypatch.setattr("jobs.model.datetime", _Wrong(hours=1))
+
+    ahead.reap()
+
+    assert ahead.get(job.id).attempt == job.attempt
+    assert behind.renew(job.id, job.attempt)
+    assert behind.delete(job.id)
+    for store in (behind, ahead):
+        store.close()
+
+
+def test_a_database_that_has_never_answered_has_no_clock() -> None:
+    engine = connect("postgresql://nobody@127.0.0.1:1/none")
+
+    with pytest.raises(OperationalError):
+        clock_of(engine)()
+    engine.dispose()

@@ -1,0 +1,147 @@
+"""The reaper removes what is kept long enough; its owner is told."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.maintenance.reaper import reap_once
+from jobs.maintenance.sweep import IDENTITY_KEY, sweep
+from jobs.model import Job
+from jobs.settings import Settings
+from jobs.storage.factory import ObjectMissing
+from jobs.storage.keys import input_key
+from tests.api import rows
+from tests.problems import problem
+from tests.serving import Served, serving, write_person
+
+A_MOMENT = 1e-9  # days
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Settings:
+    people = write_person(tmp_path / "people", "demo")
+    return Settings(data=tmp_path / "data", people=people, reaper_seconds=15.0)
+
+
+@pytest.fixture
+def served(base: Settings, request: pytest.FixtureRequest) -> Iterator[Served]:
+    kept = getattr(request, "param", {})
+    with serving(base.model_copy(update=kept)) as running:
+        yield running
+
+
+def stored(served: Served) -> set[str]:
+    page = served.services.storage.page("jobs", after=None, limit=100)
+    return {one.key.split("/", 2)[2] for one in page}
+
+
+def with_clip(served: Served, folder: Path, job: Job) -> Job:
+    (folder / "clip").write_bytes(b"sound")
+    served.services.storage.put(input_key(job.id, "wav"), folder / "clip", "audio/wav")
+    return served.services.store.get(job.id)
+
+
+@pytest.mark.parametrize("served", [{"keep_outputs_days": A_MOMENT}], indirect=True)
+def test_outputs_expire_and_downloads_say_so(served: Served, tmp_path: Path) -> None:
+    job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
+    seen = served.http.get(f"/jobs/{job.id}").json()
+    assert seen["expires_at"] is not None
+    reap_once(served.services)
+
+    after = served.http.get(f"/jobs/{job.id}").json()
+
+    assert (seen["state"], after["state"], after["expired"]) == ("succeeded", "succeeded", True)
+    (output,) = after["outputs"]
+    for link in (output["path"], output["url"]):
+        problem(served.http.get(link), 410, "output_expired")
+    assert stored(served) == {"input/audio.wav"}
+
+
+@pytest.mark.parametrize("served", [{"keep_inputs_days": A_MOMENT}], indirect=True)
+def test_inputs_expire_and_a_retry_says_so(served: Served, tmp_path: Path) -> None:
+    job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
+    failed = with_clip(served, tmp_path, rows.running(served))
+    served.services.store.fail(failed.id, 1, "code", "Why.")
+    reap_once(served.services)
+
+    problem(served.http.post(f"/jobs/{failed.id}/retry"), 410, "input_expired")
+    assert served.http.get(f"/jobs/{job.id}/outputs/take-1.mp4").content == rows.VIDEO
+    assert stored(served) == {"attempt-1/take-1.mp4"}
+
+
+@pytest.mark.parametrize("served", [{"keep_jobs_days": A_MOMENT}], indirect=True)
+def test_jobs_go_with_everything(served: Served, tmp_path: Path) -> None:
+    job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
+    running = rows.running(served)
+    reap_once(served.services)
+
+    problem(served.http.get(f"/jobs/{job.id}"), 404, "job_not_found")
+    assert served.http.get(f"/jobs/{running.id}").status_code == 200
+    assert stored(served) == set()
+
+
+@pytest.mark.parametrize("served", [{"keep_leftovers_days": 1.0}], indirect=True)
+def test_leftovers_are_found_in_the_storage(served: Served, tmp_path: Path) -> None:
+    job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
+    storage = served.services.storage
+    for key in ("jobs/nobody/input/audio.wav", "jobs/young/input/audio.wav"):
+        storage.put(key, tmp_path / "clip", "audio/wav")
+    os.utime(storage.path("jobs/nobody/input/audio.wav"), (1, 1))
+    _due(served)
+
+    assert sweep(served.services) == 1
+
+    keys = {one.key for one in storage.page("jobs", after=None, limit=100)}
+    assert keys == {job.input_key, job.outputs[0].key, "jobs/young/input/audio.wav"}
+    assert sweep(served.services) == 0  # not due
+
+
+@pytest.mark.parametrize("served", [{"keep_leftovers_days": 1.0}], indirect=True)
+def test_the_clips_of_another_database_are_left_alone(
+    served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = served.services.storage
+    (tmp_path / "clip").write_bytes(b"sound")
+    storage.put("jobs/nobody/input/audio.wav", tmp_path / "clip", "audio/wav")
+    os.utime(storage.path("jobs/nobody/input/audio.wav"), (1, 1))
+    (tmp_path / "other").write_text("another")
+    storage.put(IDENTITY_KEY, tmp_path / "other", "text/plain")
+    _due(served)
+
+    assert sweep(served.services) == 0
+
+    assert stored(served) == {"input/audio.wav"}
+    assert any("another database" in record.message for record in caplog.records)
+
+
+def test_nothing_expires_by_default(served: Served, tmp_path: Path) -> None:
+    job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
+    reap_once(served.services)
+
+    seen = served.http.get(f"/jobs/{job.id}").json()
+    assert (seen["expires_at"], seen["expired"]) == (None, False)
+    assert stored(served) == {"input/audio.wav", "attempt-1/take-1.mp4"}
+    with pytest.raises(ObjectMissing):
+        served.services.storage.stat("jobs/x/y.wav")
+
+
+def test_a_signed_link_to_a_file_that_never_was_is_still_a_404(served: Served) -> None:
+    link = served.services.storage.link("jobs/x/y.mp4", filename="y", seconds=60)
+
+    problem(_get(served, link), 404, "file_not_found")
+
+
+def _get(served: Served, link: str) -> httpx.Response:
+    return served.http.get(link)
+
+
+def _due(served: Served) -> None:
+    """The reaper has swept when it started: make it due again."""
+    from jobs.db.engine import writing
+    from jobs.db.tables import chores
+
+    with writing(served.services.store.engine) as connection:
+        connection.execute(chores.delete())

@@ -1,0 +1,300 @@
+"""Requests to somewhere else: the checked address is the one connected to, and all has an end."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpcore
+import pytest
+
+from jobs.outbound.http_client import (
+    NoAnswer,
+    Outbound,
+    OutboundError,
+    Unfit,
+    UrlRefused,
+    open_outbound,
+)
+from jobs.outbound.url_policy import NOTHING_ELSE, Allowed, parse_allowed
+from jobs.settings import Settings
+from tests.receiver import HOST, Receiver, receiving
+
+LOOPBACK = parse_allowed(["127.0.0.0/8"])
+LONG = 30.0  # seconds, for what ends by itself
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    with receiving(tmp_path_factory.mktemp("receiver")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def forgotten(receiver: Receiver) -> None:
+    receiver.received.clear()
+    receiver.answers.clear()
+    receiver.headers.clear()
+
+
+class Names:
+    """A resolver that says what it is told, one answer after the other, and counts."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append(host)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def outbound(
+    receiver: Receiver,
+    names: Names | None = None,
+    *,
+    allowed: Allowed = LOOPBACK,
+    seconds: float = LONG,
+) -> Outbound:
+    tls = ssl.create_default_context(cafile=receiver.ca)
+    return Outbound(tls, allowed=allowed, resolve=names or Names(["127.0.0.1"]), seconds=seconds)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def refused(work: Coroutine[Any, Any, Any]) -> OutboundError:
+    with pytest.raises(OutboundError) as caught:
+        asyncio.run(work)
+    return caught.value
+
+
+def test_a_body_is_posted_to_the_name_and_the_answer_is_told(receiver: Receiver) -> None:
+    names = Names(["127.0.0.1"])
+    url = receiver.url("/hook?a=1", HOST)
+
+    answer = run(outbound(receiver, names).post(url, b"[1]", {"x-word": "hello"}))
+
+    (got,) = receiver.received
+    assert (got.method, got.path, got.body) == ("POST", "/hook?a=1", b"[1]")
+    assert got.headers["host"] == f"{HOST}:{receiver.port}"
+    assert got.headers["x-word"] == "hello"
+    assert (answer.status, answer.excerpt, answer.retry_after) == (200, "thank you", None)
+    assert answer.milliseconds > 0
+    assert names.asked == [HOST]
+
+
+def test_any_status_is_an_answer(receiver: Receiver) -> None:
+    receiver.answers["/hook"] = [503]
+    receiver.headers["Retry-After"] = "7"
+
+    answer = run(outbound(receiver).post(receiver.url(), b"", {}))
+
+    assert (answer.status, answer.excerpt, answer.retry_after) == (503, "no, sorry", "7")
+
+
+def test_an_answer_that_changes_between_check_and_connection_changes_nothing(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: public first, loopback ever after. Only what was checked is dialled."""
+    names = Names(["93.184.216.34"], ["127.0.0.1"])
+    dialled: list[str] = []
+
+    async def dial(_self: object, host: str, *_: object) -> httpcore.AsyncNetworkStream:
+        dialled.append(host)
+        raise httpcore.ConnectError
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", dial)
+    sender = outbound(receiver, names, allowed=NOTHING_ELSE)
+
+    assert isinstance(refused(sender.post(receiver.url(host=HOST), b"", {})), NoAnswer)
+    assert (dialled, names.asked) == (["93.184.216.34"], [HOST])
+    assert isinstance(refused(sender.post(receiver.url(host=HOST), b"", {})), UrlRefused)
+    assert dialled == ["93.184.216.34"]
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1"],
+        ["93.184.216.34", "127.0.0.1"],
+        ["93.184.216.34", "8.8.8.8", "10.0.0.1"],
+        ["2606:4700::1111", "::1"],
+        ["::ffff:127.0.0.1"],
+        ["64:ff9b::7f00:1"],
+        ["fe80::1%lo"],
+        ["169.254.169.254"],
+        ["nowhere"],
+    ],
+)
+def test_one_address_that_is_refused_refuses_the_name(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+) -> None:
+    async def dial(_self: object, host: str, *_: object) -> httpcore.AsyncNetworkStream:
+        raise AssertionError(f"dialled {host}")
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", dial)
+    sender = outbound(receiver, Names(addresses), allowed=NOTHING_ELSE)
+
+    error = refused(sender.post("https://hooks.example/", b"", {}))
+
+    assert isinstance(error, UrlRefused)
+    assert not any(address in str(error) for address in addresses)  # nobody's DNS is told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost"])
+def test_loopback_is_refused_however_it_is_written(receiver: Receiver, host: str) -> None:
+    sender = outbound(receiver, allowed=NOTHING_ELSE)
+
+    assert isinstance(refused(sender.post(receiver.url(host=host), b"", {})), UrlRefused)
+    with pytest.raises(UrlRefused):
+        sender.check_url(receiver.url(host=host))
+    assert receiver.received == []
+
+
+def test_what_an_operator_has_opened_is_reached(receiver: Receiver) -> None:
+    by_name = outbound(receiver, allowed=parse_allowed([HOST]))
+
+    assert run(by_name.post(receiver.url(host=HOST), b"", {})).status == 200
+    assert isinstance(refused(by_name.post(receiver.url(), b"", {})), UrlRefused)
+
+
+def test_the_next_address_is_tried_where_one_takes_no_connection(receiver: Receiver) -> None:
+    names = Names(["127.99.99.99", "127.0.0.1"])  # the receiver listens on the second only
+
+    assert run(outbound(receiver, names).post(receiver.url(host=HOST), b"", {})).status == 200
+
+
+def test_a_redirect_is_an_answer_and_not_followed(receiver: Receiver) -> None:
+    answer = run(outbound(receiver).post(receiver.url("/redirect"), b"", {}))
+
+    assert answer.status == 302
+    assert [got.path for got in receiver.received] == ["/redirect"]
+
+
+def test_the_name_must_be_in_the_certificate(receiver: Receiver) -> None:
+    error = refused(outbound(receiver).post(receiver.url(host="other.example"), b"", {}))
+
+    assert "certificate of other.example is not accepted" in str(error)
+    assert receiver.received == []
+
+
+def test_a_certificate_of_nobody_known_is_not_accepted(receiver: Receiver) -> None:
+    plain = Outbound(ssl.create_default_context(), allowed=LOOPBACK)
+
+    assert "is not accepted" in str(refused(plain.post(receiver.url(), b"", {})))
+
+
+def test_proxies_of_the_environment_are_not_asked(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    assert run(outbound(receiver).post(receiver.url(), b"", {})).status == 200
+
+
+@pytest.mark.parametrize("path", ["/stall", "/redirect"])
+def test_a_name_that_nobody_knows_is_told(receiver: Receiver, path: str) -> None:
+    sender = outbound(receiver, Names([]))
+
+    assert "nobody.example" in str(refused(sender.post(f"https://nobody.example{path}", b"", {})))
+
+
+def test_the_resolver_of_the_system_is_asked(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.create_default_context(cafile=receiver.ca)
+    sender = Outbound(tls, allowed=parse_allowed(["localhost"]))
+
+    error = refused(sender.post(receiver.url(host="localhost"), b"", {}))
+    assert "certificate of localhost" in str(error)  # it was found and connected to
+
+    def knows_nobody(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "nobody")
+
+    monkeypatch.setattr(socket, "getaddrinfo", knows_nobody)
+    error = refused(sender.post("https://nobody.invalid/", b"", {}))
+    assert "nobody.invalid is not known to DNS" in str(error)
+
+
+def test_a_resolver_that_stalls_costs_no_more_than_the_time(receiver: Receiver) -> None:
+    async def stall(host: str, port: int) -> Sequence[str]:
+        await asyncio.sleep(3600)
+        return []
+
+    tls = ssl.create_default_context(cafile=receiver.ca)
+    sender = Outbound(tls, resolve=stall, seconds=0.2)
+
+    assert "within 0.2 s" in str(refused(sender.post("https://a.example/", b"", {})))
+
+
+def test_one_that_answers_nothing_costs_no_more_than_the_time(receiver: Receiver) -> None:
+    error = refused(outbound(receiver, seconds=0.5).post(receiver.url("/stall"), b"", {}))
+
+    assert isinstance(error, NoAnswer)
+    assert "within 0.5 s" in str(error)
+
+
+def test_of_an_endless_answer_the_beginning_is_read(receiver: Receiver) -> None:
+    answer = run(outbound(receiver).post(receiver.url("/endless"), b"", {}))
+
+    assert answer.status == 200
+
+
+def test_an_answer_in_drips_ends_with_the_time(receiver: Receiver, tmp_path: Path) -> None:
+    """Every read succeeds at once, and the whole would take for ever."""
+    sender = outbound(receiver)
+    fetching = sender.fetch(
+        receiver.url("/drip"), tmp_path / "f", most_bytes=10_000_000, seconds=0.7
+    )
+
+    assert "within 0.7 s" in str(refused(fetching))
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_file_is_fetched(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.headers["Content-Type"] = "audio/wav"
+    place = tmp_path / "f"
+
+    got = run(outbound(receiver).fetch(receiver.url("/a.wav"), place, most_bytes=9, seconds=LONG))
+
+    assert place.read_bytes() == b"thank\x00you"
+    assert (got.bytes, got.content_type) == (9, "audio/wav")
+    assert [got.method for got in receiver.received] == ["GET"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/a.wav", 404, "the answer is 404, not 200"),
+        ("/redirect", 200, "redirects are not followed"),
+        ("/a.wav", 200, "the file is 9 bytes, more than 8"),
+        ("/endless", 200, "the file is more than 8 bytes"),
+    ],
+)
+def test_a_file_that_is_not_there_or_too_large_leaves_nothing_behind(
+    receiver: Receiver, tmp_path: Path, path: str, status: int, words: str
+) -> None:
+    receiver.answers[path] = [status]
+    place = tmp_path / "f"
+
+    error = refused(outbound(receiver).fetch(receiver.url(path), place, most_bytes=8, seconds=LONG))
+
+    assert isinstance(error, Unfit)
+    assert words in str(error)
+    assert not place.exists()
+
+
+def test_settings_open_networks_and_bring_certificates(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISAVIS_DATA", str(tmp_path))
+    monkeypatch.setenv("VISAVIS_OUTBOUND_ALLOW", "10.0.0.0/8, 127.0.0.1")
+    monkeypatch.setenv("VISAVIS_OUTBOUND_CA", str(receiver.ca))
+
+    assert run(open_outbound(Settings()).post(receiver.url(), b"", {})).status == 200
+    assert Settings().outbound_allow == ("10.0.0.0/8", "127.0.0.1")

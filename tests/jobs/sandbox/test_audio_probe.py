@@ -1,0 +1,215 @@
+"""Which uploads are clips, and what is said about those that are none."""
+
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox.audio_probe import MediaError, MediaLimits, look, probe
+from tests.sounds import write_clip
+
+LIMITS = MediaLimits(max_seconds=5.0)
+
+
+def header_without_sound(path: Path) -> Path:
+    body = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 2, 48_000, 192_000, 4, 16)
+    body += b"data" + struct.pack("<I", 0)
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return path
+
+
+def with_noise_for_a_body(path: Path, *, after: int) -> Path:
+    content = write_clip(path).read_bytes()
+    noise = bytes((37 * i * i + 11 * i) % 251 for i in range(len(content) - after))
+    path.write_bytes(content[:after] + noise)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("ending", "container", "codec"),
+    [
+        ("wav", "wav", "pcm_s16le"),
+        ("flac", "flac", "flac"),
+        ("mp3", "mp3", "mp3"),
+        ("ogg", "ogg", "vorbis"),
+        ("opus", "ogg", "opus"),
+        ("m4a", "m4a", "aac"),
+        ("webm", "webm", "opus"),
+    ],
+)
+def test_every_promised_format_is_read(
+    tmp_path: Path, ending: str, container: str, codec: str, channels: int
+) -> None:
+    path = write_clip(tmp_path / f"clip.{ending}", seconds=1.5, channels=channels)
+
+    info = look(path, LIMITS)
+
+    assert (info.container, info.codec, info.channels) == (container, codec, channels)
+    assert info.seconds == pytest.approx(1.5, abs=0.06)
+
+
+def test_the_name_of_a_file_means_nothing(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.flac").rename(tmp_path / "playlist.m3u8")
+
+    assert look(path, LIMITS).container == "flac"
+
+
+def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(tmp_path / "clip.wav")
+    monkeypatch.chdir(tmp_path)
+
+    assert probe(Path("clip.wav"), limits=LIMITS).container == "wav"
+
+
+@pytest.mark.parametrize("kind", ["m4a", "wav"])
+def test_length_is_counted_and_not_believed(tmp_path: Path, kind: str) -> None:
+    content = bytearray(write_clip(tmp_path / f"clip.{kind}", seconds=1.0).read_bytes())
+    if kind == "wav":
+        at = content.index(b"data") + 4
+        content[at : at + 4] = struct.pack("<I", 2**31)
+    else:  # the movie header's duration
+        at = content.index(b"mvhd") + 20
+        content[at : at + 4] = struct.pack(">I", 2**31 - 1)
+    path = tmp_path / "liar"
+    path.write_bytes(content)
+
+    assert look(path, LIMITS).seconds == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "ogg"])
+def test_a_recording_that_breaks_off_is_as_long_as_what_is_there(
+    tmp_path: Path, ending: str
+) -> None:
+    path = write_clip(tmp_path / f"clip.{ending}", seconds=4.0)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+    assert 0.9 < look(path, LIMITS).seconds < 2.6  # Ogg loses its last page: a second of sound
+
+
+def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """What is refused: {why: (file, code)}."""
+
+    def raw(name: str, content: bytes) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    concat = b"ffconcat version 1.0\nfile /etc/passwd\n"
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n"
+    whole = write_clip(folder / "whole.m4a").read_bytes()
+    return {
+        "nothing in it": (raw("empty.wav", b""), "audio_empty"),
+        "a header and no sound": (header_without_sound(folder / "head.wav"), "audio_empty"),
+        "a text named wav": (raw("text.wav", b"dear diary, " * 50), "audio_type_unsupported"),
+        "garbage": (raw("noise.mp3", bytes(range(7, 256)) * 40), "audio_type_unsupported"),
+        "a concat script": (raw("concat.wav", concat), "audio_type_unsupported"),
+        "a playlist": (raw("list.wav", playlist), "audio_type_unsupported"),
+        "a concat script behind a wav's first bytes": (
+            raw("riff.wav", b"RIFF\0\0\0\0WAVE" + concat),
+            "audio_damaged",
+        ),
+        "a flac header before noise": (
+            with_noise_for_a_body(folder / "noise.flac", after=200),
+            "audio_empty",
+        ),
+        "an m4a without its index": (raw("half.m4a", whole[: len(whole) // 2]), "audio_damaged"),
+        "three channels": (write_clip(folder / "three.wav", channels=3), "audio_channels"),
+        "a very low rate": (write_clip(folder / "low.wav", rate=2_000), "audio_sample_rate"),
+        "a very high rate": (write_clip(folder / "high.wav", rate=384_000), "audio_sample_rate"),
+        "too short": (write_clip(folder / "short.wav", seconds=0.05), "clip_too_short"),
+        "too long": (write_clip(folder / "long.flac", seconds=6.0), "clip_too_long"),
+    }
+
+
+def test_what_is_no_clip_is_refused_with_a_code_and_a_sentence(tmp_path: Path) -> None:
+    for why, (path, code) in bad_files(tmp_path).items():
+        with pytest.raises(MediaError) as caught:
+            look(path, LIMITS)
+        assert caught.value.code == code, why
+        assert len(caught.value.detail) > 20, why
+
+
+def test_a_clip_that_is_too_long_is_told_both_lengths(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "long.wav", seconds=6.25)
+
+    with pytest.raises(MediaError, match=r"may be 5 s long and is 6\.25 s"):
+        look(path, LIMITS)
+
+
+def test_a_wav_with_a_codec_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    content = bytearray(write_clip(tmp_path / "clip.wav").read_bytes())
+    at = content.index(b"fmt ") + 8
+    content[at : at + 2] = struct.pack("<H", 0x11)  # IMA ADPCM
+    path = tmp_path / "adpcm.wav"
+    path.write_bytes(content)
+
+    with pytest.raises(MediaError) as caught:
+        look(path, LIMITS)
+
+    assert caught.value.code == "audio_type_unsupported"
+    assert "adpcm" in caught.value.detail
+
+
+def test_the_child_tells_what_it_found(tmp_path: Path) -> None:
+    good = write_clip(tmp_path / "clip.webm", seconds=1.0)
+    bad = tmp_path / "text.wav"
+    bad.write_text("no sound at all, only words")
+
+    assert probe(good, limits=LIMITS).codec == "opus"
+    with pytest.raises(MediaError, match="not an audio file"):
+        probe(bad, limits=LIMITS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
+def test_a_file_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.flac")
+
+    with pytest.raises(MediaError) as caught:
+        probe(path, limits=replace(LIMITS, memory_bytes=40 << 20))
+
+    assert caught.value.code == "audio_unreadable"
+
+
+def test_a_child_that_takes_too_long_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo = tmp_path / "clip.wav"
+    subprocess.run(["mkfifo", str(fifo)], check=True)  # opening it blocks: nobody writes
+    monkeypatch.setattr("jobs.sandbox.audio_probe.GRACE_SECONDS", 0.3)
+    began = time.monotonic()
+
+    with pytest.raises(MediaError) as caught:
+        probe(fifo, limits=replace(LIMITS, wall_seconds=0.2))
+
+    assert caught.value.code == "audio_unreadable"
+    assert time.monotonic() - began < 5
+
+
+def test_a_child_on_a_rope_can_write_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom jobs.rope import tie\ntie({'FSIZE': 0})\n"
+        f"file = open({str(tmp_path / 'out')!r}, 'wb', buffering=0)\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "try: file.write(b'x')\nexcept OSError: sys.exit(7)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd())
+
+    assert done.returncode == 7
+
+
+def test_probing_imports_no_web_framework_and_no_torch() -> None:
+    code = (
+        "import sys, jobs.media\n"
+        "heavy = {'torch', 'numpy', 'fastapi', 'sqlalchemy', 'celery', 'pydantic'}\n"
+        "sys.exit(','.join(heavy & set(sys.modules)) or None)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,209 @@
+"""Keys: made once, checked against what is kept, rotated with grace, revoked at once."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from jobs.db.engine import connect, reading
+from jobs.db.migrate import upgrade
+from jobs.db.tables import api_keys
+from jobs.settings import Settings
+from jobs.store.api_keys import TOKEN, Keyring, KeyUnknown, NoKeys, Scope, require_keys
+from tests.clock import Clock
+
+DAY = timedelta(days=1)
+READ_WRITE = (Scope.READ, Scope.WRITE)
+
+
+@pytest.fixture
+def keys(database_url: str, clock: Clock) -> Iterator[Keyring]:
+    engine = connect(database_url)
+    yield Keyring(engine, clock=clock)
+    engine.dispose()
+
+
+def test_a_key_opens_as_its_tenant(keys: Keyring) -> None:
+    made = keys.create("acme", "the website", READ_WRITE)
+
+    opened = keys.opened_by(made.token)
+
+    assert TOKEN.fullmatch(made.token)
+    assert opened is not None
+    assert (opened.id, opened.tenant, opened.scopes) == (made.key.id, "acme", set(READ_WRITE))
+    assert keys.any()
+
+
+def test_the_secret_is_not_kept(keys: Keyring, database_url: str) -> None:
+    made = keys.create("acme", "the website", READ_WRITE)
+    secret = made.token.rpartition("_")[2]
+
+    engine = connect(database_url)
+    with reading(engine) as connection:
+        row = connection.execute(sa.select(api_keys)).one()
+    engine.dispose()
+
+    assert secret not in str(row)
+    assert secret not in repr(made.key)
+
+
+@pytest.mark.parametrize("length", [0, 10, 63, 65])
+def test_what_is_no_key_of_ours_opens_nothing(keys: Keyring, length: int) -> None:
+    made = keys.create("acme", "the website", READ_WRITE)
+    id_, secret = made.key.id, made.token.rpartition("_")[2]
+
+    assert keys.opened_by(f"vv_{id_}_{(secret * 2)[:length]}") is None
+    assert keys.opened_by(f"vv_{id_}_{secret[::-1]}") is None
+    assert keys.opened_by(f"vv_{'0' * 12}_{secret}") is None
+    assert keys.opened_by(made.token.upper()) is None
+    assert keys.opened_by("ü" * 80) is None
+
+
+def test_an_expired_key_opens_nothing(keys: Keyring, clock: Clock) -> None:
+    made = keys.create("acme", "a trial", READ_WRITE, lifetime=DAY)
+    clock.forward(86_390)
+    assert keys.opened_by(made.token)
+    clock.forward(11)
+
+    assert keys.opened_by(made.token) is None
+    assert not keys.any()
+
+
+def test_a_revoked_key_opens_nothing(keys: Keyring) -> None:
+    made = keys.create("acme", "a trial", READ_WRITE)
+
+    keys.revoke(made.key.id)
+    keys.revoke(made.key.id)
+
+    assert keys.opened_by(made.token) is None
+    assert not keys.any()
+    with pytest.raises(KeyUnknown, match="nobody"):
+        keys.revoke("nobody")
+
+
+def test_a_rotated_key_holds_for_its_grace(keys: Keyring, clock: Clock) -> None:
+    old = keys.create("acme", "the website", READ_WRITE, lifetime=90 * DAY)
+    clock.forward(80 * 86_400)
+
+    new = keys.rotate(old.key.id, grace=DAY)
+
+    assert new.key.expires_at is not None
+    assert (new.key.tenant, new.key.name, new.key.scopes) == ("acme", "the website", {*READ_WRITE})
+    assert new.key.expires_at - new.key.created_at == 90 * DAY
+    assert keys.opened_by(old.token)
+    clock.forward(86_401)
+    assert keys.opened_by(old.token) is None
+    assert keys.opened_by(new.token)
+
+
+def test_grace_makes_no_key_live_longer(keys: Keyring, clock: Clock) -> None:
+    old = keys.create("acme", "the website", READ_WRITE, lifetime=DAY)
+
+    keys.rotate(old.key.id, grace=30 * DAY)
+    clock.forward(86_401)
+
+    assert keys.opened_by(old.token) is None
+    with pytest.raises(KeyUnknown):
+        keys.rotate(old.key.id, grace=DAY)
+
+
+def test_a_key_without_grace_ends_at_once(keys: Keyring) -> None:
+    old = keys.create("acme", "leaked", READ_WRITE)
+
+    keys.rotate(old.key.id, grace=timedelta())
+
+    assert keys.opened_by(old.token) is None
+
+
+def test_the_last_use_is_noted_once_a_minute(keys: Keyring, clock: Clock) -> None:
+    made = keys.create("acme", "the website", READ_WRITE)
+    noted = set()
+    for _ in range(6):
+        keys.opened_by(made.token)
+        noted.add(keys.all()[0].last_used_at)
+        clock.forward(25)
+
+    assert len(noted) == 2
+
+
+def test_a_database_that_only_reads_refuses_no_key(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'v.db'}"
+    upgrade(url)
+    engine, reads = connect(url), connect(url)
+    sa.event.listen(reads, "connect", lambda made, _: made.execute("PRAGMA query_only = ON"))
+    made = Keyring(engine).create("acme", "the website", READ_WRITE)
+
+    opened = Keyring(reads).opened_by(made.token)
+
+    assert opened == made.key
+    assert Keyring(engine).all()[0].last_used_at is None  # so the write was refused
+    engine.dispose()
+    reads.dispose()
+
+
+def test_many_use_one_key_at_once(keys: Keyring) -> None:
+    made = keys.create("acme", "the website", READ_WRITE)
+    start = threading.Barrier(6)
+
+    def use(_: int) -> object:
+        start.wait()
+        return keys.opened_by(made.token)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(use, range(6)))
+
+
+@pytest.mark.parametrize(
+    ("tenant", "name", "scopes", "words"),
+    [
+        ("", "a", READ_WRITE, "is no name"),
+        ("Acme", "a", READ_WRITE, "is no name"),
+        ("-acme", "a", READ_WRITE, "is no name"),
+        ("a" * 64, "a", READ_WRITE, "is no name"),
+        ("acme\n", "a", READ_WRITE, "is no name"),
+        ("acme", "", READ_WRITE, "needs a name"),
+        ("acme", "a" * 101, READ_WRITE, "needs a name"),
+        ("acme", "a", (), "needs a scope"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_not_made(
+    keys: Keyring, tenant: str, name: str, scopes: tuple[Scope, ...], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        keys.create(tenant, name, scopes)
+    assert keys.all() == []
+
+
+@pytest.mark.parametrize(
+    ("host", "access", "needed"),
+    [
+        ("127.0.0.1", "auto", False),
+        ("127.3.2.1", "auto", False),
+        ("::1", "auto", False),
+        ("localhost", "auto", False),
+        ("127.0.0.1", "keys", True),
+        ("0.0.0.0", "auto", True),
+        ("::", "auto", True),
+        ("192.168.1.2", "auto", True),
+        ("video.example", "auto", True),
+        ("127.0.0.1.example", "auto", True),
+    ],
+)
+def test_whether_keys_are_needed(tmp_path: Path, host: str, access: str, needed: bool) -> None:
+    settings = Settings.model_validate({"data": tmp_path, "host": host, "access": access})
+    upgrade(settings.database_url)
+
+    assert settings.keys_needed is needed
+    if not needed:
+        require_keys(settings)
+        return
+    with pytest.raises(NoKeys, match="visavis-server keys create --tenant"):
+        require_keys(settings)
+    engine = connect(settings.database_url)
+    Keyring(engine).create("acme", "first", [Scope.READ])
+    engine.dispose()
+    require_keys(settings)

@@ -1,0 +1,104 @@
+"""Uploads: whose they are, when they may be used, when they go."""
+
+import pytest
+
+from jobs.model import NewJob, new_job_id
+from jobs.request import GenerateRequest
+from jobs.sandbox.audio_probe import ClipInfo
+from jobs.store.jobs import Store
+from jobs.store.uploads import PART_BYTES, Upload, UploadMissing, Uploads, new_upload_id
+from tests.clock import Clock
+from tests.jobs.rows import VIDEO, claim
+
+CLIP = ClipInfo("wav", "pcm_s16le", 48_000, 2, 2.5)
+HOUR, DAY = 3600, 86_400
+
+
+@pytest.fixture
+def uploads(store: Store, clock: Clock) -> Uploads:
+    return Uploads(store.engine, clock=clock)
+
+
+def add(uploads: Uploads, *, tenant: str = "ada", size: int = 1000) -> Upload:
+    upload_id = new_upload_id()
+    return uploads.add(tenant, bytes=size, upload_id=upload_id, session="s", seconds=HOUR)
+
+
+def use(store: Store, upload: Upload) -> None:
+    request = GenerateRequest()
+    job_id = new_job_id()
+    store.submit(NewJob(job_id, request, input_key=upload.key, clip_seconds=2.5))
+
+
+def test_an_upload_is_ready_once_its_clip_was_looked_at(uploads: Uploads) -> None:
+    upload = add(uploads)
+    assert not upload.ready
+
+    ready = uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY)
+
+    assert ready.ready
+    assert (ready.container, ready.seconds, ready.bytes) == ("wav", 2.5, 1000)
+    assert uploads.get("ada", upload.id) == ready
+
+
+def test_saying_ready_twice_changes_nothing(uploads: Uploads, clock: Clock) -> None:
+    upload = add(uploads)
+    first = uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY)
+    clock.forward(60)
+
+    assert uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY) == first
+
+
+def test_an_upload_is_there_for_its_own_tenant_only(uploads: Uploads) -> None:
+    upload = add(uploads, tenant="ada")
+
+    with pytest.raises(UploadMissing, match=upload.id):
+        uploads.get("bob", upload.id)
+
+
+def test_an_upload_expires_and_is_taken_once(uploads: Uploads, clock: Clock) -> None:
+    upload = add(uploads)
+    assert uploads.take_expired() == []
+    clock.forward(HOUR + 1)
+
+    with pytest.raises(UploadMissing):
+        uploads.get("ada", upload.id)
+    assert uploads.take_expired() == []  # a request may have found it a moment ago
+    clock.forward(300)
+
+    assert uploads.take_expired() == [upload]
+    assert uploads.take_expired() == []
+    clock.forward(61)
+    assert uploads.take_expired() == [upload]  # whoever had it did not finish
+    uploads.forget(upload)
+    uploads.forget(upload)
+    clock.forward(61)
+    assert uploads.take_expired() == []
+
+
+def test_an_upload_stays_while_a_job_is_to_be_done(
+    store: Store, uploads: Uploads, clock: Clock
+) -> None:
+    upload = uploads.ready(add(uploads), CLIP, "ab" * 32, seconds=HOUR)
+    use(store, upload)
+    clock.forward(DAY)
+    assert uploads.take_expired() == []
+    job = claim(store)
+    assert uploads.take_expired() == []
+
+    store.succeed(job.id, job.attempt, [VIDEO])
+
+    assert uploads.take_expired() == [upload]
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        (1, [1]),
+        (PART_BYTES, [PART_BYTES]),
+        (PART_BYTES + 1, [PART_BYTES, 1]),
+        (3 * PART_BYTES, [PART_BYTES] * 3),
+    ],
+)
+def test_parts_are_as_many_as_it_takes(uploads: Uploads, size: int, sizes: list[int]) -> None:
+    assert add(uploads, size=size).sizes == sizes

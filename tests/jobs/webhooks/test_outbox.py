@@ -1,0 +1,399 @@
+"""The outbox: what has to be told is written with the end of the job, and told until it arrives."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from jobs.db.engine import writing
+from jobs.db.tables import deliveries
+from jobs.model import LOCAL, Job, NewJob, State, new_job_id
+from jobs.request import GenerateRequest
+from jobs.storage.keys import input_key
+from jobs.store.jobs import Store
+from jobs.webhooks.outbox import (
+    KEPT_TRIES,
+    PAUSES,
+    PER_HOST,
+    Delivery,
+    DeliveryMissing,
+    DeliveryState,
+    Outbox,
+    Try,
+    pause_seconds,
+)
+from tests.clock import Clock
+from tests.jobs.rows import VIDEO, claim, submit
+
+URL = "https://hooks.example/visavis?key=1"
+
+
+def submit_told(store: Store, url: str = URL, tenant: str = LOCAL) -> Job:
+    job_id = new_job_id()
+    return store.submit(
+        NewJob(
+            job_id,
+            GenerateRequest(seed=7),
+            input_key=input_key(job_id, "wav"),
+            clip_seconds=2.5,
+            metadata={"order": "Ü-17"},
+            tenant=tenant,
+            callback_url=url,
+        )
+    )
+
+
+@pytest.fixture
+def outbox(store: Store, clock: Clock) -> Outbox:
+    return Outbox(store.engine, hold_seconds=60, clock=clock, draw=lambda: 0.5)
+
+
+def take(outbox: Outbox) -> Delivery:
+    (delivery,) = outbox.take_due(most=10)
+    return delivery
+
+
+def tried(clock: Clock, status: int | None = 500, error: str | None = "No.") -> Try:
+    return Try(clock(), status, 12.5, error)
+
+
+def succeed(store: Store, job: Job) -> None:
+    assert store.succeed(job.id, claim(store).attempt, [VIDEO])
+
+
+def fail(store: Store, job: Job) -> None:
+    assert store.fail(job.id, claim(store).attempt, "audio_damaged", "The clip is damaged.")
+
+
+def cancel_queued(store: Store, job: Job) -> None:
+    assert store.cancel(job.id)
+
+
+def cancel_running(store: Store, job: Job) -> None:
+    claim(store)
+    assert store.cancel(job.id)
+
+
+def exhaust(store: Store, job: Job) -> None:
+    for _ in range(store.config.max_attempts):
+        assert store.release(job.id, claim(store).attempt, "the disk is full")
+
+
+def lose(store: Store, job: Job) -> None:
+    clock = store._clock
+    assert isinstance(clock, Clock)
+    for _ in range(store.config.max_attempts):
+        claim(store)
+        clock.forward(100)
+        store.reap()
+
+
+ENDS: dict[str, tuple[Callable[[Store, Job], None], str]] = {
+    "succeed": (succeed, "job.succeeded"),
+    "fail": (fail, "job.failed"),
+    "cancel queued": (cancel_queued, "job.canceled"),
+    "cancel running": (cancel_running, "job.canceled"),
+    "release": (exhaust, "job.failed"),
+    "reap": (lose, "job.failed"),
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_every_end_is_told_once(store: Store, outbox: Outbox, way: str) -> None:
+    end, kind = ENDS[way]
+    job = submit_told(store)
+
+    assert outbox.of_job(job.id) == []
+    end(store, job)
+
+    ended = store.get(job.id)
+    (delivery,) = outbox.of_job(job.id)
+    event = json.loads(delivery.body)
+    assert (delivery.type, delivery.url, delivery.host) == (kind, URL, "hooks.example")
+    assert (delivery.state, delivery.tries, delivery.log) == (DeliveryState.PENDING, 0, ())
+    assert set(event) == {"type", "timestamp", "data"}
+    assert (event["type"], event["data"]["id"]) == (kind, job.id)
+    assert event["data"]["state"] == ended.state == kind.removeprefix("job.")
+    assert event["data"]["metadata"] == {"order": "Ü-17"}
+    assert event["data"]["request"]["seed"] == 7
+    assert datetime.fromisoformat(event["timestamp"]) == ended.finished_at
+    if ended.state is State.FAILED:
+        assert event["data"]["error"] == {
+            "code": ended.error_code,
+            "detail": ended.error_detail,
+        }
+
+
+def test_a_job_that_nobody_wants_to_hear_of_is_not_told(store: Store, outbox: Outbox) -> None:
+    job = submit(store)
+    succeed(store, job)
+
+    assert outbox.of_job(job.id) == []
+    assert outbox.take_due(most=10) == []
+
+
+def test_a_refused_write_tells_nothing(store: Store, outbox: Outbox) -> None:
+    job = submit_told(store)
+    attempt = claim(store).attempt
+    assert store.cancel(job.id)
+
+    assert not store.succeed(job.id, attempt, [VIDEO])
+    assert not store.fail(job.id, attempt, "late", "Too late.")
+    assert not store.cancel(job.id)
+
+    assert [delivery.type for delivery in outbox.of_job(job.id)] == ["job.canceled"]
+
+
+def test_the_end_and_its_event_are_one_transaction(
+    store: Store, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the event cannot be written, the job has not ended; and the other way round."""
+    job = submit_told(store)
+    attempt = claim(store).attempt
+
+    def break_off(*_: object) -> None:
+        raise OSError("the machine is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("jobs.webhooks.outbox.event_body", break_off)
+        with pytest.raises(OSError, match="gone"):
+            store.succeed(job.id, attempt, [VIDEO])
+    assert store.get(job.id).state is State.RUNNING
+    assert outbox.of_job(job.id) == []
+
+    assert store.succeed(job.id, attempt, [VIDEO])
+    assert len(outbox.of_job(job.id)) == 1
+
+
+def test_a_retried_job_tells_its_next_end_too(store: Store, outbox: Outbox) -> None:
+    job = submit_told(store)
+    fail(store, job)
+    assert store.retry(job.id)
+    succeed(store, job)
+
+    told = outbox.of_job(job.id)
+
+    assert [delivery.type for delivery in told] == ["job.failed", "job.succeeded"]
+    assert len({delivery.id for delivery in told}) == 2
+    assert json.loads(told[0].body)["data"]["state"] == "failed"
+
+
+def test_the_outbox_of_a_deleted_job_is_empty(store: Store, outbox: Outbox) -> None:
+    job = submit_told(store)
+    succeed(store, job)
+    delivery = take(outbox)
+
+    store.delete(job.id)
+
+    assert outbox.of_job(job.id) == []
+    assert not outbox.record(delivery, tried(store._clock, 200, None))
+
+
+def test_what_has_arrived_is_not_sent_again(store: Store, outbox: Outbox, clock: Clock) -> None:
+    succeed(store, job := submit_told(store))
+    delivery = take(outbox)
+
+    assert outbox.record(delivery, tried(clock, 204, None))
+
+    clock.forward(1_000_000)
+    assert outbox.take_due(most=10) == []
+    (kept,) = outbox.of_job(job.id)
+    assert (kept.state, kept.due_at) == (DeliveryState.DELIVERED, None)
+    assert kept.log[0]["status"] == 204
+    assert kept.log[0]["error"] is None
+    assert kept.log[0]["milliseconds"] == 12.5
+
+
+def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
+    store: Store, outbox: Outbox, clock: Clock
+) -> None:
+    succeed(store, job := submit_told(store))
+    began, bodies = clock.now, set()
+
+    for pause in PAUSES:
+        delivery = take(outbox)
+        bodies.add((delivery.id, delivery.body))
+        assert outbox.record(delivery, tried(clock))
+        clock.forward(pause - 1)
+        assert outbox.take_due(most=10) == []
+        clock.forward(2)
+    assert outbox.record(take(outbox), tried(clock, None, "Nobody there."))
+
+    assert timedelta(hours=20) < clock.now - began < timedelta(hours=28)
+    clock.forward(1_000_000)
+    assert outbox.take_due(most=10) == []
+    (kept,) = outbox.of_job(job.id)
+    assert (kept.state, kept.tries, kept.due_at) == (DeliveryState.FAILED, 9, None)
+    assert [entry["error"] for entry in kept.log] == ["No."] * 8 + ["Nobody there."]
+    assert len(bodies) == 1  # every try says the same
+
+
+@pytest.mark.parametrize(("drawn", "seconds"), [(0.0, 8), (0.5, 10), (1.0, 12)])
+def test_those_that_fail_together_come_back_apart(drawn: float, seconds: int) -> None:
+    now = datetime(2026, 5, 4, tzinfo=UTC)
+
+    assert pause_seconds(8, drawn=drawn, retry_after=None, now=now) == seconds
+
+
+@pytest.mark.parametrize(
+    ("wish", "seconds"),
+    [
+        ("120", 120),
+        ("3", 10),  # no sooner than we would
+        ("9" * 5000, 43_200),  # no later than our longest pause
+        ("Mon, 04 May 2026 12:05:00 GMT", 300),
+        ("Mon, 04 May 2020 12:05:00 GMT", 10),
+        ("Mon, 04 May 9999 12:05:00 GMT", 43_200),
+        ("Mon, 04 May 99999 12:05:00 GMT", 10),
+        ("Mon, 04 May 2026 12:05:00 -0000", 10),  # a date without a zone
+        ("soon", 10),
+        ("-5", 10),
+        ("²", 10),
+        ("", 10),
+    ],
+)
+def test_a_receiver_may_ask_for_more_time(wish: str, seconds: int) -> None:
+    now = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+    assert pause_seconds(8, drawn=0.5, retry_after=wish, now=now) == seconds
+
+
+def test_a_receiver_that_is_gone_is_not_asked_again(
+    store: Store, outbox: Outbox, clock: Clock
+) -> None:
+    succeed(store, job := submit_told(store))
+
+    outbox.record(take(outbox), tried(clock, 410, "Gone."))
+
+    (kept,) = outbox.of_job(job.id)
+    assert (kept.state, kept.due_at) == (DeliveryState.FAILED, None)
+
+
+def test_the_wish_of_a_receiver_is_kept_to(store: Store, outbox: Outbox, clock: Clock) -> None:
+    succeed(store, job := submit_told(store))
+
+    outbox.record(take(outbox), tried(clock, 503), retry_after="120")
+
+    (kept,) = outbox.of_job(job.id)
+    assert kept.due_at is not None
+    assert round((kept.due_at - clock.now).total_seconds()) == 120
+
+
+def test_a_sender_that_dies_is_followed_by_another(
+    store: Store, outbox: Outbox, clock: Clock
+) -> None:
+    succeed(store, job := submit_told(store))
+    lost = take(outbox)
+    assert outbox.take_due(most=10) == []
+
+    clock.forward(61)
+    found = take(outbox)
+
+    assert (found.id, found.tries) == (lost.id, lost.tries + 1)
+    assert not outbox.record(lost, tried(clock))  # it was only suspended: too late
+    assert outbox.record(found, tried(clock, 200, None))
+    (kept,) = outbox.of_job(job.id)
+    assert (kept.state, len(kept.log)) == (DeliveryState.DELIVERED, 1)
+
+
+def test_one_that_kills_every_sender_is_given_up(
+    store: Store, outbox: Outbox, clock: Clock
+) -> None:
+    succeed(store, job := submit_told(store))
+    for _ in range(len(PAUSES) + 1):
+        take(outbox)
+        clock.forward(61)
+
+    assert outbox.take_due(most=10) == []
+    assert outbox.of_job(job.id)[0].state is DeliveryState.FAILED
+
+
+def test_many_senders_take_each_delivery_once(store: Store, outbox: Outbox) -> None:
+    for number in range(24):
+        succeed(store, submit_told(store, f"https://{number % 8}.example/"))
+
+    def take_all(_: int) -> list[str]:
+        taken: list[str] = []
+        while some := outbox.take_due(most=3):
+            taken += [delivery.id for delivery in some]
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [each for some in pool.map(take_all, range(4)) for each in some]
+
+    assert len(taken) == len(set(taken)) == 24
+
+
+def test_a_host_that_stalls_takes_few_places(store: Store, outbox: Outbox) -> None:
+    for _ in range(PER_HOST + 3):
+        succeed(store, submit_told(store, "https://dead.example/"))
+    succeed(store, submit_told(store, "https://alive.example:8443/"))
+
+    taken = outbox.take_due(most=100)
+    dead = [delivery for delivery in taken if delivery.host == "dead.example"]
+
+    assert (len(dead), len(taken)) == (PER_HOST, PER_HOST + 1)
+    assert outbox.take_due(most=100, busy=taken) == []
+    assert len(outbox.take_due(most=100, busy=dead[1:])) == 1
+    assert outbox.take_due(most=0) == []
+
+
+def test_a_tenant_whose_hosts_all_stall_leaves_places_for_others(
+    store: Store, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.webhooks.outbox.PER_TENANT", 3)
+    for number in range(5):
+        assert store.cancel(submit_told(store, f"https://dead-{number}.example/").id)
+    assert store.cancel(submit_told(store, "https://alive.example/", tenant="rival").id)
+
+    taken = outbox.take_due(most=100)
+
+    assert [delivery.tenant for delivery in taken] == ["local"] * 3 + ["rival"]
+    assert outbox.take_due(most=100, busy=taken) == []
+    assert len(outbox.take_due(most=100, busy=taken[1:])) == 1
+
+
+@pytest.mark.parametrize("status", [200, 410, 500])
+def test_it_is_sent_again_when_its_owner_asks(
+    store: Store, outbox: Outbox, clock: Clock, status: int
+) -> None:
+    succeed(store, job := submit_told(store))
+    first = take(outbox)
+    outbox.record(first, tried(clock, status, None if status == 200 else "No."))
+
+    again = outbox.redeliver(job.id, first.id)
+
+    assert (again.state, again.body, len(again.log)) == (DeliveryState.PENDING, first.body, 1)
+    second = take(outbox)
+    assert (second.id, second.tries) == (first.id, 2)
+    outbox.record(second, tried(clock))
+    (kept,) = outbox.of_job(job.id)
+    assert kept.due_at is not None
+    assert round((kept.due_at - clock.now).total_seconds()) == PAUSES[0]  # as for a new one
+
+
+def test_only_a_delivery_of_this_job_is_sent_again(store: Store, outbox: Outbox) -> None:
+    succeed(store, submit_told(store))
+    delivery = take(outbox)
+    other = submit_told(store)
+
+    for job_id, delivery_id in ((other.id, delivery.id), (delivery.job_id, "x")):
+        with pytest.raises(DeliveryMissing):
+            outbox.redeliver(job_id, delivery_id)
+
+
+def test_the_log_keeps_the_latest_tries(store: Store, outbox: Outbox, clock: Clock) -> None:
+    succeed(store, job := submit_told(store))
+    for number in range(3):
+        with writing(store.engine) as connection:
+            log = [{"status": status} for status in range(KEPT_TRIES)]
+            soon = {"due_at": clock.now, "log": log}
+            connection.execute(sa.update(deliveries).values(soon))
+        outbox.record(take(outbox), tried(clock, number))
+
+    (kept,) = outbox.of_job(job.id)
+
+    assert [entry["status"] for entry in kept.log] == [*range(1, KEPT_TRIES), 2]

@@ -1,0 +1,123 @@
+"""A person's folder in, an avatar out; the demo person as she is shipped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.avatar import AvatarError, CameraError, load_avatar
+from models.avatar.blendshape.renderer import BlendshapeAvatar
+from tests.tiny_avatar import write_tiny_avatar
+
+Tensor = torch.Tensor
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_tiny_avatar(tmp_path)
+    (tmp_path / "person.json").write_text(json.dumps({"avatar": {"kind": "blendshape"}}))
+    return tmp_path
+
+
+def test_a_folder_gives_an_avatar(folder: Path) -> None:
+    avatar = load_avatar(folder, device=CPU)
+    assert list(avatar.cameras) == ["front", "side"]
+    assert len(avatar.unit_names) == 52
+    assert len(avatar.parameter_names) == 104
+
+
+def test_a_folder_without_a_person_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AvatarError, match=r"no person at .*nobody: there is no person\.json"):
+        load_avatar(tmp_path / "nobody", device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ('{"avatar": {"kind": "puppet"}}', "kind 'puppet'; known is 'blendshape'"),
+        ('{"name": "demo"}', "kind None; known is 'blendshape'"),
+        ("[]", "kind None"),
+        ('{"avatar": ', r"person\.json is not JSON"),
+    ],
+)
+def test_a_person_without_an_avatar_we_know_is_refused(
+    folder: Path, manifest: str, said: str
+) -> None:
+    (folder / "person.json").write_text(manifest)
+    with pytest.raises(AvatarError, match=said):
+        load_avatar(folder, device=CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tensor in sight", b"\x08" + 30 * b"\x00"])
+def test_weights_that_are_none_are_refused(folder: Path, content: bytes) -> None:
+    (folder / "avatar.safetensors").write_bytes(content)
+    with pytest.raises(AvatarError, match=r"avatar\.safetensors is no blendshape avatar"):
+        load_avatar(folder, device=CPU)
+
+
+def test_missing_files_are_told_by_name(folder: Path) -> None:
+    (folder / "cameras.json").unlink()
+    with pytest.raises(CameraError, match=r"no cameras at .*cameras\.json"):
+        load_avatar(folder, device=CPU)
+    (folder / "avatar.safetensors").unlink()
+    with pytest.raises(AvatarError, match=r"no avatar at .*avatar\.safetensors"):
+        load_avatar(folder, device=CPU)
+
+
+class TestTheDemoPerson:
+    def test_she_has_three_cameras(self, demo: BlendshapeAvatar) -> None:
+        assert list(demo.cameras) == ["front", "wide", "side"]
+
+    def test_she_is_small_enough_for_a_repository(self) -> None:
+        person = Path(__file__).parents[3] / "people" / "demo"
+        assert (person / "avatar.safetensors").stat().st_size < 3_000_000
+
+    def test_she_is_in_every_picture_with_a_wall_behind_her(self, demo: BlendshapeAvatar) -> None:
+        for name, camera in demo.cameras.items():
+            still = torch.zeros(1, 256), torch.zeros(1, 104)
+            frame = next(demo.render(*still, [camera.resized(640, 360)]))[0]
+            assert frame[:, 320].std() > 20, name
+            assert frame[2:20, 2:20].std() < 8, name
+
+    def test_opening_the_jaw_changes_only_the_face(self, demo: BlendshapeAvatar) -> None:
+        units = torch.zeros(2, 52)
+        units[1, demo.unit_names.index("jawOpen")] = 0.6
+        camera = demo.camera().resized(256, 256)
+        still, opened = np.concatenate(
+            list(demo.render(demo.face_code(units), torch.zeros(2, 104), [camera]))
+        ).astype(int)
+        changed = np.argwhere(np.abs(opened - still).max(-1) > 2)
+        skin = demo.model.template[demo.model.vertices_of("skin")]
+        head = camera.project(skin[skin[:, 1] > 5.2])
+        (top, left), (bottom, right) = changed.min(0), changed.max(0)
+        assert len(changed) > 100
+        assert left >= head[:, 0].min() - 2
+        assert right <= head[:, 0].max() + 2
+        assert top >= camera.project(demo.model.template)[:, 1].min()
+        assert bottom <= head[:, 1].max() + 2
+
+    def test_her_open_mouth_is_darker_than_her_lips(self, demo: BlendshapeAvatar) -> None:
+        units = torch.zeros(2, 52)
+        units[1, demo.unit_names.index("jawOpen")] = 0.8
+        camera = demo.camera().resized(512, 512)
+        lip = demo.model.template[list(demo.model.config.upper_lip)].mean(0)
+        u, v, _ = camera.project(lip - torch.tensor([0.0, 0.2, 0.0])).int().tolist()
+        frames = demo.render(demo.face_code(units), torch.zeros(2, 104), [camera])
+        shut, opened = np.concatenate(list(frames))
+        spot = (slice(v - 1, v + 2), slice(u - 1, u + 2))
+        assert opened[spot].mean() < 0.7 * shut[spot].mean()
+
+    def test_no_teeth_shine_between_closed_lips(self, demo: BlendshapeAvatar) -> None:
+        """Lips do not quite meet at the corners of the mouth: what is behind them is dark."""
+        camera = demo.camera().resized(1024, 1024)
+        frame = next(demo.render(torch.zeros(1, 256), torch.zeros(1, 104), [camera]))[0]
+        lip = demo.model.template[list(demo.model.config.upper_lip)].mean(0)
+        corners = lip + torch.tensor([[-0.26, 0.0, -0.1], [0.26, 0.0, -0.1]])
+        (left, v, _), (right, _, _) = camera.project(corners).int().tolist()
+        lips = frame[v - 6 : v + 7, left:right].astype(int)
+        red, blue = lips[..., 0], lips[..., 2]
+        white = (red > 150) & (red - blue < 20)  # lips are red, teeth are not
+        assert not white.any()

@@ -1,0 +1,300 @@
+"""A clip in, motion out, with a tiny person: lengths, seeds, progress, both speakers."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.checkpoint import CheckpointError
+from models.motion.pipeline import (
+    Animator,
+    Motion,
+    MotionError,
+    Sampling,
+    load_animator,
+    take_generators,
+    take_seed,
+)
+from tests import tiny
+
+CPU = torch.device("cpu")
+RATE = 48_000
+SHORT = int(0.5 * RATE)
+
+
+@pytest.fixture(scope="module")
+def animator() -> Animator:
+    """With a tail that is not as quiet as untrained convolutions are."""
+    networks = tiny.tiny_networks()
+    for convolution in networks.body.tail:
+        convolution.weight.data *= 3
+    return Animator(networks, device=CPU)
+
+
+def clip(samples: int, *, partner_seed: int = 2) -> Tensor:
+    """Two people talking at once, [samples, 2]."""
+    voices = [
+        0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+        for seed in (1, partner_seed)
+    ]
+    return torch.stack(voices, dim=1)
+
+
+def sampling(*seeds: int, **more: float) -> Sampling:
+    choices = {"steps": 2, "guidance_face": 1.5, "guidance_body": 1.5, "diversity": 0.9}
+    return Sampling(seeds=seeds or (1,), **{**choices, **more})
+
+
+def far(one: Motion, other: Motion) -> tuple[float, float]:
+    """The largest difference of face and pose, in spreads of the person."""
+    statistics = tiny.tiny_statistics()
+    face, pose = one.face - other.face, one.pose - other.pose
+    return (
+        float((face / statistics.code_std).abs().max()),
+        float((pose / statistics.pose_std).abs().max()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"),
+    [(1, 1), (1599, 1), (1600, 1), (1601, 2), (4800, 3), (192_001, 121), (960_000, 600)],
+)
+def test_a_clip_of_any_length_gets_a_frame_for_every_1600_samples(
+    animator: Animator, samples: int, frames: int
+) -> None:
+    motion = animator.animate(clip(samples), sampling())[0]
+    for part, width in ((motion.face, 256), (motion.pose, 104)):
+        assert part.shape == (frames, width)
+        assert part.dtype == torch.float32
+        assert part.isfinite().all()
+
+
+def test_silence_is_animated_too(animator: Animator) -> None:
+    motion = animator.animate(torch.zeros(SHORT, 2), sampling())[0]
+    assert motion.face.isfinite().all()
+    assert motion.pose.isfinite().all()
+
+
+@pytest.mark.parametrize(("samples", "told"), [(960_001, "20.01 s"), (1_920_000, "40.00 s")])
+def test_too_long_a_clip_is_refused_with_both_lengths(
+    animator: Animator, samples: int, told: str
+) -> None:
+    with pytest.raises(MotionError, match=f"is {told} long; this person's networks take 20 s"):
+        animator.animate(torch.zeros(samples, 2), sampling())
+
+
+def test_an_empty_clip_is_refused(animator: Animator) -> None:
+    with pytest.raises(MotionError, match="no samples; send a recording"):
+        animator.animate(torch.zeros(0, 2), sampling())
+
+
+@pytest.mark.parametrize("shape", [(4800,), (2, 4800), (4800, 1), (1, 4800, 2)], ids=str)
+def test_sound_of_another_shape_is_refused(animator: Animator, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"must be \[samples, 2\], got \[{shape[0]}"):
+        animator.animate(torch.zeros(shape), sampling())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"seeds": ()}, "no seed"),
+        ({"steps": 0}, "1 to 1000, got 0"),
+        ({"steps": 1001}, "1 to 1000, got 1001"),
+        ({"diversity": 0.0}, "above 0 and at most 1, got 0.0"),
+        ({"diversity": 1.1}, "above 0 and at most 1, got 1.1"),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_refused(wrong: dict, told: str) -> None:
+    with pytest.raises(MotionError, match=told):
+        replace(sampling(), **wrong)
+
+
+def test_the_same_seed_gives_the_same_motion_and_another_another(animator: Animator) -> None:
+    first, again, other = (animator.animate(clip(SHORT), sampling(s))[0] for s in (7, 7, 8))
+    assert torch.equal(first.face, again.face)
+    assert torch.equal(first.pose, again.pose)
+    assert min(far(first, other)) > 0.01
+
+
+def test_a_take_does_not_depend_on_how_many_there_are(animator: Animator) -> None:
+    together = animator.animate(clip(SHORT), sampling(5, 6, 7))
+    assert min(far(together[0], together[2])) > 0.01
+    for take, seed in enumerate((5, 6, 7)):
+        alone = animator.animate(clip(SHORT), sampling(seed))[0]
+        assert max(far(together[take], alone)) < 1e-4
+
+
+@pytest.mark.parametrize("holds", [1, 2, 3])
+def test_takes_are_the_same_where_the_memory_holds_only_some(holds: int) -> None:
+    roomy, narrow = tiny.tiny_animator(), tiny.tiny_animator()
+    drawn: list[int] = []
+
+    def too_many(_network: object, given: tuple[Tensor, ...]) -> None:
+        drawn.append(len(given[0]) // 2)
+        if drawn[-1] > holds:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    for network in (narrow.networks.face, narrow.networks.body):
+        network.register_forward_pre_hook(too_many)
+    told: list[tuple[str, float]] = []
+    asked = sampling(5, 6, 7, 8, 9)
+
+    found = narrow.animate(clip(SHORT), asked, progress=lambda *now: told.append(now))
+
+    whole = roomy.animate(clip(SHORT), asked)
+    assert max(drawn) == 5
+    assert all(max(far(*pair)) < 1e-4 for pair in zip(whole, found, strict=True))
+    assert [share for stage, share in told if stage == "body"][-1] == pytest.approx(1.0)
+
+
+def test_a_memory_that_holds_no_take_is_told() -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    animator = tiny.tiny_animator()
+    animator.networks.body.register_forward_pre_hook(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        animator.animate(clip(SHORT), sampling(5, 6))
+
+
+def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Animator) -> None:
+    heard = animator.hear(clip(4 * RATE))
+
+    def keys(*seeds: int) -> Tensor:
+        return animator.keys(heard, sampling(*seeds), take_generators(sampling(*seeds)))
+
+    together = keys(5, 6, 7)
+    assert not torch.equal(together[0], together[2])
+    for take, seed in enumerate((5, 6, 7)):
+        torch.testing.assert_close(together[take], keys(seed)[0], rtol=0, atol=1e-6)
+
+
+def test_the_parts_one_after_the_other_are_the_whole(animator: Animator) -> None:
+    whole = animator.animate(clip(SHORT), sampling(5))[0]
+    heard, generators = animator.hear(clip(SHORT)), take_generators(sampling(5))
+    face = animator.faces(heard, sampling(5), generators)[0]
+    keys = animator.keys(heard, sampling(5), generators)
+    pose = animator.poses(heard, keys, sampling(5), generators)[0]
+    assert torch.equal(whole.face, face)
+    assert torch.equal(whole.pose, pose)
+
+
+def test_a_body_without_its_face_is_the_same(animator: Animator) -> None:
+    whole = animator.animate(clip(SHORT), sampling(5))[0]
+    heard, generators = animator.hear(clip(SHORT)), take_generators(sampling(5))
+    animator.face_noise(heard, generators)
+    keys = animator.keys(heard, sampling(5), generators)
+    assert torch.equal(whole.pose, animator.poses(heard, keys, sampling(5), generators)[0])
+
+
+def test_the_stages_come_in_order_and_each_ends_at_one(animator: Animator) -> None:
+    told: list[tuple[str, float]] = []
+    animator.animate(clip(SHORT), sampling(1, 2), progress=lambda *now: told.append(now))
+    assert list(dict.fromkeys(stage for stage, _ in told)) == ["speech", "face", "guide", "body"]
+    for stage in ("speech", "face", "guide", "body"):
+        shares = [share for name, share in told if name == stage]
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("stage", ["speech", "face", "guide", "body"])
+def test_an_exception_in_progress_ends_the_work(animator: Animator, stage: str) -> None:
+    class Asked(Exception):
+        pass
+
+    told: list[str] = []
+
+    def progress(name: str, _: float) -> None:
+        told.append(name)
+        if name == stage:
+            raise Asked
+
+    with pytest.raises(Asked):
+        animator.animate(clip(SHORT), sampling(), progress=progress)
+    assert told.count(stage) == 1
+    assert told[-1] == stage
+
+
+def test_the_random_numbers_of_others_are_left_alone(animator: Animator) -> None:
+    before = torch.get_rng_state()
+    animator.animate(clip(SHORT), sampling(1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_others_random_numbers_do_not_change_the_motion(animator: Animator) -> None:
+    first = animator.animate(clip(SHORT), sampling())[0]
+    torch.rand(3)
+    again = animator.animate(clip(SHORT), sampling())[0]
+    assert torch.equal(first.pose, again.pose)
+
+
+def test_the_callers_sound_is_left_as_it_was(animator: Animator) -> None:
+    sound = clip(SHORT)
+    before = sound.clone()
+    animator.animate(sound, sampling())
+    assert torch.equal(sound, before)
+
+
+@pytest.mark.parametrize("samples", [SHORT, 216_700])
+def test_the_end_of_a_clip_is_heard(animator: Animator, samples: int) -> None:
+    sound = clip(samples)
+    other = sound.clone()
+    other[-1700:] = 0.4 * other[-1700:].flip(1)
+    first, second = (animator.animate(part, sampling())[0] for part in (sound, other))
+    assert min(far(first, second)) > 0
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_both_speakers_matter(animator: Animator, channel: int) -> None:
+    sound = clip(SHORT)
+    other = sound.clone()
+    other[: SHORT // 2, channel] = 0
+    first, second = (animator.animate(part, sampling())[0] for part in (sound, other))
+    assert min(far(first, second)) > 1e-3
+
+
+def test_guidance_changes_the_part_that_it_is_for(animator: Animator) -> None:
+    plain = animator.animate(clip(SHORT), sampling())[0]
+    face = animator.animate(clip(SHORT), sampling(guidance_face=4.0))[0]
+    body = animator.animate(clip(SHORT), sampling(guidance_body=4.0))[0]
+    assert not torch.equal(plain.face, face.face)
+    assert torch.equal(plain.pose, face.pose)
+    assert torch.equal(plain.face, body.face)
+    assert not torch.equal(plain.pose, body.pose)
+
+
+def test_seeds_of_takes_are_far_apart_and_always_the_same() -> None:
+    seeds = [take_seed(seed, take) for seed in range(20) for take in range(1, 11)]
+    assert len(set(seeds)) == 200
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    bits = [bin(a ^ b).count("1") for a, b in pairwise(seeds)]
+    assert min(bits) > 12
+    assert take_seed(10, 1) == 5789154665933260553
+
+
+def test_the_longest_clip_is_the_shortest_of_what_the_networks_take() -> None:
+    networks = tiny.tiny_networks()
+    assert Animator(networks, device=CPU).max_seconds == 20
+    short = replace(tiny.GUIDE, longest_rows=330)
+    guide = type(networks.guide)(short).eval()
+    assert Animator(replace(networks, guide=guide), device=CPU).max_frames == 330
+
+
+def test_a_person_on_disk_moves_as_the_one_in_memory(tmp_path: Path) -> None:
+    loaded = load_animator(tiny.write_tiny_person(tmp_path), device=CPU)
+    memory = tiny.tiny_animator()
+    assert loaded.max_seconds == memory.max_seconds
+    one, other = (each.animate(clip(SHORT), sampling())[0] for each in (loaded, memory))
+    torch.testing.assert_close(one.face, other.face)
+    torch.testing.assert_close(one.pose, other.pose)
+
+
+@pytest.mark.parametrize("name", ["speech", "face", "body", "guide", "tokenizer", "stats"])
+def test_a_person_that_lacks_a_file_is_told_which(tmp_path: Path, name: str) -> None:
+    person = tiny.write_tiny_person(tmp_path)
+    next(person.glob(f"{name}.*")).unlink()
+    with pytest.raises(CheckpointError, match=rf"no \w+ at .*{name}\.\w+; is this a whole person"):
+        load_animator(person, device=CPU)

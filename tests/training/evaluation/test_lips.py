@@ -1,0 +1,122 @@
+"""Lips as vertices, of a blendshape avatar and of a regressor."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import checkpoint
+from models.avatar.blendshape.model import load_blendshape
+from models.formats.results import Results
+from models.motion.lips import LipConfig, LipRegressor
+from tests.tiny import write_tiny_person
+from tests.tiny_avatar import DEMO
+from tests.training.drawn import drawn
+from training.evaluation.lips import first_component, lip_vertices, lips_of, regressed_lips
+
+CPU = torch.device("cpu")
+NARROW = LipConfig(
+    layers=((8, 10, 5), (8, 8, 4), (8, 4, 2), (8, 4, 2), (8, 4, 2), (8, 1, 1), (8, 1, 1)),
+    context_kernels=(2, 3),
+    vertices=3,
+    heads=2,
+    hidden=16,
+    encoder_layers=1,
+    decoder_layers=1,
+)  # fmt: skip
+
+
+def with_regressor(person: Path) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        regressor = LipRegressor(NARROW)
+    checkpoint.write(person / "lips.safetensors", asdict(NARROW), regressor.state_dict())
+    return person
+
+
+def codes_that_follow(person: Path, results: Results) -> Results:
+    """True codes of which the regressor's lips are a linear function."""
+    lips = np.stack([each.reshape(len(each), -1) for each in regressed_lips(person, results.audio)])
+    codes = np.zeros_like(results.true_face)
+    codes[..., :9] = lips
+    return replace(results, true_face=codes)
+
+
+def test_the_demo_persons_lips_are_at_her_mouth() -> None:
+    avatar = load_blendshape(DEMO, device=CPU)
+    vertices = lip_vertices(avatar)
+    edge = [*avatar.config.upper_lip, *avatar.config.lower_lip]
+    assert set(edge) <= set(vertices)
+    assert set(vertices) <= set(avatar.vertices_of("skin").tolist())
+    gap = (avatar.template[vertices] - avatar.template[edge].mean(0)).abs() * 10
+    assert 100 < len(vertices) < 250
+    assert gap[:, 0].max() < 3  # cm, to the corners of the mouth
+    assert gap[:, 1].max() < 2.5
+
+
+def test_lips_of_a_blendshape_avatar_are_those_that_are_drawn(tmp_path: Path) -> None:
+    person, results = write_tiny_person(tmp_path), drawn(samples=2)
+    avatar = load_blendshape(person / "avatar.safetensors", device=CPU)
+    units = torch.rand(60, len(avatar.unit_names), generator=torch.Generator().manual_seed(1))
+    face = avatar.face_code(units).numpy()
+    own = lips_of(person, replace(results, true_face=np.stack([face, 0 * face])))[0]
+    assert own.unit == "mm"
+    whole = avatar.rest(units)[:, lip_vertices(avatar)].numpy() * 100
+    np.testing.assert_allclose(own.target, whole, atol=1e-2)
+    np.testing.assert_allclose(own.read(face), own.target)
+    np.testing.assert_allclose(
+        own.opening(own.target), 10 * avatar.lip_opening(torch.from_numpy(face)), atol=1e-2
+    )
+
+
+def test_codes_that_say_what_is_heard_give_the_lips_that_are_heard(tmp_path: Path) -> None:
+    person = with_regressor(write_tiny_person(tmp_path))
+    results = codes_that_follow(person, drawn(samples=3, frames=30))
+    for own, codes in zip(lips_of(person, results), results.true_face, strict=True):
+        assert own.target.shape == (30, 3, 3)
+        spread = own.target.std(0).max()
+        assert np.abs(own.read(codes) - own.target).max() < 0.2 * spread
+        assert np.abs(own.read(np.zeros_like(codes)) - own.target).max() > spread
+
+
+def test_a_map_is_not_fitted_on_the_sample_that_it_reads(tmp_path: Path) -> None:
+    person = with_regressor(write_tiny_person(tmp_path))
+    results = codes_that_follow(person, drawn(samples=3, frames=30))
+    other = results.true_face.copy()
+    other[0] = 7
+    probe = results.true_face[1]
+    before, after = (
+        lips_of(person, replace(results, true_face=t)) for t in (results.true_face, other)
+    )
+    np.testing.assert_allclose(before[0].read(probe), after[0].read(probe))
+    assert not np.allclose(before[1].read(probe), after[1].read(probe))
+
+
+def test_a_map_needs_another_sample(tmp_path: Path) -> None:
+    person = with_regressor(write_tiny_person(tmp_path))
+    with pytest.raises(ValueError, match="draw two or more"):
+        lips_of(person, drawn(samples=1, frames=30))
+
+
+def test_a_person_without_measurable_lips_is_told(tmp_path: Path) -> None:
+    person = write_tiny_person(tmp_path)
+    facts = json.loads((person / "person.json").read_text())
+    (person / "person.json").write_text(json.dumps(facts | {"avatar": {"kind": "codec"}}))
+    with pytest.raises(ValueError, match=r"demo has neither lips.safetensors nor a blendshape"):
+        lips_of(person, drawn())
+    shutil.move(person / "person.json", person / "elsewhere")
+    with pytest.raises(ValueError, match="has neither"):
+        lips_of(person, drawn())
+
+
+def test_the_first_component_is_the_direction_of_most_motion_in_its_spread() -> None:
+    turns = np.sin(np.arange(300) / 7)
+    lips = np.zeros((300, 2, 3))
+    lips[:, 0, 1], lips[:, 1, 0] = 5 * turns, 0.1 * np.cos(np.arange(300) / 3)
+    found = first_component([lips[:200], lips[200:]])(lips)
+    assert abs(np.corrcoef(found, turns)[0, 1]) == pytest.approx(1, abs=1e-3)
+    assert found.std() == pytest.approx(1, abs=1e-2)

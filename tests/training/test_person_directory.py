@@ -1,0 +1,131 @@
+"""Person directories: statistics and speech once, person.json when all is there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.motion.pipeline import load_animator
+from models.motion.speech import MelSpeech, load_speech
+from models.motion.statistics import load_statistics
+from models.person import MANIFEST, check_files, read_person, sha256
+from tests import tiny
+from tests.training.scenes import write_scene
+from training.data.audio import read_wav
+from training.data.scenes import FACE, POSE, window
+from training.data.statistics import measure
+from training.person_directory import (
+    DEMO_FACTS,
+    DEMO_SPEECH,
+    FILES,
+    complete,
+    person_scenes,
+    prepare,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_scene(tmp_path / "data", "a", 40, missing=[3, 4])
+    write_scene(tmp_path / "data", "b", 60)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Path:
+    return tiny.write_tiny_person(tmp_path)
+
+
+def manifest(person: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((person / MANIFEST).read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_new_person_gets_statistics_and_a_front_end(tmp_path: Path, data: Path) -> None:
+    person = tmp_path / "people" / "ada"
+    prepare(person, data)
+    statistics = load_statistics(person / "stats.json", device=CPU)
+    torch.testing.assert_close(statistics.code_mean, torch.tensor(measure(data)["code_mean"]))
+    speech = load_speech(person / "speech.safetensors", device=CPU)
+    assert isinstance(speech, MelSpeech)
+    assert speech.config == DEMO_SPEECH
+
+
+def test_what_a_person_has_already_is_kept(tmp_path: Path, data: Path) -> None:
+    person = tmp_path / "ada"
+    prepare(person, data)
+    before = {path.name: path.read_bytes() for path in person.iterdir()}
+    write_scene(data, "c", 90)
+    prepare(person, data)
+    assert {path.name: path.read_bytes() for path in person.iterdir()} == before
+
+
+def test_scenes_are_heard_and_normalised_as_the_worker_does_it(tmp_path: Path, data: Path) -> None:
+    person = tmp_path / "ada"
+    prepare(person, data)
+    scenes = person_scenes(person, data, POSE)
+    assert [scene.frames for scene in scenes] == [40, 60]
+    motion = torch.cat([scene.motion[:] for scene in scenes])
+    assert motion.mean(0).abs().max() < 1e-3
+    speech = load_speech(person / "speech.safetensors", device=CPU)
+    sound = load_statistics(person / "stats.json", device=CPU).normalised_audio(
+        torch.from_numpy(read_wav(data / "b_audio.wav"))
+    )
+    heard = window(scenes[1], 0, 60)
+    assert torch.equal(heard.features, speech(sound[None])[0])
+    assert not heard.features.is_inference()
+    face = window(person_scenes(person, data, FACE)[0], 0, 40)
+    assert face.motion.shape == (40, 256)
+    assert face.present.sum() == 38
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_person_is_complete_only_with_all_files(person: Path, name: str) -> None:
+    (person / MANIFEST).unlink()
+    (person / name).unlink()
+    assert not complete(person, face="3 steps")
+    assert not (person / MANIFEST).exists()
+
+
+def test_a_complete_person_is_whole_and_has_the_demo_persons_facts(person: Path) -> None:
+    (person / MANIFEST).unlink()
+    assert complete(person, face="3 steps")
+    check_files(person)
+    written = manifest(person)
+    assert written["files"] == {name: sha256(person / name) for name in FILES}
+    assert written["provenance"] == {"face": "3 steps"}
+    for name, fact in DEMO_FACTS.items():
+        assert written[name] == fact
+    assert read_person(person).max_seconds == 20
+    assert load_animator(person, device=CPU).max_seconds == 20
+
+
+def test_what_person_json_said_stays_but_for_the_hashes(person: Path) -> None:
+    before = manifest(person)
+    (person / "face.safetensors").write_bytes((person / "body.safetensors").read_bytes())
+    assert complete(person, face="3 steps")
+    after = manifest(person)
+    assert after["title"] == before["title"] != DEMO_FACTS["title"]
+    assert after["defaults"] == before["defaults"]
+    assert after["files"]["face.safetensors"] == after["files"]["body.safetensors"]
+    check_files(person)
+
+
+def test_provenance_is_kept_network_by_network(person: Path) -> None:
+    complete(person, face="3 steps", body="5 steps")
+    complete(person, face="6 steps")
+    assert manifest(person)["provenance"] == {"face": "6 steps", "body": "5 steps"}
+
+
+def test_another_version_of_a_file_is_another_version_of_the_person(person: Path) -> None:
+    complete(person)
+    before = read_person(person).digest
+    complete(person)
+    assert read_person(person).digest == before
+    (person / "face.safetensors").write_bytes(b"better")
+    complete(person)
+    assert read_person(person).digest != before

@@ -1,0 +1,182 @@
+"""Frames and sound become an MP4 that everybody plays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.worker.toys import stuck_ffmpeg
+from worker.pipeline.decode import SAMPLE_RATE, Sound
+from worker.pipeline.encode import (
+    FORMS,
+    SYNTHETIC,
+    X264,
+    Encoder,
+    VideoError,
+    choose_encoder,
+    encode,
+    encoder_fault,
+    frame_count,
+)
+from worker.pipeline.ffmpeg import FfmpegError, executable
+
+
+def sound(folder: Path, samples: NDArray[np.float32]) -> Sound:
+    path = folder / "sound.f32"
+    samples.astype(np.float32).tofile(path)
+    return Sound(path, samples, partner_speaks=bool(samples[:, 1].any()))
+
+
+def two_tones(seconds: float) -> NDArray[np.float32]:
+    """The person hums at 300 Hz, the partner at 1000 Hz, both at full scale."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return np.sin(2 * np.pi * np.outer(time, [300, 1000])).astype(np.float32)
+
+
+def batches(frames: int, size: int = 64, colour: tuple[int, ...] = (200, 30, 40)) -> Iterator:
+    left = frames
+    while left:
+        count = min(8, left)
+        yield np.broadcast_to(np.array(colour, np.uint8), (count, size, size, 3))
+        left -= count
+
+
+def heard(path: Path) -> NDArray[np.float32]:
+    """The sound of a video, [samples, channels]."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    return np.concatenate(frames, axis=1).T
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 1.51])
+def test_a_video_is_h264_with_aac_and_as_long_as_its_sound(tmp_path: Path, seconds: float) -> None:
+    voices = sound(tmp_path, two_tones(seconds))
+    frames = frame_count(len(voices.samples))
+    told: list[int] = []
+
+    encode(batches(frames), voices, tmp_path / "v.mp4", progress=told.append)
+
+    assert told[-1] == frames
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.codec_context.name, video.format.name) == ("h264", "yuv420p")
+        assert (video.average_rate, video.width, video.height) == (30, 64, 64)
+        assert (audio.codec_context.name, audio.sample_rate) == ("aac", 48_000)
+        assert video.frames == frames
+        assert abs(float(video.duration * video.time_base) - seconds) <= 1 / 30
+        assert abs(float(audio.duration * audio.time_base) - seconds) <= 1 / 30
+
+
+def test_a_video_can_be_played_before_all_of_it_has_come(tmp_path: Path) -> None:
+    encode(batches(3), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4")
+
+    content = (tmp_path / "v.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+@pytest.mark.parametrize("form", ["mp4", "mov", "webm"])
+def test_a_video_says_that_it_is_synthetic(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"v.{form}"
+    encode(batches(3), sound(tmp_path, two_tones(0.1)), path, form=FORMS[form])
+
+    with av.open(str(path)) as container:
+        told = {name.lower(): words for name, words in container.metadata.items()}
+    assert told["comment"] == SYNTHETIC
+
+
+def test_colours_come_back_as_they_were(tmp_path: Path) -> None:
+    encode(batches(3), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4")
+
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        picture = next(container.decode(video=0))
+        assert picture.colorspace == 1  # BT.709, and it says so
+        pixel = picture.to_ndarray(format="rgb24", src_colorspace="ITU709")[32, 32]
+    assert np.abs(pixel.astype(int) - (200, 30, 40)).max() <= 4
+
+
+def test_both_ears_hear_both_voices_and_nothing_clips(tmp_path: Path) -> None:
+    encode(batches(30), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+
+    ears = heard(tmp_path / "v.mp4")[4800:43_200]
+    spectrum = np.abs(np.fft.rfft(ears, axis=0)) / (len(ears) / 2)
+    person, partner = (spectrum[round(hertz * len(ears) / SAMPLE_RATE)] for hertz in (300, 1000))
+    assert person == pytest.approx([0.6, 0.4], abs=0.06)
+    assert partner == pytest.approx([0.4, 0.6], abs=0.06)
+    assert np.abs(ears).max() <= 1.05  # AAC itself overshoots by a little
+
+
+def test_a_person_alone_is_heard_in_the_middle_as_loud_as_recorded(tmp_path: Path) -> None:
+    voices = two_tones(0.5) * np.array([0.5, 0.0], np.float32)
+
+    encode(batches(15), sound(tmp_path, voices), tmp_path / "v.mp4")
+
+    ears = heard(tmp_path / "v.mp4")[4800:19_200]
+    assert np.abs(ears).max(axis=0) == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_an_encoder_that_fails_says_so_in_ffmpegs_words(tmp_path: Path) -> None:
+    with pytest.raises(
+        VideoError, match=r"libx264 failed at frame .* 63x63: .*width not divisible"
+    ):
+        encode(batches(30, size=63), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+
+
+def test_a_renderer_that_fails_leaves_no_encoder_behind(tmp_path: Path) -> None:
+    def broken() -> Iterator:
+        yield from batches(8)
+        raise LookupError("no such frame")
+
+    with pytest.raises(LookupError):
+        encode(broken(), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+
+
+def test_an_encoder_that_takes_no_frames_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(stuck_ffmpeg(tmp_path)))
+    monkeypatch.setattr("worker.pipeline.encode.PATIENCE", 0.1)
+
+    with pytest.raises(VideoError, match=r"at frame 0 .*did nothing for 0\.1 s"):
+        encode(batches(30, size=512), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_told_from_a_broken_encoder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        encode(batches(3), sound(tmp_path, two_tones(0.1)), Path("/dev/full"))
+
+
+def test_no_frames_are_no_video(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no frames"):
+        encode(iter(()), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4")
+
+
+def test_an_encoder_is_believed_only_when_it_has_encoded_something() -> None:
+    assert encoder_fault(X264) is None
+    assert "nothing_such" in str(encoder_fault(Encoder("nothing_such", ())))
+
+
+def test_an_ffmpeg_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+
+    assert encoder_fault(X264) == "/nowhere/ffmpeg does not run: No such file or directory"
+
+
+def test_a_machine_without_a_gpu_is_not_asked_for_its_encoder() -> None:
+    assert choose_encoder("cpu") is X264
+
+
+def test_ffmpeg_is_found_in_the_wheel_else_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+    assert "imageio_ffmpeg" in executable()
+    monkeypatch.setattr("worker.pipeline.ffmpeg.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FfmpegError, match="set IMAGEIO_FFMPEG_EXE"):
+        executable()
+    stuck_ffmpeg(tmp_path).rename(tmp_path / "ffmpeg")
+    assert executable() == str(tmp_path / "ffmpeg")

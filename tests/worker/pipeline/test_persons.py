@@ -1,0 +1,86 @@
+"""Persons are loaded when they are first asked for, and again when they have changed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.serving import write_person
+from tests.worker.toys import ToyAnimator, ToyAvatar
+from worker.pipeline.persons import Models, People, PersonUnknown
+
+
+class Loader:
+    """Counts."""
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+
+    def __call__(self, folder: Path) -> Models:
+        self.loaded.append(folder.name)
+        return Models(ToyAnimator(), ToyAvatar())
+
+
+def retitle(folder: Path, title: str) -> None:
+    path = folder / "demo" / "person.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"title": title}))
+
+
+def test_a_person_is_loaded_on_first_use_and_kept(tmp_path: Path) -> None:
+    loader = Loader()
+    people = People(write_person(tmp_path), load=loader)
+    assert loader.loaded == []
+
+    first, second = people.get("demo"), people.get("demo")
+
+    assert first is second
+    assert loader.loaded == ["demo"]
+    assert first.defaults.size == "512x512"
+
+
+def test_a_new_version_is_picked_up_without_a_restart(tmp_path: Path) -> None:
+    loader = Loader()
+    people = People(write_person(tmp_path), load=loader)
+    before = people.get("demo")
+    retitle(tmp_path, "Another face")
+
+    after = people.get("demo")
+
+    assert after.digest != before.digest
+    assert people.get("demo") is after
+    assert loader.loaded == ["demo", "demo"]
+
+
+def test_few_are_kept_and_the_longest_unused_goes_first(tmp_path: Path) -> None:
+    for name in ("ada", "ben", "eve"):
+        write_person(tmp_path, name)
+    loader = Loader()
+    people = People(tmp_path, load=loader, in_memory=2)
+
+    for name in ("ada", "ben", "ada", "eve", "ada", "ben"):
+        people.get(name)
+
+    assert loader.loaded == ["ada", "ben", "eve", "ben"]
+
+
+def test_a_person_who_is_not_there_is_named_beside_those_who_are(tmp_path: Path) -> None:
+    people = People(write_person(tmp_path), load=Loader())
+
+    with pytest.raises(PersonUnknown, match="no person 'ada'; there are: demo"):
+        people.get("ada")
+
+
+def test_a_person_that_failed_to_load_is_tried_again(tmp_path: Path) -> None:
+    outcomes = [ValueError("a file is missing")]
+    loader = Loader()
+
+    def load(folder: Path) -> Models:
+        if outcomes:
+            raise outcomes.pop()
+        return loader(folder)
+
+    people = People(write_person(tmp_path), load=load)
+    with pytest.raises(ValueError, match="missing"):
+        people.get("demo")
+
+    assert people.get("demo").name == "demo"

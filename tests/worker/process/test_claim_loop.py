@@ -1,0 +1,118 @@
+"""A wake-up empties the queue; trouble is waited out."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from jobs.model import Job, State
+from jobs.store.jobs import Store
+from tests.worker.conftest import Submit
+from worker.process.claim_loop import Shift
+from worker.process.outcomes import Ending
+from worker.process.progress import Leave
+
+
+class Worker:
+    """Attempts that succeed at once, unless told otherwise."""
+
+    def __init__(self, store: Store, endings: Sequence[Ending] = ()) -> None:
+        self.store, self.endings = store, iter(endings)
+        self.leave = Leave()
+        self.obstacles: list[str] = []
+        self.shift = Shift(
+            store, self.attempt, worker="w", leave=self.leave, obstacle=self.next_obstacle
+        )
+        self.done: list[str] = []
+
+    def next_obstacle(self) -> str | None:
+        return self.obstacles.pop() if self.obstacles else None
+
+    def attempt(self, job: Job) -> Ending:
+        self.done.append(job.id)
+        ending = next(self.endings, Ending.PUBLISHED)
+        if ending is Ending.PUBLISHED:
+            self.store.succeed(job.id, job.attempt, [])
+        else:
+            self.store.release(job.id, job.attempt, "why", counts=False)
+        return ending
+
+
+def test_one_wake_up_does_every_queued_job_in_turn(store: Store, submit: Submit) -> None:
+    ids = [submit().id for _ in range(3)]
+    worker = Worker(store)
+
+    assert worker.shift.drain() == [Ending.PUBLISHED] * 3
+
+    assert worker.done == ids
+    assert worker.shift.drain() == []
+
+
+def test_nothing_is_claimed_by_a_worker_that_leaves(store: Store, submit: Submit) -> None:
+    job_id = submit().id
+    worker = Worker(store)
+    worker.leave.ask()
+
+    assert worker.shift.drain() == []
+
+    assert store.get(job_id).state is State.QUEUED
+
+
+def test_something_that_is_away_is_waited_for(
+    store: Store, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
+    job_id = submit().id
+    worker = Worker(store, [Ending.AWAY, Ending.AWAY])
+
+    assert worker.shift.drain() == [Ending.AWAY, Ending.AWAY, Ending.PUBLISHED]
+
+    assert store.get(job_id).attempt == 3
+
+
+def test_a_full_disk_takes_no_second_job(
+    store: Store, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
+    first, second = submit().id, submit().id
+    worker = Worker(store, [Ending.SET_BACK])
+    worker.obstacles = ["no room"] * 3
+    waiting: list[int] = []
+    worker.leave.pause = lambda seconds: waiting.append(store.get(second).attempt)
+
+    assert worker.shift.drain() == [Ending.SET_BACK, Ending.PUBLISHED, Ending.PUBLISHED]
+
+    assert worker.done == [first, first, second]
+    assert waiting == [0] * 4  # once after the setback, then for each look that found no room
+
+
+def test_a_database_that_is_away_does_not_end_the_worker(
+    store: Store, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit()
+    claim = store.claim
+    failures = [OperationalError("select", {}, Exception("away"))] * 2
+
+    def claim_after_a_while(name: str) -> Job | None:
+        if failures:
+            raise failures.pop()
+        return claim(name)
+
+    monkeypatch.setattr(store, "claim", claim_after_a_while)
+    monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
+
+    assert Worker(store).shift.drain() == [Ending.PUBLISHED]
+
+
+def test_a_worker_that_waits_for_the_database_still_leaves(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(name: str) -> None:
+        raise OperationalError("select", {}, Exception("away"))
+
+    monkeypatch.setattr(store, "claim", away)
+    worker = Worker(store)
+    threading.Timer(0.2, worker.leave.ask).start()
+
+    assert worker.shift.drain() == []

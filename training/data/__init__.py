@@ -1,0 +1,1 @@
+"""Datasets: scenes, cuts, features, checks, statistics, downloads."""

@@ -1,0 +1,43 @@
+"""Sound of the dataset: 48 kHz, channel 0 the person, channel 1 the partner."""
+
+from __future__ import annotations
+
+import wave
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.formats.wav import FRAME_RATE as FRAME_RATE
+from models.formats.wav import SAMPLE_RATE as SAMPLE_RATE
+from models.formats.wav import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
+from models.formats.wav import open_wav
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def write_wav(path: Path, samples: NDArray[np.float32], *, rate: int = SAMPLE_RATE) -> None:
+    """Writes samples [N, channels] in [-1, 1] as 16 bit; what lies outside is clipped."""
+    whole = (np.clip(samples, -1, 1) * 32767).round().astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(whole.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(whole.tobytes())
+
+
+def read_wav(path: Path) -> NDArray[np.float32]:
+    """Reads a whole 48 kHz file as [N, channels] in [-1, 1]. Raises SoundError."""
+    found = open_wav(path)
+    if found.rate != SAMPLE_RATE:
+        raise ValueError(f"{path} has {found.rate} Hz; a dataset has {SAMPLE_RATE}")
+    return found.read()
+
+
+def loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Square root of the RMS of every frame of samples [N] -> [T]: about how loud it sounds."""
+    frames = len(samples) // SAMPLES_PER_FRAME
+    cut = samples[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME)
+    return np.sqrt(np.sqrt((cut.astype(np.float64) ** 2).mean(1)))

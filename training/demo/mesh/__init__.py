@@ -1,0 +1,1 @@
+"""The mesh, skeleton and texture of the demo person."""

@@ -1,0 +1,71 @@
+"""Puts the demo person's parts together into one mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sparse
+
+from training.demo.mesh.clothes import build_sweater, build_trousers
+from training.demo.mesh.geometry import triangulate
+from training.demo.mesh.hair import build_bun, build_cap, place_bun
+from training.demo.mesh.head import build_eyes, build_skin, build_teeth, build_tongue
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.demo.mesh.geometry import Indices, Mix, Piece, Points
+    from training.demo.mesh.head import Body
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """All parts in one mesh."""
+
+    names: tuple[str, ...]
+    mix: Mix  # [V, N]
+    template: Points  # [V, 3]
+    parts: Indices  # [V]
+    faces: Indices  # [F, 3]
+    uv_faces: Indices  # [F, 3]
+    uv: Points  # [M, 2], v upwards
+    source_uv: Points  # [M, 2]
+
+    def of(self, *names: str) -> NDArray[np.bool_]:
+        """[V] does a vertex belong to one of these parts?"""
+        return np.isin(self.parts, [self.names.index(name) for name in names])
+
+
+def assemble(body: Body) -> Assembly:
+    """Cuts, sews and combs all parts of the person."""
+    bun = place_bun(body)
+    pieces = {
+        "skin": build_skin(body),
+        "eyes": build_eyes(body),
+        "teeth": build_teeth(body),
+        "tongue": build_tongue(body),
+        "sweater": build_sweater(body),
+        "trousers": build_trousers(body),
+        "hair": build_cap(body, bun),
+        "bun": build_bun(body, bun),
+    }
+    return _joined({name: triangulate(piece) for name, piece in pieces.items()}, body)
+
+
+def _joined(pieces: dict[str, Piece], body: Body) -> Assembly:
+    counts = [len(piece.offset) for piece in pieces.values()]
+    first = np.cumsum([0, *counts])
+    first_uv = np.cumsum([0, *(len(piece.uv) for piece in pieces.values())])
+    every = list(pieces.values())
+    return Assembly(
+        tuple(pieces),
+        sparse.vstack([piece.mix for piece in every]).tocsr(),
+        np.concatenate([piece.positions(body.shape) for piece in every]),
+        np.repeat(np.arange(len(every)), counts),
+        np.concatenate([p.faces + start for p, start in zip(every, first, strict=False)]),
+        np.concatenate([p.uv_faces + start for p, start in zip(every, first_uv, strict=False)]),
+        np.concatenate([piece.uv for piece in every]),
+        np.concatenate([piece.source_uv for piece in every]),
+    )

@@ -1,0 +1,1 @@
+"""Synthetic conversations: sentences, voices and motion by rule."""

@@ -1,0 +1,332 @@
+"""Voices that say when each of their phones sounds: the ground truth of the demo person's mouth.
+
+Three engines, all offline: hibari (Apache-2.0, PyPI), flite (BSD-like, Debian) and espeak-ng (a
+GPL-3 program, Debian; its sound goes into training only, never into a shipped file). Each voice can
+be shifted in pitch and formants by resampling, so that few engines become many speakers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import subprocess
+import tempfile
+import wave
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from training.data.audio import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+SILENCE = "_"
+
+# What engines write, in single IPA sounds; a diphthong is two sounds one after the other.
+ARPABET = {
+    "aa": "ɑ", "ae": "æ", "ah": "ʌ", "ao": "ɔ", "aw": "aʊ", "ax": "ə", "ay": "aɪ", "b": "b",
+    "ch": "tʃ", "d": "d", "dh": "ð", "eh": "ɛ", "er": "ɚ", "ey": "eɪ", "f": "f", "g": "g",
+    "hh": "h", "ih": "ɪ", "iy": "i", "jh": "dʒ", "k": "k", "l": "l", "m": "m", "n": "n",
+    "ng": "ŋ", "ow": "oʊ", "oy": "ɔɪ", "p": "p", "r": "ɹ", "s": "s", "sh": "ʃ", "t": "t",
+    "th": "θ", "uh": "ʊ", "uw": "u", "v": "v", "w": "w", "y": "j", "z": "z", "zh": "ʒ",
+    "pau": SILENCE,
+}  # fmt: skip
+HIBARI = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "Q": "əʊ", "W": "aʊ", "Y": "ɔɪ", "ʧ": "tʃ", "ʤ": "dʒ"}
+ESPEAK = {"ᵻ": "ɪ", "ʉ": "u", "ʉɹ": "uɹ"}
+# Seconds by which an engine's timings come after its sound, found by the quiet of stops and the
+# loudness of vowels; flite's are exact.
+HIBARI_LATE, ESPEAK_LATE = 0.06, 0.035
+SOUNDS = frozenset("pbmfvθðtdnlɾszʃʒkgɡŋhɹrwʊujiɪeɛæaɑʌəɐᵊɜɚɝɔoɒ")
+VOWELS = frozenset("ʊuiɪeɛæaɑʌəɐᵊɜɚɝɔoɒ")
+
+
+@dataclass(frozen=True)
+class Phone:
+    """One sound and when it sounds, in seconds from the start of its utterance (or scene)."""
+
+    symbol: str
+    start: float
+    end: float
+    stressed: bool = False
+
+    def moved(self, seconds: float) -> Phone:
+        return Phone(self.symbol, self.start + seconds, self.end + seconds, self.stressed)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    samples: NDArray[np.float32]  # [N] at 48 kHz, peak 0.9
+    phones: tuple[Phone, ...]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class RawSpeech:
+    """What an engine says: samples at its own rate, and (symbol, start, end) in seconds."""
+
+    samples: NDArray[np.float32]
+    rate: int
+    timings: tuple[tuple[str, float, float], ...]
+
+
+class Engine(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        """pace 2 is twice as fast."""
+        ...
+
+
+@dataclass(frozen=True)
+class Voice:
+    """An engine whose pitch and formants are moved by `ratio` (0.8: lower, 1.2: higher)."""
+
+    engine: Engine
+    ratio: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine.name}*{self.ratio:.2f}"
+
+    def speak(self, text: str, *, pace: float = 1.0, seed: int = 0) -> Utterance:
+        raw = self.engine.say(text, pace=pace / self.ratio, seed=seed)
+        step = Fraction(SAMPLE_RATE, round(raw.rate * self.ratio / 200) * 200)
+        samples = resample_poly(raw.samples, step.numerator, step.denominator)
+        stretch = float(step) * raw.rate / SAMPLE_RATE
+        samples = (samples * (0.9 / max(1e-3, np.abs(samples).max()))).astype(np.float32)
+        sounds = [
+            Phone(symbol, start * stretch, end * stretch)
+            for symbol, start, end in split_sounds(raw.timings)
+        ]
+        return Utterance(samples, mark_stress(fill_sounding_gaps(sounds, samples), samples))
+
+
+def split_sounds(
+    timings: Iterable[tuple[str, float, float]],
+) -> list[tuple[str, float, float]]:
+    """Engine symbols as single IPA sounds; the parts of a diphthong share its time."""
+    result = []
+    for symbol, start, end in timings:
+        sounds = [c for c in symbol if c in SOUNDS] or [SILENCE]
+        if end - start < 1e-4:
+            continue
+        edges = np.linspace(start, end, len(sounds) + 1)
+        result += [(c, float(edges[i]), float(edges[i + 1])) for i, c in enumerate(sounds)]
+    return result
+
+
+def fill_sounding_gaps(phones: list[Phone], samples: NDArray[np.float32]) -> list[Phone]:
+    """Gives a "silence" that sounds (an engine's mark or word space) to the phones around it."""
+    level = float(np.median([_rms(p, samples) for p in phones if p.symbol in VOWELS] or [0.0]))
+    kept = [p for p in phones if p.symbol != SILENCE or _rms(p, samples) < 0.2 * level]
+    result = []
+    for i, phone in enumerate(kept):
+        before = phone.start if i == 0 else (kept[i - 1].end + phone.start) / 2
+        after = phone.end if i == len(kept) - 1 else (phone.end + kept[i + 1].start) / 2
+        result.append(Phone(phone.symbol, before, after))
+    return result
+
+
+def mark_stress(phones: list[Phone], samples: NDArray[np.float32]) -> tuple[Phone, ...]:
+    """Stress as a listener hears it: a vowel that is louder and longer than those around it."""
+    vowels = [i for i, phone in enumerate(phones) if phone.symbol in VOWELS]
+    weight = {i: _prominence(phones[i], samples) for i in vowels}
+    middle = float(np.median(list(weight.values()))) if weight else 0.0
+
+    def stressed(i: int) -> bool:
+        near = [j for j in vowels if abs(phones[j].start - phones[i].start) < 0.3]
+        return weight[i] > middle and weight[i] >= max(weight[j] for j in near)
+
+    return tuple(
+        Phone(phone.symbol, phone.start, phone.end, i in weight and stressed(i))
+        for i, phone in enumerate(phones)
+    )
+
+
+def _prominence(phone: Phone, samples: NDArray[np.float32]) -> float:
+    return _rms(phone, samples) * float(np.sqrt(phone.end - phone.start))
+
+
+def _rms(phone: Phone, samples: NDArray[np.float32]) -> float:
+    part = samples[int(phone.start * SAMPLE_RATE) : int(phone.end * SAMPLE_RATE)]
+    return float(np.sqrt((part.astype(np.float64) ** 2).mean())) if len(part) else 0.0
+
+
+class HibariEngine:
+    """hibari's one bundled voice; its duration predictor is read as an extra graph output."""
+
+    name = "hibari"
+
+    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        from hibari import dsp
+
+        tts = _hibari()  # loaded when it first speaks: who only picks voices needs no engine
+        rng = np.random.default_rng(seed)
+        sound: list[NDArray[np.float32]] = []
+        timings: list[tuple[str, float, float]] = []
+        begin = 0.0
+        for phonemes in tts.phonemize(text):
+            ids = np.array([tts.ids(phonemes)], np.int64)
+            feeds = {"ids": ids, "speed": np.array([pace], np.float32)}
+            *spectra, durations = tts.sess.run(None, feeds)
+            samples = dsp.synth(*[x[0] for x in spectra], rng)
+            symbols = ["", *[c for c in phonemes if c in tts.vocab], ""]
+            lengths = durations.reshape(-1).astype(np.float64)
+            seconds = len(samples) / dsp.SR
+            edges = begin + np.r_[0, np.cumsum(lengths)] * seconds / lengths.sum()
+            timings += [
+                (HIBARI.get(c, c), float(edges[i]), float(edges[i + 1]))
+                for i, c in enumerate(symbols)
+            ]
+            sound.append(samples)
+            begin += seconds
+        exact = _earlier(timings, HIBARI_LATE)
+        return RawSpeech(np.concatenate(sound).astype(np.float32), dsp.SR, exact)
+
+
+def _earlier(
+    timings: Iterable[tuple[str, float, float]], seconds: float
+) -> tuple[tuple[str, float, float], ...]:
+    return tuple(
+        (symbol, max(0.0, start - seconds), max(0.0, end - seconds))
+        for symbol, start, end in timings
+    )
+
+
+@cache
+def _hibari() -> Any:
+    """One session with the graph's clipped durations (`/Clip_output_0`) as a seventh output."""
+    import onnx
+    from hibari.tts import ASSETS, Hibari
+
+    graph = onnx.load(str(Path(ASSETS) / "hibari.onnx"))
+    durations = onnx.helper.make_tensor_value_info("/Clip_output_0", onnx.TensorProto.FLOAT, None)
+    graph.graph.output.append(durations)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hibari-durations.onnx"
+        onnx.save(graph, str(path))
+        return Hibari(model=str(path), threads=1)
+
+
+@dataclass(frozen=True)
+class FliteEngine:
+    """A voice of Debian's flite: slt, rms, awb, kal, kal16."""
+
+    voice: str
+
+    @property
+    def name(self) -> str:
+        return f"flite-{self.voice}"
+
+    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        del seed  # flite says a text always alike
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "speech.wav"
+            stretch = f"duration_stretch={1 / pace:.3f}"
+            arguments = ["flite", "-voice", self.voice, "--setf", stretch, "-psdur"]
+            done = subprocess.run(
+                [*arguments, "-t", text, "-o", str(path)],
+                check=True, capture_output=True, text=True,
+            )  # fmt: skip
+            with wave.open(str(path), "rb") as file:
+                rate = file.getframerate()
+                data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        return RawSpeech((data / 32768).astype(np.float32), rate, _segments(done.stdout))
+
+
+def _segments(printed: str) -> tuple[tuple[str, float, float], ...]:
+    """`pau:0.164 hh:0.255 ...`: each phone with the time of its end."""
+    result, start = [], 0.0
+    for item in printed.split():
+        symbol, _, end = item.rpartition(":")
+        result.append((ARPABET.get(symbol, symbol), start, float(end)))
+        start = float(end)
+    return tuple(result)
+
+
+class _EspeakId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _EspeakEvent(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int), ("identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p), ("id", _EspeakId),
+    )  # fmt: skip
+
+
+_ESPEAK_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_EspeakEvent)
+)
+_RETRIEVAL, _PHONEME_EVENTS_IPA, _UTF8, _PHONEME_EVENT, _RATE = 1, 3, 1, 7, 1
+
+
+@dataclass(frozen=True)
+class EspeakEngine:
+    """A voice and variant of espeak-ng, such as `en-us+f2`: robotic, but of many timbres."""
+
+    voice: str
+
+    @property
+    def name(self) -> str:
+        return f"espeak-{self.voice}"
+
+    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        del seed  # espeak-ng says a text always alike
+        library, rate = _espeak()
+        sound: list[NDArray[np.int16]] = []
+        heard: list[tuple[str, float]] = []
+
+        def collect(samples: Any, count: int, events: Any) -> int:
+            if samples and count:
+                sound.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            position = 0
+            while events[position].type:
+                event = events[position]
+                if event.type == _PHONEME_EVENT:
+                    symbol = bytes(event.id.string).decode("utf-8", "ignore")
+                    heard.append((symbol, event.audio_position / 1000))
+                position += 1
+            return 0
+
+        callback = _ESPEAK_CALLBACK(collect)
+        library.espeak_SetSynthCallback(callback)
+        if library.espeak_SetVoiceByName(self.voice.encode()):
+            raise ValueError(f"espeak-ng has no voice {self.voice}")
+        library.espeak_SetParameter(_RATE, int(np.clip(160 * pace, 80, 400)), 0)
+        data = text.encode()
+        library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
+        library.espeak_Synchronize()
+        samples = (np.concatenate(sound) / 32768).astype(np.float32)
+        ends = [*[start for _, start in heard[1:]], len(samples) / rate]
+        timings = [
+            (ESPEAK.get(s, s), start, end) for (s, start), end in zip(heard, ends, strict=True)
+        ]
+        return RawSpeech(samples, rate, _earlier(timings, ESPEAK_LATE))
+
+
+@cache
+def _espeak() -> tuple[Any, int]:
+    name = ctypes.util.find_library("espeak-ng")
+    if name is None:
+        raise RuntimeError("libespeak-ng is not installed; on Debian: apt install espeak-ng")
+    library = ctypes.CDLL(name)
+    rate = library.espeak_Initialize(_RETRIEVAL, 0, None, _PHONEME_EVENTS_IPA)
+    if rate <= 0:
+        raise RuntimeError("espeak-ng could not be started; on Debian: apt install espeak-ng")
+    return library, rate

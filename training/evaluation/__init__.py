@@ -1,0 +1,1 @@
+"""Sampling of datasets and metrics of samples."""

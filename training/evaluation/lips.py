@@ -1,0 +1,188 @@
+"""Lips as vertices: of face codes, and what they should have been.
+
+Letters: T frames, V lip vertices. A person with a blendshape avatar has lips in millimetres, and
+the truth is what her true face codes make of them. A person whose face denoiser hears lips has the
+regressor of those lips: the truth is what it hears in the sound, and face codes are read by the
+linear map that fits the true codes of the other samples to it. Its unit is the regressor's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from models.avatar.blendshape.model import load_blendshape
+from models.motion.lips import lip_geometry, load_lips
+from models.motion.pipeline import LIPS
+from models.motion.statistics import load_statistics
+from models.person import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from models.avatar.blendshape.model import BlendshapeModel
+    from models.formats.results import Results
+
+    Array = NDArray[np.floating[Any]]
+
+AVATAR = "avatar.safetensors"
+CPU = torch.device("cpu")
+MILLIMETRES = 100.0  # in a decimetre
+ROLLS = ("mouthRollUpper", "mouthRollLower")  # the units that move the lips and little else
+MOVED = 0.5  # of what such a unit moves most: what moves less is no lip
+RIDGE = 1e-3  # of the mean variance of the codes: keeps the map of codes to lips tame
+
+
+@dataclass(frozen=True)
+class Lips:
+    """The lips of one sample: how face codes are read, and what they should give."""
+
+    target: Array  # [T, V, 3]
+    read: Callable[[Array], Array]  # face codes [T, 256] -> vertices [T, V, 3]
+    opening: Callable[[Array], Array]  # vertices [T, V, 3] -> [T]
+    unit: str
+
+
+def lips_of(person: Path, results: Results) -> list[Lips]:
+    """The lips of each sample. ValueError for a person or results that have none to measure."""
+    if (person / LIPS).is_file():
+        return _heard_lips(person, results)
+    avatar = blendshape_of(person)
+    if avatar is None:
+        raise ValueError(
+            f"{person.name} has neither {LIPS} nor a blendshape avatar; lips cannot be measured"
+        )
+    return _avatar_lips(avatar, results)
+
+
+def blendshape_of(person: Path) -> BlendshapeModel | None:
+    """The avatar of a person, where it is of that kind."""
+    manifest = person / MANIFEST
+    if not manifest.is_file():
+        return None
+    kind = json.loads(manifest.read_text(encoding="utf-8"))["avatar"]["kind"]
+    return load_blendshape(person / AVATAR, device=CPU) if kind == "blendshape" else None
+
+
+def lip_vertices(avatar: BlendshapeModel) -> list[int]:
+    """The skin that the lips are: what rolling them moves most, and their inner edge."""
+    edge = {*avatar.config.upper_lip, *avatar.config.lower_lip}
+    skin = avatar.vertices_of("skin")
+    moved = _moves(avatar, skin.tolist()).norm(dim=-1)  # [U, skin]
+    lips = set(edge)
+    for name in set(ROLLS) & set(avatar.unit_names):
+        by = moved[avatar.unit_names.index(name)]
+        lips |= set(skin[by > MOVED * by.max()].tolist())
+    return sorted(lips)
+
+
+def _avatar_lips(avatar: BlendshapeModel, results: Results) -> list[Lips]:
+    vertices = lip_vertices(avatar)
+    upper, lower = (
+        [vertices.index(v) for v in edge]
+        for edge in (avatar.config.upper_lip, avatar.config.lower_lip)
+    )
+    template = avatar.template[vertices]  # [V, 3]
+    moves = _moves(avatar, vertices)  # [U, V, 3]
+
+    def read(face: Array) -> Array:
+        units = avatar.unit_weights(torch.from_numpy(face))
+        moved = template + torch.einsum("tu,uvx->tvx", units, moves)
+        return moved.numpy() * MILLIMETRES
+
+    def opening(lips: Array) -> Array:
+        gap = lips[:, upper, 1].mean(1) - lips[:, lower, 1].mean(1)
+        return gap.clip(min=0)
+
+    return [Lips(read(face), read, opening, "mm") for face in results.true_face]
+
+
+def _moves(avatar: BlendshapeModel, vertices: list[int]) -> Tensor:
+    """How each unit moves some vertices, [U, V, 3]."""
+    units = len(avatar.unit_names)
+    moves = torch.zeros(units, len(avatar.template), 3)
+    moves[:, avatar.moving] = avatar.shapes.view(units, -1, 3)
+    return moves[:, vertices]
+
+
+def _heard_lips(person: Path, results: Results) -> list[Lips]:
+    if results.samples < 2:
+        raise ValueError("lips are read by a map that is fitted on other samples; draw two or more")
+    targets = regressed_lips(person, results.audio)
+    opening = first_component(targets)
+    fits = [
+        _Fit.of(codes[present], target[present])
+        for codes, present, target in zip(
+            results.true_face, results.face_present, targets, strict=True
+        )
+    ]
+    return [
+        Lips(target, _sum(fits[:place] + fits[place + 1 :]).map(), opening, "units")
+        for place, target in enumerate(targets)
+    ]
+
+
+@torch.inference_mode()
+def regressed_lips(person: Path, audio: Array) -> list[Array]:
+    """What the regressor hears in each sound [N, 1600 T, 2]: N times [T, V, 3]."""
+    regressor = load_lips(person / LIPS, device=CPU)
+    statistics = load_statistics(person / "stats.json", device=CPU)
+    found = []
+    for sound in audio:
+        normalised = statistics.normalised_audio(torch.from_numpy(sound))[None]
+        geometry = lip_geometry(regressor, normalised)[0]  # [T, V * 3]
+        found.append(geometry.numpy().reshape(len(geometry), -1, 3))
+    return found
+
+
+def first_component(targets: list[Array]) -> Callable[[Array], Array]:
+    """How far lips are along the direction in which they move most, in its spread.
+
+    Which of the two ways is open is not known of a regressor's vertices.
+    """
+    flat = np.concatenate(targets).reshape(sum(map(len, targets)), -1).astype(np.float64)
+    mean = flat.mean(0)
+    variances, directions = np.linalg.eigh(np.cov(flat, rowvar=False))
+    along = directions[:, -1] / np.sqrt(max(1e-12, variances[-1]))
+
+    def component(lips: Array) -> Array:
+        return (lips.reshape(len(lips), -1) - mean) @ along
+
+    return component
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What is needed of some frames to fit codes, with a one behind them, to lips."""
+
+    square: Array  # [257, 257]
+    cross: Array  # [257, 3 V]
+
+    @classmethod
+    def of(cls, codes: Array, lips: Array) -> _Fit:
+        rows = _with_one(codes)
+        return cls(rows.T @ rows, rows.T @ lips.reshape(len(lips), -1).astype(np.float64))
+
+    def map(self) -> Callable[[Array], Array]:
+        ridge = np.eye(len(self.square)) * RIDGE * np.trace(self.square) / len(self.square)
+        ridge[-1, -1] = 0  # the mean is not held back
+        weights = np.linalg.solve(self.square + ridge, self.cross)
+        return lambda face: (_with_one(face) @ weights).reshape(len(face), -1, 3)
+
+
+def _sum(fits: list[_Fit]) -> _Fit:
+    return _Fit(
+        np.sum([fit.square for fit in fits], axis=0), np.sum([fit.cross for fit in fits], axis=0)
+    )
+
+
+def _with_one(codes: Array) -> Array:
+    return np.concatenate([codes, np.ones((len(codes), 1))], axis=1, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Trainers, losses and recipes of the motion networks."""

@@ -1,0 +1,1 @@
+"""Audio and a request to files, in this process."""
