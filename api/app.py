@@ -15,12 +15,12 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors
 from api.background.job_watch import watching
 from api.background.reaper import reaping
-from api.background.shutdown import told_to_leave
+from api.background.shutdown import on_shutdown
 from api.background.webhook_sender import sending
 from api.dependencies import opened
 from api.errors import REFERENCE, ProblemBody
 from api.middleware.access_log import Access, careful_headers
-from api.middleware.auth import Door, guarded
+from api.middleware.auth import AuthMiddleware, guarded
 from api.middleware.cross_origin import EXPOSED, SENT, Origins, refusals_told
 from api.routes import (
     batches,
@@ -120,10 +120,10 @@ def create_app(settings: Settings) -> FastAPI:
             async with (
                 reaping(services),
                 sending(services),
-                watching(services.store.standings) as watch,
+                watching(services.store.statuses) as watch,
             ):
                 app.state.watch = watch
-                with told_to_leave(watch.close):
+                with on_shutdown(watch.close):
                     yield
 
     app = Api(
@@ -137,7 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
-    app.add_middleware(Door)
+    app.add_middleware(AuthMiddleware)
     app.add_middleware(Origins, settings=settings)
     app.add_middleware(Access, headers=careful_headers(settings))
     if settings.cors_origins:

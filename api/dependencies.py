@@ -8,14 +8,14 @@ from typing import Annotated
 from celery import Celery
 from fastapi import Depends, Request
 
-from api.background.job_watch import Watch
+from api.background.job_watch import JobWatcher
 from api.rate_limits import Rates
 from jobs.db.clock import clock_of
 from jobs.outbound.http_client import Outbound, open_outbound
 from jobs.queue.celery_app import make_celery
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage, S3Storage, open_storage
-from jobs.store.api_keys import Keyring
+from jobs.store.api_keys import ApiKeyStore
 from jobs.store.batches import Batches
 from jobs.store.jobs import Store, open_store
 from jobs.store.quotas import default_quota
@@ -33,7 +33,7 @@ class Services:
     store: Store
     storage: LocalStorage | S3Storage
     queue: Celery
-    keys: Keyring
+    keys: ApiKeyStore
     outbox: Outbox
     outbound: Outbound
     rates: Rates
@@ -54,7 +54,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             store,
             storage,
             queue,
-            keys=Keyring(store.engine),
+            keys=ApiKeyStore(store.engine),
             outbox=Outbox(
                 store.engine,
                 hold_seconds=settings.webhook_seconds + HOLD_SECONDS,
@@ -73,10 +73,10 @@ async def _services(request: Request) -> Services:
     return services
 
 
-async def _watch(request: Request) -> Watch:
-    watch: Watch = request.app.state.watch
+async def _watch(request: Request) -> JobWatcher:
+    watch: JobWatcher = request.app.state.watch
     return watch
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-WatchDep = Annotated[Watch, Depends(_watch)]
+JobWatcherDep = Annotated[JobWatcher, Depends(_watch)]

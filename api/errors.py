@@ -34,7 +34,7 @@ from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.disk_full import is_full
 from jobs.storage.factory import ObjectMissing, StorageError, StorageFull
 from jobs.store.batches import BatchMissing
-from jobs.store.idempotency import KeyReused
+from jobs.store.idempotency import IdempotencyKeyReused
 from jobs.store.jobs import JobMissing
 from jobs.store.quotas import QuotaExceeded
 
@@ -134,7 +134,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(JobMissing, _job_missing)
     app.add_exception_handler(BatchMissing, _batch_missing)
-    app.add_exception_handler(KeyReused, _key_reused)
+    app.add_exception_handler(IdempotencyKeyReused, _key_reused)
     app.add_exception_handler(QuotaExceeded, _quota)
     app.add_exception_handler(MediaError, _media)
     app.add_exception_handler(ObjectMissing, _object_missing)
@@ -241,7 +241,7 @@ def _batch_missing(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _key_reused(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, KeyReused)
+    assert isinstance(error, IdempotencyKeyReused)
     return answer(
         409,
         "idempotency_key_reused",

@@ -38,7 +38,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Way:
+class Method:
     """One way of rendering beside the others."""
 
     way: str
@@ -55,7 +55,7 @@ class Report:
 
     size: str
     device: str
-    ways: list[Way]
+    ways: list[Method]
     stages_cpu_milliseconds: dict[str, float]  # one thread, a frame; empty on a GPU
     peak_megabytes: int  # of the process with the kernels, at this size and those before it
 
@@ -136,7 +136,7 @@ def compare(arguments: argparse.Namespace, size: str, fast: Kernels) -> Report:
     plain = measure(avatar, _sides(size), min(arguments.frames, PLAIN_FRAMES))
     costs = {f"plain torch, {avatar.threads} threads": plain} | fast.ways
     ways = [
-        Way(
+        Method(
             way,
             cost.frames,
             cost.milliseconds,
@@ -186,7 +186,7 @@ def measure(avatar: BlendshapeAvatar, size: tuple[int, int], frames: int) -> Cos
 
 def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> dict[str, float]:
     """CPU milliseconds a frame by stage, on one thread: there a launch returns when it is done."""
-    from models.avatar.blendshape.surface import take_stance
+    from models.avatar.blendshape.surface import pose_mesh
     from models.avatar.blendshape.warp_painter import KernelPainter, PersonOnDevice
 
     spent: dict[str, float] = {}
@@ -211,10 +211,10 @@ def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> di
         if frame == 1:
             spent.clear()  # before this it only warmed up
         with timed("face and skeleton"):
-            stance = take_stance(
+            posed = pose_mesh(
                 avatar.model, moves.face[frame : frame + 1], moves.pose[frame : frame + 1]
             )
-        painter.paint(stance, [camera], picture)
+        painter.paint(posed, [camera], picture)
     return {stage: seconds * 1e3 / (frames - 1) for stage, seconds in spent.items()}
 
 

@@ -88,7 +88,7 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class Way:
+class Method:
     """What a frame takes one way."""
 
     frames: int
@@ -104,8 +104,8 @@ class Report:
 
     size: str
     device: str
-    fast: Way
-    plain: Way
+    fast: Method
+    plain: Method
     times_cheaper: float
     times_cheaper_without_rasteriser: float  # that of the plain way; the fast one counts its own
 
@@ -148,7 +148,7 @@ def compare(person: Person, frames: int, precision: Precision = EXACT) -> Report
     return Report(size, str(person.weights["template"].device), fast, plain, whole, rest)
 
 
-def measure_fast(person: Person, frames: int, precision: Precision) -> Way:
+def measure_fast(person: Person, frames: int, precision: Precision) -> Method:
     """Through `render`, as a worker does."""
     model, stages = CodecModel(person.config, person.weights, precision=precision), Stages()
     avatar = CodecAvatar(model, {camera.name: camera for camera in person.cameras})
@@ -161,7 +161,7 @@ def measure_fast(person: Person, frames: int, precision: Precision) -> Way:
     return clock(model, stages, work, frames)
 
 
-def measure_plain(person: Person, frames: int) -> Way:
+def measure_plain(person: Person, frames: int) -> Method:
     """Frame by frame, both views in a batch."""
     model, stages = PlainCodec(person.config, person.weights), Stages()
     device = model.device
@@ -174,7 +174,7 @@ def measure_plain(person: Person, frames: int) -> Way:
     return clock(model, stages, work, frames)
 
 
-def clock(model: CodecModel, stages: Stages, work: Callable[[slice], None], frames: int) -> Way:
+def clock(model: CodecModel, stages: Stages, work: Callable[[slice], None], frames: int) -> Method:
     """Times all frames but the first, which only warms up."""
     stages.watch(model)
     work(slice(1))
@@ -184,7 +184,7 @@ def clock(model: CodecModel, stages: Stages, work: Callable[[slice], None], fram
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     spent = {stage: seconds / frames for stage, seconds in stages.spent.items()}
-    return Way(frames, wall / frames, cpu / frames, spent, peak)
+    return Method(frames, wall / frames, cpu / frames, spent, peak)
 
 
 def draw_motion(config: CodecConfig, frames: int) -> tuple[Tensor, Tensor]:

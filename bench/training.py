@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from training.loop.batch import Draw
+    from training.loop.batch import TrainingBatch
     from training.loop.loop import Training
 
     Hear = Callable[[Tensor], Tensor]  # normalised sound [B, n, 2] -> features [B, L, A]
@@ -85,11 +85,11 @@ class Report:
 class PlainLoop:
     """The reference's order of work over the same network, losses and optimiser."""
 
-    def __init__(self, run: Run, hear: Hear, sound: Tensor) -> None:
+    def __init__(self, run: Run, extract: Hear, sound: Tensor) -> None:
         """sound: of the windows that will be drawn, [B, n, 2]."""
-        self.run, self.hear, self.sound = run, hear, sound
+        self.run, self.extract, self.sound = run, extract, sound
 
-    def step(self, draw: Draw) -> Tensor:
+    def step(self, draw: TrainingBatch) -> Tensor:
         """One update; the loss."""
         run = self.run
         losses = run.training.losses(self._heard(draw))
@@ -101,8 +101,8 @@ class PlainLoop:
         return losses["loss"].detach()
 
     @torch.no_grad()
-    def _heard(self, draw: Draw) -> Draw:
-        return replace(draw, rows={**draw.rows, "features": self.hear(self.sound)})
+    def _heard(self, draw: TrainingBatch) -> TrainingBatch:
+        return replace(draw, rows={**draw.rows, "features": self.extract(self.sound)})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,12 +134,12 @@ def measure(sizes: Sizes, parts: list[str], plan: Plan, *, device: torch.device)
     """Each part."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        ears = Ears(sizes).to(device).eval()
+        ears = FeatureExtractor(sizes).to(device).eval()
         rows = [_row(part, sizes, ears, plan, device) for part in parts]
     return Report(device.type, torch.get_num_threads(), torch.__version__, rows)
 
 
-class Ears(nn.Module):
+class FeatureExtractor(nn.Module):
     """The frozen networks that hear."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -159,13 +159,13 @@ class Ears(nn.Module):
         return self.speech(sound)
 
 
-def _row(part: str, sizes: Sizes, ears: Ears, plan: Plan, device: torch.device) -> Row:
-    hear = ears.for_face if part == "face" else ears.for_body
+def _row(part: str, sizes: Sizes, ears: FeatureExtractor, plan: Plan, device: torch.device) -> Row:
+    extract = ears.for_face if part == "face" else ears.for_body
     generator = torch.Generator().manual_seed(1)
     sound = torch.randn(plan.batch, plan.frames * SAMPLES_PER_FRAME, 2, generator=generator).to(
         device
     )
-    heard = timed(lambda: hear(sound))
+    heard = timed(lambda: extract(sound))
     recipe = _recipe(part, sizes, plan)
     training = _training(part, recipe, heard.result.cpu(), generator)
     mine = Run(training, recipe.loop, device=device)
@@ -173,7 +173,7 @@ def _row(part: str, sizes: Sizes, ears: Ears, plan: Plan, device: torch.device) 
     draw = replace(draw, rows={**draw.rows, "features": heard.result.cpu()}).to(device)
     with torch.no_grad():
         first = float(training.losses(draw)["loss"])
-    plain = PlainLoop(mine, hear, sound)
+    plain = PlainLoop(mine, extract, sound)
     plain_loss = float(plain.step(draw))
     ours = timed(lambda: one_step(mine), repeats=plan.our_steps).cost
     theirs = [timed(lambda: plain.step(draw)).cost for _ in range(plan.plain_steps)]

@@ -136,7 +136,7 @@ class NewJob:
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStatus:
     """As much of a job as changes while its owner waits."""
 
     state: State

@@ -211,7 +211,7 @@ class GenerateRequest(BaseModel):
         return background
 
     @property
-    def behind(self) -> str | None:
+    def effective_background(self) -> str | None:
         """The background that is meant: that of formats with alpha is transparent."""
         if self.background is None and self.format in WITH_ALPHA:
             return TRANSPARENT

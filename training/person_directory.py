@@ -21,7 +21,7 @@ from training.data.features import (
     FOLDER,
     LIPS,
     SPEECH,
-    HeardAnew,
+    FreshFeatures,
     keep,
     load_ears,
     open_kept,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.formats.dataset import SceneData
-    from training.data.scenes import Heard, Scene
+    from training.data.scenes import FeatureSource, Scene
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ DEMO_FACTS: dict[str, Any] = {
 }
 
 
-class Hearing(Enum):
+class FeatureMode(Enum):
     """Where the features of a window come from."""
 
     KEPT = "kept"  # made once, on disk
@@ -88,7 +88,7 @@ def person_scenes(
     data: Path,
     kind: str,
     *,
-    hearing: Hearing = Hearing.KEPT,
+    hearing: FeatureMode = FeatureMode.KEPT,
     features: Path | None = None,
     device: torch.device = CPU,
 ) -> list[Scene]:
@@ -103,11 +103,11 @@ def person_scenes(
     speech = shelf(ears, SPEECH, place)
     lips = shelf(ears, LIPS, place) if kind == FACE and ears.lips is not None else None
 
-    def hear(scene: SceneData) -> torch.Tensor | Heard:
-        if hearing is Hearing.NOTHING:
+    def extract(scene: SceneData) -> torch.Tensor | FeatureSource:
+        if hearing is FeatureMode.NOTHING:
             return torch.zeros(scene.frames, 0)
-        if hearing is Hearing.ANEW:
-            return HeardAnew(ears, scene, lips=lips is not None)
+        if hearing is FeatureMode.ANEW:
+            return FreshFeatures(ears, scene, lips=lips is not None)
         for kept in (speech, lips):
             if kept is not None and keep(ears, kept, [scene]):
                 logger.info("heard the %s of scene %s", kept.part, scene.name)
@@ -119,7 +119,7 @@ def person_scenes(
         if kind == FACE
         else (statistics.pose_mean, statistics.pose_std)
     )
-    return load_scenes(data, kind, hear, mean=mean, std=std)
+    return load_scenes(data, kind, extract, mean=mean, std=std)
 
 
 def complete(person: Path, **provenance: str) -> bool:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.model import Standing
+from jobs.model import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 EVERY_SECONDS = 0.2
 AWAY_SECONDS = 2.0  # while the database does not answer
 
-Look = Callable[[Collection[str]], Mapping[str, Standing]]
-Condition = Callable[[Standing | None], bool]  # None: there is no such job
+Look = Callable[[Collection[str]], Mapping[str, JobStatus]]
+Condition = Callable[[JobStatus | None], bool]  # None: there is no such job
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class _Waiter:
     met: asyncio.Future[None]
 
 
-class Watch:
+class JobWatcher:
     """Who waits for which job; `watching` runs it."""
 
     def __init__(self, look: Look) -> None:
@@ -95,17 +95,17 @@ class Watch:
         asked = {waiter.job_id for waiter in self._waiters}
         if not asked:
             return
-        standings = await asyncio.to_thread(self._look, asked)
+        statuses = await asyncio.to_thread(self._look, asked)
         for waiter in self._waiters:
             known = waiter.job_id in asked  # those who came meanwhile are looked after next time
-            if known and waiter.condition(standings.get(waiter.job_id)):
+            if known and waiter.condition(statuses.get(waiter.job_id)):
                 _let_go(waiter)
 
 
 @asynccontextmanager
-async def watching(look: Look) -> AsyncIterator[Watch]:
+async def watching(look: Look) -> AsyncIterator[JobWatcher]:
     """A watch that looks for as long as the block lasts."""
-    watch = Watch(look)
+    watch = JobWatcher(look)
     task = asyncio.create_task(watch.run())
     try:
         yield watch

@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def told_to_leave(leave: Callable[[], None]) -> Iterator[None]:
+def on_shutdown(leave: Callable[[], None]) -> Iterator[None]:
     """Call `leave` when a signal asks this process to end, and then whoever handled it before.
 
     So streams and long polls end by themselves, and the server need not break them off. Where the

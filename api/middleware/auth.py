@@ -60,7 +60,7 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-class Door:
+class AuthMiddleware:
     """ASGI middleware that lets in whoever has a key, and tells the routes who it is."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -129,7 +129,7 @@ async def _admitted(request: Request) -> Caller:
         if _at_home(request, services):
             return Caller(LOCAL, ALL_SCOPES, None)
         raise Problem(401, "key_missing", MISSING, headers={"WWW-Authenticate": CHALLENGE})
-    key = await run_in_threadpool(services.keys.opened_by, sent[1])
+    key = await run_in_threadpool(services.keys.authenticate, sent[1])
     if key is None:
         challenge = f'{CHALLENGE}, error="invalid_token"'
         raise Problem(401, "key_invalid", INVALID, headers={"WWW-Authenticate": challenge})

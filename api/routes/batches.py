@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Services, ServicesDep
 from api.errors import Problem, at_place, documented
 from api.middleware.auth import CallerDep
-from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKey
+from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKeyHeader
 from api.routes.jobs import NO_DATABASE, QUOTA_JOBS, RETRY_LATER, RETRY_SECONDS
 from api.schemas.generate import JSON, BatchEntry, json_of, kind_of
 from api.schemas.jobs import ErrorView
@@ -26,7 +26,7 @@ from api.services.upload_intake import UploadRoute
 from jobs.model import NewJob, State, new_job_id
 from jobs.sandbox.audio_probe import MediaError
 from jobs.store.batches import Batch, BatchItem, NewBatch
-from jobs.store.idempotency import KeyTaken, Once, request_digest
+from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, request_digest
 
 router = APIRouter(prefix="/batches", tags=["batches"], route_class=UploadRoute)
 
@@ -161,7 +161,7 @@ async def submit(
     services: ServicesDep,
     caller: CallerDep,
     response: Response,
-    key: IdempotencyKey = None,
+    key: IdempotencyKeyHeader = None,
 ) -> BatchView:
     made = await run_in_threadpool(_accept, entries, key, caller.tenant, services)
     if made.replayed:
@@ -207,14 +207,14 @@ def _accept(entries: list[BatchEntry], key: str | None, tenant: str, services: S
     if key is not None:
         heard = hashlib.sha256("".join(clip.digest for clip in clips).encode()).hexdigest()
         facts = {"items": [entry.facts() for entry in entries]}
-        once = Once(key, request_digest(facts, heard), tenant)
+        once = IdempotencyKey(key, request_digest(facts, heard), tenant)
         if (made := services.batches.made_by(once)) is not None:
             return _Made(made, replayed=True)
     new = NewBatch(new_job_id(), tenant, once)
     try:
         jobs = _new_jobs(entries, clips, new, services)
         return _Made(submitted_batch(new, jobs, services), replayed=False)
-    except KeyTaken:  # by a request that came at the same time
+    except IdempotencyConflict:  # by a request that came at the same time
         assert once is not None
         other = services.batches.made_by(once)
         assert other is not None  # a batch is never deleted

@@ -10,12 +10,12 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from api.background.job_watch import Watch
-from api.dependencies import Services, ServicesDep, WatchDep
+from api.background.job_watch import JobWatcher
+from api.dependencies import JobWatcherDep, Services, ServicesDep
 from api.errors import documented
 from api.middleware.auth import Caller, CallerDep
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, JobId, seen
-from api.schemas.jobs import JobView, standing_of
+from api.schemas.jobs import JobView, status_of
 from api.services.conditional import version_of
 from jobs.store.jobs import JobMissing
 
@@ -68,7 +68,7 @@ async def events(
     job_id: JobId,
     services: ServicesDep,
     caller: CallerDep,
-    watch: WatchDep,
+    watch: JobWatcherDep,
     request: Request,
     last_event_id: Annotated[
         str | None, Header(description="`id` of the last event that was received.")
@@ -85,7 +85,7 @@ class _Follower:
     """One caller who follows one job."""
 
     def __init__(
-        self, view: JobView, caller: Caller, services: Services, request: Request, watch: Watch
+        self, view: JobView, caller: Caller, services: Services, request: Request, watch: JobWatcher
     ) -> None:
         self._view = view
         self._caller = caller
@@ -115,9 +115,9 @@ class _Follower:
                 return
 
     async def _changed(self) -> bool:
-        standing = standing_of(self._view)
+        status = status_of(self._view)
         return await self._watch.until(
-            self._view.id, lambda now: now != standing, seconds=HEARTBEAT_SECONDS
+            self._view.id, lambda now: now != status, seconds=HEARTBEAT_SECONDS
         )
 
     async def _read(self) -> bool:

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Services, ServicesDep, WatchDep
+from api.dependencies import JobWatcherDep, Services, ServicesDep
 from api.errors import documented
 from api.middleware.auth import CallerDep
 from api.routes.jobs import QUOTA_JOBS, RETRY_SECONDS
-from api.schemas.generate import GenerateBody, GenerateForm, asked_of, body_of
+from api.schemas.generate import GenerateBody, GenerateForm, body_of, request_body
 from api.schemas.jobs import JobView, job_view
 from api.services.conditional import Prefer, has_ended, seconds_to_wait
 from api.services.submit import accept
@@ -21,7 +21,7 @@ from jobs.store.jobs import JobMissing
 
 router = APIRouter(route_class=UploadRoute)
 
-IdempotencyKey = Annotated[
+IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
@@ -111,13 +111,13 @@ channel 2 the partner; in a mono file the partner is silent. The answer is a job
     ),
 )
 async def generate(
-    asked: Annotated[GenerateForm | GenerateBody, Depends(asked_of)],
+    asked: Annotated[GenerateForm | GenerateBody, Depends(request_body)],
     services: ServicesDep,
     caller: CallerDep,
-    watch: WatchDep,
+    watch: JobWatcherDep,
     request: UploadRequest,
     response: Response,
-    key: IdempotencyKey = None,
+    key: IdempotencyKeyHeader = None,
     prefer: Prefer = None,
 ) -> JobView:
     """Keep the clip, write the row, wake a worker; wait for the end where that is preferred."""

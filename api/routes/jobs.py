@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Services, ServicesDep, WatchDep
+from api.dependencies import JobWatcherDep, Services, ServicesDep
 from api.errors import Problem, documented
 from api.middleware.auth import Caller, CallerDep, needed
 from api.schemas.job_query import ListQuery
@@ -99,7 +99,7 @@ async def one(
     job_id: JobId,
     services: ServicesDep,
     caller: CallerDep,
-    watch: WatchDep,
+    watch: JobWatcherDep,
     request: Request,
     prefer: Prefer = None,
     if_none_match: IfNoneMatch = None,

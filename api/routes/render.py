@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.dependencies import Services, ServicesDep
 from api.errors import Problem, documented
 from api.middleware.auth import CallerDep
-from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKey
+from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKeyHeader
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, QUOTA_JOBS, RETRY_SECONDS, JobId
 from api.schemas.generate import fitting
 from api.schemas.jobs import JobView, job_view
@@ -26,7 +26,7 @@ from jobs.request import (
     motion_digest,
 )
 from jobs.storage.keys import attempt_key, job_folder
-from jobs.store.idempotency import KeyTaken, Once, request_digest
+from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, request_digest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -94,11 +94,11 @@ def render(
     request: Request,
     response: Response,
     asked: RenderAsked = AS_IT_WAS,
-    key: IdempotencyKey = None,
+    key: IdempotencyKeyHeader = None,
 ) -> JobView:
     source = services.store.get(job_id, tenant=caller.sees)
     facts = asked.model_dump(mode="json", exclude_defaults=True) | {"render": source.id}
-    once = None if key is None else Once(key, request_digest(facts, ""), caller.tenant)
+    once = None if key is None else IdempotencyKey(key, request_digest(facts, ""), caller.tenant)
     accepted = _accept(source, asked, once, caller.tenant, services)
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
@@ -108,7 +108,7 @@ def render(
 
 
 def _accept(
-    source: Job, asked: RenderAsked, once: Once | None, tenant: str, services: Services
+    source: Job, asked: RenderAsked, once: IdempotencyKey | None, tenant: str, services: Services
 ) -> Accepted:
     if once is not None and (made := services.store.made_by(once)) is not None:
         return Accepted(made, replayed=True)
@@ -133,7 +133,7 @@ def _accept(
     )
     try:
         return Accepted(submitted(new, once, services), replayed=False)
-    except KeyTaken:  # by a request that came at the same time
+    except IdempotencyConflict:  # by a request that came at the same time
         assert once is not None
         if (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)

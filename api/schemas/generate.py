@@ -57,7 +57,7 @@ Inline = Annotated[
 ]
 
 
-class Asked(GenerateRequest):
+class GenerateBase(GenerateRequest):
     """What to make, of what, and what the owner says about it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,7 +78,7 @@ class Asked(GenerateRequest):
         return self.model_dump(exclude=set(SOURCES), exclude_defaults=True)
 
 
-class AskedOfOne(Asked):
+class GenerateOne(GenerateBase):
     """The clip of POST /generate: one of several ways to name it. `audio` is that of the body."""
 
     upload_id: UploadId | None = Field(
@@ -102,7 +102,7 @@ class AskedOfOne(Asked):
         return given
 
 
-class GenerateForm(AskedOfOne):
+class GenerateForm(GenerateOne):
     """The form of POST /generate."""
 
     audio: UploadFile | None = Field(
@@ -121,7 +121,7 @@ class GenerateForm(AskedOfOne):
         return _split(given)
 
 
-class GenerateBody(AskedOfOne):
+class GenerateBody(GenerateOne):
     """The JSON of POST /generate."""
 
     audio: Inline | None = Field(
@@ -133,7 +133,7 @@ class GenerateBody(AskedOfOne):
     )
 
 
-class BatchEntry(Asked):
+class BatchEntry(GenerateBase):
     """One item of POST /batches."""
 
     upload_id: UploadId = Field(description="A clip that was sent before: see POST /uploads.")
@@ -143,7 +143,7 @@ class BatchEntry(Asked):
     )
 
 
-async def asked_of(request: Request) -> AsyncIterator[GenerateForm | GenerateBody]:
+async def request_body(request: Request) -> AsyncIterator[GenerateForm | GenerateBody]:
     """The body, whichever kind it is; what does not fit is told for each field."""
     kind = kind_of(request)
     try:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from jobs.model import State
 from jobs.request import PersonName
 from jobs.store.api_keys import TENANT
-from jobs.store.pagination import Wanted
+from jobs.store.pagination import JobFilter
 
 YEARS = (1970, 9000)  # beyond them lie the ends of what datetime can turn into UTC
 
@@ -47,9 +47,9 @@ class ListQuery(BaseModel):
     )
     created_before: Moment | None = Field(default=None, description="Older than this moment.")
 
-    def wanted(self, sees: str | None) -> Wanted:
+    def wanted(self, sees: str | None) -> JobFilter:
         """sees: the tenant whose jobs the caller may see; None: everybody's."""
-        return Wanted(
+        return JobFilter(
             states=self.state,
             person=self.person,
             batch=self.batch,

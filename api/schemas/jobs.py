@@ -7,7 +7,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api.dependencies import Services
-from jobs.model import STAGES, Job, Output, Standing, State
+from jobs.model import STAGES, Job, JobStatus, Output, State
 from jobs.persons import PersonSummary
 from jobs.request import JobRequest
 from jobs.settings import Settings
@@ -107,10 +107,10 @@ def job_view(job: Job, services: Services, request: Request) -> JobView:
     return _view(job, place, services, request)
 
 
-def standing_of(view: JobView) -> Standing:
+def status_of(view: JobView) -> JobStatus:
     """What of a view changes while its owner waits."""
     parts = {stage.name: stage.progress for stage in view.stages}
-    return Standing(view.state, view.attempt, view.stage, parts[view.stage], view.position)
+    return JobStatus(view.state, view.attempt, view.stage, parts[view.stage], view.position)
 
 
 def download_name(job: Job, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Header
 
 from api.schemas.jobs import JobView
-from jobs.model import Standing, State
+from jobs.model import JobStatus, State
 from jobs.settings import Settings
 
 LONGEST_SECONDS = 60
@@ -52,17 +52,17 @@ def matches(if_none_match: str | None, tag: str) -> bool:
     return "*" in given or tag.removeprefix("W/") in given
 
 
-def known_before(if_none_match: str | None, standing: tuple[State, int]) -> tuple[State, int]:
+def known_before(if_none_match: str | None, status: tuple[State, int]) -> tuple[State, int]:
     """State and attempt that the caller knows of: those of its tag, else the present ones."""
     found = TAG.search(if_none_match or "")
-    return standing if found is None else (State(found[1]), int(found[2]))
+    return status if found is None else (State(found[1]), int(found[2]))
 
 
-def has_moved(standing: Standing | None, known: tuple[State, int]) -> bool:
+def has_moved(status: JobStatus | None, known: tuple[State, int]) -> bool:
     """Whether a job is in another state, or another attempt, than was known; or gone."""
-    return standing is None or (standing.state, standing.attempt) != known
+    return status is None or (status.state, status.attempt) != known
 
 
-def has_ended(standing: Standing | None) -> bool:
+def has_ended(status: JobStatus | None) -> bool:
     """Whether a job is final, or gone."""
-    return standing is None or standing.state.final
+    return status is None or status.state.final

@@ -16,7 +16,7 @@ from jobs.queue.celery_app import wake
 from jobs.request import SizeUnsupported, check_samples, check_width
 from jobs.storage.disk_full import is_full
 from jobs.storage.keys import job_folder
-from jobs.store.idempotency import KeyTaken, Once, request_digest
+from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, request_digest
 from jobs.store.jobs import WAKES_AT_ONCE
 from jobs.store.quotas import QuotaExceeded
 
@@ -46,7 +46,9 @@ def accept(asked: Body, key: str | None, tenant: str, services: Services) -> Acc
     """The job of a request; the one that is there where its Idempotency-Key was sent before."""
     with clip_of(asked, tenant, services) as clip:
         once = (
-            None if key is None else Once(key, request_digest(asked.facts(), clip.digest), tenant)
+            None
+            if key is None
+            else IdempotencyKey(key, request_digest(asked.facts(), clip.digest), tenant)
         )
         if once is not None and (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)
@@ -69,7 +71,9 @@ def person_for(request: GenerateRequest, people: Mapping[str, PersonSummary]) ->
     return person
 
 
-def _make(asked: Body, clip: Clip, once: Once | None, tenant: str, services: Services) -> Accepted:
+def _make(
+    asked: Body, clip: Clip, once: IdempotencyKey | None, tenant: str, services: Services
+) -> Accepted:
     person = person_for(asked, people_of(services))
     callback_url = checked_callback(asked.callback_url, services)
     job_id = new_job_id()
@@ -87,7 +91,7 @@ def _make(asked: Body, clip: Clip, once: Once | None, tenant: str, services: Ser
     )
     try:
         job = submitted(new, once, services)
-    except KeyTaken:  # by a request that came at the same time
+    except IdempotencyConflict:  # by a request that came at the same time
         assert once is not None
         if (made := services.store.made_by(once)) is not None:
             return Accepted(made, replayed=True)
@@ -95,11 +99,11 @@ def _make(asked: Body, clip: Clip, once: Once | None, tenant: str, services: Ser
     return Accepted(job, replayed=False)
 
 
-def submitted(new: NewJob, once: Once | None, services: Services) -> Job:
+def submitted(new: NewJob, once: IdempotencyKey | None, services: Services) -> Job:
     """Queue the job and wake a worker. Where it is refused, nothing stays that is its alone."""
     try:
         job = services.store.submit(new, once=once)
-    except (QuotaExceeded, KeyTaken):
+    except (QuotaExceeded, IdempotencyConflict):
         services.storage.delete(job_folder(new.id))
         raise
     except OperationalError as error:

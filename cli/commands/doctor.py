@@ -44,7 +44,7 @@ COLOURS = {Mark.OK: "green", Mark.WARN: "yellow", Mark.BAD: "bold red"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line."""
 
     mark: Mark
@@ -63,7 +63,7 @@ def run_doctor() -> None:
         raise typer.Exit(FAILED)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[CheckResult]:
     """Every finding, the things of one machine first."""
     yield _python()
     yield _api()
@@ -75,55 +75,59 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _people(settings)
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     known = (3, 11) <= sys.version_info[:2] <= (3, 13)
     advice = "" if known else "; use 3.11, 3.12 or 3.13"
-    return Finding(Mark.OK if known else Mark.BAD, "python", found + advice)
+    return CheckResult(Mark.OK if known else Mark.BAD, "python", found + advice)
 
 
-def _api() -> Finding:
+def _api() -> CheckResult:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        return Finding(Mark.WARN, "api", "not installed; `pip install 'visavis-server[api]'`")
-    return Finding(Mark.OK, "api", f"fastapi {version('fastapi')}, uvicorn {version('uvicorn')}")
+        return CheckResult(Mark.WARN, "api", "not installed; `pip install 'visavis-server[api]'`")
+    return CheckResult(
+        Mark.OK, "api", f"fastapi {version('fastapi')}, uvicorn {version('uvicorn')}"
+    )
 
 
-def _worker(settings: Settings) -> Iterator[Finding]:
+def _worker(settings: Settings) -> Iterator[CheckResult]:
     missing = [name for name in ("torch", "imageio_ffmpeg", "warp") if find_spec(name) is None]
     if missing:
         found = f"{', '.join(missing)} not installed; `pip install 'visavis-server[worker]'`"
-        yield Finding(Mark.BAD, "worker", found)
+        yield CheckResult(Mark.BAD, "worker", found)
         return
     import torch
 
-    yield Finding(Mark.OK, "torch", str(torch.__version__))
+    yield CheckResult(Mark.OK, "torch", str(torch.__version__))
     yield _device(settings)
     yield _ffmpeg()
     yield from _encoders()
 
 
-def _device(settings: Settings) -> Finding:
+def _device(settings: Settings) -> CheckResult:
     from worker.pipeline.device import DeviceError, choose_device, describe, works
 
     try:
         device = choose_device(settings.device)
     except DeviceError as error:
-        return Finding(Mark.BAD, "device", str(error))
+        return CheckResult(Mark.BAD, "device", str(error))
     if not works(device):
-        return Finding(Mark.BAD, "device", f"{describe(device)} does not compute; see nvidia-smi")
-    return Finding(Mark.OK, "device", describe(device))
+        return CheckResult(
+            Mark.BAD, "device", f"{describe(device)} does not compute; see nvidia-smi"
+        )
+    return CheckResult(Mark.OK, "device", describe(device))
 
 
-def _ffmpeg() -> Finding:
+def _ffmpeg() -> CheckResult:
     from worker.pipeline.ffmpeg import FfmpegError, executable
 
     try:
-        return Finding(Mark.OK, "ffmpeg", executable())
+        return CheckResult(Mark.OK, "ffmpeg", executable())
     except FfmpegError as error:
-        return Finding(Mark.BAD, "ffmpeg", str(error))
+        return CheckResult(Mark.BAD, "ffmpeg", str(error))
 
 
-def _encoders() -> Iterator[Finding]:
+def _encoders() -> Iterator[CheckResult]:
     """Tried by encoding something, because ffmpeg lists what the machine does not have."""
     import torch
 
@@ -131,15 +135,15 @@ def _encoders() -> Iterator[Finding]:
 
     fault = encoder_fault(X264)
     if fault is not None:
-        yield Finding(Mark.BAD, "encoder", f"libx264 does not encode: {_line(fault)}")
+        yield CheckResult(Mark.BAD, "encoder", f"libx264 does not encode: {_line(fault)}")
         return
     used = X264
     if torch.cuda.is_available():
         used = NVENC if encoder_fault(NVENC) is None else X264
-    yield Finding(Mark.OK, "encoder", f"{used.name}, tried")
+    yield CheckResult(Mark.OK, "encoder", f"{used.name}, tried")
 
 
-def _secrets(settings: Settings) -> Iterator[Finding]:
+def _secrets(settings: Settings) -> Iterator[CheckResult]:
     """Files of secrets that others may read."""
     kept = settings.data / "secret"
     files = {f"{PREFIX}{name.upper()}_FILE": path for name, path in secret_files().items()}
@@ -149,10 +153,10 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         mode = path.stat().st_mode & 0o777
         if mode & 0o077:
             found = f"{name}: {path} may be read by others ({mode:04o}); `chmod 600` it"
-            yield Finding(Mark.WARN, "secret", found)
+            yield CheckResult(Mark.WARN, "secret", found)
 
 
-def _broker(settings: Settings) -> Finding:
+def _broker(settings: Settings) -> CheckResult:
     if settings.broker_url:
         app = make_celery(settings)
         try:
@@ -160,41 +164,41 @@ def _broker(settings: Settings) -> Finding:
         finally:
             app.close()
         if answers:
-            return Finding(Mark.OK, "broker", "VISAVIS_BROKER_URL answers")
+            return CheckResult(Mark.OK, "broker", "VISAVIS_BROKER_URL answers")
         found = "VISAVIS_BROKER_URL does not answer; start that Redis, or unset it for our own"
-        return Finding(Mark.BAD, "broker", found)
+        return CheckResult(Mark.BAD, "broker", found)
     try:
-        return Finding(Mark.OK, "broker", f"our own, by {find_server()}")
+        return CheckResult(Mark.OK, "broker", f"our own, by {find_server()}")
     except BrokerError as error:
-        return Finding(Mark.BAD, "broker", str(error))
+        return CheckResult(Mark.BAD, "broker", str(error))
 
 
-def _database(settings: Settings) -> Finding:
+def _database(settings: Settings) -> CheckResult:
     url = sa.make_url(settings.database_url)
     shown = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        return Finding(Mark.OK, "database", f"{shown}, made on first use")
+        return CheckResult(Mark.OK, "database", f"{shown}, made on first use")
     engine = None
     try:
         engine = connect(settings.database_url)
         with reading(engine) as connection:
             if not sa.inspect(connection).has_table(jobs.name):
                 found = f"{shown} is empty; the API brings it up to date when it starts"
-                return Finding(Mark.WARN, "database", found)
+                return CheckResult(Mark.WARN, "database", found)
             count = connection.execute(sa.select(sa.func.count()).select_from(jobs)).scalar_one()
     except ModuleNotFoundError as error:
         found = f"{shown} needs {error.name}; `pip install 'visavis-server[postgres]'`"
-        return Finding(Mark.BAD, "database", found)
+        return CheckResult(Mark.BAD, "database", found)
     except sa.exc.SQLAlchemyError as error:
         found = f"{shown} does not answer ({_line(str(error))}); check VISAVIS_DATABASE_URL"
-        return Finding(Mark.BAD, "database", found)
+        return CheckResult(Mark.BAD, "database", found)
     finally:
         if engine is not None:
             engine.dispose()
-    return Finding(Mark.OK, "database", f"{shown}, {count} jobs")
+    return CheckResult(Mark.OK, "database", f"{shown}, {count} jobs")
 
 
-def _storage(settings: Settings) -> Finding:
+def _storage(settings: Settings) -> CheckResult:
     shown = settings.storage_url.partition("?")[0]
     try:
         storage = open_storage(settings)
@@ -203,11 +207,11 @@ def _storage(settings: Settings) -> Finding:
         finally:
             storage.close()
     except (StorageError, OSError) as error:
-        return Finding(Mark.BAD, "storage", f"{shown}: {error}; check VISAVIS_STORAGE_URL")
-    return Finding(Mark.OK, "storage", shown)
+        return CheckResult(Mark.BAD, "storage", f"{shown}: {error}; check VISAVIS_STORAGE_URL")
+    return CheckResult(Mark.OK, "storage", shown)
 
 
-def _people(settings: Settings) -> Iterator[Finding]:
+def _people(settings: Settings) -> Iterator[CheckResult]:
     from models.person import PersonError, check_files
 
     known = {person.name: person for person in list_people(settings.people)}
@@ -216,24 +220,24 @@ def _people(settings: Settings) -> Iterator[Finding]:
         found = (
             f"nobody below {settings.people}; put a person directory there, or set VISAVIS_PEOPLE"
         )
-        yield Finding(Mark.BAD, "people", found)
+        yield CheckResult(Mark.BAD, "people", found)
     for folder in folders:
         thing = f"person {folder.name}"
         if folder.name not in known:
-            yield Finding(
+            yield CheckResult(
                 Mark.BAD, thing, f"{folder}/person.json cannot be used; see the log above"
             )
             continue
         try:
             check_files(folder)
         except PersonError as error:
-            yield Finding(Mark.BAD, thing, str(error))
+            yield CheckResult(Mark.BAD, thing, str(error))
             continue
         person = known[folder.name]
         found = (
             f"{person.title}, {person.licence}, clips to {person.max_seconds:g} s, files as named"
         )
-        yield Finding(Mark.OK, thing, found)
+        yield CheckResult(Mark.OK, thing, found)
 
 
 def _line(words: str) -> str:

@@ -39,7 +39,7 @@ def run_generate(clip: Path, out: Path, request: GenerateRequest) -> None:
         from models.person import PersonError
         from worker.pipeline.device import DeviceError
         from worker.pipeline.encode import VideoError
-        from worker.pipeline.refusals import refusal_of
+        from worker.pipeline.user_errors import user_error_of
     console = make_console()
     try:
         with Bars(console) as bars:
@@ -49,7 +49,7 @@ def run_generate(clip: Path, out: Path, request: GenerateRequest) -> None:
     except (DeviceError, PersonError, VideoError) as error:
         fail(str(error))
     except Exception as error:
-        if (refusal := refusal_of(error)) is None:
+        if (refusal := user_error_of(error)) is None:
             raise
         fail(refusal.sentence)
     for path in files:

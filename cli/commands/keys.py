@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobs.settings import Settings
-    from jobs.store.api_keys import ApiKey, Keyring, NewKey, Scope
+    from jobs.store.api_keys import ApiKey, ApiKeyStore, NewKey, Scope
 
 DURATION = re.compile(r"([0-9]{1,6})([mhd])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -99,15 +99,15 @@ def revoke(
 
 
 @contextmanager
-def keyring(settings: Settings) -> Iterator[Keyring]:
+def keyring(settings: Settings) -> Iterator[ApiKeyStore]:
     """The keys of the database that the settings name, which is brought up to date before."""
     from jobs.db.engine import connect
-    from jobs.store.api_keys import Keyring
+    from jobs.store.api_keys import ApiKeyStore
 
     prepare_database(settings)
     engine = connect(settings.database_url)
     try:
-        yield Keyring(engine)
+        yield ApiKeyStore(engine)
     finally:
         engine.dispose()
 

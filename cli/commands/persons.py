@@ -24,8 +24,8 @@ from cli.console import (
 from models.released.downloading import (
     LICENCE,
     PEOPLE,
+    Download,
     DownloadError,
-    Parcel,
     fetch,
     parcels,
 )
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from models.released.person import Finding
+    from models.released.person import CheckResult
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TELL_BYTES = 50_000_000  # between two lines about the same file
@@ -120,7 +120,7 @@ def _place(person: str, out: Path | None, name: str | None) -> Path:
     return place
 
 
-def _tell(console: Console, findings: Sequence[Finding], place: Path) -> None:
+def _tell(console: Console, findings: Sequence[CheckResult], place: Path) -> None:
     """A line for each part; exit status 1 when one is missing or wrong."""
     table = Table.grid(padding=(0, 2))
     for mark, part, words in _lines(findings, place):
@@ -131,7 +131,7 @@ def _tell(console: Console, findings: Sequence[Finding], place: Path) -> None:
     console.print(f"{place} would be written", soft_wrap=True)
 
 
-def _lines(findings: Sequence[Finding], place: Path) -> Iterator[tuple[Mark, str, str]]:
+def _lines(findings: Sequence[CheckResult], place: Path) -> Iterator[tuple[Mark, str, str]]:
     told: set[str] = set()
     for finding in findings:
         if finding.fault:
@@ -156,7 +156,7 @@ def _accept(console: Console, person: str, *, accepted: bool) -> None:
         fail("nothing was fetched")
 
 
-def _fetch(console: Console, parcel: Parcel, folder: Path) -> None:
+def _fetch(console: Console, parcel: Download, folder: Path) -> None:
     told = 0
 
     def tell(name: str, done: int, total: int | None) -> None:

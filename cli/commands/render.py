@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobs.persons import PersonSummary
     from jobs.request import GenerateRequest
     from jobs.settings import Settings
-    from worker.pipeline.dataset_render import Piece, Studio
+    from worker.pipeline.dataset_render import Piece, RenderContext
     from worker.pipeline.plan import Plan
 
 INTERRUPTED = 130
@@ -93,7 +93,7 @@ def _render(
     from worker.pipeline.encode import VideoError
     from worker.pipeline.persons import find_person
     from worker.pipeline.plan import plan_of
-    from worker.pipeline.refusals import refusal_of
+    from worker.pipeline.user_errors import user_error_of
 
     settings = read_settings()
     try:
@@ -111,14 +111,14 @@ def _render(
             ResultsError, VideoError) as error:  # fmt: skip
         fail(str(error))
     except Exception as error:
-        if (refusal := refusal_of(error)) is None:
+        if (refusal := user_error_of(error)) is None:
             raise
         fail(refusal.sentence)
 
 
-def _studio(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> Studio:
+def _studio(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:
     from models.person import check_files
-    from worker.pipeline.dataset_render import Studio
+    from worker.pipeline.dataset_render import RenderContext
     from worker.pipeline.device import start
     from worker.pipeline.encode import choose_encoder
     from worker.pipeline.persons import load_renderer
@@ -128,7 +128,7 @@ def _studio(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path
     check_files(folder)
     avatar = load_renderer(folder, device=device, settings=settings)
     cameras_of(plan, avatar)  # what cannot be shown is told before anything is painted
-    return Studio(plan, avatar, choose_encoder(device.type), scratch)
+    return RenderContext(plan, avatar, choose_encoder(device.type), scratch)
 
 
 def _facts(person: PersonSummary, plan: Plan) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _facts(person: PersonSummary, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _render_all(pieces: list[Piece], left: list[Piece], out: Path, studio: Studio) -> None:
+def _render_all(pieces: list[Piece], left: list[Piece], out: Path, studio: RenderContext) -> None:
     from worker.pipeline.dataset_render import place_of, render_piece
 
     console = make_console()

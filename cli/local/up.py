@@ -42,12 +42,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXTRAS = {"fastapi": "api", "uvicorn": "api", "torch": "worker", "imageio_ffmpeg": "worker"}
 
 
-class Asked(BaseException):
+class StopSignal(BaseException):
     """A signal asked us to stop."""
 
 
 @dataclass(frozen=True)
-class Household:
+class LocalStack:
     """What runs, and how to reach it."""
 
     supervisor: Supervisor
@@ -72,12 +72,12 @@ def run_up(*, submit: Path | None, out: Path, request: GenerateRequest) -> None:
     _check_extras()
     console = make_console()
     try:
-        with _signals(), _household(settings, console, quiet=submit is not None) as household:
+        with _signals(), _local_stack(settings, console, quiet=submit is not None) as local_stack:
             if submit is None:
-                _serve(household)
+                _serve(local_stack)
             else:
-                _submit(household, Submission(submit, request, out), console)
-    except Asked:
+                _submit(local_stack, Submission(submit, request, out), console)
+    except StopSignal:
         if submit is not None:
             fail("stopped before the video was there", 130)
     except (BrokerError, ChildError, SubmitError) as error:
@@ -85,7 +85,7 @@ def run_up(*, submit: Path | None, out: Path, request: GenerateRequest) -> None:
 
 
 @contextmanager
-def _household(settings: Settings, console: Console, *, quiet: bool) -> Iterator[Household]:
+def _local_stack(settings: Settings, console: Console, *, quiet: bool) -> Iterator[LocalStack]:
     """Redis, API and worker, in this order; stopped the other way round."""
 
     def say(line: str) -> None:
@@ -113,11 +113,11 @@ def _household(settings: Settings, console: Console, *, quiet: bool) -> Iterator
         supervisor = Supervisor(commands, say)
         stack.callback(supervisor.stop)
         supervisor.start()
-        household = Household(supervisor, redis, _address(settings.host, port), headers, say)
-        _wait_until_ready(household)
-        say(f"page  {household.address}/")
-        say(f"API   {household.address}/docs")
-        yield household
+        local_stack = LocalStack(supervisor, redis, _address(settings.host, port), headers, say)
+        _wait_until_ready(local_stack)
+        say(f"page  {local_stack.address}/")
+        say(f"API   {local_stack.address}/docs")
+        yield local_stack
 
 
 @contextmanager
@@ -134,31 +134,31 @@ def _own_key(settings: Settings) -> Iterator[Mapping[str, str]]:
             keys.revoke(made.key.id)
 
 
-def _serve(household: Household) -> None:
-    household.say("Ctrl-C stops it")
+def _serve(local_stack: LocalStack) -> None:
+    local_stack.say("Ctrl-C stops it")
     while True:
-        household.tend()
+        local_stack.tend()
         time.sleep(TEND_SECONDS)
 
 
-def _submit(household: Household, submission: Submission, console: Console) -> None:
+def _submit(local_stack: LocalStack, submission: Submission, console: Console) -> None:
     with httpx.Client(
-        base_url=household.address, headers=household.headers, timeout=60, trust_env=False
+        base_url=local_stack.address, headers=local_stack.headers, timeout=60, trust_env=False
     ) as http:
         with Bars(console) as bars:
-            files = Caller(http, household.tend).submit(submission, bars)
+            files = Caller(http, local_stack.tend).submit(submission, bars)
         for path in files:
             console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 
 
-def _wait_until_ready(household: Household) -> None:
+def _wait_until_ready(local_stack: LocalStack) -> None:
     until = time.monotonic() + READY_SECONDS
-    with httpx.Client(base_url=household.address, timeout=5, trust_env=False) as http:
+    with httpx.Client(base_url=local_stack.address, timeout=5, trust_env=False) as http:
         while (missing := _missing(http)) is not None:
             if time.monotonic() > until:
-                words = household.supervisor.children[0].last_words()
+                words = local_stack.supervisor.children[0].last_words()
                 raise ChildError(f"not ready after {READY_SECONDS:.0f} s: {missing}\n{words}")
-            household.tend()
+            local_stack.tend()
             time.sleep(TEND_SECONDS / 2)
 
 
@@ -216,7 +216,7 @@ def _signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise Asked
+        raise StopSignal
 
     before: Sequence[tuple[int, object]] = [(each, signal.signal(each, stop)) for each in SIGNALS]
     try:

@@ -14,7 +14,7 @@ from jobs.store.uploads import upload_folder
 
 if TYPE_CHECKING:
     from jobs.maintenance.context import MaintenanceContext
-    from jobs.store.deletions import Removal
+    from jobs.store.deletions import Deletion
     from jobs.store.uploads import Upload
 
 logger = logging.getLogger(__name__)
@@ -35,12 +35,12 @@ def reap_once(services: MaintenanceContext) -> list[str]:
     return waiting
 
 
-def _expired_jobs(services: MaintenanceContext) -> list[Removal]:
+def _expired_jobs(services: MaintenanceContext) -> list[Deletion]:
     days = services.settings.keep_jobs_days
     return services.store.expire_jobs(timedelta(days=days)) if days else []
 
 
-def remove_objects(services: MaintenanceContext, removal: Removal) -> None:
+def remove_objects(services: MaintenanceContext, removal: Deletion) -> None:
     """Remove what is stored of a deleted job; where that fails, a later round does it."""
     try:
         services.storage.delete(job_folder(removal.job_id))

@@ -43,7 +43,7 @@ def sweep(services: MaintenanceContext) -> int:
     keep = timedelta(days=services.settings.keep_leftovers_days)
     if not keep:
         return 0
-    chore = services.store.take_chore(SWEEP)
+    chore = services.store.acquire_task(SWEEP)
     if chore is None:
         return 0
     page = services.storage.page(JOBS_FOLDER, after=chore.place, limit=PAGE)
@@ -52,9 +52,9 @@ def sweep(services: MaintenanceContext) -> int:
     if gone:
         logger.info("leftovers removed", extra={"objects": len(gone)})
     if len(page) == PAGE:
-        services.store.put_down(chore, page[-1].key, timedelta())
+        services.store.release_task(chore, page[-1].key, timedelta())
     else:
-        services.store.put_down(chore, None, EVERY)
+        services.store.release_task(chore, None, EVERY)
     return len(gone)
 
 

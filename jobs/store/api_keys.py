@@ -92,7 +92,7 @@ class NewKey:
     token: str
 
 
-class Keyring:
+class ApiKeyStore:
     """Makes, checks and takes back keys."""
 
     def __init__(self, engine: Engine, *, clock: Clock = utc_now) -> None:
@@ -156,7 +156,7 @@ class Keyring:
             some = sa.select(api_keys.c.id).where(_in_use(self._clock())).limit(1)
             return connection.execute(some).first() is not None
 
-    def opened_by(self, token: str) -> ApiKey | None:
+    def authenticate(self, token: str) -> ApiKey | None:
         """The key that this token is of; None where it is unknown, expired or revoked."""
         parts = TOKEN.fullmatch(token)
         key_id, secret = (parts[1], parts[2]) if parts else ("", token)
@@ -222,7 +222,7 @@ def require_keys(settings: Settings) -> None:
         return
     engine = connect(settings.database_url)
     try:
-        if Keyring(engine).any():
+        if ApiKeyStore(engine).any():
             return
     finally:
         engine.dispose()

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from jobs.db.engine import reading
 from jobs.db.tables import batches, jobs
 from jobs.model import State
-from jobs.store.idempotency import KeyReused
+from jobs.store.idempotency import IdempotencyKeyReused
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
-    from jobs.store.idempotency import Once
+    from jobs.store.idempotency import IdempotencyKey
 
 
 class BatchMissing(LookupError):
@@ -34,7 +34,7 @@ class NewBatch:
 
     id: str  # from `new_job_id`
     tenant: str
-    once: Once | None = None
+    once: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Batches:
             rows = connection.execute(mine.order_by(jobs.c.batch_place)).all()
         return [BatchItem(place, job, State(state), *told) for place, job, state, *told in rows]
 
-    def made_by(self, once: Once) -> Batch | None:
+    def made_by(self, once: IdempotencyKey) -> Batch | None:
         """The batch that this key has made. KeyReused where it stood for another body."""
         this = sa.and_(batches.c.tenant == once.tenant, batches.c.idempotency_key == once.key)
         with reading(self._engine) as connection:
@@ -86,7 +86,7 @@ class Batches:
             if row is None:
                 return None
             if row.digest != once.digest:
-                raise KeyReused(once.key)
+                raise IdempotencyKeyReused(once.key)
             return read(connection, row.id, once.tenant)
 
 

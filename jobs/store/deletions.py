@@ -26,19 +26,19 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Removal:
+class Deletion:
     """One round of removing what is stored of a deleted job."""
 
     job_id: str
     rounds_left: int  # this one and those after it
 
 
-def note(connection: Connection, job_id: str, now: datetime, *, written: bool) -> Removal:
+def note(connection: Connection, job_id: str, now: datetime, *, written: bool) -> Deletion:
     """Remember to remove the objects; the first round is the caller's.
 
     written: whether a worker has had the job. Where none had, one round removes everything.
     """
-    removal = Removal(job_id, len(ROUNDS_SECONDS) if written else 1)
+    removal = Deletion(job_id, len(ROUNDS_SECONDS) if written else 1)
     row = {
         "job_id": job_id,
         "deleted_at": now,
@@ -49,7 +49,7 @@ def note(connection: Connection, job_id: str, now: datetime, *, written: bool) -
     return removal
 
 
-def take_due(connection: Connection, now: datetime) -> list[Removal]:
+def take_due(connection: Connection, now: datetime) -> list[Deletion]:
     """The removals that are due, taken so that nobody else does them meanwhile."""
     due = (
         sa.select(removals.c.job_id, removals.c.rounds_left)
@@ -58,7 +58,7 @@ def take_due(connection: Connection, now: datetime) -> list[Removal]:
         .limit(AT_ONCE)
         .with_for_update(skip_locked=True)
     )
-    taken = [Removal(row.job_id, row.rounds_left) for row in connection.execute(due)]
+    taken = [Deletion(row.job_id, row.rounds_left) for row in connection.execute(due)]
     if taken:
         held = {"due_at": now + timedelta(seconds=HOLD_SECONDS)}
         ids = [removal.job_id for removal in taken]
@@ -66,7 +66,7 @@ def take_due(connection: Connection, now: datetime) -> list[Removal]:
     return taken
 
 
-def finish_round(connection: Connection, removal: Removal) -> None:
+def finish_round(connection: Connection, removal: Deletion) -> None:
     """Count the round, unless somebody has: the row goes with the last one."""
     this = sa.and_(
         removals.c.job_id == removal.job_id, removals.c.rounds_left == removal.rounds_left

@@ -28,7 +28,7 @@ KEPT = timedelta(hours=24)
 AT_ONCE = 100
 
 
-class KeyReused(ValueError):
+class IdempotencyKeyReused(ValueError):
     """The key came with another body before."""
 
     def __init__(self, key: str) -> None:
@@ -36,12 +36,12 @@ class KeyReused(ValueError):
         self.key = key
 
 
-class KeyTaken(Exception):  # no error: the other one's job is the answer
+class IdempotencyConflict(Exception):  # no error: the other one's job is the answer
     """Another request with this key was quicker."""
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotencyKey:
     """A key, and what it stands for."""
 
     key: str
@@ -57,7 +57,7 @@ def request_digest(fields: Mapping[str, Any], audio: str) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
-def keep(connection: Connection, once: Once, job_id: str, now: datetime) -> None:
+def keep(connection: Connection, once: IdempotencyKey, job_id: str, now: datetime) -> None:
     """Bind the key to the job; the database refuses a second one."""
     row = {
         "tenant": once.tenant,
@@ -69,7 +69,7 @@ def keep(connection: Connection, once: Once, job_id: str, now: datetime) -> None
     connection.execute(keys.insert().values(row))
 
 
-def job_made_by(connection: Connection, once: Once) -> str | None:
+def job_made_by(connection: Connection, once: IdempotencyKey) -> str | None:
     """The job of this key; None where there is none. KeyReused where it stands for another body."""
     this = sa.and_(keys.c.tenant == once.tenant, keys.c.key == once.key)
     kept = sa.select(keys.c.digest, keys.c.job_id).where(this)
@@ -77,7 +77,7 @@ def job_made_by(connection: Connection, once: Once) -> str | None:
     if row is None:
         return None
     if row.digest != once.digest:
-        raise KeyReused(once.key)
+        raise IdempotencyKeyReused(once.key)
     return str(row.job_id)
 
 

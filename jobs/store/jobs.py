@@ -12,16 +12,16 @@ from sqlalchemy.exc import IntegrityError
 from jobs.db.clock import clock_of
 from jobs.db.engine import connect, reading, writing
 from jobs.db.tables import jobs
-from jobs.model import FinishedTake, Job, Output, Standing, State, overall_progress, utc_now
+from jobs.model import FinishedTake, Job, JobStatus, Output, State, overall_progress, utc_now
 from jobs.request import JobRequest
 from jobs.store import batches, retention
 from jobs.store import deletions as removals
 from jobs.store import idempotency as one_job
 from jobs.store import periodic_tasks as chores
 from jobs.store.fair_share import IN_ITS_QUEUE, select_next, select_places
-from jobs.store.idempotency import KeyTaken, Once
-from jobs.store.pagination import Wanted, page_of, select_page
-from jobs.store.queue_positions import Places
+from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey
+from jobs.store.pagination import JobFilter, page_of, select_page
+from jobs.store.queue_positions import PositionCache
 from jobs.store.quotas import (
     Quota,
     charge_seconds,
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.storage.factory import StoredObject
     from jobs.store.batches import Batch, NewBatch
-    from jobs.store.deletions import Removal
+    from jobs.store.deletions import Deletion
     from jobs.store.pagination import Page
-    from jobs.store.periodic_tasks import Chore
+    from jobs.store.periodic_tasks import PeriodicTask
     from jobs.store.retention import Expired
 
-ALL = Wanted()
+ALL = JobFilter()
 WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
 ASKED_AT_ONCE = 500  # ids in one statement
 EXHAUSTED = "attempts_exhausted"  # the code of a job whose last attempt was lost
@@ -96,13 +96,13 @@ class Store:
         self.engine = engine
         self.config = config or StoreConfig()
         self._clock = clock
-        self._places = Places(self._all_places)
+        self._positions_cache = PositionCache(self._all_places)
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
 
-    def submit(self, new: NewJob, *, once: Once | None = None) -> Job:
+    def submit(self, new: NewJob, *, once: IdempotencyKey | None = None) -> Job:
         """Queue a job.
 
         KeyTaken where the key of `once` has a job: see `made_by`. QuotaExceeded where that would
@@ -118,7 +118,7 @@ class Store:
         except IntegrityError as error:
             if once is None:
                 raise
-            raise KeyTaken from error
+            raise IdempotencyConflict from error
 
     def submit_batch(self, batch: NewBatch, of: Sequence[NewJob]) -> Batch:
         """Queue all of these jobs, or none: see `submit`. KeyTaken as `Batches.made_by` tells."""
@@ -131,7 +131,7 @@ class Store:
         except IntegrityError as error:
             if batch.once is None:
                 raise
-            raise KeyTaken from error
+            raise IdempotencyConflict from error
 
     def cancel_batch(self, batch_id: str, *, tenant: str | None = None) -> int:
         """End those of its jobs that are queued or running; answers how many."""
@@ -180,7 +180,7 @@ class Store:
             "outputs": [],
         }
 
-    def made_by(self, once: Once) -> Job | None:
+    def made_by(self, once: IdempotencyKey) -> Job | None:
         """The job that this key has made, if any. KeyReused where it stood for another body."""
         with reading(self.engine) as connection:
             job_id = one_job.job_made_by(connection, once)
@@ -197,7 +197,7 @@ class Store:
         with reading(self.engine) as connection:
             return _read(connection, job_id, tenant)
 
-    def page(self, wanted: Wanted = ALL, *, limit: int = 20, cursor: str | None = None) -> Page:
+    def page(self, wanted: JobFilter = ALL, *, limit: int = 20, cursor: str | None = None) -> Page:
         """The newest jobs that are wanted, newest first, after those of an earlier page's cursor.
 
         CursorError where `cursor` is none.
@@ -217,15 +217,15 @@ class Store:
 
     def positions(self, job_ids: Collection[str]) -> dict[str, int]:
         """The places of those of these jobs that are queued; of a moment ago, in a long queue."""
-        return self._places.of(job_ids)
+        return self._positions_cache.of(job_ids)
 
-    def standings(self, job_ids: Collection[str]) -> dict[str, Standing]:
+    def statuses(self, job_ids: Collection[str]) -> dict[str, JobStatus]:
         """How these jobs stand; those that are not there are left out."""
         asked = list(job_ids)
-        found: dict[str, Standing] = {}
+        found: dict[str, JobStatus] = {}
         with reading(self.engine) as connection:
             for start in range(0, len(asked), ASKED_AT_ONCE):
-                found |= _standings(connection, asked[start : start + ASKED_AT_ONCE])
+                found |= _statuses(connection, asked[start : start + ASKED_AT_ONCE])
         return found
 
     def claim(self, worker: str) -> Job | None:
@@ -323,7 +323,7 @@ class Store:
             check_jobs(connection, owner, quota, 1)
             return queued
 
-    def delete(self, job_id: str, *, tenant: str | None = None) -> Removal:
+    def delete(self, job_id: str, *, tenant: str | None = None) -> Deletion:
         """Forget the job, whatever its state: its worker finds out at its next write.
 
         The objects are the caller's to remove, and then to say so by `removed`; where that fails,
@@ -338,13 +338,13 @@ class Store:
             connection.execute(jobs.delete().where(this))
             return removals.note(connection, job_id, self._clock(), written=attempt > 0)
 
-    def due_removals(self) -> list[Removal]:
+    def due_removals(self) -> list[Deletion]:
         """Deleted jobs whose objects have to be removed now; nobody else is told for a while."""
         now = self._clock()
         with writing(self.engine) as connection:
             return removals.take_due(connection, now)
 
-    def removed(self, removal: Removal) -> None:
+    def removed(self, removal: Deletion) -> None:
         """Tell that the objects of a deleted job were removed; harmless when said twice."""
         with writing(self.engine) as connection:
             removals.finish_round(connection, removal)
@@ -361,7 +361,7 @@ class Store:
         with writing(self.engine) as connection:
             return retention.expire_outputs(connection, now - kept, now)
 
-    def expire_jobs(self, kept: timedelta) -> list[Removal]:
+    def expire_jobs(self, kept: timedelta) -> list[Deletion]:
         """Forget jobs that ended so long ago, as by `delete`."""
         now = self._clock()
         with writing(self.engine) as connection:
@@ -375,17 +375,17 @@ class Store:
         with writing(self.engine) as connection:
             return retention.leftovers(connection, found, now - kept, strangers=strangers)
 
-    def take_chore(self, name: str) -> Chore | None:
+    def acquire_task(self, name: str) -> PeriodicTask | None:
         """The chore, when it is due and nobody is at it."""
         now = self._clock()
         with writing(self.engine) as connection:
             return chores.take(connection, name, now)
 
-    def put_down(self, chore: Chore, place: str | None, later: timedelta) -> None:
+    def release_task(self, chore: PeriodicTask, place: str | None, later: timedelta) -> None:
         """How far the chore is, and when it is due again; None: from the beginning."""
         now = self._clock()
         with writing(self.engine) as connection:
-            chores.put_down(connection, chore, place, now + later)
+            chores.release_task(connection, chore, place, now + later)
 
     def identity(self) -> str:
         """A word that this database and no other has."""
@@ -551,13 +551,13 @@ def _positions(connection: Connection, job_ids: Collection[str] | None = None) -
     return {row.id: row.place for row in connection.execute(select_places(job_ids))}
 
 
-def _standings(connection: Connection, job_ids: Collection[str]) -> dict[str, Standing]:
+def _statuses(connection: Connection, job_ids: Collection[str]) -> dict[str, JobStatus]:
     columns = (jobs.c.id, jobs.c.state, jobs.c.attempt, jobs.c.stage, jobs.c.stage_progress)
     rows = connection.execute(sa.select(*columns).where(jobs.c.id.in_(job_ids))).all()
     queued = [row.id for row in rows if row.state == State.QUEUED]
     places = _positions(connection, queued) if queued else {}
     return {
-        row.id: Standing(
+        row.id: JobStatus(
             State(row.state), row.attempt, row.stage, row.stage_progress, places.get(row.id)
         )
         for row in rows

@@ -26,7 +26,7 @@ class CursorError(ValueError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JobFilter:
     """Which jobs: every condition has to hold, and an empty one holds for all."""
 
     states: tuple[State, ...] = ()
@@ -45,7 +45,7 @@ class Page:
     cursor: str | None
 
 
-def select_page(wanted: Wanted, *, limit: int, cursor: str | None) -> Select[tuple[object, ...]]:
+def select_page(wanted: JobFilter, *, limit: int, cursor: str | None) -> Select[tuple[object, ...]]:
     """The rows of a page, newest first, and one more where there is one."""
     conditions = _conditions(wanted)
     if cursor is not None:
@@ -60,7 +60,7 @@ def page_of(found: list[Job], *, limit: int) -> Page:
     return Page(shown, _cursor(shown[-1]) if len(found) > limit else None)
 
 
-def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.states:
         conditions.append(jobs.c.state.in_(wanted.states))

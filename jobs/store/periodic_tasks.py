@@ -20,14 +20,14 @@ HOLD_SECONDS = 120  # a chore that nobody puts down in this time is anybody's ag
 
 
 @dataclass(frozen=True)
-class Chore:
+class PeriodicTask:
     """A part of a chore that is this process's to do now."""
 
     name: str
     place: str | None  # how far it was done; None at the beginning
 
 
-def take(connection: Connection, name: str, now: datetime) -> Chore | None:
+def take(connection: Connection, name: str, now: datetime) -> PeriodicTask | None:
     """The chore, when it is due and nobody is at it."""
     connection.execute(_first_time(connection, name, now))
     this = chores.c.name == name
@@ -37,10 +37,12 @@ def take(connection: Connection, name: str, now: datetime) -> Chore | None:
         return None
     held = {"due_at": now + timedelta(seconds=HOLD_SECONDS)}
     connection.execute(chores.update().where(this).values(held))
-    return Chore(name, row.place)
+    return PeriodicTask(name, row.place)
 
 
-def put_down(connection: Connection, chore: Chore, place: str | None, due_at: datetime) -> None:
+def release_task(
+    connection: Connection, chore: PeriodicTask, place: str | None, due_at: datetime
+) -> None:
     """How far the chore is, unless somebody else went on meanwhile; None: it begins again."""
     same = sa.and_(chores.c.name == chore.name, chores.c.place.is_not_distinct_from(chore.place))
     connection.execute(chores.update().where(same).values({"place": place, "due_at": due_at}))

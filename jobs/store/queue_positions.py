@@ -26,7 +26,7 @@ class _Seen:
     good_enough_until: float = 0.0  # while somebody looks again
 
 
-class Places:
+class PositionCache:
     """Who stands where, as of a moment ago."""
 
     def __init__(

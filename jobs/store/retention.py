@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
     from jobs.storage.factory import StoredObject
-    from jobs.store.deletions import Removal
+    from jobs.store.deletions import Deletion
 
 AT_ONCE = 20
 FINAL = [state for state in State if state.final]
@@ -51,7 +51,7 @@ def expire_outputs(connection: Connection, before: datetime, now: datetime) -> l
     return _expire(connection, jobs.c.outputs_expired_at, before, values)
 
 
-def expire_jobs(connection: Connection, before: datetime, now: datetime) -> list[Removal]:
+def expire_jobs(connection: Connection, before: datetime, now: datetime) -> list[Deletion]:
     """Forget jobs that ended before; their objects are the caller's to remove, as by a deletion."""
     ids = [row["id"] for row in _ended(connection, before, sa.true())]
     if ids:

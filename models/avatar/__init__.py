@@ -1,6 +1,6 @@
 """Motion to frames. Knows nothing of audio."""
 
-from models.avatar.appearance import OWN, TRANSPARENT, Look
+from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.camera import Camera, CameraError, CameraUnknown
 from models.avatar.loading import Avatar, AvatarError, load_avatar
 
@@ -12,6 +12,6 @@ __all__ = [
     "Camera",
     "CameraError",
     "CameraUnknown",
-    "Look",
+    "RenderOptions",
     "load_avatar",
 ]

@@ -11,7 +11,7 @@ MOST_SAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Look:
+class RenderOptions:
     """None means what is the avatar's own.
 
     Transparent frames are RGBA. Their colour is that of the person alone, whatever share of a pixel
@@ -34,4 +34,4 @@ class Look:
         return 4 if self.background == TRANSPARENT else 3
 
 
-OWN = Look()
+OWN = RenderOptions()

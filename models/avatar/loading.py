@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from safetensors import SafetensorError
 
-from models.avatar.appearance import OWN, Look
+from models.avatar.appearance import OWN, RenderOptions
 from models.avatar.blendshape.model import load_blendshape
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.camera import read_cameras
@@ -52,7 +52,7 @@ class Avatar(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
-        look: Look = OWN,
+        look: RenderOptions = OWN,
     ) -> Iterator[NDArray[np.uint8]]:
         """Frames in order, [N, H, W * views, C] with N <= batch, views side by side.
 

@@ -23,7 +23,7 @@ from models.motion.layers import (
     EncoderLayer,
     KeysValues,
     Pooled,
-    rotary_turns,
+    rotary_frequencies,
     rotate,
     stack,
     time_embedding,
@@ -74,8 +74,8 @@ class Condition:
 
     hidden: Tensor  # [G, d] the clip as one vector
     memories: tuple[tuple[KeysValues, ...], ...]  # for each layer; room for the time at the end
-    frame_turns: Tensor  # [T, d / 2] complex
-    time_turns: Tensor  # [2, d / 2] complex
+    frame_freqs: Tensor  # [T, d / 2] complex
+    time_freqs: Tensor  # [2, d / 2] complex
 
 
 class Denoiser(nn.Module):
@@ -121,9 +121,9 @@ class Denoiser(nn.Module):
                 f"the clip has {rows} rows of speech; this network takes {self.config.longest_rows}"
             )
         x = self.audio_in(with_neighbours(features, self.config.audio_context))
-        turns = rotary_turns(rows, self.config.width, device=x.device, first=first)
+        freqs_cis = rotary_frequencies(rows, self.config.width, device=x.device, first=first)
         for layer in self.encoder:
-            x = layer(x, turns)
+            x = layer(x, freqs_cis)
         return x
 
     def condition(
@@ -165,7 +165,7 @@ class Denoiser(nn.Module):
         memories = self._memories(embedded, condition)
         h = self.motion_in(x)  # [B, T, C] -> [B, T, d]
         for layer, memory in zip(self.layers, memories, strict=True):
-            h = layer(h, condition.frame_turns, by, memory)
+            h = layer(h, condition.frame_freqs, by, memory)
         return self.motion_out(h)
 
     def _null(self, rows: int) -> Tensor:
@@ -173,21 +173,21 @@ class Denoiser(nn.Module):
 
     def _condition(self, tokens: Tensor, hidden: Tensor, frames: int, first: int = 0) -> Condition:
         rows, width = tokens.shape[1:]
-        turns = rotary_turns(rows + TIME_TOKENS, width, device=tokens.device, first=first)
+        freqs_cis = rotary_frequencies(rows + TIME_TOKENS, width, device=tokens.device, first=first)
         plain = self.memory_norm(tokens)  # row by row, so the time's rows need not be there
-        rotated = rotate(plain, turns[:rows])
+        rotated = rotate(plain, freqs_cis[:rows])
         memories = tuple(
-            (layer.memory_attentions[0].keys_values(rotated, plain).with_room(TIME_TOKENS),)
+            (layer.memory_attentions[0].keys_values(rotated, plain).pad(TIME_TOKENS),)
             for layer in self.layers
         )
-        frame_turns = rotary_turns(frames, width, device=tokens.device, first=first)
-        return Condition(hidden, memories, frame_turns, turns[rows:])
+        frame_freqs = rotary_frequencies(frames, width, device=tokens.device, first=first)
+        return Condition(hidden, memories, frame_freqs, freqs_cis[rows:])
 
     def _memories(self, embedded: Tensor, condition: Condition) -> list[tuple[KeysValues, ...]]:
         """The memories of each layer with the time written behind the speech: embedded [G, 4 d]."""
         tokens = self.time_tokens(embedded).unflatten(-1, (TIME_TOKENS, -1))  # [G, 2, d]
         plain = self.memory_norm(tokens)
-        rotated = rotate(plain, condition.time_turns)
+        rotated = rotate(plain, condition.time_freqs)
         result = []
         for layer, (speech, *others) in zip(self.layers, condition.memories, strict=True):
             time = layer.memory_attentions[0].keys_values(rotated, plain)
@@ -243,13 +243,15 @@ class BodyDenoiser(Denoiser):
 
     def with_keys(self, condition: Condition, tokens: Tensor, *, first: int = 0) -> Condition:
         """The condition that also knows key poses: tokens [B, K, d], the first at `first`."""
-        turns = rotary_turns(tokens.shape[1], tokens.shape[2], device=tokens.device, first=first)
-        rotated = rotate(tokens, turns)
+        freqs_cis = rotary_frequencies(
+            tokens.shape[1], tokens.shape[2], device=tokens.device, first=first
+        )
+        rotated = rotate(tokens, freqs_cis)
         memories = tuple(
             (speech, layer.memory_attentions[1].keys_values(rotated, tokens))
             for layer, (speech, *_) in zip(self.layers, condition.memories, strict=True)
         )
-        return Condition(condition.hidden, memories, condition.frame_turns, condition.time_turns)
+        return Condition(condition.hidden, memories, condition.frame_freqs, condition.time_freqs)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """[B, T, C], t [G], a condition with key poses -> [B, T, C]."""

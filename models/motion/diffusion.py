@@ -26,11 +26,11 @@ Progress = Callable[[float], None]  # share of the steps that are done
 
 
 @dataclass(frozen=True)
-class Spacing:
+class TimestepSchedule:
     """Which steps of the full process are taken, and how noisy they are; in rising order."""
 
     timesteps: tuple[int, ...]  # [S]
-    alphas: Tensor  # [S] float64, cumulative products (abar)
+    alphas_cumprod: Tensor  # [S] float64, cumulative products (abar)
     previous: Tensor  # [S] float64, abar of the step before, 1 for the first
 
 
@@ -76,35 +76,43 @@ def spread_timesteps(count: int) -> tuple[int, ...]:
     return tuple(round(i * (STEPS - 1) / (count - 1)) for i in range(count))
 
 
-def spacing(timesteps: Sequence[int]) -> Spacing:
+def spacing(timesteps: Sequence[int]) -> TimestepSchedule:
     """The process over some steps of the full one, given in rising order."""
-    alphas = cumulative_alphas()[list(timesteps)]
-    return Spacing(tuple(timesteps), alphas, torch.cat([alphas.new_ones(1), alphas[:-1]]))
+    alphas_cumprod = cumulative_alphas()[list(timesteps)]
+    return TimestepSchedule(
+        tuple(timesteps),
+        alphas_cumprod,
+        torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]]),
+    )
 
 
-def spacing_for(count: int) -> Spacing:
+def spacing_for(count: int) -> TimestepSchedule:
     """`count` steps: the reference's choice where it has one, else spread over all of them."""
     steps = ddim_timesteps(count) if count in ddim_counts() else spread_timesteps(count)
     return spacing(steps)
 
 
-def q_sample(x0: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
+def q_sample(x0: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
     """The clean signal with noise: x0 and noise [B, ...], abar [B] float64."""
-    scale = alphas.sqrt().to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
-    spread = (1 - alphas).sqrt().to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
+    scale = alphas_cumprod.sqrt().to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
+    spread = (1 - alphas_cumprod).sqrt().to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
     return scale * x0 + spread * noise
 
 
-def ddim_step(x: Tensor, x0: Tensor, space: Spacing, step: int) -> Tensor:
+def ddim_step(x: Tensor, x0: Tensor, space: TimestepSchedule, step: int) -> Tensor:
     """One step towards the clean signal (arXiv 2010.02502, eq. 12 with eta 0); no clipping."""
-    alpha, previous = space.alphas[step], space.previous[step].to(x.dtype)
+    alpha, previous = space.alphas_cumprod[step], space.previous[step].to(x.dtype)
     scale, spread = (1 / alpha).sqrt().to(x.dtype), (1 / alpha - 1).sqrt().to(x.dtype)
     noise = (scale * x - x0) / spread
     return x0 * previous.sqrt() + (1 - previous).sqrt() * noise
 
 
 def ddim_sample(
-    denoise: Denoise, noise: Tensor, space: Spacing, *, progress: Progress = lambda _share: None
+    denoise: Denoise,
+    noise: Tensor,
+    space: TimestepSchedule,
+    *,
+    progress: Progress = lambda _share: None,
 ) -> Tensor:
     """From noise to the last prediction of the clean signal, same shape.
 

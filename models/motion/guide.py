@@ -23,7 +23,7 @@ from models.motion.layers import (
     DecoderLayer,
     KeysValues,
     Pooled,
-    rotary_turns,
+    rotary_frequencies,
     rotate,
     stack,
 )
@@ -129,13 +129,13 @@ class Guide(nn.Module):
     def forward(self, tokens: Tensor, condition: GuideCondition) -> Tensor:
         """Tokens [B, S], the first the start -> logits of what follows each, [B, S, N]."""
         x = self.token_in(tokens)
-        turns = self._turns(tokens.shape[1], x.device)
+        freqs_cis = self._turns(tokens.shape[1], x.device)
         for layer, memory in zip(self.layers, condition.memories, strict=True):
-            x = layer(x, turns, condition.hidden, (memory,), causal=True)
+            x = layer(x, freqs_cis, condition.hidden, (memory,), causal=True)
         return self.logits_out(x)
 
     def _turns(self, rows: int, device: torch.device) -> Tensor:
-        return rotary_turns(rows, self.config.width, device=device)
+        return rotary_frequencies(rows, self.config.width, device=device)
 
 
 class Continuation:
@@ -145,7 +145,7 @@ class Continuation:
         """length: S, the most tokens that will come."""
         config = guide.config
         self._guide, self._condition = guide, condition
-        self._turns = rotary_turns(length, config.width, device=condition.hidden.device)
+        self._turns = rotary_frequencies(length, config.width, device=condition.hidden.device)
         shape = (len(condition.hidden), config.heads, length, config.width // config.heads)
         self._past = [
             KeysValues(condition.hidden.new_zeros(shape), condition.hidden.new_zeros(shape))
@@ -156,12 +156,12 @@ class Continuation:
     def step(self, token: Tensor) -> Tensor:
         """The next token of each sequence [B] -> logits of what follows it, [B, N]."""
         x = self._guide.token_in(token)[:, None]  # [B, 1, d]
-        turns = self._turns[self._position : self._position + 1]
+        freqs_cis = self._turns[self._position : self._position + 1]
         parts = zip(self._guide.layers, self._condition.memories, self._past, strict=True)
         for layer, memory, past in parts:
             x = layer.step(
                 x,
-                turns,
+                freqs_cis,
                 self._condition.hidden,
                 (memory,),
                 past=past,

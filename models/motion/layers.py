@@ -28,7 +28,7 @@ def stack(layers: Iterable[Layer]) -> list[Layer]:
     return cast("list[Layer]", nn.ModuleList(layers))
 
 
-def rotary_turns(rows: int, width: int, *, device: torch.device, first: int = 0) -> Tensor:
+def rotary_frequencies(rows: int, width: int, *, device: torch.device, first: int = 0) -> Tensor:
     """Turns of the pairs (2i, 2i+1) at positions first, first + 1, ...: [rows, width / 2] complex.
 
     One table over the full width, not one a head; applied before the projections to q and k.
@@ -38,10 +38,10 @@ def rotary_turns(rows: int, width: int, *, device: torch.device, first: int = 0)
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
+def rotate(x: Tensor, freqs_cis: Tensor) -> Tensor:
     """x [..., T, d] turned by [T, d / 2]."""
     pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * freqs_cis).flatten(-2).to(x.dtype)
 
 
 def time_embedding(t: Tensor, width: int) -> Tensor:
@@ -59,7 +59,7 @@ class KeysValues:
     keys: Tensor  # [G, H, S, e]
     values: Tensor  # [G, H, S, e]
 
-    def with_room(self, rows: int) -> KeysValues:
+    def pad(self, rows: int) -> KeysValues:
         """The same with `rows` empty rows at the end, to be filled by `put`."""
         grown = (functional.pad(part, (0, 0, 0, rows)) for part in (self.keys, self.values))
         return KeysValues(*grown)
@@ -154,10 +154,10 @@ class EncoderLayer(nn.Module):
         self.ff_out = nn.Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, x: Tensor, freqs_cis: Tensor) -> Tensor:
         """[G, S, d] -> [G, S, d]."""
         plain = self.self_norm(x)
-        rotated = rotate(plain, turns)
+        rotated = rotate(plain, freqs_cis)
         attention = self.self_attention
         memory = attention.keys_values(rotated, plain)
         x = x + self.dropout(attention.attend(attention.queries(rotated), memory))
@@ -187,7 +187,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,  # [B, T, d]
-        turns: Tensor,  # [T, d / 2] complex
+        freqs_cis: Tensor,  # [T, d / 2] complex
         by: Tensor,  # [B, d]
         memories: Sequence[KeysValues],
         *,
@@ -195,14 +195,14 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         """[B, T, d] -> [B, T, d]."""
         plain = self.self_norm(x)
-        rotated = rotate(plain, turns)
+        rotated = rotate(plain, freqs_cis)
         own = self.self_attention.keys_values(rotated, plain)
-        return self.with_memory(x, rotated, own, turns, by, memories, causal=causal)
+        return self.with_memory(x, rotated, own, freqs_cis, by, memories, causal=causal)
 
     def step(
         self,
         x: Tensor,  # [B, 1, d] the row at `position`
-        turns: Tensor,  # [1, d / 2] of that position
+        freqs_cis: Tensor,  # [1, d / 2] of that position
         by: Tensor,
         memories: Sequence[KeysValues],
         *,
@@ -211,16 +211,16 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         """One row of the causal `forward`, given the rows before it; adds itself to `past`."""
         plain = self.self_norm(x)
-        rotated = rotate(plain, turns)
+        rotated = rotate(plain, freqs_cis)
         past.put(position, self.self_attention.keys_values(rotated, plain))
-        return self.with_memory(x, rotated, past.first(position + 1), turns, by, memories)
+        return self.with_memory(x, rotated, past.first(position + 1), freqs_cis, by, memories)
 
     def with_memory(
         self,
         x: Tensor,
         rotated: Tensor,
         own: KeysValues,
-        turns: Tensor,
+        freqs_cis: Tensor,
         by: Tensor,
         memories: Sequence[KeysValues],
         *,
@@ -234,7 +234,7 @@ class DecoderLayer(nn.Module):
             self.memory_norms, self.memory_attentions, self.memory_films, memories, strict=True
         )
         for norm, attention, film, memory in parts:
-            queries = attention.queries(rotate(norm(x), turns))
+            queries = attention.queries(rotate(norm(x), freqs_cis))
             x = x + film(self.dropout(attention.attend(queries, memory)), by)
         hidden = self.dropout(functional.gelu(self.ff_in(self.ff_norm(x))))
         return x + self.ff_film(self.dropout(self.ff_out(hidden)), by)

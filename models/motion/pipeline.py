@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from torch import Generator
 
     from models.motion.denoiser import Condition
-    from models.motion.diffusion import Denoise, Spacing
+    from models.motion.diffusion import Denoise, TimestepSchedule
 
     Progress = Callable[[str, float], None]  # stage, share of it that is done
 
@@ -80,7 +80,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ClipFeatures:
     """A clip as the networks hear it: made once, for all takes."""
 
     clip_frames: int
@@ -147,7 +147,7 @@ class Animator:
         An exception from `progress` ends the work. MotionError for a clip that is empty or too
         long, ValueError for another shape.
         """
-        heard = self.hear(audio, progress=progress)
+        heard = self.extract(audio, progress=progress)
         generators = take_generators(sampling)
         faces = self.faces(heard, sampling, generators, progress=progress)
         keys = self.keys(heard, sampling, generators, progress=progress)
@@ -155,7 +155,7 @@ class Animator:
         return [Motion(face.cpu(), pose.cpu()) for face, pose in zip(faces, poses, strict=True)]
 
     @torch.inference_mode()
-    def hear(self, audio: Tensor, *, progress: Progress = _untold) -> Heard:
+    def extract(self, audio: Tensor, *, progress: Progress = _untold) -> ClipFeatures:
         """What is the same for every take of a clip [n, 2]. Raises as `animate`.
 
         `faces`, `keys` and `poses` are called in this order, with the same generators: each goes on
@@ -171,7 +171,7 @@ class Animator:
         )  # [1, L, A]
         with_lips = self._with_lips(features, sound, progress)
         progress("speech", 1.0)
-        return Heard(frames, padded, features, with_lips)
+        return ClipFeatures(frames, padded, features, with_lips)
 
     def _frames(self, audio: Tensor) -> int:
         if audio.ndim != 2 or audio.shape[1] != 2:
@@ -204,7 +204,7 @@ class Animator:
     @torch.inference_mode()
     def faces(
         self,
-        heard: Heard,
+        heard: ClipFeatures,
         sampling: Sampling,
         generators: list[Generator],
         *,
@@ -220,10 +220,10 @@ class Animator:
             both = denoising(network, condition)
             return _sampled(both, noise[some], sampling.guidance_face, space, told)
 
-        codes = as_memory_holds(draw, len(noise), lambda share: progress("face", share))
+        codes = batched_within_memory(draw, len(noise), lambda share: progress("face", share))
         return self.networks.statistics.face(codes)[:, : heard.clip_frames]
 
-    def face_noise(self, heard: Heard, generators: list[Generator]) -> Tensor:
+    def face_noise(self, heard: ClipFeatures, generators: list[Generator]) -> Tensor:
         """What faces begin as; drawn and put away, it leaves the generators as `faces` does."""
         channels = self.networks.face.config.channels
         return _noise(generators, heard.frames, channels, self.device)
@@ -231,7 +231,7 @@ class Animator:
     @torch.inference_mode()
     def keys(
         self,
-        heard: Heard,
+        heard: ClipFeatures,
         sampling: Sampling,
         generators: list[Generator],
         *,
@@ -260,7 +260,7 @@ class Animator:
     @torch.inference_mode()
     def poses(
         self,
-        heard: Heard,
+        heard: ClipFeatures,
         keys: Tensor,  # [N, K, 104] normalised
         sampling: Sampling,
         generators: list[Generator],
@@ -278,11 +278,11 @@ class Animator:
             both = denoising(network, led)
             return _sampled(both, noise[some], sampling.guidance_body, space, told)
 
-        poses = as_memory_holds(draw, len(noise), lambda share: progress("body", share))
+        poses = batched_within_memory(draw, len(noise), lambda share: progress("body", share))
         return self.networks.statistics.pose(poses)[:, : heard.clip_frames]
 
 
-def as_memory_holds(
+def batched_within_memory(
     draw: Callable[[slice, Callable[[float], None]], Tensor],
     takes: int,
     progress: Callable[[float], None],
@@ -326,7 +326,7 @@ def _sampled(
     both: Denoise,
     noise: Tensor,
     scale: float,
-    space: Spacing,
+    space: TimestepSchedule,
     progress: Callable[[float], None],
 ) -> Tensor:
     return ddim_sample(guided(both, scale), noise, space, progress=progress)

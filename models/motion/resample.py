@@ -33,8 +33,8 @@ def sinc_filters(
     phases = torch.arange(0, -target, -1, dtype=dtype)[:, None] / target
     time = ((phases + taps) * cutoff).clamp(-LOBES, LOBES)  # [target R, taps]
     window = torch.cos(time * math.pi / LOBES / 2) ** 2
-    turns = time * math.pi
-    sinc = torch.where(turns == 0, torch.ones_like(turns), turns.sin() / turns)
+    freqs_cis = time * math.pi
+    sinc = torch.where(freqs_cis == 0, torch.ones_like(freqs_cis), freqs_cis.sin() / freqs_cis)
     filters = sinc * window * (cutoff / source)
     return filters[:, None].float()
 

@@ -53,7 +53,7 @@ class _BrokenOff(Exception):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Download:
     """One file: where it is, and where it goes below the folder of downloads."""
 
     place: str
@@ -62,35 +62,37 @@ class Parcel:
     needed: bool = True
 
 
-def parcels(person: str, origin: str | None = None) -> list[Parcel]:
+def parcels(person: str, origin: str | None = None) -> list[Download]:
     """What a person is made of. origin: a mirror that has the files under their places."""
     known = [
-        Parcel(f"{person}_models.tar", f"{MODELS}/{person}_models.tar"),
-        Parcel(f"{person}.tar.gz", f"{AVATARS}/{person}.tar.gz"),
-        Parcel("asset_models.tar", f"{MODELS}/asset_models.tar", needed=False),
+        Download(f"{person}_models.tar", f"{MODELS}/{person}_models.tar"),
+        Download(f"{person}.tar.gz", f"{AVATARS}/{person}.tar.gz"),
+        Download("asset_models.tar", f"{MODELS}/asset_models.tar", needed=False),
         _code(f"assets/render_defaults_{person}.pth"),
         _code(f"dataset/{person}/data_stats.pth", STATISTICS.get(person)),
     ]
     return _from(origin, known)
 
 
-def recordings(person: str, origin: str | None = None) -> list[Parcel]:
+def recordings(person: str, origin: str | None = None) -> list[Download]:
     """The dataset of a person: scenes in an archive, and their statistics."""
-    archive = Parcel(f"{person}.zip", f"{RECORDINGS}/{person}.zip")
+    archive = Download(f"{person}.zip", f"{RECORDINGS}/{person}.zip")
     statistics = _code(f"dataset/{person}/data_stats.pth", STATISTICS.get(person))
     return _from(origin, [archive, statistics])
 
 
-def _from(origin: str | None, known: list[Parcel]) -> list[Parcel]:
+def _from(origin: str | None, known: list[Download]) -> list[Download]:
     """The same from a mirror, if there is one."""
     if origin is None:
         return known
     base = origin.rstrip("/")
-    return [Parcel(each.place, f"{base}/{each.place}", each.sha256, each.needed) for each in known]
+    return [
+        Download(each.place, f"{base}/{each.place}", each.sha256, each.needed) for each in known
+    ]
 
 
 def fetch(
-    parcel: Parcel,
+    parcel: Download,
     folder: Path,
     *,
     progress: Progress = lambda _name, _done, _all: None,
@@ -114,7 +116,7 @@ def fetch(
     return path
 
 
-def _client_library(parcel: Parcel) -> ModuleType:
+def _client_library(parcel: Download) -> ModuleType:
     """httpx, which is not on every machine that has models."""
     try:
         import httpx
@@ -127,7 +129,7 @@ def _client_library(parcel: Parcel) -> ModuleType:
 
 def _persist(
     http: httpx.Client,
-    parcel: Parcel,
+    parcel: Download,
     part: Path,
     progress: Progress,
     pause: Callable[[float], None],
@@ -147,7 +149,7 @@ def _persist(
             return
 
 
-def _ask(http: httpx.Client, parcel: Parcel, part: Path, progress: Progress) -> None:
+def _ask(http: httpx.Client, parcel: Download, part: Path, progress: Progress) -> None:
     """For what is missing. _BrokenOff when it breaks off; what came is kept."""
     import httpx
 
@@ -164,7 +166,7 @@ def _ask(http: httpx.Client, parcel: Parcel, part: Path, progress: Progress) -> 
         raise _BrokenOff(str(error) or type(error).__name__) from error
 
 
-def _take(answer: httpx.Response, parcel: Parcel, part: Path, progress: Progress) -> None:
+def _take(answer: httpx.Response, parcel: Download, part: Path, progress: Progress) -> None:
     have = _size(part)
     said = answer.headers.get("Content-Range", "")
     if answer.status_code == NOT_SATISFIABLE and have:
@@ -179,7 +181,7 @@ def _take(answer: httpx.Response, parcel: Parcel, part: Path, progress: Progress
 
 
 def _receive(
-    answer: httpx.Response, parcel: Parcel, part: Path, have: int, progress: Progress
+    answer: httpx.Response, parcel: Download, part: Path, have: int, progress: Progress
 ) -> None:
     length = answer.headers.get("Content-Length", "")
     total = have + int(length) if length.isdigit() else None
@@ -198,7 +200,7 @@ def _receive(
         raise _BrokenOff(f"it broke off after {have} of {total} bytes")
 
 
-def _check_answer(parcel: Parcel, answer: httpx.Response) -> None:
+def _check_answer(parcel: Download, answer: httpx.Response) -> None:
     status = answer.status_code
     if status >= SERVER_ERROR or status == TOO_MANY:
         raise _BrokenOff(f"it answers {status}")
@@ -212,7 +214,7 @@ def _check_answer(parcel: Parcel, answer: httpx.Response) -> None:
         )
 
 
-def _check_room(parcel: Parcel, part: Path, total: int | None, have: int) -> None:
+def _check_room(parcel: Download, part: Path, total: int | None, have: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - have > free:
         raise DownloadError(
@@ -221,7 +223,7 @@ def _check_room(parcel: Parcel, part: Path, total: int | None, have: int) -> Non
         )
 
 
-def _check(parcel: Parcel, part: Path) -> None:
+def _check(parcel: Download, part: Path) -> None:
     """Hold the file against its sha256, if that is known; another file is thrown away."""
     if parcel.sha256 is None:
         return
@@ -235,8 +237,8 @@ def _check(parcel: Parcel, part: Path) -> None:
         )
 
 
-def _code(place: str, sha256: str | None = None) -> Parcel:
-    return Parcel(place, f"{CODE}/{place}", sha256)
+def _code(place: str, sha256: str | None = None) -> Download:
+    return Download(place, f"{CODE}/{place}", sha256)
 
 
 def _size(part: Path) -> int:
@@ -247,7 +249,7 @@ def _tag(part: Path) -> Path:
     return part.with_name(f"{part.name}.tag")
 
 
-def _unreachable(parcel: Parcel, error: Exception) -> str:
+def _unreachable(parcel: Download, error: Exception) -> str:
     host = urlsplit(parcel.address).netloc
     return (
         f"{host} cannot be reached or breaks off ({error}), after "
@@ -256,5 +258,5 @@ def _unreachable(parcel: Parcel, error: Exception) -> str:
     )
 
 
-def _advice(parcel: Parcel) -> str:
+def _advice(parcel: Download) -> str:
     return f"say --from with a mirror, or with a folder that has {parcel.place}"

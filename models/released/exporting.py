@@ -116,12 +116,12 @@ def export_person(folder: Path, out: Path, *, avatar: Path | None = None) -> lis
 def denoiser_state(network: Kept, speech: Kept, lips: Kept | None) -> State:
     """A diffusion checkpoint: the network, and the speech models that it carries."""
     state = _renamed(network, released.DENOISER)
-    turns = rotary_table(network.config["width"])
-    state["rotary.freqs"] = turns
+    freqs_cis = rotary_table(network.config["width"])
+    state["rotary.freqs"] = freqs_cis
     for layer in range(network.config["layers"]):
-        state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = turns
+        state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = freqs_cis
     for layer in range(network.config["encoder_layers"]):
-        state[f"cond_encoder.{layer}.rotary.freqs"] = turns
+        state[f"cond_encoder.{layer}.rotary.freqs"] = freqs_cis
     _carry(state, speech)
     if lips is not None:
         state.update({released.LIP_PART + key: value for key, value in lip_state(lips).items()})
@@ -131,10 +131,10 @@ def denoiser_state(network: Kept, speech: Kept, lips: Kept | None) -> State:
 def guide_state(network: Kept, speech: Kept) -> State:
     """The model_state_dict of a guide's checkpoint."""
     state = _renamed(network, guide_rules(network.config["audio_blocks"]))
-    turns = rotary_table(network.config["width"])
-    state["rotary.freqs"] = turns
+    freqs_cis = rotary_table(network.config["width"])
+    state["rotary.freqs"] = freqs_cis
     for layer in range(network.config["layers"]):
-        state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = turns
+        state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = freqs_cis
     _carry(state, speech)
     return state
 

@@ -52,7 +52,7 @@ NO_GUIDANCE = 1.0  # where training never dropped the condition
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One part of a person: what was found, and what becomes of it."""
 
     part: str
@@ -69,7 +69,7 @@ class Released:
 
     person: str
     folders: tuple[Path, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     defaults: dict[str, Any]
 
 
@@ -97,7 +97,7 @@ def opened(sources: Sequence[Path], person: str) -> Iterator[Layout]:
         yield Layout(folders, person)
 
 
-def findings_of(layout: Layout) -> list[Finding]:
+def findings_of(layout: Layout) -> list[CheckResult]:
     """Every part, read and checked; what is wrong with one stands in its finding."""
     return list(_findings(_Files(layout)))
 
@@ -150,7 +150,7 @@ class _Files:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
-    def parts(self) -> list[tuple[str, str, Callable[[], Finding]]]:
+    def parts(self) -> list[tuple[str, str, Callable[[], CheckResult]]]:
         """(part, file, how it is read), in the order in which they are told."""
         return [
             ("face", "face.safetensors", self._face),
@@ -206,21 +206,21 @@ class _Files:
             views=self.layout.file("cameras"),
         )
 
-    def _face(self) -> Finding:
+    def _face(self) -> CheckResult:
         weights, settings, found = self.face
         network = networks.denoiser("face", weights, settings, found.weights)
         return _of(network, found.weights, found.settings)
 
-    def _body(self) -> Finding:
+    def _body(self) -> CheckResult:
         weights, settings, found = self.body
         network = networks.denoiser("body", weights, settings, found.weights)
         return _of(network, found.weights, found.settings)
 
-    def _guide(self) -> Finding:
+    def _guide(self) -> CheckResult:
         weights, settings, found = self.guide
         return _of(networks.guide(weights, settings, found.weights), found.weights, found.settings)
 
-    def _tokenizer(self) -> Finding:
+    def _tokenizer(self) -> CheckResult:
         _, settings, _ = self.guide
         named = settings.get("resume_pth")
         found = self.layout.tokenizer(str(named) if named else None)
@@ -229,7 +229,7 @@ class _Files:
         network = networks.tokenizer(weights, read_json(found.settings), found.weights)
         return _of(network, found.weights, found.settings)
 
-    def _speech(self) -> Finding:
+    def _speech(self) -> CheckResult:
         """The copy inside the checkpoints, which all must share; else the model's own file."""
         path = self.layout.optional("speech")
         checkpoint_of = read_torch(path, inert=SETTINGS) if path else None
@@ -255,7 +255,7 @@ class _Files:
         weights = tensors_of(checkpoint_of, path, key="model")
         return _of(networks.speech(weights, args, path), path)
 
-    def _lips(self) -> Finding:
+    def _lips(self) -> CheckResult:
         """The copy inside the face's checkpoint, else the regressor's own file."""
         weights, _, found = self.face
         path = self.layout.optional("lip speech")
@@ -268,21 +268,21 @@ class _Files:
         weights = tensors_of(read_torch(own, inert=SETTINGS), own, key="model_state_dict")
         return _of(networks.lips(weights, args, own), own, *used)
 
-    def _statistics(self) -> Finding:
+    def _statistics(self) -> CheckResult:
         path = self.layout.file("statistics")
-        return Finding("", "", (path,), content=networks.statistics(read_torch(path), path))
+        return CheckResult("", "", (path,), content=networks.statistics(read_torch(path), path))
 
-    def _cameras(self) -> Finding:
+    def _cameras(self) -> CheckResult:
         path, config = self.layout.file("cameras"), self.layout.file("avatar config")
-        return Finding("", "", (path, config), content=avatars.cameras_of(self.avatar, path))
+        return CheckResult("", "", (path, config), content=avatars.cameras_of(self.avatar, path))
 
-    def _avatar(self) -> Finding:
+    def _avatar(self) -> CheckResult:
         names = ("avatar config", "avatar assets", "avatar weights", "cameras")
         paths = [self.layout.file(name) for name in names]
         return _of(avatars.network_of(self.avatar, paths[2]), *paths)
 
 
-def _findings(files: _Files) -> Iterator[Finding]:
+def _findings(files: _Files) -> Iterator[CheckResult]:
     contents, right = {}, True
     for part, file, read in files.parts():
         finding = _found(part, file, read)
@@ -292,19 +292,19 @@ def _findings(files: _Files) -> Iterator[Finding]:
         try:
             _check_together(contents)
         except ReleasedError as error:
-            yield Finding("together", MANIFEST, fault=str(error))
+            yield CheckResult("together", MANIFEST, fault=str(error))
 
 
-def _found(part: str, file: str, read: Callable[[], Finding]) -> Finding:
+def _found(part: str, file: str, read: Callable[[], CheckResult]) -> CheckResult:
     try:
         finding = read()
     except ReleasedError as error:
-        return Finding(part, file, fault=str(error))
-    return Finding(part, file, finding.sources, None, finding.notes, finding.content)
+        return CheckResult(part, file, fault=str(error))
+    return CheckResult(part, file, finding.sources, None, finding.notes, finding.content)
 
 
-def _of(network: Network, *sources: Path) -> Finding:
-    return Finding("", "", sources, notes=network.notes, content=network)
+def _of(network: Network, *sources: Path) -> CheckResult:
+    return CheckResult("", "", sources, notes=network.notes, content=network)
 
 
 def _diffusion(found: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any], Checkpoint]:

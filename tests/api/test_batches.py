@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.api.test_uploads import announce, uploaded
 
 from jobs.model import State
 from jobs.store.quotas import Tenants
+from tests.api.services.test_upload_intake import announce, uploaded
 from tests.problems import problem
 from tests.serving import Served
 from tests.sounds import write_clip

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.api.test_uploads import uploaded
 
 from jobs.model import Job, State
 from jobs.persons import list_people
 from jobs.request import motion_digest
 from jobs.storage.factory import ObjectMissing
 from jobs.storage.keys import attempt_key
+from tests.api.services.test_upload_intake import uploaded
 from tests.problems import problem
 from tests.serving import Served
 

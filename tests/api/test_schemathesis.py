@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from tests.api.test_uploads import uploaded
 
 from api.app import create_app
 from cli.local.embedded_redis import EmbeddedRedis
@@ -22,8 +21,9 @@ from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import LOCAL
 from jobs.settings import Settings
-from jobs.store.api_keys import Keyring, Scope
+from jobs.store.api_keys import ApiKeyStore, Scope
 from tests.api.rows import running, submit, succeeded
+from tests.api.services.test_upload_intake import uploaded
 from tests.serving import Served, serving, write_person
 
 with warnings.catch_warnings():
@@ -91,7 +91,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         )
         upgrade(chosen.database_url)
         engine = connect(chosen.database_url)
-        made = Keyring(engine).create(LOCAL, "a test", [Scope.READ, Scope.WRITE])
+        made = ApiKeyStore(engine).create(LOCAL, "a test", [Scope.READ, Scope.WRITE])
         engine.dispose()
         with serving(chosen) as served:
             served.http.headers["authorization"] = f"Bearer {made.token}"

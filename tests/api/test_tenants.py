@@ -18,7 +18,7 @@ from jobs.model import Job, NewJob, Output, State, new_job_id
 from jobs.request import GenerateRequest
 from jobs.settings import Settings
 from jobs.storage.keys import attempt_key, input_key
-from jobs.store.api_keys import Keyring, NoKeys, Scope
+from jobs.store.api_keys import ApiKeyStore, NoKeys, Scope
 from tests.api.rows import VIDEO
 from tests.problems import problem
 from tests.serving import Served, serving
@@ -118,7 +118,7 @@ def keyed(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setti
     asking = settings.model_copy(update=changed | {"storage_url": folder.as_uri()})
     upgrade(asking.database_url)
     engine = connect(asking.database_url)
-    Keyring(engine).create("first", "lets it start", [Scope.READ])
+    ApiKeyStore(engine).create("first", "lets it start", [Scope.READ])
     engine.dispose()
     return asking
 

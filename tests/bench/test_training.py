@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.__main__ import parser
-from bench.training import PARTS, Ears, Plan, Report, as_json, measure, table
+from bench.training import PARTS, FeatureExtractor, Plan, Report, as_json, measure, table
 from models.motion.speech import SAMPLES_PER_FRAME
 from tests.bench.sizes import TINY
 
@@ -38,11 +38,11 @@ def test_the_figures_are_told_to_people_and_to_programs(report: Report) -> None:
 def test_the_plain_loop_hears_twice_in_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = []
 
-    def hearing(ears: Ears, sound: torch.Tensor) -> torch.Tensor:
+    def hearing(ears: FeatureExtractor, sound: torch.Tensor) -> torch.Tensor:
         heard.append(tuple(sound.shape))
         return ears.speech(sound)
 
-    monkeypatch.setattr(Ears, "for_body", hearing)
+    monkeypatch.setattr(FeatureExtractor, "for_body", hearing)
     plan = Plan(frames=60, batch=1, plain_steps=1, our_steps=1)
     measure(TINY, ["body"], plan, device=CPU)
     once, first, measured = 1, 2, 2

@@ -12,7 +12,7 @@ import httpx
 
 from jobs.model import Job, State
 from jobs.store.jobs import Store, open_store
-from jobs.store.pagination import Wanted
+from jobs.store.pagination import JobFilter
 from tests.chaos.world import World
 
 LOOK_SECONDS = 0.05
@@ -131,7 +131,7 @@ class Watcher:
         self.losses.append(Loss(job.id, job.attempt, kind, time.monotonic()))
 
     def _watch(self) -> None:
-        wanted = Wanted(states=(State.QUEUED, State.RUNNING))
+        wanted = JobFilter(states=(State.QUEUED, State.RUNNING))
         while not self._over.wait(LOOK_SECONDS):
             jobs = {job.id: job for job in self.store.page(wanted, limit=200).jobs}
             now = time.monotonic()

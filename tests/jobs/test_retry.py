@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.model import Standing, State
+from jobs.model import JobStatus, State
 from jobs.store.jobs import Store
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
@@ -88,8 +88,8 @@ def test_many_standings_are_read_at_once(store: Store) -> None:
     store.progress(at_work, 1, "face", 0.5)
     unknown = [f"{number:032x}" for number in range(1200)]
 
-    assert store.standings([at_work, second, *unknown, first]) == {
-        at_work: Standing(State.RUNNING, 1, "face", 0.5, None),
-        first: Standing(State.QUEUED, 0, "queued", 0.0, 1),
-        second: Standing(State.QUEUED, 0, "queued", 0.0, 2),
+    assert store.statuses([at_work, second, *unknown, first]) == {
+        at_work: JobStatus(State.RUNNING, 1, "face", 0.5, None),
+        first: JobStatus(State.QUEUED, 0, "queued", 0.0, 1),
+        second: JobStatus(State.QUEUED, 0, "queued", 0.0, 2),
     }

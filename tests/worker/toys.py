@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobs.persons import PersonDefaults
 from jobs.storage.factory import ObjectInfo, ObjectMissing, StorageError
-from models.avatar import TRANSPARENT, Look
+from models.avatar import TRANSPARENT, RenderOptions
 from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.pipeline import Motion, MotionError, Sampling
 from worker.pipeline.encode import frame_count
@@ -97,7 +97,13 @@ class ToyAvatar:
         return camera_named(name, CAMERAS)
 
     def render(
-        self, face: Tensor, pose: Tensor, cameras: Sequence[Camera], *, batch: int, look: Look
+        self,
+        face: Tensor,
+        pose: Tensor,
+        cameras: Sequence[Camera],
+        *,
+        batch: int,
+        look: RenderOptions,
     ) -> Iterator[NDArray[np.uint8]]:
         self.batches.append(batch)
         below = (0, 0, 0, 0) if look.background == TRANSPARENT else look.background

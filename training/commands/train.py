@@ -20,7 +20,7 @@ from training.loop.tensorboard import NOTHING, Board, FolderBoard
 from training.networks.previews import preview_of
 from training.networks.recipes import NETWORKS, Recipe, read_recipe
 from training.networks.trainers import MOTION, Split, make_training, split
-from training.person_directory import Hearing, complete, person_scenes, prepare
+from training.person_directory import FeatureMode, complete, person_scenes, prepare
 
 if TYPE_CHECKING:
     import argparse
@@ -77,7 +77,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Places:
+class RunPaths:
     """Where the files of a run are."""
 
     person: Path
@@ -85,17 +85,17 @@ class Places:
     board: Path
 
 
-def places_of(arguments: argparse.Namespace, keep: int) -> Places:
+def places_of(arguments: argparse.Namespace, keep: int) -> RunPaths:
     """States and pictures of a network: a folder of its name in the work folder."""
     work = (arguments.work or arguments.out / ".training") / arguments.network
-    return Places(arguments.out, States(work, keep), work / "board")
+    return RunPaths(arguments.out, States(work, keep), work / "board")
 
 
 def _train(
     arguments: argparse.Namespace, recipe: Recipe, device: torch.device, processes: Processes
 ) -> None:
     name, places = arguments.network, places_of(arguments, recipe.loop.keep)
-    hearing = Hearing.NOTHING if name == "tokenizer" else Hearing.KEPT
+    hearing = FeatureMode.NOTHING if name == "tokenizer" else FeatureMode.KEPT
 
     def scenes() -> list[Scene]:
         return person_scenes(
@@ -136,7 +136,7 @@ def _preview(
 
 
 def publisher(
-    name: str, training: Training, recipe: Recipe, places: Places
+    name: str, training: Training, recipe: Recipe, places: RunPaths
 ) -> Callable[[dict[str, Tensor], Progress], None]:
     """Puts the weights that the recipe asks for into the person directory.
 

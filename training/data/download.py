@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from models.formats.dataset import SceneFiles
-    from models.released.downloading import Parcel, Progress
+    from models.released.downloading import Download, Progress
 
 STATISTICS = "data_stats.pth"
 DOWNLOADS = "downloads"
@@ -85,7 +85,7 @@ def _wanted(name: str) -> bool:
 
 
 def _add_statistics(
-    parcel: Parcel, place: Path, downloads: Path, tell: Callable[[str], None]
+    parcel: Download, place: Path, downloads: Path, tell: Callable[[str], None]
 ) -> None:
     """Where the archive had none. It goes without: `data stats` measures them."""
     if (place / STATISTICS).is_file():

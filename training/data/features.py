@@ -86,7 +86,7 @@ SCENES = Pieces(frames=600 * FRAME_RATE, hop=580 * FRAME_RATE)
 
 
 @dataclass(frozen=True)
-class Ears:
+class FeatureExtractor:
     """What of a person hears: frozen networks, and statistics of sound."""
 
     folder: Path
@@ -104,7 +104,7 @@ class Ears:
         """Sound [n, 2] -> normalised, [1, n, 2]."""
         return self.statistics.normalised_audio(torch.from_numpy(sound).to(self.device))[None]
 
-    def hear(self, part: str, sound: Tensor) -> Tensor:
+    def extract(self, part: str, sound: Tensor) -> Tensor:
         """Normalised sound [1, n, 2] -> speech features [L, A] or lips [T, G]."""
         if part == SPEECH:
             return self.speech(sound)[0]
@@ -125,10 +125,10 @@ class Ears:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def load_ears(person: Path, *, device: torch.device) -> Ears:
+def load_ears(person: Path, *, device: torch.device) -> FeatureExtractor:
     """Of a person directory. CheckpointError for one that lacks a part."""
     lips = person / f"{LIPS}.safetensors"
-    return Ears(
+    return FeatureExtractor(
         person,
         load_speech(person / f"{SPEECH}.safetensors", device=device),
         load_lips(lips, device=device) if lips.is_file() else None,
@@ -138,7 +138,7 @@ def load_ears(person: Path, *, device: torch.device) -> Ears:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class FeatureCache:
     """Where the features of one part are kept, and how."""
 
     folder: Path
@@ -156,18 +156,20 @@ class Shelf:
         return self.folder / f"{scene}.{digest[:DIGITS]}.npy"
 
 
-def shelf(ears: Ears, part: str, folder: Path, pieces: Pieces | None = None) -> Shelf:
+def shelf(
+    ears: FeatureExtractor, part: str, folder: Path, pieces: Pieces | None = None
+) -> FeatureCache:
     """Where a part of these ears is kept below a folder; pieces as they are there, if not given."""
     place = folder / f"{part}-{ears.digest(part)[:DIGITS]}"
     settings = place / SETTINGS
     if pieces is None and settings.is_file():
         pieces = Pieces(**json.loads(settings.read_text(encoding="utf-8")))
-    return Shelf(place, part, pieces or ears.pieces)
+    return FeatureCache(place, part, pieces or ears.pieces)
 
 
 def keep(
-    ears: Ears,
-    kept: Shelf,
+    ears: FeatureExtractor,
+    kept: FeatureCache,
     scenes: Sequence[SceneData],
     *,
     progress: Callable[[str, int, int], None] = lambda _scene, _done, _all: None,
@@ -187,7 +189,7 @@ def keep(
 
 
 @torch.no_grad()  # not inference mode: what it makes could not be trained on
-def _keep_one(ears: Ears, kept: Shelf, scene: SceneData) -> None:
+def _keep_one(ears: FeatureExtractor, kept: FeatureCache, scene: SceneData) -> None:
     kept.folder.mkdir(parents=True, exist_ok=True)
     _write(kept.folder / SETTINGS, asdict(kept.pieces))
     facts = _facts(kept, scene)
@@ -198,7 +200,9 @@ def _keep_one(ears: Ears, kept: Shelf, scene: SceneData) -> None:
     try:
         array: Stored | None = None
         for place, start in enumerate(starts):
-            heard = ears.hear(kept.part, ears.prepared(scene.samples(start, start + frames))).cpu()
+            heard = ears.extract(
+                kept.part, ears.prepared(scene.samples(start, start + frames))
+            ).cpu()
             if array is None:
                 shape = (len(starts), *heard.shape)
                 array = np.lib.format.open_memmap(draft, "w+", np.dtype(kept.pieces.dtype), shape)
@@ -215,7 +219,7 @@ def _keep_one(ears: Ears, kept: Shelf, scene: SceneData) -> None:
             old.unlink(missing_ok=True)
 
 
-def fresh(kept: Shelf, scene: SceneData) -> Path | None:
+def fresh(kept: FeatureCache, scene: SceneData) -> Path | None:
     """The features of a scene, if they are there, in these pieces and of the sound it has now.
 
     A sound of the same size and time is the same; one of another time is looked into.
@@ -233,7 +237,7 @@ def fresh(kept: Shelf, scene: SceneData) -> Path | None:
     return path if path.is_file() else None
 
 
-def _facts(kept: Shelf, scene: SceneData) -> dict[str, Any]:
+def _facts(kept: FeatureCache, scene: SceneData) -> dict[str, Any]:
     found = scene.files.audio.stat()
     return {
         "pieces": asdict(kept.pieces),
@@ -282,7 +286,7 @@ class _Kept:
 class KeptFeatures:
     """The features of a scene where they are kept; lips behind them for the face."""
 
-    ears: Ears
+    ears: FeatureExtractor
     speech: _Kept
     lips: _Kept | None
 
@@ -304,13 +308,13 @@ class KeptFeatures:
 
 
 @dataclass(frozen=True)
-class HeardAnew:
+class FreshFeatures:
     """A scene whose every window is heard when it is drawn, as the reference does it.
 
     A sample that is too short has silence behind it, and the networks hear that.
     """
 
-    ears: Ears
+    ears: FeatureExtractor
     scene: SceneData
     lips: bool
 
@@ -323,9 +327,9 @@ class HeardAnew:
         """[L, A] of `padded` frames."""
         sound = self.ears.prepared(self.scene.samples(start, start + frames))[0]
         sound = filled(sound, padded * SAMPLES_PER_FRAME)[None]
-        heard = self.ears.hear(SPEECH, sound)
+        heard = self.ears.extract(SPEECH, sound)
         if self.lips:
-            geometry = self.ears.hear(LIPS, sound)
+            geometry = self.ears.extract(LIPS, sound)
             heard = torch.cat([heard, lip_rows(geometry[None], len(heard))[0]], dim=-1)
         return heard.cpu()
 
@@ -336,14 +340,16 @@ def rate(front_end: ConvSpeech | MelSpeech) -> float:
     return (front_end.rows(2 * many) - front_end.rows(many)) / many
 
 
-def open_kept(ears: Ears, scene: SceneData, speech: Shelf, lips: Shelf | None) -> KeptFeatures:
+def open_kept(
+    ears: FeatureExtractor, scene: SceneData, speech: FeatureCache, lips: FeatureCache | None
+) -> KeptFeatures:
     """The features of a scene. FeaturesError where they are not there or of another sound."""
     return KeptFeatures(
         ears, _opened(speech, scene), _opened(lips, scene) if lips is not None else None
     )
 
 
-def _opened(kept: Shelf, scene: SceneData) -> _Kept:
+def _opened(kept: FeatureCache, scene: SceneData) -> _Kept:
     path = fresh(kept, scene)
     if path is None:
         raise FeaturesError(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from models.formats.dataset import SceneData
 
-    Hear = Callable[[SceneData], "Tensor | Heard"]
+    Hear = Callable[[SceneData], "Tensor | FeatureSource"]
     Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ SPLITS = {"train": slice(None, -6), "val": slice(-6, -4), "test": slice(-4, None
 CONTENT_TRIES = 1000
 
 
-class Heard(Protocol):
+class FeatureSource(Protocol):
     """What a scene sounds like to a person's networks, wherever it is kept."""
 
     def fitting(self, start: int, frames: int) -> int:
@@ -67,7 +67,7 @@ class Scene:
     """One conversation, ready to be cut."""
 
     name: str
-    features: Tensor | Heard  # [L, A], or where they can be had
+    features: Tensor | FeatureSource  # [L, A], or where they can be had
     motion: Rows  # [T, C], normalised
     present: Tensor  # [T], 0 where the face was not seen
 
@@ -137,18 +137,20 @@ def open_scenes(folder: Path) -> list[SceneData]:
     return scenes
 
 
-def load_scenes(folder: Path, kind: str, hear: Hear, *, mean: Tensor, std: Tensor) -> list[Scene]:
+def load_scenes(
+    folder: Path, kind: str, extract: Hear, *, mean: Tensor, std: Tensor
+) -> list[Scene]:
     """All scenes of a folder with motion of `kind`, normalised by mean and std [C].
 
     hear: gives a scene's features, or where they are kept. Raises DatasetError.
     """
-    return [_scene(data, kind, hear, mean, std) for data in open_scenes(folder)]
+    return [_scene(data, kind, extract, mean, std) for data in open_scenes(folder)]
 
 
-def _scene(data: SceneData, kind: str, hear: Hear, mean: Tensor, std: Tensor) -> Scene:
+def _scene(data: SceneData, kind: str, extract: Hear, mean: Tensor, std: Tensor) -> Scene:
     seen = data.present() if kind == FACE else np.ones(data.frames, np.bool_)
     present = torch.from_numpy(seen).float()
-    return Scene(data.name, hear(data), StoredMotion(data, kind, mean, std, present), present)
+    return Scene(data.name, extract(data), StoredMotion(data, kind, mean, std, present), present)
 
 
 def split(scenes: Sequence[Item], part: str) -> Sequence[Item]:

@@ -35,7 +35,7 @@ STILL = 1e-4  # spread below this is that of what does not move
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     """What there is to be shown."""
 
     results: Results
@@ -71,7 +71,7 @@ def write_plots(results: Results, person: Path, folder: Path) -> list[Path]:
             "plots need matplotlib: pip install 'visavis-server[plots]', or leave out --plots"
         ) from error
     avatar = blendshape_of(person)
-    look = Look(results, _lips(results, person), avatar.parameter_names if avatar else None)
+    look = LineStyle(results, _lips(results, person), avatar.parameter_names if avatar else None)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, plot in _plots(look):
@@ -82,7 +82,7 @@ def write_plots(results: Results, person: Path, folder: Path) -> list[Path]:
     return written
 
 
-def _plots(look: Look) -> Iterator[tuple[str, Callable[[Picture, Look], None]]]:
+def _plots(look: LineStyle) -> Iterator[tuple[str, Callable[[Picture, LineStyle], None]]]:
     if look.results.pose is not None:
         yield "speed", plot_speed
         yield "spread", plot_spread
@@ -92,7 +92,7 @@ def _plots(look: Look) -> Iterator[tuple[str, Callable[[Picture, Look], None]]]:
         yield "lips", plot_lips
 
 
-def plot_speed(picture: Picture, look: Look) -> None:
+def plot_speed(picture: Picture, look: LineStyle) -> None:
     """How often the body has which speed, while the person speaks and while not."""
     predicted, true = (
         body_speed(pose[..., look.joints]) for pose in (look.poses, look.results.true_pose)
@@ -119,7 +119,7 @@ def plot_speed(picture: Picture, look: Look) -> None:
     picture.suptitle("Speed of the body")
 
 
-def plot_spread(picture: Picture, look: Look) -> None:
+def plot_spread(picture: Picture, look: LineStyle) -> None:
     """How much each part of the body moves within a sample."""
     predicted, true = (
         pose.std(-2).reshape(-1, pose.shape[-1]).mean(0)  # [C]
@@ -145,7 +145,7 @@ def plot_spread(picture: Picture, look: Look) -> None:
     picture.suptitle("How much each part moves")
 
 
-def plot_beats(picture: Picture, look: Look) -> None:
+def plot_beats(picture: Picture, look: LineStyle) -> None:
     """Onsets of the voice, and when the body comes to rest, in the sample with most speech."""
     results = look.results
     sample = _talkative(results)
@@ -173,7 +173,7 @@ def plot_beats(picture: Picture, look: Look) -> None:
     picture.suptitle(f"Beats, {_named(results, sample)}")
 
 
-def plot_takes(picture: Picture, look: Look) -> None:
+def plot_takes(picture: Picture, look: LineStyle) -> None:
     """All repetitions of one sample, in the joints that move most in the truth."""
     results, joints = look.results, np.array(look.joints)
     sample = _talkative(results)
@@ -193,7 +193,7 @@ def plot_takes(picture: Picture, look: Look) -> None:
     picture.suptitle(f"Repetitions, {_named(results, sample)}")
 
 
-def plot_lips(picture: Picture, look: Look) -> None:
+def plot_lips(picture: Picture, look: LineStyle) -> None:
     """How far the lips are open beside the spectrum of the voice."""
     results, lips = look.results, look.lips
     assert lips is not None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Generator, Tensor
 
-    from models.motion.pipeline import Animator, Heard
+    from models.motion.pipeline import Animator, ClipFeatures
     from models.motion.statistics import Statistics
     from training.data.cuts import Clip, Cut
 
@@ -111,7 +111,7 @@ def draw_takes(animator: Animator, clip: Clip, drawing: Drawing) -> Takes:
     """All repetitions of one clip. A body alone is the body that is drawn with its face."""
     sampling = drawing.sampling(clip.cut)
     generators = take_generators(sampling)
-    heard = animator.hear(torch.from_numpy(clip.audio))
+    heard = animator.extract(torch.from_numpy(clip.audio))
     face = None
     if drawing.network == "body":
         animator.face_noise(heard, generators)
@@ -125,7 +125,11 @@ def draw_takes(animator: Animator, clip: Clip, drawing: Drawing) -> Takes:
 
 
 def _keys(
-    animator: Animator, heard: Heard, clip: Clip, drawing: Drawing, generators: list[Generator]
+    animator: Animator,
+    heard: ClipFeatures,
+    clip: Clip,
+    drawing: Drawing,
+    generators: list[Generator],
 ) -> Tensor:
     """Normalised key poses [R, K, 104]; true ones are zero behind the end of a short clip."""
     if drawing.key_poses == "guide":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Draw:
+class TrainingBatch:
     """All that is random in a step but dropout."""
 
     rows: dict[str, Tensor]  # by what they are, each [B, ...]
@@ -28,7 +28,7 @@ class Draw:
     def __getitem__(self, name: str) -> Tensor:
         return self.rows[name]
 
-    def parts(self, count: int) -> list[Draw]:
+    def parts(self, count: int) -> list[TrainingBatch]:
         """As even as it goes, in order. ValueError where there are fewer samples than parts."""
         if count == 1:
             return [self]
@@ -39,11 +39,11 @@ class Draw:
             )
         edges = [len(self) * place // count for place in range(count + 1)]
         return [
-            Draw({name: value[a:b] for name, value in self.rows.items()}, self.first)
+            TrainingBatch({name: value[a:b] for name, value in self.rows.items()}, self.first)
             for a, b in pairwise(edges)
         ]
 
-    def to(self, device: torch.device) -> Draw:
+    def to(self, device: torch.device) -> TrainingBatch:
         """On another device; a GPU fetches it while the CPU goes on."""
         if device.type != "cuda":
             return self
@@ -51,4 +51,4 @@ class Draw:
             name: value.contiguous().pin_memory().to(device, non_blocking=True)
             for name, value in self.rows.items()
         }
-        return Draw(moved, self.first)
+        return TrainingBatch(moved, self.first)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-    from training.loop.batch import Draw
+    from training.loop.batch import TrainingBatch
     from training.loop.tensorboard import Picture
 
     Weights = dict[str, Tensor]
@@ -79,7 +79,7 @@ class LoopConfig:
             raise ValueError(f"clip must be above 0, got {self.clip}; leave it out for no clipping")
 
 
-def nothing_else(_draw: Draw, _generator: Generator) -> None:
+def nothing_else(_draw: TrainingBatch, _generator: Generator) -> None:
     """Where all that learns learns by gradient."""
 
 
@@ -88,13 +88,15 @@ class Training:
     """All that the loop needs of a trainer, and how the result is kept."""
 
     model: nn.Module
-    draw: Callable[[Generator], Draw]  # for the whole batch of a step, on the CPU
-    losses: Callable[[Draw], dict[str, Tensor]]  # "loss" is minimised, the others are logged
+    draw: Callable[[Generator], TrainingBatch]  # for the whole batch of a step, on the CPU
+    losses: Callable[
+        [TrainingBatch], dict[str, Tensor]
+    ]  # "loss" is minimised, the others are logged
     publish: Callable[[Weights, Path], None]
-    learn: Callable[[Draw, Generator], None] = (
+    learn: Callable[[TrainingBatch, Generator], None] = (
         nothing_else  # without gradient, from the whole batch
     )
-    held_out: Callable[[Generator], Draw] | None = None  # what is validated on
+    held_out: Callable[[Generator], TrainingBatch] | None = None  # what is validated on
 
 
 @dataclass
@@ -122,7 +124,7 @@ class Step(nn.Module):
         self.network = training.model
         self._losses = training.losses
 
-    def forward(self, draw: Draw) -> dict[str, Tensor]:
+    def forward(self, draw: TrainingBatch) -> dict[str, Tensor]:
         return self._losses(draw)
 
 

@@ -26,7 +26,7 @@ from models.motion.guide import Guide, GuideConfig
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
 from training.data.scenes import FACE, POSE, Batch, draw_padded, draw_windows
-from training.loop.batch import Draw
+from training.loop.batch import TrainingBatch
 from training.loop.loop import Training
 from training.networks.codebooks import LearningTokenizer, perplexity
 from training.networks.losses import drawn_keep, motion_loss, token_loss, tokenizer_loss
@@ -96,10 +96,10 @@ def face_training(recipe: Recipe, scenes: Split) -> Training:
     if recipe.aligned:
         align(network)
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
         return noisy_draw(recipe, config, drawn(recipe, scenes, generator), generator)
 
-    def losses(draw: Draw) -> dict[str, Tensor]:
+    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
         motion, first = draw["motion"], draw.first
         with autocast(recipe, motion.device):
             tokens = network.tokens(draw["features"], first=first)
@@ -131,13 +131,13 @@ def body_training(recipe: Recipe, scenes: Split) -> Training:
     if recipe.aligned:
         align(network)
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
         plain = noisy_draw(recipe, config, drawn(recipe, scenes, generator), generator)
         # Two draws: guidance drops both at once, and each must make sense without the other.
         keep_keys = drawn_keep(len(plain), recipe.drop, generator)
         return replace(plain, rows={**plain.rows, "keep_keys": keep_keys})
 
-    def losses(draw: Draw) -> dict[str, Tensor]:
+    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
         motion, first = draw["motion"], draw.first
         with autocast(recipe, motion.device):
             tokens = network.tokens(draw["features"], first=first)
@@ -166,16 +166,16 @@ def tokenizer_training(
     assert isinstance(config, TokenizerConfig)
     network = LearningTokenizer(Tokenizer(config))
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
         batch = drawn_windows(recipe, scenes, generator)
-        return Draw({"keys": batch.motion[:, ::KEY_FRAMES].contiguous()})
+        return TrainingBatch({"keys": batch.motion[:, ::KEY_FRAMES].contiguous()})
 
-    def first_draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+    def first_draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
         drawn = draw(scenes, generator)
         network.begin(_near(drawn["keys"], network), generator)
         return drawn
 
-    def losses(draw: Draw) -> dict[str, Tensor]:
+    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
         keys = draw["keys"]
         weights = None if channel_weights is None else channel_weights.to(keys.device)
         with autocast(recipe, keys.device):
@@ -193,7 +193,7 @@ def tokenizer_training(
             "perplexity": perplexity(quantised.tokens[:, -1], config.codes),
         }
 
-    def learn(draw: Draw, generator: Generator) -> None:
+    def learn(draw: TrainingBatch, generator: Generator) -> None:
         network.learn(_near(draw["keys"], network), generator)
 
     def publish(weights: dict[str, Tensor], path: Path) -> None:
@@ -219,14 +219,14 @@ def guide_training(recipe: Recipe, scenes: Split, tokenizer: Tokenizer) -> Train
     assert isinstance(config, GuideConfig)
     network = Guide(config)
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> Draw:
+    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
         batch = drawn(recipe, scenes, generator)
         with torch.no_grad():
             targets = tokenizer.encode(batch.motion[:, ::KEY_FRAMES]).flatten(1)  # [B, K * R]
         keep = drawn_keep(len(targets), recipe.drop, generator)
-        return Draw({"features": batch.features, "targets": targets, "keep": keep})
+        return TrainingBatch({"features": batch.features, "targets": targets, "keep": keep})
 
-    def losses(draw: Draw) -> dict[str, Tensor]:
+    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
         targets = draw["targets"]
         inputs = torch.cat([torch.full_like(targets[:, :1], network.start), targets[:, :-1]], 1)
         with autocast(recipe, targets.device):
@@ -241,8 +241,8 @@ def _training(
     recipe: Recipe,
     scenes: Split,
     network: nn.Module,
-    draw: Callable[[Sequence[Scene], Generator], Draw],
-    losses: Callable[[Draw], dict[str, Tensor]],
+    draw: Callable[[Sequence[Scene], Generator], TrainingBatch],
+    losses: Callable[[TrainingBatch], dict[str, Tensor]],
 ) -> Training:
     held_out = (lambda generator: draw(scenes.validation, generator)) if scenes.validation else None
     return Training(
@@ -304,15 +304,17 @@ def noised(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     return q_sample(clean, noise, cumulative_alphas()[t]), t
 
 
-def noisy_draw(recipe: Recipe, config: DenoiserConfig, batch: Batch, generator: Generator) -> Draw:
+def noisy_draw(
+    recipe: Recipe, config: DenoiserConfig, batch: Batch, generator: Generator
+) -> TrainingBatch:
     """What a denoiser learns from: motion and the same with noise, what is known of its clip."""
     first = drawn_place(config, batch, generator)
     noisy, t = noised(batch.motion, generator)
     keep = drawn_keep(len(t), recipe.drop, generator)
-    return Draw({**vars(batch), "noisy": noisy, "t": t, "keep": keep}, first)
+    return TrainingBatch({**vars(batch), "noisy": noisy, "t": t, "keep": keep}, first)
 
 
-def weighed(predicted: Tensor, draw: Draw, recipe: Recipe) -> dict[str, Tensor]:
+def weighed(predicted: Tensor, draw: TrainingBatch, recipe: Recipe) -> dict[str, Tensor]:
     """The losses of a denoiser."""
     losses = motion_loss(predicted.float(), draw["motion"], draw["inside"], draw["present"])
     position, velocity = losses.position.mean(), losses.velocity.mean()

@@ -55,7 +55,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Studio:
+class RenderContext:
     """What every piece is rendered with."""
 
     plan: Plan
@@ -140,7 +140,7 @@ def place_of(out: Path, piece: Piece, plan: Plan) -> Path:
 
 
 def render_piece(
-    piece: Piece, place: Path, studio: Studio, progress: Callable[[float], None]
+    piece: Piece, place: Path, studio: RenderContext, progress: Callable[[float], None]
 ) -> None:
     """Paint a piece and write it with its sound to `place`. progress: told 0..1."""
     raw = studio.scratch / "sound.f32"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jobs.persons import PersonDefaults, PersonSummary
     from jobs.settings import Settings
-    from models.avatar import Camera, Look
+    from models.avatar import Camera, RenderOptions
     from models.motion.pipeline import Motion, Sampling
     from worker.pipeline.progress import Progress
 
@@ -60,7 +60,7 @@ class Renders(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int,
-        look: Look,
+        look: RenderOptions,
     ) -> Iterator[NDArray[np.uint8]]:
         """Frames in order, [N, H, W * views, 3] with N <= batch, views side by side.
 

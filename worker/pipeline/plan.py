@@ -12,7 +12,7 @@ from jobs.request import (
     parse_colour,
     parse_size,
 )
-from models.avatar import Look
+from models.avatar import RenderOptions
 from models.motion.pipeline import Sampling, take_seed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Plan:
     width: int  # of each view
     height: int
     views: tuple[str, ...]  # empty: the first camera
-    look: Look
+    look: RenderOptions
     format: Format
 
 
@@ -56,11 +56,11 @@ def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
     return Plan(sampling, width, height, views, look_of(request), request.format)
 
 
-def look_of(request: GenerateRequest) -> Look:
+def look_of(request: GenerateRequest) -> RenderOptions:
     """What is behind the person, and how finely edges are drawn."""
-    behind = request.behind
+    behind = request.effective_background
     colour = None if behind in (None, TRANSPARENT) else parse_colour(behind)
-    return Look("transparent" if behind == TRANSPARENT else colour, request.supersampling)
+    return RenderOptions("transparent" if behind == TRANSPARENT else colour, request.supersampling)
 
 
 def cameras_of(plan: Plan, avatar: Renders) -> list[Camera]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from models.avatar import OWN, Look
+from models.avatar import OWN, RenderOptions
 from worker.pipeline.encode import FORMS, encode
 from worker.pipeline.plan import cameras_of
 from worker.pipeline.png_zip import write_pictures
@@ -80,7 +80,7 @@ def painted(
     motion: Motion,
     avatar: Renders,
     cameras: list[Camera],
-    look: Look = OWN,
+    look: RenderOptions = OWN,
     *,
     batch: int = BATCH,
 ) -> Generator[Frames, None, None]:

@@ -10,11 +10,18 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.model import new_job_id
-from worker.pipeline.refusals import refusal_of
+from worker.pipeline.user_errors import user_error_of
 from worker.process.lease import Lease
-from worker.process.outcomes import Ending, LeaseLost, Leaving, StageStuck, setback_of, stuck_at
+from worker.process.outcomes import (
+    AttemptOutcome,
+    LeaseLost,
+    ShutdownRequested,
+    StageStuck,
+    resource_failure_of,
+    stuck_at,
+)
 from worker.process.progress import Reporter
-from worker.process.retry import is_outage, patiently
+from worker.process.retry import is_outage, with_retries
 from worker.process.watchdog import Limits, Watchdog, leave_at_once
 
 if TYPE_CHECKING:
@@ -22,8 +29,8 @@ if TYPE_CHECKING:
 
     from jobs.model import Job, Output
     from jobs.store.jobs import Store
-    from worker.process.outcomes import Setback
-    from worker.process.progress import Leave
+    from worker.process.outcomes import ResourceFailure
+    from worker.process.progress import StopRequest
 
     Work = Callable[[Job, Reporter], list[Output]]
 
@@ -35,10 +42,10 @@ def attempt(
     work: Work,
     *,
     store: Store,
-    leave: Leave,
+    leave: StopRequest,
     limits: Limits | None = None,
     give_up: Callable[[], None] = leave_at_once,
-) -> Ending:
+) -> AttemptOutcome:
     """Do `work` for a claimed job and write what became of it. Raises nothing of the job's.
 
     give_up: ends the process, where a stage hangs and its thread cannot be interrupted.
@@ -64,37 +71,37 @@ def attempt(
             ending = _worked(job, work, report, store)
         except SQLAlchemyError as error:  # nothing can be written: the lease runs out by itself
             logger.warning("database away at the end", extra={"reason": str(error)})
-            ending = Ending.AWAY
+            ending = AttemptOutcome.AWAY
         logger.info("job ends", extra={"ending": str(ending)})
     return ending
 
 
-def _worked(job: Job, work: Work, report: Reporter, store: Store) -> Ending:
+def _worked(job: Job, work: Work, report: Reporter, store: Store) -> AttemptOutcome:
     try:
         outputs = work(job, report)
-        held = patiently(lambda: store.succeed(job.id, job.attempt, outputs), report.pause)
+        held = with_retries(lambda: store.succeed(job.id, job.attempt, outputs), report.pause)
     except LeaseLost as error:
         logger.warning("job lost", extra={"reason": str(error)})
-        return Ending.LOST
-    except Leaving as error:
+        return AttemptOutcome.LOST
+    except ShutdownRequested as error:
         held = store.release(job.id, job.attempt, str(error), counts=False)
-        return Ending.HANDED_BACK if held else Ending.LOST
+        return AttemptOutcome.HANDED_BACK if held else AttemptOutcome.LOST
     except StageStuck as error:
         return _set_back(job, error, stuck_at(error), store)
     except Exception as error:
         if is_outage(error):
             return _put_back(job, error, store)
-        if (setback := setback_of(error)) is not None:
+        if (setback := resource_failure_of(error)) is not None:
             return _set_back(job, error, setback, store)
         return _failed(job, error, store)
-    return Ending.PUBLISHED if held else Ending.LOST
+    return AttemptOutcome.PUBLISHED if held else AttemptOutcome.LOST
 
 
-def _put_back(job: Job, error: Exception, store: Store) -> Ending:
+def _put_back(job: Job, error: Exception, store: Store) -> AttemptOutcome:
     logger.warning("job put back", extra={"reason": str(error)})
     reason = "storage or database did not answer"
     store.release(job.id, job.attempt, reason, counts=False)
-    return Ending.AWAY
+    return AttemptOutcome.AWAY
 
 
 def _put_back_stuck(job: Job, store: Store, error: StageStuck) -> None:
@@ -102,18 +109,18 @@ def _put_back_stuck(job: Job, store: Store, error: StageStuck) -> None:
     _set_back(job, error, stuck_at(error), store)
 
 
-def _set_back(job: Job, error: Exception, setback: Setback, store: Store) -> Ending:
+def _set_back(job: Job, error: Exception, setback: ResourceFailure, store: Store) -> AttemptOutcome:
     logger.error("job set back", extra={"code": setback.code, "reason": str(error)})
     store.release(job.id, job.attempt, setback.reason, code=setback.code)
-    return Ending.SET_BACK
+    return AttemptOutcome.SET_BACK
 
 
-def _failed(job: Job, error: Exception, store: Store) -> Ending:
-    if (refusal := refusal_of(error)) is not None:
+def _failed(job: Job, error: Exception, store: Store) -> AttemptOutcome:
+    if (refusal := user_error_of(error)) is not None:
         logger.info("job refused", extra={"code": refusal.code, "reason": refusal.sentence})
         store.fail(job.id, job.attempt, refusal.code, refusal.sentence)
-        return Ending.REFUSED
+        return AttemptOutcome.REFUSED
     incident = new_job_id()[-12:]
     logger.error("internal error", exc_info=error, extra={"incident": incident})
     store.release(job.id, job.attempt, f"an internal error, report incident {incident}")
-    return Ending.BROKEN
+    return AttemptOutcome.BROKEN

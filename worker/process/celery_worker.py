@@ -32,12 +32,12 @@ from worker.pipeline.device import start, works
 from worker.pipeline.encode import choose_encoder
 from worker.pipeline.persons import People, load_models
 from worker.process.attempt import attempt
-from worker.process.claim_loop import Shift
+from worker.process.claim_loop import ClaimLoop
 from worker.process.health import obstacle
-from worker.process.job import Workshop, run
-from worker.process.outcomes import Ending
-from worker.process.progress import Leave
-from worker.process.retry import PatientFiles, patiently
+from worker.process.job import JobContext, run
+from worker.process.outcomes import AttemptOutcome
+from worker.process.progress import StopRequest
+from worker.process.retry import RetryingStorage, with_retries
 from worker.process.scratch import job_noted, scratch_room
 from worker.process.watchdog import Limits
 
@@ -59,7 +59,7 @@ BROKEN_DEVICE = 70  # exit status: whoever watches over this process starts a ne
 
 
 @dataclass(frozen=True)
-class Bench:
+class WorkerContext:
     """Everything that one worker process works with, opened once."""
 
     store: Store
@@ -68,10 +68,10 @@ class Bench:
     device: torch.device
     encoder: Encoder
     scratch: Path
-    leave: Leave
+    leave: StopRequest
     limits: Limits
 
-    def attempt(self, job: Job) -> Ending:
+    def attempt(self, job: Job) -> AttemptOutcome:
         """One attempt at a claimed job."""
         with job_noted(self.scratch, job.id, job.attempt):
             return attempt(job, self._work, store=self.store, leave=self.leave, limits=self.limits)
@@ -82,19 +82,19 @@ class Bench:
 
     def _work(self, job: Job, report: Reporter) -> list[Output]:
         def keep_motion(key: str, digest: str) -> bool:
-            return patiently(
+            return with_retries(
                 lambda: self.store.checkpoint(job.id, job.attempt, motion_key=key, digest=digest),
                 report.pause,
             )
 
         def keep_takes(takes: Sequence[FinishedTake]) -> bool:
-            return patiently(
+            return with_retries(
                 lambda: self.store.keep_takes(job.id, job.attempt, takes), report.pause
             )
 
         with tempfile.TemporaryDirectory(prefix="job-", dir=self.scratch) as folder:
-            workshop = Workshop(
-                files=PatientFiles(self.storage, report.pause),
+            context = JobContext(
+                files=RetryingStorage(self.storage, report.pause),
                 person_named=self.people.get,
                 keep_motion=keep_motion,
                 keep_takes=keep_takes,
@@ -102,7 +102,7 @@ class Bench:
                 scratch=Path(folder),
             )
             try:
-                return run(job, workshop, report)
+                return run(job, context, report)
             except torch.OutOfMemoryError:
                 self.people.forget()  # the next attempt has the memory of others for itself
                 raise
@@ -110,12 +110,12 @@ class Bench:
 
 def run_worker(settings: Settings) -> int:
     """Work until a signal; answers the exit status. DeviceError where the device is not there."""
-    leave = Leave()
+    leave = StopRequest()
     name = f"{socket.gethostname()}-{os.getpid()}"
     with ExitStack() as stack:
         device = start(settings)
         store = stack.enter_context(closing(open_store(settings)))
-        bench = Bench(
+        bench = WorkerContext(
             store=store,
             storage=stack.enter_context(closing(open_storage(settings))),
             people=People(
@@ -130,7 +130,9 @@ def run_worker(settings: Settings) -> int:
             leave=leave,
             limits=Limits(settings.stage_seconds),
         )
-        shift = Shift(bench.store, bench.attempt, worker=name, leave=leave, obstacle=bench.obstacle)
+        shift = ClaimLoop(
+            bench.store, bench.attempt, worker=name, leave=leave, obstacle=bench.obstacle
+        )
         app = stack.enter_context(closing(make_celery(settings)))
         return _consume(app, settings, name, lambda: _look(shift, bench, app), leave)
 
@@ -144,18 +146,18 @@ def put_back_orphan(store: Store, job_id: str, attempt: int) -> None:
         logger.warning("job of a dead worker not put back", extra={"reason": str(error)})
 
 
-def _look(shift: Shift, bench: Bench, app: Celery) -> None:
+def _look(shift: ClaimLoop, bench: WorkerContext, app: Celery) -> None:
     """What a wake-up means."""
-    endings = shift.drain()
-    if Ending.BROKEN in endings and not works(bench.device):
+    endings = shift.run()
+    if AttemptOutcome.BROKEN in endings and not works(bench.device):
         logger.error("the device computes no more; this process ends, a new one may do better")
         state.should_stop = BROKEN_DEVICE  # type: ignore[assignment]
-    if Ending.HANDED_BACK in endings:
+    if AttemptOutcome.HANDED_BACK in endings:
         wake(app, "handed-back")  # another worker need not wait for the reaper
 
 
 def _consume(
-    app: Celery, settings: Settings, name: str, look: Callable[[], None], leave: Leave
+    app: Celery, settings: Settings, name: str, look: Callable[[], None], leave: StopRequest
 ) -> int:
     @app.task(name=WAKE)
     def woken(job_id: str) -> None:

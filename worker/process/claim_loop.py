@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker.process.outcomes import Ending
+from worker.process.outcomes import AttemptOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobs.model import Job
     from jobs.store.jobs import Store
-    from worker.process.progress import Leave
+    from worker.process.progress import StopRequest
 
 logger = logging.getLogger(__name__)
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # between claims, while something is away
 
 
-TROUBLED = (Ending.AWAY, Ending.SET_BACK)  # the next job may fare no better
+TROUBLED = (AttemptOutcome.AWAY, AttemptOutcome.SET_BACK)  # the next job may fare no better
 
 
-class Shift:
+class ClaimLoop:
     """Claims jobs one after the other; waits, and goes on, while something is away.
 
     obstacle: why a job would fail here now. After trouble nothing is claimed while there is one:
@@ -34,10 +34,10 @@ class Shift:
     def __init__(
         self,
         store: Store,
-        attempt: Callable[[Job], Ending],
+        attempt: Callable[[Job], AttemptOutcome],
         *,
         worker: str,
-        leave: Leave,
+        leave: StopRequest,
         obstacle: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._store = store
@@ -48,9 +48,9 @@ class Shift:
         self._troubled = False
         self._pause = SHORTEST_PAUSE
 
-    def drain(self) -> list[Ending]:
+    def run(self) -> list[AttemptOutcome]:
         """Work until no job is queued, or the worker is asked to leave."""
-        endings: list[Ending] = []
+        endings: list[AttemptOutcome] = []
         while not self._leave.asked:
             if self._hindered():
                 self._wait()

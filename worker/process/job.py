@@ -20,8 +20,8 @@ from jobs.storage.keys import attempt_key
 from worker.pipeline.decode import decode
 from worker.pipeline.motion_file import ArchiveError, load_takes, save_output, save_takes
 from worker.pipeline.plan import Plan, cameras_of, plan_of
-from worker.pipeline.refusals import ClipMissing
 from worker.pipeline.render import animate, film, rendering
+from worker.pipeline.user_errors import ClipMissing
 from worker.process.outcomes import LeaseLost
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ SLACK_SECONDS = 1.0  # decoders differ by some samples in how long a clip is
 
 
 @dataclass(frozen=True)
-class Workshop:
+class JobContext:
     """What the work of a job needs."""
 
     files: Files
@@ -53,56 +53,56 @@ class Workshop:
     scratch: Path  # an empty folder, for this job
 
 
-def run(job: Job, workshop: Workshop, progress: Progress) -> list[Output]:
+def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     """Everything from the clip to stored outputs; nothing is published by it.
 
-    Raises what `worker.pipeline.refusals` knows where the job cannot be done, and what `progress`
-    raises.
+    Raises what `worker.pipeline.user_errors` knows where the job cannot be done, and what
+    `progress` raises.
     """
     request = job.request
     progress("decode", 0.0)
-    person = workshop.person_named(request.person)
-    sound = _decoded(job, workshop, lambda share: progress("decode", share))
+    person = context.person_named(request.person)
+    sound = _decoded(job, context, lambda share: progress("decode", share))
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
     if "video" in request.outputs:
         cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
     digest = motion_digest(request, person.digest)
-    takes = _kept_motion(job, digest, workshop)
+    takes = _kept_motion(job, digest, context)
     if takes is None:
         takes = animate(sound, plan, person, progress)
-        _keep_motion(job, takes, digest, workshop)
-    finished = _kept_takes(job, digest, workshop)
+        _keep_motion(job, takes, digest, context)
+    finished = _kept_takes(job, digest, context)
     shown = [index for index in range(len(takes)) if request.shows(index + 1)]
     for done, index in enumerate(shown):
         if index + 1 not in finished:
             told = rendering(progress, done, len(shown))
-            outputs = _outputs(job, index, takes[index], plan, person, sound, workshop, told)
+            outputs = _outputs(job, index, takes[index], plan, person, sound, context, told)
             finished[index + 1] = FinishedTake(index + 1, digest, outputs)
-            _keep_takes(finished, workshop)
+            _keep_takes(finished, context)
     progress("publish", 0.0)
     return [output for take in sorted(finished) for output in finished[take].outputs]
 
 
-def _decoded(job: Job, workshop: Workshop, progress: Callable[[float], None]) -> Sound:
-    clip = workshop.scratch / "clip"
+def _decoded(job: Job, context: JobContext, progress: Callable[[float], None]) -> Sound:
+    clip = context.scratch / "clip"
     try:
-        workshop.files.get(job.input_key, clip)
+        context.files.get(job.input_key, clip)
     except ObjectMissing as error:
         raise ClipMissing("the clip of this job is no longer stored; send it again") from error
     longest = job.clip_seconds + SLACK_SECONDS
-    sound = decode(clip, workshop.scratch / "sound.f32", max_seconds=longest, progress=progress)
+    sound = decode(clip, context.scratch / "sound.f32", max_seconds=longest, progress=progress)
     clip.unlink()
     return sound
 
 
-def _kept_motion(job: Job, digest: str, workshop: Workshop) -> list[Motion] | None:
+def _kept_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | None:
     """Motion of an earlier attempt, when it is what this one would draw."""
     if job.motion_key is None or job.motion_digest != digest:
         return None
-    path = workshop.scratch / "kept.npz"
+    path = context.scratch / "kept.npz"
     try:
-        workshop.files.get(job.motion_key, path)
+        context.files.get(job.motion_key, path)
         takes = load_takes(path)
     except (ObjectMissing, ArchiveError) as error:
         logger.warning("kept motion is of no use", extra={"reason": str(error)})
@@ -111,33 +111,33 @@ def _kept_motion(job: Job, digest: str, workshop: Workshop) -> list[Motion] | No
     return takes
 
 
-def _keep_motion(job: Job, takes: list[Motion], digest: str, workshop: Workshop) -> None:
-    path = workshop.scratch / "motion.npz"
+def _keep_motion(job: Job, takes: list[Motion], digest: str, context: JobContext) -> None:
+    path = context.scratch / "motion.npz"
     save_takes(path, takes)
-    stored = _stored(job, path, workshop)
-    if not workshop.keep_motion(stored.key, digest):
+    stored = _stored(job, path, context)
+    if not context.keep_motion(stored.key, digest):
         raise LeaseLost("the job was taken away while its motion was kept")
     path.unlink()
 
 
-def _kept_takes(job: Job, digest: str, workshop: Workshop) -> dict[int, FinishedTake]:
+def _kept_takes(job: Job, digest: str, context: JobContext) -> dict[int, FinishedTake]:
     """Takes that an earlier attempt has finished, by number, where their files are still whole."""
     kept = [take for take in job.finished_takes if take.digest == digest]
-    whole = {take.take: take for take in kept if all(_whole(o, workshop) for o in take.outputs)}
+    whole = {take.take: take for take in kept if all(_whole(o, context) for o in take.outputs)}
     if whole:
         logger.info("takes of an earlier attempt", extra={"takes": sorted(whole)})
     return whole
 
 
-def _whole(output: Output, workshop: Workshop) -> bool:
+def _whole(output: Output, context: JobContext) -> bool:
     try:
-        return workshop.files.stat(output.key).bytes == output.bytes
+        return context.files.stat(output.key).bytes == output.bytes
     except ObjectMissing:
         return False
 
 
-def _keep_takes(finished: dict[int, FinishedTake], workshop: Workshop) -> None:
-    if not workshop.keep_takes(list(finished.values())):
+def _keep_takes(finished: dict[int, FinishedTake], context: JobContext) -> None:
+    if not context.keep_takes(list(finished.values())):
         raise LeaseLost("the job was taken away while its takes were kept")
 
 
@@ -148,27 +148,27 @@ def _outputs(
     plan: Plan,
     person: Person,
     sound: Sound,
-    workshop: Workshop,
+    context: JobContext,
     progress: Callable[[float], None],
 ) -> tuple[Output, ...]:
     """Make and store the files of one take in turn, so that the disk holds one at a time."""
     outputs = []
     if "video" in job.request.outputs:
-        path = workshop.scratch / f"take-{index + 1}{SUFFIXES[plan.format]}"
-        avatar, encoder = person.models.avatar, workshop.encoder
+        path = context.scratch / f"take-{index + 1}{SUFFIXES[plan.format]}"
+        avatar, encoder = person.models.avatar, context.encoder
         film(motion, plan, avatar, sound, path, encoder=encoder, progress=progress)
-        outputs.append(_stored(job, path, workshop))
+        outputs.append(_stored(job, path, context))
         path.unlink()
     if "motion" in job.request.outputs:
-        path = workshop.scratch / f"motion-{index + 1}.npz"
+        path = context.scratch / f"motion-{index + 1}.npz"
         save_output(path, motion, person=person.name, seed=plan.sampling.seeds[index])
-        outputs.append(_stored(job, path, workshop))
+        outputs.append(_stored(job, path, context))
         path.unlink()
     return tuple(outputs)
 
 
-def _stored(job: Job, path: Path, workshop: Workshop) -> Output:
+def _stored(job: Job, path: Path, context: JobContext) -> Output:
     key = attempt_key(job.id, job.attempt, path.name)
     content_type = CONTENT_TYPES[path.suffix]
-    workshop.files.put(key, path, content_type)
+    context.files.put(key, path, content_type)
     return Output(path.name, key, content_type, path.stat().st_size)

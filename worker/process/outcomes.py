@@ -19,7 +19,7 @@ class LeaseLost(Stopped):
     """The job is no longer this attempt's."""
 
 
-class Leaving(Stopped):
+class ShutdownRequested(Stopped):
     """The worker was asked to leave; the job goes back into the queue."""
 
 
@@ -31,7 +31,7 @@ class StageStuck(Stopped):
         self.stage = stage
 
 
-class Ending(StrEnum):
+class AttemptOutcome(StrEnum):
     """How an attempt ended."""
 
     PUBLISHED = "published"
@@ -44,21 +44,25 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True)
-class Setback:
+class ResourceFailure:
     """Why an attempt ended; the job ends with it where that was the last one allowed."""
 
     code: str
     reason: str  # follows "the last: " in the job's sentence
 
 
-def setback_of(error: Exception) -> Setback | None:
+def resource_failure_of(error: Exception) -> ResourceFailure | None:
     """The setback that an error means; None where it is another's or ours."""
     if isinstance(error, StorageFull):
-        return Setback("storage_full", "the storage had no room left for what the job makes")
+        return ResourceFailure(
+            "storage_full", "the storage had no room left for what the job makes"
+        )
     if is_full(error):
-        return Setback("disk_full", "the worker's disk had no room left for the files of the job")
+        return ResourceFailure(
+            "disk_full", "the worker's disk had no room left for the files of the job"
+        )
     if isinstance(error, torch.OutOfMemoryError):
-        return Setback(
+        return ResourceFailure(
             "out_of_memory",
             "the memory of the worker's GPU does not hold one frame or one take of it; ask for a "
             "smaller size, fewer views or a shorter clip",
@@ -66,6 +70,6 @@ def setback_of(error: Exception) -> Setback | None:
     return None
 
 
-def stuck_at(error: StageStuck) -> Setback:
+def stuck_at(error: StageStuck) -> ResourceFailure:
     """The setback of a stage that gave no sign of progress."""
-    return Setback("stage_timeout", str(error))
+    return ResourceFailure("stage_timeout", str(error))

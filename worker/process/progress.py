@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker.process.outcomes import LeaseLost, Leaving
+from worker.process.outcomes import LeaseLost, ShutdownRequested
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ EVERY_SECONDS = 0.3  # writes to the database within a stage
 NAP_SECONDS = 0.1
 
 
-class Leave:
+class StopRequest:
     """The word that this worker should leave: a plain flag, because signal handlers set it.
 
     No `threading.Event`: its lock may be held by the very thread that the signal interrupts.
@@ -47,7 +47,7 @@ class Leave:
             time.sleep(min(left, NAP_SECONDS))
 
 
-class Watches(Protocol):
+class AttemptMonitor(Protocol):
     """Who wants to know that the attempt lives, and may end it: worker/process/watchdog.py."""
 
     def sign(self, stage: str) -> None:
@@ -57,7 +57,7 @@ class Watches(Protocol):
         """Raises Stopped when the attempt has to end."""
 
 
-class Unwatched:
+class NoMonitor:
     """Nobody: the work takes as long as it takes."""
 
     def sign(self, stage: str) -> None:
@@ -67,7 +67,7 @@ class Unwatched:
         """There is no limit."""
 
 
-UNWATCHED = Unwatched()
+NO_MONITOR = NoMonitor()
 
 
 class Reporter:
@@ -78,8 +78,8 @@ class Reporter:
         write: Callable[[str, float], bool],
         *,
         lost: Event,
-        leave: Leave,
-        watchdog: Watches = UNWATCHED,
+        leave: StopRequest,
+        watchdog: AttemptMonitor = NO_MONITOR,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """write: into the job's row; False means that the row is no longer ours."""
@@ -116,5 +116,5 @@ class Reporter:
         if self._lost.is_set():
             raise LeaseLost("the lease was not renewed in time")
         if self._leave.asked:
-            raise Leaving("the worker was asked to leave")
+            raise ShutdownRequested("the worker was asked to leave")
         self._watchdog.check()

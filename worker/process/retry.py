@@ -45,7 +45,7 @@ class Files(Protocol):
         """Size and type. ObjectMissing where there is none."""
 
 
-class PatientFiles:
+class RetryingStorage:
     """Files that try again for a minute before they give up."""
 
     def __init__(self, storage: Storage, pause: Pause) -> None:
@@ -54,18 +54,18 @@ class PatientFiles:
 
     def put(self, key: str, path: Path, content_type: str) -> None:
         """As `Storage.put`."""
-        patiently(lambda: self._storage.put(key, path, content_type), self._pause)
+        with_retries(lambda: self._storage.put(key, path, content_type), self._pause)
 
     def get(self, key: str, path: Path) -> None:
         """As `Storage.get`."""
-        patiently(lambda: self._storage.get(key, path), self._pause)
+        with_retries(lambda: self._storage.get(key, path), self._pause)
 
     def stat(self, key: str) -> ObjectInfo:
         """As `Storage.stat`."""
-        return patiently(lambda: self._storage.stat(key), self._pause)
+        return with_retries(lambda: self._storage.stat(key), self._pause)
 
 
-def patiently(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] = DELAYS) -> T:
+def with_retries(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] = DELAYS) -> T:
     """The answer of `action`, tried again while storage or database are away."""
     began = time.monotonic()
     for delay in delays:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.avatar.appearance import OWN, TRANSPARENT, Look
+from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.blendshape.shading import sample_texture, shade, to_display
 from models.avatar.blendshape.surface import (
     CALM_DEPTH,
     NEAR,
     SAMPLES,
     SHARP_SHINE,
-    Stance,
+    PosedMesh,
     behind,
     surface_of,
 )
@@ -54,21 +54,21 @@ class PlainPainter:
         self.surface = surface_of(model)
 
     def paint(
-        self, stance: Stance, cameras: Sequence[Camera], frames: Tensor, look: Look = OWN
+        self, mesh: PosedMesh, cameras: Sequence[Camera], frames: Tensor, look: RenderOptions = OWN
     ) -> None:
         model = self.model
-        posed = skin(stance.rest, model.skin_weights, model.skin_joints, stance.matrices)
+        posed = skin(mesh.rest, model.skin_weights, model.skin_joints, mesh.matrices)
         normals = vertex_normals(posed, self.surface.faces)
         first = 0
         for camera in cameras:
             view = slice(first, first + camera.width)
-            for b in range(len(stance)):
-                dim = 1 - self.surface.inside * (1 - stance.mouth_light[b])  # [F]
+            for b in range(len(posed)):
+                dim = 1 - self.surface.inside * (1 - mesh.mouth_light[b])  # [F]
                 frames[b, :, view] = self._view(posed[b], normals[b], dim, camera, look)
             first = view.stop
 
     def _view(
-        self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera, look: Look
+        self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera, look: RenderOptions
     ) -> Tensor:
         """posed and normals [V, 3], dim [F] -> [H, W, look.channels] uint8."""
         samples = look.samples or SAMPLES

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.avatar.appearance import OWN, Look
+from models.avatar.appearance import OWN, RenderOptions
 from models.avatar.blendshape.plain_painter import PlainPainter
-from models.avatar.blendshape.surface import Painter, take_stance
+from models.avatar.blendshape.surface import Painter, pose_mesh
 from models.avatar.camera import camera_named
 from models.avatar.frame_batches import batches_ahead, check_motion
 from models.avatar.raster.rasterise import kernels_available
@@ -86,7 +86,7 @@ class BlendshapeAvatar:
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
-        look: Look = OWN,
+        look: RenderOptions = OWN,
     ) -> Iterator[Frames]:
         """Frames in order, [N, H, W * views, C] uint8 with N <= batch, views side by side.
 
@@ -118,7 +118,7 @@ class BlendshapeAvatar:
         face: Tensor,
         pose: Tensor,
         cameras: list[Camera],
-        look: Look,
+        look: RenderOptions,
     ) -> Frames:
         device = self.model.template.device
         face, pose = face.to(device).float(), pose.to(device).float()
@@ -136,12 +136,12 @@ class BlendshapeAvatar:
         return frames.cpu().numpy()
 
     def _paint(
-        self, face: Tensor, pose: Tensor, cameras: list[Camera], frames: Tensor, look: Look
+        self, face: Tensor, pose: Tensor, cameras: list[Camera], frames: Tensor, look: RenderOptions
     ) -> None:
         painter = self._painters.get()
         try:
             with torch.inference_mode():
-                painter.paint(take_stance(self.model, face, pose), cameras, frames, look)
+                painter.paint(pose_mesh(self.model, face, pose), cameras, frames, look)
         finally:
             self._painters.put(painter)
 

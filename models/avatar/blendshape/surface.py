@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from models.avatar.appearance import OWN, TRANSPARENT, Look
+from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.blendshape.model import INSIDE_THE_MOUTH
 from models.avatar.blendshape.shading import backdrop
 from models.avatar.blendshape.texture import smaller_textures
@@ -35,7 +35,7 @@ NEAR = 1.0  # decimetres; what is nearer than this to the camera is not drawn
 
 
 @dataclass(frozen=True)
-class Stance:
+class PosedMesh:
     """The person in some frames, before she is posed."""
 
     rest: Tensor  # [B, V, 3] the rest pose, with a face
@@ -46,10 +46,10 @@ class Stance:
         return len(self.rest)
 
 
-def take_stance(model: BlendshapeModel, face: Tensor, pose: Tensor) -> Stance:
+def pose_mesh(model: BlendshapeModel, face: Tensor, pose: Tensor) -> PosedMesh:
     """Face codes [B, 256] and pose [B, P] of some frames."""
     rest = model.rest(model.unit_weights(face))
-    return Stance(rest, joint_matrices(model.skeleton, pose), model.mouth_light(rest))
+    return PosedMesh(rest, joint_matrices(model.skeleton, pose), model.mouth_light(rest))
 
 
 class Painter(Protocol):
@@ -57,10 +57,10 @@ class Painter(Protocol):
 
     def paint(
         self,
-        stance: Stance,
+        mesh: PosedMesh,
         cameras: Sequence[Camera],  # all of one height
         frames: Tensor,  # [B, H, W * views, look.channels] uint8, written here
-        look: Look = OWN,
+        look: RenderOptions = OWN,
     ) -> None: ...
 
 
@@ -120,7 +120,7 @@ def _double_areas(corners: Tensor) -> Tensor:
     return torch.linalg.cross(b - a, c - a).norm(dim=-1)
 
 
-def behind(camera: Camera, look: Look) -> Tensor:
+def behind(camera: Camera, look: RenderOptions) -> Tensor:
     """What a picture starts from, [H, W, 3] uint8 sRGB: nothing where it is to be transparent."""
     if look.background is None:
         return backdrop(camera)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.avatar.appearance import OWN, Look
+from models.avatar.appearance import OWN, RenderOptions
 from models.avatar.blendshape.shading import tone_curve
 from models.avatar.blendshape.surface import NEAR, SAMPLES, behind, surface_of
 from models.avatar.raster.types import NOTHING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.avatar.blendshape.model import BlendshapeModel
-    from models.avatar.blendshape.surface import Stance
+    from models.avatar.blendshape.surface import PosedMesh
     from models.avatar.camera import Camera
 
 
@@ -94,18 +94,18 @@ class KernelPainter:
         self.person = person
         self.vertices: dict[int, tuple[Any, Any, Any, Any]] = {}
         self.keys: dict[tuple[int, int, int], Any] = {}
-        self.views: dict[tuple[Camera, Look], tuple[Any, Any]] = {}
+        self.views: dict[tuple[Camera, RenderOptions], tuple[Any, Any]] = {}
 
     def paint(
-        self, stance: Stance, cameras: Sequence[Camera], frames: Tensor, look: Look = OWN
+        self, mesh: PosedMesh, cameras: Sequence[Camera], frames: Tensor, look: RenderOptions = OWN
     ) -> None:
         """Into frames [B, H, W * views, look.channels] uint8."""
-        person, kernels, count = self.person, self.person.kernels, len(stance)
+        person, kernels, count = self.person, self.person.kernels, len(mesh)
         samples = look.samples or SAMPLES
         posed, by_face, normals, points = self._buffers(count)
-        rows = wp.from_torch(stance.matrices.contiguous(), dtype=wp.vec4)
-        at = wp.from_torch(stance.rest.contiguous(), dtype=wp.vec3)
-        mouth_light = wp.from_torch(stance.mouth_light.contiguous())
+        rows = wp.from_torch(mesh.matrices.contiguous(), dtype=wp.vec4)
+        at = wp.from_torch(mesh.rest.contiguous(), dtype=wp.vec3)
+        mouth_light = wp.from_torch(mesh.mouth_light.contiguous())
         drawn = wp.from_torch(frames)  # [B, H, W * views, C]
         each, faces = (count, person.vertices), person.surfaces[0].faces
         with torch_stream(person.device):
@@ -158,7 +158,7 @@ class KernelPainter:
             self.keys[shape] = wp.from_torch(keys)
         return self.keys[shape]
 
-    def _view(self, camera: Camera, look: Look) -> tuple[Any, Any]:
+    def _view(self, camera: Camera, look: RenderOptions) -> tuple[Any, Any]:
         if (camera, look) not in self.views:
             _forget_all_but_a_few(self.views)
             back = behind(camera, look).to(self.person.device)

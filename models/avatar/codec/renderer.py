@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.avatar.appearance import OWN, TRANSPARENT, Look
+from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.camera import camera_named
 from models.avatar.frame_batches import batches_ahead, check_motion
 
@@ -61,7 +61,7 @@ class CodecAvatar:
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
-        look: Look = OWN,
+        look: RenderOptions = OWN,
     ) -> Iterator[Frames]:
         """Frames in order, [N, H, W * views, C] uint8 with N <= batch, views side by side.
 
@@ -87,7 +87,7 @@ class CodecAvatar:
         face: Tensor,
         pose: Tensor,
         cameras: list[Camera],
-        look: Look,
+        look: RenderOptions,
     ) -> Frames:
         device = self.model.device
         face, pose = face.to(device).float(), pose.to(device).float()
@@ -123,7 +123,7 @@ class CodecAvatar:
 
     @torch.inference_mode()
     def _paint(
-        self, posed: Posed, texture: Tensor, camera: Camera, view: Tensor, look: Look
+        self, posed: Posed, texture: Tensor, camera: Camera, view: Tensor, look: RenderOptions
     ) -> None:
         """One view, while the networks draw the next one."""
         samples, rounding = look.samples or self.options.samples, self.options.rounding

@@ -9,29 +9,29 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from api.background import job_watch as module
-from api.background.job_watch import Watch, watching
+from api.background.job_watch import JobWatcher, watching
 from api.services.conditional import has_ended, has_moved
-from jobs.model import Standing, State
+from jobs.model import JobStatus, State
 
-QUEUED = Standing(State.QUEUED, 0, "queued", 0.0, 1)
-RUNNING = Standing(State.RUNNING, 1, "decode", 0.0, None)
-DONE = Standing(State.SUCCEEDED, 1, "publish", 1.0, None)
+QUEUED = JobStatus(State.QUEUED, 0, "queued", 0.0, 1)
+RUNNING = JobStatus(State.RUNNING, 1, "decode", 0.0, None)
+DONE = JobStatus(State.SUCCEEDED, 1, "publish", 1.0, None)
 
 
 class Table:
     """Standings that a test changes; counts the looks."""
 
-    def __init__(self, **standings: Standing) -> None:
-        self.standings = standings
+    def __init__(self, **statuses: JobStatus) -> None:
+        self.statuses = statuses
         self.looks: list[set[str]] = []
         self.away = 0
 
-    def __call__(self, ids: Collection[str]) -> dict[str, Standing]:
+    def __call__(self, ids: Collection[str]) -> dict[str, JobStatus]:
         self.looks.append(set(ids))
         if self.away > 0:
             self.away -= 1
             raise OperationalError("select", {}, Exception("away"))
-        return {each: self.standings[each] for each in ids if each in self.standings}
+        return {each: self.statuses[each] for each in ids if each in self.statuses}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_a_change_is_told_to_everybody_by_one_look_at_a_time() -> None:
             await until(lambda: len(table.looks) >= 2)
             assert watch.waiting == 1000
             assert threading.active_count() <= threads + 2
-            table.standings = dict.fromkeys(table.standings, RUNNING)
+            table.statuses = dict.fromkeys(table.statuses, RUNNING)
             assert all(await asyncio.gather(*waiters))
             assert watch.waiting == 0
             seen = len(table.looks)
@@ -88,7 +88,7 @@ def test_a_job_that_is_not_there_is_no_reason_to_wait() -> None:
 
 def test_one_that_comes_during_a_look_is_not_taken_for_gone() -> None:
     class Slow(Table):
-        def __call__(self, ids: Collection[str]) -> dict[str, Standing]:
+        def __call__(self, ids: Collection[str]) -> dict[str, JobStatus]:
             began.set()
             go_on.wait(5)
             return super().__call__(ids)
@@ -132,7 +132,7 @@ def test_everybody_is_let_go_when_the_api_leaves() -> None:
 
 def test_a_waiter_that_is_canceled_is_forgotten() -> None:
     async def run() -> None:
-        watch = Watch(Table(a=QUEUED))
+        watch = JobWatcher(Table(a=QUEUED))
         waiter = asyncio.create_task(watch.until("a", has_ended, seconds=30))
         await until(lambda: watch.waiting == 1)
         waiter.cancel()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.settings import Settings
-from jobs.store.api_keys import Keyring, Scope
+from jobs.store.api_keys import ApiKeyStore, Scope
 from tests.problems import problem
 from tests.serving import Served, serving
 
@@ -71,7 +71,7 @@ def test_where_keys_ask_who_calls_any_name_is_answered(settings: Settings, tmp_p
     behind_a_proxy = settings.model_copy(update=changed)
     upgrade(behind_a_proxy.database_url)
     engine = connect(behind_a_proxy.database_url)
-    Keyring(engine).create("acme", "a test", [Scope.READ])
+    ApiKeyStore(engine).create("acme", "a test", [Scope.READ])
     engine.dispose()
     with serving(behind_a_proxy) as served:
         assert served.http.get("/healthz", headers={"host": "video.example"}).status_code == 200

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.doctor import Finding, Mark, examine
+from cli.commands.doctor import CheckResult, Mark, examine
 from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from tests.cli.conftest import Call
 
 
-def findings(settings: Settings) -> dict[str, Finding]:
+def findings(settings: Settings) -> dict[str, CheckResult]:
     return {finding.thing: finding for finding in examine(settings)}
 
 

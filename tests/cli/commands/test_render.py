@@ -6,11 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tests.worker.test_pieces import results
 
 from models.formats.results import write_results
 from tests.cli.conftest import Call
 from tests.training.scenes import write_scene
+from tests.worker.pipeline.test_dataset_render import results
 
 
 @pytest.fixture

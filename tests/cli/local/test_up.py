@@ -10,7 +10,7 @@ import pytest
 from cli.local.embedded_redis import BrokerError
 from cli.local.submit import SubmitError
 from cli.local.supervisor import ChildError
-from cli.local.up import LOG_BYTES, Asked, _address, _put_aside
+from cli.local.up import LOG_BYTES, StopSignal, _address, _put_aside
 from tests.cli.conftest import Call
 from tests.sounds import write_clip
 
@@ -38,7 +38,7 @@ def test_a_recording_that_is_not_there_is_told_before_anything_starts(call: Call
         (SubmitError("The clip is too long."), 1, "The clip is too long.\n"),
         (ChildError("the worker does not start: why"), 1, "the worker does not start: why\n"),
         (BrokerError("no redis-server found"), 1, "no redis-server found\n"),
-        (Asked(), 130, "stopped before the video was there\n"),
+        (StopSignal(), 130, "stopped before the video was there\n"),
     ],
 )
 def test_why_there_is_no_video_is_told_in_a_sentence(
@@ -50,11 +50,11 @@ def test_why_there_is_no_video_is_told_in_a_sentence(
     said: str,
 ) -> None:
     @contextmanager
-    def household(*_: object, **__: object) -> Iterator[None]:
+    def local_stack(*_: object, **__: object) -> Iterator[None]:
         raise error
         yield
 
-    monkeypatch.setattr("cli.local.up._household", household)
+    monkeypatch.setattr("cli.local.up._household", local_stack)
     write_clip(tmp_path / "talk.wav")
 
     done = call("up", "--submit", "talk.wav")

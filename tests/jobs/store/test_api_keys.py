@@ -13,7 +13,7 @@ from jobs.db.engine import connect, reading
 from jobs.db.migrate import upgrade
 from jobs.db.tables import api_keys
 from jobs.settings import Settings
-from jobs.store.api_keys import TOKEN, Keyring, KeyUnknown, NoKeys, Scope, require_keys
+from jobs.store.api_keys import TOKEN, ApiKeyStore, KeyUnknown, NoKeys, Scope, require_keys
 from tests.clock import Clock
 
 DAY = timedelta(days=1)
@@ -21,16 +21,16 @@ READ_WRITE = (Scope.READ, Scope.WRITE)
 
 
 @pytest.fixture
-def keys(database_url: str, clock: Clock) -> Iterator[Keyring]:
+def keys(database_url: str, clock: Clock) -> Iterator[ApiKeyStore]:
     engine = connect(database_url)
-    yield Keyring(engine, clock=clock)
+    yield ApiKeyStore(engine, clock=clock)
     engine.dispose()
 
 
-def test_a_key_opens_as_its_tenant(keys: Keyring) -> None:
+def test_a_key_opens_as_its_tenant(keys: ApiKeyStore) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
 
-    opened = keys.opened_by(made.token)
+    opened = keys.authenticate(made.token)
 
     assert TOKEN.fullmatch(made.token)
     assert opened is not None
@@ -38,7 +38,7 @@ def test_a_key_opens_as_its_tenant(keys: Keyring) -> None:
     assert keys.any()
 
 
-def test_the_secret_is_not_kept(keys: Keyring, database_url: str) -> None:
+def test_the_secret_is_not_kept(keys: ApiKeyStore, database_url: str) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     secret = made.token.rpartition("_")[2]
 
@@ -52,40 +52,40 @@ def test_the_secret_is_not_kept(keys: Keyring, database_url: str) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, 63, 65])
-def test_what_is_no_key_of_ours_opens_nothing(keys: Keyring, length: int) -> None:
+def test_what_is_no_key_of_ours_opens_nothing(keys: ApiKeyStore, length: int) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     id_, secret = made.key.id, made.token.rpartition("_")[2]
 
-    assert keys.opened_by(f"vv_{id_}_{(secret * 2)[:length]}") is None
-    assert keys.opened_by(f"vv_{id_}_{secret[::-1]}") is None
-    assert keys.opened_by(f"vv_{'0' * 12}_{secret}") is None
-    assert keys.opened_by(made.token.upper()) is None
-    assert keys.opened_by("ü" * 80) is None
+    assert keys.authenticate(f"vv_{id_}_{(secret * 2)[:length]}") is None
+    assert keys.authenticate(f"vv_{id_}_{secret[::-1]}") is None
+    assert keys.authenticate(f"vv_{'0' * 12}_{secret}") is None
+    assert keys.authenticate(made.token.upper()) is None
+    assert keys.authenticate("ü" * 80) is None
 
 
-def test_an_expired_key_opens_nothing(keys: Keyring, clock: Clock) -> None:
+def test_an_expired_key_opens_nothing(keys: ApiKeyStore, clock: Clock) -> None:
     made = keys.create("acme", "a trial", READ_WRITE, lifetime=DAY)
     clock.forward(86_390)
-    assert keys.opened_by(made.token)
+    assert keys.authenticate(made.token)
     clock.forward(11)
 
-    assert keys.opened_by(made.token) is None
+    assert keys.authenticate(made.token) is None
     assert not keys.any()
 
 
-def test_a_revoked_key_opens_nothing(keys: Keyring) -> None:
+def test_a_revoked_key_opens_nothing(keys: ApiKeyStore) -> None:
     made = keys.create("acme", "a trial", READ_WRITE)
 
     keys.revoke(made.key.id)
     keys.revoke(made.key.id)
 
-    assert keys.opened_by(made.token) is None
+    assert keys.authenticate(made.token) is None
     assert not keys.any()
     with pytest.raises(KeyUnknown, match="nobody"):
         keys.revoke("nobody")
 
 
-def test_a_rotated_key_holds_for_its_grace(keys: Keyring, clock: Clock) -> None:
+def test_a_rotated_key_holds_for_its_grace(keys: ApiKeyStore, clock: Clock) -> None:
     old = keys.create("acme", "the website", READ_WRITE, lifetime=90 * DAY)
     clock.forward(80 * 86_400)
 
@@ -94,36 +94,36 @@ def test_a_rotated_key_holds_for_its_grace(keys: Keyring, clock: Clock) -> None:
     assert new.key.expires_at is not None
     assert (new.key.tenant, new.key.name, new.key.scopes) == ("acme", "the website", {*READ_WRITE})
     assert new.key.expires_at - new.key.created_at == 90 * DAY
-    assert keys.opened_by(old.token)
+    assert keys.authenticate(old.token)
     clock.forward(86_401)
-    assert keys.opened_by(old.token) is None
-    assert keys.opened_by(new.token)
+    assert keys.authenticate(old.token) is None
+    assert keys.authenticate(new.token)
 
 
-def test_grace_makes_no_key_live_longer(keys: Keyring, clock: Clock) -> None:
+def test_grace_makes_no_key_live_longer(keys: ApiKeyStore, clock: Clock) -> None:
     old = keys.create("acme", "the website", READ_WRITE, lifetime=DAY)
 
     keys.rotate(old.key.id, grace=30 * DAY)
     clock.forward(86_401)
 
-    assert keys.opened_by(old.token) is None
+    assert keys.authenticate(old.token) is None
     with pytest.raises(KeyUnknown):
         keys.rotate(old.key.id, grace=DAY)
 
 
-def test_a_key_without_grace_ends_at_once(keys: Keyring) -> None:
+def test_a_key_without_grace_ends_at_once(keys: ApiKeyStore) -> None:
     old = keys.create("acme", "leaked", READ_WRITE)
 
     keys.rotate(old.key.id, grace=timedelta())
 
-    assert keys.opened_by(old.token) is None
+    assert keys.authenticate(old.token) is None
 
 
-def test_the_last_use_is_noted_once_a_minute(keys: Keyring, clock: Clock) -> None:
+def test_the_last_use_is_noted_once_a_minute(keys: ApiKeyStore, clock: Clock) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     noted = set()
     for _ in range(6):
-        keys.opened_by(made.token)
+        keys.authenticate(made.token)
         noted.add(keys.all()[0].last_used_at)
         clock.forward(25)
 
@@ -135,23 +135,23 @@ def test_a_database_that_only_reads_refuses_no_key(tmp_path: Path) -> None:
     upgrade(url)
     engine, reads = connect(url), connect(url)
     sa.event.listen(reads, "connect", lambda made, _: made.execute("PRAGMA query_only = ON"))
-    made = Keyring(engine).create("acme", "the website", READ_WRITE)
+    made = ApiKeyStore(engine).create("acme", "the website", READ_WRITE)
 
-    opened = Keyring(reads).opened_by(made.token)
+    opened = ApiKeyStore(reads).authenticate(made.token)
 
     assert opened == made.key
-    assert Keyring(engine).all()[0].last_used_at is None  # so the write was refused
+    assert ApiKeyStore(engine).all()[0].last_used_at is None  # so the write was refused
     engine.dispose()
     reads.dispose()
 
 
-def test_many_use_one_key_at_once(keys: Keyring) -> None:
+def test_many_use_one_key_at_once(keys: ApiKeyStore) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     start = threading.Barrier(6)
 
     def use(_: int) -> object:
         start.wait()
-        return keys.opened_by(made.token)
+        return keys.authenticate(made.token)
 
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(use, range(6)))
@@ -171,7 +171,7 @@ def test_many_use_one_key_at_once(keys: Keyring) -> None:
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(
-    keys: Keyring, tenant: str, name: str, scopes: tuple[Scope, ...], words: str
+    keys: ApiKeyStore, tenant: str, name: str, scopes: tuple[Scope, ...], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         keys.create(tenant, name, scopes)
@@ -204,6 +204,6 @@ def test_whether_keys_are_needed(tmp_path: Path, host: str, access: str, needed:
     with pytest.raises(NoKeys, match="visavis-server keys create --tenant"):
         require_keys(settings)
     engine = connect(settings.database_url)
-    Keyring(engine).create("acme", "first", [Scope.READ])
+    ApiKeyStore(engine).create("acme", "first", [Scope.READ])
     engine.dispose()
     require_keys(settings)

@@ -6,7 +6,7 @@ from jobs.model import NewJob, State, new_job_id
 from jobs.request import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.batches import Batches, BatchMissing, NewBatch
-from jobs.store.idempotency import KeyReused, KeyTaken, Once
+from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, IdempotencyKeyReused
 from jobs.store.jobs import Store
 from jobs.store.quotas import QuotaExceeded, Tenants
 from jobs.webhooks.outbox import Outbox
@@ -35,7 +35,9 @@ def new_jobs(batch: NewBatch, count: int, callback_url: str | None = None) -> li
     ]
 
 
-def send(store: Store, count: int, *, once: Once | None = None, tenant: str = "acme") -> NewBatch:
+def send(
+    store: Store, count: int, *, once: IdempotencyKey | None = None, tenant: str = "acme"
+) -> NewBatch:
     batch = NewBatch(new_job_id(), tenant, once)
     store.submit_batch(batch, new_jobs(batch, count))
     return batch
@@ -92,17 +94,17 @@ def test_another_tenant_s_batch_is_none(store: Store, batches: Batches) -> None:
 
 
 def test_one_key_makes_one_batch(store: Store, batches: Batches) -> None:
-    once = Once("key-1", "digest-1", "acme")
+    once = IdempotencyKey("key-1", "digest-1", "acme")
     first = send(store, 2, once=once)
 
-    with pytest.raises(KeyTaken):
+    with pytest.raises(IdempotencyConflict):
         send(store, 2, once=once)
 
     made = batches.made_by(once)
     assert made is not None
     assert made.id == first.id
     assert len(store.recent()) == 2  # nothing of the second
-    with pytest.raises(KeyReused):
-        batches.made_by(Once("key-1", "digest-2", "acme"))
-    assert batches.made_by(Once("key-1", "digest-1", "rival")) is None
-    send(store, 1, once=Once("key-1", "digest-1", "rival"), tenant="rival")
+    with pytest.raises(IdempotencyKeyReused):
+        batches.made_by(IdempotencyKey("key-1", "digest-2", "acme"))
+    assert batches.made_by(IdempotencyKey("key-1", "digest-1", "rival")) is None
+    send(store, 1, once=IdempotencyKey("key-1", "digest-1", "rival"), tenant="rival")

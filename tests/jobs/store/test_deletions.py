@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.model import State
-from jobs.store.deletions import HOLD_SECONDS, Removal
+from jobs.store.deletions import HOLD_SECONDS, Deletion
 from jobs.store.jobs import JobMissing, Store
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, claim, submit
@@ -80,7 +80,7 @@ def test_a_round_that_was_done_twice_counts_once(store: Store, clock: Clock) -> 
         store.removed(first)
 
     clock.forward(60)
-    assert store.due_removals() == [Removal(first.job_id, first.rounds_left - 1)]
+    assert store.due_removals() == [Deletion(first.job_id, first.rounds_left - 1)]
 
 
 def test_many_removals_are_taken_a_few_at_a_time(store: Store, clock: Clock) -> None:

@@ -11,16 +11,21 @@ from jobs.db.tables import idempotency_keys
 from jobs.model import Job, NewJob, new_job_id
 from jobs.request import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.idempotency import KeyReused, KeyTaken, Once, request_digest
+from jobs.store.idempotency import (
+    IdempotencyConflict,
+    IdempotencyKey,
+    IdempotencyKeyReused,
+    request_digest,
+)
 from jobs.store.jobs import Store
 from tests.clock import Clock
 from tests.jobs.rows import VIDEO, claim
 
 HOUR = 3600
-ONCE = Once("order-17", "d" * 64)
+ONCE = IdempotencyKey("order-17", "d" * 64)
 
 
-def submit_once(store: Store, once: Once = ONCE) -> Job:
+def submit_once(store: Store, once: IdempotencyKey = ONCE) -> Job:
     job_id = new_job_id()
     key = input_key(job_id, "wav")
     return store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1), once=once)
@@ -38,19 +43,19 @@ def test_a_key_leads_to_its_job(store: Store) -> None:
     job = submit_once(store)
 
     assert store.made_by(ONCE) == job
-    assert store.made_by(Once("order-18", ONCE.digest)) is None
+    assert store.made_by(IdempotencyKey("order-18", ONCE.digest)) is None
 
 
 def test_a_key_with_another_body_is_refused(store: Store) -> None:
     submit_once(store)
 
-    with pytest.raises(KeyReused, match="order-17"):
-        store.made_by(Once(ONCE.key, "e" * 64))
+    with pytest.raises(IdempotencyKeyReused, match="order-17"):
+        store.made_by(IdempotencyKey(ONCE.key, "e" * 64))
 
 
 def test_two_tenants_may_use_the_same_key(store: Store) -> None:
     first = submit_once(store)
-    theirs = Once(ONCE.key, "e" * 64, tenant="acme")
+    theirs = IdempotencyKey(ONCE.key, "e" * 64, tenant="acme")
     assert store.made_by(theirs) is None
 
     second = submit_once(store, theirs)
@@ -61,7 +66,7 @@ def test_two_tenants_may_use_the_same_key(store: Store) -> None:
 def test_a_second_job_of_a_key_leaves_no_trace(store: Store) -> None:
     job = submit_once(store)
 
-    with pytest.raises(KeyTaken):
+    with pytest.raises(IdempotencyConflict):
         submit_once(store)
 
     assert store.recent() == [job]
@@ -74,7 +79,7 @@ def test_requests_that_race_make_one_job(store: Store) -> None:
         start.wait()
         try:
             return submit_once(store).id
-        except KeyTaken:
+        except IdempotencyConflict:
             made = store.made_by(ONCE)
             assert made is not None
             return made.id
@@ -124,7 +129,7 @@ def test_a_deleted_job_takes_its_key_along(store: Store) -> None:
 
 def test_many_keys_are_forgotten_in_turns(store: Store, clock: Clock) -> None:
     for number in range(105):
-        store.cancel(submit_once(store, Once(f"k{number}", "d" * 64)).id)
+        store.cancel(submit_once(store, IdempotencyKey(f"k{number}", "d" * 64)).id)
     clock.forward(25 * HOUR)
 
     assert [store.forget_keys() for _ in range(3)] == [100, 5, 0]

@@ -10,12 +10,12 @@ from jobs.db.engine import connect, reading, writing
 from jobs.db.tables import jobs
 from jobs.model import State
 from jobs.store.jobs import Store
-from jobs.store.pagination import CursorError, Wanted
+from jobs.store.pagination import CursorError, JobFilter
 from tests.clock import Clock
 from tests.jobs.rows import claim, submit
 
 
-def walk(store: Store, wanted: Wanted, *, limit: int) -> list[list[str]]:
+def walk(store: Store, wanted: JobFilter, *, limit: int) -> list[list[str]]:
     """The ids of every page."""
     pages, cursor = [], None
     while True:
@@ -29,16 +29,16 @@ def walk(store: Store, wanted: Wanted, *, limit: int) -> list[list[str]]:
 def test_pages_hold_every_job_once_newest_first(store: Store) -> None:
     submitted = [submit(store).id for _ in range(7)][::-1]
 
-    assert walk(store, Wanted(), limit=3) == [submitted[:3], submitted[3:6], submitted[6:]]
-    assert walk(store, Wanted(), limit=7) == [submitted]
-    assert walk(store, Wanted(person="nobody"), limit=7) == [[]]
+    assert walk(store, JobFilter(), limit=3) == [submitted[:3], submitted[3:6], submitted[6:]]
+    assert walk(store, JobFilter(), limit=7) == [submitted]
+    assert walk(store, JobFilter(person="nobody"), limit=7) == [[]]
 
 
 def test_jobs_of_one_moment_are_told_apart(database_url: str, clock: Clock) -> None:
     store = Store(connect(database_url), clock=lambda: clock.now)
     submitted = sorted((submit(store).id for _ in range(6)), reverse=True)
 
-    pages = walk(store, Wanted(), limit=2)
+    pages = walk(store, JobFilter(), limit=2)
 
     store.close()
     assert pages == [submitted[:2], submitted[2:4], submitted[4:]]
@@ -63,7 +63,7 @@ def test_every_condition_holds(store: Store, clock: Clock) -> None:
     store.cancel(late.id)
 
     def ids(**wanted: object) -> list[str]:
-        return [job.id for job in store.page(Wanted(**wanted)).jobs]
+        return [job.id for job in store.page(JobFilter(**wanted)).jobs]
 
     assert ids(person="ada") == [late.id, ada.id]
     assert ids(states=(State.QUEUED,)) == [bob.id]
@@ -78,7 +78,7 @@ def test_every_condition_holds(store: Store, clock: Clock) -> None:
 def test_conditions_hold_over_pages(store: Store) -> None:
     wanted = [submit(store, person="ada").id for _ in range(5) if submit(store)][::-1]
 
-    assert walk(store, Wanted(person="ada"), limit=2) == [wanted[:2], wanted[2:4], wanted[4:]]
+    assert walk(store, JobFilter(person="ada"), limit=2) == [wanted[:2], wanted[2:4], wanted[4:]]
 
 
 @pytest.mark.parametrize(

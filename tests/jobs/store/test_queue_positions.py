@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from jobs.store.queue_positions import KEPT_TIMES_COST, SHORT, Places
+from jobs.store.queue_positions import KEPT_TIMES_COST, SHORT, PositionCache
 
 COST = 0.01
 
@@ -20,8 +20,8 @@ class Queue:
         self.spent += COST
         return {name: place for place, name in enumerate(self.names, start=1)}
 
-    def told(self) -> Places:
-        return Places(self.look, clock=lambda: self.now, cost=lambda: self.spent)
+    def told(self) -> PositionCache:
+        return PositionCache(self.look, clock=lambda: self.now, cost=lambda: self.spent)
 
 
 def test_a_short_queue_is_told_as_it_is() -> None:
@@ -79,7 +79,7 @@ def test_who_asks_while_another_looks_again_does_not_wait() -> None:
             assert go_on.wait(20)
         return queue.look()
 
-    places = Places(slowly, clock=lambda: queue.now, cost=lambda: queue.spent)
+    places = PositionCache(slowly, clock=lambda: queue.now, cost=lambda: queue.spent)
     places.of(["job-7"])
     queue.now += 1.5 * KEPT_TIMES_COST * COST
     with ThreadPoolExecutor(1) as pool:

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.model import State
 from jobs.store.jobs import JobMissing, Store
-from jobs.store.pagination import Wanted
+from jobs.store.pagination import JobFilter
 from tests.jobs.rows import claim, submit
 
 ASKED: dict[str, Callable[[Store, str, str | None], object]] = {
@@ -41,5 +41,5 @@ def test_a_job_is_local_unless_it_is_somebody_s(store: Store) -> None:
     local, theirs = submit(store), submit(store, tenant="acme")
 
     assert (local.tenant, theirs.tenant) == ("local", "acme")
-    assert store.page(Wanted(tenant="acme")).jobs == [theirs]
-    assert store.page(Wanted()).jobs == [theirs, local]
+    assert store.page(JobFilter(tenant="acme")).jobs == [theirs]
+    assert store.page(JobFilter()).jobs == [theirs, local]

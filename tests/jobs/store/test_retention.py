@@ -168,21 +168,21 @@ def test_clips_whose_row_never_came_go_where_the_storage_is_ours(
 def test_a_chore_is_done_by_one_at_a_time_and_goes_on_where_it_was(
     store: Store, clock: Clock
 ) -> None:
-    chore = store.take_chore("sweep")
+    chore = store.acquire_task("sweep")
     assert chore is not None
     assert chore.place is None
-    assert store.take_chore("sweep") is None
-    store.put_down(chore, "jobs/b", timedelta())
-    again = store.take_chore("sweep")
+    assert store.acquire_task("sweep") is None
+    store.release_task(chore, "jobs/b", timedelta())
+    again = store.acquire_task("sweep")
     assert again is not None
     assert again.place == "jobs/b"
-    store.put_down(chore, "jobs/a", timedelta())  # one who was away for too long
-    store.put_down(again, None, timedelta(hours=1))
-    assert store.take_chore("sweep") is None
+    store.release_task(chore, "jobs/a", timedelta())  # one who was away for too long
+    store.release_task(again, None, timedelta(hours=1))
+    assert store.acquire_task("sweep") is None
     clock.forward(3601)
-    assert store.take_chore("sweep") is not None
+    assert store.acquire_task("sweep") is not None
     clock.forward(121)  # whoever had it has died
-    assert store.take_chore("sweep") is not None
+    assert store.acquire_task("sweep") is not None
 
 
 def test_a_database_is_always_the_same_one(store: Store) -> None:

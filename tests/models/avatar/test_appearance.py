@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.avatar import TRANSPARENT, Avatar, Look
+from models.avatar import TRANSPARENT, Avatar, RenderOptions
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.shading import backdrop
 from models.avatar.codec.renderer import CodecAvatar, CodecOptions
@@ -31,7 +31,7 @@ def avatar(
     return CodecAvatar(tiny_model(), tiny_cameras(), options=CodecOptions(rounding=True))
 
 
-def shown(avatar: Avatar, look: Look) -> np.ndarray:
+def shown(avatar: Avatar, look: RenderOptions) -> np.ndarray:
     face, pose = tiny_motion(2)
     camera = avatar.camera().resized(64, 96)
     return np.concatenate(list(avatar.render(0 * face, 0.2 * pose, [camera], look=look)))
@@ -46,8 +46,8 @@ def laid_over(frames: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 def test_a_transparent_picture_laid_over_a_colour_is_what_is_painted_on_it(
     avatar: Avatar, samples: int
 ) -> None:
-    clear = shown(avatar, Look(TRANSPARENT, samples))
-    on_green = shown(avatar, Look(GREEN, samples))
+    clear = shown(avatar, RenderOptions(TRANSPARENT, samples))
+    on_green = shown(avatar, RenderOptions(GREEN, samples))
     assert (clear.shape[-1], on_green.shape[-1]) == (4, 3)
     assert np.abs(laid_over(clear, GREEN) - on_green).max() <= 1.01
     steps = np.unique(clear[..., 3])
@@ -57,27 +57,27 @@ def test_a_transparent_picture_laid_over_a_colour_is_what_is_painted_on_it(
 
 
 def test_what_nobody_covers_has_the_colour_that_was_asked_for(avatar: Avatar) -> None:
-    alpha = shown(avatar, Look(TRANSPARENT))[..., 3]
-    frames = shown(avatar, Look(GREEN))
+    alpha = shown(avatar, RenderOptions(TRANSPARENT))[..., 3]
+    frames = shown(avatar, RenderOptions(GREEN))
     assert 0.02 < (alpha == 255).mean() < 0.98
     assert (frames[alpha == 0] == GREEN).all()
     assert (np.abs(frames[alpha == 255].astype(int) - GREEN).max(1) > 2).mean() > 0.95
 
 
 def test_the_person_is_the_same_in_front_of_everything(avatar: Avatar) -> None:
-    clear, own = shown(avatar, Look(TRANSPARENT)), shown(avatar, Look())
+    clear, own = shown(avatar, RenderOptions(TRANSPARENT)), shown(avatar, RenderOptions())
     inside = clear[..., 3] == 255
     assert np.array_equal(clear[inside][:, :3], own[inside])
-    assert np.array_equal(shown(avatar, Look(GREEN))[inside], own[inside])
+    assert np.array_equal(shown(avatar, RenderOptions(GREEN))[inside], own[inside])
 
 
 def test_own_backgrounds_are_a_wall_and_black(tiny: BlendshapeAvatar) -> None:
-    outside = shown(tiny, Look(TRANSPARENT))[..., 3] == 0
+    outside = shown(tiny, RenderOptions(TRANSPARENT))[..., 3] == 0
     wall = backdrop(tiny.camera().resized(64, 96)).numpy()
-    assert (shown(tiny, Look()) == wall)[outside].all()
+    assert (shown(tiny, RenderOptions()) == wall)[outside].all()
     codec = CodecAvatar(tiny_model(), tiny_cameras())
-    outside = shown(codec, Look(TRANSPARENT))[..., 3] == 0
-    assert not shown(codec, Look())[outside].any()
+    outside = shown(codec, RenderOptions(TRANSPARENT))[..., 3] == 0
+    assert not shown(codec, RenderOptions())[outside].any()
 
 
 @pytest.mark.parametrize("paint", [Surface.paint, Surface.paint_plain], ids=["kernel", "plain"])
@@ -98,4 +98,4 @@ def test_edges_in_part_covered_keep_the_colour_of_the_skin(paint: Callable[..., 
 @pytest.mark.parametrize("samples", [0, 5])
 def test_samples_that_nobody_can_wait_for_are_refused(samples: int) -> None:
     with pytest.raises(ValueError, match=f"1 to 4 samples along its side, got {samples}"):
-        Look(samples=samples)
+        RenderOptions(samples=samples)

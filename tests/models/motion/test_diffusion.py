@@ -31,19 +31,19 @@ def test_betas_follow_the_cosine() -> None:
     def alpha(u: float) -> float:
         return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
 
-    alphas = cumulative_alphas()
+    alphas_cumprod = cumulative_alphas()
     for step in (0, 10, 500, 990):
         expected = alpha((step + 1) / STEPS) / alpha(0)
-        assert float(alphas[step]) == pytest.approx(expected, rel=1e-9)
+        assert float(alphas_cumprod[step]) == pytest.approx(expected, rel=1e-9)
     assert float(cosine_betas().max()) == 0.999
 
 
 def test_alphas_fall_from_nearly_one_to_nearly_nothing() -> None:
-    alphas = cumulative_alphas()
-    assert alphas.dtype == torch.float64
-    assert (alphas.diff() < 0).all()
-    assert alphas[0] > 0.9999
-    assert alphas[-1] < 1e-5
+    alphas_cumprod = cumulative_alphas()
+    assert alphas_cumprod.dtype == torch.float64
+    assert (alphas_cumprod.diff() < 0).all()
+    assert alphas_cumprod[0] > 0.9999
+    assert alphas_cumprod[-1] < 1e-5
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 37, 100])
@@ -62,7 +62,9 @@ def test_a_perfect_denoiser_makes_ddim_exact(steps: int) -> None:
 def test_a_step_with_the_clean_signal_follows_its_noise() -> None:
     space, clean, noise = spacing_for(100), draw(2, 5, 3), draw(2, 5, 3, seed=2)
     for step in (99, 50, 1):
-        here, there = (q_sample(clean, noise, space.alphas[[s, s]]) for s in (step, step - 1))
+        here, there = (
+            q_sample(clean, noise, space.alphas_cumprod[[s, s]]) for s in (step, step - 1)
+        )
         torch.testing.assert_close(ddim_step(here, clean, space, step), there, rtol=0, atol=1e-4)
 
 
@@ -73,11 +75,11 @@ def test_the_last_step_ends_on_the_prediction() -> None:
 
 def test_of_normal_data_the_best_denoiser_makes_the_same_data_again() -> None:
     mean, spread = 3.0, 0.5
-    alphas = cumulative_alphas()
+    alphas_cumprod = cumulative_alphas()
 
     def best(x: Tensor, t: int) -> Tensor:
         """The mean of the clean signal, given x: both are normal."""
-        a, s = float(alphas[t].sqrt()), float((1 - alphas[t]).sqrt())
+        a, s = float(alphas_cumprod[t].sqrt()), float((1 - alphas_cumprod[t]).sqrt())
         gain = a * spread**2 / (a**2 * spread**2 + s**2)
         return mean + gain * (x - a * mean)
 
@@ -87,8 +89,8 @@ def test_of_normal_data_the_best_denoiser_makes_the_same_data_again() -> None:
 
 
 def test_noise_is_mixed_in_so_that_variance_stays_one() -> None:
-    alphas = torch.tensor([0.9, 0.2], dtype=torch.float64)
-    mixed = q_sample(draw(2, 50_000), draw(2, 50_000, seed=2), alphas)
+    alphas_cumprod = torch.tensor([0.9, 0.2], dtype=torch.float64)
+    mixed = q_sample(draw(2, 50_000), draw(2, 50_000, seed=2), alphas_cumprod)
     assert mixed.dtype == torch.float32
     torch.testing.assert_close(mixed.var(1), torch.ones(2), rtol=0.02, atol=0)
 
@@ -125,10 +127,10 @@ def test_any_number_of_steps_is_a_rising_part_of_the_process() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 33, 300, 501, 999, 1000])
 def test_any_number_of_steps_can_be_taken(count: int) -> None:
     space = spacing_for(count)
-    assert len(space.timesteps) == len(space.alphas) == len(space.previous) == count
+    assert len(space.timesteps) == len(space.alphas_cumprod) == len(space.previous) == count
     assert space.previous[0] == 1
-    assert torch.equal(space.previous[1:], space.alphas[:-1])
-    assert torch.equal(space.alphas, cumulative_alphas()[list(space.timesteps)])
+    assert torch.equal(space.previous[1:], space.alphas_cumprod[:-1])
+    assert torch.equal(space.alphas_cumprod, cumulative_alphas()[list(space.timesteps)])
 
 
 @pytest.mark.parametrize(("count", "stride"), [(10, 100), (50, 20), (100, 10), (500, 2)])

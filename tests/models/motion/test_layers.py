@@ -14,7 +14,7 @@ from models.motion.layers import (
     Film,
     KeysValues,
     Pooled,
-    rotary_turns,
+    rotary_frequencies,
     rotate,
     time_embedding,
 )
@@ -43,8 +43,8 @@ def layer() -> DecoderLayer:
 
 def test_turned_rows_score_by_their_distance_alone() -> None:
     query, key = draw(WIDTH, seed=1), draw(WIDTH, seed=2)
-    turns = rotary_turns(40, WIDTH, device=CPU)
-    scores = rotate(query.expand(40, -1), turns) @ rotate(key.expand(40, -1), turns).T
+    freqs_cis = rotary_frequencies(40, WIDTH, device=CPU)
+    scores = rotate(query.expand(40, -1), freqs_cis) @ rotate(key.expand(40, -1), freqs_cis).T
     for distance in range(-39, 40):
         same = scores.diagonal(distance)
         torch.testing.assert_close(same, same[:1].expand_as(same), rtol=0, atol=1e-4)
@@ -52,7 +52,7 @@ def test_turned_rows_score_by_their_distance_alone() -> None:
 
 def test_a_pair_is_turned_by_its_own_speed_times_the_position() -> None:
     x = torch.tensor([1.0, 0.0, 0.0, 2.0])
-    turned = rotate(x[None].expand(4, -1), rotary_turns(4, 4, device=CPU))[3]
+    turned = rotate(x[None].expand(4, -1), rotary_frequencies(4, 4, device=CPU))[3]
     quick, slow = 3.0, 3.0 / 100  # 10000^(-2i/d): 1 for the first pair, 1/100 for the second
     expected = [math.cos(quick), math.sin(quick), -2 * math.sin(slow), 2 * math.cos(slow)]
     torch.testing.assert_close(turned, torch.tensor(expected))
@@ -60,18 +60,21 @@ def test_a_pair_is_turned_by_its_own_speed_times_the_position() -> None:
 
 def test_a_turn_keeps_the_length() -> None:
     x = draw(5, WIDTH)
-    turned = rotate(x, rotary_turns(5, WIDTH, device=CPU, first=1000))
+    turned = rotate(x, rotary_frequencies(5, WIDTH, device=CPU, first=1000))
     torch.testing.assert_close(turned.norm(dim=1), x.norm(dim=1))
 
 
 def test_turns_that_begin_later_continue_the_table() -> None:
-    whole, rest = rotary_turns(50, 16, device=CPU), rotary_turns(20, 16, device=CPU, first=30)
+    whole, rest = (
+        rotary_frequencies(50, 16, device=CPU),
+        rotary_frequencies(20, 16, device=CPU, first=30),
+    )
     assert torch.equal(rest, whole[30:])
 
 
 def test_rotation_keeps_the_type_of_what_it_turns() -> None:
-    turns = rotary_turns(3, WIDTH, device=CPU)
-    assert rotate(draw(3, WIDTH).bfloat16(), turns).dtype == torch.bfloat16
+    freqs_cis = rotary_frequencies(3, WIDTH, device=CPU)
+    assert rotate(draw(3, WIDTH).bfloat16(), freqs_cis).dtype == torch.bfloat16
 
 
 def test_the_time_embedding_begins_with_sines_from_fast_to_slow() -> None:
@@ -125,38 +128,40 @@ def test_causal_attention_does_not_look_ahead() -> None:
 
 def test_a_decoder_row_by_row_is_the_causal_decoder(layer: DecoderLayer) -> None:
     x, by = draw(2, 6, WIDTH), draw(2, WIDTH, seed=3)
-    turns = rotary_turns(6, WIDTH, device=CPU)
+    freqs_cis = rotary_frequencies(6, WIDTH, device=CPU)
     memories = [
         attention.keys_values(draw(2, 5, WIDTH, seed=4), draw(2, 5, WIDTH, seed=5))
         for attention in layer.memory_attentions
     ]
-    plain = layer(x, turns, by, memories, causal=True)
+    plain = layer(x, freqs_cis, by, memories, causal=True)
     room = torch.full((2, HEADS, 6, WIDTH // HEADS), math.nan)  # what is not filled must not count
     past = KeysValues(room, room.clone())
     for row in range(6):
         now = slice(row, row + 1)
-        got = layer.step(x[:, now], turns[now], by, memories, past=past, position=row)
+        got = layer.step(x[:, now], freqs_cis[now], by, memories, past=past, position=row)
         torch.testing.assert_close(got, plain[:, now], rtol=1e-4, atol=1e-5)
 
 
 def test_a_decoder_needs_all_of_its_memories(layer: DecoderLayer) -> None:
     memory = layer.memory_attentions[0].keys_values(draw(1, 5, WIDTH), draw(1, 5, WIDTH))
-    turns = rotary_turns(3, WIDTH, device=CPU)
+    freqs_cis = rotary_frequencies(3, WIDTH, device=CPU)
     with pytest.raises(ValueError, match="zip"):
-        layer(draw(1, 3, WIDTH), turns, draw(1, WIDTH), [memory])
+        layer(draw(1, 3, WIDTH), freqs_cis, draw(1, WIDTH), [memory])
 
 
 def test_an_encoder_layer_depends_on_distances_not_on_places() -> None:
     encoder = seeded(EncoderLayer(WIDTH, HEADS, 16))
     x = draw(1, 9, WIDTH)
-    here, there = (encoder(x, rotary_turns(9, WIDTH, device=CPU, first=first)) for first in (0, 1))
+    here, there = (
+        encoder(x, rotary_frequencies(9, WIDTH, device=CPU, first=first)) for first in (0, 1)
+    )
     assert not torch.equal(here, there)  # the projections stand between the turn and the score
     with torch.no_grad():
         encoder.self_attention.in_weight[: 2 * WIDTH] = torch.eye(WIDTH).repeat(2, 1)
         encoder.self_attention.in_bias.zero_()
         encoder.self_attention.heads = 1
     here, there = (
-        encoder(x, rotary_turns(9, WIDTH, device=CPU, first=first)) for first in (0, 100)
+        encoder(x, rotary_frequencies(9, WIDTH, device=CPU, first=first)) for first in (0, 100)
     )
     torch.testing.assert_close(here, there, rtol=1e-3, atol=1e-4)
 
@@ -179,7 +184,7 @@ def test_a_clip_as_one_vector_does_not_ask_for_the_order_of_its_rows() -> None:
 def test_rows_put_into_room_are_the_rows_that_follow() -> None:
     first = KeysValues(draw(2, HEADS, 3, 4), draw(2, HEADS, 3, 4, seed=2))
     second = KeysValues(draw(2, HEADS, 2, 4, seed=3), draw(2, HEADS, 2, 4, seed=4))
-    grown = first.with_room(2)
+    grown = first.pad(2)
     assert grown.keys.shape[2] == 5
     grown.put(3, second)
     joined = first.then(second)

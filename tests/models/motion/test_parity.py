@@ -169,22 +169,22 @@ def _check_sample(case: Case, network: Denoiser, condition) -> None:
 
 
 def check_schedule(case: Case) -> None:
-    betas, alphas = cosine_betas(), cumulative_alphas()
-    before = torch.cat([alphas.new_ones(1), alphas[:-1]])
+    betas, alphas_cumprod = cosine_betas(), cumulative_alphas()
+    before = torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]])
     case.check("betas", betas)
-    case.check("alphas_cumprod", alphas)
-    case.check("sqrt_alphas_cumprod", alphas.sqrt())
-    case.check("sqrt_one_minus_alphas_cumprod", (1 - alphas).sqrt())
-    case.check("posterior_variance", betas * (1 - before) / (1 - alphas))
+    case.check("alphas_cumprod", alphas_cumprod)
+    case.check("sqrt_alphas_cumprod", alphas_cumprod.sqrt())
+    case.check("sqrt_one_minus_alphas_cumprod", (1 - alphas_cumprod).sqrt())
+    case.check("posterior_variance", betas * (1 - before) / (1 - alphas_cumprod))
     case.check("valid_ddim_counts", np.array(ddim_counts()))
     for name in case.arrays:
         if match := re.fullmatch(r"ddim(\d+)_timesteps", name):
             space = spacing(ddim_timesteps(int(match[1])))
             case.check(name, np.array(space.timesteps))
-            case.check(f"ddim{match[1]}_alphas_cumprod", space.alphas)
+            case.check(f"ddim{match[1]}_alphas_cumprod", space.alphas_cumprod)
             case.check(f"ddim{match[1]}_alphas_cumprod_prev", space.previous)
-            case.check(f"ddim{match[1]}_sqrt_recip", (1 / space.alphas).sqrt())
-            case.check(f"ddim{match[1]}_sqrt_recipm1", (1 / space.alphas - 1).sqrt())
+            case.check(f"ddim{match[1]}_sqrt_recip", (1 / space.alphas_cumprod).sqrt())
+            case.check(f"ddim{match[1]}_sqrt_recipm1", (1 / space.alphas_cumprod - 1).sqrt())
 
 
 def check_ddim_step(case: Case) -> None:
@@ -195,7 +195,7 @@ def check_ddim_step(case: Case) -> None:
         for i, step in enumerate(steps)
     ]
     case.check("x_prev", torch.stack(moved))
-    case.check("q_sample", q_sample(x, case["noise"], space.alphas[steps]))
+    case.check("q_sample", q_sample(x, case["noise"], space.alphas_cumprod[steps]))
 
 
 @torch.inference_mode()

@@ -161,7 +161,7 @@ def test_a_memory_that_holds_no_take_is_told() -> None:
 
 
 def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Animator) -> None:
-    heard = animator.hear(clip(4 * RATE))
+    heard = animator.extract(clip(4 * RATE))
 
     def keys(*seeds: int) -> Tensor:
         return animator.keys(heard, sampling(*seeds), take_generators(sampling(*seeds)))
@@ -174,7 +174,7 @@ def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Anima
 
 def test_the_parts_one_after_the_other_are_the_whole(animator: Animator) -> None:
     whole = animator.animate(clip(SHORT), sampling(5))[0]
-    heard, generators = animator.hear(clip(SHORT)), take_generators(sampling(5))
+    heard, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
     face = animator.faces(heard, sampling(5), generators)[0]
     keys = animator.keys(heard, sampling(5), generators)
     pose = animator.poses(heard, keys, sampling(5), generators)[0]
@@ -184,7 +184,7 @@ def test_the_parts_one_after_the_other_are_the_whole(animator: Animator) -> None
 
 def test_a_body_without_its_face_is_the_same(animator: Animator) -> None:
     whole = animator.animate(clip(SHORT), sampling(5))[0]
-    heard, generators = animator.hear(clip(SHORT)), take_generators(sampling(5))
+    heard, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
     animator.face_noise(heard, generators)
     keys = animator.keys(heard, sampling(5), generators)
     assert torch.equal(whole.pose, animator.poses(heard, keys, sampling(5), generators)[0])

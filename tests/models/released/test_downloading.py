@@ -9,8 +9,8 @@ import pytest
 
 from models.released.downloading import (
     ATTEMPTS,
+    Download,
     DownloadError,
-    Parcel,
     fetch,
     parcels,
     recordings,
@@ -31,8 +31,8 @@ def host() -> Iterator[Host]:
     host.server.server_close()
 
 
-def parcel(host: Host, **more: str) -> Parcel:
-    return Parcel("in/file.tar", f"{host.url}/file.tar", **more)  # type: ignore[arg-type]
+def parcel(host: Host, **more: str) -> Download:
+    return Download("in/file.tar", f"{host.url}/file.tar", **more)  # type: ignore[arg-type]
 
 
 def patiently(host: Host, folder: Path, **more: str) -> tuple[bytes, list[float]]:
@@ -171,4 +171,4 @@ def test_without_the_library_it_is_told_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(DownloadError, match=r"needs httpx; `pip install httpx`, or say --from"):
-        fetch(Parcel("a.tar", "http://127.0.0.1:9/a.tar"), tmp_path)
+        fetch(Download("a.tar", "http://127.0.0.1:9/a.tar"), tmp_path)

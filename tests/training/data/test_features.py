@@ -25,9 +25,9 @@ from training.data.features import (
     LIPS,
     SCENES,
     SPEECH,
-    Ears,
+    FeatureExtractor,
     FeaturesError,
-    HeardAnew,
+    FreshFeatures,
     Pieces,
     fresh,
     keep,
@@ -37,7 +37,7 @@ from training.data.features import (
     shelf,
 )
 from training.data.scenes import FACE, POSE, draw_padded, draw_windows, window
-from training.person_directory import Hearing, person_scenes, write_speech
+from training.person_directory import FeatureMode, person_scenes, write_speech
 
 CPU = torch.device("cpu")
 LAYERS = ((8, 10, 5), (8, 8, 4), (8, 4, 2), (8, 4, 2), (8, 4, 2), (8, 1, 1))
@@ -77,11 +77,11 @@ def released(tmp_path: Path) -> Path:
     return person
 
 
-def ears_of(person: Path) -> Ears:
+def ears_of(person: Path) -> FeatureExtractor:
     return load_ears(person, device=CPU)
 
 
-def count_hearing(ears: Ears) -> tuple[Ears, list[int]]:
+def count_hearing(ears: FeatureExtractor) -> tuple[FeatureExtractor, list[int]]:
     """The same ears, and how many samples they heard each time."""
     heard: list[int] = []
 
@@ -116,7 +116,7 @@ def test_rows_of_a_frame_are_those_of_the_front_ends(mel: Path, released: Path) 
 
 def test_log_mel_rows_are_those_of_the_whole_scene(mel: Path, data: Path) -> None:
     ears = ears_of(mel)
-    whole = ears.hear(SPEECH, ears.prepared(read_wav(data / "a_audio.wav")))
+    whole = ears.extract(SPEECH, ears.prepared(read_wav(data / "a_audio.wav")))
     (scene,) = person_scenes(mel, data, POSE)
     assert torch.equal(window(scene, 37, 40).features, whole[37:77])
 
@@ -132,7 +132,7 @@ def test_at_the_start_of_a_piece_features_are_those_of_that_clip_alone(
         assert keep(ears, place, [scene]) == 1
     speech, lips = places
     kept = open_kept(ears, scene, speech, lips if kind == FACE else None)
-    anew = HeardAnew(ears, scene, lips=kind == FACE)
+    anew = FreshFeatures(ears, scene, lips=kind == FACE)
     for start in (0, 30, 90):
         found = kept.window(start, 60, 60)
         assert found.shape == (ears.speech.rows(60), 16 + (9 if kind == FACE else 0))
@@ -145,7 +145,7 @@ def test_inside_a_piece_rows_are_of_the_same_sound_under_another_norm(
     ears = ears_of(released)
     place = shelf(ears, SPEECH, data / "features", SHORT)
     keep(ears, place, [scene])
-    kept, anew = open_kept(ears, scene, place, None), HeardAnew(ears, scene, lips=False)
+    kept, anew = open_kept(ears, scene, place, None), FreshFeatures(ears, scene, lips=False)
     found, alone = kept.window(9, 30, 30), anew.window(9, 30, 30)
     assert found.shape == alone.shape
     alike = torch.corrcoef(torch.stack([found.flatten(), alone.flatten()]))[0, 1]
@@ -193,7 +193,7 @@ class FrameNumbers(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ears, SceneData]:
+def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureExtractor, SceneData]:
     """A scene of 155 frames, whose sound counts them."""
     folder = tmp_path_factory.mktemp("counted")
     write_scene(folder, "a", 155)
@@ -201,7 +201,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ears, SceneData]:
     write_wav(folder / "a_audio.wav", counts.repeat(2, 1))
     statistics = replace(tiny.tiny_statistics(), audio_std=1 / 32768)
     write_speech(folder / "speech.safetensors", ConvSpeech(ConvSpeechConfig(layers=LAYERS)))
-    ears = Ears(folder, FrameNumbers(), None, statistics, CPU)
+    ears = FeatureExtractor(folder, FrameNumbers(), None, statistics, CPU)
     scene = SceneFiles(folder, "a").open()
     keep(ears, shelf(ears, SPEECH, folder, Pieces(60, 25)), [scene])
     return ears, scene
@@ -210,7 +210,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ears, SceneData]:
 @settings(deadline=None)
 @given(start=st.integers(0, 154), frames=st.integers(1, 60), more=st.integers(0, 9))
 def test_every_window_hears_its_own_frames(
-    counted: tuple[Ears, SceneData], start: int, frames: int, more: int
+    counted: tuple[FeatureExtractor, SceneData], start: int, frames: int, more: int
 ) -> None:
     ears, scene = counted
     start = min(start, scene.frames - frames)
@@ -229,7 +229,7 @@ def test_sound_and_motion_stay_together_where_the_window_was_moved(
 ) -> None:
     (scene,) = person_scenes(released, data, FACE)
     ears = ears_of(released)
-    anew = HeardAnew(ears, SceneFiles(data, "a").open(), lips=True)
+    anew = FreshFeatures(ears, SceneFiles(data, "a").open(), lips=True)
     place = shelf(ears, SPEECH, data / "features")
     assert place.pieces == CLIPS
     assert scene.features.speech.array.dtype == np.float16
@@ -243,7 +243,7 @@ def test_sound_and_motion_stay_together_where_the_window_was_moved(
 
 
 def test_anew_hears_the_silence_behind_a_short_sample(released: Path, data: Path) -> None:
-    (scene,) = person_scenes(released, data, FACE, hearing=Hearing.ANEW)
+    (scene,) = person_scenes(released, data, FACE, hearing=FeatureMode.ANEW)
     assert not (data / "features").exists()
     ears = ears_of(released)
     found = window(scene, 20, 60, padded=90).features
@@ -255,7 +255,7 @@ def test_anew_hears_the_silence_behind_a_short_sample(released: Path, data: Path
 
 
 def test_who_hears_nothing_makes_no_features_and_draws_the_same(mel: Path, data: Path) -> None:
-    silent = person_scenes(mel, data, POSE, hearing=Hearing.NOTHING)
+    silent = person_scenes(mel, data, POSE, hearing=FeatureMode.NOTHING)
     assert not (data / "features").exists()
     batches = [
         draw_windows(scenes, 30, 4, Generator().manual_seed(1))

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from models import checkpoint
-from training.loop.batch import Draw
+from training.loop.batch import TrainingBatch
 from training.loop.checkpoints import StateError, States
 from training.loop.loop import (
     LoopConfig,
@@ -44,13 +44,13 @@ def line_training(
     """Squared error on points drawn from the run's generator; may stop the run on the way."""
     calls = []
 
-    def draw(generator: Generator) -> Draw:
+    def draw(generator: Generator) -> TrainingBatch:
         calls.append(1)
         if len(calls) == interrupt_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return Draw({"points": torch.randn(batch, 2, generator=generator)})
+        return TrainingBatch({"points": torch.randn(batch, 2, generator=generator)})
 
-    def losses(draw: Draw) -> dict[str, Tensor]:
+    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
         points = draw["points"]
         return {"loss": (model(points) - points @ TARGET.T).square().mean()}
 

@@ -20,11 +20,11 @@ from models.motion.denoiser import (
     load_face,
 )
 from models.motion.guide import GuideConfig, load_guide
-from models.motion.layers import rotary_turns, rotate
+from models.motion.layers import rotary_frequencies, rotate
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
 from tests.training.scenes import following
 from training.data.scenes import Scene
-from training.loop.batch import Draw
+from training.loop.batch import TrainingBatch
 from training.loop.checkpoints import States
 from training.loop.loop import (
     LoopConfig,
@@ -58,7 +58,7 @@ from training.networks.trainers import (
 )
 
 CPU = torch.device("cpu")
-Losses = Callable[[Draw], dict[str, Tensor]]
+Losses = Callable[[TrainingBatch], dict[str, Tensor]]
 CHANNELS, AUDIO, FRAMES = 6, 8, 60
 FAST = LoopConfig(schedule=CosineSchedule(5e-3, warmup=10), clip=1.0, average=0.9)
 SIZES = {
@@ -116,7 +116,7 @@ class Watched:
         self.losses, self.interrupt_at = losses, interrupt_at
         self.noted: list[dict[str, float]] = []
 
-    def __call__(self, draw: Draw) -> dict[str, Tensor]:
+    def __call__(self, draw: TrainingBatch) -> dict[str, Tensor]:
         losses = self.losses(draw)
         self.noted.append({name: float(value.detach()) for name, value in losses.items()})
         if len(self.noted) == self.interrupt_at:
@@ -238,8 +238,8 @@ def row_scores(network: Denoiser, memory: str, frames: int, *, spread: float = 1
         to_memory = (layer.self_norm, network.memory_norm, getattr(network, "key_norm", None))
         attention, norm, memory_norm = attentions[place], norms[place], to_memory[place]
         seen = memory_norm(x if memory == "self" else y)
-        q = attention.queries(rotate(norm(x), rotary_turns(frames, width, device=CPU)))
-        turned = rotate(seen, rotary_turns(rows, width, device=CPU))
+        q = attention.queries(rotate(norm(x), rotary_frequencies(frames, width, device=CPU)))
+        turned = rotate(seen, rotary_frequencies(rows, width, device=CPU))
         k = attention.keys_values(turned, seen).keys
         q = q.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
         total += (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1).mean((0, 1)).detach()

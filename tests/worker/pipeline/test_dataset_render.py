@@ -20,7 +20,7 @@ from tests.worker.toys import DEFAULTS, ToyAvatar
 from worker.pipeline.dataset_render import (
     RECORD,
     PieceError,
-    Studio,
+    RenderContext,
     open_folder,
     place_of,
     render_piece,
@@ -131,7 +131,7 @@ def test_a_rendered_piece_is_a_video_with_its_sound(dataset: Path, tmp_path: Pat
     (tmp_path / "scratch").mkdir()
     told: list[float] = []
 
-    studio = Studio(PLAN, ToyAvatar(), X264, tmp_path / "scratch")
+    studio = RenderContext(PLAN, ToyAvatar(), X264, tmp_path / "scratch")
     render_piece(piece, tmp_path / "v.mp4", studio, told.append)
 
     assert told[-1] == 1.0
@@ -145,7 +145,9 @@ def test_released_people_are_rendered_in_front_of_nothing(dataset: Path, tmp_pat
     piece = scene_pieces(dataset, scenes=["b"], longest=3, most=1)[0]
     (tmp_path / "scratch").mkdir()
     plan = plan_of(GenerateRequest(seed=1, format="png", supersampling=2), DEFAULTS)
-    studio = Studio(plan, CodecAvatar(tiny_model(), tiny_cameras()), X264, tmp_path / "scratch")
+    studio = RenderContext(
+        plan, CodecAvatar(tiny_model(), tiny_cameras()), X264, tmp_path / "scratch"
+    )
 
     render_piece(piece, tmp_path / "v.zip", studio, lambda part: None)
 

@@ -8,7 +8,7 @@ import torch
 from celery.worker import state
 
 from worker.process.celery_worker import BROKEN_DEVICE, _look
-from worker.process.outcomes import Ending
+from worker.process.outcomes import AttemptOutcome
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _not_stopping() -> Iterator[None]:
 class Woken:
     """A wake-up whose shift ends as it is told."""
 
-    def __init__(self, *endings: Ending, device: object) -> None:
+    def __init__(self, *endings: AttemptOutcome, device: object) -> None:
         self.sent: list[str] = []
         self.shift = SimpleNamespace(drain=lambda: list(endings))
         self.bench = SimpleNamespace(device=device)
@@ -38,20 +38,20 @@ def test_a_broken_device_ends_the_process_so_that_a_new_one_can_do_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("worker.process.celery_worker.works", lambda device: False)
-    Woken(Ending.PUBLISHED, Ending.BROKEN, device=torch.device("cpu")).look()
+    Woken(AttemptOutcome.PUBLISHED, AttemptOutcome.BROKEN, device=torch.device("cpu")).look()
 
     assert state.should_stop == BROKEN_DEVICE
 
 
 def test_a_bug_on_a_device_that_works_does_not_end_the_process() -> None:
     before = state.should_stop
-    Woken(Ending.BROKEN, device=torch.device("cpu")).look()
+    Woken(AttemptOutcome.BROKEN, device=torch.device("cpu")).look()
 
     assert state.should_stop == before
 
 
 def test_a_job_that_was_handed_back_is_announced_to_the_others() -> None:
-    woken = Woken(Ending.PUBLISHED, Ending.HANDED_BACK, device=torch.device("cpu"))
+    woken = Woken(AttemptOutcome.PUBLISHED, AttemptOutcome.HANDED_BACK, device=torch.device("cpu"))
 
     woken.look()
 

@@ -9,19 +9,19 @@ from sqlalchemy.exc import OperationalError
 from jobs.model import Job, State
 from jobs.store.jobs import Store
 from tests.worker.conftest import Submit
-from worker.process.claim_loop import Shift
-from worker.process.outcomes import Ending
-from worker.process.progress import Leave
+from worker.process.claim_loop import ClaimLoop
+from worker.process.outcomes import AttemptOutcome
+from worker.process.progress import StopRequest
 
 
 class Worker:
     """Attempts that succeed at once, unless told otherwise."""
 
-    def __init__(self, store: Store, endings: Sequence[Ending] = ()) -> None:
+    def __init__(self, store: Store, endings: Sequence[AttemptOutcome] = ()) -> None:
         self.store, self.endings = store, iter(endings)
-        self.leave = Leave()
+        self.leave = StopRequest()
         self.obstacles: list[str] = []
-        self.shift = Shift(
+        self.shift = ClaimLoop(
             store, self.attempt, worker="w", leave=self.leave, obstacle=self.next_obstacle
         )
         self.done: list[str] = []
@@ -29,10 +29,10 @@ class Worker:
     def next_obstacle(self) -> str | None:
         return self.obstacles.pop() if self.obstacles else None
 
-    def attempt(self, job: Job) -> Ending:
+    def attempt(self, job: Job) -> AttemptOutcome:
         self.done.append(job.id)
-        ending = next(self.endings, Ending.PUBLISHED)
-        if ending is Ending.PUBLISHED:
+        ending = next(self.endings, AttemptOutcome.PUBLISHED)
+        if ending is AttemptOutcome.PUBLISHED:
             self.store.succeed(job.id, job.attempt, [])
         else:
             self.store.release(job.id, job.attempt, "why", counts=False)
@@ -43,10 +43,10 @@ def test_one_wake_up_does_every_queued_job_in_turn(store: Store, submit: Submit)
     ids = [submit().id for _ in range(3)]
     worker = Worker(store)
 
-    assert worker.shift.drain() == [Ending.PUBLISHED] * 3
+    assert worker.shift.run() == [AttemptOutcome.PUBLISHED] * 3
 
     assert worker.done == ids
-    assert worker.shift.drain() == []
+    assert worker.shift.run() == []
 
 
 def test_nothing_is_claimed_by_a_worker_that_leaves(store: Store, submit: Submit) -> None:
@@ -54,7 +54,7 @@ def test_nothing_is_claimed_by_a_worker_that_leaves(store: Store, submit: Submit
     worker = Worker(store)
     worker.leave.ask()
 
-    assert worker.shift.drain() == []
+    assert worker.shift.run() == []
 
     assert store.get(job_id).state is State.QUEUED
 
@@ -64,9 +64,13 @@ def test_something_that_is_away_is_waited_for(
 ) -> None:
     monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
     job_id = submit().id
-    worker = Worker(store, [Ending.AWAY, Ending.AWAY])
+    worker = Worker(store, [AttemptOutcome.AWAY, AttemptOutcome.AWAY])
 
-    assert worker.shift.drain() == [Ending.AWAY, Ending.AWAY, Ending.PUBLISHED]
+    assert worker.shift.run() == [
+        AttemptOutcome.AWAY,
+        AttemptOutcome.AWAY,
+        AttemptOutcome.PUBLISHED,
+    ]
 
     assert store.get(job_id).attempt == 3
 
@@ -76,12 +80,16 @@ def test_a_full_disk_takes_no_second_job(
 ) -> None:
     monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
     first, second = submit().id, submit().id
-    worker = Worker(store, [Ending.SET_BACK])
+    worker = Worker(store, [AttemptOutcome.SET_BACK])
     worker.obstacles = ["no room"] * 3
     waiting: list[int] = []
     worker.leave.pause = lambda seconds: waiting.append(store.get(second).attempt)
 
-    assert worker.shift.drain() == [Ending.SET_BACK, Ending.PUBLISHED, Ending.PUBLISHED]
+    assert worker.shift.run() == [
+        AttemptOutcome.SET_BACK,
+        AttemptOutcome.PUBLISHED,
+        AttemptOutcome.PUBLISHED,
+    ]
 
     assert worker.done == [first, first, second]
     assert waiting == [0] * 4  # once after the setback, then for each look that found no room
@@ -102,7 +110,7 @@ def test_a_database_that_is_away_does_not_end_the_worker(
     monkeypatch.setattr(store, "claim", claim_after_a_while)
     monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
 
-    assert Worker(store).shift.drain() == [Ending.PUBLISHED]
+    assert Worker(store).shift.run() == [AttemptOutcome.PUBLISHED]
 
 
 def test_a_worker_that_waits_for_the_database_still_leaves(
@@ -115,4 +123,4 @@ def test_a_worker_that_waits_for_the_database_still_leaves(
     worker = Worker(store)
     threading.Timer(0.2, worker.leave.ask).start()
 
-    assert worker.shift.drain() == []
+    assert worker.shift.run() == []

@@ -25,7 +25,7 @@ from jobs.request import motion_digest
 from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.factory import StorageFull
 from jobs.store.jobs import Store
-from models.avatar import CameraError, Look
+from models.avatar import CameraError, RenderOptions
 from models.motion.pipeline import Motion, Sampling, take_seed
 from tests.sounds import write_clip
 from tests.worker.conftest import Submit
@@ -35,26 +35,26 @@ from worker.pipeline.persons import Models, Person, PersonUnknown
 from worker.pipeline.progress import Progress
 from worker.pipeline.render import painted
 from worker.process.attempt import attempt
-from worker.process.job import Workshop, run
-from worker.process.outcomes import Ending, Leaving
-from worker.process.progress import Leave, Reporter
-from worker.process.retry import PatientFiles
+from worker.process.job import JobContext, run
+from worker.process.outcomes import AttemptOutcome, ShutdownRequested
+from worker.process.progress import Reporter, StopRequest
+from worker.process.retry import RetryingStorage
 
 Prepare = Callable[[Job, Reporter], None]
 
 
 class Floor:
-    """Stands in for `worker.process.celery_worker.Bench`: the place where jobs are done."""
+    """Stands in for `worker.process.celery_worker.WorkerContext`: the place where jobs are done."""
 
     def __init__(self, store: Store, storage: DictStorage, scratch: Path) -> None:
         self.store, self.storage, self.scratch = store, storage, scratch
         self.animator = ToyAnimator()
         self.person = toy_person(self.animator)
-        self.leave = Leave()
+        self.leave = StopRequest()
         self.seen: list[str] = []
         self.at: dict[str, Callable[[], None]] = {}  # what happens when a stage begins
 
-    def work(self) -> Ending:
+    def work(self) -> AttemptOutcome:
         job = self.store.claim("tester")
         assert job is not None
         return attempt(job, self._work, store=self.store, leave=self.leave)
@@ -72,15 +72,15 @@ class Floor:
             report(stage, fraction)
 
         keep = partial(self.store.checkpoint, job.id, job.attempt)
-        workshop = Workshop(
-            files=PatientFiles(self.storage, lambda seconds: report.check()),
+        context = JobContext(
+            files=RetryingStorage(self.storage, lambda seconds: report.check()),
             person_named=self.named,
             keep_motion=lambda key, digest: keep(motion_key=key, digest=digest),
             keep_takes=partial(self.store.keep_takes, job.id, job.attempt),
             encoder=X264,
             scratch=self.scratch,
         )
-        return run(job, workshop, progress)
+        return run(job, context, progress)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def arrays(content: bytes) -> dict[str, np.ndarray]:
 def test_a_job_ends_with_its_videos_published_by_one_write(floor: Floor, submit: Submit) -> None:
     job_id = submit(seconds=0.5, takes=2).id
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     job = floor.store.get(job_id)
     assert (job.state, job.progress, job.attempt) == (State.SUCCEEDED, 1.0, 1)
@@ -161,7 +161,7 @@ def test_a_format_decides_what_the_video_is(
 ) -> None:
     job_id = submit(seconds=0.1, format=form).id
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     (output,) = floor.store.get(job_id).outputs
     assert output.name == name
@@ -184,7 +184,7 @@ def test_pictures_come_in_a_zip_and_are_transparent_where_nobody_is(
 ) -> None:
     job_id = submit(seconds=0.1, format="png").id
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     (output,) = floor.store.get(job_id).outputs
     assert (output.name, output.content_type) == ("take-1.zip", "application/zip")
@@ -244,7 +244,7 @@ def test_views_that_cannot_be_shown_end_the_job_before_anything_is_drawn(
 ) -> None:
     job_id = submit(seconds=0.1, **asked).id
 
-    assert floor.work() is Ending.REFUSED
+    assert floor.work() is AttemptOutcome.REFUSED
 
     job = floor.store.get(job_id)
     assert (job.state, job.error_code, job.error_detail) == (State.FAILED, code, words)
@@ -255,7 +255,7 @@ def test_motion_can_be_had_without_rendering_anything(floor: Floor, submit: Subm
     job_id = submit(seconds=0.5, takes=2, outputs=["motion"]).id
     floor.person = replace(floor.person, models=Models(floor.animator, None))
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     job = floor.store.get(job_id)
     assert [output.name for output in job.outputs] == ["motion-1.npz", "motion-2.npz"]
@@ -279,10 +279,10 @@ def test_a_retry_draws_nothing_again(floor: Floor, submit: Submit) -> None:
     job_id = submit(seconds=0.2, takes=2).id
     floor.at["render"] = lambda: 1 / 0
 
-    assert floor.work() is Ending.BROKEN
+    assert floor.work() is AttemptOutcome.BROKEN
     kept = floor.store.get(job_id)
     floor.seen.clear()
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     job = floor.store.get(job_id)
     assert kept.motion_key == job.motion_key == f"jobs/{job_id}/attempt-1/motion.npz"
@@ -297,7 +297,7 @@ def test_motion_of_another_version_of_the_person_is_not_used(floor: Floor, submi
     floor.work()
     floor.person = toy_person(floor.animator, digest="d2")
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     assert len(floor.animator.asked) == 2
 
@@ -307,14 +307,14 @@ def crash_in_take(floor: Floor, take: int) -> None:
     avatar = floor.person.models.avatar
     begun: list[int] = []
 
-    def render(*asked: Any, batch: int, look: Look) -> Iterator[np.ndarray]:
+    def render(*asked: Any, batch: int, look: RenderOptions) -> Iterator[np.ndarray]:
         begun.append(1)
         if len(begun) == take:
             raise RuntimeError("a crash")
         return ToyAvatar.render(avatar, *asked, batch=batch, look=look)
 
     avatar.render = render
-    assert floor.work() is Ending.BROKEN
+    assert floor.work() is AttemptOutcome.BROKEN
     del avatar.render
 
 
@@ -323,7 +323,7 @@ def test_takes_that_were_finished_are_not_made_again(floor: Floor, submit: Submi
     crash_in_take(floor, 3)
     floor.person.models.avatar.batches.clear()
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     job = floor.store.get(job_id)
     assert len(floor.person.models.avatar.batches) == 1
@@ -356,7 +356,7 @@ def test_finished_takes_that_are_of_no_use_are_made_again(
     else:
         floor.person = toy_person(floor.animator, digest="d2")
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     attempts = [2, 2, 2] if spoil == "another person" else [2, 1, 2]
     assert [o.key for o in floor.store.get(job_id).outputs] == [
@@ -377,7 +377,7 @@ def test_kept_motion_that_is_of_no_use_is_drawn_again(
     if spoil != "gone":
         floor.storage.objects[key] = content[:300] if spoil == "damaged" else b""
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     assert len(floor.animator.asked) == 2
 
@@ -394,7 +394,7 @@ def test_a_job_that_was_taken_away_is_left_without_a_word(
 
     floor.at[stage] = take_away
 
-    assert floor.work() is Ending.LOST
+    assert floor.work() is AttemptOutcome.LOST
 
     job = floor.store.get(job_id)
     assert (job.state, job.attempt, job.worker) == (State.RUNNING, 2, "somebody")
@@ -408,7 +408,7 @@ def test_a_job_that_was_canceled_stops_at_its_next_step(
     job_id = submit(seconds=0.2).id
     floor.at[stage] = lambda: floor.store.cancel(job_id) or None
 
-    assert floor.work() is Ending.LOST
+    assert floor.work() is AttemptOutcome.LOST
 
     job = floor.store.get(job_id)
     assert (job.state, job.outputs, floor.seen[-1]) == (State.CANCELED, (), stage)
@@ -421,7 +421,7 @@ def test_a_job_that_was_deleted_stops_at_its_next_step(
     job_id = submit(seconds=0.2).id
     floor.at[stage] = lambda: floor.store.delete(job_id) and None
 
-    assert floor.work() is Ending.LOST
+    assert floor.work() is AttemptOutcome.LOST
 
     assert (floor.store.recent(), floor.seen[-1]) == ([], stage)
 
@@ -447,7 +447,7 @@ def test_canceling_ends_long_work_within_a_moment(floor: Floor, submit: Submit) 
 
     timer = threading.Timer(0.5, cancel)
     timer.start()
-    assert floor.work() is Ending.LOST
+    assert floor.work() is AttemptOutcome.LOST
     took = time.monotonic() - canceled_at[0]
 
     timer.join()
@@ -476,7 +476,7 @@ def test_a_callers_fault_ends_the_job_with_a_sentence(
     floor.animator.longest = 2.0
     job_id = submit(**request_).id
 
-    assert floor.work() is Ending.REFUSED
+    assert floor.work() is AttemptOutcome.REFUSED
 
     job = floor.store.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, code, ())
@@ -493,7 +493,7 @@ def test_more_faults_of_callers(
     job_id = submit(seconds=0.1).id
     monkeypatch.setattr(ToyAvatar, "camera", refuse(error))
 
-    assert floor.work() is Ending.REFUSED
+    assert floor.work() is AttemptOutcome.REFUSED
 
     assert floor.store.get(job_id).error_code == code
 
@@ -502,7 +502,7 @@ def test_a_clip_that_is_gone_ends_the_job(floor: Floor, submit: Submit) -> None:
     job = submit()
     del floor.storage.objects[job.input_key]
 
-    assert floor.work() is Ending.REFUSED
+    assert floor.work() is AttemptOutcome.REFUSED
 
     assert floor.store.get(job.id).error_code == "clip_missing"
 
@@ -516,7 +516,7 @@ def test_our_fault_is_logged_with_its_number_and_tried_again_until_it_is_enough(
     endings = [floor.work() for _ in range(3)]
 
     job = floor.store.get(job_id)
-    assert endings == [Ending.BROKEN] * 3
+    assert endings == [AttemptOutcome.BROKEN] * 3
     assert (job.state, job.error_code) == (State.FAILED, "attempts_exhausted")
     broken = [record for record in caplog.records if record.message == "internal error"]
     assert len(broken) == 3
@@ -534,7 +534,7 @@ def test_a_storage_that_is_away_for_a_moment_costs_nothing(floor: Floor, submit:
     for stage in ("decode", "render", "publish"):
         floor.at[stage] = go_away
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     assert floor.store.get(job_id).attempt == 1
 
@@ -545,12 +545,12 @@ def test_a_storage_that_stays_away_puts_the_job_back_uncounted(
     job_id = submit(seconds=0.1).id
     for _ in range(5):
         floor.storage.away = 8
-        assert floor.work() is Ending.AWAY
+        assert floor.work() is AttemptOutcome.AWAY
 
     job = floor.store.get(job_id)
     assert (job.state, job.attempt) == (State.QUEUED, 5)
     floor.storage.away = 0
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -561,7 +561,7 @@ def test_a_full_disk_costs_attempts_and_then_ends_the_job_with_a_sentence(
     for _ in range(3):
         floor.at["render"] = refuse(OSError(number, os.strerror(number)))
         floor.seen.clear()
-        assert floor.work() is Ending.SET_BACK
+        assert floor.work() is AttemptOutcome.SET_BACK
 
     job = floor.store.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, "disk_full", ())
@@ -581,7 +581,7 @@ def test_a_full_storage_is_waited_for_and_then_costs_attempts(floor: Floor, subm
 
     floor.storage.put = full
 
-    assert [floor.work() for _ in range(3)] == [Ending.SET_BACK] * 3
+    assert [floor.work() for _ in range(3)] == [AttemptOutcome.SET_BACK] * 3
 
     job = floor.store.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "storage_full")
@@ -594,7 +594,7 @@ def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Su
     for avatar in (roomy, narrow):
         floor.person = replace(floor.person, models=Models(floor.animator, avatar))
         job_id = submit(seconds=0.5).id
-        assert floor.work() is Ending.PUBLISHED
+        assert floor.work() is AttemptOutcome.PUBLISHED
         videos.append(floor.storage.objects[floor.store.get(job_id).outputs[0].key])
 
     assert (roomy.batches, narrow.batches) == ([8], [8, 4, 2])
@@ -603,7 +603,7 @@ def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Su
 
 def test_memory_that_runs_out_later_repeats_no_frame() -> None:
     class Shrinking(ToyAvatar):
-        def render(self, *asked: Any, batch: int, look: Look) -> Iterator[np.ndarray]:
+        def render(self, *asked: Any, batch: int, look: RenderOptions) -> Iterator[np.ndarray]:
             for frames in super().render(*asked, batch=batch, look=look):
                 yield frames
                 self.holds = 1  # somebody else takes the rest
@@ -626,7 +626,7 @@ def test_a_memory_that_holds_no_frame_ends_the_job_with_a_sentence(
     job_id = submit(seconds=0.2).id
     floor.person = replace(floor.person, models=Models(floor.animator, ToyAvatar(holds=0)))
 
-    assert [floor.work() for _ in range(3)] == [Ending.SET_BACK] * 3
+    assert [floor.work() for _ in range(3)] == [AttemptOutcome.SET_BACK] * 3
 
     job = floor.store.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "out_of_memory")
@@ -643,7 +643,7 @@ def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(
         patch.setattr("worker.process.retry.DELAYS", ())
         for name in ("checkpoint", "release", "progress"):
             patch.setattr(floor.store, name, away)
-        assert floor.work() is Ending.AWAY
+        assert floor.work() is AttemptOutcome.AWAY
 
     assert floor.store.get(job_id).state is State.RUNNING  # its lease runs out; the reaper knows
 
@@ -654,13 +654,13 @@ def test_a_worker_that_is_asked_to_leave_hands_its_job_back_with_its_motion(
     job_id = submit(seconds=0.5).id
     floor.at["render"] = floor.leave.ask
 
-    assert floor.work() is Ending.HANDED_BACK
+    assert floor.work() is AttemptOutcome.HANDED_BACK
 
     job = floor.store.get(job_id)
     assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 4)
     assert job.motion_key is not None
-    floor.leave = Leave()
-    assert floor.work() is Ending.PUBLISHED
+    floor.leave = StopRequest()
+    assert floor.work() is AttemptOutcome.PUBLISHED
     assert len(floor.animator.asked) == 1
 
 
@@ -673,13 +673,13 @@ def test_a_worker_that_waits_for_a_storage_still_leaves(floor: Floor, submit: Su
 
     floor.at["decode"] = leave_while_away
 
-    assert floor.work() is Ending.HANDED_BACK
+    assert floor.work() is AttemptOutcome.HANDED_BACK
 
     assert floor.store.get(job_id).state is State.QUEUED
 
 
 def test_leaving_is_no_error() -> None:
-    assert not issubclass(Leaving, RuntimeError)
+    assert not issubclass(ShutdownRequested, RuntimeError)
 
 
 def test_a_stale_attempt_cannot_publish(floor: Floor, submit: Submit) -> None:
@@ -687,12 +687,12 @@ def test_a_stale_attempt_cannot_publish(floor: Floor, submit: Submit) -> None:
     stale = floor.store.claim("stale")
     assert stale is not None
     floor.store.release(job_id, 1, "lease lost")
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
     published = floor.store.get(job_id)
 
-    ending = attempt(stale, lambda job, report: [], store=floor.store, leave=Leave())
+    ending = attempt(stale, lambda job, report: [], store=floor.store, leave=StopRequest())
 
-    assert ending is Ending.LOST
+    assert ending is AttemptOutcome.LOST
     assert floor.store.get(job_id) == published
 
 
@@ -724,7 +724,7 @@ def test_only_the_takes_that_are_shown_are_filmed(
     )
     store.submit(again)
 
-    assert floor.work() is Ending.PUBLISHED
+    assert floor.work() is AttemptOutcome.PUBLISHED
 
     outputs = store.get(again.id).outputs
     names = [output.name for output in outputs]

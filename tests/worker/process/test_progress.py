@@ -6,8 +6,8 @@ import time
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from worker.process.outcomes import LeaseLost, Leaving
-from worker.process.progress import Leave, Reporter
+from worker.process.outcomes import LeaseLost, ShutdownRequested
+from worker.process.progress import Reporter, StopRequest
 
 
 class Row:
@@ -18,7 +18,7 @@ class Row:
         self.held = True
         self.seconds = 0.0
         self.lost = threading.Event()
-        self.leave = Leave()
+        self.leave = StopRequest()
 
     def write(self, stage: str, fraction: float) -> bool:
         self.written.append((stage, fraction))
@@ -61,7 +61,7 @@ def test_a_worker_that_should_leave_ends_the_work_at_its_next_step() -> None:
     row = Row()
     row.leave.ask()
 
-    with pytest.raises(Leaving):
+    with pytest.raises(ShutdownRequested):
         row.reporter()("face", 0.5)
 
 
@@ -72,13 +72,13 @@ def test_a_database_that_is_away_does_not_end_the_work() -> None:
         tried.append(stage)
         raise OperationalError("update jobs", {}, Exception("away"))
 
-    Reporter(write, lost=threading.Event(), leave=Leave())("face", 0.5)
+    Reporter(write, lost=threading.Event(), leave=StopRequest())("face", 0.5)
 
     assert tried == ["face"]
 
 
 def test_a_pause_ends_early_when_the_worker_should_leave() -> None:
-    leave = Leave()
+    leave = StopRequest()
     threading.Timer(0.05, leave.ask).start()
     began = time.monotonic()
 

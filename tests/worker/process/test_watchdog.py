@@ -12,8 +12,8 @@ from jobs.settings import STAGE_SECONDS, Settings
 from jobs.store.jobs import Store
 from tests.worker.conftest import Submit
 from worker.process.attempt import attempt
-from worker.process.outcomes import Ending
-from worker.process.progress import Leave, Reporter
+from worker.process.outcomes import AttemptOutcome
+from worker.process.progress import Reporter, StopRequest
 from worker.process.watchdog import STUCK, Limits
 
 GIVES_UP = 30.0
@@ -37,10 +37,10 @@ def test_a_stage_without_progress_ends_at_its_next_step(store: Store, submit: Su
         return []
 
     limits = Limits({"face": 0.1}, grace_seconds=GIVES_UP)
-    ending = attempt(job, dawdle, store=store, leave=Leave(), limits=limits)
+    ending = attempt(job, dawdle, store=store, leave=StopRequest(), limits=limits)
 
     after = store.get(job.id)
-    assert (ending, after.state, after.attempt) == (Ending.SET_BACK, State.QUEUED, 1)
+    assert (ending, after.state, after.attempt) == (AttemptOutcome.SET_BACK, State.QUEUED, 1)
     assert after.error_detail == "the stage face gave no sign of progress for 0 s"
 
 
@@ -54,7 +54,10 @@ def test_signs_of_progress_are_enough(store: Store, submit: Submit) -> None:
         return []
 
     limits = Limits({"face": 1.5}, grace_seconds=GIVES_UP)
-    assert attempt(job, plod, store=store, leave=Leave(), limits=limits) is Ending.PUBLISHED
+    assert (
+        attempt(job, plod, store=store, leave=StopRequest(), limits=limits)
+        is AttemptOutcome.PUBLISHED
+    )
 
 
 def test_a_thread_that_hangs_is_left_with_its_job_put_back(store: Store, submit: Submit) -> None:
@@ -67,12 +70,14 @@ def test_a_thread_that_hangs_is_left_with_its_job_put_back(store: Store, submit:
         return []
 
     limits = Limits({"render": 0.1}, grace_seconds=0.1)
-    ending = attempt(job, hang, store=store, leave=Leave(), limits=limits, give_up=given_up.set)
+    ending = attempt(
+        job, hang, store=store, leave=StopRequest(), limits=limits, give_up=given_up.set
+    )
 
     after = store.get(job.id)
     assert (after.state, after.attempt) == (State.QUEUED, 1)
     assert "stage render" in str(after.error_detail)
-    assert ending is Ending.LOST  # what it did after all counts for nothing
+    assert ending is AttemptOutcome.LOST  # what it did after all counts for nothing
 
 
 def test_the_last_attempt_that_hangs_names_the_stage(store: Store, submit: Submit) -> None:
@@ -87,7 +92,7 @@ def test_the_last_attempt_that_hangs_names_the_stage(store: Store, submit: Submi
     for _ in range(3):
         job = store.claim("tester")
         assert job is not None
-        attempt(job, hang, store=store, leave=Leave(), limits=Limits({"speech": 0.05}))
+        attempt(job, hang, store=store, leave=StopRequest(), limits=Limits({"speech": 0.05}))
 
     job = store.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "stage_timeout")

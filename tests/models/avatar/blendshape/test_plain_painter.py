@@ -11,7 +11,7 @@ from models.avatar.blendshape.model import CLOSED_LIGHT
 from models.avatar.blendshape.plain_painter import vertex_normals
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.shading import backdrop
-from models.avatar.blendshape.surface import surface_of, take_stance
+from models.avatar.blendshape.surface import pose_mesh, surface_of
 from models.avatar.blendshape.warp_painter import KernelPainter, PersonOnDevice
 from models.avatar.loading import load_blendshape_avatar
 from models.avatar.mesh.skinning import skin
@@ -62,11 +62,11 @@ def test_the_kernels_move_vertices_as_the_plain_twin_does(
     demo: BlendshapeAvatar, face: Tensor, pose: Tensor
 ) -> None:
     model, camera = demo.model, demo.camera().resized(64, 64)
-    stance = take_stance(model, face, pose)
+    posed = pose_mesh(model, face, pose)
     painter = KernelPainter(PersonOnDevice(model))
-    painter.paint(stance, [camera], torch.empty(3, 64, 64, 3, dtype=torch.uint8))
+    painter.paint(posed, [camera], torch.empty(3, 64, 64, 3, dtype=torch.uint8))
     posed, _, normals, points = (warp.to_torch(array) for array in painter.vertices[3])
-    plain = skin(stance.rest, model.skin_weights, model.skin_joints, stance.matrices)
+    plain = skin(posed.rest, model.skin_weights, model.skin_joints, posed.matrices)
     torch.testing.assert_close(posed, plain, atol=1e-4, rtol=0)
     torch.testing.assert_close(normals, vertex_normals(posed, model.faces), atol=1e-3, rtol=0)
     torch.testing.assert_close(points, to_normalised(camera, posed), atol=1e-4, rtol=0)
@@ -100,7 +100,7 @@ def test_what_is_too_near_to_the_camera_is_not_painted(tiny: BlendshapeAvatar) -
 def test_the_mouth_is_dark_until_the_lips_open(tiny: BlendshapeAvatar) -> None:
     units = torch.zeros(3, 52)
     units[:, tiny.unit_names.index("jawOpen")] = torch.tensor([0.0, 0.15, 1.0])
-    light = take_stance(tiny.model, tiny.face_code(units), torch.zeros(3, 104)).mouth_light
+    light = pose_mesh(tiny.model, tiny.face_code(units), torch.zeros(3, 104)).mouth_light
     assert light[0].item() == pytest.approx(CLOSED_LIGHT)
     assert CLOSED_LIGHT < light[1] < 1
     assert light[2].item() == 1

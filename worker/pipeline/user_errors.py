@@ -30,20 +30,20 @@ CODES: Mapping[type[Exception], str] = {
 
 
 @dataclass(frozen=True)
-class Refusal:
+class UserError:
     """Why a job cannot be done, however often it is tried."""
 
     code: str
     sentence: str
 
 
-def refusal_of(error: Exception) -> Refusal | None:
+def user_error_of(error: Exception) -> UserError | None:
     """The refusal that an error means; None where the error is ours."""
     if isinstance(error, MediaError):
-        return Refusal(error.code, sentence(error.detail))
+        return UserError(error.code, sentence(error.detail))
     for kind, code in CODES.items():
         if isinstance(error, kind):
-            return Refusal(code, sentence(str(error)))
+            return UserError(code, sentence(str(error)))
     return None
 
 
