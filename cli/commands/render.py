@@ -84,7 +84,7 @@ def _render(
     *,
     overwrite: bool,
 ) -> None:
-    from models.avatar import AvatarError
+    from models.avatar.loading import AvatarError
     from models.formats.dataset import DatasetError
     from models.formats.results import ResultsError
     from models.person import PersonError

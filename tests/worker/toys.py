@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobs.persons import PersonDefaults
 from jobs.storage.factory import ObjectInfo, ObjectMissing, StorageError
-from models.avatar import TRANSPARENT, RenderOptions
+from models.avatar.appearance import TRANSPARENT, RenderOptions
 from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.pipeline import Motion, MotionError, Sampling
 from worker.pipeline.encode import frame_count

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from jobs.persons import PersonDefaults, PersonSummary
     from jobs.settings import Settings
-    from models.avatar import Camera, RenderOptions
+    from models.avatar.appearance import RenderOptions
+    from models.avatar.camera import Camera
     from models.motion.pipeline import Motion, Sampling
     from worker.pipeline.progress import Progress
 
@@ -147,9 +148,9 @@ def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Mo
 
 def load_renderer(folder: Path, *, device: torch.device, settings: Settings) -> Renders:
     """The avatar alone, painted as the settings say."""
-    from models.avatar import load_avatar
     from models.avatar.codec.precision import Precision
     from models.avatar.codec.renderer import CodecOptions
+    from models.avatar.loading import load_avatar
 
     chosen = settings.render_precision
     precision = Precision(

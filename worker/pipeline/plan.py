@@ -12,13 +12,13 @@ from jobs.request import (
     parse_colour,
     parse_size,
 )
-from models.avatar import RenderOptions
+from models.avatar.appearance import RenderOptions
 from models.motion.pipeline import Sampling, take_seed
 
 if TYPE_CHECKING:
     from jobs.persons import PersonDefaults
     from jobs.request import Format, GenerateRequest
-    from models.avatar import Camera
+    from models.avatar.camera import Camera
     from worker.pipeline.persons import Renders
 
 T = TypeVar("T")

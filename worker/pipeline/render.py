@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from models.avatar import OWN, RenderOptions
+from models.avatar.appearance import OWN, RenderOptions
 from worker.pipeline.encode import FORMS, encode
 from worker.pipeline.plan import cameras_of
 from worker.pipeline.png_zip import write_pictures
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jobs.request import Format
-    from models.avatar import Camera
+    from models.avatar.camera import Camera
     from models.motion.pipeline import Motion
     from worker.pipeline.decode import Sound
     from worker.pipeline.encode import Encoder, Frames

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.request import SizeUnsupported
 from jobs.sandbox.audio_probe import MediaError
-from models.avatar import CameraError, CameraUnknown
+from models.avatar.camera import CameraError, CameraUnknown
 from models.motion.pipeline import MotionError
 from worker.pipeline.persons import PersonUnknown
 

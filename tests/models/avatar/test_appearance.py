@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.avatar import TRANSPARENT, Avatar, RenderOptions
+from models.avatar.appearance import TRANSPARENT, RenderOptions
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.shading import backdrop
 from models.avatar.codec.renderer import CodecAvatar, CodecOptions
 from models.avatar.codec.texture.surface import Surface
+from models.avatar.loading import Avatar
 from tests.models.avatar.codec.tiny import tiny_cameras, tiny_model, tiny_motion
 
 GREEN = (16, 200, 60)

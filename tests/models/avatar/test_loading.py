@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.avatar import AvatarError, CameraError, load_avatar
 from models.avatar.blendshape.renderer import BlendshapeAvatar
+from models.avatar.camera import CameraError
+from models.avatar.loading import AvatarError, load_avatar
 from tests.tiny_avatar import write_tiny_avatar
 
 Tensor = torch.Tensor

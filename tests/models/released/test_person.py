@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.avatar import load_avatar
 from models.avatar.camera import read_cameras
+from models.avatar.loading import load_avatar
 from models.motion.pipeline import Sampling, load_animator
 from models.motion.speech import load_speech
 from models.motion.statistics import load_statistics

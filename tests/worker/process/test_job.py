@@ -25,7 +25,8 @@ from jobs.request import motion_digest
 from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.factory import StorageFull
 from jobs.store.jobs import Store
-from models.avatar import CameraError, RenderOptions
+from models.avatar.appearance import RenderOptions
+from models.avatar.camera import CameraError
 from models.motion.pipeline import Motion, Sampling, take_seed
 from tests.sounds import write_clip
 from tests.worker.conftest import Submit

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.avatar import AvatarError, CameraError, load_avatar
-from models.avatar.camera import write_cameras
+from models.avatar.camera import CameraError, write_cameras
 from models.avatar.codec.config import CodecConfig
 from models.avatar.codec.model import CodecModel
 from models.avatar.codec.plain import PlainCodec
 from models.avatar.codec.precision import Precision
 from models.avatar.codec.renderer import CodecAvatar, CodecOptions
-from models.avatar.loading import load_codec_avatar
+from models.avatar.loading import AvatarError, load_avatar, load_codec_avatar
 from tests.models.avatar.codec.tiny import (
     FROM_OCCLUSION,
     FROM_POSE,
