@@ -1,1 +1,1 @@
-"""The science: audio to motion (`models.motion`), motion to frames (`models.avatar`)."""
+"""Networks and renderers: audio to motion (`models.motion`), motion to frames (`models.avatar`)."""
