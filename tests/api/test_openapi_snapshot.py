@@ -1,0 +1,135 @@
+"""The API described by /openapi.json is that of the stored snapshot."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from jobs.settings import Settings
+from tests.api.openapi_differences import contract, differences
+
+SNAPSHOT = Path(__file__).parent / "openapi_before.json"
+ADDED: frozenset[str] = frozenset()  # intended additions, as `differences` reports them
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def before() -> Document:
+    document: Document = json.loads(SNAPSHOT.read_text())
+    return document
+
+
+def compared(before: Document, now: Document) -> list[str]:
+    return list(differences(contract(before), contract(now)))
+
+
+def changed(before: Document, change: Callable[[Document], object]) -> list[str]:
+    """Differences after `change` was applied to a copy."""
+    now = copy.deepcopy(before)
+    change(now)
+    return compared(before, now)
+
+
+def test_the_api_is_described_as_before(before: Document) -> None:
+    now = create_app(Settings()).openapi()
+
+    found = compared(before, json.loads(json.dumps(now)))
+
+    assert [each for each in found if each not in ADDED] == []
+
+
+def generate(document: Document) -> Any:
+    return document["paths"]["/generate"]["post"]
+
+
+def schema(document: Document, name: str = "GenerateBody") -> Any:
+    return document["components"]["schemas"][name]
+
+
+def parameters(document: Document) -> Any:
+    return document["paths"]["/jobs"]["get"]["parameters"]
+
+
+def examples(document: Document) -> Any:
+    return generate(document)["responses"]["422"]["content"]["application/problem+json"]["examples"]
+
+
+BODY = "/paths//generate/post/requestBody/content/application/json/schema"
+RESPONSES = "/paths//generate/post/responses"
+LIMIT = "/paths//jobs/get/parameters/query limit"
+
+
+@pytest.mark.parametrize(
+    ("change", "reported"),
+    [
+        (lambda d: d["paths"].pop("/people"), "/paths//people: removed"),
+        (lambda d: d["paths"]["/jobs/{job_id}"].pop("delete"), "/paths//jobs/{job_id}/delete: rem"),
+        (lambda d: d["paths"].update({"/more": {}}), "/paths//more: added"),
+        (lambda d: schema(d)["properties"].pop("takes"), f"{BODY}/properties/takes: removed"),
+        (lambda d: schema(d)["properties"].update(more={}), f"{BODY}/properties/more: added"),
+        (lambda d: schema(d)["properties"]["takes"].update(maximum=11), "maximum: 10 became 11"),
+        (lambda d: schema(d)["properties"]["takes"].update(maximum=10.0), "10 became 10.0"),
+        (lambda d: schema(d)["properties"]["takes"].pop("minimum"), "/takes/minimum: removed"),
+        (lambda d: schema(d)["properties"]["takes"].update(default=2), "default: 1 became 2"),
+        (lambda d: schema(d).update(required=["takes"]), f"{BODY}/required: added"),
+        (lambda d: parameters(d).pop(), "/paths//jobs/get/parameters/query created_before: rem"),
+        (lambda d: parameters(d)[0].update(name="most"), f"{LIMIT}: removed"),
+        (lambda d: parameters(d)[0].update(required=True), f"{LIMIT}/required: False became True"),
+        (lambda d: parameters(d)[0]["schema"].pop("maximum"), f"{LIMIT}/schema/maximum: removed"),
+        (lambda d: examples(d).pop("view_unknown"), "/examples/view_unknown: removed"),
+        (lambda d: examples(d).update(more={}), "/examples/more: added"),
+        (lambda d: generate(d)["responses"].pop("507"), f"{RESPONSES}/507: removed"),
+        (lambda d: schema(d, "JobView")["properties"].pop("stage"), "/properties/stage: removed"),
+        (lambda d: schema(d, "Problem")["properties"].pop("title"), "/properties/title: removed"),
+        (lambda d: schema(d, "State")["enum"].pop(), "schema/properties/state/enum: ["),
+        (lambda d: d["components"].pop("securitySchemes"), "/security/key: removed"),
+    ],
+)
+def test_a_change_that_clients_notice_is_reported(
+    before: Document, change: Callable[[Document], object], reported: str
+) -> None:
+    found = changed(before, change)
+
+    assert any(reported in each for each in found), found
+
+
+def renamed(document: Document) -> None:
+    text = json.dumps(document).replace("schemas/JobView", "schemas/JobResponse")
+    document["paths"] = json.loads(text)["paths"]
+    schemas = json.loads(text)["components"]["schemas"]
+    schemas["JobResponse"] = schemas.pop("JobView")
+    document["components"]["schemas"] = schemas
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: generate(d).update(summary="", description="other", operationId="other"),
+        lambda d: schema(d)["properties"]["takes"].update(description="other", title="other"),
+        lambda d: examples(d)["view_unknown"]["value"].update(detail="other"),
+        lambda d: schema(d)["properties"]["takes"].update({"x-group": "motion"}),
+        lambda d: parameters(d).reverse(),
+        renamed,
+    ],
+)
+def test_texts_component_names_and_extensions_are_not_reported(
+    before: Document, change: Callable[[Document], object]
+) -> None:
+    assert changed(before, change) == []
+
+
+def test_a_schema_that_contains_itself_is_compared_once() -> None:
+    def tree(limit: int) -> Document:
+        node = {"maximum": limit, "properties": {"below": {"$ref": "#/components/schemas/Tree"}}}
+        return {
+            "paths": {"/tree": {"$ref": "#/components/schemas/Tree"}},
+            "components": {"schemas": {"Tree": node}},
+        }
+
+    assert compared(tree(1), tree(1)) == []
+    assert compared(tree(1), tree(2)) == ["/paths//tree/maximum: 1 became 2"]
