@@ -1,0 +1,100 @@
+"""The product's source files and documents, as the tests of layout and language read them."""
+
+import ast
+import io
+import re
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES: tuple[str, ...] = tuple(PYPROJECT["tool"]["importlinter"]["root_packages"])
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of English and its place, printed as `path:line: text`."""
+
+    path: Path
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}: {self.text}"
+
+
+def product_files() -> list[Path]:
+    return sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+
+
+def files_of_tests() -> list[Path]:
+    return sorted((ROOT / "tests").rglob("*.py"))
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def other_texts() -> list[Path]:
+    """Text files outside Python and the documents: the web page, recipes, build files."""
+    names = ("Makefile", "NOTICE", "pyproject.toml", "constraints.txt")
+    folders = (ROOT / "api" / "page", ROOT / "training" / "recipes")
+    texts = [path for folder in folders for path in folder.rglob("*.*") if path.suffix != ".svg"]
+    return [*(ROOT / name for name in names), *sorted(texts)]
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def docstring_openings(path: Path) -> Iterator[Text]:
+    """The first line of each docstring, except those of test functions."""
+    for node in ast.walk(parsed(path)):
+        if not isinstance(node, Documented):
+            continue
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            continue
+        docstring = ast.get_docstring(node)
+        if docstring:
+            yield Text(path, node.body[0].lineno, docstring.splitlines()[0])
+
+
+def strings(path: Path) -> Iterator[Text]:
+    """String literals of a module, docstrings included, each as one line."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield Text(path, node.lineno, one_line(node.value))
+
+
+def comments(path: Path) -> Iterator[Text]:
+    """Comments of a module; those of consecutive lines are one."""
+    first, lines = 0, list[str]()
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        if lines and token.start[0] != first + len(lines):
+            yield Text(path, first, " ".join(lines))
+            lines = []
+        if not lines:
+            first = token.start[0]
+        lines.append(token.string.lstrip("# "))
+    if lines:
+        yield Text(path, first, " ".join(lines))
+
+
+def paragraphs(path: Path) -> Iterator[Text]:
+    """Blocks of a document, separated by empty lines, each as one line."""
+    text = path.read_text()
+    for block in re.finditer(r"(?:.+\n?)+", text):
+        yield Text(path, text.count("\n", 0, block.start()) + 1, one_line(block.group()))
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,116 @@
+"""Layout: names and sizes of packages, imports between them, and imports at start."""
+
+import graphlib
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+from tests.house.source import PACKAGES, PYPROJECT, ROOT
+
+MOST_ENTRIES = 14
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_plain_name_belongs_to_our_distribution_only(package: str) -> None:
+    owners = importlib.metadata.packages_distributions().get(package, ["visavis-server"])
+
+    assert set(owners) == {"visavis-server"}
+
+
+def test_every_package_on_disk_is_listed_by_name() -> None:
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in package_folders()}
+
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == found
+
+
+def test_there_is_no_package_under_tests() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_no_modules_import_each_other_in_a_cycle() -> None:
+    """Imports for type checking count, too."""
+    imports = grimp.build_graph(*PACKAGES, cache_dir=None)
+    order = graphlib.TopologicalSorter(
+        {name: imports.find_modules_directly_imported_by(name) for name in imports.modules}
+    )
+
+    try:
+        order.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail("import cycle: " + " <- ".join(error.args[1]))
+
+
+def test_no_package_holds_more_than_fourteen_modules_and_sub_packages() -> None:
+    sizes = {
+        str(folder.relative_to(ROOT)): len(entries_of(folder))
+        for folder in package_folders()
+        if folder.name != "versions"  # of migrations, one for each change of the schema
+    }
+
+    assert {name: size for name, size in sizes.items() if size > MOST_ENTRIES} == {}
+
+
+def package_folders() -> list[Path]:
+    return sorted(path.parent for name in PACKAGES for path in (ROOT / name).rglob("__init__.py"))
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """Modules and sub-packages of a package; folders without Python do not count."""
+    modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    return modules + [path.parent for path in folder.glob("*/__init__.py")]
+
+
+def test_the_api_starts_where_torch_is_not_installed() -> None:
+    blocked = ("torch", "models", "worker", "training", "warp")
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import api.app"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
+    """Only torch, numpy, safetensors and plain numeric packages, at module level."""
+    absent = ("alembic", "av", "boto3", "celery", "fastapi", "httpx", "pydantic", "redis", "rich")
+    absent += (
+        "sqlalchemy",
+        "structlog",
+        "typer",
+        "warp",
+        "scipy",
+        "PIL",
+        "ffmpeg",
+        "matplotlib",
+        "tensorboard",
+    )
+    modules = (
+        "models.motion.pipeline",
+        "models.avatar",
+        "models.formats.dataset",
+        "models.released.person",
+        "training.commands.train",
+        "training.commands.data",
+        "training.evaluation.evaluate",
+        "training.commands.evaluate",
+        "training.networks.losses",
+        "training.loop.loop",
+        "training.person_directory",
+        "training.evaluation.plots",
+        "training.evaluation.sampling",
+        "training.networks.trainers",
+        "bench.avatar",
+        "bench.motion",
+        "bench.training",
+    )
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
