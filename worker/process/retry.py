@@ -1,81 +1,95 @@
-"""A storage or database that is away for a minute costs waiting, not the work that was done."""
+"""Retry storage and database calls for a minute, so a short outage does not lose finished work."""
 
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_chain,
+    wait_fixed,
+)
 
 from jobs.storage.factory import ObjectMissing, StorageError, StorageFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tenacity import RetryCallState
 
     from jobs.storage.factory import ObjectInfo, Storage
 
-    Pause = Callable[[float], None]  # sleeps so many seconds; what it raises ends the waiting
+    Pause = Callable[[float], None]  # sleeps this many seconds; an exception ends the retries
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 OUTAGES = (StorageError, SQLAlchemyError)
-DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # one minute between the first try and the last
-LONGEST_SECONDS = 60.0  # tries that take long themselves are fewer: nobody waits for an hour
+DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # one minute between the first and the last attempt
+LONGEST_SECONDS = 60.0  # after this time no retry starts, even if the attempts themselves were slow
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether waiting may help: neither the job nor our code is at fault."""
+    """Return True if the storage or database did not respond and a retry may succeed."""
     return isinstance(error, OUTAGES) and not isinstance(error, StorageFull)
 
 
 class Files(Protocol):
-    """The part of a storage that work needs."""
+    """The storage operations that a job needs."""
 
     def put(self, key: str, path: Path, content_type: str) -> None:
         """Store the file at `path`."""
 
     def get(self, key: str, path: Path) -> None:
-        """Write the object to a file at `path`. ObjectMissing where there is none."""
+        """Write the object to a file at `path`. Raises: ObjectMissing: when it does not exist."""
 
     def stat(self, key: str) -> ObjectInfo:
-        """Size and type. ObjectMissing where there is none."""
+        """Return size and type. Raises: ObjectMissing: when the object does not exist."""
 
 
 class RetryingStorage:
-    """Files that try again for a minute before they give up."""
+    """Storage whose calls are retried for up to one minute."""
 
     def __init__(self, storage: Storage, pause: Pause) -> None:
         self._storage = storage
         self._pause = pause
 
     def put(self, key: str, path: Path, content_type: str) -> None:
-        """As `Storage.put`."""
+        """See `Storage.put`."""
         with_retries(lambda: self._storage.put(key, path, content_type), self._pause)
 
     def get(self, key: str, path: Path) -> None:
-        """As `Storage.get`."""
+        """See `Storage.get`."""
         with_retries(lambda: self._storage.get(key, path), self._pause)
 
     def stat(self, key: str) -> ObjectInfo:
-        """As `Storage.stat`."""
+        """See `Storage.stat`."""
         return with_retries(lambda: self._storage.stat(key), self._pause)
 
 
-def with_retries(action: Callable[[], T], pause: Pause, *, delays: Sequence[float] = DELAYS) -> T:
-    """The answer of `action`, tried again while storage or database are away."""
-    began = time.monotonic()
-    for delay in delays:
-        try:
-            return action()
-        except ObjectMissing:  # an answer, and no outage
-            raise
-        except OUTAGES as error:
-            if time.monotonic() - began > LONGEST_SECONDS:
-                raise
-            logger.warning("away, waiting", extra={"reason": str(error), "seconds": delay})
-            pause(delay)
-    return action()
+def with_retries(action: Callable[[], T], pause: Pause) -> T:
+    """Return the result of `action`; retry while the storage or database is unavailable."""
+    return RETRYING.copy(sleep=pause)(action)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    assert state.outcome is not None
+    reason, seconds = str(state.outcome.exception()), state.upcoming_sleep
+    logger.warning("away, waiting", extra={"reason": reason, "seconds": seconds})
+
+
+RETRYING = Retrying(
+    retry=retry_if_exception_type(OUTAGES) & retry_if_not_exception_type(ObjectMissing),
+    wait=wait_chain(*map(wait_fixed, DELAYS)),
+    stop=stop_after_attempt(len(DELAYS) + 1) | stop_after_delay(LONGEST_SECONDS),
+    before_sleep=_log_retry,
+    reraise=True,
+)

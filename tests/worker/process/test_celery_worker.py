@@ -23,7 +23,7 @@ class Woken:
 
     def __init__(self, *endings: AttemptOutcome, device: object) -> None:
         self.sent: list[str] = []
-        self.shift = SimpleNamespace(drain=lambda: list(endings))
+        self.shift = SimpleNamespace(run=lambda: list(endings))
         self.bench = SimpleNamespace(device=device)
         self.app = SimpleNamespace(
             conf=SimpleNamespace(broker_url="redis://"),

@@ -641,7 +641,6 @@ def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(
     away = refuse(OperationalError("update", {}, Exception("away")))
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.process.retry.DELAYS", ())
         for name in ("checkpoint", "release", "progress"):
             patch.setattr(floor.store, name, away)
         assert floor.work() is AttemptOutcome.AWAY
