@@ -272,12 +272,6 @@ def with_neighbours(features: Tensor, count: int) -> Tensor:
     return rows.flatten(2)  # [G, L, A, n] -> [G, L, A n]
 
 
-def zero_beyond(keys: Tensor, lengths: Tensor) -> Tensor:
-    """Key poses [B, K, C] with those from frame `lengths` [B] on set to zero; a new tensor."""
-    at = KEY_FRAMES * torch.arange(keys.shape[1], device=keys.device)
-    return keys * (at < lengths[:, None])[..., None]
-
-
 def load_face(path: Path, *, device: torch.device) -> Denoiser:
     """face.safetensors. Raises CheckpointError."""
     config, weights = checkpoint.read(path, device=device)

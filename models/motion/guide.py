@@ -178,10 +178,6 @@ class Nucleus:
     probabilities: Tensor  # [B, N] falling, renormalised, 0 for what is left out
     tokens: Tensor  # [B, N] whose they are
 
-    def unsorted(self) -> Tensor:
-        """[B, N] by token."""
-        return torch.zeros_like(self.probabilities).scatter(1, self.tokens, self.probabilities)
-
     def draw(self, generators: Sequence[Generator]) -> Tensor:
         """One token for each row, from its own generator: [B]. Drawn on the generator's device."""
         rows = [

@@ -4,9 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from training.data.audio import SAMPLES_PER_FRAME, read_wav, write_wav
+from models.formats.wav import SAMPLE_RATE, open_wav
+from training.data.audio import SAMPLES_PER_FRAME, write_wav
 from training.data.scenes import Scene
+
+
+def read_wav(path: Path) -> NDArray[np.float32]:
+    """Read a whole 48 kHz file as [N, channels] in [-1, 1]. Raises SoundError."""
+    recording = open_wav(path)
+    if recording.rate != SAMPLE_RATE:
+        raise ValueError(f"{path} has {recording.rate} Hz; a dataset has {SAMPLE_RATE}")
+    return recording.read()
 
 
 def write_scene(folder: Path, name: str, frames: int, *, missing: list[int] | None = None) -> None:

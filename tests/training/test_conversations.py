@@ -8,7 +8,8 @@ import pytest
 from numpy.random import Generator
 
 from tests.speech import KEYS, HummingEngine
-from training.data.audio import SAMPLES_PER_FRAME, loudness, read_wav, write_wav
+from tests.training.scenes import read_wav
+from training.data.audio import SAMPLES_PER_FRAME, loudness, write_wav
 from training.demo.speech import conversations
 from training.demo.speech import sentences as lines
 from training.demo.speech.motion_rules import speaking

@@ -12,8 +12,7 @@ from models.motion.speech import MelSpeech, load_speech
 from models.motion.statistics import load_statistics
 from models.person import MANIFEST, check_files, read_person, sha256
 from tests import tiny
-from tests.training.scenes import write_scene
-from training.data.audio import read_wav
+from tests.training.scenes import read_wav, write_scene
 from training.data.scenes import FACE, POSE, window
 from training.data.statistics import measure
 from training.person_directory import (

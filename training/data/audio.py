@@ -10,7 +10,6 @@ import numpy as np
 from models.formats.wav import FRAME_RATE as FRAME_RATE
 from models.formats.wav import SAMPLE_RATE as SAMPLE_RATE
 from models.formats.wav import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
-from models.formats.wav import open_wav
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,14 +25,6 @@ def write_wav(path: Path, samples: NDArray[np.float32], *, rate: int = SAMPLE_RA
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes(whole.tobytes())
-
-
-def read_wav(path: Path) -> NDArray[np.float32]:
-    """Reads a whole 48 kHz file as [N, channels] in [-1, 1]. Raises SoundError."""
-    found = open_wav(path)
-    if found.rate != SAMPLE_RATE:
-        raise ValueError(f"{path} has {found.rate} Hz; a dataset has {SAMPLE_RATE}")
-    return found.read()
 
 
 def loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:

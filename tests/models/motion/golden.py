@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
-from models.motion.guide import Guide, GuideConfig
+from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, DenoiserConfig
+from models.motion.guide import Guide, GuideConfig, Nucleus
 from models.motion.lips import LipConfig, LipRegressor, lip_geometry, lip_rows
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
@@ -184,3 +184,14 @@ def heard_by_face(weights: dict[str, Tensor], audio: Tensor) -> Tensor:
     features = speech_inside(weights)(audio)
     lips = lips_of(released.part(weights, released.LIP_PART))
     return torch.cat([features, lip_rows(lip_geometry(lips, audio), features.shape[1])], dim=-1)
+
+
+def zeroed_after_end(keys: Tensor, lengths: Tensor) -> Tensor:
+    """Copy of key poses [B, K, C]: zero from frame `lengths` [B] on."""
+    frames = KEY_FRAMES * torch.arange(keys.shape[1], device=keys.device)
+    return keys * (frames < lengths[:, None])[..., None]
+
+
+def probabilities_by_token(kept: Nucleus) -> Tensor:
+    """Probabilities of a nucleus in the order of the tokens, [B, N]."""
+    return torch.zeros_like(kept.probabilities).scatter(1, kept.tokens, kept.probabilities)

@@ -18,10 +18,10 @@ from models.motion.denoiser import (
     load_body,
     load_face,
     with_neighbours,
-    zero_beyond,
 )
 from models.motion.layers import DecoderLayer
 from tests import tiny
+from tests.models.motion.golden import zeroed_after_end
 
 CPU = torch.device("cpu")
 FRAMES, ROWS, KEYS = 40, 40, 2
@@ -196,7 +196,7 @@ def test_too_many_key_poses_are_refused_with_both_numbers(body: BodyDenoiser) ->
 
 def test_key_poses_beyond_the_end_are_zero_in_a_new_tensor() -> None:
     keys = torch.ones(3, 4, 2)
-    cut = zero_beyond(keys, torch.tensor([30, 31, 120]))
+    cut = zeroed_after_end(keys, torch.tensor([30, 31, 120]))
     assert cut[..., 0].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
     assert torch.equal(keys, torch.ones(3, 4, 2))
 

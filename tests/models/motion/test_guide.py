@@ -17,6 +17,7 @@ from models.motion.guide import (
     nucleus,
 )
 from tests import tiny
+from tests.models.motion.golden import probabilities_by_token
 
 ROWS, KEYS, DEPTH = 60, 3, 2
 
@@ -123,7 +124,7 @@ def test_the_nucleus_ends_with_the_token_that_crosses_top_p() -> None:
     logits = torch.tensor([[0.1, 0.5, 0.3, 0.1], [0.97, 0.01, 0.01, 0.01]]).log()
     kept = nucleus(logits, 0.7)
     torch.testing.assert_close(
-        kept.unsorted(), torch.tensor([[0, 0.625, 0.375, 0], [1.0, 0, 0, 0]])
+        probabilities_by_token(kept), torch.tensor([[0, 0.625, 0.375, 0], [1.0, 0, 0, 0]])
     )
 
 
@@ -131,18 +132,18 @@ def test_the_nucleus_keeps_at_least_the_best_token() -> None:
     logits = draw(16, 50)
     kept = nucleus(logits, 1e-9)
     assert ((kept.probabilities > 0).sum(1) == 1).all()
-    assert torch.equal(kept.unsorted().argmax(1), logits.argmax(1))
+    assert torch.equal(probabilities_by_token(kept).argmax(1), logits.argmax(1))
 
 
 def test_a_top_p_of_one_keeps_all() -> None:
     logits = draw(16, 50)
-    torch.testing.assert_close(nucleus(logits, 1.0).unsorted(), logits.softmax(-1))
+    torch.testing.assert_close(probabilities_by_token(nucleus(logits, 1.0)), logits.softmax(-1))
 
 
 @pytest.mark.parametrize("top_p", [0.1, 0.5, 0.94])
 def test_the_nucleus_is_the_smallest_that_reaches_top_p(top_p: float) -> None:
     logits = draw(16, 50)
-    kept = nucleus(logits, top_p).unsorted() > 0
+    kept = probabilities_by_token(nucleus(logits, top_p)) > 0
     probabilities = logits.softmax(-1)
     inside = (probabilities * kept).sum(1)
     weakest = torch.where(kept, probabilities, torch.ones_like(probabilities)).amin(1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.formats.dataset import wrapped
-from models.motion.denoiser import Denoiser, zero_beyond
+from models.motion.denoiser import Denoiser
 from models.motion.diffusion import (
     cosine_betas,
     cumulative_alphas,
@@ -32,7 +32,7 @@ from models.motion.pipeline import denoising
 from models.motion.resample import resample
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.statistics import Statistics
-from models.released.demo_audio import demo_audio
+from tests.models.motion.demo_audio import demo_audio
 from tests.models.motion.golden import (
     Case,
     body_of,
@@ -41,9 +41,11 @@ from tests.models.motion.golden import (
     guide_of,
     heard_by_face,
     lips_of,
+    probabilities_by_token,
     speech_inside,
     speech_of,
     tokenizer_of,
+    zeroed_after_end,
 )
 from training.data.scenes import released_chunks
 from training.evaluation import metrics
@@ -116,7 +118,7 @@ def check_pose_forward(case: Case) -> None:
     network = body_of(case, weights)
     x, keys = _rows(case["x"]), case["keyframes"]
     if "lengths" in case.arrays:
-        keys = zero_beyond(keys, case["lengths"])
+        keys = zeroed_after_end(keys, case["lengths"])
         case.check("keyframes_after", keys)
     features = speech_inside(weights)(case.audio())
     if "features_head" in case.arrays:
@@ -150,7 +152,7 @@ def check_face_sample(case: Case) -> None:
 def check_pose_sample(case: Case) -> None:
     weights = case.weights()
     network = body_of(case, weights)
-    keys = zero_beyond(case["keyframes"], case["lengths"])
+    keys = zeroed_after_end(case["keyframes"], case["lengths"])
     tokens = network.tokens(speech_inside(weights)(case.audio()))
     condition = network.guided_condition(tokens, case["noise"].shape[3])
     condition = network.with_keys(condition, network.guided_key_tokens(keys))
@@ -288,7 +290,7 @@ def check_guide_logits(case: Case) -> None:
 
 def check_nucleus(case: Case) -> None:
     kept = nucleus(case["logits"], case.config["top_p"])
-    case.check("probs", kept.unsorted())
+    case.check("probs", probabilities_by_token(kept))
     case.check("kept", (kept.probabilities > 0).sum(1))
 
 
@@ -318,7 +320,7 @@ def check_pose_training_loss(case: Case) -> None:
     condition = network.condition(
         network.tokens(features), x0.shape[1], keep=case["keep_audio"].bool()
     )
-    keys = zero_beyond(case["keyframes"], case["lengths"])
+    keys = zeroed_after_end(case["keyframes"], case["lengths"])
     tokens = network.key_tokens(keys, case["keep_keyframes"].bool())
     _check_losses(case, network, network(noisy, t, network.with_keys(condition, tokens)), x0)
 

@@ -13,7 +13,8 @@ from numpy.random import Generator
 
 from models.formats.dataset import DatasetError
 from tests.speech import KEYS, HummingEngine
-from training.data.audio import SAMPLES_PER_FRAME, read_wav, write_wav
+from tests.training.scenes import read_wav
+from training.data.audio import SAMPLES_PER_FRAME, write_wav
 from training.data.checks import ERROR, NOTE, WARNING, Found, check, clipped_frames, ranges
 from training.demo.speech import conversations
 from training.demo.speech.voices import Voice

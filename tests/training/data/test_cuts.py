@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.scenes import write_scene
-from training.data.audio import read_wav
+from tests.training.scenes import read_wav, write_scene
 from training.data.cuts import find_cuts, partner_folder, read_clips, shuffled, split_scenes
 
 NAMES = [f"scene{n:02}" for n in range(1, 11)]

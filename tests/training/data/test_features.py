@@ -18,8 +18,8 @@ from models.formats.dataset import SceneData, SceneFiles
 from models.motion.lips import LipConfig, LipRegressor
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from tests import tiny
-from tests.training.scenes import write_scene
-from training.data.audio import read_wav, write_wav
+from tests.training.scenes import read_wav, write_scene
+from training.data.audio import write_wav
 from training.data.features import (
     CLIPS,
     LIPS,

@@ -10,9 +10,8 @@ from models.formats.dataset import DatasetError, find_scenes
 from models.released import networks
 from models.released.exporting import write_data_stats
 from models.released.reading import read_torch
-from tests.training.scenes import write_scene
+from tests.training.scenes import read_wav, write_scene
 from training.data import statistics as measuring
-from training.data.audio import read_wav
 from training.data.statistics import measure, spread
 
 REAL = Path(__file__).parents[4] / "shared" / "released"
