@@ -1,7 +1,6 @@
 """POST /jobs/{id}/render: another look at motion that is there, without drawing it again."""
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import Services, ServicesDep
 from api.errors import Problem, documented
@@ -10,51 +9,14 @@ from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKeyHeader
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, QUOTA_JOBS, RETRY_SECONDS, JobId
 from api.schemas.generate import fitting
 from api.schemas.jobs import JobView, job_view
+from api.schemas.render import LOOK, RenderAsked
 from api.services.submit import Accepted, checked_callback, people_of, person_for, submitted
 from jobs.model import Job, KeptMotion, NewJob, new_job_id
-from jobs.request import (
-    MOST_SAMPLES,
-    Background,
-    Format,
-    JobRequest,
-    Metadata,
-    Outputs,
-    Priority,
-    Size,
-    Take,
-    Views,
-    motion_digest,
-)
+from jobs.request import JobRequest, motion_digest
 from jobs.storage.keys import attempt_key, job_folder
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, request_digest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-
-LOOK = ("size", "views", "outputs", "format", "background", "supersampling")  # not the motion
-
-
-class RenderAsked(BaseModel):
-    """How to show it; what is left out stays as it was."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    takes: tuple[Take, ...] | None = Field(
-        default=None, min_length=1, max_length=10, description="Which of the takes, from 1. All."
-    )
-    size: Size | None = Field(default=None, description='Of one view in pixels: "WxH", or "N".')
-    views: Views | None = Field(default=None, description="The person's cameras that show it.")
-    outputs: Outputs | None = Field(default=None, description="video, motion, or both.")
-    format: Format | None = Field(default=None, description="mp4, mov, webm or png.")
-    background: Background | None = Field(
-        default=None, description='A colour like "#20242c", or "transparent".'
-    )
-    supersampling: int | None = Field(
-        default=None, ge=1, le=MOST_SAMPLES, description="Samples along each side of a pixel."
-    )
-    priority: Priority = Field(default=0, description="-10 to 10: higher ones are done first.")
-    metadata: Metadata = Field(default={}, description="Your own words about it.")
-    callback_url: str | None = Field(default=None, description="Is told when the job has ended.")
-
 
 AS_IT_WAS = RenderAsked()
 
