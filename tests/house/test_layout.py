@@ -2,6 +2,7 @@
 
 import graphlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from tests.house.source import PACKAGES, PYPROJECT, ROOT
+from tests.house.source import PACKAGES, PYPROJECT, ROOT, product_files
 
 MOST_ENTRIES = 14
 
@@ -54,6 +55,17 @@ def test_no_package_holds_more_than_fourteen_modules_and_sub_packages() -> None:
     assert {name: size for name, size in sizes.items() if size > MOST_ENTRIES} == {}
 
 
+def test_module_names_are_words_of_the_glossary() -> None:
+    glossary = (ROOT / "docs" / "architecture.md").read_text().partition("\n## Glossary\n")[2]
+    terms, _, plain = glossary.partition("\n### Plain technical words\n")
+    term_column = " ".join(re.findall(r"^\| ([^|]+) \|", terms, re.MULTILINE))
+    known = {singular(word) for word in re.findall(r"[a-z0-9]+", f"{term_column} {plain}".lower())}
+    names = {path.parent.name if path.stem == "__init__" else path.stem for path in product_files()}
+    used = {singular(word) for name in names if not name[0].isdigit() for word in name.split("_")}
+
+    assert used - known - {""} == set()
+
+
 def package_folders() -> list[Path]:
     return sorted(path.parent for name in PACKAGES for path in (ROOT / name).rglob("__init__.py"))
 
@@ -62,6 +74,10 @@ def entries_of(folder: Path) -> list[Path]:
     """Modules and sub-packages of a package; folders without Python do not count."""
     modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
     return modules + [path.parent for path in folder.glob("*/__init__.py")]
+
+
+def singular(word: str) -> str:
+    return word.removesuffix("s")
 
 
 def test_the_api_starts_where_torch_is_not_installed() -> None:
