@@ -11,7 +11,6 @@ from jobs.model import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from rich.console import Console
     from rich.progress import TaskID
@@ -31,12 +30,7 @@ class Bars:
         self._display.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._display.stop()
 
     @property

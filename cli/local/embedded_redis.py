@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 TETHER = Path(__file__).with_name("parent_death.py")
 SERVERS = ("redis-server", "valkey-server")
@@ -73,16 +72,11 @@ class EmbeddedRedis:
         try:
             self.start()
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
         shutil.rmtree(self._room, ignore_errors=True)
 

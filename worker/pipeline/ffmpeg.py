@@ -18,7 +18,6 @@ from jobs.sandbox.rlimits import roped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
 QUIET = ("-nostdin", "-hide_banner", "-v", "error")
 WORDS = 400  # of the first it said, where the cause stands, and of the last
@@ -103,12 +102,7 @@ class Ffmpeg:
         self._watch.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._over.set()
         self._process.kill()  # harmless when it has ended
         self._process.wait()

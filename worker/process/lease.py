@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from worker.process.background_thread import BackgroundThread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ RENEWALS = 3  # in the time of one lease
 TRIES = 4  # between two renewals, while the database does not answer
 
 
-class Lease:
+class Lease(BackgroundThread):
     """`with Lease(renew, seconds=15) as lease:`; `lease.lost` is set when the job is gone.
 
     renew: holds the job for another `seconds`, False when another attempt has it.
@@ -32,31 +33,17 @@ class Lease:
         seconds: float,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("lease")
         self.lost = threading.Event()
         self._renew = renew
         self._seconds = seconds
         self._now = now
-        self._over = threading.Event()
         self._ends = now() + seconds
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _keep(self) -> None:
+    def _run(self) -> None:
         usual = self._seconds / RENEWALS
         wait = usual
-        while not self._over.wait(wait):
+        while not self._ended.wait(wait):
             wait = usual if self._renewed() else usual / TRIES
             if self._now() >= self._ends:
                 self.lost.set()

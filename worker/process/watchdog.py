@@ -12,14 +12,14 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn
 
 from jobs.settings import STAGE_SECONDS
+from worker.process.background_thread import BackgroundThread
 from worker.process.outcomes import StageStuck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Limits:
         return {stage: longer * limit for stage, limit in self.stages.items()}
 
 
-class Watchdog:
+class Watchdog(BackgroundThread):
     """`with Watchdog(limits, ...) as watchdog:`; `check` raises once a stage has taken too long.
 
     put_back: gives the job back with this reason, where the attempt cannot do so any more.
@@ -57,28 +57,14 @@ class Watchdog:
         put_back: Callable[[StageStuck], None],
         leave: Callable[[], None],
     ) -> None:
+        super().__init__("watchdog")
         self._stages = stages
         self._grace = grace_seconds
         self._put_back = put_back
         self._leave = leave
         self._sign = ("", time.monotonic())  # the stage, and when it last gave a sign
         self._stuck: StageStuck | None = None
-        self._over = threading.Event()
         self._look_seconds = min(1.0, grace_seconds / LOOKS, *(s / LOOKS for s in stages.values()))
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def check(self) -> None:
         """Raises StageStuck when the attempt has to end."""
@@ -89,15 +75,15 @@ class Watchdog:
         """The attempt lives, and is at `stage`."""
         self._sign = (stage, time.monotonic())
 
-    def _watch(self) -> None:
-        while not self._over.wait(self._look_seconds):
+    def _run(self) -> None:
+        while not self._ended.wait(self._look_seconds):
             stage, since = self._sign
             limit = self._stages.get(stage)
             if limit is None or time.monotonic() - since < limit:
                 continue
             self._stuck = StageStuck(stage, limit)
             logger.error("stage stuck", extra={"stage": stage, "seconds": limit})
-            if not self._over.wait(self._grace):
+            if not self._ended.wait(self._grace):
                 self._give_up(self._stuck)
             return
 

@@ -19,7 +19,7 @@ from jobs.settings import Settings
 CHILD = """
 import sys, time
 from pathlib import Path
-from jobs.broker import EmbeddedRedis
+from cli.local.embedded_redis import EmbeddedRedis
 redis = EmbeddedRedis(Path(sys.argv[1])).__enter__()
 print(redis.pid, flush=True)
 time.sleep(60)

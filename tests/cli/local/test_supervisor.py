@@ -114,7 +114,7 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
 
     code = (
         "import os, pathlib\n"
-        "from cli.supervisor import Child, Command\n"
+        "from cli.local.supervisor import Child, Command\n"
         f"child = Child(Command('toy', ['-c', {FOREVER!r}], {{}}, pathlib.Path('toy.log')))\n"
         "child.start()\n"
         "print(child.process.pid, flush=True)\n"

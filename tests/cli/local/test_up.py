@@ -54,7 +54,7 @@ def test_why_there_is_no_video_is_told_in_a_sentence(
         raise error
         yield
 
-    monkeypatch.setattr("cli.local.up._household", local_stack)
+    monkeypatch.setattr("cli.local.up._local_stack", local_stack)
     write_clip(tmp_path / "talk.wav")
 
     done = call("up", "--submit", "talk.wav")

@@ -133,17 +133,18 @@ def test_a_setting_that_makes_no_sense_is_told(
 HANGS = """
 import sys, threading
 from jobs.settings import Settings
-from jobs.store import open_store
-from worker.attempt import attempt
-from worker.progress import Leave
-from worker.watchdog import Limits
+from jobs.store.jobs import open_store
+from worker.process.attempt import attempt
+from worker.process.progress import StopRequest
+from worker.process.watchdog import Limits
 
 def hang(job, report):
     report("render", 0.5)
     threading.Event().wait()  # as a thread in a driver: nothing interrupts it
 
 store = open_store(Settings(database_url=sys.argv[1]))
-attempt(store.claim("stuck"), hang, store=store, leave=Leave(), limits=Limits({"render": 0.2}, 0.2))
+limits = Limits({"render": 0.2}, 0.2)
+attempt(store.claim("stuck"), hang, store=store, leave=StopRequest(), limits=limits)
 """
 
 
