@@ -101,7 +101,8 @@ def test_what_cannot_be_done_is_told_in_a_sentence(
     call: Call, people: Path, tmp_path: Path, arguments: list[str], status: int, words: str
 ) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
-    write_clip(tmp_path / "long.mp3", seconds=30)
+    if arguments == ["long.mp3"]:
+        write_clip(tmp_path / "long.mp3", seconds=6)
     (tmp_path / "text.wav").write_text("this is a letter")
 
     done = call("generate", *arguments, VISAVIS_PEOPLE=str(people), VISAVIS_MAX_CLIP_SECONDS="5")
