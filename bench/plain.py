@@ -83,4 +83,4 @@ def next_token(
     """The token that follows, [1]."""
     guide = networks.guide
     logits = guide(before, guide.condition(networks.speech(sound)))
-    return nucleus(logits[:, -1], top_p).draw([generator])
+    return nucleus(logits[:, -1], top_p).sample([generator])

@@ -80,7 +80,7 @@ def config_of(make: Callable[..., Config], values: Mapping[str, Any], path: Path
         raise CheckpointError(f"the config in {path} is not understood: {error}") from error
 
 
-def restored(network: Network, weights: Mapping[str, Tensor], path: Path) -> Network:
+def restore(network: Network, weights: Mapping[str, Tensor], path: Path) -> Network:
     """The network with these weights, ready to be used. CheckpointError names what does not fit."""
     wanted = network.state_dict()
     missing, unknown = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()

@@ -338,7 +338,7 @@ def _computed(key: str, width: int) -> Tensor | None:
 
 def _shape(key: str, shapes: Mapping[str, torch.Size], rules: released.Rules) -> list[int]:
     """As the network has it; [1] for what nobody reads."""
-    name = released.renamed(key, rules) if "_codebook" not in key else "codebooks"
+    name = released.rename_key(key, rules) if "_codebook" not in key else "codebooks"
     if name == "codebooks":
         return list(shapes[name][1:])
     return [1] if name is None else list(shapes[name])

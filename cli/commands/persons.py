@@ -21,13 +21,13 @@ from cli.console import (
     read_settings,
     wait_without_spinning,
 )
-from models.released.downloading import (
+from models.released.download import (
     LICENCE,
     PEOPLE,
     Download,
     DownloadError,
     fetch,
-    parcels,
+    person_downloads,
 )
 
 if TYPE_CHECKING:
@@ -54,13 +54,18 @@ def run_import(
     place = _place(person, out, name)
     wait_without_spinning()
     with needing("worker"):
-        from models.released.person import findings_of, opened, read_released, write_released
-        from models.released.reading import ReleasedError
+        from models.released.person import (
+            check_released,
+            open_sources,
+            read_released,
+            write_released,
+        )
+        from models.released.reader import ReleasedError
     console = make_console()
     try:
-        with opened(sources, person) as layout:
+        with open_sources(sources, person) as layout:
             if check:
-                _tell(console, findings_of(layout), place)
+                _tell(console, check_released(layout), place)
                 return
             found = read_released(layout)
             seconds = write_released(found, place, overwrite=overwrite)
@@ -86,7 +91,7 @@ def run_download(
         run_import([Path(origin)], person, out, None, check=False, overwrite=overwrite)
         return
     folder = read_settings().data / "downloads" / person
-    for parcel in parcels(person, mirror):
+    for parcel in person_downloads(person, mirror):
         _fetch(console, parcel, folder)
     run_import([folder], person, out, None, check=False, overwrite=overwrite)
     console.print(f"the downloads are kept in {folder}", soft_wrap=True)
@@ -96,8 +101,8 @@ def run_export(folder: Path, out: Path, avatar: Path | None) -> None:
     """Write a person back to the released layout."""
     wait_without_spinning()
     with needing("worker"):
-        from models.released.exporting import export_person
-        from models.released.reading import ReleasedError
+        from models.released.export import export_person
+        from models.released.reader import ReleasedError
     console = make_console()
     try:
         notes = export_person(folder, out, avatar=avatar)

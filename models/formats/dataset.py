@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.formats.wav import SAMPLE_RATE, SAMPLES_PER_FRAME, Recording, SoundError, open_wav
+from models.formats.wav import SAMPLE_RATE, SAMPLES_PER_FRAME, WavError, WavFile, open_wav
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +30,9 @@ AUDIO, POSE, FACE, MISSING = (
 )  # fmt: skip
 ENDINGS = (AUDIO, POSE, FACE, MISSING)
 POSE_CHANNELS, FACE_CHANNELS = 104, 256
-SOUND_CHANNELS = 2
-TURNING = 3  # the pose channel that counts turns
-COUNTED_TURNS = ("PXB184", "RLW104")  # whose recordings have it, told by the name of the folder
+AUDIO_CHANNELS = 2
+WRAPPED_CHANNEL = 3  # the pose channel that counts turns
+UNWRAPPED_PEOPLE = ("PXB184", "RLW104")  # whose recordings have it, told by the name of the folder
 
 
 class DatasetError(ValueError):
@@ -76,7 +76,7 @@ class SceneFiles:
         """The scene, mapped into memory. DatasetError where its files do not fit each other."""
         scene = SceneData(
             self,
-            open_sound(self.audio),
+            open_audio(self.audio),
             open_motion(self.pose, POSE_CHANNELS),
             open_motion(self.face, FACE_CHANNELS),
             read_missing(self.missing),
@@ -87,7 +87,7 @@ class SceneFiles:
                 f"scene {self.name} has {frames} frames of pose and {len(scene.face)} of face "
                 f"codes; both must have the same: {self.face}"
             )
-        check_sound(scene.sound, frames)
+        check_audio(scene.audio, frames)
         check_missing(self.missing, scene.missing, frames)
         return scene
 
@@ -97,7 +97,7 @@ class SceneData:
     """One scene. Motion and sound stay on disk until they are cut."""
 
     files: SceneFiles
-    sound: Recording
+    audio: WavFile
     pose: Array  # [T, 104], mapped
     face: Array  # [T, 256], mapped
     missing: Frames
@@ -121,8 +121,8 @@ class SceneData:
     def poses(self, start: int, stop: int) -> Array:
         """Frames [start, stop) of the pose, counted turns wrapped; float32 [n, 104]."""
         cut = np.array(self.pose[start:stop], np.float32)
-        if self.files.folder.resolve().name in COUNTED_TURNS:
-            cut[:, TURNING] = wrapped(cut[:, TURNING])
+        if self.files.folder.resolve().name in UNWRAPPED_PEOPLE:
+            cut[:, WRAPPED_CHANNEL] = wrapped(cut[:, WRAPPED_CHANNEL])
         return cut
 
     def codes(self, start: int, stop: int) -> Array:
@@ -131,7 +131,7 @@ class SceneData:
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
         """The sound of frames [start, stop), [1600 (stop - start), 2]."""
-        return self.sound.read(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
+        return self.audio.read(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
 
 
 def listed_scenes(folder: Path) -> list[SceneFiles]:
@@ -175,16 +175,16 @@ def open_motion(path: Path, channels: int) -> Array:
     return motion
 
 
-def open_sound(path: Path) -> Recording:
+def open_audio(path: Path) -> WavFile:
     """The sound of a scene, mapped. DatasetError for other rates or another count of channels."""
     try:
         sound = open_wav(path)
-    except SoundError as error:
+    except WavError as error:
         raise DatasetError(str(error)) from error
-    if sound.rate != SAMPLE_RATE or sound.channels != SOUND_CHANNELS:
+    if sound.rate != SAMPLE_RATE or sound.channels != AUDIO_CHANNELS:
         raise DatasetError(
             f"{path} has {sound.rate} Hz and {sound.channels} channel(s); a dataset has "
-            f"{SAMPLE_RATE} Hz and {SOUND_CHANNELS}"
+            f"{SAMPLE_RATE} Hz and {AUDIO_CHANNELS}"
         )
     return sound
 
@@ -202,7 +202,7 @@ def read_missing(path: Path) -> Frames:
     return found.astype(np.int64)
 
 
-def check_sound(sound: Recording, frames: int) -> None:
+def check_audio(sound: WavFile, frames: int) -> None:
     """DatasetError where the sound is not as long as its motion."""
     if len(sound) != frames * SAMPLES_PER_FRAME:
         raise DatasetError(

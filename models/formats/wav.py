@@ -28,12 +28,12 @@ KINDS = {  # (what, bits) -> how a sample lies in the file; 24 bit as three byte
 }  # fmt: skip
 
 
-class SoundError(ValueError):
+class WavError(ValueError):
     """A sound file that is missing, damaged or of another kind: one sentence."""
 
 
 @dataclass(frozen=True)
-class Recording:
+class WavFile:
     """A wave file, mapped: nothing of it is in memory but what was read last."""
 
     path: Path
@@ -63,21 +63,21 @@ class Recording:
         return (cut / -float(np.iinfo(cut.dtype).min)).astype(np.float32)
 
 
-def open_wav(path: Path) -> Recording:
+def open_wav(path: Path) -> WavFile:
     """A wave file of whole numbers (16, 24, 32 bit) or floats (32, 64 bit), mapped.
 
-    SoundError where there is none, where it is cut off, and for everything else.
+    WavError where there is none, where it is cut off, and for everything else.
     """
     try:
         with path.open("rb") as file:
             head = _Head.read(file, path)
     except OSError as error:
-        raise SoundError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise WavError(f"{path} cannot be read: {error.strerror or error}") from error
     shape = (head.samples, head.channels, *((3,) if head.bits == 24 else ()))
     if not head.samples:  # nothing cannot be mapped
-        return Recording(path, head.rate, head.bits, np.zeros(shape, head.kind))
+        return WavFile(path, head.rate, head.bits, np.zeros(shape, head.kind))
     raw = np.memmap(path, head.kind, "r", offset=head.offset, shape=shape)
-    return Recording(path, head.rate, head.bits, raw)
+    return WavFile(path, head.rate, head.bits, raw)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Head:
     def read(cls, file: BinaryIO, path: Path) -> _Head:
         riff, _, wave = struct.unpack("<4sI4s", _exactly(file, 12, path))
         if (riff, wave) != (b"RIFF", b"WAVE"):
-            raise SoundError(f"{path} is no wave file; make one, for example with ffmpeg")
+            raise WavError(f"{path} is no wave file; make one, for example with ffmpeg")
         form: bytes | None = None
         while True:
             name, size = struct.unpack("<4sI", _exactly(file, 8, path))
@@ -106,7 +106,7 @@ class _Head:
                 form = _exactly(file, size, path)
             file.seek(content + size + size % 2)
         if form is None or len(form) < 16:
-            raise SoundError(f"{path} is damaged: it does not say what its samples are")
+            raise WavError(f"{path} is damaged: it does not say what its samples are")
         return cls._of(form, size, file, path)
 
     @classmethod
@@ -116,7 +116,7 @@ class _Head:
             (what,) = struct.unpack("<H", form[24:26])
         kind = KINDS.get((what, bits))
         if kind is None or not channels or block != channels * bits // 8:
-            raise SoundError(
+            raise WavError(
                 f"{path} has {channels} channels of {bits} bit in form {what}; what can be read "
                 "is plain samples of 16, 24 or 32 bit, or floats"
             )
@@ -125,7 +125,7 @@ class _Head:
         if size in UNKNOWN_LENGTHS:
             size = there
         if size > there:
-            raise SoundError(
+            raise WavError(
                 f"{path} is cut off: it has {there} of {size} bytes of sound; copy it again"
             )
         return cls(rate, channels, bits, kind, offset, size // block)
@@ -134,5 +134,5 @@ class _Head:
 def _exactly(file: BinaryIO, count: int, path: Path) -> bytes:
     content = file.read(count)
     if len(content) < count:
-        raise SoundError(f"{path} is cut off or no wave file; copy it again")
+        raise WavError(f"{path} is cut off or no wave file; copy it again")
     return content

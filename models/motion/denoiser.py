@@ -161,11 +161,11 @@ class Denoiser(nn.Module):
         """The clean motion, [B, T, C]."""
         embedded = functional.mish(self.time_in(time_embedding(t, self.config.width)))
         takes = len(x) // len(condition.hidden)
-        by = (self.time_hidden(embedded) + condition.hidden).repeat_interleave(takes, 0)
+        cond = (self.time_hidden(embedded) + condition.hidden).repeat_interleave(takes, 0)
         memories = self._memories(embedded, condition)
         h = self.motion_in(x)  # [B, T, C] -> [B, T, d]
         for layer, memory in zip(self.layers, memories, strict=True):
-            h = layer(h, condition.frame_freqs, by, memory)
+            h = layer(h, condition.frame_freqs, cond, memory)
         return self.motion_out(h)
 
     def _null(self, rows: int) -> Tensor:
@@ -193,9 +193,9 @@ class Denoiser(nn.Module):
             time = layer.memory_attentions[0].keys_values(rotated, plain)
             rows = speech.keys.shape[2] - TIME_TOKENS
             if torch.is_grad_enabled():  # autograd keeps what was read: nothing is overwritten
-                result.append((speech.first(rows).then(time), *others))
+                result.append((speech.prefix(rows).concat(time), *others))
             else:
-                speech.put(rows, time)
+                speech.write(rows, time)
                 result.append((speech, *others))
         return result
 
@@ -276,7 +276,7 @@ def load_face(path: Path, *, device: torch.device) -> Denoiser:
     """face.safetensors. Raises CheckpointError."""
     config, weights = checkpoint.read(path, device=device)
     network = Denoiser(checkpoint.config_of(DenoiserConfig, config, path))
-    return checkpoint.restored(network, weights, path).to(device)
+    return checkpoint.restore(network, weights, path).to(device)
 
 
 def load_body(path: Path, *, device: torch.device) -> BodyDenoiser:
@@ -286,4 +286,4 @@ def load_body(path: Path, *, device: torch.device) -> BodyDenoiser:
         network = BodyDenoiser(checkpoint.config_of(DenoiserConfig, config, path))
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{path} is no body denoiser: {error}") from error
-    return checkpoint.restored(network, weights, path).to(device)
+    return checkpoint.restore(network, weights, path).to(device)

@@ -122,30 +122,30 @@ class Guide(nn.Module):
             tokens = torch.where(keep[:, None, None], tokens, null)
             hidden = torch.where(keep[:, None], hidden, self.null_hidden)
         plain = self.memory_norm(tokens)
-        rotated = rotate(plain, self._turns(tokens.shape[1], plain.device))
+        rotated = rotate(plain, self._freqs_cis(tokens.shape[1], plain.device))
         memories = (layer.memory_attentions[0].keys_values(rotated, plain) for layer in self.layers)
         return GuideCondition(hidden, tuple(memories))
 
     def forward(self, tokens: Tensor, condition: GuideCondition) -> Tensor:
         """Tokens [B, S], the first the start -> logits of what follows each, [B, S, N]."""
         x = self.token_in(tokens)
-        freqs_cis = self._turns(tokens.shape[1], x.device)
+        freqs_cis = self._freqs_cis(tokens.shape[1], x.device)
         for layer, memory in zip(self.layers, condition.memories, strict=True):
             x = layer(x, freqs_cis, condition.hidden, (memory,), causal=True)
         return self.logits_out(x)
 
-    def _turns(self, rows: int, device: torch.device) -> Tensor:
+    def _freqs_cis(self, rows: int, device: torch.device) -> Tensor:
         return rotary_frequencies(rows, self.config.width, device=device)
 
 
-class Continuation:
+class IncrementalDecoder:
     """One sequence after another token, each at the price of one row."""
 
     def __init__(self, guide: Guide, condition: GuideCondition, length: int) -> None:
         """length: S, the most tokens that will come."""
         config = guide.config
         self._guide, self._condition = guide, condition
-        self._turns = rotary_frequencies(length, config.width, device=condition.hidden.device)
+        self._freqs_cis = rotary_frequencies(length, config.width, device=condition.hidden.device)
         shape = (len(condition.hidden), config.heads, length, config.width // config.heads)
         self._past = [
             KeysValues(condition.hidden.new_zeros(shape), condition.hidden.new_zeros(shape))
@@ -156,7 +156,7 @@ class Continuation:
     def step(self, token: Tensor) -> Tensor:
         """The next token of each sequence [B] -> logits of what follows it, [B, N]."""
         x = self._guide.token_in(token)[:, None]  # [B, 1, d]
-        freqs_cis = self._turns[self._position : self._position + 1]
+        freqs_cis = self._freqs_cis[self._position : self._position + 1]
         parts = zip(self._guide.layers, self._condition.memories, self._past, strict=True)
         for layer, memory, past in parts:
             x = layer.step(
@@ -178,7 +178,7 @@ class Nucleus:
     probabilities: Tensor  # [B, N] falling, renormalised, 0 for what is left out
     tokens: Tensor  # [B, N] whose they are
 
-    def draw(self, generators: Sequence[Generator]) -> Tensor:
+    def sample(self, generators: Sequence[Generator]) -> Tensor:
         """One token for each row, from its own generator: [B]. Drawn on the generator's device."""
         rows = [
             torch.multinomial(row.to(generator.device), 1, generator=generator)
@@ -211,13 +211,13 @@ def generate(
 ) -> Tensor:
     """Tokens [B, K, R] drawn one after the other; one generator for each of the B sequences."""
     length = keys * depth
-    sequence = Continuation(guide, condition, length)
+    sequence = IncrementalDecoder(guide, condition, length)
     token = torch.full(
         (len(condition.hidden),), guide.start, dtype=torch.long, device=condition.hidden.device
     )
     drawn = []
     for position in range(length):
-        token = nucleus(sequence.step(token), top_p).draw(generators)
+        token = nucleus(sequence.step(token), top_p).sample(generators)
         drawn.append(token)
         progress((position + 1) / length)
     return torch.stack(drawn, dim=1).view(-1, keys, depth)
@@ -227,4 +227,4 @@ def load_guide(path: Path, *, device: torch.device) -> Guide:
     """guide.safetensors. Raises CheckpointError."""
     config, weights = checkpoint.read(path, device=device)
     network = Guide(checkpoint.config_of(GuideConfig, config, path))
-    return checkpoint.restored(network, weights, path).to(device)
+    return checkpoint.restore(network, weights, path).to(device)

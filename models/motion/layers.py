@@ -60,21 +60,21 @@ class KeysValues:
     values: Tensor  # [G, H, S, e]
 
     def pad(self, rows: int) -> KeysValues:
-        """The same with `rows` empty rows at the end, to be filled by `put`."""
+        """The same with `rows` empty rows at the end, to be filled by `write`."""
         grown = (functional.pad(part, (0, 0, 0, rows)) for part in (self.keys, self.values))
         return KeysValues(*grown)
 
-    def put(self, start: int, other: KeysValues) -> None:
+    def write(self, start: int, other: KeysValues) -> None:
         """Write rows [start, start + rows of the other), in place."""
         stop = start + other.keys.shape[2]
         self.keys[:, :, start:stop] = other.keys
         self.values[:, :, start:stop] = other.values
 
-    def first(self, rows: int) -> KeysValues:
+    def prefix(self, rows: int) -> KeysValues:
         """The first rows, as a view."""
         return KeysValues(self.keys[:, :, :rows], self.values[:, :, :rows])
 
-    def then(self, other: KeysValues) -> KeysValues:
+    def concat(self, other: KeysValues) -> KeysValues:
         """The rows of both, one after the other."""
         return KeysValues(
             torch.cat([self.keys, other.keys], dim=2), torch.cat([self.values, other.values], dim=2)
@@ -136,9 +136,9 @@ class Film(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, 2 * width)
 
-    def forward(self, y: Tensor, by: Tensor) -> Tensor:
-        """y [B, T, d], by [B, d] -> [B, T, d]."""
-        scale, shift = self.linear(functional.mish(by))[:, None].chunk(2, dim=-1)
+    def forward(self, y: Tensor, cond: Tensor) -> Tensor:
+        """y [B, T, d], cond [B, d] -> [B, T, d]."""
+        scale, shift = self.linear(functional.mish(cond))[:, None].chunk(2, dim=-1)
         return (scale + 1) * y + shift
 
 
@@ -188,7 +188,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,  # [B, T, d]
         freqs_cis: Tensor,  # [T, d / 2] complex
-        by: Tensor,  # [B, d]
+        cond: Tensor,  # [B, d]
         memories: Sequence[KeysValues],
         *,
         causal: bool = False,
@@ -197,13 +197,13 @@ class DecoderLayer(nn.Module):
         plain = self.self_norm(x)
         rotated = rotate(plain, freqs_cis)
         own = self.self_attention.keys_values(rotated, plain)
-        return self.with_memory(x, rotated, own, freqs_cis, by, memories, causal=causal)
+        return self.with_memory(x, rotated, own, freqs_cis, cond, memories, causal=causal)
 
     def step(
         self,
         x: Tensor,  # [B, 1, d] the row at `position`
         freqs_cis: Tensor,  # [1, d / 2] of that position
-        by: Tensor,
+        cond: Tensor,
         memories: Sequence[KeysValues],
         *,
         past: KeysValues,  # [B, H, rows in all, e], filled up to `position`
@@ -212,8 +212,8 @@ class DecoderLayer(nn.Module):
         """One row of the causal `forward`, given the rows before it; adds itself to `past`."""
         plain = self.self_norm(x)
         rotated = rotate(plain, freqs_cis)
-        past.put(position, self.self_attention.keys_values(rotated, plain))
-        return self.with_memory(x, rotated, past.first(position + 1), freqs_cis, by, memories)
+        past.write(position, self.self_attention.keys_values(rotated, plain))
+        return self.with_memory(x, rotated, past.prefix(position + 1), freqs_cis, cond, memories)
 
     def with_memory(
         self,
@@ -221,7 +221,7 @@ class DecoderLayer(nn.Module):
         rotated: Tensor,
         own: KeysValues,
         freqs_cis: Tensor,
-        by: Tensor,
+        cond: Tensor,
         memories: Sequence[KeysValues],
         *,
         causal: bool = False,
@@ -229,15 +229,15 @@ class DecoderLayer(nn.Module):
         """All of the layer, given the keys and values of its self-attention."""
         attention = self.self_attention
         mixed = attention.attend(attention.queries(rotated), own, causal=causal)
-        x = x + self.self_film(self.dropout(mixed), by)
+        x = x + self.self_film(self.dropout(mixed), cond)
         parts = zip(
             self.memory_norms, self.memory_attentions, self.memory_films, memories, strict=True
         )
         for norm, attention, film, memory in parts:
             queries = attention.queries(rotate(norm(x), freqs_cis))
-            x = x + film(self.dropout(attention.attend(queries, memory)), by)
+            x = x + film(self.dropout(attention.attend(queries, memory)), cond)
         hidden = self.dropout(functional.gelu(self.ff_in(self.ff_norm(x))))
-        return x + self.ff_film(self.dropout(self.ff_out(hidden)), by)
+        return x + self.ff_film(self.dropout(self.ff_out(hidden)), cond)
 
 
 class Pooled(nn.Module):

@@ -15,14 +15,14 @@ from torch.nn import functional
 
 from models import checkpoint
 from models.motion.layers import DROPOUT, Attention, stack
-from models.motion.resample import filtered, sinc_filters
+from models.motion.resample import resample_with, sinc_filters
 from models.motion.speech import (
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
     SPEECH_RATE,
     ConvStack,
     between,
-    quietly,
+    no_progress,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class SpeechContext(nn.Module):
         self.convolutions = stack(nn.Conv1d(width, width, kernel) for kernel in kernels)
         self.norms = stack(nn.GroupNorm(1, width) for _ in kernels)
 
-    def forward(self, x: Tensor, *, progress: Progress = quietly) -> Tensor:
+    def forward(self, x: Tensor, *, progress: Progress = no_progress) -> Tensor:
         """[B, d, S] -> [B, d, S]."""
         for done, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             progress(done / len(self.norms))
@@ -129,14 +129,14 @@ class LipRegressor(nn.Module):
         )
         self.out = nn.Linear(width, 3 * config.vertices)
 
-    def speech(self, sound: Tensor, *, progress: Progress = quietly) -> Tensor:
+    def speech(self, sound: Tensor, *, progress: Progress = no_progress) -> Tensor:
         """Normalised sound [B, n] -> speech rows [B, S, d]."""
-        slow = filtered(sound, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        slow = resample_with(sound, self.filters, SAMPLE_RATE, SPEECH_RATE)
         padded = functional.pad(slow, (LEAD, 0))
         features = self.stack(padded, progress=between(progress, 0.0, 0.7))
         return self.context(features, progress=between(progress, 0.7, 1.0)).transpose(1, 2)
 
-    def forward(self, sound: Tensor, *, progress: Progress = quietly) -> Tensor:
+    def forward(self, sound: Tensor, *, progress: Progress = no_progress) -> Tensor:
         """Normalised sound [B, 1600 T] -> vertices [B, T, V, 3]."""
         condition = self.speech(sound, progress=between(progress, 0.0, 0.8))
         condition = condition + self.positions[: condition.shape[1]]
@@ -159,7 +159,9 @@ def sinusoids(rows: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-def lip_geometry(regressor: LipRegressor, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
+def lip_geometry(
+    regressor: LipRegressor, audio: Tensor, *, progress: Progress = no_progress
+) -> Tensor:
     """Normalised sound [B, 1600 T, 2] -> lips in pieces of 120 frames, [B, T, V * 3].
 
     Pieces of equal length are one batch; a shorter last piece is another.
@@ -193,4 +195,4 @@ def load_lips(path: Path, *, device: torch.device) -> LipRegressor:
     """lips.safetensors. Raises CheckpointError."""
     config, weights = checkpoint.read(path, device=device)
     network = LipRegressor(checkpoint.config_of(LipConfig, config, path))
-    return checkpoint.restored(network, weights, path).to(device)
+    return checkpoint.restore(network, weights, path).to(device)

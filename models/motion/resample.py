@@ -33,8 +33,8 @@ def sinc_filters(
     phases = torch.arange(0, -target, -1, dtype=dtype)[:, None] / target
     time = ((phases + taps) * cutoff).clamp(-LOBES, LOBES)  # [target R, taps]
     window = torch.cos(time * math.pi / LOBES / 2) ** 2
-    freqs_cis = time * math.pi
-    sinc = torch.where(freqs_cis == 0, torch.ones_like(freqs_cis), freqs_cis.sin() / freqs_cis)
+    angles = time * math.pi
+    sinc = torch.where(angles == 0, torch.ones_like(angles), angles.sin() / angles)
     filters = sinc * window * (cutoff / source)
     return filters[:, None].float()
 
@@ -48,10 +48,10 @@ def resample(signal: Tensor, source_rate: int, target_rate: int) -> Tensor:
         return signal
     filters = sinc_filters(source_rate, target_rate, dtype=torch.float32)
     filters = filters.to(signal.device, signal.dtype)
-    return filtered(signal, filters, source_rate, target_rate)
+    return resample_with(signal, filters, source_rate, target_rate)
 
 
-def filtered(signal: Tensor, filters: Tensor, source_rate: int, target_rate: int) -> Tensor:
+def resample_with(signal: Tensor, filters: Tensor, source_rate: int, target_rate: int) -> Tensor:
     """`resample` with filters [target R, 1, taps] that are already there: signal [B, N]."""
     common = math.gcd(source_rate, target_rate)
     source, target = source_rate // common, target_rate // common

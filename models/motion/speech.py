@@ -19,7 +19,7 @@ from models.formats.wav import FRAME_RATE as FRAME_RATE
 from models.formats.wav import SAMPLE_RATE as SAMPLE_RATE
 from models.formats.wav import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
 from models.motion.layers import stack
-from models.motion.resample import filtered, sinc_filters
+from models.motion.resample import resample_with, sinc_filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ RELEASED_LAYERS = (  # channels, kernel, stride; the last two kernels of 1 are t
 )  # fmt: skip
 
 
-def quietly(_share: float) -> None:
+def no_progress(_share: float) -> None:
     """The progress that nobody wants to know."""
 
 
@@ -53,7 +53,7 @@ class FrontEnd(Protocol):
         """L, for a clip of so many frames of motion."""
         ...
 
-    def __call__(self, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
+    def __call__(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
         """Normalised sound [B, n, 2] -> features [B, L, A]."""
         ...
 
@@ -76,18 +76,18 @@ class ConvStack(nn.Module):
         )
         self.norms = stack(nn.GroupNorm(1, width) for width, _, _ in layers)
 
-    def forward(self, sound: Tensor, *, progress: Progress = quietly) -> Tensor:
+    def forward(self, sound: Tensor, *, progress: Progress = no_progress) -> Tensor:
         """Sound at 16 kHz [B, samples] -> [B, width, L]. progress: told within each layer."""
         x, count = sound[:, None], len(self.convolutions)
         layers = zip(self.convolutions, self.norms, strict=True)
         for layer, (convolution, norm) in enumerate(layers):
             told = between(progress, layer / count, (layer + 0.8) / count)
-            x = self.activation(norm(convolved(convolution, x, progress=told)))
+            x = self.activation(norm(convolve(convolution, x, progress=told)))
             progress((layer + 1) / count)
         return (x.abs() + 1).log() if self.log_compression else x
 
 
-def convolved(convolution: nn.Conv1d, x: Tensor, *, progress: Progress = quietly) -> Tensor:
+def convolve(convolution: nn.Conv1d, x: Tensor, *, progress: Progress = no_progress) -> Tensor:
     """x [B, C, N] -> [B, D, L], with the numbers of the convolution at once.
 
     On a CPU a wide one of a long clip takes seconds: there it goes piece by piece, so that whoever
@@ -143,10 +143,10 @@ class ConvSpeech(nn.Module):
             length = (length - kernel) // stride + 1
         return length
 
-    def forward(self, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
+    def forward(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
         """[B, n, 2] -> [B, L, A]: channel 0's features, then channel 1's."""
         channels = audio.transpose(1, 2).flatten(0, 1)  # [B, n, 2] -> [2 B, n]
-        slow = filtered(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        slow = resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
         features = self.stack(slow, progress=progress)  # [2 B, A / 2, L]
         return torch.unflatten(features, 0, (-1, 2)).flatten(1, 2).transpose(1, 2)
 
@@ -197,7 +197,7 @@ class MelSpeech(nn.Module):
         """L: one for each frame."""
         return frames
 
-    def forward(self, audio: Tensor, *, progress: Progress = quietly) -> Tensor:
+    def forward(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
         """[B, n, 2] -> [B, L, A]: channel 0's rows, then channel 1's. n is a multiple of 1600."""
         if audio.ndim != 3 or audio.shape[2] != 2 or audio.shape[1] % SAMPLES_PER_FRAME:
             raise ValueError(
@@ -205,7 +205,7 @@ class MelSpeech(nn.Module):
             )
         rows = audio.shape[1] // SAMPLES_PER_FRAME
         channels = audio.transpose(1, 2).flatten(0, 1)  # [B, n, 2] -> [2 B, n]
-        slow = filtered(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        slow = resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
         power = self._power(slow, rows * self.config.slices)  # [2 B, spectra, bins]
         bands = 10 * (power @ self.mel).clamp(min=self.config.floor).log10()  # [2 B, spectra, M]
         bands = (bands - self._reference(power.mean(-1))) / 20 + 1
@@ -264,4 +264,4 @@ def load_speech(path: Path, *, device: torch.device) -> ConvSpeech | MelSpeech:
         raise checkpoint.CheckpointError(
             f"{path} holds a front end of kind {kind!r}; known are 'convolutions' and 'mel'"
         )
-    return checkpoint.restored(network, weights, path).to(device)
+    return checkpoint.restore(network, weights, path).to(device)

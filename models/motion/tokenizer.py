@@ -102,4 +102,4 @@ def load_tokenizer(path: Path, *, device: torch.device) -> Tokenizer:
     """tokenizer.safetensors. Raises CheckpointError."""
     config, weights = checkpoint.read(path, device=device)
     network = Tokenizer(checkpoint.config_of(TokenizerConfig, config, path))
-    return checkpoint.restored(network, weights, path).to(device)
+    return checkpoint.restore(network, weights, path).to(device)

@@ -9,7 +9,7 @@ import zlib
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from models.released.reading import ReleasedError
+from models.released.reader import ReleasedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Member = tuple[str, int, Callable[[], IO[bytes] | None]]  # name, bytes, how it is opened
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
-MOST_BYTES = 32 << 30  # of what is unpacked from one archive
-MOST_MEMBERS = 200_000
+MAX_BYTES = 32 << 30  # of what is unpacked from one archive
+MAX_MEMBERS = 200_000
 CHUNK = 1 << 20
 
 
@@ -29,28 +29,28 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(
-    path: Path, folder: Path, *, wanted: Callable[[str], bool], most_bytes: int = MOST_BYTES
+    path: Path, folder: Path, *, select: Callable[[str], bool], max_bytes: int = MAX_BYTES
 ) -> None:
     """Unpack the files whose names are wanted.
 
     ReleasedError for a damaged archive, for one with a name that leads elsewhere or a link, wanted
-    or not, and for one that holds more than most_bytes.
+    or not, and for one that holds more than max_bytes.
     """
-    left = most_bytes
+    left = max_bytes
     try:
-        for count, (name, size, opened) in enumerate(_members(path)):
+        for count, (name, size, open_member) in enumerate(_members(path)):
             place = _place(path, name)
-            if count > MOST_MEMBERS:
-                raise ReleasedError(f"{path} holds more than {MOST_MEMBERS} files")
-            if not wanted(name):
+            if count > MAX_MEMBERS:
+                raise ReleasedError(f"{path} holds more than {MAX_MEMBERS} files")
+            if not select(name):
                 continue
             left -= size
             if left < 0:
                 raise ReleasedError(
-                    f"{path} would unpack to more than {most_bytes / (1 << 30):.2f} GB; it was "
+                    f"{path} would unpack to more than {max_bytes / (1 << 30):.2f} GB; it was "
                     "not unpacked"
                 )
-            _copy(opened(), folder / place)
+            _copy(open_member(), folder / place)
     except ReleasedError:
         raise
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,

@@ -16,7 +16,7 @@ from models.avatar.camera import CameraError
 from models.checkpoint import CheckpointError
 from models.released.codec_keys import cameras, convert
 from models.released.networks import Network
-from models.released.reading import OPTIMISER, ReleasedError, read_torch, read_yaml, tensors_of
+from models.released.reader import OPTIMISER, ReleasedError, read_torch, read_yaml, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.released.reading import ReleasedError, read_json
+from models.released.reader import ReleasedError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PEOPLE = ("PXB184", "RLW104", "TXB805", "GQS883")
 SETTINGS = "args.json"
-WANTED = (".pt", ".pth", ".ckpt", SETTINGS, "config.yml")  # of archives; the rest is recordings
+NEEDED = (".pt", ".pth", ".ckpt", SETTINGS, "config.yml")  # of archives; the rest is recordings
 OPTIMISER = re.compile(r"opt\d+\.pt")
 PLACES = {  # what lies where, in words
     "face": "checkpoints/diffusion/*_face/model*.pt",
@@ -53,10 +53,10 @@ class Checkpoint:
     settings: Path
 
 
-def wanted(name: str) -> bool:
+def is_needed(name: str) -> bool:
     """Whether a file in an archive is one of those above."""
     last = name.rpartition("/")[2]
-    return last.endswith(WANTED) and not last.startswith("._") and not OPTIMISER.fullmatch(last)
+    return last.endswith(NEEDED) and not last.startswith("._") and not OPTIMISER.fullmatch(last)
 
 
 class Layout:
@@ -71,7 +71,7 @@ class Layout:
             path
             for folder in folders
             for path in folder.rglob("*")
-            if wanted(path.name) and path.is_file()
+            if is_needed(path.name) and path.is_file()
         )
 
     def diffusion(self, kind: str) -> Checkpoint:

@@ -135,7 +135,7 @@ AUDIO_PART, LIP_PART = "audio_model.", "lip_model."  # of a face or body checkpo
 LAYERS_A_BLOCK = 6  # convolutions of the guide's audio blocks; three entries of a Sequential each
 
 
-def renamed(key: str, rules: Rules) -> str | None:
+def rename_key(key: str, rules: Rules) -> str | None:
     """A released key's name here, None where it is dropped. KeyError for one that is not known."""
     for pattern, name in rules:
         if match := re.fullmatch(pattern, key):
@@ -143,7 +143,7 @@ def renamed(key: str, rules: Rules) -> str | None:
     raise KeyError(f"{key} is no key of such a network")
 
 
-def bare(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def strip_parallel(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same without what training on several GPUs put before every key."""
     return {key.removeprefix(PARALLEL): value for key, value in weights.items()}
 
@@ -151,8 +151,8 @@ def bare(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def convert(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     """Weights under released keys -> under ours, float32. KeyError names a key not known."""
     result = {}
-    for key, value in bare(weights).items():
-        name = renamed(key, rules)
+    for key, value in strip_parallel(weights).items():
+        name = rename_key(key, rules)
         if name is not None:
             result[name] = value.float()
     return result
@@ -160,7 +160,7 @@ def convert(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
 
 def convert_guide(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As `convert`; the convolutions over sound are numbered by their place in the checkpoint."""
-    weights = bare(weights)
+    weights = strip_parallel(weights)
     convolutions = sorted(
         {int(key.split(".")[1]) for key in weights if key.startswith("pre_audio.")}
     )
@@ -189,7 +189,7 @@ def convert_tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         rules.append((rf"encoder\.enc\.{2 * place + 2}\.(weight|bias)", rf"encoder.{place}.\1"))
         rules.append((rf"decoder\.dec\.{2 * place}\.(weight|bias)", rf"decoder.{place}.\1"))
     rest = {}
-    for key, value in bare(weights).items():
+    for key, value in strip_parallel(weights).items():
         if match := re.fullmatch(r"quantizer\.layers\.(\d+)\._codebook\.embed", key):
             books[int(match[1])] = value.float()
         else:
@@ -198,10 +198,10 @@ def convert_tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return convert(rest, tuple(rules)) | {"codebooks": codebooks}
 
 
-def part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def subnetwork(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights of a network inside another: those below `prefix`, without it."""
     return {
         key.removeprefix(prefix): value
-        for key, value in bare(weights).items()
+        for key, value in strip_parallel(weights).items()
         if key.startswith(prefix)
     }

@@ -30,7 +30,7 @@ from models.motion.speech import (
 from models.motion.statistics import LENGTHS
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
 from models.released import motion_keys as released
-from models.released.reading import ReleasedError
+from models.released.reader import ReleasedError
 from models.released.weight_names import APART, guide_rules, released_key, tokenizer_rules
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Network:
 
 def denoiser(kind: str, weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
     """The "face" or "body" denoiser of a diffusion checkpoint."""
-    weights = released.bare(weights)
+    weights = released.strip_parallel(weights)
     _check_process(settings, path)
     _check_computed(weights, path)
     layers = _count(weights, r"seqTransDecoder\.stack\.(\d+)\.", path)
@@ -111,7 +111,7 @@ def denoiser(kind: str, weights: Weights, settings: Mapping[str, Any], path: Pat
 
 def guide(weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
     """The guide of its checkpoint's model_state_dict."""
-    weights = released.bare(weights)
+    weights = released.strip_parallel(weights)
     _check_computed(weights, path)
     blocks = _audio_blocks(weights, path)
     layers = _count(weights, r"seqTransDecoder\.stack\.(\d+)\.", path)
@@ -139,7 +139,7 @@ def guide(weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
 
 def tokenizer(weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
     """The tokenizer of its checkpoint's net."""
-    weights = released.bare(weights)
+    weights = released.strip_parallel(weights)
     key = "quantizer.layers.{}._codebook.embed"
     depth = _count(weights, r"quantizer\.layers\.(\d+)\.", path)
     config = _config(
@@ -162,7 +162,7 @@ def tokenizer(weights: Weights, settings: Mapping[str, Any], path: Path) -> Netw
 
 def speech(weights: Weights, args: Mapping[str, Any] | None, path: Path) -> Network:
     """The front end: convolutions of the gumbel speech model. args: of its own checkpoint."""
-    weights = released.bare(weights)
+    weights = released.strip_parallel(weights)
     layers = _conv_layers(weights, "", args, path)
     notes = []
     if args is None:
@@ -190,7 +190,7 @@ def speech(weights: Weights, args: Mapping[str, Any] | None, path: Path) -> Netw
 
 def lips(weights: Weights, args: Mapping[str, Any] | None, path: Path) -> Network:
     """The lip regressor. args: of wav2vec_large, if it is there."""
-    weights = released.bare(weights)
+    weights = released.strip_parallel(weights)
     _check_computed(weights, path)
     inside = "audio_encoder.wav2vec_model."
     layers = _conv_layers(weights, inside, args, path)

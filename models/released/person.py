@@ -25,9 +25,9 @@ from models.released import avatar as avatars
 from models.released import motion_keys as released
 from models.released import networks
 from models.released.archives import is_archive, unpack
-from models.released.layout import Checkpoint, Layout, wanted
+from models.released.layout import Checkpoint, Layout, is_needed
 from models.released.networks import Network
-from models.released.reading import (
+from models.released.reader import (
     OPTIMISER,
     SETTINGS,
     ReleasedError,
@@ -74,7 +74,7 @@ class Released:
 
 
 @contextmanager
-def opened(sources: Sequence[Path], person: str) -> Iterator[Layout]:
+def open_sources(sources: Sequence[Path], person: str) -> Iterator[Layout]:
     """The files of some folders and archives; what is unpacked goes when the block is left.
 
     Raises ReleasedError.
@@ -92,12 +92,12 @@ def opened(sources: Sequence[Path], person: str) -> Iterator[Layout]:
             for archive in archives:
                 folder = Path(scratch).resolve() / f"{place}-{archive.name}"
                 folder.mkdir()
-                unpack(archive, folder, wanted=wanted)
+                unpack(archive, folder, select=is_needed)
                 folders.append(folder)
         yield Layout(folders, person)
 
 
-def findings_of(layout: Layout) -> list[CheckResult]:
+def check_released(layout: Layout) -> list[CheckResult]:
     """Every part, read and checked; what is wrong with one stands in its finding."""
     return list(_findings(_Files(layout)))
 
@@ -236,7 +236,7 @@ class _Files:
         args = networks.conv_args(checkpoint_of, path) if path else None
         made: tuple[Network, Path] | None = None
         for weights, _, found in (self.face, self.body, self.guide):
-            inside = released.part(weights, released.AUDIO_PART)
+            inside = released.subnetwork(weights, released.AUDIO_PART)
             if not inside:
                 continue
             network = networks.speech(inside, args, found.weights)
@@ -261,7 +261,7 @@ class _Files:
         path = self.layout.optional("lip speech")
         args = networks.conv_args(read_torch(path, inert=SETTINGS), path) if path else None
         used = [path] if path else []
-        if inside := released.part(weights, released.LIP_PART):
+        if inside := released.subnetwork(weights, released.LIP_PART):
             network = networks.lips(inside, args, found.weights)
             return _of(network, found.weights, *used)
         own = self.layout.file("lips")

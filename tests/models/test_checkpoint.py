@@ -143,7 +143,7 @@ def test_a_config_of_other_fields_or_bad_values_is_told(
 
 def test_a_network_gets_its_weights_and_stops_learning(path: Path) -> None:
     weights = nn.Linear(2, 3).state_dict()
-    network = checkpoint.restored(nn.Linear(2, 3), weights, path)
+    network = checkpoint.restore(nn.Linear(2, 3), weights, path)
     assert torch.equal(network.weight, weights["weight"])
     assert not network.training
     assert not any(value.requires_grad for value in network.parameters())
@@ -153,21 +153,21 @@ def test_missing_and_unknown_weights_are_named(path: Path) -> None:
     weights = {"weight": torch.zeros(3, 2), "scale": torch.zeros(3)}
     told = r"face\.safetensors does not fit Linear: missing bias, unknown scale"
     with pytest.raises(CheckpointError, match=told):
-        checkpoint.restored(nn.Linear(2, 3), weights, path)
+        checkpoint.restore(nn.Linear(2, 3), weights, path)
 
 
 def test_of_many_missing_weights_three_are_named(path: Path) -> None:
     network = nn.Sequential(*(nn.Linear(1, 1) for _ in range(4)))
     told = r"missing 0\.bias, 0\.weight, 1\.bias and 5 more, unknown nothing"
     with pytest.raises(CheckpointError, match=told):
-        checkpoint.restored(network, {}, path)
+        checkpoint.restore(network, {}, path)
 
 
 def test_a_weight_of_another_shape_is_named_with_both_shapes(path: Path) -> None:
     weights = {"weight": torch.zeros(3, 5), "bias": torch.zeros(3)}
     told = r"face\.safetensors: weight must be \[3, 2\], found \[3, 5\]"
     with pytest.raises(CheckpointError, match=told):
-        checkpoint.restored(nn.Linear(2, 3), weights, path)
+        checkpoint.restore(nn.Linear(2, 3), weights, path)
 
 
 def test_the_config_is_in_the_file_for_who_looks_without_this_project(path: Path) -> None:

@@ -12,7 +12,7 @@ from training.data.scenes import Scene
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:
-    """Read a whole 48 kHz file as [N, channels] in [-1, 1]. Raises SoundError."""
+    """Read a whole 48 kHz file as [N, channels] in [-1, 1]. Raises WavError."""
     recording = open_wav(path)
     if recording.rate != SAMPLE_RATE:
         raise ValueError(f"{path} has {recording.rate} Hz; a dataset has {SAMPLE_RATE}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models.motion.speech import FRAME_RATE
-from models.released.exporting import write_data_stats
+from models.released.export import write_data_stats
 from training.data.checks import ERROR, NOTE, WARNING, check
 from training.data.features import FOLDER, LIPS, SPEECH, Pieces, keep, load_ears, shelf
 from training.data.scenes import open_scenes
@@ -120,7 +120,7 @@ def asked_pieces(arguments: argparse.Namespace, usual: Pieces) -> Pieces | None:
 
 def download(arguments: argparse.Namespace) -> None:
     """Show the licence, ask, fetch and unpack."""
-    from models.released.downloading import LICENCE, DownloadError
+    from models.released.download import LICENCE, DownloadError
     from training.data.download import get_recordings
 
     say(LICENCE.format(person=arguments.person))

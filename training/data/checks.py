@@ -13,13 +13,13 @@ import numpy as np
 from models.formats.dataset import (
     FACE_CHANNELS,
     POSE_CHANNELS,
-    TURNING,
+    WRAPPED_CHANNEL,
     DatasetError,
+    check_audio,
     check_missing,
-    check_sound,
     listed_scenes,
+    open_audio,
     open_motion,
-    open_sound,
     read_missing,
 )
 from models.formats.wav import FRAME_RATE, SAMPLES_PER_FRAME
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.formats.dataset import Frames, SceneFiles
-    from models.formats.wav import Recording
+    from models.formats.wav import WavFile
 
     Array = NDArray[np.floating[Any]]
 
@@ -88,7 +88,7 @@ class _Check:
         self.files, self.frames = files, 0
         self._pose: Array | None = None
         self._face: Array | None = None
-        self._sound: Recording | None = None
+        self._sound: WavFile | None = None
         self._missing: Frames | None = None
 
     def findings(self) -> Iterator[Found]:
@@ -128,7 +128,7 @@ class _Check:
         self._face = open_motion(self.files.face, FACE_CHANNELS)
 
     def _open_sound(self) -> None:
-        self._sound = open_sound(self.files.audio)
+        self._sound = open_audio(self.files.audio)
 
     def _open_missing(self) -> None:
         self._missing = read_missing(self.files.missing)
@@ -144,7 +144,7 @@ class _Check:
             yield Found(ERROR, "length", self.files.face.name, shorter, words)
         if self._sound is not None:
             try:
-                check_sound(self._sound, self.frames)
+                check_audio(self._sound, self.frames)
             except DatasetError as error:
                 shorter = min(self.frames, len(self._sound) // SAMPLES_PER_FRAME)
                 yield Found(ERROR, "length", self.files.audio.name, shorter, str(error))
@@ -173,7 +173,7 @@ class _Check:
         level = WARNING if share > MANY_MISSING else NOTE
         yield Found(level, "missing frames", name, int(inside[0]), words)
 
-    def _heard(self, sound: Recording) -> Iterator[Found]:
+    def _heard(self, sound: WavFile) -> Iterator[Found]:
         name = self.files.audio.name
         heard = listen(sound)
         if heard.not_a_number is not None:
@@ -261,8 +261,8 @@ def _steps(before: Array, after: Array) -> Array:
     """How far each channel went, [n, C]; a whole turn of the channel that counts turns is none."""
     with np.errstate(invalid="ignore"):
         steps = np.abs(after - before)
-        turned = np.mod(steps[:, TURNING], 2 * np.pi)
-        steps[:, TURNING] = np.minimum(turned, 2 * np.pi - turned)
+        turned = np.mod(steps[:, WRAPPED_CHANNEL], 2 * np.pi)
+        steps[:, WRAPPED_CHANNEL] = np.minimum(turned, 2 * np.pi - turned)
     return np.nan_to_num(steps, nan=0.0, posinf=0.0, neginf=0.0)  # told elsewhere
 
 
@@ -275,7 +275,7 @@ class Listened:
     not_a_number: int | None  # the first such frame
 
 
-def listen(sound: Recording) -> Listened:
+def listen(sound: WavFile) -> Listened:
     """Read it once, a piece at a time."""
     frames = len(sound) // SAMPLES_PER_FRAME
     level = np.zeros((frames, 2))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from models.formats.dataset import ENDINGS, find_scenes
 from models.released.archives import unpack
-from models.released.downloading import PEOPLE, DownloadError, fetch, recordings
+from models.released.download import PEOPLE, DownloadError, dataset_downloads, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from models.formats.dataset import SceneFiles
-    from models.released.downloading import Download, Progress
+    from models.released.download import Download, Progress
 
 STATISTICS = "data_stats.pth"
 DOWNLOADS = "downloads"
@@ -46,7 +46,7 @@ def get_recordings(
         raise DownloadError(
             f"there are no released recordings of {person!r}; there are {', '.join(PEOPLE)}"
         )
-    archive, statistics = recordings(person, mirror)
+    archive, statistics = dataset_downloads(person, mirror)
     downloads = folder / DOWNLOADS
     if origin is not None and mirror is None:
         path = Path(origin) / archive.place
@@ -67,7 +67,7 @@ def _unpacked(archive: Path, place: Path) -> list[SceneFiles]:
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        unpack(archive, draft, wanted=_wanted, most_bytes=MOST_BYTES)
+        unpack(archive, draft, select=_wanted, max_bytes=MOST_BYTES)
         inside = {path.parent for path in draft.rglob(f"*{ENDINGS[0]}")}
         named = {folder for folder in inside if folder.name == place.name}
         source = min(named or inside, default=draft)

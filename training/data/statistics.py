@@ -57,8 +57,8 @@ def codes(scenes: Sequence[SceneData]) -> Iterator[Array]:
 def sounds(scenes: Sequence[SceneData]) -> Iterator[Array]:
     """Pieces [n, 2] of all sound."""
     for scene in scenes:
-        for start in range(0, len(scene.sound), SOUND_PIECE):
-            yield scene.sound.read(start, start + SOUND_PIECE)
+        for start in range(0, len(scene.audio), SOUND_PIECE):
+            yield scene.audio.read(start, start + SOUND_PIECE)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from models.released import downloading
+from models.released import download
 from tests.cli.conftest import Call
 from tests.misbehaving_host import Host
 from tests.released_layout import PERSON, write_released_person
@@ -134,7 +134,7 @@ def test_a_download_shows_the_licence_and_imports(
     call: Call, mirror: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = hashlib.sha256(mirror.files[STATISTICS]).hexdigest()
-    monkeypatch.setitem(downloading.STATISTICS, PERSON, found)
+    monkeypatch.setitem(download.STATISTICS, PERSON, found)
     mirror.behave = iter(["break"])
     arguments = ["download-person", PERSON, "--from", mirror.url, "--out", f"people/{PERSON}"]
 

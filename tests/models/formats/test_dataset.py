@@ -27,11 +27,11 @@ def test_scenes_come_in_the_order_of_their_names(folder: Path) -> None:
 
 def test_a_scene_is_mapped_and_cut_by_frames(folder: Path) -> None:
     scene = SceneFiles(folder, "b").open()
-    assert all(isinstance(each, np.memmap) for each in (scene.pose, scene.face, scene.sound.raw))
+    assert all(isinstance(each, np.memmap) for each in (scene.pose, scene.face, scene.audio.raw))
     assert (scene.frames, scene.pose.shape, scene.face.shape) == (40, (40, 104), (40, 256))
     assert np.flatnonzero(~scene.present()).tolist() == [3, 4]
     assert scene.samples(2, 4).shape == (2 * SAMPLES_PER_FRAME, 2)
-    whole = scene.sound.read()
+    whole = scene.audio.read()
     np.testing.assert_array_equal(scene.samples(2, 4), whole[3200:6400])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.formats.wav import SoundError, open_wav
+from models.formats.wav import WavError, open_wav
 
 WAVE = np.array([[0.0, -1.0], [0.5, 0.25], [-0.75, 0.125]], np.float32)
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_read_is_told(
     tmp_path: Path, form: bytes, content: bytes, size: int | None, words: str
 ) -> None:
     path = write(tmp_path / "a.wav", form, content, size=size)
-    with pytest.raises(SoundError, match=words) as caught:
+    with pytest.raises(WavError, match=words) as caught:
         open_wav(path)
     assert str(path) in str(caught.value)
 
@@ -96,5 +96,5 @@ def test_what_is_no_wave_file_is_told(tmp_path: Path, content: bytes | None, wor
     path = tmp_path / "a.wav"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SoundError, match=words):
+    with pytest.raises(WavError, match=words):
         open_wav(path)

@@ -121,7 +121,7 @@ def _count(weights: dict[str, Tensor], pattern: str) -> int:
 
 
 def speech_inside(weights: dict[str, Tensor]) -> ConvSpeech:
-    return speech_of(released.part(weights, released.AUDIO_PART))
+    return speech_of(released.subnetwork(weights, released.AUDIO_PART))
 
 
 def face_of(case: Case, weights: dict[str, Tensor]) -> Denoiser:
@@ -182,7 +182,7 @@ def tokenizer_of(case: Case, weights: dict[str, Tensor]) -> Tokenizer:
 def heard_by_face(weights: dict[str, Tensor], audio: Tensor) -> Tensor:
     """Features with lips behind them, [B, L, 2038]."""
     features = speech_inside(weights)(audio)
-    lips = lips_of(released.part(weights, released.LIP_PART))
+    lips = lips_of(released.subnetwork(weights, released.LIP_PART))
     return torch.cat([features, lip_rows(lip_geometry(lips, audio), features.shape[1])], dim=-1)
 
 

@@ -9,9 +9,9 @@ from torch import Generator, Tensor
 
 from models import checkpoint
 from models.motion.guide import (
-    Continuation,
     Guide,
     GuideConfig,
+    IncrementalDecoder,
     generate,
     load_guide,
     nucleus,
@@ -56,7 +56,7 @@ def test_the_cached_continuation_is_the_plain_forward_token_by_token(guide: Guid
     tokens = torch.randint(guide.config.codes, (2, 12), generator=Generator().manual_seed(3))
     tokens[:, 0] = guide.start
     plain = guide(tokens, condition)
-    sequence = Continuation(guide, condition, 12)
+    sequence = IncrementalDecoder(guide, condition, 12)
     for position in range(12):
         got = sequence.step(tokens[:, position])
         torch.testing.assert_close(got, plain[:, position], rtol=1e-4, atol=1e-5)
@@ -154,7 +154,7 @@ def test_the_nucleus_is_the_smallest_that_reaches_top_p(top_p: float) -> None:
 def test_a_draw_is_made_from_what_the_nucleus_kept() -> None:
     kept = nucleus(torch.tensor([[0.6, 0.3, 0.1]]).log(), 0.8)
     generator = Generator().manual_seed(1)
-    tokens = [int(kept.draw([generator])) for _ in range(600)]
+    tokens = [int(kept.sample([generator])) for _ in range(600)]
     assert set(tokens) == {0, 1}
     assert tokens.count(0) == pytest.approx(400, abs=50)
 

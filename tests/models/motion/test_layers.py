@@ -127,18 +127,18 @@ def test_causal_attention_does_not_look_ahead() -> None:
 
 
 def test_a_decoder_row_by_row_is_the_causal_decoder(layer: DecoderLayer) -> None:
-    x, by = draw(2, 6, WIDTH), draw(2, WIDTH, seed=3)
+    x, cond = draw(2, 6, WIDTH), draw(2, WIDTH, seed=3)
     freqs_cis = rotary_frequencies(6, WIDTH, device=CPU)
     memories = [
         attention.keys_values(draw(2, 5, WIDTH, seed=4), draw(2, 5, WIDTH, seed=5))
         for attention in layer.memory_attentions
     ]
-    plain = layer(x, freqs_cis, by, memories, causal=True)
+    plain = layer(x, freqs_cis, cond, memories, causal=True)
     room = torch.full((2, HEADS, 6, WIDTH // HEADS), math.nan)  # what is not filled must not count
     past = KeysValues(room, room.clone())
     for row in range(6):
         now = slice(row, row + 1)
-        got = layer.step(x[:, now], freqs_cis[now], by, memories, past=past, position=row)
+        got = layer.step(x[:, now], freqs_cis[now], cond, memories, past=past, position=row)
         torch.testing.assert_close(got, plain[:, now], rtol=1e-4, atol=1e-5)
 
 
@@ -186,9 +186,9 @@ def test_rows_put_into_room_are_the_rows_that_follow() -> None:
     second = KeysValues(draw(2, HEADS, 2, 4, seed=3), draw(2, HEADS, 2, 4, seed=4))
     grown = first.pad(2)
     assert grown.keys.shape[2] == 5
-    grown.put(3, second)
-    joined = first.then(second)
+    grown.write(3, second)
+    joined = first.concat(second)
     assert torch.equal(grown.keys, joined.keys)
     assert torch.equal(grown.values, joined.values)
-    assert torch.equal(joined.first(3).keys, first.keys)
-    assert torch.equal(joined.first(3).values, first.values)
+    assert torch.equal(joined.prefix(3).keys, first.keys)
+    assert torch.equal(joined.prefix(3).values, first.values)

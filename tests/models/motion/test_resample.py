@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.motion.resample import filtered, resample, sinc_filters
+from models.motion.resample import resample, resample_with, sinc_filters
 
 EDGE = 200  # samples at each end that see the silence around a clip
 
@@ -57,7 +57,7 @@ def test_filters_that_are_already_there_give_the_same() -> None:
     filters = sinc_filters(48_000, 16_000)
     assert filters.shape == (1, 1, 41)
     torch.testing.assert_close(
-        filtered(signal, filters, 48_000, 16_000), resample(signal, 48_000, 16_000)
+        resample_with(signal, filters, 48_000, 16_000), resample(signal, 48_000, 16_000)
     )
 
 

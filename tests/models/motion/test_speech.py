@@ -16,7 +16,7 @@ from models.motion.speech import (
     ConvSpeechConfig,
     MelSpeech,
     MelSpeechConfig,
-    convolved,
+    convolve,
     load_speech,
     mel_filters,
 )
@@ -185,7 +185,7 @@ def test_a_convolution_in_pieces_has_the_numbers_of_one_at_once(rows: int) -> No
     told: list[float] = []
 
     with torch.inference_mode():
-        found = convolved(convolution, x, progress=told.append)
+        found = convolve(convolution, x, progress=told.append)
         torch.testing.assert_close(found, convolution(x), rtol=0, atol=1e-6)
 
     assert found.shape == (2, 5, rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.released.person import opened, read_released, write_released
+from models.released.person import open_sources, read_released, write_released
 from tests.released_layout import PERSON, write_released_person
 
 Import = Callable[..., Path]
@@ -41,6 +41,6 @@ def imported(tmp_path: Path) -> Import:
 
 
 def import_to(out: Path, *sources: Path, overwrite: bool = False) -> Path:
-    with opened(sources, PERSON) as layout:
+    with open_sources(sources, PERSON) as layout:
         write_released(read_released(layout), out, overwrite=overwrite)
     return out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.released.archives import is_archive, unpack
-from models.released.reading import ReleasedError
+from models.released.reader import ReleasedError
 
 ENDINGS = ("zip", "tar", "tar.gz")
 
@@ -34,7 +34,7 @@ def everything(_name: str) -> bool:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_only_what_is_wanted_is_unpacked(tmp_path: Path, ending: str) -> None:
     path = make(tmp_path / f"a.{ending}", {"x/model.pt": b"weights", "x/scene_audio.wav": b"sound"})
-    unpack(path, tmp_path / "out", wanted=lambda name: name.endswith(".pt"))
+    unpack(path, tmp_path / "out", select=lambda name: name.endswith(".pt"))
     found = [each for each in (tmp_path / "out").rglob("*") if each.is_file()]
     assert [each.relative_to(tmp_path / "out").as_posix() for each in found] == ["x/model.pt"]
     assert found[0].read_bytes() == b"weights"
@@ -45,7 +45,7 @@ def test_only_what_is_wanted_is_unpacked(tmp_path: Path, ending: str) -> None:
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, ending: str, name: str) -> None:
     path = make(tmp_path / f"a.{ending}", {"good.pt": b"", name: b"evil"})
     with pytest.raises(ReleasedError, match=r"a\.\S+ holds the name .*evil.*leads elsewhere"):
-        unpack(path, tmp_path / "out", wanted=everything)
+        unpack(path, tmp_path / "out", select=everything)
     assert not [each for each in tmp_path.rglob("*") if each.name.endswith("evil.pt")]
 
 
@@ -57,7 +57,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes) -> 
         member.type, member.linkname = kind, "/etc"
         archive.addfile(member)
     with pytest.raises(ReleasedError, match="holds a link or a device, 'folder'"):
-        unpack(path, tmp_path / "out", wanted=lambda _: False)
+        unpack(path, tmp_path / "out", select=lambda _: False)
 
 
 def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
@@ -67,14 +67,14 @@ def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
         member.external_attr = 0o120777 << 16
         archive.writestr(member, "/etc")
     with pytest.raises(ReleasedError, match="holds a link or a device, 'folder'"):
-        unpack(path, tmp_path / "out", wanted=everything)
+        unpack(path, tmp_path / "out", select=everything)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_more_than_may_be_unpacked_is_refused(tmp_path: Path, ending: str) -> None:
     path = make(tmp_path / f"a.{ending}", {"a.pt": bytes(600), "b.pt": bytes(600)})
     with pytest.raises(ReleasedError, match="would unpack to more than"):
-        unpack(path, tmp_path / "out", wanted=everything, most_bytes=1000)
+        unpack(path, tmp_path / "out", select=everything, max_bytes=1000)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -83,7 +83,7 @@ def test_an_archive_that_is_cut_off_is_told(tmp_path: Path, ending: str) -> None
     path = make(tmp_path / f"a.{ending}", {"a.pt": content})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ReleasedError, match=r"a\.\S+ is damaged or cut off .*get it again"):
-        unpack(path, tmp_path / "out", wanted=everything)
+        unpack(path, tmp_path / "out", select=everything)
 
 
 def test_archives_are_told_by_their_names(tmp_path: Path) -> None:

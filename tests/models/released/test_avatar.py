@@ -9,7 +9,7 @@ import torch
 
 from models.released.avatar import ReleasedAvatar, _once, cameras_of, network_of, read_avatar
 from models.released.networks import Network
-from models.released.reading import ReleasedError
+from models.released.reader import ReleasedError
 from tests.released_layout import PERSON, avatar_state, avatar_views, write_avatar
 
 Read = Callable[[], ReleasedAvatar]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.released.layout import Layout, wanted
-from models.released.reading import ReleasedError
+from models.released.layout import Layout, is_needed
+from models.released.reader import ReleasedError
 from tests.released_layout import PERSON
 
 
@@ -100,6 +100,6 @@ def test_statistics_may_carry_the_name_of_the_person(tmp_path: Path) -> None:
 
 
 def test_recordings_and_optimizers_are_not_wanted_of_an_archive() -> None:
-    assert all(wanted(name) for name in ("a/model000155000.pt", "x/config.yml", "a/args.json"))
+    assert all(is_needed(name) for name in ("a/model000155000.pt", "x/config.yml", "a/args.json"))
     unwanted = ("a/opt000155000.pt", "a/scene01_audio.wav", "a/x.npy", "__MACOSX/._model.pt")
-    assert not any(wanted(name) for name in unwanted)
+    assert not any(is_needed(name) for name in unwanted)

@@ -87,9 +87,9 @@ def test_parts_of_the_speech_network_that_are_never_used_are_tolerated(unused: s
 def test_networks_inside_a_denoiser_are_found_by_their_prefix() -> None:
     weights = keys_of("face_small")
     for prefix, spec in ((released.AUDIO_PART, "speech_vq"), (released.LIP_PART, "lip")):
-        assert released.part(weights, prefix).keys() == keys_of(spec).keys()
+        assert released.subnetwork(weights, prefix).keys() == keys_of(spec).keys()
         prefixed = {f"module.{key}": value for key, value in weights.items()}
-        assert released.part(prefixed, prefix).keys() == keys_of(spec).keys()
+        assert released.subnetwork(prefixed, prefix).keys() == keys_of(spec).keys()
 
 
 @pytest.mark.parametrize(("spec", "blocks"), [("guide_small", 1), ("guide_released", 2)])

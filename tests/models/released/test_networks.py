@@ -18,7 +18,7 @@ from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
 from models.released import networks
 from models.released.networks import Network
-from models.released.reading import Inert, ReleasedError
+from models.released.reader import Inert, ReleasedError
 from tests import released_layout as small
 from tests.released_layout import (
     DIFFUSION_ARGS,

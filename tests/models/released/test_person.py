@@ -20,8 +20,8 @@ from models.motion.pipeline import Sampling, load_animator
 from models.motion.speech import load_speech
 from models.motion.statistics import load_statistics
 from models.person import check_files, sha256
-from models.released.person import opened, read_released
-from models.released.reading import ReleasedError
+from models.released.person import open_sources, read_released
+from models.released.reader import ReleasedError
 from tests.models.released.conftest import Import
 from tests.released_layout import PERSON
 
@@ -170,7 +170,7 @@ def test_without_networks_inside_those_of_the_assets_are_taken(
 def test_assets_may_be_absent_where_the_checkpoints_carry_everything(source: Path) -> None:
     for name in ("vq-wav2vec.pt", "wav2vec_large.pt", "iter-0200000.pt"):
         (source / "assets" / name).unlink()
-    with opened([source], PERSON) as layout:
+    with open_sources([source], PERSON) as layout:
         found = read_released(layout)
     (notes,) = (each.notes for each in found.findings if each.part == "speech")
     assert "no log compression are taken" in notes[0]
@@ -389,6 +389,6 @@ def test_a_person_who_is_there_survives_a_failed_replacement(
 def test_a_source_that_is_neither_folder_nor_archive_is_told(tmp_path: Path) -> None:
     with (
         pytest.raises(ReleasedError, match=r"nowhere is neither a folder nor a \.zip"),
-        opened([tmp_path / "nowhere"], PERSON),
+        open_sources([tmp_path / "nowhere"], PERSON),
     ):
         pass

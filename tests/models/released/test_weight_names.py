@@ -24,7 +24,7 @@ def test_every_key_that_is_renamed_comes_back_by_its_new_name(spec: str) -> None
     for key in json.loads((SPECS / f"{spec}.json").read_text()):
         if "_codebook" in key:  # all levels become one tensor
             continue
-        name = released.renamed(key, rules)
+        name = released.rename_key(key, rules)
         if name is not None:
             assert released_key(name, rules) == key
             kept += 1

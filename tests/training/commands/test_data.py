@@ -14,8 +14,8 @@ import torch
 from models.formats.dataset import find_scenes
 from models.motion.statistics import load_statistics
 from models.person import sha256
-from models.released import downloading, networks
-from models.released.reading import read_torch
+from models.released import download, networks
+from models.released.reader import read_torch
 from tests import tiny
 from tests.misbehaving_host import Host
 from tests.released_layout import PERSON
@@ -132,7 +132,7 @@ def archive(data: Path, *, inside: str = f"{PERSON}/", statistics: bytes | None 
 def host(data: Path, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     path = tmp_path / "data_stats.pth"
     command("stats", data, "--released", "--out", path)
-    monkeypatch.setitem(downloading.STATISTICS, PERSON, sha256(path))
+    monkeypatch.setitem(download.STATISTICS, PERSON, sha256(path))
     host = Host({f"{PERSON}.zip": archive(data), STATISTICS: path.read_bytes()})
     yield host
     host.server.shutdown()

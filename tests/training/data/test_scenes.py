@@ -28,7 +28,7 @@ from training.networks.losses import motion_loss
 
 
 def two_rows_a_frame(scene: SceneData) -> Tensor:
-    return torch.from_numpy(scene.sound.read()[::800]).mean(1, keepdim=True)
+    return torch.from_numpy(scene.audio.read()[::800]).mean(1, keepdim=True)
 
 
 def scenes(folder: Path, kind: str = FACE) -> list[Scene]:

@@ -8,8 +8,8 @@ import pytest
 
 from models.formats.dataset import DatasetError, find_scenes
 from models.released import networks
-from models.released.exporting import write_data_stats
-from models.released.reading import read_torch
+from models.released.export import write_data_stats
+from models.released.reader import read_torch
 from tests.training.scenes import read_wav, write_scene
 from training.data import statistics as measuring
 from training.data.statistics import measure, spread

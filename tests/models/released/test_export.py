@@ -15,9 +15,9 @@ from models.motion.guide import Guide, GuideConfig
 from models.motion.lips import LipConfig, LipRegressor
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
-from models.released import exporting
-from models.released.exporting import Kept, export_person
-from models.released.reading import ReleasedError, read_torch
+from models.released import export
+from models.released.export import StoredNetwork, export_person
+from models.released.reader import ReleasedError, read_torch
 from tests.models.released.conftest import Import
 from tests.released_layout import PERSON, SPECS
 from tests.tiny import write_tiny_person
@@ -94,8 +94,8 @@ def test_keys_are_those_that_came(whole: Path, person: Path, tmp_path: Path) -> 
     assert (value["audio_std_flat"].dtype, value["audio_std_flat"].shape) == ("float32", (1,))
 
 
-def kept(network: nn.Module, config: dict) -> Kept:
-    return Kept(json.loads(json.dumps(config)), network.state_dict())
+def kept(network: nn.Module, config: dict) -> StoredNetwork:
+    return StoredNetwork(json.loads(json.dumps(config)), network.state_dict())
 
 
 def test_at_released_sizes_keys_and_shapes_are_those_of_the_contract() -> None:
@@ -104,20 +104,20 @@ def test_at_released_sizes_keys_and_shapes_are_those_of_the_contract() -> None:
         speech = kept(ConvSpeech(ConvSpeechConfig()), asdict(ConvSpeechConfig()))
         lips = kept(LipRegressor(LipConfig()), asdict(LipConfig()))
         states = {
-            "face_released": exporting.denoiser_state(
+            "face_released": export.denoiser_state(
                 kept(Denoiser(FACE), asdict(FACE)), speech, lips
             ),
-            "pose_released": exporting.denoiser_state(
+            "pose_released": export.denoiser_state(
                 kept(BodyDenoiser(BODY), asdict(BODY)), speech, None
             ),
-            "guide_released": exporting.guide_state(
+            "guide_released": export.guide_state(
                 kept(Guide(GuideConfig()), asdict(GuideConfig())), speech
             ),
-            "vq_released": exporting.tokenizer_state(
+            "vq_released": export.tokenizer_state(
                 kept(Tokenizer(TokenizerConfig()), asdict(TokenizerConfig()))
             ),
-            "speech_vq": exporting.speech_state(speech),
-            "lip": exporting.lip_state(lips),
+            "speech_vq": export.speech_state(speech),
+            "lip": export.lip_state(lips),
         }
     for spec, state in states.items():
         entries = json.loads((SPECS / f"{spec}.json").read_text())

@@ -27,8 +27,8 @@ from models.motion.speech import SAMPLE_RATE, SPEECH_RATE
 from models.person import PersonError, read_person, sha256
 from models.released import motion_keys as released
 from models.released.layout import PLACES
-from models.released.person import opened
-from models.released.reading import ReleasedError
+from models.released.person import open_sources
+from models.released.reader import ReleasedError
 from models.released.weight_names import guide_rules, released_key, tokenizer_rules
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredNetwork:
     """One .safetensors file of a person directory."""
 
     config: dict[str, Any]
@@ -113,7 +113,9 @@ def export_person(folder: Path, out: Path, *, avatar: Path | None = None) -> lis
     return notes
 
 
-def denoiser_state(network: Kept, speech: Kept, lips: Kept | None) -> State:
+def denoiser_state(
+    network: StoredNetwork, speech: StoredNetwork, lips: StoredNetwork | None
+) -> State:
     """A diffusion checkpoint: the network, and the speech models that it carries."""
     state = _renamed(network, released.DENOISER)
     freqs_cis = rotary_table(network.config["width"])
@@ -128,7 +130,7 @@ def denoiser_state(network: Kept, speech: Kept, lips: Kept | None) -> State:
     return state
 
 
-def guide_state(network: Kept, speech: Kept) -> State:
+def guide_state(network: StoredNetwork, speech: StoredNetwork) -> State:
     """The model_state_dict of a guide's checkpoint."""
     state = _renamed(network, guide_rules(network.config["audio_blocks"]))
     freqs_cis = rotary_table(network.config["width"])
@@ -139,7 +141,7 @@ def guide_state(network: Kept, speech: Kept) -> State:
     return state
 
 
-def tokenizer_state(network: Kept) -> State:
+def tokenizer_state(network: StoredNetwork) -> State:
     """The net of a tokenizer's checkpoint; every code counts as used once."""
     state = _renamed(network, tokenizer_rules())
     width, channels = network.config["width"], network.config["channels"]
@@ -154,7 +156,7 @@ def tokenizer_state(network: Kept) -> State:
     return state
 
 
-def speech_state(speech: Kept) -> State:
+def speech_state(speech: StoredNetwork) -> State:
     """The whole vq-wav2vec model, of which only the first convolutions are used."""
     state = _renamed(speech, released.SPEECH)
     width = speech.config["layers"][-1][0]
@@ -172,7 +174,7 @@ def speech_state(speech: Kept) -> State:
     return state
 
 
-def lip_state(lips: Kept) -> State:
+def lip_state(lips: StoredNetwork) -> State:
     """The model_state_dict of the lip regressor's checkpoint."""
     state = _renamed(lips, released.LIPS)
     width = lips.config["layers"][-1][0]
@@ -199,7 +201,7 @@ def rotary_table(width: int) -> Tensor:
     return 1 / 10000 ** (torch.arange(0, width, 2) / width)
 
 
-def _read(folder: Path) -> tuple[dict[str, Kept], dict[str, Any], Provenance]:
+def _read(folder: Path) -> tuple[dict[str, StoredNetwork], dict[str, Any], Provenance]:
     try:
         manifest = read_person(folder)
         statistics = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
@@ -208,7 +210,7 @@ def _read(folder: Path) -> tuple[dict[str, Kept], dict[str, Any], Provenance]:
         if (folder / "lips.safetensors").is_file():
             names.append("lips")
         kept = {
-            name: Kept(*checkpoint.read(folder / f"{name}.safetensors", device=CPU))
+            name: StoredNetwork(*checkpoint.read(folder / f"{name}.safetensors", device=CPU))
             for name in names
         }
     except (PersonError, checkpoint.CheckpointError, OSError, ValueError) as error:
@@ -221,7 +223,7 @@ def _read(folder: Path) -> tuple[dict[str, Kept], dict[str, Any], Provenance]:
 def _copy_avatar(folder: Path, source: Path, provenance: Provenance) -> None:
     """The four files that the person was imported from, and no others."""
     known = set(provenance.sources.values())
-    with opened([source], provenance.person) as layout:
+    with open_sources([source], provenance.person) as layout:
         for what in AVATAR_FILES:
             path, place = layout.file(what), PLACES[what].format(person=provenance.person)
             if sha256(path) not in known:
@@ -230,7 +232,7 @@ def _copy_avatar(folder: Path, source: Path, provenance: Provenance) -> None:
             shutil.copyfile(path, folder / place)
 
 
-def _check(folder: Path, kept: Mapping[str, Kept]) -> list[str]:
+def _check(folder: Path, kept: Mapping[str, StoredNetwork]) -> list[str]:
     """Refuse what the layout has no place for; tell what the reference builds otherwise."""
     if kept["speech"].config.get("kind") != "convolutions":
         raise ReleasedError(
@@ -255,7 +257,7 @@ def _check(folder: Path, kept: Mapping[str, Kept]) -> list[str]:
 
 
 def _write_all(
-    folder: Path, person: str, kept: Mapping[str, Kept], statistics: Mapping[str, Any]
+    folder: Path, person: str, kept: Mapping[str, StoredNetwork], statistics: Mapping[str, Any]
 ) -> None:
     frames = kept["body"].config["longest_keys"] * KEY_FRAMES
     data = {"data_root": f"./dataset/{person}/", "max_seq_length": frames}
@@ -275,7 +277,7 @@ def _write_all(
     write_data_stats(recordings / "data_stats.pth", statistics)
 
 
-def _write_tokenizer(folder: Path, network: Kept, data: Mapping[str, Any]) -> None:
+def _write_tokenizer(folder: Path, network: StoredNetwork, data: Mapping[str, Any]) -> None:
     config, path = network.config, folder / VQ_FILE
     sizes = {
         "nb_joints": config["channels"], "output_emb_width": config["width"],
@@ -285,7 +287,9 @@ def _write_tokenizer(folder: Path, network: Kept, data: Mapping[str, Any]) -> No
     torch.save({"net": tokenizer_state(network), "optimizer": {}, "scheduler": {}}, path)
 
 
-def _write_guide(folder: Path, network: Kept, speech: Kept, data: Mapping[str, Any]) -> None:
+def _write_guide(
+    folder: Path, network: StoredNetwork, speech: StoredNetwork, data: Mapping[str, Any]
+) -> None:
     config, place = network.config, folder / "checkpoints" / "guide" / "c1_pose"
     sizes = {
         "layers": config["layers"], "dim": config["width"],
@@ -297,7 +301,7 @@ def _write_guide(folder: Path, network: Kept, speech: Kept, data: Mapping[str, A
     torch.save(value, place / "checkpoints" / "iter-0000000.pt")
 
 
-def _write_assets(folder: Path, speech: Kept, lips: Kept) -> None:
+def _write_assets(folder: Path, speech: StoredNetwork, lips: StoredNetwork) -> None:
     """The speech models by themselves, which the reference builds its networks from."""
     folder.mkdir()
     shared = {
@@ -322,7 +326,7 @@ def _write_assets(folder: Path, speech: Kept, lips: Kept) -> None:
     }
     inside = "audio_encoder.wav2vec_model."
     regressor = lip_state(lips)
-    wav2vec = OrderedDict(released.part(regressor, inside))
+    wav2vec = OrderedDict(released.subnetwork(regressor, inside))
     for name, args, model in (
         ("vq-wav2vec.pt", gumbel, speech_state(speech)),
         ("wav2vec_large.pt", large, wav2vec),
@@ -341,11 +345,11 @@ def _write_args(folder: Path, args: Mapping[str, Any]) -> None:
     (folder / "args.json").write_text(text, encoding="utf-8")
 
 
-def _renamed(kept: Kept, rules: released.Rules) -> State:
+def _renamed(kept: StoredNetwork, rules: released.Rules) -> State:
     return OrderedDict((released_key(name, rules), value) for name, value in kept.weights.items())
 
 
-def _carry(state: State, speech: Kept) -> None:
+def _carry(state: State, speech: StoredNetwork) -> None:
     state["audio_resampler.kernel"] = sinc_filters(SAMPLE_RATE, SPEECH_RATE)
     inside = speech_state(speech)
     state.update({released.AUDIO_PART + key: value for key, value in inside.items()})

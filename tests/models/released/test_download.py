@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from models.released.downloading import (
+from models.released.download import (
     ATTEMPTS,
     Download,
     DownloadError,
+    dataset_downloads,
     fetch,
-    parcels,
-    recordings,
+    person_downloads,
 )
 from tests.misbehaving_host import Host
 from tests.released_layout import PERSON
@@ -141,26 +141,26 @@ def test_progress_is_told(host: Host, tmp_path: Path) -> None:
 
 
 def test_addresses_are_those_of_the_authors_or_of_a_mirror() -> None:
-    known = {each.place: each for each in parcels(PERSON)}
+    known = {each.place: each for each in person_downloads(PERSON)}
     assert known[f"{PERSON}_models.tar"].address == (
         f"http://audio2photoreal_models.berkeleyvision.org/{PERSON}_models.tar"
     )
     assert all(each.address.endswith(each.place) for each in known.values())
     assert [each.place for each in known.values() if not each.needed] == ["asset_models.tar"]
     assert [each.place for each in known.values() if each.sha256] == [STATISTICS]
-    mirrored = parcels(PERSON, "https://mirror.example/a2p/")
+    mirrored = person_downloads(PERSON, "https://mirror.example/a2p/")
     assert [each.address for each in mirrored] == [
         f"https://mirror.example/a2p/{place}" for place in known
     ]
 
 
 def test_recordings_are_an_archive_and_its_statistics() -> None:
-    archive, statistics = recordings(PERSON)
+    archive, statistics = dataset_downloads(PERSON)
     assert archive.address == (
         f"https://github.com/facebookresearch/audio2photoreal/releases/download/v1.0/{PERSON}.zip"
     )
     assert statistics.sha256
-    assert [each.address for each in recordings(PERSON, "https://mirror.example/a2p/")] == [
+    assert [each.address for each in dataset_downloads(PERSON, "https://mirror.example/a2p/")] == [
         f"https://mirror.example/a2p/{PERSON}.zip",
         f"https://mirror.example/a2p/{STATISTICS}",
     ]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.released.reading import (
+from models.released.reader import (
     OPTIMISER,
     SETTINGS,
     Inert,

@@ -62,7 +62,7 @@ class Download:
     needed: bool = True
 
 
-def parcels(person: str, origin: str | None = None) -> list[Download]:
+def person_downloads(person: str, origin: str | None = None) -> list[Download]:
     """What a person is made of. origin: a mirror that has the files under their places."""
     known = [
         Download(f"{person}_models.tar", f"{MODELS}/{person}_models.tar"),
@@ -74,7 +74,7 @@ def parcels(person: str, origin: str | None = None) -> list[Download]:
     return _from(origin, known)
 
 
-def recordings(person: str, origin: str | None = None) -> list[Download]:
+def dataset_downloads(person: str, origin: str | None = None) -> list[Download]:
     """The dataset of a person: scenes in an archive, and their statistics."""
     archive = Download(f"{person}.zip", f"{RECORDINGS}/{person}.zip")
     statistics = _code(f"dataset/{person}/data_stats.pth", STATISTICS.get(person))
