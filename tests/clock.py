@@ -13,5 +13,5 @@ class Clock:
         self.now += timedelta(microseconds=1)  # no two events share a moment
         return self.now
 
-    def forward(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile import Attack, attacks
+from tests.malicious_files import Attack, attacks
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +19,6 @@ def logging_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Attack]:
-    """Files that attack whoever reads them: see tests/hostile.py."""
-    return attacks(tmp_path_factory.mktemp("hostile"))
+def malicious_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Attack]:
+    """Files that attack whoever reads them: see tests/malicious_files.py."""
+    return attacks(tmp_path_factory.mktemp("malicious-files"))

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import httpx
 
+from tests.audio_clips import write_clip
 from tests.e2e.conftest import Stack, service_environment, started
-from tests.hostile import encoded, with_ogg_checksums
-from tests.sounds import write_clip
-from tests.tiny import write_tiny_person
+from tests.malicious_files import encoded, with_ogg_checksums
+from tests.tiny_person import write_tiny_person
 
 SENDERS = 2
 JOB_SECONDS = 120.0  # for the last job to end, once all are sent

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.settings import Settings
-from tests.serving import Served, serving, write_person
-from tests.sounds import write_clip
+from tests.api_server import Served, serving, write_person
+from tests.audio_clips import write_clip
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 from jobs.model import Job, NewJob, Output, new_job_id
 from jobs.request import GenerateRequest
 from jobs.storage.keys import attempt_key, input_key
-from tests.serving import Served
+from tests.api_server import Served
 
 VIDEO = bytes(range(256)) * 20
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.settings import Settings
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.receiver import Receiver, receiving
-from tests.serving import Served, serving
+from tests.webhook_receiver import Receiver, receiving
 
 
 @pytest.fixture(scope="module")

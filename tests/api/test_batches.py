@@ -11,9 +11,9 @@ import pytest
 from jobs.model import State
 from jobs.store.quotas import Tenants
 from tests.api.services.test_upload_intake import announce, uploaded
+from tests.api_server import Served
+from tests.audio_clips import write_clip
 from tests.problems import problem
-from tests.serving import Served
-from tests.sounds import write_clip
 
 pytestmark = pytest.mark.usefixtures("queue")
 

@@ -6,8 +6,8 @@ import pytest
 
 from jobs.model import Output
 from tests.api.rows import running, submit, succeeded
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 pytestmark = pytest.mark.usefixtures("queue")
 

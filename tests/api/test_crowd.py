@@ -13,8 +13,8 @@ import pytest
 
 from jobs.sandbox.audio_probe import MediaError
 from jobs.settings import Settings
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 HEAD = (
     "POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"

@@ -11,8 +11,8 @@ from jobs.storage.factory import LocalStorage, StorageError
 from jobs.storage.keys import attempt_key
 from jobs.store import deletions as removals
 from tests.api.rows import running, submit, succeeded
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 pytestmark = pytest.mark.usefixtures("queue")
 

@@ -12,8 +12,8 @@ import sqlalchemy
 from jobs.settings import Settings
 from jobs.store.jobs import Store
 from jobs.store.pagination import Page
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 
 class BrokenStore(Store):

@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 
 from api.routes import events as module
 from tests.api.rows import running, submit, succeeded
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 pytestmark = pytest.mark.usefixtures("queue")
 

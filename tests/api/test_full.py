@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 
 def no_space(*_: object, **__: object) -> None:

@@ -16,9 +16,9 @@ from cli.local.embedded_redis import EmbeddedRedis
 from jobs.model import State
 from jobs.queue.celery_app import QUEUE
 from jobs.settings import Settings
+from tests.api_server import Served, serving
+from tests.audio_clips import write_clip
 from tests.problems import problem
-from tests.serving import Served, serving
-from tests.sounds import write_clip
 
 
 def generate(served: Served, audio: bytes, **fields: object) -> httpx.Response:

@@ -9,9 +9,9 @@ import pytest
 from api.services import submit as accepting
 from jobs.storage.factory import LocalStorage
 from tests.api.rows import running
+from tests.api_server import Served
+from tests.audio_clips import write_clip
 from tests.problems import problem
-from tests.serving import Served
-from tests.sounds import write_clip
 
 pytestmark = pytest.mark.usefixtures("queue")
 

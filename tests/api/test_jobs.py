@@ -11,8 +11,8 @@ from jobs.model import Output, State
 from jobs.settings import Settings
 from jobs.storage.keys import attempt_key
 from tests.api.rows import VIDEO, running, submit, succeeded
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 pytestmark = pytest.mark.usefixtures("queue")
 

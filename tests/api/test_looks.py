@@ -8,8 +8,8 @@ import pytest
 from jobs.model import Output
 from jobs.storage.factory import CONTENT_TYPES
 from jobs.storage.keys import attempt_key
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 
 def generate(served: Served, audio: bytes, **fields: str) -> httpx.Response:

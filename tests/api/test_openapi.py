@@ -8,8 +8,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from jobs.settings import SECRETS, Settings
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 ROOT = Path(__file__).parents[2]
 

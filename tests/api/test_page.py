@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.serving import Served
+from tests.api_server import Served
 
 FILES = ["/", "/docs", "/page/style.css", "/page/page.js", "/page/manual.js", "/page/icon.svg"]
 

@@ -7,8 +7,8 @@ import pytest
 
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 
 def send(served: Served, clip: bytes) -> httpx.Response:

@@ -11,8 +11,8 @@ from api.rate_limits import Allowance, Rates
 from cli.local.embedded_redis import EmbeddedRedis
 from jobs.settings import Settings
 from jobs.store.api_keys import Scope
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 
 @pytest.fixture(scope="module")

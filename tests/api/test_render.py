@@ -11,8 +11,8 @@ from jobs.request import motion_digest
 from jobs.storage.factory import ObjectMissing
 from jobs.storage.keys import attempt_key
 from tests.api.services.test_upload_intake import uploaded
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 pytestmark = pytest.mark.usefixtures("queue")
 

@@ -10,8 +10,8 @@ from cli.local.embedded_redis import EmbeddedRedis
 from jobs.queue.celery_app import QUEUE
 from jobs.settings import Settings
 from tests.api.rows import running, submit, succeeded
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 pytestmark = pytest.mark.usefixtures("queue")
 

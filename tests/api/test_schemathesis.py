@@ -24,7 +24,7 @@ from jobs.settings import Settings
 from jobs.store.api_keys import ApiKeyStore, Scope
 from tests.api.rows import running, submit, succeeded
 from tests.api.services.test_upload_intake import uploaded
-from tests.serving import Served, serving, write_person
+from tests.api_server import Served, serving, write_person
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its imports

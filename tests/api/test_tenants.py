@@ -20,8 +20,8 @@ from jobs.settings import Settings
 from jobs.storage.keys import attempt_key, input_key
 from jobs.store.api_keys import ApiKeyStore, NoKeys, Scope
 from tests.api.rows import VIDEO
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 NOBODY = "0198c0ffee0070008000000000000000"
 ID = "{id}"

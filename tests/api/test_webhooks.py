@@ -14,9 +14,9 @@ from standardwebhooks import Webhook
 from jobs.model import Output
 from jobs.settings import Settings
 from jobs.webhooks.signing import webhook_secret
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.receiver import Receiver, receiving
-from tests.serving import Served, serving
+from tests.webhook_receiver import Receiver, receiving
 
 API_DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)

@@ -5,8 +5,8 @@ import json
 import httpx
 import pytest
 
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 pytestmark = pytest.mark.usefixtures("queue")
 

@@ -13,8 +13,8 @@ import psutil
 from redis import Redis
 
 from jobs.queue.celery_app import QUEUE, make_celery, wake
-from tests.chaos.ledger import Watcher
-from tests.chaos.world import Process, World
+from tests.chaos.checker import Watcher
+from tests.chaos.cluster import Process, World
 
 STAGES = ("decode", "speech", "face", "guide", "body", "render", "publish")
 LOOK_SECONDS = 8.0  # for a job at a stage, an encoder at work

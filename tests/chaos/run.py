@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
+from tests.audio_clips import write_clip
+from tests.chaos.checker import Accepted, Report, Watcher, balance, settle
+from tests.chaos.cluster import World, world
 from tests.chaos.faults import Scene, deck
-from tests.chaos.ledger import Accepted, Report, Watcher, balance, settle
-from tests.chaos.world import World, world
-from tests.sounds import write_clip
 
 SECONDS = (0.5, 0.7, 1.0)  # of clips
 QUEUED = 6  # unfinished jobs that the person keeps up

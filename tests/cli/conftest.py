@@ -8,7 +8,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cli.main import app
-from tests.tiny import write_tiny_person
+from tests.tiny_person import write_tiny_person
 
 Call = Callable[..., Result]
 

@@ -18,9 +18,9 @@ import pytest
 from jobs.model import Job
 from jobs.settings import Settings
 from jobs.store.jobs import open_store
-from tests.receiver import Receiver, receiving
-from tests.sounds import write_clip
-from tests.tiny import write_tiny_person
+from tests.audio_clips import write_clip
+from tests.tiny_person import write_tiny_person
+from tests.webhook_receiver import Receiver, receiving
 
 START_SECONDS = 60.0
 STEPS = 400  # of a job that is to be caught in the middle

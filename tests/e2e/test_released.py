@@ -7,10 +7,10 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.audio_clips import write_clip
 from tests.e2e.conftest import Environment, Stack, command
 from tests.released_layout import PERSON, write_released_person
-from tests.sounds import write_clip
-from tests.tiny import write_tiny_person
+from tests.tiny_person import write_tiny_person
 
 pytestmark = pytest.mark.services
 

@@ -14,10 +14,10 @@ from standardwebhooks import Webhook
 
 from jobs.model import State
 from jobs.webhooks.signing import webhook_secret
+from tests.audio_clips import write_clip
 from tests.e2e.conftest import STEPS, Environment, Stack, command, started
 from tests.problems import problem
-from tests.receiver import Receiver
-from tests.sounds import write_clip
+from tests.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.services
 

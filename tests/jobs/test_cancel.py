@@ -59,7 +59,7 @@ def test_the_reaper_leaves_canceled_jobs_alone(store: Store, clock: Clock) -> No
     claim(store)
     store.cancel(queued.id)
     store.cancel(running.id)
-    clock.forward(100)
+    clock.advance(100)
 
     assert store.reap() == []
 

@@ -25,7 +25,7 @@ def test_places_follow_the_priority(store: Store) -> None:
 def test_higher_ones_are_announced_first(store: Store, clock: Clock) -> None:
     plain = [submit(store).id for _ in range(9)]
     high = submit(store, priority=5).id
-    clock.forward(10)
+    clock.advance(10)
 
     assert store.reap() == [high, *plain[:7]]
 

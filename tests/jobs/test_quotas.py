@@ -95,7 +95,7 @@ def test_seconds_are_counted_until_midnight(store: Store, clock: Clock) -> None:
     assert refusal.again_in is not None
     assert timedelta(hours=11) < refusal.again_in < timedelta(hours=12)  # it is noon
     send(store, seconds=40)
-    clock.forward(refusal.again_in.total_seconds() + 1)
+    clock.advance(refusal.again_in.total_seconds() + 1)
     send(store, seconds=100)
 
 
@@ -161,7 +161,7 @@ def test_what_has_expired_is_no_longer_counted(store: Store, clock: Clock) -> No
     send(store, size=300)
     end(store, size=600)
     refused(store, size=200)
-    clock.forward(60)
+    clock.advance(60)
 
     store.expire_outputs(timedelta(seconds=30))
     send(store, size=700)

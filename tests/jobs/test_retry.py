@@ -35,7 +35,7 @@ def test_a_retry_has_as_many_attempts_as_a_new_job(store: Store, clock: Clock) -
     for attempt in (2, 3, 4):
         assert store.get(job_id).state is State.QUEUED
         assert claim(store).attempt == attempt
-        clock.forward(16)
+        clock.advance(16)
         store.reap()
 
     assert store.get(job_id).error_code == "attempts_exhausted"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.random import Generator
 
-from tests.speech import KEYS, HummingEngine
+from tests.fake_speech import KEYS, HummingEngine
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, loudness, write_wav
 from training.demo.speech import conversations

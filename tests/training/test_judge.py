@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import tiny
+from tests import tiny_person
 from tests.training.scenes import write_scene, write_turns
 from training.data.audio import SAMPLES_PER_FRAME, loudness
 from training.data.voice_activity import heard
@@ -135,7 +135,7 @@ def test_clips_are_cut_one_after_the_other_without_the_rest(tmp_path: Path) -> N
 
 
 def test_a_person_is_judged_as_the_worker_would_show_her(tmp_path: Path) -> None:
-    person = tiny.write_tiny_person(tmp_path)
+    person = tiny_person.write_tiny_person(tmp_path)
     write_turns(tmp_path / "data", "a", 240)
     figures = judged(person, tmp_path / "data", clips=1, seconds=4.0, steps=1)
     assert all(isinstance(value, float) for value in figures.values())

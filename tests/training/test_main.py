@@ -9,7 +9,7 @@ import torch
 
 from models.motion.tokenizer import load_tokenizer
 from models.person import check_files
-from tests import tiny
+from tests import tiny_person
 from tests.training.scenes import write_turns
 from training.__main__ import main
 from training.loop.checkpoints import States
@@ -18,7 +18,7 @@ from training.networks.recipes import read_recipe
 CPU = torch.device("cpu")
 NETWORKS = {
     "tokenizer": "width = 8\ncodes = 8",
-    "body": f"audio_channels = {tiny.AUDIO}\nwidth = 16\nlayers = 1\nheads = 2\nhidden = 16",
+    "body": f"audio_channels = {tiny_person.AUDIO}\nwidth = 16\nlayers = 1\nheads = 2\nhidden = 16",
 }
 
 
@@ -60,7 +60,7 @@ def test_a_recipe_of_a_user_is_trained_and_the_best_weights_are_published(
 ) -> None:
     for name in ("a", "b"):
         write_turns(tmp_path / "data", name, 150)
-    person, recipe = tiny.write_tiny_person(tmp_path), tmp_path / "mine.toml"
+    person, recipe = tiny_person.write_tiny_person(tmp_path), tmp_path / "mine.toml"
     recipe.write_text(
         'base = "demo"\nvalidation_scenes = 1\nkept_as = "float32"\n[network]\nwidth = 8\n'
         "codes = 8\n[[windows]]\nframes = 60\nbatch = 4\n"
@@ -85,7 +85,7 @@ def test_a_recipe_of_a_user_is_trained_and_the_best_weights_are_published(
 def test_the_last_network_of_a_person_tells_how_all_were_made(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person = tiny.write_tiny_person(tmp_path)
+    person = tiny_person.write_tiny_person(tmp_path)
     (person / "person.json").unlink()
     (person / "guide.safetensors").rename(tmp_path / "guide")
     for name, steps in (("tokenizer", 1), ("body", 2)):
@@ -124,7 +124,7 @@ def test_what_cannot_be_is_told_in_a_sentence(
 def test_a_person_who_was_whole_is_whole_after_more_training(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person = tiny.write_tiny_person(tmp_path)
+    person = tiny_person.write_tiny_person(tmp_path)
     command(monkeypatch, "tokenizer", "--data", data, "--out", person, "--steps", 1)
     check_files(person)
     provenance = json.loads((person / "person.json").read_text())["provenance"]
@@ -138,7 +138,7 @@ def test_the_judge_prints_its_figures_and_writes_them(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    person, figures = tiny.write_tiny_person(tmp_path), tmp_path / "figures.json"
+    person, figures = tiny_person.write_tiny_person(tmp_path), tmp_path / "figures.json"
     command(
         monkeypatch,
         *("judge", "--person", person, "--data", data, "--clips", 1, "--seconds", 4),

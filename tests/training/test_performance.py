@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.speech import KEYS, says, track
+from tests.fake_speech import KEYS, says, track
 from training.demo.speech.motion_rules import (
     ARMS,
     FACE_UNITS,

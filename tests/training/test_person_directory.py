@@ -11,7 +11,7 @@ from models.motion.pipeline import load_animator
 from models.motion.speech import MelSpeech, load_speech
 from models.motion.statistics import load_statistics
 from models.person import MANIFEST, check_files, read_person, sha256
-from tests import tiny
+from tests import tiny_person
 from tests.training.scenes import read_wav, write_scene
 from training.data.scenes import FACE, POSE, window
 from training.data.statistics import measure
@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def person(tmp_path: Path) -> Path:
-    return tiny.write_tiny_person(tmp_path)
+    return tiny_person.write_tiny_person(tmp_path)
 
 
 def manifest(person: Path) -> dict[str, Any]:

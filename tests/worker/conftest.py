@@ -12,7 +12,7 @@ from jobs.model import Job, NewJob, new_job_id
 from jobs.request import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store, StoreConfig
-from tests.sounds import write_clip
+from tests.audio_clips import write_clip
 from tests.worker.toys import DictStorage
 
 Submit = Callable[..., Job]

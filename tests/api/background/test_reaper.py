@@ -15,7 +15,7 @@ from jobs.request import GenerateRequest
 from jobs.settings import Settings
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store
-from tests.serving import serving
+from tests.api_server import serving
 
 SOON = {"lease_seconds": 0.3, "reaper_seconds": 0.1, "wake_seconds": 0.1}
 

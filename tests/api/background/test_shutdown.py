@@ -24,7 +24,7 @@ from jobs.store.jobs import Store
 ROOT = Path(__file__).parents[3]
 SERVE = """
 import sys, uvicorn
-from api.main import create_app
+from api.app import create_app
 from jobs.settings import Settings
 uvicorn.run(create_app(Settings()), port=int(sys.argv[1]), log_level="warning",
             timeout_graceful_shutdown=20)

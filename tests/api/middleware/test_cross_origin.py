@@ -11,8 +11,8 @@ from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from jobs.store.api_keys import ApiKeyStore, Scope
+from tests.api_server import Served, serving
 from tests.problems import problem
-from tests.serving import Served, serving
 
 APP = "https://app.example"
 

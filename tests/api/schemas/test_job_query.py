@@ -3,8 +3,8 @@
 import pytest
 
 from tests.api.rows import running, submit
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 pytestmark = pytest.mark.usefixtures("queue")
 

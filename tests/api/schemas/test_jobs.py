@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from jobs.settings import Settings
+from tests.api_server import Served, serving, write_person
 from tests.problems import problem
-from tests.serving import Served, serving, write_person
 
 
 @pytest.fixture(scope="module")

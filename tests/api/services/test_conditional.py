@@ -12,8 +12,8 @@ import pytest
 
 from api.services.conditional import seconds_to_wait
 from tests.api.rows import running, submit, succeeded
+from tests.api_server import Served
 from tests.problems import problem
-from tests.serving import Served
 
 pytestmark = pytest.mark.usefixtures("queue")
 

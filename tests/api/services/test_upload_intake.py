@@ -12,10 +12,10 @@ import pytest
 from jobs.maintenance.reaper import reap_once
 from jobs.settings import Settings
 from jobs.store import uploads as rows
+from tests.api_server import Served, serving
+from tests.audio_clips import write_clip
 from tests.clock import Clock
 from tests.problems import problem
-from tests.serving import Served, serving
-from tests.sounds import write_clip
 
 pytestmark = pytest.mark.usefixtures("queue")
 
@@ -191,7 +191,7 @@ def test_an_expired_upload_is_swept(aging: tuple[Served, Clock], clip: bytes) ->
     folder = served.services.storage.folder / "uploads"  # type: ignore[union-attr]
     assert len(list(folder.iterdir())) == 2
 
-    clock.forward(25 * 3600)
+    clock.advance(25 * 3600)
     reap_once(served.services)
     reap_once(served.services)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.audio_clips import write_clip
 from tests.cli.conftest import Call
-from tests.sounds import write_clip
 
 
 def frames(path: Path) -> tuple[int, int]:

@@ -10,10 +10,10 @@ import av
 import pytest
 
 from models.released import download
+from tests.audio_clips import write_clip
 from tests.cli.conftest import Call
-from tests.misbehaving_host import Host
+from tests.faulty_http_server import FaultyHttpServer
 from tests.released_layout import PERSON, write_released_person
-from tests.sounds import write_clip
 
 VIEWS = f"assets/render_defaults_{PERSON}.pth"
 STATISTICS = f"dataset/{PERSON}/data_stats.pth"
@@ -104,7 +104,7 @@ def test_what_cannot_be_imported_is_told(
 
 
 @pytest.fixture
-def mirror(source: Path, tmp_path: Path) -> Iterator[Host]:
+def mirror(source: Path, tmp_path: Path) -> Iterator[FaultyHttpServer]:
     """Everything that is downloaded for a person."""
     avatar = source / "checkpoints" / "ca_body" / "data" / PERSON
     with tarfile.open(tmp_path / "models.tar", "w") as archive:
@@ -112,7 +112,7 @@ def mirror(source: Path, tmp_path: Path) -> Iterator[Host]:
             archive.add(source / "checkpoints" / part, f"checkpoints/{part}")
     with tarfile.open(tmp_path / "avatar.tar.gz", "w:gz") as archive:
         archive.add(avatar, PERSON)
-    host = Host(
+    host = FaultyHttpServer(
         {
             f"{PERSON}_models.tar": (tmp_path / "models.tar").read_bytes(),
             f"{PERSON}.tar.gz": (tmp_path / "avatar.tar.gz").read_bytes(),
@@ -131,15 +131,15 @@ def mirror(source: Path, tmp_path: Path) -> Iterator[Host]:
 
 
 def test_a_download_shows_the_licence_and_imports(
-    call: Call, mirror: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, mirror: FaultyHttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = hashlib.sha256(mirror.files[STATISTICS]).hexdigest()
     monkeypatch.setitem(download.STATISTICS, PERSON, found)
-    mirror.behave = iter(["break"])
+    mirror.faults = iter(["break"])
     arguments = ["download-person", PERSON, "--from", mirror.url, "--out", f"people/{PERSON}"]
 
     refused = call(*arguments)
-    asked_before = list(mirror.asked)
+    asked_before = list(mirror.requests)
     done = call(*arguments, "--accept-licence")
 
     assert refused.exit_code == 2
@@ -155,7 +155,7 @@ def test_a_download_shows_the_licence_and_imports(
 
 
 def test_a_download_that_is_gone_is_told_and_makes_no_person(
-    call: Call, mirror: Host, tmp_path: Path
+    call: Call, mirror: FaultyHttpServer, tmp_path: Path
 ) -> None:
     del mirror.files[f"{PERSON}.tar.gz"]
     done = call("download-person", PERSON, "--from", mirror.url, "--out", f"people/{PERSON}",

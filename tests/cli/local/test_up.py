@@ -11,8 +11,8 @@ from cli.local.embedded_redis import BrokerError
 from cli.local.submit import SubmitError
 from cli.local.supervisor import ChildError
 from cli.local.up import LOG_BYTES, StopSignal, _address, _put_aside
+from tests.audio_clips import write_clip
 from tests.cli.conftest import Call
-from tests.sounds import write_clip
 
 
 def test_a_port_that_is_taken_is_named_with_its_setting(call: Call, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from jobs.settings import Settings
 from jobs.storage.factory import ObjectMissing
 from jobs.storage.keys import input_key
 from tests.api import rows
+from tests.api_server import Served, serving, write_person
 from tests.problems import problem
-from tests.serving import Served, serving, write_person
 
 A_MOMENT = 1e-9  # days
 

@@ -20,7 +20,7 @@ from jobs.outbound.http_client import (
 )
 from jobs.outbound.url_policy import NOTHING_ELSE, Allowed, parse_allowed
 from jobs.settings import Settings
-from tests.receiver import HOST, Receiver, receiving
+from tests.webhook_receiver import HOST, Receiver, receiving
 
 LOOPBACK = parse_allowed(["127.0.0.0/8"])
 LONG = 30.0  # seconds, for what ends by itself

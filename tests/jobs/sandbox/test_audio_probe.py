@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.sandbox.audio_probe import MediaError, MediaLimits, look, probe
-from tests.sounds import write_clip
+from tests.audio_clips import write_clip
 
 LIMITS = MediaLimits(max_seconds=5.0)
 

@@ -65,9 +65,9 @@ def test_what_is_no_key_of_ours_opens_nothing(keys: ApiKeyStore, length: int) ->
 
 def test_an_expired_key_opens_nothing(keys: ApiKeyStore, clock: Clock) -> None:
     made = keys.create("acme", "a trial", READ_WRITE, lifetime=DAY)
-    clock.forward(86_390)
+    clock.advance(86_390)
     assert keys.authenticate(made.token)
-    clock.forward(11)
+    clock.advance(11)
 
     assert keys.authenticate(made.token) is None
     assert not keys.any()
@@ -87,7 +87,7 @@ def test_a_revoked_key_opens_nothing(keys: ApiKeyStore) -> None:
 
 def test_a_rotated_key_holds_for_its_grace(keys: ApiKeyStore, clock: Clock) -> None:
     old = keys.create("acme", "the website", READ_WRITE, lifetime=90 * DAY)
-    clock.forward(80 * 86_400)
+    clock.advance(80 * 86_400)
 
     new = keys.rotate(old.key.id, grace=DAY)
 
@@ -95,7 +95,7 @@ def test_a_rotated_key_holds_for_its_grace(keys: ApiKeyStore, clock: Clock) -> N
     assert (new.key.tenant, new.key.name, new.key.scopes) == ("acme", "the website", {*READ_WRITE})
     assert new.key.expires_at - new.key.created_at == 90 * DAY
     assert keys.authenticate(old.token)
-    clock.forward(86_401)
+    clock.advance(86_401)
     assert keys.authenticate(old.token) is None
     assert keys.authenticate(new.token)
 
@@ -104,7 +104,7 @@ def test_grace_makes_no_key_live_longer(keys: ApiKeyStore, clock: Clock) -> None
     old = keys.create("acme", "the website", READ_WRITE, lifetime=DAY)
 
     keys.rotate(old.key.id, grace=30 * DAY)
-    clock.forward(86_401)
+    clock.advance(86_401)
 
     assert keys.authenticate(old.token) is None
     with pytest.raises(KeyUnknown):
@@ -125,7 +125,7 @@ def test_the_last_use_is_noted_once_a_minute(keys: ApiKeyStore, clock: Clock) ->
     for _ in range(6):
         keys.authenticate(made.token)
         noted.add(keys.all()[0].last_used_at)
-        clock.forward(25)
+        clock.advance(25)
 
     assert len(noted) == 2
 

@@ -18,7 +18,7 @@ def rounds(store: Store, clock: Clock, *, seconds: int, step: int) -> list[float
         for removal in store.due_removals():
             found.append(second)
             store.removed(removal)
-        clock.forward(step)
+        clock.advance(step)
     return found
 
 
@@ -64,11 +64,11 @@ def test_a_removal_that_failed_comes_again(store: Store, clock: Clock) -> None:
     job = submit(store)
     removal = store.delete(job.id)
     assert store.due_removals() == []  # it is in somebody's hands
-    clock.forward(HOLD_SECONDS)
+    clock.advance(HOLD_SECONDS)
 
     assert store.due_removals() == [removal]
     assert store.due_removals() == []
-    clock.forward(HOLD_SECONDS)
+    clock.advance(HOLD_SECONDS)
     assert store.due_removals() == [removal]
 
 
@@ -79,14 +79,14 @@ def test_a_round_that_was_done_twice_counts_once(store: Store, clock: Clock) -> 
     for _ in range(3):
         store.removed(first)
 
-    clock.forward(60)
+    clock.advance(60)
     assert store.due_removals() == [Deletion(first.job_id, first.rounds_left - 1)]
 
 
 def test_many_removals_are_taken_a_few_at_a_time(store: Store, clock: Clock) -> None:
     for _ in range(10):
         store.delete(submit(store).id)
-    clock.forward(HOLD_SECONDS)
+    clock.advance(HOLD_SECONDS)
 
     assert [len(store.due_removals()) for _ in range(3)] == [8, 2, 0]
 

@@ -93,16 +93,16 @@ def test_requests_that_race_make_one_job(store: Store) -> None:
 
 def test_a_key_is_kept_for_a_day_beyond_the_end_of_its_job(store: Store, clock: Clock) -> None:
     job = submit_once(store)
-    clock.forward(70 * HOUR)
+    clock.advance(70 * HOUR)
     assert store.forget_keys() == 0
     claim(store)
     store.succeed(job.id, 1, [VIDEO])
 
     for _ in range(23):
-        clock.forward(HOUR)
+        clock.advance(HOUR)
         assert store.forget_keys() == 0
     assert store.made_by(ONCE) is not None
-    clock.forward(HOUR + 1)
+    clock.advance(HOUR + 1)
 
     assert store.forget_keys() == 1
     assert store.forget_keys() == 0
@@ -114,7 +114,7 @@ def test_a_key_is_not_forgotten_while_its_job_waits(store: Store, clock: Clock) 
     submit_once(store)
 
     for _ in range(30):
-        clock.forward(24 * HOUR)
+        clock.advance(24 * HOUR)
         assert store.forget_keys() == 0
 
     assert store.made_by(ONCE) is not None
@@ -130,7 +130,7 @@ def test_a_deleted_job_takes_its_key_along(store: Store) -> None:
 def test_many_keys_are_forgotten_in_turns(store: Store, clock: Clock) -> None:
     for number in range(105):
         store.cancel(submit_once(store, IdempotencyKey(f"k{number}", "d" * 64)).id)
-    clock.forward(25 * HOUR)
+    clock.advance(25 * HOUR)
 
     assert [store.forget_keys() for _ in range(3)] == [100, 5, 0]
     assert keys(store) == 0

@@ -105,7 +105,7 @@ def test_failure_keeps_the_sentence_and_where_it_happened(store: Store) -> None:
 def test_a_worker_beyond_its_lease_writes_nothing(store: Store, clock: Clock, name: str) -> None:
     submit(store)
     old = claim(store, "slow")
-    clock.forward(16)
+    clock.advance(16)
     store.reap()
     new = claim(store, "quick")
 
@@ -129,9 +129,9 @@ def test_nobody_writes_to_a_job_that_has_ended(store: Store, name: str) -> None:
 def test_the_reaper_puts_an_expired_job_back_once(store: Store, clock: Clock) -> None:
     submit(store)
     job = claim(store)
-    clock.forward(14)
+    clock.advance(14)
     assert store.reap() == []
-    clock.forward(2)
+    clock.advance(2)
 
     assert store.reap() == [job.id]
     assert store.reap() == []
@@ -145,7 +145,7 @@ def test_a_renewed_lease_is_left_alone(store: Store, clock: Clock) -> None:
     submit(store)
     job = claim(store)
     for _ in range(5):
-        clock.forward(10)
+        clock.advance(10)
         assert store.renew(job.id, job.attempt)
 
     store.reap()
@@ -157,7 +157,7 @@ def test_a_job_that_kills_every_worker_fails_with_the_reason(store: Store, clock
     submit(store)
     for attempt in (1, 2, 3):
         assert claim(store).attempt == attempt
-        clock.forward(16)
+        clock.advance(16)
         store.reap()
 
     job = store.recent()[0]
@@ -171,7 +171,7 @@ def test_many_reapers_at_once_take_an_attempt_back_once(store: Store, clock: Clo
     for _ in range(6):
         submit(store)
         claim(store)
-    clock.forward(16)
+    clock.advance(16)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: store.reap(), range(8)))
@@ -185,17 +185,17 @@ def test_many_reapers_at_once_take_an_attempt_back_once(store: Store, clock: Clo
 def test_a_lost_wake_up_is_sent_again_and_not_too_often(store: Store, clock: Clock) -> None:
     job = submit(store)
     assert store.reap() == []
-    clock.forward(10)
+    clock.advance(10)
 
     assert store.reap() == [job.id]
     assert store.reap() == []
-    clock.forward(10)
+    clock.advance(10)
     assert store.reap() == [job.id]
 
 
 def test_wake_ups_for_a_long_queue_are_few(store: Store, clock: Clock) -> None:
     queued = [submit(store).id for _ in range(30)]
-    clock.forward(10)
+    clock.advance(10)
 
     assert store.reap() == queued[:8]
 
@@ -205,7 +205,7 @@ def test_motion_is_kept_for_the_next_attempt(store: Store, clock: Clock) -> None
     job = claim(store)
     digest = motion_digest(submitted.request, "person-1")
     assert store.checkpoint(job.id, 1, motion_key="jobs/x/motion.npz", digest=digest)
-    clock.forward(16)
+    clock.advance(16)
     store.reap()
 
     again = claim(store)

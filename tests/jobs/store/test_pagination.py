@@ -58,7 +58,7 @@ def test_jobs_that_come_in_between_do_not_shift_the_pages(store: Store) -> None:
 def test_every_condition_holds(store: Store, clock: Clock) -> None:
     ada, bob = submit(store, person="ada"), submit(store, person="bob")
     claim(store)
-    clock.forward(60)
+    clock.advance(60)
     late = submit(store, person="ada")
     store.cancel(late.id)
 

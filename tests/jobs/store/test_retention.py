@@ -56,7 +56,7 @@ def test_files_of_ended_jobs_expire_once_and_the_row_tells(
 ) -> None:
     job = ended(store, how)
     assert (store.expire_inputs(DAY), store.expire_outputs(DAY)) == ([], [])
-    clock.forward(86_401)
+    clock.advance(86_401)
 
     assert [(one.job_id, one.attempts) for one in store.expire_outputs(DAY)] == [(job.id, 1)]
     assert [one.job_id for one in store.expire_inputs(DAY)] == [job.id]
@@ -76,7 +76,7 @@ def test_files_of_ended_jobs_expire_once_and_the_row_tells(
 @pytest.mark.parametrize("how", ["running", "queued"])
 def test_jobs_that_have_not_ended_keep_everything(store: Store, clock: Clock, how: str) -> None:
     job = ended(store, how)
-    clock.forward(WEEK_SECONDS)
+    clock.advance(WEEK_SECONDS)
 
     assert (store.expire_inputs(DAY), store.expire_outputs(DAY)) == ([], [])
     assert store.expire_jobs(DAY) == []
@@ -88,7 +88,7 @@ def test_jobs_that_have_not_ended_keep_everything(store: Store, clock: Clock, ho
 
 def test_a_retry_makes_outputs_that_count_from_its_own_end(store: Store, clock: Clock) -> None:
     job = ended(store, "failed")
-    clock.forward(86_401)
+    clock.advance(86_401)
     store.expire_outputs(DAY)
 
     assert store.retry(job.id)
@@ -98,7 +98,7 @@ def test_a_retry_makes_outputs_that_count_from_its_own_end(store: Store, clock: 
 
 def test_rows_go_with_all_that_is_stored(store: Store, clock: Clock) -> None:
     old = ended(store, "succeeded")
-    clock.forward(86_401)
+    clock.advance(86_401)
     young = ended(store, "succeeded")
 
     assert [removal.job_id for removal in store.expire_jobs(DAY)] == [old.id]
@@ -106,7 +106,7 @@ def test_rows_go_with_all_that_is_stored(store: Store, clock: Clock) -> None:
     with pytest.raises(JobMissing):
         store.get(old.id)
     assert store.get(young.id) == young
-    clock.forward(31)
+    clock.advance(31)
     assert [removal.job_id for removal in store.due_removals()] == [old.id]
 
 
@@ -123,9 +123,9 @@ def test_what_was_not_published_goes_after_a_while(
 ) -> None:
     job = ended(store, how)
     found = objects(job, clock)
-    clock.forward(86_000)
+    clock.advance(86_000)
     assert left(store, found) == []
-    clock.forward(1000)
+    clock.advance(1000)
 
     assert left(store, found) == gone
 
@@ -136,17 +136,17 @@ def test_what_was_not_published_goes_after_a_while(
 
 def test_what_a_late_worker_has_stored_goes_too(store: Store, clock: Clock) -> None:
     job = ended(store, "succeeded")
-    clock.forward(86_401)
+    clock.advance(86_401)
     late = objects(job, clock, attempt=2)
     assert left(store, late) == []  # it may still be at it
-    clock.forward(86_401)
+    clock.advance(86_401)
 
     assert left(store, late) == ["attempt-2/motion.npz", "attempt-2/take-1.mp4"]
 
 
 def test_what_expired_and_was_not_removed_goes_at_once(store: Store, clock: Clock) -> None:
     job = ended(store, "succeeded")
-    clock.forward(86_401)
+    clock.advance(86_401)
     found = objects(job, clock)
     store.expire_inputs(DAY)
     store.expire_outputs(DAY)
@@ -159,7 +159,7 @@ def test_clips_whose_row_never_came_go_where_the_storage_is_ours(
 ) -> None:
     stranger = [StoredObject("jobs/nobody/input/audio.wav", clock.now)]
     assert left(store, stranger) == []
-    clock.forward(86_401)
+    clock.advance(86_401)
 
     assert left(store, stranger, strangers=False) == []
     assert left(store, stranger) == ["input/audio.wav"]
@@ -179,9 +179,9 @@ def test_a_chore_is_done_by_one_at_a_time_and_goes_on_where_it_was(
     store.release_task(chore, "jobs/a", timedelta())  # one who was away for too long
     store.release_task(again, None, timedelta(hours=1))
     assert store.acquire_task("sweep") is None
-    clock.forward(3601)
+    clock.advance(3601)
     assert store.acquire_task("sweep") is not None
-    clock.forward(121)  # whoever had it has died
+    clock.advance(121)  # whoever had it has died
     assert store.acquire_task("sweep") is not None
 
 
@@ -193,7 +193,7 @@ def test_a_database_is_always_the_same_one(store: Store) -> None:
 @pytest.mark.parametrize("step", ["expire_inputs", "expire_outputs", "expire_jobs"])
 def test_many_processes_may_expire_at_once(store: Store, clock: Clock, step: str) -> None:
     ids = {ended(store, "succeeded").id for _ in range(5)}
-    clock.forward(86_401)
+    clock.advance(86_401)
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: getattr(store, step)(DAY), range(8)))

@@ -44,7 +44,7 @@ def test_an_upload_is_ready_once_its_clip_was_looked_at(uploads: Uploads) -> Non
 def test_saying_ready_twice_changes_nothing(uploads: Uploads, clock: Clock) -> None:
     upload = add(uploads)
     first = uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY)
-    clock.forward(60)
+    clock.advance(60)
 
     assert uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY) == first
 
@@ -59,20 +59,20 @@ def test_an_upload_is_there_for_its_own_tenant_only(uploads: Uploads) -> None:
 def test_an_upload_expires_and_is_taken_once(uploads: Uploads, clock: Clock) -> None:
     upload = add(uploads)
     assert uploads.take_expired() == []
-    clock.forward(HOUR + 1)
+    clock.advance(HOUR + 1)
 
     with pytest.raises(UploadMissing):
         uploads.get("ada", upload.id)
     assert uploads.take_expired() == []  # a request may have found it a moment ago
-    clock.forward(300)
+    clock.advance(300)
 
     assert uploads.take_expired() == [upload]
     assert uploads.take_expired() == []
-    clock.forward(61)
+    clock.advance(61)
     assert uploads.take_expired() == [upload]  # whoever had it did not finish
     uploads.forget(upload)
     uploads.forget(upload)
-    clock.forward(61)
+    clock.advance(61)
     assert uploads.take_expired() == []
 
 
@@ -81,7 +81,7 @@ def test_an_upload_stays_while_a_job_is_to_be_done(
 ) -> None:
     upload = uploads.ready(add(uploads), CLIP, "ab" * 32, seconds=HOUR)
     use(store, upload)
-    clock.forward(DAY)
+    clock.advance(DAY)
     assert uploads.take_expired() == []
     job = claim(store)
     assert uploads.take_expired() == []

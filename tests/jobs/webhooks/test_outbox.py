@@ -87,7 +87,7 @@ def lose(store: Store, job: Job) -> None:
     assert isinstance(clock, Clock)
     for _ in range(store.config.max_attempts):
         claim(store)
-        clock.forward(100)
+        clock.advance(100)
         store.reap()
 
 
@@ -198,7 +198,7 @@ def test_what_has_arrived_is_not_sent_again(store: Store, outbox: Outbox, clock:
 
     assert outbox.record(delivery, tried(clock, 204, None))
 
-    clock.forward(1_000_000)
+    clock.advance(1_000_000)
     assert outbox.take_due(most=10) == []
     (kept,) = outbox.of_job(job.id)
     assert (kept.state, kept.due_at) == (DeliveryState.DELIVERED, None)
@@ -217,13 +217,13 @@ def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
         delivery = take(outbox)
         bodies.add((delivery.id, delivery.body))
         assert outbox.record(delivery, tried(clock))
-        clock.forward(pause - 1)
+        clock.advance(pause - 1)
         assert outbox.take_due(most=10) == []
-        clock.forward(2)
+        clock.advance(2)
     assert outbox.record(take(outbox), tried(clock, None, "Nobody there."))
 
     assert timedelta(hours=20) < clock.now - began < timedelta(hours=28)
-    clock.forward(1_000_000)
+    clock.advance(1_000_000)
     assert outbox.take_due(most=10) == []
     (kept,) = outbox.of_job(job.id)
     assert (kept.state, kept.tries, kept.due_at) == (DeliveryState.FAILED, 9, None)
@@ -289,7 +289,7 @@ def test_a_sender_that_dies_is_followed_by_another(
     lost = take(outbox)
     assert outbox.take_due(most=10) == []
 
-    clock.forward(61)
+    clock.advance(61)
     found = take(outbox)
 
     assert (found.id, found.tries) == (lost.id, lost.tries + 1)
@@ -305,7 +305,7 @@ def test_one_that_kills_every_sender_is_given_up(
     succeed(store, job := submit_told(store))
     for _ in range(len(PAUSES) + 1):
         take(outbox)
-        clock.forward(61)
+        clock.advance(61)
 
     assert outbox.take_due(most=10) == []
     assert outbox.of_job(job.id)[0].state is DeliveryState.FAILED

@@ -20,7 +20,7 @@ from models.motion.denoiser import (
     with_neighbours,
 )
 from models.motion.layers import DecoderLayer
-from tests import tiny
+from tests import tiny_person
 from tests.models.motion.golden import zeroed_after_end
 
 CPU = torch.device("cpu")
@@ -33,17 +33,17 @@ def draw(*shape: int, seed: int = 1) -> Tensor:
 
 
 def features(clips: int = 1) -> Tensor:
-    return draw(clips, ROWS, tiny.AUDIO, seed=7)
+    return draw(clips, ROWS, tiny_person.AUDIO, seed=7)
 
 
 @pytest.fixture
 def face() -> Denoiser:
-    return tiny.tiny_networks().face
+    return tiny_person.tiny_networks().face
 
 
 @pytest.fixture
 def body() -> BodyDenoiser:
-    return tiny.tiny_networks().body
+    return tiny_person.tiny_networks().body
 
 
 def body_condition(body: BodyDenoiser, clips: int = 1) -> Condition:
@@ -92,7 +92,7 @@ def test_without_its_condition_the_answer_does_not_depend_on_the_clip(body: Body
     x, keep = draw(1, FRAMES, 104), torch.tensor([False])
     answers = []
     for seed in (1, 2):
-        tokens = body.tokens(draw(1, ROWS, tiny.AUDIO, seed=seed))
+        tokens = body.tokens(draw(1, ROWS, tiny_person.AUDIO, seed=seed))
         condition = body.condition(tokens, FRAMES, keep=keep)
         keys = body.key_tokens(draw(1, KEYS, 104, seed=seed), keep)
         answers.append(body(x, times(10), body.with_keys(condition, keys)))
@@ -171,7 +171,7 @@ def test_a_token_is_made_of_its_row_and_the_rows_on_each_side() -> None:
     rows = torch.arange(1.0, 5).view(1, 4, 1)
     assert with_neighbours(rows, 1)[0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 0]]
     assert torch.equal(with_neighbours(rows, 0), rows)
-    near = Denoiser(replace(tiny.FACE, audio_context=2, encoder_layers=0)).eval()
+    near = Denoiser(replace(tiny_person.FACE, audio_context=2, encoder_layers=0)).eval()
     heard = features()
     changed = heard.clone()
     changed[:, 20] += 1
@@ -181,11 +181,11 @@ def test_a_token_is_made_of_its_row_and_the_rows_on_each_side() -> None:
 
 def test_too_long_a_clip_is_refused_with_both_numbers(face: Denoiser) -> None:
     with pytest.raises(ValueError, match="has 601 rows of speech; this network takes 600"):
-        face.tokens(torch.zeros(1, 601, tiny.AUDIO))
+        face.tokens(torch.zeros(1, 601, tiny_person.AUDIO))
 
 
 def test_features_of_another_width_are_refused_with_both_shapes(face: Denoiser) -> None:
-    with pytest.raises(ValueError, match=rf"\[G, L, {tiny.AUDIO}\], got \[1, 40, 3\]"):
+    with pytest.raises(ValueError, match=rf"\[G, L, {tiny_person.AUDIO}\], got \[1, 40, 3\]"):
         face.tokens(torch.zeros(1, 40, 3))
 
 

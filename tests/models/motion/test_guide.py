@@ -16,7 +16,7 @@ from models.motion.guide import (
     load_guide,
     nucleus,
 )
-from tests import tiny
+from tests import tiny_person
 from tests.models.motion.golden import probabilities_by_token
 
 ROWS, KEYS, DEPTH = 60, 3, 2
@@ -35,7 +35,7 @@ def guide() -> Guide:
     """Three layers, and logits that are far enough apart to matter."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Guide(replace(tiny.GUIDE, layers=3)).eval()
+        network = Guide(replace(tiny_person.GUIDE, layers=3)).eval()
     network.logits_out.weight.data *= 4
     return network.requires_grad_(requires_grad=False)
 
@@ -52,7 +52,7 @@ def drawn(guide: Guide, numbers: list[int], features: Tensor, top_p: float = 0.9
 
 
 def test_the_cached_continuation_is_the_plain_forward_token_by_token(guide: Guide) -> None:
-    condition = guide.condition(draw(2, ROWS, tiny.AUDIO))
+    condition = guide.condition(draw(2, ROWS, tiny_person.AUDIO))
     tokens = torch.randint(guide.config.codes, (2, 12), generator=Generator().manual_seed(3))
     tokens[:, 0] = guide.start
     plain = guide(tokens, condition)
@@ -63,7 +63,7 @@ def test_the_cached_continuation_is_the_plain_forward_token_by_token(guide: Guid
 
 
 def test_a_later_token_changes_no_earlier_logits(guide: Guide) -> None:
-    condition = guide.condition(draw(1, ROWS, tiny.AUDIO))
+    condition = guide.condition(draw(1, ROWS, tiny_person.AUDIO))
     tokens = torch.tensor([[guide.start, 1, 2, 3]])
     other = torch.tensor([[guide.start, 1, 2, 7]])
     before, after = guide(tokens, condition), guide(other, condition)
@@ -72,7 +72,7 @@ def test_a_later_token_changes_no_earlier_logits(guide: Guide) -> None:
 
 
 def test_greedy_tokens_are_the_best_of_the_plain_forward(guide: Guide) -> None:
-    features = draw(1, ROWS, tiny.AUDIO)
+    features = draw(1, ROWS, tiny_person.AUDIO)
     got = drawn(guide, [1], features, top_p=1e-6).flatten(1)
     inputs = torch.cat([torch.tensor([[guide.start]]), got[:, :-1]], dim=1)
     best = guide(inputs, guide.condition(features)).argmax(-1)
@@ -80,14 +80,14 @@ def test_greedy_tokens_are_the_best_of_the_plain_forward(guide: Guide) -> None:
 
 
 def test_draws_follow_their_generator(guide: Guide) -> None:
-    features = draw(1, ROWS, tiny.AUDIO)
+    features = draw(1, ROWS, tiny_person.AUDIO)
     assert torch.equal(drawn(guide, [5], features), drawn(guide, [5], features))
     different = {tuple(drawn(guide, [n], features).flatten().tolist()) for n in range(8)}
     assert len(different) > 4
 
 
 def test_a_sequence_does_not_depend_on_those_beside_it(guide: Guide) -> None:
-    features = draw(3, ROWS, tiny.AUDIO)
+    features = draw(3, ROWS, tiny_person.AUDIO)
     together = drawn(guide, [4, 5, 6], features)
     alone = [drawn(guide, [4 + n], features[n : n + 1]) for n in range(3)]
     assert torch.equal(together, torch.cat(alone))
@@ -97,7 +97,7 @@ def test_tokens_come_key_pose_by_key_pose(guide: Guide) -> None:
     shares: list[float] = []
     tokens = generate(
         guide,
-        guide.condition(draw(2, ROWS, tiny.AUDIO)),
+        guide.condition(draw(2, ROWS, tiny_person.AUDIO)),
         keys=KEYS,
         depth=DEPTH,
         top_p=1.0,
@@ -112,7 +112,7 @@ def test_tokens_come_key_pose_by_key_pose(guide: Guide) -> None:
 
 def test_the_clip_is_heard_unless_it_is_dropped(guide: Guide) -> None:
     tokens = torch.tensor([[guide.start, 1]])
-    clips = [draw(1, ROWS, tiny.AUDIO, seed=seed) for seed in (1, 2)]
+    clips = [draw(1, ROWS, tiny_person.AUDIO, seed=seed) for seed in (1, 2)]
     first, second = (guide(tokens, guide.condition(clip)) for clip in clips)
     assert not torch.allclose(first, second)
     without = torch.tensor([False])
@@ -162,14 +162,14 @@ def test_a_draw_is_made_from_what_the_nucleus_kept() -> None:
 @pytest.mark.parametrize("rows", [24, 601])
 def test_too_short_or_too_long_a_clip_is_refused_with_the_numbers(guide: Guide, rows: int) -> None:
     with pytest.raises(ValueError, match=f"has {rows} rows of speech; the guide takes 25 to 600"):
-        guide.condition(torch.zeros(1, rows, tiny.AUDIO))
+        guide.condition(torch.zeros(1, rows, tiny_person.AUDIO))
 
 
 @pytest.mark.parametrize(("blocks", "fewest"), [(1, 25), (2, 49)])
 def test_the_shortest_clip_leaves_one_row(blocks: int, fewest: int) -> None:
-    config = replace(tiny.GUIDE, audio_blocks=blocks)
+    config = replace(tiny_person.GUIDE, audio_blocks=blocks)
     assert config.fewest_rows == fewest
-    condition = Guide(config).eval().condition(torch.zeros(1, fewest, tiny.AUDIO))
+    condition = Guide(config).eval().condition(torch.zeros(1, fewest, tiny_person.AUDIO))
     assert condition.memories[0].keys.shape[2] == 1
 
 
@@ -183,5 +183,5 @@ def test_a_saved_guide_draws_the_same(tmp_path: Path, guide: Guide) -> None:
     checkpoint.write(path, asdict(guide.config), guide.state_dict())
     loaded = load_guide(path, device=torch.device("cpu"))
     assert loaded.config == guide.config
-    features = draw(1, ROWS, tiny.AUDIO)
+    features = draw(1, ROWS, tiny_person.AUDIO)
     assert torch.equal(drawn(loaded, [1], features), drawn(guide, [1], features))

@@ -18,7 +18,7 @@ from models.motion.pipeline import (
     take_generators,
     take_seed,
 )
-from tests import tiny
+from tests import tiny_person
 
 CPU = torch.device("cpu")
 RATE = 48_000
@@ -28,7 +28,7 @@ SHORT = int(0.5 * RATE)
 @pytest.fixture(scope="module")
 def animator() -> Animator:
     """With a tail that is not as quiet as untrained convolutions are."""
-    networks = tiny.tiny_networks()
+    networks = tiny_person.tiny_networks()
     for convolution in networks.body.tail:
         convolution.weight.data *= 3
     return Animator(networks, device=CPU)
@@ -50,7 +50,7 @@ def sampling(*seeds: int, **more: float) -> Sampling:
 
 def far(one: Motion, other: Motion) -> tuple[float, float]:
     """The largest difference of face and pose, in spreads of the person."""
-    statistics = tiny.tiny_statistics()
+    statistics = tiny_person.tiny_statistics()
     face, pose = one.face - other.face, one.pose - other.pose
     return (
         float((face / statistics.code_std).abs().max()),
@@ -129,7 +129,7 @@ def test_a_take_does_not_depend_on_how_many_there_are(animator: Animator) -> Non
 
 @pytest.mark.parametrize("holds", [1, 2, 3])
 def test_takes_are_the_same_where_the_memory_holds_only_some(holds: int) -> None:
-    roomy, narrow = tiny.tiny_animator(), tiny.tiny_animator()
+    roomy, narrow = tiny_person.tiny_animator(), tiny_person.tiny_animator()
     drawn: list[int] = []
 
     def too_many(_network: object, given: tuple[Tensor, ...]) -> None:
@@ -154,7 +154,7 @@ def test_a_memory_that_holds_no_take_is_told() -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    animator = tiny.tiny_animator()
+    animator = tiny_person.tiny_animator()
     animator.networks.body.register_forward_pre_hook(full)
     with pytest.raises(torch.OutOfMemoryError):
         animator.animate(clip(SHORT), sampling(5, 6))
@@ -276,16 +276,16 @@ def test_seeds_of_takes_are_far_apart_and_always_the_same() -> None:
 
 
 def test_the_longest_clip_is_the_shortest_of_what_the_networks_take() -> None:
-    networks = tiny.tiny_networks()
+    networks = tiny_person.tiny_networks()
     assert Animator(networks, device=CPU).max_seconds == 20
-    short = replace(tiny.GUIDE, longest_rows=330)
+    short = replace(tiny_person.GUIDE, longest_rows=330)
     guide = type(networks.guide)(short).eval()
     assert Animator(replace(networks, guide=guide), device=CPU).max_frames == 330
 
 
 def test_a_person_on_disk_moves_as_the_one_in_memory(tmp_path: Path) -> None:
-    loaded = load_animator(tiny.write_tiny_person(tmp_path), device=CPU)
-    memory = tiny.tiny_animator()
+    loaded = load_animator(tiny_person.write_tiny_person(tmp_path), device=CPU)
+    memory = tiny_person.tiny_animator()
     assert loaded.max_seconds == memory.max_seconds
     one, other = (each.animate(clip(SHORT), sampling())[0] for each in (loaded, memory))
     torch.testing.assert_close(one.face, other.face)
@@ -294,7 +294,7 @@ def test_a_person_on_disk_moves_as_the_one_in_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["speech", "face", "body", "guide", "tokenizer", "stats"])
 def test_a_person_that_lacks_a_file_is_told_which(tmp_path: Path, name: str) -> None:
-    person = tiny.write_tiny_person(tmp_path)
+    person = tiny_person.write_tiny_person(tmp_path)
     next(person.glob(f"{name}.*")).unlink()
     with pytest.raises(CheckpointError, match=rf"no \w+ at .*{name}\.\w+; is this a whole person"):
         load_animator(person, device=CPU)

@@ -15,7 +15,7 @@ from models.released.download import (
     fetch,
     person_downloads,
 )
-from tests.misbehaving_host import Host
+from tests.faulty_http_server import FaultyHttpServer
 from tests.released_layout import PERSON
 
 CONTENT = bytes(range(256)) * 4000
@@ -24,18 +24,18 @@ STATISTICS = f"dataset/{PERSON}/data_stats.pth"
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    host = Host({"file.tar": CONTENT})
+def host() -> Iterator[FaultyHttpServer]:
+    host = FaultyHttpServer({"file.tar": CONTENT})
     yield host
     host.server.shutdown()
     host.server.server_close()
 
 
-def parcel(host: Host, **more: str) -> Download:
+def parcel(host: FaultyHttpServer, **more: str) -> Download:
     return Download("in/file.tar", f"{host.url}/file.tar", **more)  # type: ignore[arg-type]
 
 
-def patiently(host: Host, folder: Path, **more: str) -> tuple[bytes, list[float]]:
+def patiently(host: FaultyHttpServer, folder: Path, **more: str) -> tuple[bytes, list[float]]:
     """What was fetched, and the pauses; nobody waits."""
     pauses: list[float] = []
     path = fetch(parcel(host, **more), folder, pause=pauses.append)
@@ -43,54 +43,56 @@ def patiently(host: Host, folder: Path, **more: str) -> tuple[bytes, list[float]
     return path.read_bytes(), pauses
 
 
-def test_a_file_is_fetched_once(host: Host, tmp_path: Path) -> None:
+def test_a_file_is_fetched_once(host: FaultyHttpServer, tmp_path: Path) -> None:
     assert patiently(host, tmp_path) == (CONTENT, [])
     assert patiently(host, tmp_path) == (CONTENT, [])
-    assert host.asked == [("/file.tar", None)]
+    assert host.requests == [("/file.tar", None)]
 
 
-def test_what_breaks_off_is_continued(host: Host, tmp_path: Path) -> None:
-    host.behave = iter(["break", "break", "well"])
+def test_what_breaks_off_is_continued(host: FaultyHttpServer, tmp_path: Path) -> None:
+    host.faults = iter(["break", "break", ""])
     content, pauses = patiently(host, tmp_path)
     assert content == CONTENT
     assert len(pauses) == 2
     half = len(CONTENT) // 2
-    assert [asked for _, asked in host.asked] == [
+    assert [asked for _, asked in host.requests] == [
         None, f"bytes={half}-", f"bytes={half + half // 2}-",
     ]  # fmt: skip
 
 
-def test_a_later_call_continues_too(host: Host, tmp_path: Path) -> None:
-    host.behave = iter(["break"] + ["503"] * ATTEMPTS)
+def test_a_later_call_continues_too(host: FaultyHttpServer, tmp_path: Path) -> None:
+    host.faults = iter(["break"] + ["503"] * ATTEMPTS)
     with pytest.raises(DownloadError, match=r"127\.0\.0\.1:\d+ cannot be reached or breaks off"):
         fetch(parcel(host), tmp_path, pause=lambda _: None)
     assert patiently(host, tmp_path)[0] == CONTENT
-    assert host.asked[-1][1] == f"bytes={len(CONTENT) // 2}-"
+    assert host.requests[-1][1] == f"bytes={len(CONTENT) // 2}-"
 
 
-def test_a_host_that_knows_no_ranges_sends_it_again(host: Host, tmp_path: Path) -> None:
-    host.behave = iter(["break", "no ranges"])
+def test_a_host_that_knows_no_ranges_sends_it_again(host: FaultyHttpServer, tmp_path: Path) -> None:
+    host.faults = iter(["break", "no ranges"])
     assert patiently(host, tmp_path)[0] == CONTENT
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning(
-    host: Host, tmp_path: Path
+    host: FaultyHttpServer, tmp_path: Path
 ) -> None:
-    host.behave = iter(["break"] + ["500"] * ATTEMPTS)
+    host.faults = iter(["break"] + ["500"] * ATTEMPTS)
     with pytest.raises(DownloadError):
         fetch(parcel(host), tmp_path, pause=lambda _: None)
     host.tag, host.files = '"second"', {"file.tar": CONTENT[::-1]}
     assert patiently(host, tmp_path)[0] == CONTENT[::-1]
 
 
-def test_a_part_that_is_whole_already_is_taken(host: Host, tmp_path: Path) -> None:
+def test_a_part_that_is_whole_already_is_taken(host: FaultyHttpServer, tmp_path: Path) -> None:
     part = tmp_path / "in" / "file.tar.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT)
     assert patiently(host, tmp_path)[0] == CONTENT
 
 
-def test_a_part_that_does_not_belong_to_it_is_thrown_away(host: Host, tmp_path: Path) -> None:
+def test_a_part_that_does_not_belong_to_it_is_thrown_away(
+    host: FaultyHttpServer, tmp_path: Path
+) -> None:
     part = tmp_path / "in" / "file.tar.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT + b"more")
@@ -106,16 +108,16 @@ def test_a_part_that_does_not_belong_to_it_is_thrown_away(host: Host, tmp_path: 
     ],
 )
 def test_a_file_that_is_gone_is_told_at_once(
-    host: Host, tmp_path: Path, how: str, words: str
+    host: FaultyHttpServer, tmp_path: Path, how: str, words: str
 ) -> None:
-    host.behave = iter([how])
+    host.faults = iter([how])
     with pytest.raises(DownloadError, match=words):
         fetch(parcel(host), tmp_path, pause=lambda _: pytest.fail("no use in waiting"))
-    assert len(host.asked) == 1
+    assert len(host.requests) == 1
 
 
 def test_a_host_that_is_gone_is_told_after_some_attempts(tmp_path: Path) -> None:
-    host = Host({})
+    host = FaultyHttpServer({})
     host.server.server_close()
     pauses: list[float] = []
     with pytest.raises(DownloadError) as caught:
@@ -126,7 +128,7 @@ def test_a_host_that_is_gone_is_told_after_some_attempts(tmp_path: Path) -> None
     assert "kept and continued: try again later, or say --from with a mirror" in told
 
 
-def test_a_file_is_held_against_its_sha256(host: Host, tmp_path: Path) -> None:
+def test_a_file_is_held_against_its_sha256(host: FaultyHttpServer, tmp_path: Path) -> None:
     right = hashlib.sha256(CONTENT).hexdigest()
     assert patiently(host, tmp_path, sha256=right)[0] == CONTENT
     with pytest.raises(DownloadError, match="is not the file that was released"):
@@ -134,7 +136,7 @@ def test_a_file_is_held_against_its_sha256(host: Host, tmp_path: Path) -> None:
     assert list((tmp_path / "other" / "in").glob("*.part")) == []
 
 
-def test_progress_is_told(host: Host, tmp_path: Path) -> None:
+def test_progress_is_told(host: FaultyHttpServer, tmp_path: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
     fetch(parcel(host), tmp_path, progress=lambda *what: told.append(what))
     assert told[-1] == ("in/file.tar", len(CONTENT), len(CONTENT))

@@ -20,7 +20,7 @@ from models.released.export import StoredNetwork, export_person
 from models.released.reader import ReleasedError, read_torch
 from tests.models.released.conftest import Import
 from tests.released_layout import PERSON, SPECS
-from tests.tiny import write_tiny_person
+from tests.tiny_person import write_tiny_person
 
 CPU = torch.device("cpu")
 

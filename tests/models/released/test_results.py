@@ -8,7 +8,7 @@ import pytest
 
 from models.formats.results import Results, ResultsError
 from models.released.results import released_results, write_released_results
-from tests.tiny import tiny_statistics
+from tests.tiny_person import tiny_statistics
 from tests.training.drawn import drawn
 
 

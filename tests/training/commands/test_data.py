@@ -16,8 +16,8 @@ from models.motion.statistics import load_statistics
 from models.person import sha256
 from models.released import download, networks
 from models.released.reader import read_torch
-from tests import tiny
-from tests.misbehaving_host import Host
+from tests import tiny_person
+from tests.faulty_http_server import FaultyHttpServer
 from tests.released_layout import PERSON
 from tests.training.scenes import write_scene
 from training.__main__ import main
@@ -86,7 +86,7 @@ def test_stats_are_written_in_both_forms(command, data: Path, tmp_path: Path) ->
 
 
 def test_features_are_made_once(command, data: Path, tmp_path: Path) -> None:
-    person = tiny.write_tiny_person(tmp_path)
+    person = tiny_person.write_tiny_person(tmp_path)
     first = command("features", data, "--person", person, "--device", "cpu")
     assert first.splitlines()[:2] == ["  a  1 of 2", "  b  2 of 2"]
     assert "speech: 2 scenes, 2 heard now, 0.00 GB in" in first
@@ -94,18 +94,18 @@ def test_features_are_made_once(command, data: Path, tmp_path: Path) -> None:
     assert "speech: 2 scenes, 0 heard now" in again
     assert LIPS not in again
     (place,) = (data / "features").iterdir()
-    assert np.load(next(place.glob("a.*.npy"))).shape == (1, 90, tiny.AUDIO)
+    assert np.load(next(place.glob("a.*.npy"))).shape == (1, 90, tiny_person.AUDIO)
 
 
 def test_features_may_be_of_other_pieces_and_elsewhere(command, data: Path, tmp_path: Path) -> None:
-    person, out = tiny.write_tiny_person(tmp_path), tmp_path / "out"
+    person, out = tiny_person.write_tiny_person(tmp_path), tmp_path / "out"
     command(
         *("features", data, "--person", person, "--out", out, "--device", "cpu"),
         *("--piece-seconds", 2, "--hop-seconds", 1, "--dtype", "float16"),
     )
     (place,) = out.iterdir()
     found = np.load(next(place.glob("a.*.npy")))
-    assert (found.shape, found.dtype) == ((2, 60, tiny.AUDIO), np.float16)
+    assert (found.shape, found.dtype) == ((2, 60, tiny_person.AUDIO), np.float16)
     assert not (data / "features").exists()
 
 
@@ -129,25 +129,27 @@ def archive(data: Path, *, inside: str = f"{PERSON}/", statistics: bytes | None 
 
 
 @pytest.fixture
-def host(data: Path, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(
+    data: Path, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyHttpServer]:
     path = tmp_path / "data_stats.pth"
     command("stats", data, "--released", "--out", path)
     monkeypatch.setitem(download.STATISTICS, PERSON, sha256(path))
-    host = Host({f"{PERSON}.zip": archive(data), STATISTICS: path.read_bytes()})
+    host = FaultyHttpServer({f"{PERSON}.zip": archive(data), STATISTICS: path.read_bytes()})
     yield host
     host.server.shutdown()
     host.server.server_close()
 
 
 def test_recordings_are_fetched_after_the_licence_was_accepted(
-    command, host: Host, tmp_path: Path
+    command, host: FaultyHttpServer, tmp_path: Path
 ) -> None:
     words = ("download", PERSON, "--to", tmp_path / "dataset", "--from", host.url)
     refused = command(*words)
-    assert (refused.status, host.asked) == (1, [])
+    assert (refused.status, host.requests) == (1, [])
     assert "CC BY-NC 4.0" in refused
     assert "--accept-licence" in refused.complaint
-    host.behave = iter(["break"])
+    host.faults = iter(["break"])
     done = command(*words, "--accept-licence")
     place = tmp_path / "dataset" / PERSON
     assert done.status == 0, done.complaint
@@ -156,13 +158,13 @@ def test_recordings_are_fetched_after_the_licence_was_accepted(
     assert [files.name for files in find_scenes(place)] == ["a", "b"]
     assert not (place / "README.md").exists()
     assert list((tmp_path / "dataset" / "downloads").glob("*.zip")) == []
-    asked = len(host.asked)
+    asked = len(host.requests)
     assert f"{place} is there already" in command(*words, "--accept-licence")
-    assert len(host.asked) == asked
+    assert len(host.requests) == asked
 
 
 def test_statistics_in_the_archive_are_kept_and_it_goes_without_any(
-    command, host: Host, data: Path, tmp_path: Path
+    command, host: FaultyHttpServer, data: Path, tmp_path: Path
 ) -> None:
     words = ("download", PERSON, "--from", host.url, "--accept-licence", "--to")
     del host.files[STATISTICS]
@@ -185,7 +187,7 @@ def test_an_archive_that_is_there_needs_no_host(command, data: Path, tmp_path: P
 
 
 def test_what_cannot_be_fetched_leaves_nothing_half_done(
-    command, host: Host, data: Path, tmp_path: Path
+    command, host: FaultyHttpServer, data: Path, tmp_path: Path
 ) -> None:
     (data / "a_body_pose.npy").unlink()
     for content, words in (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.formats.results import read_results, write_results
-from tests.tiny import write_tiny_person
+from tests.tiny_person import write_tiny_person
 from tests.training.drawn import drawn
 from tests.training.scenes import write_scene
 from training.__main__ import main

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.random import Generator
 
 from models.formats.dataset import DatasetError
-from tests.speech import KEYS, HummingEngine
+from tests.fake_speech import KEYS, HummingEngine
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, write_wav
 from training.data.checks import ERROR, NOTE, WARNING, Found, check, clipped_frames, ranges

@@ -17,7 +17,7 @@ from models import checkpoint
 from models.formats.dataset import SceneData, SceneFiles
 from models.motion.lips import LipConfig, LipRegressor
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
-from tests import tiny
+from tests import tiny_person
 from tests.training.scenes import read_wav, write_scene
 from training.data.audio import write_wav
 from training.data.features import (
@@ -63,13 +63,13 @@ def scene(data: Path) -> SceneData:
 @pytest.fixture
 def mel(tmp_path: Path) -> Path:
     """A person with log-mel rows and no lips."""
-    return tiny.write_tiny_person(tmp_path)
+    return tiny_person.write_tiny_person(tmp_path)
 
 
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
     """A person with convolutions and lips, of small width and random weights."""
-    person = tiny.write_tiny_person(tmp_path, "ada")
+    person = tiny_person.write_tiny_person(tmp_path, "ada")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         write_speech(person / "speech.safetensors", ConvSpeech(ConvSpeechConfig(layers=LAYERS)))
@@ -199,7 +199,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureExtractor,
     write_scene(folder, "a", 155)
     counts = np.arange(155, dtype=np.float32).repeat(1600)[:, None] / 32767
     write_wav(folder / "a_audio.wav", counts.repeat(2, 1))
-    statistics = replace(tiny.tiny_statistics(), audio_std=1 / 32768)
+    statistics = replace(tiny_person.tiny_statistics(), audio_std=1 / 32768)
     write_speech(folder / "speech.safetensors", ConvSpeech(ConvSpeechConfig(layers=LAYERS)))
     ears = FeatureExtractor(folder, FrameNumbers(), None, statistics, CPU)
     scene = SceneFiles(folder, "a").open()

@@ -10,7 +10,7 @@ import torch
 
 from models.avatar.blendshape.model import load_blendshape
 from models.formats.results import Results
-from tests.tiny import write_tiny_person
+from tests.tiny_person import write_tiny_person
 from tests.training.drawn import drawn, perfect
 from training.evaluation.evaluate import Figure, evaluate, shortened, table
 

@@ -13,8 +13,8 @@ from models import checkpoint
 from models.avatar.blendshape.model import load_blendshape
 from models.formats.results import Results
 from models.motion.lips import LipConfig, LipRegressor
-from tests.tiny import write_tiny_person
 from tests.tiny_avatar import DEMO
+from tests.tiny_person import write_tiny_person
 from tests.training.drawn import drawn
 from training.evaluation.lips import first_component, lip_vertices, lips_of, regressed_lips
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny import write_tiny_person
+from tests.tiny_person import write_tiny_person
 from tests.training.drawn import drawn
 from training.evaluation.joints import joint_columns, joint_groups
 from training.evaluation.plots import write_plots

@@ -9,7 +9,7 @@ import torch
 
 from models.formats.results import Results
 from models.motion.pipeline import Animator, Sampling, load_animator
-from tests.tiny import tiny_animator, write_tiny_person
+from tests.tiny_person import tiny_animator, write_tiny_person
 from tests.training.scenes import write_scene
 from training.data.cuts import Clip, find_cuts, read_clips
 from training.evaluation.sampling import Drawing, draw

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.motion.statistics import load_statistics
-from tests import tiny
+from tests import tiny_person
 from training.data.scenes import Scene
 from training.networks.codebooks import LearningTokenizer
 from training.networks.previews import GAP, PICTURES, SIZE, Clip, clip_of, predict, preview_of
@@ -20,18 +20,18 @@ FRAMES = 270
 
 @pytest.fixture
 def person(tmp_path: Path) -> Path:
-    return tiny.write_tiny_person(tmp_path)
+    return tiny_person.write_tiny_person(tmp_path)
 
 
 def scene(channels: int) -> Scene:
     generator = torch.Generator().manual_seed(1)
     motion = torch.randn(FRAMES, channels, generator=generator)
-    features = torch.randn(FRAMES, tiny.AUDIO, generator=generator)
+    features = torch.randn(FRAMES, tiny_person.AUDIO, generator=generator)
     return Scene("a", features, motion, torch.ones(FRAMES))
 
 
 def network(name: str) -> nn.Module:
-    networks = tiny.tiny_networks()
+    networks = tiny_person.tiny_networks()
     return LearningTokenizer(networks.tokenizer) if name == "tokenizer" else getattr(networks, name)
 
 
@@ -70,14 +70,14 @@ def test_what_is_predicted_is_motion_or_key_poses(name: str, rows: int) -> None:
     whole = scene(channels)
     clip = Clip(whole.features[None, :240], whole.motion[None, :240])
     with torch.no_grad():
-        predicted = predict(network(name), clip, tiny.tiny_networks().tokenizer)
+        predicted = predict(network(name), clip, tiny_person.tiny_networks().tokenizer)
     assert predicted.shape == (1, rows, channels)
 
 
 def test_the_clip_is_where_most_happens(person: Path) -> None:
     still = torch.zeros(600, 256)
     still[330:] = scene(256).motion
-    whole = Scene("a", torch.zeros(600, tiny.AUDIO), still, torch.ones(600))
+    whole = Scene("a", torch.zeros(600, tiny_person.AUDIO), still, torch.ones(600))
     shown = clip_of(whole, CPU)
     assert torch.equal(shown.motion[0], still[330:570])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jobs.sandbox.audio_probe import MediaError
-from tests.hostile import Attack
-from tests.sounds import write_clip
+from tests.audio_clips import write_clip
+from tests.malicious_files import Attack
 from tests.worker.toys import stuck_ffmpeg
 from worker.pipeline.decode import SAMPLE_RATE, decode
 from worker.pipeline.ffmpeg import FfmpegError
@@ -89,8 +89,11 @@ def test_no_more_is_decoded_than_is_allowed(tmp_path: Path) -> None:
     assert len(decode(clip, tmp_path / "raw", max_seconds=0.25).samples) == 12_000
 
 
-def test_a_gap_in_the_timestamps_costs_no_sound(tmp_path: Path, hostile: dict[str, Attack]) -> None:
-    (tmp_path / "clip").write_bytes(hostile["ticks of 16 ms in webm"][0])  # half a second of sound
+def test_a_gap_in_the_timestamps_costs_no_sound(
+    tmp_path: Path, malicious_files: dict[str, Attack]
+) -> None:
+    half_a_second = malicious_files["ticks of 16 ms in webm"][0]
+    (tmp_path / "clip").write_bytes(half_a_second)
 
     sound = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=0.6)
 

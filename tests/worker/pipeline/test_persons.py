@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import write_person
+from tests.api_server import write_person
 from tests.worker.toys import ToyAnimator, ToyAvatar
 from worker.pipeline.persons import Models, People, PersonUnknown
 

@@ -28,7 +28,7 @@ from jobs.store.jobs import Store
 from models.avatar.appearance import RenderOptions
 from models.avatar.camera import CameraError
 from models.motion.pipeline import Motion, Sampling, take_seed
-from tests.sounds import write_clip
+from tests.audio_clips import write_clip
 from tests.worker.conftest import Submit
 from tests.worker.toys import DictStorage, ToyAnimator, ToyAvatar, toy_person
 from worker.pipeline.encode import X264

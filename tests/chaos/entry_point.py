@@ -1,4 +1,4 @@
-"""`python tests/chaos/door.py worker`: the real command, on a machine that has bad days.
+"""`python tests/chaos/entry_point.py worker`: the real command, on a machine that has bad days.
 
 What goes wrong is read from the file CHAOS_FAULTS, again and again: "storage" is the mode of a
 faulty folder (as of the proxy before an S3), "disk" is "full". CHAOS_SKEW_SECONDS is how wrong the

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.sandbox.audio_probe import MediaError
 from jobs.sandbox.rlimits import roped
-from tests.hostile import Attack
+from tests.malicious_files import Attack
 from worker.pipeline.decode import SAMPLE_RATE, decode
 from worker.pipeline.ffmpeg import FfmpegError
 
@@ -18,11 +18,11 @@ SECONDS = 2.0
 
 
 def test_every_attack_is_a_short_sound_or_the_callers_fault(
-    hostile: dict[str, Attack], tmp_path: Path
+    malicious_files: dict[str, Attack], tmp_path: Path
 ) -> None:
     """Also of those that the API refuses: storage is not believed either."""
     heard = 0
-    for content, _ in hostile.values():
+    for content, _ in malicious_files.values():
         (tmp_path / "clip").write_bytes(content)
         try:
             sound = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=SECONDS)

@@ -13,7 +13,7 @@ import httpx
 from jobs.model import Job, State
 from jobs.store.jobs import Store, open_store
 from jobs.store.pagination import JobFilter
-from tests.chaos.world import World
+from tests.chaos.cluster import World
 
 LOOK_SECONDS = 0.05
 FRAME_RATE = 30

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from tests.sounds import write_clip
+from tests.audio_clips import write_clip
 
 ACCEPTED = "accepted"
 DAMAGED = {"audio_damaged", "audio_empty", "audio_unreadable"}

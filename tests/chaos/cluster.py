@@ -18,10 +18,10 @@ from pathlib import Path
 
 from cli.local.embedded_redis import TETHER, EmbeddedRedis
 from jobs.settings import Settings
-from tests.chaos import proxy
-from tests.tiny import write_tiny_person
+from tests.chaos import faulty_proxy
+from tests.tiny_person import write_tiny_person
 
-DOOR = Path(__file__).with_name("door.py")
+ENTRY_POINT = Path(__file__).with_name("entry_point.py")
 STOP_SECONDS = 20.0
 RESTART_SECONDS = 0.5  # as `visavis-server up` does at first
 BUCKET = "chaos"
@@ -159,7 +159,7 @@ def postgresql() -> Iterator[str]:
 
 
 @contextmanager
-def s3() -> Iterator[proxy.Proxy]:
+def s3() -> Iterator[faulty_proxy.Proxy]:
     """An S3 with an empty bucket behind a proxy."""
     import boto3
     from moto.server import ThreadedMotoServer
@@ -178,14 +178,14 @@ def s3() -> Iterator[proxy.Proxy]:
         )
         client.create_bucket(Bucket=BUCKET)
         client.close()
-        with proxy.running((host, port)) as running:
+        with faulty_proxy.running((host, port)) as running:
             yield running
     finally:
         server.stop()
 
 
 def _process(name: str, command: str, environment: Mapping[str, str], folder: Path) -> Process:
-    return Process(name, ["-P", str(DOOR), command], environment, folder / f"{name}.log")
+    return Process(name, ["-P", str(ENTRY_POINT), command], environment, folder / f"{name}.log")
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:
