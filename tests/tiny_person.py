@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from contracts.person import write_manifest
 from models import checkpoint
 from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.guide import Guide, GuideConfig
@@ -13,7 +14,6 @@ from models.motion.pipeline import Animator, Networks
 from models.motion.speech import MelSpeech, MelSpeechConfig
 from models.motion.statistics import Statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
-from models.person import write_person
 from tests.tiny_avatar import write_tiny_avatar
 from training.person_directory import write_speech
 
@@ -94,5 +94,5 @@ def write_tiny_person(folder: Path, name: str = "demo", *, max_seconds: float = 
             "size": "64x64",
         },
     }
-    write_person(person, facts, [path.name for path in person.iterdir()])
+    write_manifest(person, facts, [path.name for path in person.iterdir()])
     return person

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from contracts.person import MANIFEST, write_manifest
 from models import checkpoint
 from models.motion.speech import ConvSpeech, MelSpeech, MelSpeechConfig, kind_of
 from models.motion.statistics import load_statistics
-from models.person import MANIFEST, write_person
 from training.data.features import (
     FOLDER,
     LIPS,
@@ -132,5 +132,5 @@ def complete(person: Path, **provenance: str) -> bool:
         kept = json.loads(before.read_text(encoding="utf-8"))
         facts = {name: kept[name] for name in kept if name not in ("schema", "files")}
     facts["provenance"] = {**facts.get("provenance", {}), **provenance}
-    write_person(person, facts, FILES)
+    write_manifest(person, facts, FILES)
     return True

@@ -212,7 +212,7 @@ def _storage(settings: Settings) -> CheckResult:
 
 
 def _people(settings: Settings) -> Iterator[CheckResult]:
-    from models.person import PersonError, check_files
+    from contracts.person import PersonError, check_files
 
     known = {person.name: person for person in list_people(settings.people)}
     folders = sorted(path.parent for path in settings.people.glob("*/person.json"))

@@ -36,7 +36,7 @@ def run_generate(clip: Path, out: Path, request: GenerateRequest) -> None:
     settings = read_settings()
     wait_without_spinning()
     with needing("worker"):
-        from models.person import PersonError
+        from contracts.person import PersonError
         from worker.pipeline.device import DeviceError
         from worker.pipeline.encode import VideoError
         from worker.pipeline.user_errors import user_error_of

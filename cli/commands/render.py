@@ -84,10 +84,10 @@ def _render(
     *,
     overwrite: bool,
 ) -> None:
+    from contracts.person import PersonError
     from models.avatar.loading import AvatarError
     from models.formats.dataset import DatasetError
     from models.formats.results import ResultsError
-    from models.person import PersonError
     from worker.pipeline.dataset_render import PieceError, open_folder
     from worker.pipeline.device import DeviceError
     from worker.pipeline.encode import VideoError
@@ -117,7 +117,7 @@ def _render(
 
 
 def _studio(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:
-    from models.person import check_files
+    from contracts.person import check_files
     from worker.pipeline.dataset_render import RenderContext
     from worker.pipeline.device import start
     from worker.pipeline.encode import choose_encoder

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from contracts.files import sha256_of
+from contracts.person import PersonError, read_manifest
 from models import checkpoint
 from models.motion.denoiser import BODY, FACE, KEY_FRAMES
 from models.motion.lips import sinusoids
 from models.motion.resample import sinc_filters
 from models.motion.speech import SAMPLE_RATE, SPEECH_RATE
-from models.person import PersonError, read_person, sha256
 from models.released import motion_keys as released
 from models.released.layout import PLACES
 from models.released.person import open_sources
@@ -203,9 +204,8 @@ def rotary_table(width: int) -> Tensor:
 
 def _read(folder: Path) -> tuple[dict[str, StoredNetwork], dict[str, Any], Provenance]:
     try:
-        manifest = read_person(folder)
+        manifest = read_manifest(folder)
         statistics = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
-        facts = json.loads((folder / "person.json").read_text(encoding="utf-8"))
         names = ["face", "body", "guide", "tokenizer", "speech"]
         if (folder / "lips.safetensors").is_file():
             names.append("lips")
@@ -215,7 +215,7 @@ def _read(folder: Path) -> tuple[dict[str, StoredNetwork], dict[str, Any], Prove
         }
     except (PersonError, checkpoint.CheckpointError, OSError, ValueError) as error:
         raise ReleasedError(f"{folder} cannot be exported: {error}") from error
-    said = facts.get("provenance") or {}
+    said = manifest.provenance
     provenance = Provenance(said.get("person", manifest.name), said.get("sources") or {})
     return kept, statistics, provenance
 
@@ -226,7 +226,7 @@ def _copy_avatar(folder: Path, source: Path, provenance: Provenance) -> None:
     with open_sources([source], provenance.person) as layout:
         for what in AVATAR_FILES:
             path, place = layout.file(what), PLACES[what].format(person=provenance.person)
-            if sha256(path) not in known:
+            if sha256_of(path) not in known:
                 raise ReleasedError(f"{path} is not the file that this person was imported from")
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / place)

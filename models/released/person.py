@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from contracts.files import sha256_of
+from contracts.person import MANIFEST, write_manifest
 from models import checkpoint
 from models.avatar.camera import write_cameras
 from models.motion.pipeline import load_animator
-from models.person import MANIFEST, sha256, write_person
 from models.released import avatar as avatars
 from models.released import motion_keys as released
 from models.released import networks
@@ -132,7 +133,7 @@ def write_released(
         if seconds <= 0:
             raise ReleasedError("these networks take no clip of any length")
         files = [path.name for path in draft.iterdir()]
-        write_person(draft, _facts(found, out.name, title, seconds), files)
+        write_manifest(draft, _facts(found, out.name, title, seconds), files)
         draft.chmod(0o755)
         _replace(draft, out)
     except checkpoint.CheckpointError as error:
@@ -380,7 +381,7 @@ def _digests(found: Released) -> dict[str, str]:
     named = {}
     for path in sorted(paths):
         folder = next((each for each in found.folders if path.is_relative_to(each)), path.parent)
-        named[path.relative_to(folder).as_posix()] = sha256(path)
+        named[path.relative_to(folder).as_posix()] = sha256_of(path)
     return named
 
 

@@ -105,7 +105,7 @@ def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
     )
     modules = (
         "models.motion.pipeline",
-        "models.avatar",
+        "models.avatar.loading",
         "models.formats.dataset",
         "models.released.person",
         "training.commands.train",

@@ -13,9 +13,9 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation, minimum_filter1d
 
+from contracts.person import MANIFEST, check_files
 from models.avatar.blendshape.model import BlendshapeModel, load_blendshape
 from models.motion.pipeline import Animator, Motion, Sampling, load_animator, take_seed
-from models.person import MANIFEST, check_files
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, loudness
 from training.demo.judge import arm_speed, correlation, heard

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from contracts.files import sha256_of
+from contracts.person import MANIFEST, check_files, read_manifest
 from models.motion.pipeline import load_animator
 from models.motion.speech import MelSpeech, load_speech
 from models.motion.statistics import load_statistics
-from models.person import MANIFEST, check_files, read_person, sha256
+from contracts.files import sha256_of
+from contracts.person import MANIFEST, check_files, read_manifest
 from tests import tiny_person
 from tests.training.scenes import read_wav, write_scene
 from training.data.scenes import FACE, POSE, window
@@ -95,11 +98,11 @@ def test_a_complete_person_is_whole_and_has_the_demo_persons_facts(person: Path)
     assert complete(person, face="3 steps")
     check_files(person)
     written = manifest(person)
-    assert written["files"] == {name: sha256(person / name) for name in FILES}
+    assert written["files"] == {name: sha256_of(person / name) for name in FILES}
     assert written["provenance"] == {"face": "3 steps"}
     for name, fact in DEMO_FACTS.items():
         assert written[name] == fact
-    assert read_person(person).max_seconds == 20
+    assert read_manifest(person).max_seconds == 20
     assert load_animator(person, device=CPU).max_seconds == 20
 
 
@@ -122,9 +125,9 @@ def test_provenance_is_kept_network_by_network(person: Path) -> None:
 
 def test_another_version_of_a_file_is_another_version_of_the_person(person: Path) -> None:
     complete(person)
-    before = read_person(person).digest
+    before = read_manifest(person).digest
     complete(person)
-    assert read_person(person).digest == before
+    assert read_manifest(person).digest == before
     (person / "face.safetensors").write_bytes(b"better")
     complete(person)
-    assert read_person(person).digest != before
+    assert read_manifest(person).digest != before

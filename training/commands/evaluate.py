@@ -182,12 +182,12 @@ def _drawing(arguments: argparse.Namespace) -> Drawing:
 
 def _defaults(person: Path) -> dict[str, Any]:
     """How the person is sampled where nothing is asked for."""
-    from models.person import MANIFEST
+    from contracts.person import MANIFEST, read_manifest
 
     path = person / MANIFEST
     if not path.is_file():
         raise SystemExit(f"no {MANIFEST} in {person}; is this a whole person directory?")
-    return dict(json.loads(path.read_text(encoding="utf-8"))["defaults"])
+    return dict(read_manifest(person).defaults)
 
 
 def _write_released(arguments: argparse.Namespace, results: Results) -> list[Path]:

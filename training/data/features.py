@@ -28,11 +28,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contracts.files import sha256_of
 from models.formats.wav import FRAME_RATE, SAMPLES_PER_FRAME
 from models.motion.lips import lip_geometry, lip_rows, load_lips
 from models.motion.speech import ConvSpeech, MelSpeech, load_speech
 from models.motion.statistics import load_statistics
-from models.person import sha256
 from training.data.scenes import filled
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class FeatureExtractor:
     def digest(self, part: str) -> str:
         """Of the network and the statistics: the same for the same features."""
         facts = {
-            "network": sha256(self.folder / f"{part}.safetensors"),
+            "network": sha256_of(self.folder / f"{part}.safetensors"),
             "audio_mean": self.statistics.audio_mean.tolist(),
             "audio_std": self.statistics.audio_std,
         }
@@ -231,7 +231,7 @@ def fresh(kept: FeatureCache, scene: SceneData) -> Path | None:
     now = sound.stat()
     if facts["pieces"] != asdict(kept.pieces) or facts["bytes"] != now.st_size:
         return None
-    if facts["modified"] != now.st_mtime_ns and facts["sha256"] != sha256(sound):
+    if facts["modified"] != now.st_mtime_ns and facts["sha256"] != sha256_of(sound):
         return None
     path = kept.array(scene.name, facts)
     return path if path.is_file() else None
@@ -243,7 +243,7 @@ def _facts(kept: FeatureCache, scene: SceneData) -> dict[str, Any]:
         "pieces": asdict(kept.pieces),
         "bytes": found.st_size,
         "modified": found.st_mtime_ns,
-        "sha256": sha256(scene.files.audio),
+        "sha256": sha256_of(scene.files.audio),
     }
 
 

@@ -6,7 +6,6 @@ does; the body by speed and spread against the truth, and by speaking against li
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter1d
 
+from contracts.person import read_manifest
 from models.avatar.blendshape.model import load_blendshape
 from models.formats.dataset import find_scenes
 from models.motion.pipeline import Sampling, load_animator, take_seed
-from models.person import MANIFEST
 from training.data.audio import FRAME_RATE, loudness
 from training.data.scenes import chunks
 from training.data.voice_activity import heard
@@ -138,7 +137,7 @@ def sampled(
     cpu = torch.device("cpu")
     avatar = load_blendshape(person / "avatar.safetensors", device=cpu)
     animator = load_animator(person, device=cpu)
-    defaults = json.loads((person / MANIFEST).read_text(encoding="utf-8"))["defaults"]
+    defaults = read_manifest(person).defaults
     for number, (sound, codes, pose) in enumerate(cut_clips(data, seconds, clips)):
         sampling = Sampling(
             seeds=(take_seed(seed, number + 1),),

@@ -8,18 +8,17 @@ linear map that fits the true codes of the other samples to it. Its unit is the 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from contracts.person import MANIFEST, read_manifest
 from models.avatar.blendshape.model import load_blendshape
 from models.motion.lips import lip_geometry, load_lips
 from models.motion.pipeline import LIPS
 from models.motion.statistics import load_statistics
-from models.person import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +64,9 @@ def lips_of(person: Path, results: Results) -> list[Lips]:
 
 def blendshape_of(person: Path) -> BlendshapeModel | None:
     """The avatar of a person, where it is of that kind."""
-    manifest = person / MANIFEST
-    if not manifest.is_file():
+    if not (person / MANIFEST).is_file():
         return None
-    kind = json.loads(manifest.read_text(encoding="utf-8"))["avatar"]["kind"]
+    kind = read_manifest(person).avatar_kind
     return load_blendshape(person / AVATAR, device=CPU) if kind == "blendshape" else None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contracts.person import MANIFEST
 from models.avatar.loading import load_avatar, load_blendshape_avatar
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser
 from models.motion.diffusion import ddim_sample, spacing_for
@@ -22,7 +23,6 @@ from models.motion.guide import Guide, generate
 from models.motion.pipeline import denoising
 from models.motion.statistics import Statistics, load_statistics
 from models.motion.tokenizer import load_tokenizer
-from models.person import MANIFEST
 from training.data.scenes import window
 from training.networks.codebooks import LearningTokenizer
 

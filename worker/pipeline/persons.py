@@ -138,8 +138,8 @@ def find_person(folder: Path, name: str) -> PersonSummary:
 
 def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:
     """Animator and avatar of a person, after every file was held against its sha256."""
+    from contracts.person import check_files
     from models.motion.pipeline import load_animator
-    from models.person import check_files
 
     check_files(folder)
     avatar = load_renderer(folder, device=device, settings=settings)

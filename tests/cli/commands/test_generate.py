@@ -122,4 +122,4 @@ def test_a_person_that_is_not_whole_is_told_by_its_file(
     done = call("generate", "talk.wav", VISAVIS_PEOPLE=str(copy))
 
     assert done.exit_code == 1
-    assert "face.safetensors is not the file that person.json names" in done.stderr
+    assert "face.safetensors does not match person.json" in done.stderr

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 import torch
 
+from contracts.files import sha256_of
+from contracts.person import check_files
 from models import checkpoint
 from models.avatar.camera import read_cameras
 from models.avatar.loading import load_avatar
 from models.motion.pipeline import Sampling, load_animator
 from models.motion.speech import load_speech
 from models.motion.statistics import load_statistics
-from models.person import check_files, sha256
+from contracts.files import sha256_of
+from contracts.person import check_files
 from models.released.person import open_sources, read_released
 from models.released.reader import ReleasedError
 from tests.models.released.conftest import Import
@@ -106,7 +109,7 @@ def test_the_directory_says_what_it_is_and_where_it_came_from(whole: Path, perso
     ]  # fmt: skip
     sources = manifest["provenance"]["sources"]
     assert len(sources) == 15
-    assert all(sha256(whole / name) == digest for name, digest in sources.items())
+    assert all(sha256_of(whole / name) == digest for name, digest in sources.items())
     assert sources.keys() >= {FACE, BODY, GUIDE, TOKENIZER, STATISTICS, f"{AVATAR}/config.yml"}
     assert sorted(path.name for path in person.parent.iterdir()) == [PERSON]
     assert (person.stat().st_mode & 0o777, (person / "stats.json").stat().st_mode & 0o444) == (

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from contracts.files import sha256_of
 from models.formats.dataset import find_scenes
 from models.motion.statistics import load_statistics
-from models.person import sha256
+from contracts.files import sha256_of
 from models.released import download, networks
 from models.released.reader import read_torch
 from tests import tiny_person
@@ -134,7 +135,7 @@ def host(
 ) -> Iterator[FaultyHttpServer]:
     path = tmp_path / "data_stats.pth"
     command("stats", data, "--released", "--out", path)
-    monkeypatch.setitem(download.STATISTICS, PERSON, sha256(path))
+    monkeypatch.setitem(download.STATISTICS, PERSON, sha256_of(path))
     host = FaultyHttpServer({f"{PERSON}.zip": archive(data), STATISTICS: path.read_bytes()})
     yield host
     host.server.shutdown()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.person import MANIFEST, PersonError, check_files, read_person, sha256, write_person
+from contracts.files import sha256_of
+from contracts.person import MANIFEST, PersonError, check_files, read_manifest, write_manifest
 
 FACTS = {"name": "ada", "title": "Ada ♥", "limits": {"max_seconds": 20.0}}
 
@@ -17,7 +18,7 @@ FACTS = {"name": "ada", "title": "Ada ♥", "limits": {"max_seconds": 20.0}}
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "face.safetensors").write_bytes(b"weights")
     (tmp_path / "stats.json").write_bytes(b"{}")
-    write_person(tmp_path, FACTS, ["stats.json", "face.safetensors"])
+    write_manifest(tmp_path, FACTS, ["stats.json", "face.safetensors"])
     return tmp_path
 
 
@@ -27,7 +28,7 @@ def change(folder: Path, **values: Any) -> None:
 
 
 def test_what_was_written_is_read(folder: Path) -> None:
-    person = read_person(folder)
+    person = read_manifest(folder)
     assert (person.folder, person.name, person.max_seconds) == (folder, "ada", 20.0)
     assert person.files == {
         "face.safetensors": hashlib.sha256(b"weights").hexdigest(),
@@ -42,11 +43,11 @@ def test_facts_are_kept_as_they_were_given(folder: Path) -> None:
 
 
 def test_the_digest_is_the_version_of_the_person(folder: Path) -> None:
-    before = read_person(folder).digest
-    assert read_person(folder).digest == before
+    before = read_manifest(folder).digest
+    assert read_manifest(folder).digest == before
     (folder / "face.safetensors").write_bytes(b"better weights")
-    write_person(folder, FACTS, ["stats.json", "face.safetensors"])
-    assert read_person(folder).digest != before
+    write_manifest(folder, FACTS, ["stats.json", "face.safetensors"])
+    assert read_manifest(folder).digest != before
 
 
 def test_a_write_leaves_no_draft(folder: Path) -> None:
@@ -55,22 +56,22 @@ def test_a_write_leaves_no_draft(folder: Path) -> None:
 
 
 def test_a_write_without_one_of_its_files_leaves_the_version_before(folder: Path) -> None:
-    before = read_person(folder)
+    before = read_manifest(folder)
     with pytest.raises(FileNotFoundError, match=r"guide\.safetensors"):
-        write_person(folder, FACTS, ["guide.safetensors"])
-    assert read_person(folder) == before
+        write_manifest(folder, FACTS, ["guide.safetensors"])
+    assert read_manifest(folder) == before
 
 
 def test_two_who_write_at_once_do_not_take_each_others_draft(folder: Path) -> None:
     (folder / "person.draft").mkdir()  # whatever another process has there
-    write_person(folder, {**FACTS, "name": "eve"}, ["stats.json"])
-    assert read_person(folder).name == "eve"
+    write_manifest(folder, {**FACTS, "name": "eve"}, ["stats.json"])
+    assert read_manifest(folder).name == "eve"
 
 
 def test_the_hash_of_a_large_file_is_that_of_all_of_it(tmp_path: Path) -> None:
     content = os.urandom((1 << 20) + 17)
     (tmp_path / "large").write_bytes(content)
-    assert sha256(tmp_path / "large") == hashlib.sha256(content).hexdigest()
+    assert sha256_of(tmp_path / "large") == hashlib.sha256(content).hexdigest()
 
 
 def test_a_whole_person_passes(folder: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_whole_person_passes(folder: Path) -> None:
 def test_a_file_that_was_altered_is_named_with_both_hashes(folder: Path) -> None:
     (folder / "face.safetensors").write_bytes(b"other")
     found, expected = (hashlib.sha256(b).hexdigest()[:12] for b in (b"other", b"weights"))
-    told = rf"face\.safetensors is not the file .*{found}.*expected {expected}"
+    told = rf"face\.safetensors does not match .*{found}.*expected {expected}"
     with pytest.raises(PersonError, match=told):
         check_files(folder)
 
@@ -93,14 +94,14 @@ def test_a_file_that_is_missing_is_named(folder: Path) -> None:
 
 def test_a_folder_without_a_person_is_named(tmp_path: Path) -> None:
     with pytest.raises(PersonError, match=rf"no person at {tmp_path / 'nobody'}"):
-        read_person(tmp_path / "nobody")
+        read_manifest(tmp_path / "nobody")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"person"', b"null", b"\xff\xfe", b"{}"])
 def test_a_damaged_manifest_is_told(folder: Path, content: bytes) -> None:
     (folder / MANIFEST).write_bytes(content)
-    with pytest.raises(PersonError, match=r"person\.json is damaged or lacks a part"):
-        read_person(folder)
+    with pytest.raises(PersonError, match=r"person\.json is damaged or lacks a member"):
+        read_manifest(folder)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +109,11 @@ def test_a_damaged_manifest_is_told(folder: Path, content: bytes) -> None:
 )
 def test_a_manifest_whose_parts_are_of_another_kind_is_told(folder: Path, wrong: Any) -> None:
     change(folder, **wrong)
-    with pytest.raises(PersonError, match="damaged or lacks a part"):
-        read_person(folder)
+    with pytest.raises(PersonError, match="damaged or lacks a member"):
+        read_manifest(folder)
 
 
 def test_a_manifest_of_another_schema_is_told_even_where_its_parts_differ(folder: Path) -> None:
     change(folder, schema=2, limits="none")
-    with pytest.raises(PersonError, match=r"person\.json is of schema 2; this version reads 1"):
-        read_person(folder)
+    with pytest.raises(PersonError, match=r"person\.json: schema 2 is not supported; this version reads 1"):
+        read_manifest(folder)

@@ -1,0 +1,1 @@
+"""Declarations that several packages share: registries, outputs, samplers, person.json."""
