@@ -21,8 +21,6 @@ from models.avatar.loading import load_avatar
 from models.motion.pipeline import Sampling, load_animator
 from models.motion.speech import load_speech
 from models.motion.statistics import load_statistics
-from contracts.files import sha256_of
-from contracts.person import check_files
 from models.released.person import open_sources, read_released
 from models.released.reader import ReleasedError
 from tests.models.released.conftest import Import

@@ -14,7 +14,6 @@ import torch
 from contracts.files import sha256_of
 from models.formats.dataset import find_scenes
 from models.motion.statistics import load_statistics
-from contracts.files import sha256_of
 from models.released import download, networks
 from models.released.reader import read_torch
 from tests import tiny_person
