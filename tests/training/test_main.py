@@ -9,7 +9,6 @@ import torch
 
 from contracts.person import check_files
 from models.motion.tokenizer import load_tokenizer
-from contracts.person import check_files
 from tests import tiny_person
 from tests.training.scenes import write_turns
 from training.__main__ import main

@@ -12,8 +12,6 @@ from contracts.person import MANIFEST, check_files, read_manifest
 from models.motion.pipeline import load_animator
 from models.motion.speech import MelSpeech, load_speech
 from models.motion.statistics import load_statistics
-from contracts.files import sha256_of
-from contracts.person import MANIFEST, check_files, read_manifest
 from tests import tiny_person
 from tests.training.scenes import read_wav, write_scene
 from training.data.scenes import FACE, POSE, window
