@@ -25,7 +25,7 @@ from torch import Tensor
 
 from bench import plain
 from models.motion.denoiser import BODY, FACE, KEY_FRAMES, BodyDenoiser, Denoiser
-from models.motion.diffusion import guided, spacing_for
+from models.motion.diffusion import guided, schedule_for
 from models.motion.guide import Guide, GuideConfig, generate
 from models.motion.lips import LipConfig, LipRegressor, lip_geometry, lip_rows
 from models.motion.pipeline import Animator, Networks, Sampling, denoising
@@ -313,7 +313,7 @@ class _Steps:
 
 def _measure_steps(ours: Denoise, other: Denoise, x: Tensor, plan: Plan) -> _Steps:
     """The same steps by both, spread over the process, each from the same noisy motion."""
-    every = spacing_for(plan.clip_steps).timesteps
+    every = schedule_for(plan.clip_steps).timesteps
     chosen = every[:: -(len(every) // plan.plain_steps)][: plan.plain_steps]
     ours(x, every[-1])  # the first of a hundred steps also fills caches
     mine = [timed(partial(ours, x, t), repeats=plan.our_repeats) for t in chosen]

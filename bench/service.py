@@ -246,7 +246,7 @@ async def _tick(found: Found) -> None:
 def _queued(data: Path, count: int) -> list[str]:
     """Jobs that were accepted before; written as the API writes them, without a recording."""
     from jobs.model import NewJob, new_job_id
-    from jobs.request import GenerateRequest
+    from jobs.request.model import GenerateRequest
     from jobs.settings import Settings
     from jobs.storage.keys import input_key
     from jobs.store.jobs import open_store

@@ -4,29 +4,13 @@ Help must not wait for torch, and the API must run where there is none.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.commands import keys, tenants
-from cli.request_options import (
-    BackgroundOption,
-    DiversityOption,
-    FormatOption,
-    GuidanceBodyOption,
-    GuidanceFaceOption,
-    PersonOption,
-    SeedOption,
-    SizeOption,
-    StepsOption,
-    SupersamplingOption,
-    TakesOption,
-    ViewsOption,
-    format_of,
-    looks_of,
-    request_of,
-)
-from jobs.request import SUFFIXES
+from cli.request_options import request_of, request_options
+from jobs.request.declare import Group, declared_fields
 
 app = typer.Typer(
     name="visavis-server",
@@ -37,6 +21,12 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
+
+# Of existing motion only the look changes, and each piece is one video.
+RENDER_OMITS = (
+    *(field.name for field in declared_fields(Group.MOTION) if field.name != "person"),
+    "outputs",
+)
 
 Clip = Annotated[
     Path, typer.Argument(help="The recording: channel 1 the person, channel 2 the partner.")
@@ -74,43 +64,20 @@ def common(*, version: Version = False) -> None:
 
 
 @app.command()
+@request_options(Group.MOTION, Group.LOOK)
 def up(
     submit: Annotated[
         Path | None,
         typer.Option(help="Send this recording, wait for its video, stop everything."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for what --submit gets back.")] = Path("out"),
-    person: PersonOption = "demo",
-    takes: TakesOption = 1,
-    seed: SeedOption = None,
-    size: SizeOption = None,
-    views: ViewsOption = None,
-    format: FormatOption = None,
-    background: BackgroundOption = None,
-    supersampling: SupersamplingOption = None,
-    steps: StepsOption = None,
-    diversity: DiversityOption = None,
-    guidance_face: GuidanceFaceOption = None,
-    guidance_body: GuidanceBodyOption = None,
+    *,
+    fields: dict[str, Any],
 ) -> None:
     """API, worker and, if none is set, a Redis on this machine, until Ctrl-C."""
     from cli.local.up import run_up
 
-    request = request_of(
-        person,
-        takes,
-        seed,
-        size,
-        views,
-        format or "mp4",
-        background,
-        supersampling,
-        steps,
-        diversity,
-        guidance_face,
-        guidance_body,
-    )
-    run_up(submit=submit, out=out, request=request)
+    run_up(submit=submit, out=out, request=request_of(fields))
 
 
 @app.command()
@@ -130,43 +97,21 @@ def worker() -> None:
 
 
 @app.command()
+@request_options(Group.MOTION, Group.LOOK)
 def generate(
     clip: Clip,
     out: Annotated[
         Path | None,
         typer.Option(help="The video; with several takes -take-1, -take-2 ... is put in."),
     ] = None,
-    person: PersonOption = "demo",
-    takes: TakesOption = 1,
-    seed: SeedOption = None,
-    size: SizeOption = None,
-    views: ViewsOption = None,
-    format: FormatOption = None,
-    background: BackgroundOption = None,
-    supersampling: SupersamplingOption = None,
-    steps: StepsOption = None,
-    diversity: DiversityOption = None,
-    guidance_face: GuidanceFaceOption = None,
-    guidance_body: GuidanceBodyOption = None,
+    *,
+    fields: dict[str, Any],
 ) -> None:
     """Video of a recording, made here and now: no server, no queue, no database."""
     from cli.commands.generate import run_generate
 
-    request = request_of(
-        person,
-        takes,
-        seed,
-        size,
-        views,
-        format or format_of(out),
-        background,
-        supersampling,
-        steps,
-        diversity,
-        guidance_face,
-        guidance_body,
-    )
-    run_generate(clip, out or Path(f"{clip.stem}{SUFFIXES[request.format]}"), request)
+    request = request_of(fields, out)
+    run_generate(clip, out, request)
 
 
 @app.command("import-person")
@@ -234,10 +179,10 @@ def webhook_secret(tenant: Tenant = "local") -> None:
 
 
 @app.command("render-dataset")
+@request_options(Group.MOTION, Group.LOOK, omit=RENDER_OMITS, required=("person",))
 def render_dataset(
     dataset: Annotated[Path, typer.Argument(help="A folder of scenes in the released layout.")],
     out: Annotated[Path, typer.Option(help="Folder for the videos, one of each piece.")],
-    person: PersonOption,
     max_seq_length: Annotated[
         int, typer.Option(min=1, help="Frames of a piece, 30 a second.")
     ] = 600,
@@ -247,12 +192,8 @@ def render_dataset(
     chunks: Annotated[
         int | None, typer.Option(min=1, help="The first so many pieces of each. Default: all.")
     ] = None,
-    size: SizeOption = None,
-    views: ViewsOption = None,
-    format: FormatOption = None,
-    background: BackgroundOption = None,
-    supersampling: SupersamplingOption = None,
     *,
+    fields: dict[str, Any],
     overwrite: Again = False,
 ) -> None:
     """Videos of a dataset's own motion, with its sound, piece by piece."""
@@ -261,7 +202,7 @@ def render_dataset(
     run_render_dataset(
         dataset,
         out,
-        looks_of(person, size, views, format or "mp4", background, supersampling),
+        request_of(fields),
         scenes=[] if scenes is None else [name.strip() for name in scenes.split(",")],
         longest=max_seq_length,
         most=chunks,
@@ -270,19 +211,15 @@ def render_dataset(
 
 
 @app.command("render-results")
+@request_options(Group.MOTION, Group.LOOK, omit=RENDER_OMITS, required=("person",))
 def render_results(
     results: Annotated[Path, typer.Argument(help="results.npz of `python -m training sample`.")],
     out: Annotated[Path, typer.Option(help="Folder for the videos, one of each take.")],
-    person: PersonOption,
     face: Annotated[
         Path | None, typer.Option(help="Results with the face codes, where these hold none.")
     ] = None,
-    size: SizeOption = None,
-    views: ViewsOption = None,
-    format: FormatOption = None,
-    background: BackgroundOption = None,
-    supersampling: SupersamplingOption = None,
     *,
+    fields: dict[str, Any],
     truth: Annotated[
         bool, typer.Option("--truth", help="What was recorded, and not what was drawn.")
     ] = False,
@@ -291,8 +228,7 @@ def render_results(
     """Videos of samples of a dataset, with its sound."""
     from cli.commands.render import run_render_results
 
-    request = looks_of(person, size, views, format or "mp4", background, supersampling)
-    run_render_results(results, face, out, request, truth=truth, overwrite=overwrite)
+    run_render_results(results, face, out, request_of(fields), truth=truth, overwrite=overwrite)
 
 
 @app.command()

@@ -1,108 +1,92 @@
-"""The options that mean a request; their limits are those of the API."""
+"""Command options derived from the declared request fields; their limits are those of the API."""
 
-from pathlib import Path
-from typing import Annotated
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from cli.console import MISUSED, fail, faults
-from jobs.request import SUFFIXES, GenerateRequest
+from contracts.outputs import VIDEO, output_of_suffix
+from jobs.request.declare import Group, RequestField, declared_fields
+from jobs.request.model import GenerateRequest
 
-PersonOption = Annotated[str, typer.Option(help="Whom to show.")]
-TakesOption = Annotated[int, typer.Option(help="How many different takes, 1..10.")]
-SeedOption = Annotated[
-    int | None, typer.Option(help="The same seed gives the same motion. Default: drawn.")
-]
-SizeOption = Annotated[
-    str | None, typer.Option(help='Of one view: "WxH" or "N". Default: the person\'s.')
-]
-ViewsOption = Annotated[
-    str | None, typer.Option(help='Cameras, side by side: "front,side". Default: the person\'s.')
-]
-FormatOption = Annotated[
-    str | None,
-    typer.Option(
-        help="mp4, or with alpha mov (ProRes 4444), webm (VP9), png (a zip). Default: mp4, or what "
-        "--out ends in."
-    ),
-]
-BackgroundOption = Annotated[
-    str | None,
-    typer.Option(help='Behind the person: "#20242c", or "transparent" with alpha.'),
-]
-SupersamplingOption = Annotated[
-    int | None,
-    typer.Option(help="Samples along a pixel's side, 1..4: smoother edges. Default: the person's."),
-]
-StepsOption = Annotated[int | None, typer.Option(help="Denoising steps. Default: the person's.")]
-DiversityOption = Annotated[
-    float | None, typer.Option(help="How freely key poses are drawn, 0.01..1.")
-]
-GuidanceFaceOption = Annotated[
-    float | None, typer.Option(help="How closely the face follows the sound, 0..10.")
-]
-GuidanceBodyOption = Annotated[
-    float | None, typer.Option(help="How closely the body follows the sound, 0..10.")
-]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+NUMBERS = (bool, int, float)
 
 
-def format_of(out: Path | None) -> str:
-    """The format that a file's name ends in; mp4 where it says nothing."""
-    suffix = "" if out is None else out.suffix.lower()
-    return next((name for name, ending in SUFFIXES.items() if ending == suffix), "mp4")
+def request_options(
+    *groups: Group, omit: tuple[str, ...] = (), required: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option to a command for every request field of some groups.
+
+    The command receives the values that the user gave as `fields`, by name.
+    """
+    declared = [field for field in declared_fields(*groups) if field.name not in omit]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+        options = [_option(field, required=field.name in required) for field in declared]
+        parameters = [each for each in own.values() if each.name != "fields"] + options
+
+        @functools.wraps(command)
+        def with_fields(**values: Any) -> None:
+            fields = {field.name: values.pop(field.name) for field in declared}
+            given = {name: value for name, value in fields.items() if value is not None}
+            command(**values, fields=given)
+
+        with_fields.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        )
+        with_fields.__annotations__ = {each.name: each.annotation for each in parameters}
+        return with_fields
+
+    return decorate
 
 
-def request_of(
-    person: str,
-    takes: int,
-    seed: int | None,
-    size: str | None,
-    views: str | None,
-    format: str,
-    background: str | None,
-    supersampling: int | None,
-    steps: int | None,
-    diversity: float | None,
-    guidance_face: float | None,
-    guidance_body: float | None,
-) -> GenerateRequest:
-    """The options as a request; leaves with a line for each that does not fit."""
-    return _checked(
-        {
-            "person": person,
-            "takes": takes,
-            "seed": seed,
-            "size": size,
-            "views": None if views is None else tuple(map(str.strip, views.split(","))),
-            "format": format,
-            "background": background,
-            "supersampling": supersampling,
-            "steps": steps,
-            "diversity": diversity,
-            "guidance_face": guidance_face,
-            "guidance_body": guidance_body,
-        }
-    )
+def request_of(fields: Mapping[str, Any], out: Path | None = None) -> GenerateRequest:
+    """Return the request of some options; exit with a line for each invalid one.
 
-
-def looks_of(
-    person: str,
-    size: str | None,
-    views: str | None,
-    format: str,
-    background: str | None,
-    supersampling: int | None,
-) -> GenerateRequest:
-    """The options that decide how motion looks which is there already."""
-    return request_of(
-        person, 1, 0, size, views, format, background, supersampling, None, None, None, None
-    )
-
-
-def _checked(fields: dict[str, object]) -> GenerateRequest:
+    out: the file to write; its suffix selects format or outputs when no option does.
+    """
+    lists = {field.name for field in declared_fields() if field.type is tuple}
+    values = {
+        name: tuple(map(str.strip, value.split(","))) if name in lists else value
+        for name, value in fields.items()
+    }
+    output = None if out is None else output_of_suffix(out.suffix)
+    if output is not None and not {"format", "outputs"} & set(values):
+        values |= {"format": output.name} if output.kind == VIDEO else {"outputs": (output.kind,)}
     try:
-        return GenerateRequest.model_validate(fields).seeded()
+        return GenerateRequest.model_validate(values).seeded()
     except ValidationError as error:
         names = {name: f"--{name.replace('_', '-')}" for name in GenerateRequest.model_fields}
         fail("\n".join(faults(error, names)), MISUSED)
+
+
+def _option(field: RequestField, *, required: bool) -> inspect.Parameter:
+    kind = field.type if field.type in NUMBERS else str
+    annotation = Annotated[kind | None, typer.Option(help=_help(field))]  # type: ignore[valid-type]
+    default = inspect.Parameter.empty if required else None
+    if required:
+        annotation = Annotated[kind, typer.Option(help=_help(field))]  # type: ignore[valid-type]
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def _help(field: RequestField) -> str:
+    """Help text with the limits and the default."""
+    limits = f" {field.limits}." if field.limits else ""
+    default = field.info.default
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    if default is not None:
+        return f"{field.help}{limits} Default: {default}."
+    return f"{field.help}{limits}" + (" Default: the person's." if field.person_default else "")

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jobs.request import GenerateRequest, JobRequest
+    from jobs.request.model import GenerateRequest, JobRequest
 
 Clock = Callable[[], datetime]  # the present, as an aware datetime in UTC
 LOCAL = "local"  # the tenant of whoever calls from this machine, where no key is needed
@@ -33,28 +33,6 @@ class State(StrEnum):
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELED)
 
 
-# The stages in order, and the share of the whole that each takes (the demo person on a CPU).
-STAGES: Mapping[str, float] = {
-    "queued": 0.0,
-    "decode": 0.02,
-    "speech": 0.08,
-    "face": 0.20,
-    "guide": 0.10,
-    "body": 0.20,
-    "render": 0.38,
-    "publish": 0.02,
-}
-
-
-def overall_progress(stage: str, fraction: float) -> float:
-    """Progress 0..1 of a job that has done `fraction` 0..1 of `stage`."""
-    if stage not in STAGES:
-        raise ValueError(f"no stage is named {stage!r}; there are {', '.join(STAGES)}")
-    names = list(STAGES)
-    before = sum(STAGES[name] for name in names[: names.index(stage)])
-    return min(1.0, before + STAGES[stage] * min(max(fraction, 0.0), 1.0))
-
-
 @dataclass(frozen=True)
 class Output:
     """One file that a job has made."""
@@ -70,7 +48,7 @@ class FinishedTake:
     """What an attempt has made of one take, kept so that a later attempt need not make it again."""
 
     take: int  # from 1
-    digest: str  # what its motion depends on: `jobs.request.motion_digest`
+    digest: str  # what its motion depends on: `jobs.request.model.motion_digest`
     outputs: tuple[Output, ...]
 
 
@@ -94,7 +72,7 @@ class Job:
     stage_progress: float  # 0..1 within the stage
     progress: float  # 0..1 of the whole
     motion_key: str | None  # motion kept by this or an earlier attempt
-    motion_digest: str | None  # what that motion depends on: `jobs.request.motion_digest`
+    motion_digest: str | None  # what that motion depends on: `jobs.request.model.motion_digest`
     finished_takes: tuple[FinishedTake, ...]  # by this or earlier attempts
     outputs: tuple[Output, ...]
     error_code: str | None
@@ -114,7 +92,7 @@ class KeptMotion:
     """Motion that was drawn already."""
 
     key: str
-    digest: str  # what it depends on: `jobs.request.motion_digest`
+    digest: str  # what it depends on: `jobs.request.model.motion_digest`
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,67 @@
-"""Which people there are: reads person.json and names of cameras, so the API needs no torch."""
+"""The persons that the service can show: person.json and camera names, without torch."""
 
-import hashlib
+from __future__ import annotations
+
 import json
 import logging
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from jobs.request import Views
+from contracts.person import MANIFEST, PersonError, read_manifest
+from jobs.request.declare import declared_fields
+from jobs.request.values import Views
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-
-class PersonLimits(BaseModel):
-    """What the person's networks take."""
-
-    model_config = ConfigDict(frozen=True)
-
-    max_seconds: float = Field(gt=0)
+FIRST_DEFAULTS = {"steps", "guidance_face", "guidance_body", "diversity", "size"}
 
 
-class PersonDefaults(BaseModel):
-    """What a request means that leaves a field empty."""
+def _default_fields() -> dict[str, Any]:
+    """Return the fields of `PersonDefaults`: request fields whose default a person may set.
 
-    model_config = ConfigDict(frozen=True)
+    Persons of the first release have all of that release's fields; a later field may be missing.
+    """
+    fields: dict[str, Any] = {}
+    for field in declared_fields():
+        if not field.person_default:
+            continue
+        if field.name == "views":  # GET /people returns them as `default_views`
+            fields["views"] = (Views | None, Field(default=None, exclude=True))
+        elif field.name in FIRST_DEFAULTS:
+            fields[field.name] = (field.type, ...)
+        else:
+            fields[field.name] = (field.type | None, None)
+    return fields
 
-    steps: int
-    guidance_face: float
-    guidance_body: float
-    diversity: float
-    size: str
-    views: Views | None = Field(default=None, exclude=True)  # None: the first camera
+
+if TYPE_CHECKING:
+
+    class PersonDefaults(BaseModel):
+        """Values of request fields that a request leaves empty."""
+
+        steps: int
+        guidance_face: float
+        guidance_body: float
+        diversity: float
+        size: str
+        views: Views | None = None
+
+else:
+    PersonDefaults = create_model(
+        "PersonDefaults",
+        __config__=ConfigDict(frozen=True),
+        __doc__="Values of request fields that a request leaves empty.",
+        __module__=__name__,
+        **_default_fields(),
+    )
 
 
 class PersonSummary(BaseModel):
-    """One person, as far as a caller needs to know."""
+    """A person as the API describes it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,51 +69,47 @@ class PersonSummary(BaseModel):
     title: str
     licence: str
     max_seconds: float
-    views: tuple[str, ...] = Field(description="All that `views` of a request may name.")
-    default_views: tuple[str, ...] = Field(description="What is shown where none is named.")
+    views: tuple[str, ...] = Field(description="All names that `views` of a request may contain.")
+    default_views: tuple[str, ...] = Field(description="The views of a request that names none.")
     defaults: PersonDefaults
-    digest: str  # sha256 of person.json
-
-
-class _Manifest(BaseModel):
-    name: str
-    title: str
-    licence: str
-    limits: PersonLimits
-    defaults: PersonDefaults
+    digest: str  # SHA-256 of person.json
 
 
 def list_people(folder: Path) -> list[PersonSummary]:
-    """Everyone below `folder`, by name; one with a broken person.json is logged and left out."""
+    """Return every person below `folder`, by name; one with an invalid person.json is logged."""
     found = []
-    for manifest in sorted(folder.glob("*/person.json")):
+    for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
         try:
-            found.append(_read(manifest))
-        except (OSError, ValidationError, ValueError) as error:
+            found.append(_read(manifest.parent))
+        except (OSError, PersonError, ValidationError, ValueError) as error:
             logger.warning("person left out", extra={"path": str(manifest), "reason": str(error)})
     return found
 
 
-def _read(path: Path) -> PersonSummary:
-    content = path.read_bytes()
-    manifest = _Manifest.model_validate_json(content)
-    if manifest.name != path.parent.name:
-        raise ValueError(f"the name {manifest.name!r} is not that of its folder")
-    views = _cameras(path.with_name("cameras.json"))
+def _read(folder: Path) -> PersonSummary:
+    manifest = read_manifest(folder)
+    if manifest.name != folder.name:
+        raise ValueError(f"name: {manifest.name!r} is not the name of its folder")
+    if not manifest.max_seconds > 0:
+        raise ValueError(f"limits.max_seconds: must be above 0 ({manifest.max_seconds})")
+    for member in ("title", "licence"):
+        if getattr(manifest, member) is None:
+            raise ValueError(f"{member}: missing; add it to {MANIFEST}")
+    views, defaults = _cameras(folder / "cameras.json"), PersonDefaults(**manifest.defaults)
     return PersonSummary(
         name=manifest.name,
-        title=manifest.title,
-        licence=manifest.licence,
-        max_seconds=manifest.limits.max_seconds,
+        title=manifest.title or "",
+        licence=manifest.licence or "",
+        max_seconds=manifest.max_seconds,
         views=views,
-        default_views=manifest.defaults.views or views[:1],
-        defaults=manifest.defaults,
-        digest=hashlib.sha256(content).hexdigest(),
+        default_views=defaults.views or views[:1],
+        defaults=defaults,
+        digest=manifest.digest,
     )
 
 
 def _cameras(path: Path) -> tuple[str, ...]:
-    """Their names in order; none where they cannot be read, which is for the worker to tell."""
+    """Return camera names in order; empty for an invalid file, which the worker reports."""
     try:
         entries = json.loads(path.read_bytes())["cameras"]
         return tuple(str(entry["name"]) for entry in entries)

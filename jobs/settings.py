@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, create_model, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,7 +19,9 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from contracts.avatar_kinds import avatar_settings
 from jobs.outbound.url_policy import parse_allowed
+from jobs.stages import STAGE_SECONDS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -39,18 +41,6 @@ SECRETS = (
 )
 PREFIX = "VISAVIS_"
 
-# Without a sign of progress, for a clip of up to 20 s: see worker/process/watchdog.py. Generous: a
-# frame of a released person takes seconds on a CPU, and `decode` also loads the person.
-STAGE_SECONDS: dict[str, float] = {
-    "decode": 600.0,
-    "speech": 600.0,
-    "face": 600.0,
-    "guide": 600.0,
-    "body": 600.0,
-    "render": 900.0,
-    "publish": 600.0,
-}
-
 
 def _database_in(done: dict[str, Any]) -> str:
     return f"sqlite:///{done['data'] / 'visavis.db'}"
@@ -64,7 +54,17 @@ def _scratch_in(done: dict[str, Any]) -> Path:
     return Path(done["data"]) / "scratch"
 
 
-class Settings(BaseSettings):
+if TYPE_CHECKING:
+    _AvatarSettings = BaseSettings
+else:
+    _AvatarSettings = create_model(
+        "_AvatarSettings",
+        __base__=BaseSettings,
+        **{each.name: (each.type, each.default) for each in avatar_settings()},
+    )
+
+
+class Settings(_AvatarSettings):
     """Settings of API and worker: `VISAVIS_PORT=9000` sets `port`. See docs/operations.md."""
 
     model_config = SettingsConfigDict(
@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     reaper_seconds: float = Field(default=3.0, gt=0)
     wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
     max_attempts: int = Field(default=3, ge=1)
-    stage_seconds: Annotated[dict[str, float], NoDecode] = STAGE_SECONDS  # "render=60,face=9"
+    stage_seconds: Annotated[dict[str, float], NoDecode] = dict(STAGE_SECONDS)  # "render=60,face=9"
 
     keep_inputs_days: float = Field(default=0.0, ge=0)  # after the end of the job; 0: for ever
     keep_outputs_days: float = Field(default=0.0, ge=0)
@@ -128,9 +128,6 @@ class Settings(BaseSettings):
 
     device: str = "auto"
     threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
-    render_precision: Literal["exact", "tf32", "bfloat16"] = "exact"  # of codec avatars
-    render_compile: bool = False
-    render_rounding: bool = False
     scratch: Path = Field(default_factory=_scratch_in)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -190,7 +187,7 @@ class Settings(BaseSettings):
     @field_validator("stage_seconds", mode="before")
     @classmethod
     def _some_stages(cls, given: Any) -> Any:
-        return STAGE_SECONDS | _seconds_of(given) if isinstance(given, str) else given
+        return dict(STAGE_SECONDS) | _seconds_of(given) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _reap_within_the_lease(self) -> Settings:
@@ -200,6 +197,11 @@ class Settings(BaseSettings):
                 f"{self.lease_seconds}: a lost job would wait for the reaper"
             )
         return self
+
+    @property
+    def avatar_settings(self) -> dict[str, Any]:
+        """Values of the settings that avatar kinds declare, by name."""
+        return {each.name: getattr(self, each.name) for each in avatar_settings()}
 
     @property
     def address(self) -> str:

@@ -9,10 +9,10 @@ from api.routes.generate import ACCEPTED_HEADERS, IdempotencyKeyHeader
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, QUOTA_JOBS, RETRY_SECONDS, JobId
 from api.schemas.generate import fitting
 from api.schemas.jobs import JobView, job_view
-from api.schemas.render import LOOK, RenderAsked
+from api.schemas.render import RenderAsked
 from api.services.submit import Accepted, checked_callback, people_of, person_for, submitted
 from jobs.model import Job, KeptMotion, NewJob, new_job_id
-from jobs.request import JobRequest, motion_digest
+from jobs.request.model import JobRequest, motion_digest
 from jobs.storage.keys import attempt_key, job_folder
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, request_digest
 
@@ -74,7 +74,7 @@ def _accept(
 ) -> Accepted:
     if once is not None and (made := services.store.made_by(once)) is not None:
         return Accepted(made, replayed=True)
-    look = {name: value for name in LOOK if (value := getattr(asked, name)) is not None}
+    look = asked.changed_look()
     shown = _takes(source, asked)
     wanted = fitting(JobRequest, source.request.model_dump() | look | {"shown": shown})
     motion = _motion(source, wanted, services)

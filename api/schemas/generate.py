@@ -1,4 +1,4 @@
-"""What a body of POST /generate says, as a form or as JSON."""
+"""Request bodies of POST /generate, as a form or as JSON, and of a batch item."""
 
 import binascii
 import json
@@ -23,15 +23,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as ReceivedFile
 
 from api.errors import REFERENCE, Problem
-from jobs.request import GenerateRequest, JobRequest, Metadata, Priority
+from jobs.request.declare import declared_fields
+from jobs.request.fields.job import JobFields
+from jobs.request.model import GenerateRequest, JobRequest
+from jobs.request.values import Metadata
 
 Body = TypeVar("Body", bound=BaseModel)
 
 FORM, JSON = "multipart/form-data", "application/json"
 PLAIN_FORM = "application/x-www-form-urlencoded"  # what `curl -d` sends; carries no file
 SOURCES = ("audio", "upload_id", "audio_url")
-OF_A_LIST = ("outputs", "views")  # "a,b" and twice the field mean the same
-BESIDE_THE_REQUEST = (*SOURCES, "priority", "metadata", "callback_url")
+# In a form, "a,b" and a repeated field mean the same.
+LIST_FIELDS = tuple(field.name for field in declared_fields() if field.type is tuple)
 
 
 def _decoded(given: Any) -> Any:
@@ -57,94 +60,79 @@ Inline = Annotated[
 ]
 
 
-class GenerateBase(GenerateRequest):
-    """What to make, of what, and what the owner says about it."""
+class GenerateBase(JobFields, GenerateRequest):
+    """Fields of a request that names one clip, without the clip itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    priority: Priority = Field(
-        default=0, description="-10 to 10: higher ones are done first, equal ones by their age."
-    )
-
-    callback_url: str | None = Field(
-        default=None, description="https, on the public internet: is told when the job has ended."
-    )
-
     def request(self) -> JobRequest:
-        return JobRequest(**self.model_dump(exclude=set(BESIDE_THE_REQUEST)))
+        """Return the part that is stored with the job."""
+        return JobRequest(**self.model_dump(include=set(JobRequest.model_fields)))
+
+    def job_attributes(self) -> dict[str, Any]:
+        """Return the attributes of the job, by the names of `NewJob`."""
+        return {name: getattr(self, name) for name in JobFields.model_fields}
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the clip, and but what is left to its default."""
+        """Return all fields but the clip that differ from their defaults."""
         return self.model_dump(exclude=set(SOURCES), exclude_defaults=True)
 
 
 class GenerateOne(GenerateBase):
-    """The clip of POST /generate: one of several ways to name it. `audio` is that of the body."""
+    """POST /generate: exactly one of `audio`, `upload_id` and `audio_url` names the clip."""
 
-    upload_id: UploadId | None = Field(
-        default=None, description="A clip that was sent before: see POST /uploads."
-    )
+    upload_id: UploadId | None = Field(default=None, description="Id of a clip from POST /uploads.")
     audio_url: str | None = Field(
         default=None,
         max_length=2048,
-        description="Where the clip lies: https, on the public internet. Where the operator "
-        "allows it.",
+        description="URL of the clip: https, on the public internet; if the operator allows it.",
     )
 
-    @field_validator("audio", check_fields=False)  # of those below; the others are known by then
+    @field_validator("audio", check_fields=False)  # declared by subclasses, validated last
     @classmethod
     def _one_source(cls, given: Any, info: ValidationInfo) -> Any:
         named = [name for name in SOURCES if info.data.get(name) is not None]
         if given is None and not named:
-            raise ValueError("is missing; send it, or upload_id of a clip that was sent before")
+            raise ValueError("is missing; send it, or upload_id of a clip from POST /uploads")
         if len(named) + (given is not None) > 1:
             raise ValueError(f"came with {' and '.join(named)}; send one of them")
         return given
 
 
 class GenerateForm(GenerateOne):
-    """The form of POST /generate."""
+    """Form body of POST /generate."""
 
     audio: UploadFile | None = Field(
         default=None, validate_default=True, description="The recording, one or two channels."
     )
     metadata: Json[Metadata] = Field(
         default={},
-        description='Your own words about it, as JSON: {"order": "17"}. Up to 16 strings of up to '
-        "256 characters; kept and given back.",
+        description=JobFields.model_fields["metadata"].description,
         json_schema_extra={"default": "{}"},
     )
 
-    @field_validator(*OF_A_LIST, mode="before")
+    @field_validator(*LIST_FIELDS, mode="before")
     @classmethod
     def _split_words(cls, given: Any) -> Any:
         return _split(given)
 
 
 class GenerateBody(GenerateOne):
-    """The JSON of POST /generate."""
+    """JSON body of POST /generate."""
 
     audio: Inline | None = Field(
         default=None, validate_default=True, description="The recording, in base64."
-    )
-    metadata: Metadata = Field(
-        default={},
-        description="Your own words about it: up to 16 strings of up to 256 characters.",
     )
 
 
 class BatchEntry(GenerateBase):
     """One item of POST /batches."""
 
-    upload_id: UploadId = Field(description="A clip that was sent before: see POST /uploads.")
-    metadata: Metadata = Field(
-        default={},
-        description="Your own words about it: up to 16 strings of up to 256 characters.",
-    )
+    upload_id: UploadId = Field(description="Id of a clip from POST /uploads.")
 
 
 async def request_body(request: Request) -> AsyncIterator[GenerateForm | GenerateBody]:
-    """The body, whichever kind it is; what does not fit is told for each field."""
+    """Yield the validated body of either type. Raises: RequestValidationError: for each field."""
     kind = kind_of(request)
     try:
         if kind == JSON:
@@ -153,18 +141,18 @@ async def request_body(request: Request) -> AsyncIterator[GenerateForm | Generat
         elif kind in (FORM, PLAIN_FORM):
             yield fitting(GenerateForm, await _fields(request))
         else:
-            raise _no_kind_of_ours(kind)
+            raise _unsupported_type(kind)
     finally:
         await request.close()  # files of the form
 
 
 def kind_of(request: Request) -> str:
-    """The type of the body, without its parameters."""
+    """Return the media type of the body, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def body_of(form: type[BaseModel], body: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says of a route that takes either."""
+    """Return the OpenAPI request body of a route that accepts both types."""
     content = {
         kind: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}
         for kind, model in ((FORM, form), (JSON, body))
@@ -172,42 +160,42 @@ def body_of(form: type[BaseModel], body: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _no_kind_of_ours(kind: str) -> Problem:
+def _unsupported_type(kind: str) -> Problem:
     return Problem(
         415,
         "body_type_unsupported",
-        f"The body is {kind[:80] or 'of no type'}; send {FORM} with the file in the field "
+        f"The body is {kind[:80] or 'without a type'}; send {FORM} with the file in the field "
         f"`audio`, or {JSON}.",
     )
 
 
 def json_of(body: bytes) -> Any:
-    """The body as JSON. 400 where it is none."""
+    """Parse the body. Raises: Problem: 400 malformed_body."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Problem(
-            400, "malformed_body", "The body is no well-formed JSON; look at how it was made."
+            400, "malformed_body", "The body is not valid JSON; check how it was made."
         ) from error
 
 
 def fitting(model: type[Body], given: Any, *where: str | int) -> Body:
-    """`given` as `model`, whose faults are told as those of a body."""
+    """Validate `given` as `model`. Raises: RequestValidationError: with places in the body."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        told = [{**each, "loc": ("body", *where, *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(told) from error
+        errors = [{**each, "loc": ("body", *where, *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(errors) from error
 
 
 async def _fields(request: Request) -> dict[str, Any]:
-    """A field that is empty means its default, so it counts as left out."""
+    """Read a form; an empty field counts as left out."""
     form = await request.form()
     fields: dict[str, Any] = {}
     for name in form:
         given = [value for value in form.getlist(name) if not _is_blank(value)]
         if given:
-            fields[name] = given if name in OF_A_LIST else _received(given[-1])
+            fields[name] = given if name in LIST_FIELDS else _received(given[-1])
     return fields
 
 

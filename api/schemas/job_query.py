@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from jobs.model import State
-from jobs.request import PersonName
+from jobs.request.values import PersonName
 from jobs.store.api_keys import TENANT
 from jobs.store.pagination import JobFilter
 

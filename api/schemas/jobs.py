@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from api.dependencies import Services
 from jobs.model import STAGES, Job, JobStatus, Output, State
 from jobs.persons import PersonSummary
-from jobs.request import JobRequest
+from jobs.request.model import JobRequest
 from jobs.settings import Settings
 from jobs.store.pagination import Page
 

@@ -1,40 +1,45 @@
 """Request body of POST /jobs/{id}/render."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any
 
-from jobs.request import (
-    MOST_SAMPLES,
-    Background,
-    Format,
-    Metadata,
-    Outputs,
-    Priority,
-    Size,
-    Take,
-    Views,
-)
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-LOOK = ("size", "views", "outputs", "format", "background", "supersampling")  # not the motion
+from jobs.request.declare import Group, declared_fields
+from jobs.request.fields.job import JobFields
+from jobs.request.values import TakeNumber
+
+if TYPE_CHECKING:
+    _Look = BaseModel
+else:
+    _Look = create_model(
+        "_Look",
+        **{
+            field.name: (
+                field.optional_annotation,
+                Field(
+                    default=None,
+                    description=f"{field.help} Default: as before.",
+                    json_schema_extra=field.info.json_schema_extra,
+                ),
+            )
+            for field in declared_fields(Group.LOOK)
+        },
+    )
 
 
-class RenderAsked(BaseModel):
-    """How to show it; what is left out stays as it was."""
+class RenderAsked(JobFields, _Look):
+    """Look of the new files; a field that is left out keeps its value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    takes: tuple[Take, ...] | None = Field(
-        default=None, min_length=1, max_length=10, description="Which of the takes, from 1. All."
+    takes: tuple[TakeNumber, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=10,
+        description="Numbers of the takes to render, from 1. Default: all.",
     )
-    size: Size | None = Field(default=None, description='Of one view in pixels: "WxH", or "N".')
-    views: Views | None = Field(default=None, description="The person's cameras that show it.")
-    outputs: Outputs | None = Field(default=None, description="video, motion, or both.")
-    format: Format | None = Field(default=None, description="mp4, mov, webm or png.")
-    background: Background | None = Field(
-        default=None, description='A colour like "#20242c", or "transparent".'
-    )
-    supersampling: int | None = Field(
-        default=None, ge=1, le=MOST_SAMPLES, description="Samples along each side of a pixel."
-    )
-    priority: Priority = Field(default=0, description="-10 to 10: higher ones are done first.")
-    metadata: Metadata = Field(default={}, description="Your own words about it.")
-    callback_url: str | None = Field(default=None, description="Is told when the job has ended.")
+
+    def changed_look(self) -> dict[str, Any]:
+        """Return the look fields that the caller has set."""
+        names = {field.name for field in declared_fields(Group.LOOK)}
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import FileResponse
 
 from api.errors import answer
-from jobs.storage.factory import CONTENT_TYPES
+from contracts.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-KINDS = {CONTENT_TYPES[ending] for ending in (".mp4", ".mov", ".webm", ".zip", ".npz")}
+KINDS = {output.content_type for output in OUTPUTS}
 FOUND: dict[int | str, dict[str, Any]] = {  # for the documents of routes that answer with a file
     200: {"description": "The file.", "content": {kind: {} for kind in sorted(KINDS)}},
     206: {

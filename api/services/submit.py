@@ -13,7 +13,7 @@ from jobs.model import NewJob, new_job_id
 from jobs.outbound.http_client import UrlRefused, sentence_of
 from jobs.persons import list_people
 from jobs.queue.celery_app import wake
-from jobs.request import SizeUnsupported, check_samples, check_width
+from jobs.request.values import SizeUnsupported, check_samples, check_width
 from jobs.storage.disk_full import is_full
 from jobs.storage.keys import job_folder
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, request_digest
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from api.services.clip_sources import Clip
     from jobs.model import Job
     from jobs.persons import PersonSummary
-    from jobs.request import GenerateRequest
+    from jobs.request.model import GenerateRequest
     from jobs.store.batches import Batch, NewBatch
 
     Body = GenerateForm | GenerateBody

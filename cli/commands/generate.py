@@ -1,4 +1,4 @@
-"""`visavis-server generate`: the worker's way of making video, in this process, for one file."""
+"""`visavis-server generate`: the worker's pipeline in this process, for one recording."""
 
 from __future__ import annotations
 
@@ -15,24 +15,31 @@ from cli.console import (
     wait_without_spinning,
 )
 from cli.progress_bars import Bars
+from contracts.files import write_atomically
+from contracts.outputs import Output, output_of_suffix
 from jobs.sandbox.audio_probe import MediaLimits, probe
 
 if TYPE_CHECKING:
     from jobs.persons import PersonSummary
-    from jobs.request import GenerateRequest
+    from jobs.request.model import GenerateRequest
     from jobs.settings import Settings
     from worker.pipeline.progress import Progress
 
 INTERRUPTED = 130
-SLACK_SECONDS = 1.0  # decoders differ by some samples in how long a clip is
+SLACK_SECONDS = 1.0  # decoders differ by some samples in the length of a clip
 
 
-def run_generate(clip: Path, out: Path, request: GenerateRequest) -> None:
-    """Write the MP4s and say where; leaves with a sentence where there is a reason."""
+def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None:
+    """Write the outputs and print their paths; exit with a message for an expected error.
+
+    out: the first output's file; None for the name of the clip in the working directory.
+    """
     if not clip.is_file():
-        fail(f"there is no recording at {clip}", MISUSED)
+        fail(f"no recording at {clip}; check the path", MISUSED)
+    outputs = request.selected_outputs()
+    out = out or Path(f"{clip.stem}{outputs[0].suffix}")
     if not out.parent.is_dir():
-        fail(f"there is no folder {out.parent} for {out.name}; make it", MISUSED)
+        fail(f"no folder {out.parent} for {out.name}; create it first", MISUSED)
     settings = read_settings()
     wait_without_spinning()
     with needing("worker"):
@@ -45,13 +52,13 @@ def run_generate(clip: Path, out: Path, request: GenerateRequest) -> None:
         with Bars(console) as bars:
             files = _generate(clip, out, request, settings, bars.tell)
     except KeyboardInterrupt:
-        fail("stopped before the video was there", INTERRUPTED)
+        fail("stopped before the video was complete", INTERRUPTED)
     except (DeviceError, PersonError, VideoError) as error:
         fail(str(error))
     except Exception as error:
-        if (refusal := user_error_of(error)) is None:
+        if (user_error := user_error_of(error)) is None:
             raise
-        fail(refusal.sentence)
+        fail(user_error.sentence)
     for path in files:
         console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 
@@ -59,25 +66,25 @@ def run_generate(clip: Path, out: Path, request: GenerateRequest) -> None:
 def _generate(
     clip: Path, out: Path, request: GenerateRequest, settings: Settings, progress: Progress
 ) -> list[Path]:
-    from worker.pipeline.atomic_file import replacing
     from worker.pipeline.decode import decode
     from worker.pipeline.device import start
     from worker.pipeline.encode import choose_encoder
-    from worker.pipeline.persons import People, load_models
+    from worker.pipeline.persons import PersonCache, load_models
     from worker.pipeline.plan import cameras_of, plan_of
-    from worker.pipeline.render import animate, film, rendering
+    from worker.pipeline.render import animate, render_progress, take_of
 
     device = start(settings)
     encoder = choose_encoder(device.type)
-    people = People(
+    persons = PersonCache(
         settings.people,
         load=lambda folder: load_models(folder, device=device, settings=settings),
     )
-    seconds = _clip_seconds(clip, people.summary(request.person), settings)
-    person = people.get(request.person)
+    seconds = _clip_seconds(clip, persons.summary(request.person), settings)
+    person = persons.get(request.person)
     plan = plan_of(request, person.defaults)
-    cameras_of(plan, person.models.avatar)  # what cannot be shown is told before anything is drawn
-    places = _places(out, request.takes)
+    if plan.renders:
+        cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
+    files = []
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
         sound = decode(
             clip,
@@ -87,20 +94,24 @@ def _generate(
         )
         progress("decode", 1.0)
         takes = animate(sound, plan, person, progress)
-        for index, (motion, place) in enumerate(zip(takes, places, strict=True)):
-            rendered = rendering(progress, index, len(takes))
-            with replacing(place) as draft:
-                film(
-                    motion,
-                    plan,
-                    person.models.avatar,
-                    sound,
-                    draft,
-                    encoder=encoder,
-                    progress=rendered,
-                )
+        for index, motion in enumerate(takes):
+            take = take_of(
+                motion,
+                plan,
+                person.models.avatar,
+                sound,
+                encoder=encoder,
+                progress=render_progress(progress, index, len(takes)),
+                person=person.name,
+                seed=plan.sampling.seeds[index],
+            )
+            for output in plan.outputs:
+                path = _path(out, output, index + 1, len(takes))
+                with write_atomically(path) as draft:
+                    output.write(take, draft)
+                files.append(path)
     progress("publish", 1.0)
-    return places
+    return files
 
 
 def _clip_seconds(clip: Path, person: PersonSummary, settings: Settings) -> float:
@@ -108,7 +119,10 @@ def _clip_seconds(clip: Path, person: PersonSummary, settings: Settings) -> floa
     return probe(clip, limits=MediaLimits(max_seconds=longest)).seconds
 
 
-def _places(out: Path, takes: int) -> list[Path]:
-    if takes == 1:
-        return [out]
-    return [out.with_name(f"{out.stem}-take-{take}{out.suffix}") for take in range(1, takes + 1)]
+def _path(out: Path, output: Output, number: int, takes: int) -> Path:
+    """Return the path of one output of a take, counted from 1.
+
+    The first output has the name that the user gave; others have their own suffix.
+    """
+    path = out if output_of_suffix(out.suffix) in (None, output) else out.with_suffix(output.suffix)
+    return path if takes == 1 else path.with_name(f"{path.stem}-take-{number}{path.suffix}")

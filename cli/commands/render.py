@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cli.console import fail, make_console, needing, read_settings, wait_without_spinning
+from contracts.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jobs.persons import PersonSummary
-    from jobs.request import GenerateRequest
+    from jobs.request.model import GenerateRequest
     from jobs.settings import Settings
     from worker.pipeline.dataset_render import Piece, RenderContext
     from worker.pipeline.plan import Plan
 
 INTERRUPTED = 130
-CHUNK = 1 << 20
 
 
 def run_render_dataset(
@@ -72,7 +71,7 @@ def run_render_results(
         return result_pieces(read_results(results), faces, truth=truth)
 
     files = [path for path in (results, face) if path is not None and path.is_file()]
-    facts = {"results": [_sha256(path) for path in files]}
+    facts = {"results": [sha256_of(path) for path in files]}
     _render(pieces, out, request, facts, overwrite=overwrite)
 
 
@@ -101,10 +100,10 @@ def _render(
         plan = plan_of(request, person.defaults)
         pieces = pieces_of()
         with tempfile.TemporaryDirectory(prefix="visavis-") as scratch:
-            studio = _studio(person, plan, settings, Path(scratch))
+            context = _context(person, plan, settings, Path(scratch))
             known = facts | _facts(person, plan)
             left = open_folder(out, pieces, plan, known, overwrite=overwrite)
-            _render_all(pieces, left, out, studio)
+            _render_all(pieces, left, out, context)
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from here", INTERRUPTED)
     except (AvatarError, DatasetError, DeviceError, OSError, PersonError, PieceError,
@@ -116,7 +115,7 @@ def _render(
         fail(refusal.sentence)
 
 
-def _studio(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:
+def _context(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:
     from contracts.person import check_files
     from worker.pipeline.dataset_render import RenderContext
     from worker.pipeline.device import start
@@ -133,7 +132,8 @@ def _studio(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path
 
 def _facts(person: PersonSummary, plan: Plan) -> dict[str, Any]:
     """What decides how a video looks, as JSON has it."""
-    look = asdict(plan.look)
+    look = asdict(plan.options)
+    extra = look.pop("extra")
     if isinstance(look["background"], tuple):
         look["background"] = list(look["background"])
     return {
@@ -141,12 +141,12 @@ def _facts(person: PersonSummary, plan: Plan) -> dict[str, Any]:
         "version of the person": person.digest,
         "size": f"{plan.width}x{plan.height}",
         "views": list(plan.views),
-        "format": plan.format,
-        "look": look,
+        "format": plan.outputs[0].name,
+        "look": look | dict(extra),
     }
 
 
-def _render_all(pieces: list[Piece], left: list[Piece], out: Path, studio: RenderContext) -> None:
+def _render_all(pieces: list[Piece], left: list[Piece], out: Path, context: RenderContext) -> None:
     from worker.pipeline.dataset_render import place_of, render_piece
 
     console = make_console()
@@ -157,13 +157,13 @@ def _render_all(pieces: list[Piece], left: list[Piece], out: Path, studio: Rende
         task = bar.add_task("", total=total)
         done = 0
         for number, piece in enumerate(left, 1):
-            begun, place = time.monotonic(), place_of(out, piece, studio.plan)
+            begun, place = time.monotonic(), place_of(out, piece, context.plan)
             bar.update(task, description=f"{place.name} ({number} of {len(left)})")
 
             def tell(part: float, piece: Piece = piece, done: int = done) -> None:
                 bar.update(task, completed=done + part * piece.frames)
 
-            render_piece(piece, place, studio, tell)
+            render_piece(piece, place, context, tell)
             done += piece.frames
             seconds = time.monotonic() - begun
             told = f"{place}  {piece.frames} frames, {seconds:.1f} s ({number} of {len(left)})"
@@ -181,8 +181,3 @@ def _bar(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

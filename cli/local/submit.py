@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.progress_bars import Bars
-    from jobs.request import GenerateRequest
+    from jobs.request.model import GenerateRequest
 
 POLL_SECONDS = 0.2
 SILENCE_SECONDS = 60.0  # the service may be started again in between, but not for longer

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from jobs.request import GenerateRequest
+    from jobs.request.model import GenerateRequest
     from jobs.settings import Settings
 
 READY_SECONDS = 60.0

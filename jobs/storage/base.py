@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
+from contracts.outputs import OUTPUTS
 from jobs.storage.keys import job_of
 
 if TYPE_CHECKING:
@@ -17,11 +18,7 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 CONTENT_TYPES = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".webm": "video/webm",  # videos, and clips that browsers have recorded
-    ".zip": "application/zip",
-    ".npz": "application/octet-stream",
+    ".webm": "video/webm",  # also clips that browsers record
     ".bin": "application/octet-stream",
     ".json": "application/json",
     ".wav": "audio/wav",
@@ -30,7 +27,7 @@ CONTENT_TYPES = {
     ".ogg": "audio/ogg",
     ".m4a": "audio/mp4",
     ".txt": "text/plain",
-}
+} | {output.suffix: output.content_type for output in OUTPUTS}
 
 
 class StorageError(RuntimeError):

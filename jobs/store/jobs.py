@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from jobs.db.clock import clock_of
 from jobs.db.engine import connect, reading, writing
 from jobs.db.tables import jobs
-from jobs.model import FinishedTake, Job, JobStatus, Output, State, overall_progress, utc_now
-from jobs.request import JobRequest
+from jobs.model import FinishedTake, Job, JobStatus, Output, State, utc_now
+from jobs.request.model import JobRequest
+from jobs.stages import overall_progress
 from jobs.store import batches, retention
 from jobs.store import deletions as removals
 from jobs.store import idempotency as one_job
@@ -254,7 +255,7 @@ class Store:
         )
 
     def checkpoint(self, job_id: str, attempt: int, *, motion_key: str, digest: str) -> bool:
-        """Keep the motion for later attempts; `digest` is from `jobs.request.motion_digest`."""
+        """Keep the motion for later attempts; `digest` is from `jobs.request.model.motion_digest`."""
         return self._write(job_id, attempt, {"motion_key": motion_key, "motion_digest": digest})
 
     def keep_takes(self, job_id: str, attempt: int, takes: Sequence[FinishedTake]) -> bool:

@@ -1,9 +1,9 @@
-"""What is behind the person, and how finely edges are drawn: the same for every kind."""
+"""Render options that every kind of avatar supports: background and antialiasing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Colour = tuple[int, int, int]  # sRGB bytes
 TRANSPARENT: Final = "transparent"
@@ -12,26 +12,30 @@ MOST_SAMPLES = 4
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """None means what is the avatar's own.
+    """Options of one render; None selects the avatar's default.
 
-    Transparent frames are RGBA. Their colour is that of the person alone, whatever share of a pixel
-    the person covers, and alpha is that share ("straight" alpha): laid over a colour they are what
-    would have been painted on it.
+    Transparent frames are RGBA with straight alpha: the colour is that of the person alone, and
+    alpha is the share of the pixel that the person covers.
     """
 
     background: Colour | Literal["transparent"] | None = None
-    samples: int | None = None  # of a pixel's side: what is covered in part is mixed of them
+    samples: int | None = None  # along each side of a pixel
+    extra: tuple[tuple[str, Any], ...] = ()  # options of one avatar kind, by request field
 
     def __post_init__(self) -> None:
         if self.samples is not None and not 1 <= self.samples <= MOST_SAMPLES:
             raise ValueError(
-                f"a pixel has 1 to {MOST_SAMPLES} samples along its side, got {self.samples}"
+                f"samples: must be 1 to {MOST_SAMPLES} along a pixel's side ({self.samples})"
             )
 
     @property
     def channels(self) -> int:
-        """Of a frame: 3 of RGB, 4 of RGBA."""
+        """Channels of a frame: 3 for RGB, 4 for RGBA."""
         return 4 if self.background == TRANSPARENT else 3
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """Return an option of one avatar kind."""
+        return dict(self.extra).get(name, default)
 
 
 OWN = RenderOptions()

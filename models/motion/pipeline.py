@@ -1,9 +1,9 @@
-"""A clip in, motion out: the door of this room.
+"""Audio to motion: features, face, key poses, body.
 
 Letters: n samples at 48 kHz, T frames, K key poses, N takes.
-Whatever is the same in every step and for every take is worked out once: features, conditions,
-keys and values. Each take has a generator of its own, on the CPU whatever the device, so the same
-request gives the same motion whatever runs beside it.
+Features, conditions, keys and values are the same in every step and for every take, so they are
+computed once. Each take has its own generator, always on the CPU, so that a request gives the same
+motion however takes and jobs are batched.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from contracts.registry import UnknownName
+from contracts.samplers import DEFAULT_SAMPLER, SAMPLERS
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, load_body, load_face
-from models.motion.diffusion import ddim_sample, guided, spacing_for
+from models.motion.diffusion import guided
 from models.motion.guide import Guide, generate, load_guide
 from models.motion.lips import LipRegressor, lip_geometry, lip_rows, load_lips
 from models.motion.speech import (
@@ -39,17 +41,17 @@ if TYPE_CHECKING:
     from torch import Generator
 
     from models.motion.denoiser import Condition
-    from models.motion.diffusion import Denoise, TimestepSchedule
+    from models.motion.diffusion import Denoise
 
-    Progress = Callable[[str, float], None]  # stage, share of it that is done
+    Progress = Callable[[str, float], None]  # (stage, fraction 0..1)
 
-SHORTEST_FRAMES = 120  # shorter clips are filled up with silence: no network was trained on less
-SPEECH_SHARE = 0.6  # of the stage "speech", where the face denoiser hears lips, too
-LIPS = "lips.safetensors"  # only people whose face denoiser hears lips have it
+SHORTEST_FRAMES = 120  # shorter clips are padded with silence: no network was trained on less
+SPEECH_SHARE = 0.6  # of the stage "speech", for people with lip features
+LIPS = "lips.safetensors"  # optional: lip features are an input of the face denoiser
 
 
 class MotionError(ValueError):
-    """A clip or a request that these networks cannot serve: a sentence for its owner."""
+    """A clip or a request that the networks do not support; the message is for its owner."""
 
 
 @dataclass(frozen=True)
@@ -62,41 +64,47 @@ class Motion:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How takes are drawn."""
+    """Options of sampling."""
 
-    seeds: tuple[int, ...]  # one a take
+    seeds: tuple[int, ...]  # one for each take
     steps: int
     guidance_face: float
     guidance_body: float
     diversity: float  # top-p of the guide
+    sampler: str = DEFAULT_SAMPLER  # a name in `contracts.samplers`
+    extra: tuple[tuple[str, Any], ...] = ()  # other motion fields of the request, by name
 
     def __post_init__(self) -> None:
         if not self.seeds:
-            raise MotionError("no seed was given; a take needs one")
+            raise MotionError("seeds: empty; give one for each take")
         if not 1 <= self.steps <= 1000:
-            raise MotionError(f"steps must be 1 to 1000, got {self.steps}")
+            raise MotionError(f"steps: must be 1 to 1000 ({self.steps})")
         if not 0 < self.diversity <= 1:
-            raise MotionError(f"diversity must be above 0 and at most 1, got {self.diversity}")
+            raise MotionError(f"diversity: must be above 0 and at most 1 ({self.diversity})")
+        try:
+            SAMPLERS[self.sampler]
+        except UnknownName as error:
+            raise MotionError(f"sampler: {error}") from error
 
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """A clip as the networks hear it: made once, for all takes."""
+    """Features of a clip, computed once for all takes."""
 
     clip_frames: int
-    frames: int  # T, filled up with silence where the clip is shorter than networks take
-    features: Tensor  # [1, L, A]
-    with_lips: Tensor  # [1, L, A + lips]: what the face hears
+    frames: int  # T, padded with silence where the clip is shorter than `SHORTEST_FRAMES`
+    speech: Tensor  # [1, L, A]
+    with_lips: Tensor  # [1, L, A + lips], input of the face denoiser
 
     @property
     def key_poses(self) -> int:
-        """K."""
+        """Number of key poses, K."""
         return -(-self.frames // KEY_FRAMES)
 
 
 @dataclass(frozen=True)
 class Networks:
-    """A person's networks, on one device."""
+    """The networks of a person, on one device."""
 
     speech: FrontEnd
     lips: LipRegressor | None
@@ -108,22 +116,22 @@ class Networks:
 
 
 def take_seed(seed: int, take: int) -> int:
-    """The seed of a take, counted from 1: those of near seeds are as far apart as any."""
+    """Return the seed of a take, counted from 1; a hash, so that near seeds are independent."""
     digest = hashlib.sha256(f"{seed}/{take}".encode()).digest()
-    return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits
+    return int.from_bytes(digest[:8]) >> 1  # torch accepts 63 bits
 
 
 def take_generators(sampling: Sampling) -> list[Generator]:
-    """One for each take, on the CPU whatever the device."""
+    """Return one generator for each take, always on the CPU."""
     return [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
 
 
-def _untold(_stage: str, _share: float) -> None:
-    """Progress that nobody asked for."""
+def no_progress(_stage: str, _share: float) -> None:
+    """Ignore progress."""
 
 
 class Animator:
-    """A person's motion networks, ready to be used again and again."""
+    """The motion networks of a person, for any number of clips."""
 
     def __init__(self, networks: Networks, *, device: torch.device) -> None:
         self.networks, self.device = networks, device
@@ -131,7 +139,7 @@ class Animator:
 
     @property
     def max_seconds(self) -> float:
-        """The longest clip that the networks take."""
+        """Longest clip that the networks accept."""
         return self.max_frames / FRAME_RATE
 
     @torch.inference_mode()
@@ -140,38 +148,39 @@ class Animator:
         audio: Tensor,  # [n, 2] in [-1, 1]
         sampling: Sampling,
         *,
-        progress: Progress = _untold,
+        progress: Progress = no_progress,
     ) -> list[Motion]:
-        """One motion for each seed, T = ceil(n / 1600) frames each.
+        """Return one motion for each seed, T = ceil(n / 1600) frames each.
 
-        An exception from `progress` ends the work. MotionError for a clip that is empty or too
-        long, ValueError for another shape.
+        An exception from `progress` ends the work.
+        Raises: MotionError: for an empty clip, or one that is too long. ValueError: for another
+        shape.
         """
-        heard = self.extract(audio, progress=progress)
+        features = self.extract(audio, progress=progress)
         generators = take_generators(sampling)
-        faces = self.faces(heard, sampling, generators, progress=progress)
-        keys = self.keys(heard, sampling, generators, progress=progress)
-        poses = self.poses(heard, keys, sampling, generators, progress=progress)
+        faces = self.faces(features, sampling, generators, progress=progress)
+        keys = self.keys(features, sampling.diversity, generators, progress=progress)
+        poses = self.poses(features, keys, sampling, generators, progress=progress)
         return [Motion(face.cpu(), pose.cpu()) for face, pose in zip(faces, poses, strict=True)]
 
     @torch.inference_mode()
-    def extract(self, audio: Tensor, *, progress: Progress = _untold) -> ClipFeatures:
-        """What is the same for every take of a clip [n, 2]. Raises as `animate`.
+    def extract(self, audio: Tensor, *, progress: Progress = no_progress) -> ClipFeatures:
+        """Compute the features of a clip [n, 2]. Raises as `animate`.
 
-        `faces`, `keys` and `poses` are called in this order, with the same generators: each goes on
-        where the one before ended.
+        Call `faces`, `keys` and `poses` in this order with the same generators: each continues the
+        random sequence of the one before.
         """
         frames = self._frames(audio)
         padded = max(frames, SHORTEST_FRAMES)
-        sound = self._prepared(audio, padded)
+        normalised = self._normalised(audio, padded)
         progress("speech", 0.0)
-        heard_share = 1.0 if self.networks.lips is None else SPEECH_SHARE
-        features = self.networks.speech(
-            sound, progress=lambda share: progress("speech", heard_share * share)
+        speech_share = 1.0 if self.networks.lips is None else SPEECH_SHARE
+        speech = self.networks.speech(
+            normalised, progress=lambda share: progress("speech", speech_share * share)
         )  # [1, L, A]
-        with_lips = self._with_lips(features, sound, progress)
+        with_lips = self._with_lips(speech, normalised, progress)
         progress("speech", 1.0)
-        return ClipFeatures(frames, padded, features, with_lips)
+        return ClipFeatures(frames, padded, speech, with_lips)
 
     def _frames(self, audio: Tensor) -> int:
         if audio.ndim != 2 or audio.shape[1] != 2:
@@ -180,76 +189,81 @@ class Animator:
         if frames == 0:
             raise MotionError("the clip has no samples; send a recording")
         if frames > self.max_frames:
-            seconds = math.ceil(100 * len(audio) / SAMPLE_RATE) / 100  # never told as the limit
+            seconds = (
+                math.ceil(100 * len(audio) / SAMPLE_RATE) / 100
+            )  # rounded up, so never equal to the limit
             raise MotionError(
                 f"the clip is {seconds:.2f} s long; this person's networks take "
                 f"{self.max_seconds:g} s"
             )
         return frames
 
-    def _prepared(self, audio: Tensor, frames: int) -> Tensor:
-        """Filled up with silence to whole frames, normalised: [n, 2] -> [1, 1600 T, 2]."""
+    def _normalised(self, audio: Tensor, frames: int) -> Tensor:
+        """Pad with silence to whole frames and normalise: [n, 2] -> [1, 1600 T, 2]."""
         missing = frames * SAMPLES_PER_FRAME - len(audio)
-        filled = functional.pad(audio.to(self.device).float(), (0, 0, 0, missing))
-        return self.networks.statistics.normalised_audio(filled)[None]
+        padded = functional.pad(audio.to(self.device).float(), (0, 0, 0, missing))
+        return self.networks.statistics.normalised_audio(padded)[None]
 
-    def _with_lips(self, features: Tensor, sound: Tensor, progress: Progress) -> Tensor:
-        """What the face hears: features [1, L, A] with lips behind them where there are any."""
+    def _with_lips(self, speech: Tensor, audio: Tensor, progress: Progress) -> Tensor:
+        """Append lip features, if the person has them: [1, L, A] -> [1, L, A + lips]."""
         if self.networks.lips is None:
-            return features
-        told = between(lambda share: progress("speech", share), SPEECH_SHARE, 1.0)
-        geometry = lip_geometry(self.networks.lips, sound, progress=told)
-        return torch.cat([features, lip_rows(geometry, features.shape[1])], dim=-1)
+            return speech
+        lip_progress = between(lambda share: progress("speech", share), SPEECH_SHARE, 1.0)
+        geometry = lip_geometry(self.networks.lips, audio, progress=lip_progress)
+        return torch.cat([speech, lip_rows(geometry, speech.shape[1])], dim=-1)
 
     @torch.inference_mode()
     def faces(
         self,
-        heard: ClipFeatures,
+        features: ClipFeatures,
         sampling: Sampling,
         generators: list[Generator],
         *,
-        progress: Progress = _untold,
+        progress: Progress = no_progress,
     ) -> Tensor:
-        """Face codes of the clip's own frames, [N, T, 256]."""
+        """Sample face codes [N, T, 256]; T without the padding."""
         network = self.networks.face
-        condition = network.guided_condition(network.tokens(heard.with_lips), heard.frames)
-        noise = self.face_noise(heard, generators)
-        space = spacing_for(sampling.steps)
+        condition = network.guided_condition(network.tokens(features.with_lips), features.frames)
+        noise = self.face_noise(features, generators)
 
-        def draw(some: slice, told: Callable[[float], None]) -> Tensor:
+        def sample(takes: slice, report: Callable[[float], None]) -> Tensor:
             both = denoising(network, condition)
-            return _sampled(both, noise[some], sampling.guidance_face, space, told)
+            return _sampled(both, noise[takes], sampling.guidance_face, sampling, report)
 
-        codes = batched_within_memory(draw, len(noise), lambda share: progress("face", share))
-        return self.networks.statistics.face(codes)[:, : heard.clip_frames]
+        codes = batched_within_memory(sample, len(noise), lambda share: progress("face", share))
+        return self.networks.statistics.face(codes)[:, : features.clip_frames]
 
-    def face_noise(self, heard: ClipFeatures, generators: list[Generator]) -> Tensor:
-        """What faces begin as; drawn and put away, it leaves the generators as `faces` does."""
+    def face_noise(self, features: ClipFeatures, generators: list[Generator]) -> Tensor:
+        """Return the initial noise of the face denoiser, [N, T, 256].
+
+        Advances the generators exactly as `faces` does, so that a caller can skip `faces`.
+        """
         channels = self.networks.face.config.channels
-        return _noise(generators, heard.frames, channels, self.device)
+        return _noise(generators, features.frames, channels, self.device)
 
     @torch.inference_mode()
     def keys(
         self,
-        heard: ClipFeatures,
-        sampling: Sampling,
+        features: ClipFeatures,
+        diversity: float,
         generators: list[Generator],
         *,
-        progress: Progress = _untold,
+        progress: Progress = no_progress,
     ) -> Tensor:
-        """Normalised key poses [N, K, 104]; each take is drawn alone, so it never depends on how
-        many others there are.
+        """Sample normalised key poses [N, K, 104], one take at a time.
+
+        A take thus does not depend on the number of takes.
         """
         guide, tokenizer = self.networks.guide, self.networks.tokenizer
-        condition = guide.condition(heard.features)
+        condition = guide.condition(features.speech)
         takes = len(generators)
         tokens = [
             generate(
                 guide,
                 condition,
-                keys=heard.key_poses,
+                keys=features.key_poses,
                 depth=tokenizer.config.depth,
-                top_p=sampling.diversity,
+                top_p=diversity,
                 generators=[generator],
                 progress=lambda share, done=take: progress("guide", (done + share) / takes),  # type: ignore[misc]
             )
@@ -260,46 +274,49 @@ class Animator:
     @torch.inference_mode()
     def poses(
         self,
-        heard: ClipFeatures,
+        features: ClipFeatures,
         keys: Tensor,  # [N, K, 104] normalised
         sampling: Sampling,
         generators: list[Generator],
         *,
-        progress: Progress = _untold,
+        progress: Progress = no_progress,
     ) -> Tensor:
-        """Poses of the clip's own frames, [N, T, 104]."""
+        """Sample poses [N, T, 104]; T without the padding."""
         network = self.networks.body
-        condition = network.guided_condition(network.tokens(heard.features), heard.frames)
-        noise = _noise(generators, heard.frames, network.config.channels, self.device)
-        space = spacing_for(sampling.steps)
+        condition = network.guided_condition(network.tokens(features.speech), features.frames)
+        noise = _noise(generators, features.frames, network.config.channels, self.device)
 
-        def draw(some: slice, told: Callable[[float], None]) -> Tensor:
-            led = network.with_keys(condition, network.guided_key_tokens(keys[some]))
-            both = denoising(network, led)
-            return _sampled(both, noise[some], sampling.guidance_body, space, told)
+        def sample(takes: slice, report: Callable[[float], None]) -> Tensor:
+            keyed = network.with_keys(condition, network.guided_key_tokens(keys[takes]))
+            both = denoising(network, keyed)
+            return _sampled(both, noise[takes], sampling.guidance_body, sampling, report)
 
-        poses = batched_within_memory(draw, len(noise), lambda share: progress("body", share))
-        return self.networks.statistics.pose(poses)[:, : heard.clip_frames]
+        poses = batched_within_memory(sample, len(noise), lambda share: progress("body", share))
+        return self.networks.statistics.pose(poses)[:, : features.clip_frames]
 
 
 def batched_within_memory(
-    draw: Callable[[slice, Callable[[float], None]], Tensor],
+    sample: Callable[[slice, Callable[[float], None]], Tensor],
     takes: int,
     progress: Callable[[float], None],
 ) -> Tensor:
-    """Takes drawn all at once, or, where a GPU's memory is too small, in parts that it holds.
+    """Sample all takes at once, or in smaller batches when GPU memory is too small.
 
-    draw: some of the takes, telling its own progress. Takes do not know of each other, so a take is
-    the same in any part. torch.OutOfMemoryError where it does not hold a single one.
+    sample: samples a slice of the takes and reports its own progress. Takes are independent, so a
+    take is the same in any batch.
+    Raises: torch.OutOfMemoryError: when a single take does not fit.
     """
     parts: list[Tensor] = []
     done, size = 0, takes
     while done < takes:
-        some = slice(done, min(done + size, takes))
-        count = some.stop - done
+        batch = slice(done, min(done + size, takes))
+        count = batch.stop - done
         try:
             parts.append(
-                draw(some, lambda share, first=done, n=count: progress((first + share * n) / takes))  # type: ignore[misc]
+                sample(
+                    batch,
+                    lambda share, first=done, n=count: progress((first + share * n) / takes),  # type: ignore[misc]
+                )
             )
         except torch.OutOfMemoryError:
             if count == 1:
@@ -308,12 +325,12 @@ def batched_within_memory(
         else:
             done += count
             continue
-        torch.cuda.empty_cache()  # here, where the error no longer holds what was drawn
+        torch.cuda.empty_cache()  # outside `except`, where the error still refers to tensors
     return torch.cat(parts)
 
 
 def denoising(network: Denoiser, condition: Condition) -> Denoise:
-    """A network with its condition as a function of the noisy motion and the timestep."""
+    """Return the network with its condition as a function of the noisy motion and the timestep."""
 
     def denoise(x: Tensor, t: int) -> Tensor:
         rows = len(condition.hidden)
@@ -326,20 +343,21 @@ def _sampled(
     both: Denoise,
     noise: Tensor,
     scale: float,
-    space: TimestepSchedule,
+    sampling: Sampling,
     progress: Callable[[float], None],
 ) -> Tensor:
-    return ddim_sample(guided(both, scale), noise, space, progress=progress)
+    sampler = SAMPLERS[sampling.sampler]
+    return sampler.sample(guided(both, scale), noise, sampling.steps, progress=progress)
 
 
 def _noise(generators: list[Generator], frames: int, channels: int, device: torch.device) -> Tensor:
-    """[N, T, C], each take from its own generator; drawn channel by channel, as the reference."""
-    drawn = [torch.randn(channels, frames, generator=generator) for generator in generators]
-    return torch.stack(drawn).transpose(1, 2).contiguous().to(device)
+    """Return noise [N, T, C], one generator for each take, in the reference's channel order."""
+    noise = [torch.randn(channels, frames, generator=generator) for generator in generators]
+    return torch.stack(noise).transpose(1, 2).contiguous().to(device)
 
 
 def _longest(networks: Networks) -> int:
-    """The most frames for which rows of speech and key poses fit every network."""
+    """Return the most frames whose speech rows and key poses fit every network."""
     rows = min(
         network.config.longest_rows for network in (networks.face, networks.body, networks.guide)
     )
@@ -350,7 +368,7 @@ def _longest(networks: Networks) -> int:
 
 
 def load_animator(person_folder: Path, *, device: torch.device) -> Animator:
-    """The motion networks of a person directory. CheckpointError for one that is not whole."""
+    """Load the motion networks of a person directory. Raises: CheckpointError: for damaged files."""
 
     def path(name: str) -> Path:
         return person_folder / f"{name}.safetensors"

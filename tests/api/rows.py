@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jobs.model import Job, NewJob, Output, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import attempt_key, input_key
 from tests.api_server import Served
 

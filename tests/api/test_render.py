@@ -7,7 +7,7 @@ import pytest
 
 from jobs.model import Job, State
 from jobs.persons import list_people
-from jobs.request import motion_digest
+from jobs.request.model import motion_digest
 from jobs.storage.factory import ObjectMissing
 from jobs.storage.keys import attempt_key
 from tests.api.services.test_upload_intake import uploaded

@@ -15,7 +15,7 @@ from api.app import create_app
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import Job, NewJob, Output, State, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.settings import Settings
 from jobs.storage.keys import attempt_key, input_key
 from jobs.store.api_keys import ApiKeyStore, NoKeys, Scope

@@ -12,8 +12,9 @@ from bench import plain
 from bench.__main__ import parser
 from bench.motion import Plan, apart, as_json, build, measure, table
 from models.motion.denoiser import Condition, Denoiser
-from models.motion.diffusion import ddim_sample, spacing_for
+from models.motion.diffusion import schedule_for
 from models.motion.pipeline import Animator, Networks, Sampling
+from models.motion.samplers.ddim import ddim_sample
 from tests.bench.sizes import TINY
 
 PLAN = Plan(plain_steps=2, our_repeats=1, clip_steps=4)
@@ -105,7 +106,7 @@ def test_the_plain_order_gives_the_motion_of_the_worker(networks: Networks) -> N
     audio = torch.randn(192_000, 2, generator=torch.Generator().manual_seed(5))
     (motion,) = Animator(networks, device=torch.device("cpu")).animate(audio, sampling)
 
-    sound, space = audio[None], spacing_for(sampling.steps)
+    sound, space = audio[None], schedule_for(sampling.steps)
     generator = torch.Generator().manual_seed(7)
     noise = torch.randn(256, 120, generator=generator).T[None]
     step = partial(plain.face_step, networks, sound, scale=3.0)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jobs.model import LOCAL, FinishedTake, Job, NewJob, Output, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store
 

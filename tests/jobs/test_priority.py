@@ -1,7 +1,7 @@
 """Priority comes before age, wherever there is a turn; metadata comes back as it was."""
 
 from jobs.model import NewJob, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store
 from tests.clock import Clock

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.db.engine import connect
 from jobs.model import Job, NewJob, Output, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store, StoreConfig
 from jobs.store.quotas import Quota, QuotaExceeded, Tenants

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.persons import list_people
-from jobs.request import GenerateRequest, SizeUnsupported, check_width, parse_size
+from jobs.request.model import GenerateRequest
+from jobs.request.values import SizeUnsupported, check_width, parse_size
 from jobs.settings import Settings
 from jobs.telemetry import logging as logs
 

@@ -18,9 +18,10 @@ from torch import Tensor
 from contracts.person import MANIFEST
 from models.avatar.loading import load_avatar, load_blendshape_avatar
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser
-from models.motion.diffusion import ddim_sample, spacing_for
+from models.motion.diffusion import schedule_for
 from models.motion.guide import Guide, generate
 from models.motion.pipeline import denoising
+from models.motion.samplers.ddim import ddim_sample
 from models.motion.statistics import Statistics, load_statistics
 from models.motion.tokenizer import load_tokenizer
 from training.data.scenes import window
@@ -120,7 +121,7 @@ def predict(network: nn.Module, clip: Clip, tokenizer: Tokenizer | None) -> Tens
     if isinstance(network, BodyDenoiser):
         condition = network.with_keys(condition, network.key_tokens(keys))
     noise = torch.randn(clip.motion.shape, generator=generator).to(clip.motion.device)
-    return ddim_sample(denoising(network, condition), noise, spacing_for(STEPS))
+    return ddim_sample(denoising(network, condition), noise, schedule_for(STEPS))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Motion that is there already, rendered piece by piece: a dataset's own, or what was sampled.
+"""Render existing motion in pieces: recorded motion of a dataset, or sampled results.
 
-A piece is read when it is its turn, painted while it is encoded, and takes its place when it is
-whole; one whose file is there is not made again. Letters: T frames of a scene, N of a piece.
+Each piece is read, rendered and encoded in turn and written atomically; a piece whose file exists
+is skipped. Letters: T frames of a scene, N of a piece.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from jobs.request import SUFFIXES
+from contracts.files import write_atomically
 from models.formats.dataset import SceneFiles, listed_scenes
 from models.formats.wav import SAMPLES_PER_FRAME
 from models.motion.pipeline import Motion
-from worker.pipeline.atomic_file import replacing
 from worker.pipeline.decode import CHANNELS, Sound
-from worker.pipeline.render import film
+from worker.pipeline.render import take_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,25 +29,25 @@ if TYPE_CHECKING:
 
     from models.formats.dataset import SceneData
     from models.formats.results import Results
-    from worker.pipeline.encode import Encoder
+    from worker.pipeline.container import Encoder
     from worker.pipeline.persons import Renders
     from worker.pipeline.plan import Plan
 
     Floats = NDArray[np.floating[Any]]
 
-RECORD = "rendering.json"  # beside the videos: what they were made of, and how
-SOUND_FRAMES = 900  # that are read at a time
+RECORD = "rendering.json"  # beside the videos: their source and options
+SOUND_FRAMES = 900  # frames of audio read at a time
 
 
 class PieceError(ValueError):
-    """Motion that cannot be rendered, or a folder with other videos: one sentence."""
+    """Motion that cannot be rendered, or a folder with videos of other options."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of motion with its sound. Nothing of it is in memory before it is asked for."""
+    """A piece of motion with its audio, both loaded on demand."""
 
-    name: str  # of its file, without an ending
+    name: str  # of its file, without the suffix
     frames: int  # N
     motion: Callable[[], Motion]
     samples: Callable[[int, int], NDArray[np.float32]]  # of frames [start, stop): [1600 n, 2]
@@ -56,7 +55,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class RenderContext:
-    """What every piece is rendered with."""
+    """Options and resources of every piece."""
 
     plan: Plan
     avatar: Renders
@@ -67,10 +66,10 @@ class RenderContext:
 def scene_pieces(
     folder: Path, *, scenes: Sequence[str], longest: int, most: int | None
 ) -> list[Piece]:
-    """A dataset's own motion in pieces of `longest` frames, the first `most` of each scene.
+    """Return a dataset's recorded motion in pieces of `longest` frames, `most` of each scene.
 
-    scenes: by name, none for all. One without a face anywhere is left out, as in training. Raises
-    DatasetError or PieceError, before anything is rendered, for what is missing or does not fit.
+    scenes: names; empty for all. A scene without any face is left out, as in training.
+    Raises: DatasetError, PieceError: for missing or invalid files, before anything is rendered.
     """
     pieces = []
     for files in _chosen(folder, scenes):
@@ -79,15 +78,15 @@ def scene_pieces(
             for start in range(0, scene.frames, longest)[:most]:
                 pieces.append(_scene_piece(scene, start, min(start + longest, scene.frames)))
     if not pieces:
-        raise PieceError(f"no face is seen in the scenes of {folder}; there is nothing to render")
+        raise PieceError(f"{folder}: no scene has a frame with a face; choose other scenes")
     return pieces
 
 
 def result_pieces(results: Results, faces: Results | None, *, truth: bool) -> list[Piece]:
-    """Every take as `sample00_rep00`, or with `truth` every recording as `sample00_truth`.
+    """Return every take as `sample00_rep00`, or with `truth` every recording as `sample00_truth`.
 
-    faces: where face codes come from when `results` hold none, sampled for the same cuts. Raises
-    PieceError for what does not belong together.
+    faces: results with face codes of the same cuts, when `results` have none.
+    Raises: PieceError: when results and faces do not match.
     """
     if faces is not None:
         _check_same_cuts(results, faces)
@@ -95,13 +94,13 @@ def result_pieces(results: Results, faces: Results | None, *, truth: bool) -> li
         return [_true_piece(results, sample) for sample in range(results.samples)]
     face, pose = results.face if faces is None else faces.face, results.pose
     if pose is None:
-        raise PieceError("the results hold no poses; sample the body, too, or render the truth")
+        raise PieceError("the results have no poses; sample the body too, or render the truth")
     if face is None:
-        raise PieceError("the results hold no face codes; give those of the same cuts with --face")
+        raise PieceError("the results have no face codes; pass those of the same cuts with --face")
     if len(face) != len(pose):
         raise PieceError(
-            f"there are {len(face)} takes of each face and {len(pose)} of each body; sample as "
-            "many of both"
+            f"{len(face)} takes of each face do not match {len(pose)} of each body; sample the same "
+            "number of both"
         )
     takes = [(sample, take) for sample in range(results.samples) for take in range(len(pose))]
     return [
@@ -113,9 +112,10 @@ def result_pieces(results: Results, faces: Results | None, *, truth: bool) -> li
 def open_folder(
     out: Path, pieces: Sequence[Piece], plan: Plan, facts: Mapping[str, Any], *, overwrite: bool
 ) -> list[Piece]:
-    """Make the folder, or go on in it: answers the pieces that are not there yet.
+    """Make the folder, or continue in it; return the pieces that have no file yet.
 
-    facts: what must be the same for all of its videos. Raises PieceError where it has others.
+    facts: source and options, equal for all videos of a folder.
+    Raises: PieceError: when the folder has videos of other facts.
     """
     record, there = out / RECORD, [each for each in pieces if place_of(out, each, plan).exists()]
     if overwrite:
@@ -126,46 +126,46 @@ def open_folder(
         _check_facts(record, facts)
     elif there:
         raise PieceError(
-            f"{place_of(out, there[0], plan)} is there already; name another folder, or --overwrite"
+            f"{place_of(out, there[0], plan)} exists already; name another folder, or --overwrite"
         )
     out.mkdir(parents=True, exist_ok=True)
-    with replacing(record) as draft:
+    with write_atomically(record) as draft:
         draft.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return [piece for piece in pieces if piece not in there]
 
 
 def place_of(out: Path, piece: Piece, plan: Plan) -> Path:
-    """Where the video of a piece lies."""
-    return out / f"{piece.name}{SUFFIXES[plan.format]}"
+    """Return the path of a piece's video."""
+    return out / f"{piece.name}{plan.outputs[0].suffix}"
 
 
 def render_piece(
-    piece: Piece, place: Path, studio: RenderContext, progress: Callable[[float], None]
+    piece: Piece, place: Path, context: RenderContext, progress: Callable[[float], None]
 ) -> None:
-    """Paint a piece and write it with its sound to `place`. progress: told 0..1."""
-    raw = studio.scratch / "sound.f32"
+    """Render a piece with its audio to `place`. progress: called with 0..1."""
+    raw = context.scratch / "sound.f32"
     with raw.open("wb") as file:
         for start in range(0, piece.frames, SOUND_FRAMES):
             piece.samples(start, min(start + SOUND_FRAMES, piece.frames)).tofile(file)
     samples: NDArray[np.float32] = np.memmap(raw, np.float32, mode="r").reshape(-1, CHANNELS)
-    sound = Sound(raw, samples, partner_speaks=True)  # in some piece or other
-    with replacing(place) as draft:
-        film(
+    sound = Sound(raw, samples, partner_speaks=True)  # in at least one piece
+    with write_atomically(place) as draft:
+        take = take_of(
             piece.motion(),
-            studio.plan,
-            studio.avatar,
+            context.plan,
+            context.avatar,
             sound,
-            draft,
-            encoder=studio.encoder,
+            encoder=context.encoder,
             progress=progress,
         )
+        context.plan.outputs[0].write(take, draft)
 
 
 def with_face(face: Floats, present: NDArray[np.bool_], start: int, stop: int) -> Floats:
-    """Face codes of frames [start, stop) of [T, 256], with a face in every one.
+    """Return face codes of frames [start, stop) of [T, 256], missing ones interpolated linearly.
 
-    Where it was not seen it moves straight from how it was seen last to how it is seen next; before
-    the first and behind the last time it stands still. What was never seen stays as recorded.
+    Frames before the first and after the last visible face repeat it. A scene without any visible
+    face is returned as recorded.
     """
     codes: Floats = np.array(face[start:stop], np.float32)
     seen = np.flatnonzero(present)
@@ -184,11 +184,11 @@ def _chosen(folder: Path, names: Sequence[str]) -> list[SceneFiles]:
     found = {files.name: files for files in listed_scenes(folder)}
     for name in names:
         if name not in found:
-            raise PieceError(f"{folder} has no scene {name!r}; there are {', '.join(found)}")
+            raise PieceError(f"{folder}: unknown scene {name!r}; available: {', '.join(found)}")
     chosen = [found[name] for name in names or found]
     for files in chosen:
         if files.absent:
-            raise PieceError(f"{files.absent[0]} is missing; a scene is four files")
+            raise PieceError(f"{files.absent[0]} is missing; a scene consists of four files")
     return chosen
 
 
@@ -220,7 +220,7 @@ def _piece(
     face: Floats,  # [T, 256]
     pose: Floats,  # [T, 104]
 ) -> Piece:
-    """One sample as long as it is: what lies behind is zero."""
+    """Return one sample without its zero padding."""
     frames, name = int(results.lengths[sample]), f"sample{sample:02d}_{take}"
     motion = Motion(*(torch.from_numpy(np.array(x[:frames])) for x in (face, pose)))
     _check_finite(motion, name, 0)
@@ -237,17 +237,17 @@ def _check_finite(motion: Motion, whose: str, first: int) -> None:
         bad = (~values.isfinite().all(1)).nonzero()
         if len(bad):
             raise PieceError(
-                f"{whose}: the {what} of frame {first + int(bad[0])} are no numbers that can be "
-                "rendered; leave it out, or repair it"
+                f"{whose}: the {what} of frame {first + int(bad[0])} are not finite numbers; leave it out, "
+                "or repair it"
             )
 
 
 def _check_same_cuts(results: Results, faces: Results) -> None:
-    """Not by name alone: the sound itself must be the same."""
+    """Compare names, frames and the audio itself."""
     for name in ("scenes", "first_frames", "lengths", "audio"):
         if not np.array_equal(getattr(results, name), getattr(faces, name)):
             raise PieceError(
-                f"faces and bodies were sampled for other cuts: their {name.replace('_', ' ')} "
+                f"faces and bodies were sampled for different cuts: their {name.replace('_', ' ')} "
                 "differ; sample both with the same seed, split and number of samples"
             )
 

@@ -1,4 +1,4 @@
-"""The people that this worker has in memory: loaded on first use, a new version picked up."""
+"""Cache of loaded persons: load on first use, reload when person.json changes."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IN_MEMORY = 2  # the demo person's networks are small; a released person takes some gigabytes
+IN_MEMORY = 2  # the demo person is small; a released person takes some gigabytes
 
 
 class PersonUnknown(LookupError):
-    """There is no such person (any more)."""
+    """No person has this name."""
 
 
 class Animates(Protocol):
-    """What `models.motion.pipeline.Animator` can do."""
+    """Interface of `models.motion.pipeline.Animator`."""
 
     def animate(
         self,
@@ -45,14 +45,14 @@ class Animates(Protocol):
         *,
         progress: Progress,
     ) -> list[Motion]:
-        """One motion for each seed."""
+        """Return one motion for each seed."""
 
 
 class Renders(Protocol):
-    """What `models.avatar` can do, as far as work needs it."""
+    """Interface of an avatar, as far as the pipeline uses it."""
 
     def camera(self, name: str | None = None) -> Camera:
-        """A camera by name, the default one for None. Raises CameraUnknown for another name."""
+        """Return a camera by name, None for the default. Raises: CameraUnknown."""
 
     def render(
         self,
@@ -63,15 +63,12 @@ class Renders(Protocol):
         batch: int,
         look: RenderOptions,
     ) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, [N, H, W * views, 3] with N <= batch, views side by side.
-
-        4 for 3 where the look is transparent: RGBA.
-        """
+        """Yield frames in order, [N, H, W * views, 3 or 4] with N <= batch, views side by side."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """What is loaded from a person's folder."""
+    """Models loaded from a person directory."""
 
     animator: Animates
     avatar: Renders
@@ -79,7 +76,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Person:
-    """One person, ready to work."""
+    """A loaded person."""
 
     name: str
     digest: str
@@ -87,39 +84,39 @@ class Person:
     models: Models
 
 
-class People:
-    """Persons by name, the last few of them kept in memory."""
+class PersonCache:
+    """Persons by name; the most recently used ones stay in memory."""
 
     def __init__(
         self, folder: Path, *, load: Callable[[Path], Models], in_memory: int = IN_MEMORY
     ) -> None:
-        """load: the models of one person's folder; raises when its files are not what they were."""
+        """load: loads the models of one person directory."""
         self._folder = folder
         self._load = load
         self._in_memory = in_memory
-        self._kept: OrderedDict[str, Person] = OrderedDict()
+        self._loaded: OrderedDict[str, Person] = OrderedDict()
 
     def get(self, name: str) -> Person:
-        """The person as it is on the disk now. PersonUnknown says whom there is."""
+        """Return the current version of a person. Raises: PersonUnknown: with all names."""
         summary = self.summary(name)
-        kept = self._kept.get(name)
+        kept = self._loaded.get(name)
         if kept is None or kept.digest != summary.digest:
-            self._kept.pop(name, None)
-            while len(self._kept) >= self._in_memory:  # room first: two at once may not fit
-                self._kept.popitem(last=False)
-            self._kept[name] = self._loaded(summary)
-        self._kept.move_to_end(name)
-        return self._kept[name]
+            self._loaded.pop(name, None)
+            while len(self._loaded) >= self._in_memory:  # evict first: both may not fit at once
+                self._loaded.popitem(last=False)
+            self._loaded[name] = self._load_person(summary)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
 
-    def forget(self) -> None:
-        """Keep nobody in memory: they are loaded again when they are asked for."""
-        self._kept.clear()
+    def clear(self) -> None:
+        """Evict all persons."""
+        self._loaded.clear()
 
     def summary(self, name: str) -> PersonSummary:
-        """What person.json says, with nothing loaded. PersonUnknown says whom there is."""
+        """Read person.json without loading models. Raises: PersonUnknown: with all names."""
         return find_person(self._folder, name)
 
-    def _loaded(self, summary: PersonSummary) -> Person:
+    def _load_person(self, summary: PersonSummary) -> Person:
         began = time.perf_counter()
         models = self._load(self._folder / summary.name)
         seconds = round(time.perf_counter() - began, 2)
@@ -128,16 +125,16 @@ class People:
 
 
 def find_person(folder: Path, name: str) -> PersonSummary:
-    """What person.json of somebody below `folder` says. PersonUnknown says whom there is."""
+    """Return a person below `folder` by name. Raises: PersonUnknown: with all names."""
     found = {person.name: person for person in list_people(folder)}
     if name not in found:
-        there = ", ".join(found) or "none"
-        raise PersonUnknown(f"there is no person {name!r}; there are: {there}")
+        names = ", ".join(found) or "none"
+        raise PersonUnknown(f"unknown person {name!r}; available: {names}")
     return found[name]
 
 
 def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:
-    """Animator and avatar of a person, after every file was held against its sha256."""
+    """Check the files of a person against person.json, and load animator and avatar."""
     from contracts.person import check_files
     from models.motion.pipeline import load_animator
 
@@ -147,16 +144,7 @@ def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Mo
 
 
 def load_renderer(folder: Path, *, device: torch.device, settings: Settings) -> Renders:
-    """The avatar alone, painted as the settings say."""
-    from models.avatar.codec.precision import Precision
-    from models.avatar.codec.renderer import CodecOptions
+    """Load the avatar alone, with the settings of its kind."""
     from models.avatar.loading import load_avatar
 
-    chosen = settings.render_precision
-    precision = Precision(
-        half=chosen == "bfloat16",
-        tf32=chosen == "tf32",
-        compiler="inductor" if settings.render_compile else None,
-    )
-    options = CodecOptions(rounding=settings.render_rounding)
-    return load_avatar(folder, device=device, options=options, precision=precision)
+    return load_avatar(folder, device=device, settings=settings.avatar_settings)

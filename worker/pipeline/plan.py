@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-from jobs.request import (
+from jobs.request.declare import Group
+from jobs.request.model import declared_values
+from jobs.request.values import (
     TRANSPARENT,
     check_samples,
     check_width,
@@ -16,58 +18,81 @@ from models.avatar.appearance import RenderOptions
 from models.motion.pipeline import Sampling, take_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from contracts.outputs import Output
     from jobs.persons import PersonDefaults
-    from jobs.request import Format, GenerateRequest
+    from jobs.request.model import GenerateRequest
     from models.avatar.camera import Camera
     from worker.pipeline.persons import Renders
 
-T = TypeVar("T")
+# Fields that the plan itself reads; a model receives every other one by its name.
+PLANNED = {"person", "takes", "seed", "size", "views", "outputs", "format", "background"}
+RENAMED = {"supersampling": "samples"}  # request field -> attribute of RenderOptions
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A request with the person's own defaults in the places that were left empty."""
+    """A request whose empty fields have the person's defaults."""
 
     sampling: Sampling
-    width: int  # of each view
+    width: int  # of each view, in pixels
     height: int
-    views: tuple[str, ...]  # empty: the first camera
-    look: RenderOptions
-    format: Format
+    views: tuple[str, ...]  # empty: the default camera
+    options: RenderOptions
+    outputs: tuple[Output, ...]
+
+    @property
+    def renders(self) -> bool:
+        """Whether any output contains frames."""
+        return any(output.frames for output in self.outputs)
 
 
 def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
-    """What to make; the request's seed is set: see `GenerateRequest.seeded`.
+    """Resolve a request whose seed is set (`GenerateRequest.seeded`).
 
-    Raises SizeUnsupported where the views are too wide together.
+    Raises: SizeUnsupported: when the views are too wide together or have too many samples.
     """
     assert request.seed is not None
     size, views = request.size or defaults.size, request.views or defaults.views or ()
     check_width(size, views)
     check_samples(size, request.supersampling)
     width, height = parse_size(size)
-    sampling = Sampling(
-        seeds=tuple(take_seed(request.seed, take) for take in range(1, request.takes + 1)),
-        steps=_given(request.steps, defaults.steps),
-        guidance_face=_given(request.guidance_face, defaults.guidance_face),
-        guidance_body=_given(request.guidance_body, defaults.guidance_body),
-        diversity=_given(request.diversity, defaults.diversity),
+    seeds = tuple(take_seed(request.seed, take) for take in range(1, request.takes + 1))
+    motion = declared_values(request, Group.MOTION, defaults)
+    look = declared_values(request, Group.LOOK, defaults)
+    return Plan(
+        sampling=Sampling(seeds=seeds, **_arguments(Sampling, motion)),
+        width=width,
+        height=height,
+        views=views,
+        options=RenderOptions(background=_background(request), **_arguments(RenderOptions, look)),
+        outputs=request.selected_outputs(),
     )
-    return Plan(sampling, width, height, views, look_of(request), request.format)
-
-
-def look_of(request: GenerateRequest) -> RenderOptions:
-    """What is behind the person, and how finely edges are drawn."""
-    behind = request.effective_background
-    colour = None if behind in (None, TRANSPARENT) else parse_colour(behind)
-    return RenderOptions("transparent" if behind == TRANSPARENT else colour, request.supersampling)
 
 
 def cameras_of(plan: Plan, avatar: Renders) -> list[Camera]:
-    """The avatar's cameras for every view, from left to right. Raises CameraError."""
+    """Return the avatar's camera of each view, from left to right. Raises: CameraError."""
     names = plan.views or (None,)
     return [avatar.camera(name).resized(plan.width, plan.height) for name in names]
 
 
-def _given(value: T | None, default: T) -> T:
-    return default if value is None else value
+def _background(request: GenerateRequest) -> Any:
+    background = request.effective_background
+    return background if background in (None, TRANSPARENT) else parse_colour(background)
+
+
+def _arguments(config: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of request fields as arguments of a config; those without an attribute go to `extra`.
+
+    None is left out, so that the default of the config holds.
+    """
+    attributes = {each.name for each in fields(config)}
+    named = {
+        RENAMED.get(name, name): value
+        for name, value in values.items()
+        if name not in PLANNED and value is not None
+    }
+    known = {name: value for name, value in named.items() if name in attributes}
+    extra = tuple((name, value) for name, value in named.items() if name not in attributes)
+    return known | {"extra": extra}

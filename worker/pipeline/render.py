@@ -1,100 +1,78 @@
-"""Motion of every take, and its frames written to a file."""
+"""Motion of every take, and the frames of a take in batches that fit into memory."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import closing
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
 
 from models.avatar.appearance import OWN, RenderOptions
-from worker.pipeline.encode import FORMS, encode
 from worker.pipeline.plan import cameras_of
-from worker.pipeline.png_zip import write_pictures
+from worker.pipeline.take import Take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator
 
-    from jobs.request import Format
     from models.avatar.camera import Camera
     from models.motion.pipeline import Motion
+    from worker.pipeline.container import Encoder
     from worker.pipeline.decode import Sound
-    from worker.pipeline.encode import Encoder, Frames
+    from worker.pipeline.encode import Frames
     from worker.pipeline.persons import Person, Renders
     from worker.pipeline.plan import Plan
     from worker.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-BATCH = 8  # frames that are painted at a time
+BATCH = 8  # frames rendered at a time
 
 
 def animate(sound: Sound, plan: Plan, person: Person, progress: Progress) -> list[Motion]:
-    """Motion for every take; features of the sound are made once for all of them."""
+    """Sample the motion of every take; features of the audio are computed once for all."""
     audio = torch.from_numpy(sound.samples)  # [samples, 2]
     return person.models.animator.animate(audio, plan.sampling, progress=progress)
 
 
-def film(
+def take_of(
     motion: Motion,
     plan: Plan,
     avatar: Renders,
     sound: Sound,
-    video: Path,
     *,
     encoder: Encoder,
     progress: Callable[[float], None],
-) -> None:
-    """Paint the motion and write it with its sound to `video`. progress: told 0..1.
-
-    encoder: of MP4s; other formats have one of their own.
-    """
-    frames = painted(motion, avatar, cameras_of(plan, avatar), plan.look)
-    total = len(motion.face)
-    with closing(frames) as batches:  # at once, not when the garbage is collected
-        write(batches, sound, video, plan.format, encoder, lambda done: progress(done / total))
+    person: str = "",
+    seed: int = 0,
+) -> Take:
+    """Return a take whose frames are rendered as the plan says. Raises: CameraError."""
+    cameras = cameras_of(plan, avatar) if plan.renders else []
+    render = partial(rendered, motion, avatar, cameras, plan.options)
+    return Take(motion, sound, render, encoder, progress, person, seed)
 
 
-def write(
-    batches: Iterable[Frames],
-    sound: Sound,
-    video: Path,
-    format: Format,
-    encoder: Encoder,
-    progress: Callable[[int], None],
-) -> None:
-    """The frames with their sound in a format. progress: told how many frames are written."""
-    if format == "png":
-        write_pictures(batches, sound, video, progress=progress)
-        return
-    form = FORMS[format]
-    if format == "mp4":
-        form = replace(form, encoder=encoder)
-    encode(batches, sound, video, form=form, progress=progress)
-
-
-def painted(
+def rendered(
     motion: Motion,
     avatar: Renders,
     cameras: list[Camera],
-    look: RenderOptions = OWN,
+    options: RenderOptions = OWN,
     *,
     batch: int = BATCH,
 ) -> Generator[Frames, None, None]:
-    """All frames in order, in batches that a GPU's memory holds: halved until they fit.
+    """Yield all frames in order; batches are halved until they fit into GPU memory.
 
-    A frame is the same in any batch. torch.OutOfMemoryError where it does not hold a single one.
+    A frame is the same in any batch.
+    Raises: torch.OutOfMemoryError: when a single frame does not fit.
     """
     done = 0
     while done < len(motion.face):
         face, pose = motion.face[done:], motion.pose[done:]
         try:
-            rendered = avatar.render(face, pose, cameras, batch=batch, look=look)
-            with closing(_closable(rendered)) as batches:
-                for frames in batches:
+            batches = avatar.render(face, pose, cameras, batch=batch, look=options)
+            with closing(_closable(batches)) as frames_of_batch:
+                for frames in frames_of_batch:
                     yield frames
                     done += len(frames)
         except torch.OutOfMemoryError:
@@ -102,14 +80,14 @@ def painted(
                 raise
             batch //= 2
             logger.warning("GPU memory is short", extra={"frame": done, "batch": batch})
-        torch.cuda.empty_cache()  # here, where the error no longer holds what was painted
+        torch.cuda.empty_cache()  # outside `except`, where the error still refers to the frames
 
 
-def rendering(progress: Progress, index: int, count: int) -> Callable[[float], None]:
-    """Progress within one of `count` takes, as progress of the stage that renders all of them."""
-    return lambda part: progress("render", (index + part) / count)
+def render_progress(progress: Progress, index: int, count: int) -> Callable[[float], None]:
+    """Map the progress of one of `count` takes to that of the stage "render"."""
+    return lambda share: progress("render", (index + share) / count)
 
 
 def _closable(frames: Iterator[Frames]) -> Generator[Frames, None, None]:
-    """Every renderer's iterator is a generator, whose threads end when it is closed."""
+    """Cast: every renderer returns a generator, whose threads end when it is closed."""
     return cast("Generator[Frames, None, None]", frames)

@@ -1,11 +1,11 @@
-"""Which errors are the caller's, with the code and the sentence that their job ends with."""
+"""User errors: faults of a request, with the code and the sentence that end its job."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.request import SizeUnsupported
+from jobs.request.values import SizeUnsupported
 from jobs.sandbox.audio_probe import MediaError
 from models.avatar.camera import CameraError, CameraUnknown
 from models.motion.pipeline import MotionError
@@ -23,7 +23,7 @@ CODES: Mapping[type[Exception], str] = {
     ClipMissing: "clip_missing",
     PersonUnknown: "person_unknown",
     MotionError: "clip_unsuitable",
-    CameraUnknown: "view_unknown",  # before what it is a kind of
+    CameraUnknown: "view_unknown",  # listed before its base class
     CameraError: "size_unsupported",
     SizeUnsupported: "size_unsupported",
 }
@@ -31,14 +31,14 @@ CODES: Mapping[type[Exception], str] = {
 
 @dataclass(frozen=True)
 class UserError:
-    """Why a job cannot be done, however often it is tried."""
+    """A fault of the request; another attempt would fail as well."""
 
     code: str
     sentence: str
 
 
 def user_error_of(error: Exception) -> UserError | None:
-    """The refusal that an error means; None where the error is ours."""
+    """Return the user error for an exception; None for a fault of the service."""
     if isinstance(error, MediaError):
         return UserError(error.code, sentence(error.detail))
     for kind, code in CODES.items():
@@ -48,5 +48,5 @@ def user_error_of(error: Exception) -> UserError | None:
 
 
 def sentence(words: str) -> str:
-    """Words as people read them: a capital at the start, one full stop at the end."""
+    """Return the text with a capital at the start and one full stop at the end."""
     return words[:1].upper() + words[1:].rstrip(".") + "."

@@ -1,7 +1,6 @@
-"""The work of one job, as a function with its collaborators handed in.
+"""The work of one job: from the clip to stored outputs, with all collaborators passed in.
 
-`run` is what the worker does; its parts `animate` and `film` are what `visavis-server generate`
-does without any server.
+`visavis-server generate` uses the same pipeline without a job.
 """
 
 from __future__ import annotations
@@ -11,16 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.model import FinishedTake, Output
-from jobs.request import (
-    SUFFIXES,
-    motion_digest,
-)
-from jobs.storage.factory import CONTENT_TYPES, ObjectMissing
+from jobs.request.model import motion_digest
+from jobs.storage.factory import ObjectMissing
 from jobs.storage.keys import attempt_key
 from worker.pipeline.decode import decode
-from worker.pipeline.motion_file import ArchiveError, load_takes, save_output, save_takes
+from worker.pipeline.motion_file import MotionFileError, load_takes, save_takes
 from worker.pipeline.plan import Plan, cameras_of, plan_of
-from worker.pipeline.render import animate, film, rendering
+from worker.pipeline.render import animate, render_progress, take_of
 from worker.pipeline.user_errors import ClipMissing
 from worker.process.outcomes import LeaseLost
 
@@ -30,34 +26,36 @@ if TYPE_CHECKING:
 
     from jobs.model import Job
     from models.motion.pipeline import Motion
+    from worker.pipeline.container import Encoder
     from worker.pipeline.decode import Sound
-    from worker.pipeline.encode import Encoder
     from worker.pipeline.persons import Person
     from worker.pipeline.progress import Progress
+    from worker.pipeline.take import Take
     from worker.process.retry import Files
 
 logger = logging.getLogger(__name__)
 
-SLACK_SECONDS = 1.0  # decoders differ by some samples in how long a clip is
+SLACK_SECONDS = 1.0  # decoders differ by some samples in the length of a clip
+MOTION_FILE = ("motion.npz", "application/octet-stream")  # motion of all takes, for later attempts
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """What the work of a job needs."""
+    """Collaborators of one job."""
 
     files: Files
     person_named: Callable[[str], Person]
-    keep_motion: Callable[[str, str], bool]  # (key, digest): False when the job is not ours
-    keep_takes: Callable[[Sequence[FinishedTake]], bool]  # all that are finished; False as above
+    keep_motion: Callable[[str, str], bool]  # (key, digest); False when the lease is lost
+    keep_takes: Callable[[Sequence[FinishedTake]], bool]  # all finished takes; False as above
     encoder: Encoder
-    scratch: Path  # an empty folder, for this job
+    scratch: Path  # an empty folder for this job
 
 
 def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
-    """Everything from the clip to stored outputs; nothing is published by it.
+    """Make and store the outputs of a job; the caller publishes them.
 
-    Raises what `worker.pipeline.user_errors` knows where the job cannot be done, and what
-    `progress` raises.
+    Raises: the errors of `worker.pipeline.user_errors` for requests that cannot be served, and
+    whatever `progress` raises.
     """
     request = job.request
     progress("decode", 0.0)
@@ -65,7 +63,7 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     sound = _decoded(job, context, lambda share: progress("decode", share))
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
-    if "video" in request.outputs:
+    if plan.renders:
         cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
     digest = motion_digest(request, person.digest)
     takes = _kept_motion(job, digest, context)
@@ -76,8 +74,17 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     shown = [index for index in range(len(takes)) if request.shows(index + 1)]
     for done, index in enumerate(shown):
         if index + 1 not in finished:
-            told = rendering(progress, done, len(shown))
-            outputs = _outputs(job, index, takes[index], plan, person, sound, context, told)
+            take = take_of(
+                takes[index],
+                plan,
+                person.models.avatar,
+                sound,
+                encoder=context.encoder,
+                progress=render_progress(progress, done, len(shown)),
+                person=person.name,
+                seed=plan.sampling.seeds[index],
+            )
+            outputs = _write_outputs(job, index + 1, take, plan, context)
             finished[index + 1] = FinishedTake(index + 1, digest, outputs)
             _keep_takes(finished, context)
     progress("publish", 0.0)
@@ -97,14 +104,14 @@ def _decoded(job: Job, context: JobContext, progress: Callable[[float], None]) -
 
 
 def _kept_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | None:
-    """Motion of an earlier attempt, when it is what this one would draw."""
+    """Return the motion of an earlier attempt with the same digest, if it is readable."""
     if job.motion_key is None or job.motion_digest != digest:
         return None
     path = context.scratch / "kept.npz"
     try:
         context.files.get(job.motion_key, path)
         takes = load_takes(path)
-    except (ObjectMissing, ArchiveError) as error:
+    except (ObjectMissing, MotionFileError) as error:
         logger.warning("kept motion is of no use", extra={"reason": str(error)})
         return None
     logger.info("motion of an earlier attempt", extra={"key": job.motion_key})
@@ -112,16 +119,17 @@ def _kept_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | N
 
 
 def _keep_motion(job: Job, takes: list[Motion], digest: str, context: JobContext) -> None:
-    path = context.scratch / "motion.npz"
+    name, content_type = MOTION_FILE
+    path = context.scratch / name
     save_takes(path, takes)
-    stored = _stored(job, path, context)
+    stored = _stored(job, path, content_type, context)
     if not context.keep_motion(stored.key, digest):
         raise LeaseLost("the job was taken away while its motion was kept")
     path.unlink()
 
 
 def _kept_takes(job: Job, digest: str, context: JobContext) -> dict[int, FinishedTake]:
-    """Takes that an earlier attempt has finished, by number, where their files are still whole."""
+    """Return the finished takes of earlier attempts, by number, whose files are complete."""
     kept = [take for take in job.finished_takes if take.digest == digest]
     whole = {take.take: take for take in kept if all(_whole(o, context) for o in take.outputs)}
     if whole:
@@ -141,34 +149,20 @@ def _keep_takes(finished: dict[int, FinishedTake], context: JobContext) -> None:
         raise LeaseLost("the job was taken away while its takes were kept")
 
 
-def _outputs(
-    job: Job,
-    index: int,
-    motion: Motion,
-    plan: Plan,
-    person: Person,
-    sound: Sound,
-    context: JobContext,
-    progress: Callable[[float], None],
+def _write_outputs(
+    job: Job, number: int, take: Take, plan: Plan, context: JobContext
 ) -> tuple[Output, ...]:
-    """Make and store the files of one take in turn, so that the disk holds one at a time."""
+    """Write and store the files of one take, one on disk at a time."""
     outputs = []
-    if "video" in job.request.outputs:
-        path = context.scratch / f"take-{index + 1}{SUFFIXES[plan.format]}"
-        avatar, encoder = person.models.avatar, context.encoder
-        film(motion, plan, avatar, sound, path, encoder=encoder, progress=progress)
-        outputs.append(_stored(job, path, context))
-        path.unlink()
-    if "motion" in job.request.outputs:
-        path = context.scratch / f"motion-{index + 1}.npz"
-        save_output(path, motion, person=person.name, seed=plan.sampling.seeds[index])
-        outputs.append(_stored(job, path, context))
+    for output in plan.outputs:
+        path = context.scratch / output.file_name(number)
+        output.write(take, path)
+        outputs.append(_stored(job, path, output.content_type, context))
         path.unlink()
     return tuple(outputs)
 
 
-def _stored(job: Job, path: Path, context: JobContext) -> Output:
+def _stored(job: Job, path: Path, content_type: str, context: JobContext) -> Output:
     key = attempt_key(job.id, job.attempt, path.name)
-    content_type = CONTENT_TYPES[path.suffix]
     context.files.put(key, path, content_type)
     return Output(path.name, key, content_type, path.stat().st_size)

@@ -11,7 +11,7 @@ from cli.local.embedded_redis import EmbeddedRedis
 from jobs.maintenance.reaper import reap_once
 from jobs.model import NewJob, State, new_job_id
 from jobs.queue.celery_app import QUEUE
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.settings import Settings
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store

@@ -17,7 +17,7 @@ import pytest
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import NewJob, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store
 

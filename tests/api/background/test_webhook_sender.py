@@ -14,7 +14,7 @@ from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import LOCAL, NewJob, new_job_id
 from jobs.outbound.http_client import Answer, NoAnswer
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store
 from jobs.webhooks.outbox import Delivery, DeliveryState, Outbox

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cli.local.submit import Caller, Submission, SubmitError
 from cli.progress_bars import Bars
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 
 Answer = Callable[[], httpx.Response]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.model import NewJob, State, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.batches import Batches, BatchMissing, NewBatch
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, IdempotencyKeyReused

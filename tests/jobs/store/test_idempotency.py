@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from jobs.db.engine import reading
 from jobs.db.tables import idempotency_keys
 from jobs.model import Job, NewJob, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.idempotency import (
     IdempotencyConflict,

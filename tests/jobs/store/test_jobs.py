@@ -10,7 +10,7 @@ import pytest
 
 from jobs.db.engine import connect
 from jobs.model import State, new_job_id, overall_progress
-from jobs.request import GenerateRequest, motion_digest
+from jobs.request.model import GenerateRequest, motion_digest
 from jobs.store.jobs import JobMissing, Store
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit

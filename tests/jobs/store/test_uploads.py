@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.model import NewJob, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.sandbox.audio_probe import ClipInfo
 from jobs.store.jobs import Store
 from jobs.store.uploads import PART_BYTES, Upload, UploadMissing, Uploads, new_upload_id

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from jobs.db.engine import writing
 from jobs.db.tables import deliveries
 from jobs.model import LOCAL, Job, NewJob, State, new_job_id
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.jobs import Store
 from jobs.webhooks.outbox import (

@@ -12,15 +12,14 @@ from models.motion.diffusion import (
     cosine_betas,
     cumulative_alphas,
     ddim_counts,
-    ddim_sample,
-    ddim_step,
     ddim_timesteps,
     guided,
     q_sample,
-    spacing,
-    spacing_for,
+    schedule_for,
+    schedule_of,
     spread_timesteps,
 )
+from models.motion.samplers.ddim import ddim_sample, ddim_step
 
 
 def draw(*shape: int, seed: int = 1) -> Tensor:
@@ -54,13 +53,13 @@ def test_a_perfect_denoiser_makes_ddim_exact(steps: int) -> None:
         asked.append(t)
         return clean
 
-    space = spacing_for(steps)
+    space = schedule_for(steps)
     assert torch.equal(ddim_sample(denoise, draw(2, 5, 3, seed=2), space), clean)
     assert asked == list(reversed(space.timesteps))
 
 
 def test_a_step_with_the_clean_signal_follows_its_noise() -> None:
-    space, clean, noise = spacing_for(100), draw(2, 5, 3), draw(2, 5, 3, seed=2)
+    space, clean, noise = schedule_for(100), draw(2, 5, 3), draw(2, 5, 3, seed=2)
     for step in (99, 50, 1):
         here, there = (
             q_sample(clean, noise, space.alphas_cumprod[[s, s]]) for s in (step, step - 1)
@@ -69,7 +68,7 @@ def test_a_step_with_the_clean_signal_follows_its_noise() -> None:
 
 
 def test_the_last_step_ends_on_the_prediction() -> None:
-    space, predicted = spacing_for(10), draw(1, 4)
+    space, predicted = schedule_for(10), draw(1, 4)
     torch.testing.assert_close(ddim_step(draw(1, 4, seed=2), predicted, space, 0), predicted)
 
 
@@ -83,7 +82,7 @@ def test_of_normal_data_the_best_denoiser_makes_the_same_data_again() -> None:
         gain = a * spread**2 / (a**2 * spread**2 + s**2)
         return mean + gain * (x - a * mean)
 
-    drawn = ddim_sample(best, draw(20_000, 1), spacing_for(250))
+    drawn = ddim_sample(best, draw(20_000, 1), schedule_for(250))
     assert float(drawn.mean()) == pytest.approx(mean, abs=0.02)
     assert float(drawn.std()) == pytest.approx(spread, rel=0.03)
 
@@ -126,7 +125,7 @@ def test_any_number_of_steps_is_a_rising_part_of_the_process() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 33, 300, 501, 999, 1000])
 def test_any_number_of_steps_can_be_taken(count: int) -> None:
-    space = spacing_for(count)
+    space = schedule_for(count)
     assert len(space.timesteps) == len(space.alphas_cumprod) == len(space.previous) == count
     assert space.previous[0] == 1
     assert torch.equal(space.previous[1:], space.alphas_cumprod[:-1])
@@ -135,7 +134,7 @@ def test_any_number_of_steps_can_be_taken(count: int) -> None:
 
 @pytest.mark.parametrize(("count", "stride"), [(10, 100), (50, 20), (100, 10), (500, 2)])
 def test_the_references_step_counts_are_its_own_steps(count: int, stride: int) -> None:
-    assert spacing_for(count).timesteps == tuple(range(0, STEPS, stride))
+    assert schedule_for(count).timesteps == tuple(range(0, STEPS, stride))
 
 
 def test_every_count_of_the_reference_is_spaced_as_there() -> None:
@@ -154,14 +153,14 @@ def test_a_count_that_cannot_be_spaced_evenly_tells_its_neighbours() -> None:
 @pytest.mark.parametrize("count", [0, -1, 1001])
 def test_fewer_than_one_step_or_more_than_all_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match=f"1 to 1000, got {count}"):
-        spacing_for(count)
+        schedule_for(count)
 
 
 def test_progress_rises_to_one() -> None:
     shares: list[float] = []
-    ddim_sample(lambda x, _: x, draw(1, 2), spacing_for(8), progress=shares.append)
+    ddim_sample(lambda x, _: x, draw(1, 2), schedule_for(8), progress=shares.append)
     assert shares == [n / 8 for n in range(1, 9)]
 
 
 def test_the_process_may_be_any_part_of_the_full_one() -> None:
-    assert spacing([3, 700]).timesteps == (3, 700)
+    assert schedule_of([3, 700]).timesteps == (3, 700)

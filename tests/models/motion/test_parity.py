@@ -17,19 +17,18 @@ from models.motion.diffusion import (
     cosine_betas,
     cumulative_alphas,
     ddim_counts,
-    ddim_sample,
-    ddim_step,
     ddim_timesteps,
     guided,
     q_sample,
-    spacing,
-    spacing_for,
+    schedule_for,
+    schedule_of,
 )
 from models.motion.guide import generate, nucleus
 from models.motion.layers import time_embedding
 from models.motion.lips import lip_geometry, lip_rows, source_frames
 from models.motion.pipeline import denoising
 from models.motion.resample import resample
+from models.motion.samplers.ddim import ddim_sample, ddim_step
 from models.motion.speech import ConvSpeech, ConvSpeechConfig
 from models.motion.statistics import Statistics
 from tests.models.motion.demo_audio import demo_audio
@@ -160,7 +159,7 @@ def check_pose_sample(case: Case) -> None:
 
 
 def _check_sample(case: Case, network: Denoiser, condition) -> None:
-    space = spacing_for(int(case.config["respacing"].removeprefix("ddim")))
+    space = schedule_for(int(case.config["respacing"].removeprefix("ddim")))
     scale = case["scale"][:, None, None]
     denoise = guided(denoising(network, condition), scale)
     noise = _rows(case["noise"])
@@ -181,7 +180,7 @@ def check_schedule(case: Case) -> None:
     case.check("valid_ddim_counts", np.array(ddim_counts()))
     for name in case.arrays:
         if match := re.fullmatch(r"ddim(\d+)_timesteps", name):
-            space = spacing(ddim_timesteps(int(match[1])))
+            space = schedule_of(ddim_timesteps(int(match[1])))
             case.check(name, np.array(space.timesteps))
             case.check(f"ddim{match[1]}_alphas_cumprod", space.alphas_cumprod)
             case.check(f"ddim{match[1]}_alphas_cumprod_prev", space.previous)
@@ -190,7 +189,7 @@ def check_schedule(case: Case) -> None:
 
 
 def check_ddim_step(case: Case) -> None:
-    space = spacing_for(int(case.config["respacing"].removeprefix("ddim")))
+    space = schedule_for(int(case.config["respacing"].removeprefix("ddim")))
     x, steps = case["x"], case["step_index"].tolist()
     moved = [
         ddim_step(_rows(x)[i], case["x0"][i], space, step).T[:, None]

@@ -164,7 +164,7 @@ def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Anima
     heard = animator.extract(clip(4 * RATE))
 
     def keys(*seeds: int) -> Tensor:
-        return animator.keys(heard, sampling(*seeds), take_generators(sampling(*seeds)))
+        return animator.keys(heard, sampling(*seeds).diversity, take_generators(sampling(*seeds)))
 
     together = keys(5, 6, 7)
     assert not torch.equal(together[0], together[2])
@@ -176,7 +176,7 @@ def test_the_parts_one_after_the_other_are_the_whole(animator: Animator) -> None
     whole = animator.animate(clip(SHORT), sampling(5))[0]
     heard, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
     face = animator.faces(heard, sampling(5), generators)[0]
-    keys = animator.keys(heard, sampling(5), generators)
+    keys = animator.keys(heard, sampling(5).diversity, generators)
     pose = animator.poses(heard, keys, sampling(5), generators)[0]
     assert torch.equal(whole.face, face)
     assert torch.equal(whole.pose, pose)
@@ -186,7 +186,7 @@ def test_a_body_without_its_face_is_the_same(animator: Animator) -> None:
     whole = animator.animate(clip(SHORT), sampling(5))[0]
     heard, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
     animator.face_noise(heard, generators)
-    keys = animator.keys(heard, sampling(5), generators)
+    keys = animator.keys(heard, sampling(5).diversity, generators)
     assert torch.equal(whole.pose, animator.poses(heard, keys, sampling(5), generators)[0])
 
 

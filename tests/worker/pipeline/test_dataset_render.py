@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.request import GenerateRequest
+from jobs.request.model import GenerateRequest
 from models.avatar.codec.renderer import CodecAvatar
 from models.formats.dataset import DatasetError
 from models.formats.results import Results

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 from jobs.model import Job, KeptMotion, NewJob, State, new_job_id
-from jobs.request import motion_digest
+from jobs.request.model import motion_digest
 from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.factory import StorageFull
 from jobs.store.jobs import Store

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from worker.pipeline.png_zip import write_pictures
 
 from tests.worker.pipeline.test_encode import heard, sound, two_tones
 from worker.pipeline.encode import FORMS, SYNTHETIC, VideoError, beyond_edges, encode
-from worker.pipeline.png_zip import write_pictures
 
 Frames = NDArray[np.uint8]
 

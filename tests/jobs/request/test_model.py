@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from jobs.request import GenerateRequest, motion_digest, parse_colour
+from jobs.request.model import GenerateRequest, motion_digest
+from jobs.request.values import parse_colour
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Diffusion samplers: one module for each, with its declaration `SAMPLER`."""

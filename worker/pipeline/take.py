@@ -1,0 +1,38 @@
+"""One take of a job, as the writers of outputs receive it."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from models.motion.pipeline import Motion
+    from worker.pipeline.container import Encoder
+    from worker.pipeline.decode import Sound
+    from worker.pipeline.encode import Frames
+
+
+@dataclass(frozen=True)
+class Take:
+    """Motion and audio of one take; frames are rendered when an output reads them."""
+
+    motion: Motion
+    sound: Sound
+    render: Callable[[], Generator[Frames, None, None]]  # all frames in order, in batches
+    encoder: Encoder  # of MP4 files on this machine
+    progress: Callable[[float], None]  # called with 0..1
+    person: str = ""
+    seed: int = 0
+
+    @contextmanager
+    def frames(self) -> Iterator[Generator[Frames, None, None]]:
+        """Yield batches of frames; the renderer's threads end with the block."""
+        with closing(self.render()) as batches:
+            yield batches
+
+    def frames_written(self, count: int) -> None:
+        """Report progress: `count` frames of the take are in the file."""
+        self.progress(count / len(self.motion.face))
