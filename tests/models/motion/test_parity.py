@@ -374,8 +374,8 @@ def check_eval_metrics(case: Case) -> None:
     case.check("cross_sample_var", metrics.cross_sample_variance(predicted))
     case.check("var_k", metrics.variance_over_time(predicted))
     case.check("var_g", metrics.pair_distance(predicted, *pairs))
-    case.check("fid_g", metrics.frechet_of_poses(predicted, true))
-    case.check("fid_k", metrics.frechet_of_motion(predicted, true))
+    for name, rows_of in (("fid_g", metrics.frames_of), ("fid_k", metrics.differences_of)):
+        case.check(name, metrics.frechet_distance(rows_of(true), rows_of(predicted)))
 
 
 def check_demo_audio(case: Case) -> None:
