@@ -248,21 +248,23 @@ async def _tick(measurements: Measurements) -> None:
 
 def _queued(data: Path, count: int) -> list[str]:
     """Queue jobs without clips, in the form the API stores them, and return their ids."""
+    from jobs.database import open_database
     from jobs.model import NewJob, new_job_id
     from jobs.request import GenerateRequest
     from jobs.settings import Settings
     from jobs.storage.keys import input_key
-    from jobs.store.jobs import open_store
 
-    store = open_store(Settings(data=data))
+    database = open_database(Settings(data=data))
     try:
         job_ids = [new_job_id() for _ in range(count)]
         for job_id in job_ids:
             key = input_key(job_id, "wav")
-            store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=10.0))
+            database.jobs.submit(
+                NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=10.0)
+            )
         return job_ids
     finally:
-        store.close()
+        database.close()
 
 
 def _clip() -> bytes:

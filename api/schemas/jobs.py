@@ -96,14 +96,14 @@ class Readiness(BaseModel):
 def job_list(page: Page, services: Services, request: Request) -> JobList:
     """A page of jobs."""
     queued = [job.id for job in page.jobs if job.state is State.QUEUED]
-    places = services.store.positions(queued) if queued else {}
+    places = services.database.jobs.positions(queued) if queued else {}
     views = [_view(job, places.get(job.id), services, request) for job in page.jobs]
     return JobList(jobs=views, next=page.cursor)
 
 
 def job_view(job: Job, services: Services, request: Request) -> JobView:
     """The job with its place in the queue and links that start where the caller came in."""
-    place = services.store.position(job.id) if job.state is State.QUEUED else None
+    place = services.database.jobs.position(job.id) if job.state is State.QUEUED else None
     return _view(job, place, services, request)
 
 
