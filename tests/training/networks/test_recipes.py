@@ -127,7 +127,7 @@ def test_a_part_of_a_schedule_can_be_changed(tmp_path: Path) -> None:
         ("aligned = 1", "aligned is 1; it must be true or false"),
         ("[network]\nwidth = 12.5", "network.width is 12.5; it must be a whole number"),
         ("[network]\nwidth = true", "network.width is True; it must be a whole number"),
-        ("[network]\nwidth = 33", "network: width 33 cannot be split over 4 heads"),
+        ("[network]\nwidth = 33", "network: width 33 must be even and divisible by 4 heads"),
         ("network = 3", "network is 3; it must be a table"),
         ("kept_as = 'int8'", "kept_as is 'int8'; it must be 'float16' or 'float32'"),
         ("[loop]\nbetas = [0.9]", "loop.betas is [0.9]; it must be a list of 2"),
