@@ -35,8 +35,8 @@ $(VENV)/.dev: $(VENV)/.setup
 	$(INSTALL) -e ".[all,dev]"
 	touch $@
 
-test: $(VENV)/.dev ## installs what tests need and runs all of them
-	$(BIN)/python -m pytest -q
+test: $(VENV)/.dev ## installs what tests need and runs all of them, one worker a core
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 FUZZ ?= --files 3000 --seed 1
 fuzz: $(VENV)/.dev ## thousands of damaged files through a running API and worker

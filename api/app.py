@@ -120,7 +120,7 @@ def create_app(settings: Settings) -> FastAPI:
             async with (
                 reaping(services),
                 sending(services),
-                watching(services.store.statuses) as watch,
+                watching(services.database.jobs.statuses) as watch,
             ):
                 app.state.watch = watch
                 with on_shutdown(watch.close):

@@ -35,7 +35,7 @@ from jobs.storage.disk_full import is_full
 from jobs.storage.factory import ObjectMissing, StorageError, StorageFull
 from jobs.store.batches import BatchMissing
 from jobs.store.idempotency import IdempotencyKeyReused
-from jobs.store.jobs import JobMissing
+from jobs.store.job_rows import JobMissing
 from jobs.store.quotas import QuotaExceeded
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Measures; never asserts a time."""
+"""Benchmarks of the motion networks, the renderers, training and the API; no time is asserted."""

@@ -1,4 +1,4 @@
-"""`python -m bench motion | avatar | service | training`: each measures one room."""
+"""`python -m bench motion | avatar | service | training`: one benchmark for each command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MEASURES = {"motion": motion, "avatar": avatar, "service": service, "training": 
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each module."""
+    """Return the command line: one subcommand for each module."""
     result = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = result.add_subparsers(dest="measure", required=True)
     for name, module in MEASURES.items():
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Runs what the command line names."""
+    """Run the benchmark that the command line names."""
     arguments = parser().parse_args()
     MEASURES[arguments.measure].run(arguments)
 

@@ -1,7 +1,8 @@
-"""Measures the demo person's renderer: `python -m bench avatar`.
+"""Benchmark of the demo person's renderer: `python -m bench avatar`.
 
-Frames a second at each size on one core and on several, with and without anti-aliasing, and the
-plain torch twin in the same run; then milliseconds by stage on one core, and the peak of memory.
+It measures frames per second at each size on one core and on several, with and without
+anti-aliasing, and the plain torch renderer in the same run; then CPU milliseconds of each stage on
+one core, and peak memory.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from models.avatar.blendshape.renderer import BlendshapeAvatar
 
 PERSON = Path(__file__).parents[1] / "people" / "demo"
-PLAIN_FRAMES = 3  # the plain twin takes a second a frame
+PLAIN_FRAMES = 3  # the plain renderer takes a second per frame
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a frame takes."""
+    """Time of one frame."""
 
     frames: int
     milliseconds: float  # wall clock
@@ -39,62 +40,64 @@ class Cost:
 
 @dataclass(frozen=True)
 class Method:
-    """One way of rendering beside the others."""
+    """Cost of one rendering method, compared with the plain renderer."""
 
-    way: str
+    name: str
     frames: int
     milliseconds: float
     cpu_milliseconds: float
     frames_per_second: float
-    times_plain: float  # how much faster than the plain twin
+    times_plain: float  # time of the plain renderer / time of this one
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was measured at one size."""
+    """Every measurement at one size."""
 
     size: str
     device: str
-    ways: list[Method]
-    stages_cpu_milliseconds: dict[str, float]  # one thread, a frame; empty on a GPU
-    peak_megabytes: int  # of the process with the kernels, at this size and those before it
+    methods: list[Method]
+    stages_cpu_milliseconds: dict[str, float]  # per frame on one thread; empty on a GPU
+    peak_megabytes: int  # of the process with the kernels, at this size and earlier ones
 
 
 @dataclass(frozen=True)
-class Moves:
-    """Motion that shows what a talking person does."""
+class Movement:
+    """Smooth movement of face and body."""
 
     face: torch.Tensor  # [T, 256]
     pose: torch.Tensor  # [T, P]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen on the command line."""
+    """Add the options of `python -m bench avatar`."""
     parser.add_argument("--kind", choices=("blendshape", "codec"), default="blendshape")
     parser.add_argument("--sizes", nargs="+", default=["512x512", "1280x720"], metavar="WxH")
-    parser.add_argument("--frames", type=int, default=120, help="how many of them are timed")
-    parser.add_argument("--threads", type=int, default=2, help="the most that are tried")
+    parser.add_argument("--frames", type=int, default=120, help="measured frames")
+    parser.add_argument("--threads", type=int, default=2, help="largest number of threads")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--person", type=Path, help="a folder with an avatar of that kind")
+    parser.add_argument("--person", type=Path, help="person directory with an avatar of that kind")
     parser.add_argument(
         "--precision", choices=("exact", "tf32", "bfloat16"), default="exact", help="codec only"
     )
-    parser.add_argument("--compile", action="store_true", help="by torch; codec only")
+    parser.add_argument("--compile", action="store_true", help="torch.compile; codec only")
     parser.add_argument(
-        "--channels-first", action="store_true", help="maps as torch makes them; codec only"
+        "--channels-first",
+        action="store_true",
+        help="default memory layout; codec only",
     )
-    parser.add_argument("--json", type=Path, metavar="PATH", help="the same figures as a file")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="JSON report")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints a table for each size."""
+    """Print a table for each size."""
     if arguments.kind == "codec":
         codec.run(arguments)
         return
-    torch.set_num_threads(1)  # cores are shared out to frames, not to tensors
+    torch.set_num_threads(1)  # the renderer parallelises over frames, not inside tensors
     fast = {size: measure_kernels(arguments, _sides(size)) for size in arguments.sizes}
     reports = []
-    for size, measured in fast.items():  # last: the twin's own peak of memory is of no interest
+    for size, measured in fast.items():  # last, because peak memory must exclude the plain renderer
         report = compare(arguments, size, measured)
         reports.append(report)
         print(table(report))
@@ -110,49 +113,49 @@ def _sides(size: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Kernels:
-    """The fast path at one size."""
+    """Costs of the kernels at one size."""
 
-    ways: dict[str, Cost]
+    methods: dict[str, Cost]
     stages: dict[str, float]
     peak_megabytes: int
 
 
 def measure_kernels(arguments: argparse.Namespace, size: tuple[int, int]) -> Kernels:
-    """Every way of rendering with the kernels."""
-    on_cpu, ways = arguments.device == "cpu", {}
+    """Measure the kernels with and without anti-aliasing, on one thread and on several."""
+    on_cpu, methods = arguments.device == "cpu", {}
     for samples, name in ((2, "2x2 at edges"), (1, "no anti-aliasing")):
         for threads in sorted({1, arguments.threads}) if on_cpu else (1,):
             avatar = _load(arguments, samples=samples, threads=threads)
-            way = f"kernels, {threads} thread{'s' * (threads > 1)}, {name}"
-            ways[way] = measure(avatar, size, arguments.frames)
+            method = f"kernels, {threads} thread{'s' * (threads > 1)}, {name}"
+            methods[method] = measure(avatar, size, arguments.frames)
     stages = measure_stages(arguments, *size) if on_cpu else {}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Kernels(ways, stages, peak)
+    return Kernels(methods, stages, peak)
 
 
 def compare(arguments: argparse.Namespace, size: str, fast: Kernels) -> Report:
-    """The plain twin in the same process, and how much faster the kernels were."""
+    """Measure the plain renderer in the same process and compare the kernels with it."""
     avatar = _load(arguments, plain=True, threads=arguments.threads)
     plain = measure(avatar, _sides(size), min(arguments.frames, PLAIN_FRAMES))
-    costs = {f"plain torch, {avatar.threads} threads": plain} | fast.ways
-    ways = [
+    costs = {f"plain torch, {avatar.threads} threads": plain} | fast.methods
+    methods = [
         Method(
-            way,
+            name,
             cost.frames,
             cost.milliseconds,
             cost.cpu_milliseconds,
             1e3 / cost.milliseconds,
             plain.milliseconds / cost.milliseconds,
         )
-        for way, cost in costs.items()
+        for name, cost in costs.items()
     ]
-    return Report(size, arguments.device, ways, fast.stages, fast.peak_megabytes)
+    return Report(size, arguments.device, methods, fast.stages, fast.peak_megabytes)
 
 
 def _load(
     arguments: argparse.Namespace, *, threads: int, samples: int = 2, plain: bool = False
 ) -> BlendshapeAvatar:
-    from models.avatar.loading import load_blendshape_avatar
+    from models.avatar.blendshape.kind import load_blendshape_avatar
 
     device = torch.device(arguments.device)
     return load_blendshape_avatar(
@@ -160,32 +163,32 @@ def _load(
     )
 
 
-def draw_motion(avatar: BlendshapeAvatar, frames: int) -> Moves:
-    """Smooth random motion from one seed."""
+def sample_motion(avatar: BlendshapeAvatar, frames: int) -> Movement:
+    """Return smooth random motion from a fixed seed."""
     generator = torch.Generator().manual_seed(3)
     seconds = torch.linspace(0, frames / 30, frames)[:, None]
     units, parameters = len(avatar.unit_names), len(avatar.parameter_names)
     phase = 6.28 * torch.rand(1, units + parameters, generator=generator)
     wave = torch.sin(3 * seconds + phase)
     face = (0.3 + 0.3 * wave[:, :units]) @ avatar.face_basis.T.cpu()
-    return Moves(face, 0.15 * wave[:, units:])
+    return Movement(face, 0.15 * wave[:, units:])
 
 
 def measure(avatar: BlendshapeAvatar, size: tuple[int, int], frames: int) -> Cost:
-    """Times a whole run of frames, after a few that only warm up."""
-    moves = draw_motion(avatar, frames)
+    """Measure a run of frames, after two frames of warm-up."""
+    motion = sample_motion(avatar, frames)
     camera = avatar.camera().resized(*size)
-    for _ in avatar.render(moves.face[:2], moves.pose[:2], [camera]):
+    for _ in avatar.render(motion.face[:2], motion.pose[:2], [camera]):
         pass
     wall, cpu = time.perf_counter(), time.process_time()
-    for _ in avatar.render(moves.face, moves.pose, [camera]):
+    for _ in avatar.render(motion.face, motion.pose, [camera]):
         pass
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Cost(frames, wall * 1e3 / frames, cpu * 1e3 / frames)
 
 
 def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> dict[str, float]:
-    """CPU milliseconds a frame by stage, on one thread: there a launch returns when it is done."""
+    """Return CPU milliseconds per frame and stage; launches on one thread are synchronous."""
     from models.avatar.blendshape.surface import pose_mesh
     from models.avatar.blendshape.warp_painter import KernelPainter, PersonOnDevice
 
@@ -205,27 +208,27 @@ def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> di
     avatar = _load(arguments, threads=1)
     painter = TimedPainter(PersonOnDevice(avatar.model))
     frames = min(arguments.frames, 60) + 1
-    moves, camera = draw_motion(avatar, frames), avatar.camera().resized(width, height)
+    motion, camera = sample_motion(avatar, frames), avatar.camera().resized(width, height)
     picture = torch.empty(1, height, width, 3, dtype=torch.uint8)
     for frame in range(frames):
         if frame == 1:
-            spent.clear()  # before this it only warmed up
+            spent.clear()  # the first frame is warm-up
         with timed("face and skeleton"):
             posed = pose_mesh(
-                avatar.model, moves.face[frame : frame + 1], moves.pose[frame : frame + 1]
+                avatar.model, motion.face[frame : frame + 1], motion.pose[frame : frame + 1]
             )
         painter.paint(posed, [camera], picture)
     return {stage: seconds * 1e3 / (frames - 1) for stage, seconds in spent.items()}
 
 
 def table(report: Report) -> str:
-    """The report for people."""
+    """Return the report as text."""
     title = f"{report.size} on {report.device}"
     lines = [f"{title:38} {'ms':>8} {'CPU ms':>8} {'frames/s':>9} {'x plain':>8}"]
     lines += [
-        f"{way.way:38} {way.milliseconds:8.1f} {way.cpu_milliseconds:8.1f} "
-        f"{way.frames_per_second:9.1f} {way.times_plain:8.1f}"
-        for way in report.ways
+        f"{method.name:38} {method.milliseconds:8.1f} {method.cpu_milliseconds:8.1f} "
+        f"{method.frames_per_second:9.1f} {method.times_plain:8.1f}"
+        for method in report.methods
     ]
     stages = report.stages_cpu_milliseconds
     lines += [f"  {stage:36} {'':8} {ms:8.2f}" for stage, ms in stages.items()]

@@ -1,8 +1,9 @@
-"""Measures the codec avatar, that of released people: `python -m bench avatar --kind codec`.
+"""Benchmark of the codec avatar of released people: `python -m bench avatar --kind codec`.
 
-CPU seconds a frame by stage, fast path and plain order of work in the same run with the same
-weights, one thread for the networks and one for pixels. Without `--person` the weights are random
-and the body is a tube, all at released sizes: what it costs does not depend on how it looks.
+It measures CPU seconds per frame and stage, for the renderer and for the plain implementation, in
+the same run with the same weights, with one thread for the networks and one for pixels. Without
+`--person` the weights are random and the body is a tube, at released sizes: the cost does not
+depend on the appearance.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
 Tensor = torch.Tensor
 
-RINGS, SEGMENTS = 85, 86  # of the tube: about as many vertices as a released body has
+RINGS, SEGMENTS = 85, 86  # of the tube, with about as many vertices as a released body
 RADIUS, HEIGHT = 250.0, 1800.0  # millimetres
 VIEW_WIDTH, VIEW_HEIGHT = 1334, 2048
 EYES = {"front": (400.0, 1250.0, 3000.0), "side": (-1900.0, 1100.0, 2500.0)}
-MOST_FRAMES, PLAIN_FRAMES = 16, 2  # a frame takes seconds
+MOST_FRAMES, PLAIN_FRAMES = 16, 2  # each frame takes seconds
 RASTERISER, COLOURS = "rasteriser", "colours, display"
-STAGES = {  # what is timed, and what it is called
+STAGES = {  # method: name of its stage in the table
     "body_codes": "body code",
     "face_codes": "face code",
     "decoded": "decoder",
@@ -57,13 +58,13 @@ STAGES = {  # what is timed, and what it is called
 
 @dataclass
 class Stages:
-    """CPU seconds by stage, of the thread that it runs in."""
+    """CPU seconds of each stage, by thread."""
 
     spent: dict[str, float] = field(default_factory=dict)
     thread: threading.local = field(default_factory=threading.local)
 
     def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """The same work, on the clock; what runs inside it of other stages is theirs."""
+        """Return `work` with a timer; nested stages do not count in the outer one."""
 
         @wraps(work)
         def run(*arguments: Any, **options: Any) -> Any:
@@ -78,7 +79,7 @@ class Stages:
         return run
 
     def watch(self, model: CodecModel) -> None:
-        """Put every stage of a model on the clock."""
+        """Add a timer to each stage of a model."""
         for name, stage in STAGES.items():
             if hasattr(model, name):
                 setattr(model, name, self.timed(stage, getattr(model, name)))
@@ -89,30 +90,30 @@ class Stages:
 
 @dataclass(frozen=True)
 class Method:
-    """What a frame takes one way."""
+    """Cost of a frame with one implementation."""
 
     frames: int
     seconds: float  # wall clock
     cpu_seconds: float  # of all cores together
-    stages: dict[str, float]  # the same by stage
-    peak_megabytes: int  # of the process until then
+    stages: dict[str, float]  # CPU seconds by stage
+    peak_megabytes: int  # of the process so far
 
 
 @dataclass(frozen=True)
 class Report:
-    """Both ways."""
+    """Costs of both implementations."""
 
     size: str
     device: str
     fast: Method
     plain: Method
     times_cheaper: float
-    times_cheaper_without_rasteriser: float  # that of the plain way; the fast one counts its own
+    times_cheaper_without_rasteriser: float  # leaves out only the plain rasteriser
 
 
 @dataclass(frozen=True)
 class Person:
-    """What both ways are made of."""
+    """Avatar that both implementations render."""
 
     config: CodecConfig
     weights: dict[str, Tensor]
@@ -120,8 +121,8 @@ class Person:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints one table."""
-    torch.set_num_threads(1)  # what other threads do is on nobody's clock
+    """Print one table."""
+    torch.set_num_threads(1)  # the timers do not count other threads
     device = torch.device(arguments.device)
     person = read_person(arguments.person, device) if arguments.person else random_person(device)
     precision = Precision(
@@ -138,7 +139,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def compare(person: Person, frames: int, precision: Precision = EXACT) -> Report:
-    """The fast path first: the plain one needs more memory, and is always exact."""
+    """Measure the renderer, then the plain implementation, which needs more memory."""
     fast = measure_fast(person, frames, precision)
     plain = measure_plain(person, min(frames, PLAIN_FRAMES))
     camera = person.cameras[0]
@@ -149,10 +150,10 @@ def compare(person: Person, frames: int, precision: Precision = EXACT) -> Report
 
 
 def measure_fast(person: Person, frames: int, precision: Precision) -> Method:
-    """Through `render`, as a worker does."""
+    """Measure `render`, as the worker calls it."""
     model, stages = CodecModel(person.config, person.weights, precision=precision), Stages()
     avatar = CodecAvatar(model, {camera.name: camera for camera in person.cameras})
-    face, pose = draw_motion(person.config, frames + 1)
+    face, pose = sample_motion(person.config, frames + 1)
 
     def work(some: slice) -> None:
         for _ in avatar.render(face[some], pose[some], person.cameras):
@@ -162,10 +163,10 @@ def measure_fast(person: Person, frames: int, precision: Precision) -> Method:
 
 
 def measure_plain(person: Person, frames: int) -> Method:
-    """Frame by frame, both views in a batch."""
+    """Measure the plain implementation frame by frame, with both views in a batch."""
     model, stages = PlainCodec(person.config, person.weights), Stages()
     device = model.device
-    face, pose = (x.to(device) for x in draw_motion(person.config, frames + 1))
+    face, pose = (x.to(device) for x in sample_motion(person.config, frames + 1))
 
     def work(some: slice) -> None:
         for one, other in zip(face[some], pose[some], strict=True):
@@ -175,7 +176,7 @@ def measure_plain(person: Person, frames: int) -> Method:
 
 
 def clock(model: CodecModel, stages: Stages, work: Callable[[slice], None], frames: int) -> Method:
-    """Times all frames but the first, which only warms up."""
+    """Measure all frames except the first, which is warm-up."""
     stages.watch(model)
     work(slice(1))
     stages.spent.clear()
@@ -187,27 +188,27 @@ def clock(model: CodecModel, stages: Stages, work: Callable[[slice], None], fram
     return Method(frames, wall / frames, cpu / frames, spent, peak)
 
 
-def draw_motion(config: CodecConfig, frames: int) -> tuple[Tensor, Tensor]:
-    """Face codes and pose, [frames, 256] and [frames, 104]."""
+def sample_motion(config: CodecConfig, frames: int) -> tuple[Tensor, Tensor]:
+    """Return random face codes [frames, 256] and pose [frames, 104]."""
     generator = torch.Generator().manual_seed(3)
     face = torch.randn(frames, config.face_code, generator=generator)
     return face, 0.1 * torch.randn(frames, config.pose, generator=generator)
 
 
 def read_person(folder: Path, device: torch.device) -> Person:
-    """Of a folder with an avatar; two of its cameras."""
+    """Read the avatar of a person directory and two of its cameras."""
     values, weights = checkpoint.read(folder / "avatar.safetensors", device=device)
     cameras = list(read_cameras(folder / "cameras.json").values())[:2]
     return Person(codec_config(values), weights, cameras)
 
 
 def random_person(device: torch.device) -> Person:
-    """Random weights at released sizes on a tube with one joint."""
+    """Return random weights at released sizes, on a tube with one joint."""
     generator = torch.Generator().manual_seed(5)
     config = CodecConfig(parents=(-1,))
     with torch.device("meta"):
-        wanted = CodecNetworks(config).state_dict()
-    weights = {NETWORKS + name: _drawn(like.shape, generator) for name, like in wanted.items()}
+        shapes = CodecNetworks(config).state_dict()
+    weights = {NETWORKS + name: _random(like.shape, generator) for name, like in shapes.items()}
     weights |= _tube() | _seams(config)
     cameras = [
         looking_at(
@@ -225,14 +226,14 @@ def random_person(device: torch.device) -> Person:
     return Person(config, {name: table.to(device) for name, table in weights.items()}, cameras)
 
 
-def _drawn(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """What keeps numbers near one through many layers."""
+def _random(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Return random weights that keep activations near one through many layers."""
     inputs = math.prod(shape[1:]) if len(shape) in (2, 4) else 400
     return torch.randn(shape, generator=generator) / math.sqrt(inputs)
 
 
 def _tube() -> dict[str, Tensor]:
-    """Its mesh, its chart and its skeleton."""
+    """Return mesh, UV chart and skeleton of the tube."""
     at = torch.linspace(0, 1, RINGS)[:, None].expand(-1, SEGMENTS)
     around = torch.linspace(0, 1, SEGMENTS).expand(RINGS, -1)
     turn = 2 * math.pi * around
@@ -264,7 +265,7 @@ def _tube() -> dict[str, Tensor]:
 
 
 def _seams(config: CodecConfig) -> dict[str, Tensor]:
-    """Six charts side by side: about as many texels at seams as a released body has."""
+    """Return seam tables of six charts, with about as many seam texels as a released body."""
     tables: dict[str, Tensor] = {}
     for prefix, size in (("seams.", config.uv_size), ("fine_seams.", config.texture_size)):
         wide = size * 6 // 1024  # texels on either side
@@ -280,7 +281,7 @@ def _seams(config: CodecConfig) -> dict[str, Tensor]:
 
 
 def table(report: Report) -> str:
-    """The report for people."""
+    """Return the report as text."""
     fast, plain = report.fast, report.plain
     lines = [f"{report.size} on {report.device:22} {'plain CPU s':>12} {'fast CPU s':>12}"]
     for stage in dict.fromkeys([*plain.stages, *fast.stages]):

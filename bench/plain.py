@@ -1,9 +1,9 @@
-"""The plain order of work, which `python -m bench motion` compares with: nothing is kept.
+"""Plain implementation of motion sampling, without caches; `python -m bench motion` runs it.
 
-As in the reference, each of the two guidance passes of every step encodes the sound again, and so
-does every token of the guide, which also runs its whole sequence again. The layers are ours and
-nothing is slowed down: both channels are one batch of the speech network, the lips of all pieces
-one batch of theirs, attention is fused, all in inference mode.
+As in the reference, each of the two guidance passes of a step encodes the audio again. Each token
+of the guide also encodes it again and runs the whole sequence again. It uses the same layers as
+the worker and is not slowed down: both channels are one batch of the speech network, all lip
+windows are one batch of the regressor, attention is fused, all in inference mode.
 
 Letters: n samples at 48 kHz, T frames, K key poses, S tokens, L rows of speech, A their width.
 """
@@ -22,65 +22,65 @@ if TYPE_CHECKING:
     from models.motion.pipeline import Networks
 
 
-def heard_by_face(networks: Networks, sound: Tensor) -> Tensor:
-    """Normalised sound [1, n, 2] -> features with lips behind them, [1, L, A]."""
-    features = networks.speech(sound)
+def face_features(networks: Networks, audio: Tensor) -> Tensor:
+    """Return speech and lip features: normalised audio [1, n, 2] -> [1, L, A]."""
+    features = networks.speech(audio)
     if networks.lips is None:
         return features
-    geometry = lip_geometry(networks.lips, sound)
+    geometry = lip_geometry(networks.lips, audio)
     return torch.cat([features, lip_rows(geometry, features.shape[1])], dim=-1)
 
 
-def face_step(networks: Networks, sound: Tensor, x: Tensor, t: int, *, scale: float) -> Tensor:
-    """The guided answer to noisy codes [1, T, 256]: two passes, one after the other."""
-    known = _face_pass(networks, sound, x, t, keep=True)
-    unknown = _face_pass(networks, sound, x, t, keep=False)
-    return unknown + scale * (known - unknown)
+def face_step(networks: Networks, audio: Tensor, x: Tensor, t: int, *, scale: float) -> Tensor:
+    """Return the guided prediction for noisy codes [1, T, 256], by two passes in turn."""
+    conditional = _face_pass(networks, audio, x, t, keep=True)
+    unconditional = _face_pass(networks, audio, x, t, keep=False)
+    return unconditional + scale * (conditional - unconditional)
 
 
-def _face_pass(networks: Networks, sound: Tensor, x: Tensor, t: int, *, keep: bool) -> Tensor:
+def _face_pass(networks: Networks, audio: Tensor, x: Tensor, t: int, *, keep: bool) -> Tensor:
     network = networks.face
-    tokens = network.tokens(heard_by_face(networks, sound))
-    kept = torch.full((1,), keep, device=x.device)
-    condition = network.condition(tokens, x.shape[1], keep=kept)
+    tokens = network.tokens(face_features(networks, audio))
+    mask = torch.full((1,), keep, device=x.device)
+    condition = network.condition(tokens, x.shape[1], keep=mask)
     return network(x, torch.full((1,), t, device=x.device), condition)
 
 
 def body_step(
     networks: Networks,
-    sound: Tensor,
+    audio: Tensor,
     keys: Tensor,  # [1, K, 104], normalised
     x: Tensor,  # [1, T, 104]
     t: int,
     *,
     scale: float,
 ) -> Tensor:
-    """The guided answer to a noisy pose: two passes, one after the other."""
-    known = _body_pass(networks, sound, keys, x, t, keep=True)
-    unknown = _body_pass(networks, sound, keys, x, t, keep=False)
-    return unknown + scale * (known - unknown)
+    """Return the guided prediction for a noisy pose, by two passes in turn."""
+    conditional = _body_pass(networks, audio, keys, x, t, keep=True)
+    unconditional = _body_pass(networks, audio, keys, x, t, keep=False)
+    return unconditional + scale * (conditional - unconditional)
 
 
 def _body_pass(
-    networks: Networks, sound: Tensor, keys: Tensor, x: Tensor, t: int, *, keep: bool
+    networks: Networks, audio: Tensor, keys: Tensor, x: Tensor, t: int, *, keep: bool
 ) -> Tensor:
     network = networks.body
-    tokens = network.tokens(networks.speech(sound))
-    kept = torch.full((1,), keep, device=x.device)
-    condition = network.condition(tokens, x.shape[1], keep=kept)
-    condition = network.with_keys(condition, network.key_tokens(keys, kept))
+    tokens = network.tokens(networks.speech(audio))
+    mask = torch.full((1,), keep, device=x.device)
+    condition = network.condition(tokens, x.shape[1], keep=mask)
+    condition = network.with_keys(condition, network.key_tokens(keys, mask))
     return network(x, torch.full((1,), t, device=x.device), condition)
 
 
 def next_token(
     networks: Networks,
-    sound: Tensor,
-    before: Tensor,  # [1, S], the first the start
+    audio: Tensor,
+    before: Tensor,  # [1, S], begins with the start token
     *,
     top_p: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """The token that follows, [1]."""
+    """Return the next token, [1]."""
     guide = networks.guide
-    logits = guide(before, guide.condition(networks.speech(sound)))
+    logits = guide(before, guide.condition(networks.speech(audio)))
     return nucleus(logits[:, -1], top_p).sample([generator])

@@ -1,10 +1,9 @@
-"""Measures the API under load: `python -m bench service`.
+"""Load test of the API: `python -m bench service`.
 
-A real `visavis-server api` (uvicorn, SQLite, a local folder, no worker) with many clients who each
-poll a job of their own, as the documentation asks of them (`Retry-After`, `If-None-Match`), and
-recordings that are sent meanwhile. The clients are plain sockets on one event loop, so that making
-the load costs little beside serving it; how late that loop ran is told, because what it was late is
-in the times, too.
+A real `visavis-server api` (uvicorn, SQLite, a local folder, no worker) serves many clients. Each
+polls one job as the documentation recommends (`Retry-After`, `If-None-Match`); others submit clips
+meanwhile. The clients are plain sockets on one event loop, so that the load generator costs little
+CPU. The report contains the delay of that loop, because the measured times include it.
 """
 
 from __future__ import annotations
@@ -33,35 +32,35 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
-WARM_SECONDS = 15.0  # all clients are connected, and what that took is made up for
+WARM_SECONDS = 15.0  # until all clients are connected and the load is steady
 TICK_SECONDS = 0.05
-PAUSE_SECONDS = (2.0, 5.0)  # between the polls of a client
+PAUSE_SECONDS = (2.0, 5.0)  # shortest and longest pause between the polls of a client
 CLIP_SECONDS, CLIP_RATE = 10, 16_000
 BOUNDARY = "visavis-bench"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much load."""
+    """Load of the test."""
 
     clients: int
-    submissions: float  # a minute
+    submissions: float  # per minute
     seconds: float
 
 
 @dataclass
-class Found:
-    """What was measured."""
+class Measurements:
+    """Response times, errors and CPU shares."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     errors: Counter[str] = field(default_factory=Counter)
-    late: list[float] = field(default_factory=list)  # the generator's own loop
-    server_share: float = 0.0  # of a core
+    delays: list[float] = field(default_factory=list)  # seconds, of the generator's event loop
+    server_share: float = 0.0  # of one core
     generator_share: float = 0.0
     counting: bool = False
 
     def add(self, route: str, status: int, seconds: float) -> None:
-        """One answer."""
+        """Count one response."""
         if not self.counting:
             return
         self.seconds[f"{route} {status}"].append(seconds)
@@ -70,8 +69,8 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A response, as far as a client looks at it."""
+class Response:
+    """The parts of a response that a client reads."""
 
     status: int
     headers: dict[str, str]
@@ -79,14 +78,14 @@ class Answer:
 
 
 class Connection:
-    """HTTP/1.1 with keep-alive, and nothing more than these clients need."""
+    """Minimal HTTP/1.1 client with keep-alive."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, head: str, body: bytes = b"") -> Answer:
-        """Send a request and read its answer; connects where that is needed."""
+    async def send(self, head: str, body: bytes = b"") -> Response:
+        """Send a request and return its response; connect first if necessary."""
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -96,47 +95,47 @@ class Connection:
         headers = {name.lower(): value for name, _, value in pairs}
         status = int(status_line.split(" ", 2)[1])
         length = 0 if status == 304 else int(headers.get("content-length", 0))
-        answer = Answer(status, headers, await reader.readexactly(length))
+        response = Response(status, headers, await reader.readexactly(length))
         if headers.get("connection", "").lower() == "close":
             await self.close()
-        return answer
+        return response
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._streams is not None:
             writer = self._streams[1]
             self._streams = None
             writer.close()
-            with suppress(OSError):  # the other side may have gone before
+            with suppress(OSError):  # the server may have closed it first
                 await writer.wait_closed()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much load."""
-    parser.add_argument("--clients", type=int, default=1000, help="each polls a job of its own")
-    parser.add_argument("--submissions", type=float, default=200.0, help="a minute")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long is measured")
+    """Add the options of `python -m bench service`."""
+    parser.add_argument("--clients", type=int, default=1000, help="each polls one job")
+    parser.add_argument("--submissions", type=float, default=200.0, help="clips per minute")
+    parser.add_argument("--seconds", type=float, default=60.0, help="measured time")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Start a service, load it, print what was found."""
+    """Start an API, put it under load and print the measurements."""
     plan = Plan(arguments.clients, arguments.submissions, arguments.seconds)
     with tempfile.TemporaryDirectory(prefix="visavis-bench-") as folder:
-        found = measure(plan, Path(folder))
-    for line in table(plan, found):
+        measurements = measure(plan, Path(folder))
+    for line in table(plan, measurements):
         print(line)
 
 
-def measure(plan: Plan, data: Path) -> Found:
-    """A service of its own in `data`, under load."""
+def measure(plan: Plan, data: Path) -> Measurements:
+    """Start an API with its data in `data`, put it under load and stop it."""
     port = _free_port()
     environment = {**os.environ, "VISAVIS_DATA": str(data), "VISAVIS_PORT": str(port)}
-    environment["VISAVIS_LOG_LEVEL"] = "warning"  # one line for each request is the collector's
+    environment["VISAVIS_LOG_LEVEL"] = "warning"  # without a line for each request
     command = [sys.executable, "-m", "cli.main", "api"]
-    log = data / "server.log"  # requests that are broken off at the end would fill the screen
-    with log.open("wb") as said:
+    log = data / "server.log"  # a file, because aborted requests at the end would fill the screen
+    with log.open("wb") as output:
         server = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=said, stderr=said
+            command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output
         )
     try:
         _wait_for(port, server, log)
@@ -147,66 +146,70 @@ def measure(plan: Plan, data: Path) -> Found:
         server.wait()
 
 
-def table(plan: Plan, found: Found) -> Iterator[str]:
-    """For people."""
+def table(plan: Plan, measurements: Measurements) -> Iterator[str]:
+    """Return the measurements as lines of text."""
     yield (
-        f"{plan.clients} clients, {plan.submissions:g} recordings a minute, {plan.seconds:g} s, "
+        f"{plan.clients} clients, {plan.submissions:g} clips per minute, {plan.seconds:g} s, "
         f"{os.cpu_count()} cores"
     )
-    for route, seconds in sorted(found.seconds.items()):
-        told = f"{len(seconds):7d}  {len(seconds) / plan.seconds:7.1f}/s  {_quantiles(seconds)}"
-        yield f"  {route:24s} {told}"
-    yield f"  errors: {sum(found.errors.values())} {dict(found.errors) or ''}"
-    yield f"  server {found.server_share:.2f} of a core, generator {found.generator_share:.2f}"
-    yield f"  the generator's loop was late by {_quantiles(found.late)}"
+    for route, seconds in sorted(measurements.seconds.items()):
+        rate = len(seconds) / plan.seconds
+        yield f"  {route:24s} {len(seconds):7d}  {rate:7.1f}/s  {_quantiles(seconds)}"
+    yield f"  errors: {sum(measurements.errors.values())} {dict(measurements.errors) or ''}"
+    shares = measurements.server_share, measurements.generator_share
+    yield "  server {:.2f} of a core, generator {:.2f}".format(*shares)
+    yield f"  delay of the generator's event loop: {_quantiles(measurements.delays)}"
 
 
-async def _load(plan: Plan, port: int, jobs: list[str], pid: int) -> Found:
-    found = Found()
+async def _load(plan: Plan, port: int, jobs: list[str], pid: int) -> Measurements:
+    measurements = Measurements()
     clients = [
-        asyncio.create_task(_poll(Connection(port), job, found, random.Random(job))) for job in jobs
+        asyncio.create_task(_poll(Connection(port), job, measurements, random.Random(job)))
+        for job in jobs
     ]
     others = [
-        asyncio.create_task(_submit(port, plan, found)),
-        asyncio.create_task(_tick(found)),
+        asyncio.create_task(_submit(port, plan, measurements)),
+        asyncio.create_task(_tick(measurements)),
     ]
     await asyncio.sleep(WARM_SECONDS)
-    found.counting = True
+    measurements.counting = True
     began, server, own = time.monotonic(), _cpu_seconds(pid), time.process_time()
     await asyncio.sleep(plan.seconds)
-    found.counting = False
+    measurements.counting = False
     took = time.monotonic() - began
-    found.server_share = (_cpu_seconds(pid) - server) / took
-    found.generator_share = (time.process_time() - own) / took
+    measurements.server_share = (_cpu_seconds(pid) - server) / took
+    measurements.generator_share = (time.process_time() - own) / took
     for task in [*clients, *others]:
         task.cancel()
     await asyncio.gather(*clients, *others, return_exceptions=True)
-    return found
+    return measurements
 
 
-async def _poll(connection: Connection, job: str, found: Found, draw: random.Random) -> None:
-    tag, pause = "", draw.uniform(0, PAUSE_SECONDS[1])
+async def _poll(
+    connection: Connection, job: str, measurements: Measurements, random_: random.Random
+) -> None:
+    tag, pause = "", random_.uniform(0, PAUSE_SECONDS[1])
     try:
         while True:
             await asyncio.sleep(pause)
-            known = f"If-None-Match: {tag}\r\n" if tag else ""
+            condition = f"If-None-Match: {tag}\r\n" if tag else ""
             began = time.perf_counter()
             try:
-                answer = await connection.ask(f"GET /jobs/{job} HTTP/1.1\r\n{known}")
+                response = await connection.send(f"GET /jobs/{job} HTTP/1.1\r\n{condition}")
             except (OSError, asyncio.IncompleteReadError) as error:
                 await connection.close()
-                found.errors[type(error).__name__] += found.counting
+                measurements.errors[type(error).__name__] += measurements.counting
             else:
-                found.add("GET /jobs/{id}", answer.status, time.perf_counter() - began)
-                tag = answer.headers.get("etag", "")
-                pause = float(answer.headers.get("retry-after", 0))
-            pause = max(pause, draw.uniform(*PAUSE_SECONDS))
+                measurements.add("GET /jobs/{id}", response.status, time.perf_counter() - began)
+                tag = response.headers.get("etag", "")
+                pause = float(response.headers.get("retry-after", 0))
+            pause = max(pause, random_.uniform(*PAUSE_SECONDS))
     finally:
         await connection.close()
 
 
-async def _submit(port: int, plan: Plan, found: Found) -> None:
-    """One after the other, at their times: a slow answer does not make fewer of them."""
+async def _submit(port: int, plan: Plan, measurements: Measurements) -> None:
+    """Submit at a fixed rate; a slow response does not delay the next submission."""
     form = _form(_clip())
     head = (
         "POST /generate HTTP/1.1\r\n"
@@ -218,59 +221,61 @@ async def _submit(port: int, plan: Plan, found: Found) -> None:
     while True:
         due += 60 / plan.submissions
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        task = asyncio.create_task(_send(head, form, Connection(port), found))
+        task = asyncio.create_task(_send(head, form, Connection(port), measurements))
         sent.add(task)
         task.add_done_callback(sent.discard)
 
 
-async def _send(head: str, form: bytes, connection: Connection, found: Found) -> None:
+async def _send(head: str, form: bytes, connection: Connection, measurements: Measurements) -> None:
     began = time.perf_counter()
     try:
-        answer = await connection.ask(head, form)
+        response = await connection.send(head, form)
     except (OSError, asyncio.IncompleteReadError) as error:
-        found.errors[type(error).__name__] += found.counting
+        measurements.errors[type(error).__name__] += measurements.counting
     else:
-        found.add("POST /generate", answer.status, time.perf_counter() - began)
+        measurements.add("POST /generate", response.status, time.perf_counter() - began)
     finally:
         await connection.close()
 
 
-async def _tick(found: Found) -> None:
+async def _tick(measurements: Measurements) -> None:
     while True:
         before = time.perf_counter()
         await asyncio.sleep(TICK_SECONDS)
-        if found.counting:
-            found.late.append(time.perf_counter() - before - TICK_SECONDS)
+        if measurements.counting:
+            measurements.delays.append(time.perf_counter() - before - TICK_SECONDS)
 
 
 def _queued(data: Path, count: int) -> list[str]:
-    """Jobs that were accepted before; written as the API writes them, without a recording."""
+    """Queue jobs without clips, in the form the API stores them, and return their ids."""
+    from jobs.database import open_database
     from jobs.model import NewJob, new_job_id
     from jobs.request.model import GenerateRequest
     from jobs.settings import Settings
     from jobs.storage.keys import input_key
-    from jobs.store.jobs import open_store
 
-    store = open_store(Settings(data=data))
+    database = open_database(Settings(data=data))
     try:
-        made = [new_job_id() for _ in range(count)]
-        for job_id in made:
+        job_ids = [new_job_id() for _ in range(count)]
+        for job_id in job_ids:
             key = input_key(job_id, "wav")
-            store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=10.0))
-        return made
+            database.jobs.submit(
+                NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=10.0)
+            )
+        return job_ids
     finally:
-        store.close()
+        database.close()
 
 
 def _clip() -> bytes:
-    """Noise: nothing that a decoder could make short work of."""
-    made = io.BytesIO()
-    with wave.open(made, "wb") as file:
+    """Return a wav of noise, which a decoder cannot shorten."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(CLIP_RATE)
         file.writeframes(random.Random(0).randbytes(2 * CLIP_SECONDS * CLIP_RATE))
-    return made.getvalue()
+    return content.getvalue()
 
 
 def _form(clip: bytes) -> bytes:
@@ -282,19 +287,19 @@ def _form(clip: bytes) -> bytes:
 
 def _quantiles(seconds: list[float]) -> str:
     if len(seconds) < 2:
-        return "too few to tell"
+        return "too few values"
     cuts = statistics.quantiles(seconds, n=100, method="inclusive")
     milliseconds = [1000 * each for each in (cuts[49], cuts[98], max(seconds))]
     return "p50 {:.1f} ms, p99 {:.1f} ms, max {:.1f} ms".format(*milliseconds)
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of a process and of its children that have ended, on Linux; 0 elsewhere."""
+    """Return CPU seconds of a process and its ended children on Linux; 0 on other systems."""
     try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
         return 0.0
-    return sum(int(ticks) for ticks in words[11:15]) / os.sysconf("SC_CLK_TCK")
+    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def _free_port() -> int:
@@ -310,6 +315,6 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
             return
         except OSError:
             if server.poll() is not None or time.monotonic() > until:
-                words = log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"the API did not start: {words}") from None
+                output = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the API did not start: {output}") from None
             time.sleep(0.1)

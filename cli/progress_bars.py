@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from jobs.model import STAGES
+from contracts.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-SHOWN = tuple(name for name in STAGES if name != "queued")
+SHOWN = tuple(name for name in STAGE_NAMES if name != "queued")
 LINE_SECONDS = 5.0  # between two lines about the same stage
 
 

@@ -71,13 +71,12 @@ def request_of(fields: Mapping[str, Any], out: Path | None = None) -> GenerateRe
 
 
 def _option(field: RequestField, *, required: bool) -> inspect.Parameter:
-    kind = field.type if field.type in NUMBERS else str
-    annotation = Annotated[kind | None, typer.Option(help=_help(field))]  # type: ignore[valid-type]
-    default = inspect.Parameter.empty if required else None
-    if required:
-        annotation = Annotated[kind, typer.Option(help=_help(field))]  # type: ignore[valid-type]
+    kind: Any = field.type if field.type in NUMBERS else str
     return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else None,
+        annotation=Annotated[kind if required else kind | None, typer.Option(help=_help(field))],
     )
 
 

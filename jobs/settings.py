@@ -6,6 +6,7 @@ import math
 import os
 import re
 import secrets
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotation
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,8 +21,8 @@ from pydantic_settings import (
 )
 
 from contracts.avatar_kinds import avatar_settings
+from contracts.stages import STAGE_SECONDS
 from jobs.outbound.url_policy import parse_allowed
-from jobs.stages import STAGE_SECONDS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -115,7 +116,7 @@ class Settings(_AvatarSettings):
     reaper_seconds: float = Field(default=3.0, gt=0)
     wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
     max_attempts: int = Field(default=3, ge=1)
-    stage_seconds: Annotated[dict[str, float], NoDecode] = dict(STAGE_SECONDS)  # "render=60,face=9"
+    stage_seconds: Annotated[Mapping[str, float], NoDecode] = STAGE_SECONDS  # "render=60,face=9"
 
     keep_inputs_days: float = Field(default=0.0, ge=0)  # after the end of the job; 0: for ever
     keep_outputs_days: float = Field(default=0.0, ge=0)
@@ -267,7 +268,7 @@ def _seconds_of(words: str) -> dict[str, float]:
     for word in words.split(","):
         stage, _, seconds = (part.strip() for part in word.partition("="))
         if stage not in STAGE_SECONDS:
-            raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGE_SECONDS)}")
+            raise ValueError(f"unknown stage {stage!r}; available: {', '.join(STAGE_SECONDS)}")
         try:
             told[stage] = float(seconds)
         except ValueError:

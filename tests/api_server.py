@@ -54,6 +54,7 @@ def write_person(
             "size": "512x512",
         }
         | ({} if views is None else {"views": list(views)}),
+        "files": {},
     }
     (folder / name).mkdir(parents=True)
     (folder / name / "person.json").write_text(json.dumps(manifest))

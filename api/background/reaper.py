@@ -7,7 +7,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from jobs.maintenance.reaper import reap_once
+from jobs.maintenance.reaper import maintain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def reaping(services: Services) -> AsyncIterator[None]:
 async def _reap_until(stop: asyncio.Event, services: Services) -> None:
     while not stop.is_set():
         try:
-            await asyncio.to_thread(reap_once, services)
+            await asyncio.to_thread(maintain, services.maintenance)
         except Exception:  # the database is away for a moment: the reaper outlives that
             logger.exception("reaping failed")
         try:

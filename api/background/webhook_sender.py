@@ -142,7 +142,7 @@ class Sender:
 async def sending(services: Services) -> AsyncIterator[None]:
     """Send for as long as the block lasts; every API process does, and they do not disturb."""
     keys = await asyncio.to_thread(services.settings.signing_keys)
-    sender = Sender(services.outbox, services.outbound.post, keys)
+    sender = Sender(services.database.outbox, services.outbound.post, keys)
     task = asyncio.create_task(sender.run())
     try:
         yield

@@ -129,7 +129,7 @@ async def _admitted(request: Request) -> Caller:
         if _at_home(request, services):
             return Caller(LOCAL, ALL_SCOPES, None)
         raise Problem(401, "key_missing", MISSING, headers={"WWW-Authenticate": CHALLENGE})
-    key = await run_in_threadpool(services.keys.authenticate, sent[1])
+    key = await run_in_threadpool(services.database.api_keys.authenticate, sent[1])
     if key is None:
         challenge = f'{CHALLENGE}, error="invalid_token"'
         raise Problem(401, "key_invalid", INVALID, headers={"WWW-Authenticate": challenge})

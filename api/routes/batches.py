@@ -178,7 +178,7 @@ async def submit(
 def one(
     batch_id: BatchId, services: ServicesDep, caller: CallerDep, response: Response
 ) -> BatchView:
-    return _view(services.batches.get(batch_id, tenant=caller.sees), services, response)
+    return _view(services.database.batches.get(batch_id, tenant=caller.sees), services, response)
 
 
 @router.post(
@@ -190,8 +190,8 @@ def one(
 def cancel(
     batch_id: BatchId, services: ServicesDep, caller: CallerDep, response: Response
 ) -> BatchView:
-    services.store.cancel_batch(batch_id, tenant=caller.sees)
-    return _view(services.batches.get(batch_id, tenant=caller.sees), services, response)
+    services.database.batches.cancel(batch_id, tenant=caller.sees)
+    return _view(services.database.batches.get(batch_id, tenant=caller.sees), services, response)
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _accept(entries: list[BatchEntry], key: str | None, tenant: str, services: S
         heard = hashlib.sha256("".join(clip.digest for clip in clips).encode()).hexdigest()
         facts = {"items": [entry.facts() for entry in entries]}
         once = IdempotencyKey(key, request_digest(facts, heard), tenant)
-        if (made := services.batches.made_by(once)) is not None:
+        if (made := services.database.batches.made_by(once)) is not None:
             return _Made(made, replayed=True)
     new = NewBatch(new_job_id(), tenant, once)
     try:
@@ -216,7 +216,7 @@ def _accept(entries: list[BatchEntry], key: str | None, tenant: str, services: S
         return _Made(submitted_batch(new, jobs, services), replayed=False)
     except IdempotencyConflict:  # by a request that came at the same time
         assert once is not None
-        other = services.batches.made_by(once)
+        other = services.database.batches.made_by(once)
         assert other is not None  # a batch is never deleted
         return _Made(other, replayed=True)
 
@@ -258,7 +258,7 @@ def each_fitting(entries: list[BatchEntry], make: Callable[[BatchEntry], T]) -> 
 
 
 def _view(batch: Batch, services: Services, response: Response) -> BatchView:
-    items = services.batches.items(batch.id)
+    items = services.database.batches.items(batch.id)
     found = Counter(item.state.value for item in items)
     counts = Counts(
         deleted=batch.size - len(items), **{state.value: found[state.value] for state in State}

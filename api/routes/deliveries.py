@@ -48,8 +48,8 @@ class DeliveryList(BaseModel):
     responses=documented(MISSING, NO_ID, NO_DATABASE),
 )
 def several(job_id: JobId, services: ServicesDep, caller: CallerDep) -> DeliveryList:
-    services.store.get(job_id, tenant=caller.sees)
-    found = services.outbox.of_job(job_id)
+    services.database.jobs.get(job_id, tenant=caller.sees)
+    found = services.database.outbox.of_job(job_id)
     return DeliveryList(deliveries=[_view(delivery) for delivery in found])
 
 
@@ -72,9 +72,9 @@ def redeliver(
     services: ServicesDep,
     caller: CallerDep,
 ) -> DeliveryView:
-    services.store.get(job_id, tenant=caller.sees)
+    services.database.jobs.get(job_id, tenant=caller.sees)
     try:
-        return _view(services.outbox.redeliver(job_id, delivery_id))
+        return _view(services.database.outbox.redeliver(job_id, delivery_id))
     except DeliveryMissing as error:
         sentence = f"The job has no delivery {delivery_id!r}; see its deliveries."
         raise Problem(404, "delivery_not_found", sentence) from error

@@ -17,7 +17,7 @@ from api.middleware.auth import Caller, CallerDep
 from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, JobId, seen
 from api.schemas.jobs import JobView, status_of
 from api.services.conditional import version_of
-from jobs.store.jobs import JobMissing
+from jobs.store.job_rows import JobMissing
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from api.services.downloads import FOUND, Download
 from api.services.upload_intake import too_slow
 from jobs.storage.factory import LocalStorage, ObjectMissing
 from jobs.storage.keys import job_of
-from jobs.store.jobs import JobMissing
+from jobs.store.job_rows import JobMissing
 
 router = APIRouter(tags=["files"])
 
@@ -101,7 +101,7 @@ async def part(
 def refuse_if_expired(key: str, services: Services) -> None:
     """Raises Problem where the file was removed by age."""
     try:
-        job = services.store.get(job_of(key))
+        job = services.database.jobs.get(job_of(key))
     except JobMissing:
         return
     if job.outputs_expired_at is not None:

@@ -17,7 +17,7 @@ from api.services.submit import accept
 from api.services.upload_intake import UploadRequest, UploadRoute
 from jobs.model import Job
 from jobs.sandbox.audio_probe import ACCEPTED
-from jobs.store.jobs import JobMissing
+from jobs.store.job_rows import JobMissing
 
 router = APIRouter(route_class=UploadRoute)
 
@@ -142,6 +142,6 @@ async def generate(
 
 def _latest(job: Job, services: Services) -> Job:
     try:
-        return services.store.get(job.id)
+        return services.database.jobs.get(job.id)
     except JobMissing:  # deleted meanwhile: it was accepted all the same
         return job

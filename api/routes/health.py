@@ -47,7 +47,7 @@ def readyz(services: ServicesDep) -> Readiness:
 
 def _database(services: Services) -> str:
     try:
-        with reading(services.store.engine) as connection:
+        with reading(services.database.engine) as connection:
             connection.execute(sa.select(jobs.c.id).limit(1))
     except SQLAlchemyError as error:
         return f"does not answer: {type(error).__name__}; check VISAVIS_DATABASE_URL"

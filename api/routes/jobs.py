@@ -70,7 +70,7 @@ def several(
         needed(caller, Scope.ADMIN)
     wanted = asked.wanted(caller.sees)
     try:
-        page = services.store.page(wanted, limit=asked.limit, cursor=asked.cursor)
+        page = services.database.jobs.page(wanted, limit=asked.limit, cursor=asked.cursor)
     except CursorError as error:
         detail = f"{error}; send `next` of an earlier page, as it is"
         fields = [{"field": "cursor", "detail": detail}]
@@ -134,8 +134,8 @@ denoising step or one batch of frames. Canceling a canceled job changes nothing.
     ),
 )
 def cancel(job_id: JobId, services: ServicesDep, caller: CallerDep, request: Request) -> JobView:
-    canceled = services.store.cancel(job_id, tenant=caller.sees)
-    job = services.store.get(job_id, tenant=caller.sees)
+    canceled = services.database.jobs.cancel(job_id, tenant=caller.sees)
+    job = services.database.jobs.get(job_id, tenant=caller.sees)
     if not canceled and job.state is not State.CANCELED:
         sentence = f"The job has {job.state}; only one that is queued or running can be canceled."
         raise Problem(409, "job_has_ended", sentence)
@@ -169,8 +169,8 @@ def retry(
     request: Request,
     response: Response,
 ) -> JobView:
-    retried = services.store.retry(job_id, tenant=caller.sees)
-    job = services.store.get(job_id, tenant=caller.sees)
+    retried = services.database.jobs.retry(job_id, tenant=caller.sees)
+    job = services.database.jobs.get(job_id, tenant=caller.sees)
     if not retried and job.input_expired_at is not None:
         day = f"{job.input_expired_at:%Y-%m-%d}"
         sentence = f"The recording was kept until {day}; send it again as a new job."
@@ -194,7 +194,8 @@ away: then they go as soon as it is back. A running job is stopped as by `cancel
     responses=documented(MISSING, NO_ID, NO_DATABASE),
 )
 def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
-    remove_objects(services, services.store.delete(job_id, tenant=caller.sees))
+    deletion = services.database.jobs.delete(job_id, tenant=caller.sees)
+    remove_objects(services.database, services.storage, deletion)
 
 
 @router.get(
@@ -221,13 +222,13 @@ def output(
     services: ServicesDep,
     caller: CallerDep,
 ) -> Response:
-    job = services.store.get(job_id, tenant=caller.sees)
+    job = services.database.jobs.get(job_id, tenant=caller.sees)
     return _served(job, _named(job, name), services)
 
 
 def seen(job_id: str, caller: Caller, services: Services, request: Request) -> JobView:
     """The job as it stands. JobMissing where there is none that this caller may see."""
-    return job_view(services.store.get(job_id, tenant=caller.sees), services, request)
+    return job_view(services.database.jobs.get(job_id, tenant=caller.sees), services, request)
 
 
 def expired(job: Job) -> Problem:

@@ -58,7 +58,7 @@ def render(
     asked: RenderAsked = AS_IT_WAS,
     key: IdempotencyKeyHeader = None,
 ) -> JobView:
-    source = services.store.get(job_id, tenant=caller.sees)
+    source = services.database.jobs.get(job_id, tenant=caller.sees)
     facts = asked.model_dump(mode="json", exclude_defaults=True) | {"render": source.id}
     once = None if key is None else IdempotencyKey(key, request_digest(facts, ""), caller.tenant)
     accepted = _accept(source, asked, once, caller.tenant, services)
@@ -72,7 +72,7 @@ def render(
 def _accept(
     source: Job, asked: RenderAsked, once: IdempotencyKey | None, tenant: str, services: Services
 ) -> Accepted:
-    if once is not None and (made := services.store.made_by(once)) is not None:
+    if once is not None and (made := services.database.idempotency_keys.made_by(once)) is not None:
         return Accepted(made, replayed=True)
     look = asked.changed_look()
     shown = _takes(source, asked)
@@ -97,7 +97,7 @@ def _accept(
         return Accepted(submitted(new, once, services), replayed=False)
     except IdempotencyConflict:  # by a request that came at the same time
         assert once is not None
-        if (made := services.store.made_by(once)) is not None:
+        if (made := services.database.idempotency_keys.made_by(once)) is not None:
             return Accepted(made, replayed=True)
         raise
 

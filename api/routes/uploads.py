@@ -86,7 +86,7 @@ def announce(
         raise Problem(413, "upload_too_large", sentence)
     upload_id = new_upload_id()
     session = services.storage.begin_parts(upload_key(upload_id))
-    upload = services.uploads.add(
+    upload = services.database.uploads.add(
         caller.tenant,
         bytes=asked.bytes,
         upload_id=upload_id,
@@ -161,7 +161,7 @@ def _parts(upload: Upload, services: Services, request: Request) -> list[PartVie
 
 def _found(upload_id: str, tenant: str, services: Services) -> Upload:
     try:
-        return services.uploads.get(tenant, upload_id)
+        return services.database.uploads.get(tenant, upload_id)
     except UploadMissing as error:
         sentence = f"There is no upload {upload_id!r}, or it has expired; send the clip again."
         raise Problem(404, "upload_not_found", sentence) from error
@@ -183,10 +183,12 @@ def _completed(upload: Upload, services: Services) -> Upload:
         try:
             clip = inspected(path, settings, max_seconds=settings.max_clip_seconds)
         except MediaError:
-            remove_upload(services, upload)  # there is nothing to use it for
+            remove_upload(
+                services.database, services.storage, upload
+            )  # there is nothing to use it for
             raise
         seconds = settings.upload_hours * 3600
-        return services.uploads.ready(upload, clip, file_digest(path), seconds=seconds)
+        return services.database.uploads.ready(upload, clip, file_digest(path), seconds=seconds)
 
 
 @contextmanager

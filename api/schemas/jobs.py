@@ -7,7 +7,8 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api.dependencies import Services
-from jobs.model import STAGES, Job, JobStatus, Output, State
+from contracts.stages import STAGE_NAMES
+from jobs.model import Job, JobStatus, Output, State
 from jobs.persons import PersonSummary
 from jobs.request.model import JobRequest
 from jobs.settings import Settings
@@ -44,7 +45,7 @@ class JobView(BaseModel):
     id: str
     tenant: str = Field(description="Whose job it is: that of the key which sent it.")
     state: State
-    stage: str = Field(description=f"One of {', '.join(STAGES)}, in this order.")
+    stage: str = Field(description=f"One of {', '.join(STAGE_NAMES)}, in this order.")
     progress: float = Field(ge=0, le=1, description="Of the whole.")
     stages: list[StageView]
     position: int | None = Field(description="1 is next; null once the job has left the queue.")
@@ -96,14 +97,14 @@ class Readiness(BaseModel):
 def job_list(page: Page, services: Services, request: Request) -> JobList:
     """A page of jobs."""
     queued = [job.id for job in page.jobs if job.state is State.QUEUED]
-    places = services.store.positions(queued) if queued else {}
+    places = services.database.jobs.positions(queued) if queued else {}
     views = [_view(job, places.get(job.id), services, request) for job in page.jobs]
     return JobList(jobs=views, next=page.cursor)
 
 
 def job_view(job: Job, services: Services, request: Request) -> JobView:
     """The job with its place in the queue and links that start where the caller came in."""
-    place = services.store.position(job.id) if job.state is State.QUEUED else None
+    place = services.database.jobs.position(job.id) if job.state is State.QUEUED else None
     return _view(job, place, services, request)
 
 
@@ -146,7 +147,7 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
 
 
 def _stages(job: Job) -> list[StageView]:
-    names = list(STAGES)
+    names = STAGE_NAMES
     at = names.index(job.stage)
     if job.state is State.QUEUED:
         done = [0.0] * len(names)

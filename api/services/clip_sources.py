@@ -144,7 +144,7 @@ def _checked(url: str, services: Services) -> str:
 def usable(upload_id: str, tenant: str, services: Services) -> Upload:
     """An upload that jobs of this tenant may use."""
     try:
-        upload = services.uploads.get(tenant, upload_id)
+        upload = services.database.uploads.get(tenant, upload_id)
     except UploadMissing as error:
         sentence = f"There is no upload {upload_id!r}, or it has expired; send the clip again."
         raise _unusable("upload_unknown", sentence) from error

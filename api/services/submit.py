@@ -16,8 +16,8 @@ from jobs.queue.celery_app import wake
 from jobs.request.values import SizeUnsupported, check_samples, check_width
 from jobs.storage.disk_full import is_full
 from jobs.storage.keys import job_folder
+from jobs.store.attempts import WAKES_AT_ONCE
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, request_digest
-from jobs.store.jobs import WAKES_AT_ONCE
 from jobs.store.quotas import QuotaExceeded
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def accept(asked: Body, key: str | None, tenant: str, services: Services) -> Acc
             if key is None
             else IdempotencyKey(key, request_digest(asked.facts(), clip.digest), tenant)
         )
-        if once is not None and (made := services.store.made_by(once)) is not None:
+        if (
+            once is not None
+            and (made := services.database.idempotency_keys.made_by(once)) is not None
+        ):
             return Accepted(made, replayed=True)
         return _make(asked, clip, once, tenant, services)
 
@@ -93,7 +96,7 @@ def _make(
         job = submitted(new, once, services)
     except IdempotencyConflict:  # by a request that came at the same time
         assert once is not None
-        if (made := services.store.made_by(once)) is not None:
+        if (made := services.database.idempotency_keys.made_by(once)) is not None:
             return Accepted(made, replayed=True)
         return _make(asked, clip, once, tenant, services)  # and deleted since
     return Accepted(job, replayed=False)
@@ -102,7 +105,7 @@ def _make(
 def submitted(new: NewJob, once: IdempotencyKey | None, services: Services) -> Job:
     """Queue the job and wake a worker. Where it is refused, nothing stays that is its alone."""
     try:
-        job = services.store.submit(new, once=once)
+        job = services.database.jobs.submit(new, key=once)
     except (QuotaExceeded, IdempotencyConflict):
         services.storage.delete(job_folder(new.id))
         raise
@@ -116,7 +119,7 @@ def submitted(new: NewJob, once: IdempotencyKey | None, services: Services) -> J
 
 def submitted_batch(batch: NewBatch, of: Sequence[NewJob], services: Services) -> Batch:
     """Queue the jobs and wake workers."""
-    made = services.store.submit_batch(batch, of)
+    made = services.database.batches.submit(batch, of)
     for new in of[:WAKES_AT_ONCE]:
         wake(services.queue, new.id)
     return made

@@ -131,7 +131,8 @@ def _encoders() -> Iterator[CheckResult]:
     """Tried by encoding something, because ffmpeg lists what the machine does not have."""
     import torch
 
-    from worker.pipeline.encode import NVENC, X264, encoder_fault
+    from worker.pipeline.container import NVENC, X264
+    from worker.pipeline.encode import encoder_fault
 
     fault = encoder_fault(X264)
     if fault is not None:

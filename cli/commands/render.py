@@ -84,7 +84,7 @@ def _render(
     overwrite: bool,
 ) -> None:
     from contracts.person import PersonError
-    from models.avatar.loading import AvatarError
+    from models.avatar.avatar import AvatarError
     from models.formats.dataset import DatasetError
     from models.formats.results import ResultsError
     from worker.pipeline.dataset_render import PieceError, open_folder
@@ -126,7 +126,7 @@ def _context(person: PersonSummary, plan: Plan, settings: Settings, scratch: Pat
     device, folder = start(settings), settings.people / person.name
     check_files(folder)
     avatar = load_renderer(folder, device=device, settings=settings)
-    cameras_of(plan, avatar)  # what cannot be shown is told before anything is painted
+    cameras_of(plan, avatar)  # an unknown view fails before anything is rendered
     return RenderContext(plan, avatar, choose_encoder(device.type), scratch)
 
 

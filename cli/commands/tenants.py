@@ -15,7 +15,7 @@ from cli.console import MISUSED, fail, make_console, read_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobs.store.quotas import Tenant, Tenants
+    from jobs.store.quotas import Tenant, TenantStore
 
 app = typer.Typer(help="Tenants: their quotas, and what they use.", no_args_is_help=True)
 
@@ -80,15 +80,15 @@ def list_tenants(
 
 
 @contextmanager
-def _tenants() -> Iterator[Tenants]:
+def _tenants() -> Iterator[TenantStore]:
     from jobs.db.engine import connect
-    from jobs.store.quotas import Tenants, default_quota
+    from jobs.store.quotas import TenantStore, default_quota
 
     settings = read_settings()
     prepare_database(settings)
     engine = connect(settings.database_url)
     try:
-        yield Tenants(engine, default_quota(settings))
+        yield TenantStore(engine, default_quota(settings))
     finally:
         engine.dispose()
 

@@ -1,1 +1,1 @@
-"""One round of upkeep: expired jobs, deleted objects, orphaned files."""
+"""Maintenance rounds: requeue lost jobs, announce waiting ones, remove expired objects."""

@@ -1,28 +1,42 @@
-"""The resources that one round of upkeep works with."""
+"""Settings, database, storage and queue that a maintenance round works with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs.database import open_database
+from jobs.queue.celery_app import make_celery
+from jobs.storage.factory import open_storage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from celery import Celery
 
+    from jobs.database import Database
     from jobs.settings import Settings
     from jobs.storage.factory import LocalStorage, S3Storage
-    from jobs.store.jobs import Store
-    from jobs.store.uploads import Uploads
 
 
-class MaintenanceContext(Protocol):
-    """Settings, stores and the queue; the API's services satisfy it."""
+@dataclass(frozen=True)
+class MaintenanceContext:
+    """The resources of a maintenance round."""
 
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def store(self) -> Store: ...
-    @property
-    def storage(self) -> LocalStorage | S3Storage: ...
-    @property
-    def queue(self) -> Celery: ...
-    @property
-    def uploads(self) -> Uploads: ...
+    settings: Settings
+    database: Database
+    storage: LocalStorage | S3Storage
+    queue: Celery
+
+
+@contextmanager
+def open_context(settings: Settings) -> Iterator[MaintenanceContext]:
+    """Open what the settings name and close it at the end of the block."""
+    with ExitStack() as stack:
+        yield MaintenanceContext(
+            settings,
+            database=stack.enter_context(closing(open_database(settings))),
+            storage=stack.enter_context(closing(open_storage(settings))),
+            queue=stack.enter_context(closing(make_celery(settings))),
+        )

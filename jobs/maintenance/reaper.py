@@ -1,8 +1,9 @@
-"""One round of upkeep: expired leases, lost wake-ups, expired jobs and deleted objects."""
+"""One maintenance round: expired leases, lost wake-ups, expired jobs and deleted objects."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,51 +14,73 @@ from jobs.storage.keys import job_folder
 from jobs.store.uploads import upload_folder
 
 if TYPE_CHECKING:
+    from jobs.database import Database
     from jobs.maintenance.context import MaintenanceContext
+    from jobs.storage.factory import Storage
     from jobs.store.deletions import Deletion
     from jobs.store.uploads import Upload
 
 logger = logging.getLogger(__name__)
 
 
-def reap_once(services: MaintenanceContext) -> list[str]:
-    """One round; answers the jobs that were announced."""
-    waiting = services.store.reap()
-    for job_id in waiting:
-        if not wake(services.queue, job_id):
-            break  # the broker is down: the next round tries again
-    for removal in [*services.store.due_removals(), *_expired_jobs(services)]:
-        remove_objects(services, removal)
-    for upload in services.uploads.take_expired():
-        remove_upload(services, upload)
-    tidy(services)
-    services.store.forget_keys()
-    return waiting
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """Results of one round."""
+
+    announced: int  # queued jobs, to the workers
+    jobs_removed: int  # deleted or expired jobs whose objects were removed
+    orphans_removed: int  # objects
+    uploads_removed: int
 
 
-def _expired_jobs(services: MaintenanceContext) -> list[Deletion]:
-    days = services.settings.keep_jobs_days
-    return services.store.expire_jobs(timedelta(days=days)) if days else []
+def maintain(context: MaintenanceContext) -> MaintenanceReport:
+    """Run one round; any number of processes can do so at any time."""
+    database, storage = context.database, context.storage
+    announced = _announce(context)
+    deleted = [*database.deletions.take_due(), *_expired_jobs(context)]
+    removed = [remove_objects(database, storage, deletion) for deletion in deleted]
+    uploads = [
+        remove_upload(database, storage, upload) for upload in database.uploads.take_expired()
+    ]
+    orphans = tidy(context)
+    database.idempotency_keys.delete_expired()
+    return MaintenanceReport(announced, sum(removed), orphans, sum(uploads))
 
 
-def remove_objects(services: MaintenanceContext, removal: Deletion) -> None:
-    """Remove what is stored of a deleted job; where that fails, a later round does it."""
+def remove_objects(database: Database, storage: Storage, deletion: Deletion) -> bool:
+    """Remove the objects of a deleted job; False when a later round has to do it."""
     try:
-        services.storage.delete(job_folder(removal.job_id))
+        storage.delete(job_folder(deletion.job_id))
     except StorageError as error:
-        facts = {"job": removal.job_id, "reason": str(error)}
+        facts = {"job": deletion.job_id, "reason": str(error)}
         logger.warning("objects of a deleted job not removed yet", extra=facts)
-    else:
-        services.store.removed(removal)
+        return False
+    database.deletions.finish_round(deletion)
+    return True
 
 
-def remove_upload(services: MaintenanceContext, upload: Upload) -> None:
-    """Remove a clip that has expired, or as much of it as has come."""
+def remove_upload(database: Database, storage: Storage, upload: Upload) -> bool:
+    """Remove an upload and its parts; False when a later round has to do it."""
     try:
-        services.storage.abandon_parts(upload.key, upload.session)
-        services.storage.delete(upload_folder(upload.id))
+        storage.abandon_parts(upload.key, upload.session)
+        storage.delete(upload_folder(upload.id))
     except StorageError as error:
         facts = {"upload": upload.id, "reason": str(error)}
         logger.warning("expired upload not removed yet", extra=facts)
-    else:
-        services.uploads.forget(upload)
+        return False
+    database.uploads.forget(upload)
+    return True
+
+
+def _announce(context: MaintenanceContext) -> int:
+    """Requeue lost jobs and wake workers for the jobs that wait; return the number announced."""
+    waiting = context.database.attempts.reap()
+    for count, job_id in enumerate(waiting):
+        if not wake(context.queue, job_id):
+            return count  # the broker is down: a later round tries again
+    return len(waiting)
+
+
+def _expired_jobs(context: MaintenanceContext) -> list[Deletion]:
+    days = context.settings.keep_jobs_days
+    return context.database.retention.expire_jobs(timedelta(days=days)) if days else []

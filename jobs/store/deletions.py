@@ -1,8 +1,8 @@
-"""Deleted jobs whose objects have to go: removed at once, and again when late ones may have come.
+"""Objects of deleted jobs: removed at once, and again later for objects that arrive late.
 
-A worker that was at work on a deleted job stops at its next step, but an object that it is storing
-just then arrives after the first removal; so does one of a worker that was suspended. Removing is
-legal any number of times, so it is done in rounds, and a row here remembers those still to come.
+A worker of a deleted job stops at its next step, but an object that it is storing at that moment
+arrives after the first removal; so does an object of a worker that was suspended. Removal can be
+repeated safely, so it is done in rounds, and a row counts the rounds that are left.
 """
 
 from __future__ import annotations
@@ -13,73 +13,86 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from jobs.db.engine import writing
 from jobs.db.tables import removals
+from jobs.model import utc_now
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
+
+    from jobs.model import Clock
 
 ROUNDS_SECONDS = (0, 60, 3600, 86_400)  # after the deletion
-HOLD_SECONDS = 30  # a removal that nobody finishes in this time is anybody's again
-AT_ONCE = 8
+HOLD_SECONDS = 30  # a round that is not finished in this time is taken again
+BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """One round of removing what is stored of a deleted job."""
+    """One round of removing the objects of a deleted job."""
 
     job_id: str
-    rounds_left: int  # this one and those after it
+    rounds_left: int  # this one included
+
+
+class DeletionStore:
+    """Rows of removals that are still to be done."""
+
+    def __init__(self, engine: Engine, *, clock: Clock = utc_now) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def take_due(self) -> list[Deletion]:
+        """Return the rounds that are due; other processes do not get them for a while."""
+        now = self._clock()
+        due = (
+            sa.select(removals.c.job_id, removals.c.rounds_left)
+            .where(removals.c.due_at <= now)
+            .order_by(removals.c.due_at)
+            .limit(BATCH_SIZE)
+            .with_for_update(skip_locked=True)
+        )
+        with writing(self._engine) as connection:
+            taken = [Deletion(row.job_id, row.rounds_left) for row in connection.execute(due)]
+            if taken:
+                held = {"due_at": now + timedelta(seconds=HOLD_SECONDS)}
+                ids = [deletion.job_id for deletion in taken]
+                connection.execute(removals.update().where(removals.c.job_id.in_(ids)).values(held))
+        return taken
+
+    def finish_round(self, deletion: Deletion) -> None:
+        """Count the round as done; the row goes with the last one. Safe to repeat."""
+        this = sa.and_(
+            removals.c.job_id == deletion.job_id, removals.c.rounds_left == deletion.rounds_left
+        )
+        with writing(self._engine) as connection:
+            if deletion.rounds_left <= 1:
+                connection.execute(removals.delete().where(this))
+                return
+            deleted_at = connection.execute(sa.select(removals.c.deleted_at).where(this)).scalar()
+            if deleted_at is None:
+                return
+            seconds = ROUNDS_SECONDS[len(ROUNDS_SECONDS) - deletion.rounds_left + 1]
+            then = {
+                "due_at": deleted_at + timedelta(seconds=seconds),
+                "rounds_left": deletion.rounds_left - 1,
+            }
+            connection.execute(removals.update().where(this).values(then))
 
 
 def note(connection: Connection, job_id: str, now: datetime, *, written: bool) -> Deletion:
-    """Remember to remove the objects; the first round is the caller's.
+    """Insert the removal of a deleted job; the caller does its first round.
 
-    written: whether a worker has had the job. Where none had, one round removes everything.
+    written: whether a worker has claimed the job. If none has, one round removes everything.
     """
-    removal = Deletion(job_id, len(ROUNDS_SECONDS) if written else 1)
+    deletion = Deletion(job_id, len(ROUNDS_SECONDS) if written else 1)
     row = {
         "job_id": job_id,
         "deleted_at": now,
         "due_at": now + timedelta(seconds=HOLD_SECONDS),
-        "rounds_left": removal.rounds_left,
+        "rounds_left": deletion.rounds_left,
     }
     connection.execute(removals.insert().values(row))
-    return removal
-
-
-def take_due(connection: Connection, now: datetime) -> list[Deletion]:
-    """The removals that are due, taken so that nobody else does them meanwhile."""
-    due = (
-        sa.select(removals.c.job_id, removals.c.rounds_left)
-        .where(removals.c.due_at <= now)
-        .order_by(removals.c.due_at)
-        .limit(AT_ONCE)
-        .with_for_update(skip_locked=True)
-    )
-    taken = [Deletion(row.job_id, row.rounds_left) for row in connection.execute(due)]
-    if taken:
-        held = {"due_at": now + timedelta(seconds=HOLD_SECONDS)}
-        ids = [removal.job_id for removal in taken]
-        connection.execute(removals.update().where(removals.c.job_id.in_(ids)).values(held))
-    return taken
-
-
-def finish_round(connection: Connection, removal: Deletion) -> None:
-    """Count the round, unless somebody has: the row goes with the last one."""
-    this = sa.and_(
-        removals.c.job_id == removal.job_id, removals.c.rounds_left == removal.rounds_left
-    )
-    if removal.rounds_left <= 1:
-        connection.execute(removals.delete().where(this))
-        return
-    deleted_at = connection.execute(sa.select(removals.c.deleted_at).where(this)).scalar()
-    if deleted_at is None:
-        return
-    seconds = ROUNDS_SECONDS[len(ROUNDS_SECONDS) - removal.rounds_left + 1]
-    then = {
-        "due_at": deleted_at + timedelta(seconds=seconds),
-        "rounds_left": removal.rounds_left - 1,
-    }
-    connection.execute(removals.update().where(this).values(then))
+    return deletion

@@ -120,7 +120,7 @@ def charge_seconds(
     connection.execute(tenants.update().where(this).values(counted))
 
 
-class Tenants:
+class TenantStore:
     """Reads what tenants use, and sets what they may."""
 
     def __init__(self, engine: Engine, default: Quota) -> None:

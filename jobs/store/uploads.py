@@ -78,8 +78,8 @@ def upload_key(upload_id: str) -> str:
     return f"{upload_folder(upload_id)}/clip.bin"
 
 
-class Uploads:
-    """Reads and writes the rows."""
+class UploadStore:
+    """Upload rows."""
 
     def __init__(
         self, engine: Engine, quota: Quota | None = None, *, clock: Clock = utc_now

@@ -1,10 +1,12 @@
-"""Face and body denoisers: noisy motion and sound in, clean motion out (arXiv 2401.01885, 4.2-4.3).
+"""Face and body denoisers: noisy motion and speech features to clean motion.
 
+Source: arXiv 2401.01885, sections 4.2 and 4.3.
 Letters: B samples in a batch, G rows of a condition (B is G times the takes that share a row),
 T frames, C channels of motion, L rows of speech features, A their width, d width of the network,
-K key poses (one a second).
+K key poses (one per second).
 
-What a clip gives is worked out once: `tokens` and `condition` before the loop, `forward` in it.
+The condition of a clip is computed once: call `tokens` and `condition` before the diffusion loop
+and `forward` in it.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from models.motion.layers import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-TIME_TOKENS = 2  # rows that tell the timestep, after the rows of the condition
+TIME_TOKENS = 2  # rows that encode the timestep, after the rows of the condition
 KEY_FRAMES = 30  # frames from one key pose to the next
 TAIL_DILATIONS = (1, 2, 3, 1, 2, 3)
 TAIL_SLOPE, TAIL_DROPOUT = 0.2, 0.2
@@ -40,24 +42,24 @@ TAIL_SLOPE, TAIL_DROPOUT = 0.2, 0.2
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Sizes; the presets are the released networks."""
+    """Sizes of a denoiser; FACE and BODY are the released networks."""
 
     channels: int  # C
-    audio_channels: int  # A; for a face with lips, the lips are part of it
+    audio_channels: int  # A; includes the lip geometry if the face denoiser uses it
     width: int = 512  # d
     layers: int = 8
     heads: int = 8
     hidden: int = 1024
-    encoder_layers: int = 0  # over the rows of speech
-    audio_context: int = 0  # rows of speech on each side that a token is made of
+    encoder_layers: int = 0  # over the rows of speech features
+    audio_context: int = 0  # neighbouring rows on each side that are part of a token
     longest_rows: int = 1998  # L of the longest clip
-    longest_keys: int = 0  # K of the longest clip; 0 is a network without key poses
+    longest_keys: int = 0  # K of the longest clip; 0 in a network without key poses
     tail_hidden: int = 256  # inner width of the body's causal convolutions
     dropout: float = DROPOUT  # in training only
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width {self.width} cannot be split over {self.heads} heads")
+            raise ValueError(f"width {self.width} must be even and divisible by {self.heads} heads")
         if self.audio_context < 0:
             raise ValueError(f"audio_context must be at least 0, got {self.audio_context}")
         if self.longest_rows < 1:
@@ -70,26 +72,26 @@ BODY = DenoiserConfig(channels=104, audio_channels=1024, width=256, layers=6, lo
 
 @dataclass(frozen=True)
 class Condition:
-    """All that a network knows of a clip, ready for the loop."""
+    """Condition of a clip, computed once before the diffusion loop."""
 
-    hidden: Tensor  # [G, d] the clip as one vector
-    memories: tuple[tuple[KeysValues, ...], ...]  # for each layer; room for the time at the end
+    hidden: Tensor  # [G, d] pooled clip
+    memories: tuple[tuple[KeysValues, ...], ...]  # per layer; padded at the end for TIME_TOKENS
     frame_freqs: Tensor  # [T, d / 2] complex
     time_freqs: Tensor  # [2, d / 2] complex
 
 
 class Denoiser(nn.Module):
-    """The part that face and body share; on its own it is the face's."""
+    """Face denoiser, and base class of the body denoiser."""
 
-    memories = 1  # that each layer attends to
+    memories = 1  # per layer
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config = config
         width, heads, hidden = config.width, config.heads, config.hidden
         self.motion_in = nn.Linear(config.channels, width)
-        seen = 1 + 2 * config.audio_context
-        self.audio_in = nn.Linear(config.audio_channels * seen, width)
+        rows = 1 + 2 * config.audio_context
+        self.audio_in = nn.Linear(config.audio_channels * rows, width)
         self.encoder = stack(
             EncoderLayer(width, heads, hidden, config.dropout) for _ in range(config.encoder_layers)
         )
@@ -107,9 +109,9 @@ class Denoiser(nn.Module):
         self.motion_out = nn.Linear(width, config.channels)
 
     def tokens(self, features: Tensor, *, first: int = 0) -> Tensor:
-        """Speech features [G, L, A] -> tokens [G, L, d]; `first` as in `condition`.
+        """Encode speech features [G, L, A] -> tokens [G, L, d]; `first` as in `condition`.
 
-        ValueError for too long a clip.
+        Raises: ValueError: when the features have another width or the clip is too long.
         """
         rows, channels = features.shape[1:]
         if channels != self.config.audio_channels:
@@ -118,7 +120,8 @@ class Denoiser(nn.Module):
             )
         if rows > self.config.longest_rows:
             raise ValueError(
-                f"the clip has {rows} rows of speech; this network takes {self.config.longest_rows}"
+                f"the clip has {rows} rows of speech features; this network takes at most "
+                f"{self.config.longest_rows}"
             )
         x = self.audio_in(with_neighbours(features, self.config.audio_context))
         freqs_cis = rotary_frequencies(rows, self.config.width, device=x.device, first=first)
@@ -131,13 +134,13 @@ class Denoiser(nn.Module):
         tokens: Tensor,  # [G, L, d]
         frames: int,
         *,
-        keep: Tensor | None = None,  # [G] bool: where False, the clip is not known
+        keep: Tensor | None = None,  # [G] bool: False drops the condition of that row
         first: int = 0,
     ) -> Condition:
-        """A condition for `frames` frames of motion.
+        """Condition for `frames` frames of motion.
 
-        first: the position of the first frame and row; other than 0 only in training, where short
-        windows are put anywhere in the longest clip.
+        first: position of the first frame and row. Training uses values other than 0 to place
+        short windows anywhere in the longest clip.
         """
         hidden = self.pooled(tokens)
         if keep is not None:
@@ -146,7 +149,7 @@ class Denoiser(nn.Module):
         return self._condition(tokens, hidden, frames, first)
 
     def guided_condition(self, tokens: Tensor, frames: int) -> Condition:
-        """Two rows for each clip of tokens [G, L, d]: first all that know it, then as many not."""
+        """Condition for guidance: G rows with the tokens [G, L, d], then G rows without."""
         clips, rows, _ = tokens.shape
         both = torch.cat([tokens, self._null(rows).expand(clips, -1, -1)])
         hidden = torch.cat([self.pooled(tokens), self.null_hidden.expand(clips, -1)])
@@ -158,7 +161,7 @@ class Denoiser(nn.Module):
         t: Tensor,  # [G] timesteps of the full process
         condition: Condition,
     ) -> Tensor:
-        """The clean motion, [B, T, C]."""
+        """Predict the clean motion, [B, T, C]."""
         embedded = functional.mish(self.time_in(time_embedding(t, self.config.width)))
         takes = len(x) // len(condition.hidden)
         cond = (self.time_hidden(embedded) + condition.hidden).repeat_interleave(takes, 0)
@@ -174,7 +177,7 @@ class Denoiser(nn.Module):
     def _condition(self, tokens: Tensor, hidden: Tensor, frames: int, first: int = 0) -> Condition:
         rows, width = tokens.shape[1:]
         freqs_cis = rotary_frequencies(rows + TIME_TOKENS, width, device=tokens.device, first=first)
-        plain = self.memory_norm(tokens)  # row by row, so the time's rows need not be there
+        plain = self.memory_norm(tokens)  # row by row: the time tokens can be added later
         rotated = rotate(plain, freqs_cis[:rows])
         memories = tuple(
             (layer.memory_attentions[0].keys_values(rotated, plain).pad(TIME_TOKENS),)
@@ -184,7 +187,7 @@ class Denoiser(nn.Module):
         return Condition(hidden, memories, frame_freqs, freqs_cis[rows:])
 
     def _memories(self, embedded: Tensor, condition: Condition) -> list[tuple[KeysValues, ...]]:
-        """The memories of each layer with the time written behind the speech: embedded [G, 4 d]."""
+        """Memories of each layer with the time tokens after the speech rows: embedded [G, 4 d]."""
         tokens = self.time_tokens(embedded).unflatten(-1, (TIME_TOKENS, -1))  # [G, 2, d]
         plain = self.memory_norm(tokens)
         rotated = rotate(plain, condition.time_freqs)
@@ -192,7 +195,7 @@ class Denoiser(nn.Module):
         for layer, (speech, *others) in zip(self.layers, condition.memories, strict=True):
             time = layer.memory_attentions[0].keys_values(rotated, plain)
             rows = speech.keys.shape[2] - TIME_TOKENS
-            if torch.is_grad_enabled():  # autograd keeps what was read: nothing is overwritten
+            if torch.is_grad_enabled():  # autograd still needs the old values
                 result.append((speech.prefix(rows).concat(time), *others))
             else:
                 speech.write(rows, time)
@@ -201,13 +204,15 @@ class Denoiser(nn.Module):
 
 
 class BodyDenoiser(Denoiser):
-    """With key poses as a second memory, and causal convolutions over the result."""
+    """Denoiser with key poses as a second memory and causal convolutions over its output."""
 
     memories = 2
 
     def __init__(self, config: DenoiserConfig, *, tail_dropout: float = 0.0) -> None:
-        """tail_dropout: TAIL_DROPOUT in training; released weights were built with or without it,
-        whatever `train()` and `eval()` say.
+        """Build the network.
+
+        tail_dropout: TAIL_DROPOUT in training. It is an argument because the reference fixes it
+        when the network is built, independent of `train()` and `eval()`.
         """
         if config.longest_keys < 1:
             raise ValueError(f"longest_keys must be at least 1, got {config.longest_keys}")
@@ -225,11 +230,15 @@ class BodyDenoiser(Denoiser):
         self.tail_dropout = tail_dropout
 
     def key_tokens(self, keys: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Normalised key poses [B, K, C], keep [B] -> tokens [B, K, d]."""
+        """Encode normalised key poses [B, K, C], keep [B] -> tokens [B, K, d].
+
+        Raises: ValueError: when there are more key poses than the network takes.
+        """
         count = keys.shape[1]
         if count > self.config.longest_keys:
             raise ValueError(
-                f"the clip has {count} key poses; this network takes {self.config.longest_keys}"
+                f"the clip has {count} key poses; this network takes at most "
+                f"{self.config.longest_keys}"
             )
         tokens = self.key_norm(self.key_in(keys))
         if keep is not None:
@@ -237,12 +246,12 @@ class BodyDenoiser(Denoiser):
         return tokens
 
     def guided_key_tokens(self, keys: Tensor) -> Tensor:
-        """First all key poses [B, K, C], then as many rows without: [2 B, K, d]."""
+        """Tokens for guidance: B rows with the key poses [B, K, C], then B without: [2 B, K, d]."""
         null = self.null_keys[:, : keys.shape[1]].expand(len(keys), -1, -1)
         return torch.cat([self.key_tokens(keys), null])
 
     def with_keys(self, condition: Condition, tokens: Tensor, *, first: int = 0) -> Condition:
-        """The condition that also knows key poses: tokens [B, K, d], the first at `first`."""
+        """Add key-pose tokens [B, K, d] to a condition; `first` is the position of the first."""
         freqs_cis = rotary_frequencies(
             tokens.shape[1], tokens.shape[2], device=tokens.device, first=first
         )
@@ -254,9 +263,9 @@ class BodyDenoiser(Denoiser):
         return Condition(condition.hidden, memories, condition.frame_freqs, condition.time_freqs)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """[B, T, C], t [G], a condition with key poses -> [B, T, C]."""
+        """Predict the clean pose from x [B, T, C], t [G] and a condition with key poses."""
         h = super().forward(x, t, condition).transpose(1, 2)  # [B, C, T]
-        h = functional.pad(h, (2 * sum(TAIL_DILATIONS), 0))  # a frame sees what came before it
+        h = functional.pad(h, (2 * sum(TAIL_DILATIONS), 0))  # causal padding
         for convolution in self.tail:
             y = functional.leaky_relu(convolution(h), TAIL_SLOPE)
             y = functional.dropout(y, self.tail_dropout, training=self.tail_dropout > 0)
@@ -265,7 +274,7 @@ class BodyDenoiser(Denoiser):
 
 
 def with_neighbours(features: Tensor, count: int) -> Tensor:
-    """Each row beside `count` before and after it, zeros at the ends: [G, L, A] -> [G, L, n A]."""
+    """Join each row with `count` rows on each side, zero-padded: [G, L, A] -> [G, L, n A]."""
     if count == 0:
         return features
     rows = functional.pad(features, (0, 0, count, count)).unfold(1, 2 * count + 1, 1)
@@ -273,17 +282,23 @@ def with_neighbours(features: Tensor, count: int) -> Tensor:
 
 
 def load_face(path: Path, *, device: torch.device) -> Denoiser:
-    """face.safetensors. Raises CheckpointError."""
+    """Load face.safetensors.
+
+    Raises: CheckpointError: when the file is missing, damaged or holds another network.
+    """
     config, weights = checkpoint.read(path, device=device)
     network = Denoiser(checkpoint.config_of(DenoiserConfig, config, path))
     return checkpoint.restore(network, weights, path).to(device)
 
 
 def load_body(path: Path, *, device: torch.device) -> BodyDenoiser:
-    """body.safetensors. Raises CheckpointError."""
+    """Load body.safetensors.
+
+    Raises: CheckpointError: when the file is missing, damaged or holds another network.
+    """
     config, weights = checkpoint.read(path, device=device)
     try:
         network = BodyDenoiser(checkpoint.config_of(DenoiserConfig, config, path))
     except ValueError as error:
-        raise checkpoint.CheckpointError(f"{path} is no body denoiser: {error}") from error
+        raise checkpoint.CheckpointError(f"{path}: not a body denoiser: {error}") from error
     return checkpoint.restore(network, weights, path).to(device)

@@ -26,7 +26,7 @@ Denoise = Callable[[Tensor, int], Tensor]  # (x, t) -> x0; t is a timestep of th
 
 @dataclass(frozen=True)
 class TimestepSchedule:
-    """The timesteps of the full process that a sampler visits, and their noise levels, ascending."""
+    """The timesteps that a sampler visits, ascending, and their noise levels."""
 
     timesteps: tuple[int, ...]  # [S]
     alphas_cumprod: Tensor  # [S] float64, cumulative products (abar)
@@ -49,7 +49,7 @@ def cumulative_alphas() -> Tensor:
 
 
 def ddim_timesteps(count: int) -> tuple[int, ...]:
-    """Return every i-th timestep, where a stride i gives exactly `count` of them.
+    """Return every i-th timestep, where a stride i gives exactly `count`.
 
     Raises: ValueError: when none does, with the nearest counts that work.
     """
@@ -70,7 +70,7 @@ def ddim_counts() -> tuple[int, ...]:
 
 
 def spread_timesteps(count: int) -> tuple[int, ...]:
-    """Return `count` timesteps from the first to the last, rounded to integers; 1 gives the last."""
+    """Return `count` timesteps from the first to the last, rounded; 1 gives the last."""
     if not 1 <= count <= STEPS:
         raise ValueError(f"steps must be 1 to {STEPS}, got {count}")
     if count == 1:

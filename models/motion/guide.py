@@ -1,11 +1,11 @@
-"""The guide: a transformer that draws tokens of key poses for a clip (arXiv 2401.01885, 4.3).
+"""Guide: a transformer that samples key-pose tokens for a clip (arXiv 2401.01885, section 4.3).
 
 Letters: B sequences, L rows of speech features, A their width, M rows after the convolutions,
-d width, N codes (id N is the start), S tokens of a sequence (K key poses times R codebooks,
+d width, N codes (id N is the start token), S tokens of a sequence (K key poses times R codebooks,
 key pose by key pose).
 
-The clip's memory is made once; every token then costs one row: keys and values of the rows before
-it are kept.
+The memory of a clip is computed once. Each token then costs one row, because keys and values of
+the rows before it are cached.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 AUDIO_DILATIONS = (1, 2, 3, 1, 2, 3)
 AUDIO_SLOPE, AUDIO_DROPOUT = 0.2, 0.2
-ROWS_LOST = 2 * sum(AUDIO_DILATIONS)  # by each block of convolutions
+ROWS_LOST = 2 * sum(AUDIO_DILATIONS)  # per block of convolutions without padding
 
 
 @dataclass(frozen=True)
 class GuideConfig:
-    """Sizes; the defaults are the released ones."""
+    """Sizes of a guide; the defaults are the released network."""
 
     codes: int = 1024
     audio_channels: int = 1024
@@ -55,7 +55,7 @@ class GuideConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width {self.width} cannot be split over {self.heads} heads")
+            raise ValueError(f"width {self.width} must be even and divisible by {self.heads} heads")
 
     @property
     def fewest_rows(self) -> int:
@@ -65,14 +65,14 @@ class GuideConfig:
 
 @dataclass(frozen=True)
 class GuideCondition:
-    """All that the guide knows of a clip."""
+    """Condition of a clip, computed once before sampling."""
 
-    hidden: Tensor  # [B, d]
-    memories: tuple[KeysValues, ...]  # for each layer
+    hidden: Tensor  # [B, d] pooled clip
+    memories: tuple[KeysValues, ...]  # per layer
 
 
 class Guide(nn.Module):
-    """Logits of the next token."""
+    """Causal transformer over key-pose tokens, conditioned on speech features."""
 
     def __init__(self, config: GuideConfig) -> None:
         super().__init__()
@@ -97,19 +97,19 @@ class Guide(nn.Module):
 
     @property
     def start(self) -> int:
-        """The token that every sequence begins with."""
+        """Start token of every sequence."""
         return self.config.codes
 
     def condition(self, features: Tensor, keep: Tensor | None = None) -> GuideCondition:
-        """Speech features [B, L, A], keep [B] -> what the layers attend to.
+        """Encode speech features [B, L, A] as a condition; keep [B] drops it where False.
 
-        Raises ValueError for a clip that is too short for the convolutions, or too long.
+        Raises: ValueError: when the clip is too long, or too short for the convolutions.
         """
         rows = features.shape[1]
         if not self.config.fewest_rows <= rows <= self.config.longest_rows:
             raise ValueError(
-                f"the clip has {rows} rows of speech; the guide takes {self.config.fewest_rows} to "
-                f"{self.config.longest_rows}"
+                f"the clip has {rows} rows of speech features; the guide takes "
+                f"{self.config.fewest_rows} to {self.config.longest_rows}"
             )
         x = features.transpose(1, 2)
         for convolution in self.audio:
@@ -127,7 +127,7 @@ class Guide(nn.Module):
         return GuideCondition(hidden, tuple(memories))
 
     def forward(self, tokens: Tensor, condition: GuideCondition) -> Tensor:
-        """Tokens [B, S], the first the start -> logits of what follows each, [B, S, N]."""
+        """Tokens [B, S], the first is `start` -> logits of the next token of each, [B, S, N]."""
         x = self.token_in(tokens)
         freqs_cis = self._freqs_cis(tokens.shape[1], x.device)
         for layer, memory in zip(self.layers, condition.memories, strict=True):
@@ -139,10 +139,13 @@ class Guide(nn.Module):
 
 
 class IncrementalDecoder:
-    """One sequence after another token, each at the price of one row."""
+    """Token-by-token decoding with cached keys and values."""
 
     def __init__(self, guide: Guide, condition: GuideCondition, length: int) -> None:
-        """length: S, the most tokens that will come."""
+        """Allocate the cache.
+
+        length: S, the length of the longest sequence.
+        """
         config = guide.config
         self._guide, self._condition = guide, condition
         self._freqs_cis = rotary_frequencies(length, config.width, device=condition.hidden.device)
@@ -154,7 +157,7 @@ class IncrementalDecoder:
         self._position = 0
 
     def step(self, token: Tensor) -> Tensor:
-        """The next token of each sequence [B] -> logits of what follows it, [B, N]."""
+        """Append a token to each sequence [B] -> logits of the next, [B, N]."""
         x = self._guide.token_in(token)[:, None]  # [B, 1, d]
         freqs_cis = self._freqs_cis[self._position : self._position + 1]
         parts = zip(self._guide.layers, self._condition.memories, self._past, strict=True)
@@ -173,13 +176,13 @@ class IncrementalDecoder:
 
 @dataclass(frozen=True)
 class Nucleus:
-    """The likeliest tokens whose probabilities reach top_p."""
+    """Most likely tokens whose probabilities sum to top_p."""
 
-    probabilities: Tensor  # [B, N] falling, renormalised, 0 for what is left out
-    tokens: Tensor  # [B, N] whose they are
+    probabilities: Tensor  # [B, N] descending, renormalised, 0 outside the nucleus
+    tokens: Tensor  # [B, N] token of each probability
 
     def sample(self, generators: Sequence[Generator]) -> Tensor:
-        """One token for each row, from its own generator: [B]. Drawn on the generator's device."""
+        """Sample one token per row with the row's generator, on the generator's device: [B]."""
         rows = [
             torch.multinomial(row.to(generator.device), 1, generator=generator)
             for row, generator in zip(self.probabilities, generators, strict=True)
@@ -189,14 +192,15 @@ class Nucleus:
 
 
 def nucleus(logits: Tensor, top_p: float) -> Nucleus:
-    """Logits [B, N] -> the tokens before the sum reaches top_p and the one that crosses it.
+    """Nucleus (top-p) filter of logits [B, N] (arXiv 1904.09751).
 
-    (Nucleus sampling, arXiv 1904.09751.) The best token is always kept; top_p is above 0.
+    Contains the tokens before the sum reaches top_p and the one that crosses it. The most likely
+    token is always included; top_p is above 0.
     """
-    falling, tokens = logits.softmax(-1).sort(dim=-1, descending=True)
-    before = functional.pad(falling.cumsum(-1)[:, :-1], (1, 0))
-    kept = torch.where(before < top_p, falling, torch.zeros_like(falling))
-    return Nucleus(kept / kept.sum(-1, keepdim=True), tokens)
+    descending, tokens = logits.softmax(-1).sort(dim=-1, descending=True)
+    before = functional.pad(descending.cumsum(-1)[:, :-1], (1, 0))
+    inside = torch.where(before < top_p, descending, torch.zeros_like(descending))
+    return Nucleus(inside / inside.sum(-1, keepdim=True), tokens)
 
 
 def generate(
@@ -209,22 +213,25 @@ def generate(
     generators: Sequence[Generator],
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Tensor:
-    """Tokens [B, K, R] drawn one after the other; one generator for each of the B sequences."""
+    """Sample tokens [B, K, R] autoregressively, with one generator for each of the B sequences."""
     length = keys * depth
-    sequence = IncrementalDecoder(guide, condition, length)
+    decoder = IncrementalDecoder(guide, condition, length)
     token = torch.full(
         (len(condition.hidden),), guide.start, dtype=torch.long, device=condition.hidden.device
     )
-    drawn = []
+    sampled = []
     for position in range(length):
-        token = nucleus(sequence.step(token), top_p).sample(generators)
-        drawn.append(token)
+        token = nucleus(decoder.step(token), top_p).sample(generators)
+        sampled.append(token)
         progress((position + 1) / length)
-    return torch.stack(drawn, dim=1).view(-1, keys, depth)
+    return torch.stack(sampled, dim=1).view(-1, keys, depth)
 
 
 def load_guide(path: Path, *, device: torch.device) -> Guide:
-    """guide.safetensors. Raises CheckpointError."""
+    """Load guide.safetensors.
+
+    Raises: CheckpointError: when the file is missing, damaged or holds another network.
+    """
     config, weights = checkpoint.read(path, device=device)
     network = Guide(checkpoint.config_of(GuideConfig, config, path))
     return checkpoint.restore(network, weights, path).to(device)

@@ -1,9 +1,9 @@
-"""What all networks here are built of: rotary turns, attention, FiLM, encoder and decoder layers.
+"""Layers of the motion networks: rotary positions, attention, FiLM, encoder and decoder layers.
 
 Letters: B rows of a batch, G rows of a condition (B is G times the takes that share it), T and S
 rows of a sequence, d width, H heads, e = d / H.
-Everything that a loop does not change is made once and handed in: keys and values of a condition,
-turns of its positions.
+Values that do not change inside a loop are computed once and passed in: keys and values of a
+condition, rotary frequencies of its positions.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def stack(layers: Iterable[Layer]) -> list[Layer]:
-    """A ModuleList, which type checkers see as what it holds."""
+    """Return a ModuleList, typed as the list of its layers."""
     return cast("list[Layer]", nn.ModuleList(layers))
 
 
 def rotary_frequencies(rows: int, width: int, *, device: torch.device, first: int = 0) -> Tensor:
-    """Turns of the pairs (2i, 2i+1) at positions first, first + 1, ...: [rows, width / 2] complex.
+    """Rotations of the pairs (2i, 2i+1) at positions first, ...: [rows, width / 2] complex.
 
-    One table over the full width, not one a head; applied before the projections to q and k.
+    RoPE (arXiv 2104.09864) with one table over the full width instead of one per head; applied
+    before the projections to q and k.
     """
     pair = torch.arange(0, width, 2, device=device).float() / width
     angles = torch.arange(first, first + rows, device=device).float()[:, None] * (1 / 10000**pair)
@@ -39,13 +40,13 @@ def rotary_frequencies(rows: int, width: int, *, device: torch.device, first: in
 
 
 def rotate(x: Tensor, freqs_cis: Tensor) -> Tensor:
-    """x [..., T, d] turned by [T, d / 2]."""
+    """Rotate x [..., T, d] by freqs_cis [T, d / 2]."""
     pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * freqs_cis).flatten(-2).to(x.dtype)
 
 
 def time_embedding(t: Tensor, width: int) -> Tensor:
-    """Sines and cosines of integer timesteps: t [B] -> [B, width]."""
+    """Sinusoidal embedding of integer timesteps: t [B] -> [B, width]."""
     half = width // 2
     scale = math.log(10000) / (half - 1)
     angles = t.float()[:, None] * torch.exp(-scale * torch.arange(half, device=t.device))
@@ -54,35 +55,35 @@ def time_embedding(t: Tensor, width: int) -> Tensor:
 
 @dataclass(frozen=True)
 class KeysValues:
-    """What a query attends to."""
+    """Keys and values of one attention layer."""
 
     keys: Tensor  # [G, H, S, e]
     values: Tensor  # [G, H, S, e]
 
     def pad(self, rows: int) -> KeysValues:
-        """The same with `rows` empty rows at the end, to be filled by `write`."""
-        grown = (functional.pad(part, (0, 0, 0, rows)) for part in (self.keys, self.values))
-        return KeysValues(*grown)
+        """Append `rows` zero rows, to be filled by `write`."""
+        padded = (functional.pad(part, (0, 0, 0, rows)) for part in (self.keys, self.values))
+        return KeysValues(*padded)
 
     def write(self, start: int, other: KeysValues) -> None:
-        """Write rows [start, start + rows of the other), in place."""
+        """Overwrite the rows from `start` on with the rows of `other`, in place."""
         stop = start + other.keys.shape[2]
         self.keys[:, :, start:stop] = other.keys
         self.values[:, :, start:stop] = other.values
 
     def prefix(self, rows: int) -> KeysValues:
-        """The first rows, as a view."""
+        """Return the first `rows` rows as a view."""
         return KeysValues(self.keys[:, :, :rows], self.values[:, :, :rows])
 
     def concat(self, other: KeysValues) -> KeysValues:
-        """The rows of both, one after the other."""
+        """Concatenate the rows of both."""
         return KeysValues(
             torch.cat([self.keys, other.keys], dim=2), torch.cat([self.values, other.values], dim=2)
         )
 
 
 class Attention(nn.Module):
-    """Multi-head attention with packed projections, in three steps that can be done apart."""
+    """Multi-head attention with packed projections, split into three steps for caching."""
 
     def __init__(self, width: int, heads: int, dropout: float = DROPOUT) -> None:
         super().__init__()
@@ -94,12 +95,12 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def queries(self, rotated: Tensor) -> Tensor:
-        """[B, T, d] -> [B, T, d]."""
+        """Project rotated rows to queries: [B, T, d] -> [B, T, d]."""
         width = self.in_weight.shape[1]
         return functional.linear(rotated, self.in_weight[:width], self.in_bias[:width])
 
     def keys_values(self, rotated: Tensor, plain: Tensor) -> KeysValues:
-        """What others attend to: keys from the rotated rows, values from the plain, [G, S, d]."""
+        """Keys of the rotated rows and values of the plain rows, both [G, S, d]."""
         width = self.in_weight.shape[1]
         keys = functional.linear(
             rotated, self.in_weight[width : 2 * width], self.in_bias[width : 2 * width]
@@ -108,10 +109,10 @@ class Attention(nn.Module):
         return KeysValues(self._split(keys), self._split(values))
 
     def attend(self, queries: Tensor, memory: KeysValues, *, causal: bool = False) -> Tensor:
-        """queries [B, T, d] over memory of G rows -> [B, T, d].
+        """Attend from queries [B, T, d] to a memory of G rows -> [B, T, d].
 
-        Where B is a multiple of G, neighbours of the batch share a memory: they are laid one after
-        the other in time, so that the memory is neither copied nor read twice.
+        If B is a multiple of G, neighbours in the batch share a memory row. Their queries are
+        concatenated along time, so the memory is neither copied nor read twice.
         """
         batch, rows, width = queries.shape
         groups = len(memory.keys)
@@ -130,14 +131,14 @@ class Attention(nn.Module):
 
 
 class Film(nn.Module):
-    """Scale and shift by a vector: (scale + 1) y + shift."""
+    """Feature-wise linear modulation by a vector: (scale + 1) y + shift (arXiv 1709.07871)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, 2 * width)
 
     def forward(self, y: Tensor, cond: Tensor) -> Tensor:
-        """y [B, T, d], cond [B, d] -> [B, T, d]."""
+        """Modulate y [B, T, d] by cond [B, d] -> [B, T, d]."""
         scale, shift = self.linear(functional.mish(cond))[:, None].chunk(2, dim=-1)
         return (scale + 1) * y + shift
 
@@ -155,7 +156,7 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, freqs_cis: Tensor) -> Tensor:
-        """[G, S, d] -> [G, S, d]."""
+        """Encode x [G, S, d] -> [G, S, d]."""
         plain = self.self_norm(x)
         rotated = rotate(plain, freqs_cis)
         attention = self.self_attention
@@ -166,7 +167,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to memories, feed-forward, each scaled and shifted by FiLM."""
+    """Self-attention, cross-attention to each memory and feed-forward, each followed by FiLM."""
 
     def __init__(
         self, width: int, heads: int, hidden: int, dropout: float = DROPOUT, *, memories: int = 1
@@ -193,7 +194,7 @@ class DecoderLayer(nn.Module):
         *,
         causal: bool = False,
     ) -> Tensor:
-        """[B, T, d] -> [B, T, d]."""
+        """Decode x [B, T, d] -> [B, T, d]."""
         plain = self.self_norm(x)
         rotated = rotate(plain, freqs_cis)
         own = self.self_attention.keys_values(rotated, plain)
@@ -206,10 +207,10 @@ class DecoderLayer(nn.Module):
         cond: Tensor,
         memories: Sequence[KeysValues],
         *,
-        past: KeysValues,  # [B, H, rows in all, e], filled up to `position`
+        past: KeysValues,  # [B, H, longest sequence, e], filled up to `position`
         position: int,
     ) -> Tensor:
-        """One row of the causal `forward`, given the rows before it; adds itself to `past`."""
+        """One row of the causal `forward`; its keys and values are written to `past`."""
         plain = self.self_norm(x)
         rotated = rotate(plain, freqs_cis)
         past.write(position, self.self_attention.keys_values(rotated, plain))
@@ -226,7 +227,7 @@ class DecoderLayer(nn.Module):
         *,
         causal: bool = False,
     ) -> Tensor:
-        """All of the layer, given the keys and values of its self-attention."""
+        """Compute the layer from the keys and values of its self-attention."""
         attention = self.self_attention
         mixed = attention.attend(attention.queries(rotated), own, causal=causal)
         x = x + self.self_film(self.dropout(mixed), cond)
@@ -241,7 +242,7 @@ class DecoderLayer(nn.Module):
 
 
 class Pooled(nn.Module):
-    """The whole clip as one vector: LayerNorm, Linear, SiLU, Linear over the mean of its rows."""
+    """Pooling of a clip to one vector: LayerNorm, Linear, SiLU, Linear over the mean row."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -250,6 +251,6 @@ class Pooled(nn.Module):
         self.outer = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[G, S, d] -> [G, d]."""
+        """Pool tokens [G, S, d] -> [G, d]."""
         mean = self.norm(tokens.mean(1))
         return self.outer(functional.silu(self.inner(mean)))

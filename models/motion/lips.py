@@ -1,6 +1,6 @@
-"""Lip geometry from sound: what a released person's face denoiser hears beside the features.
+"""Lip geometry from audio, a second input of the face denoiser of released people.
 
-Letters: B clips, T frames, n samples at 48 kHz, S speech rows (100 a second), V = 338 vertices.
+Letters: B clips, T frames, n samples at 48 kHz, S speech rows (100 per second), V = 338 vertices.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from models.motion.speech import Progress
 
-CHUNK_FRAMES = 120  # lips are regressed in pieces of 4 s, each on its own
-LEAD = 320  # zeros in front at 16 kHz, so that there are exactly 100 rows a second
+CHUNK_FRAMES = 120  # lips are regressed in independent chunks of 4 s
+LEAD = 320  # leading zeros at 16 kHz, for exactly 100 rows per second
 
 
 @dataclass(frozen=True)
 class LipConfig:
-    """wav2vec-large (arXiv 1904.05862) and a small transformer on top."""
+    """Sizes of wav2vec-large (arXiv 1904.05862) and the small transformer on top."""
 
     layers: tuple[tuple[int, int, int], ...] = (
         (512, 10, 5), (512, 8, 4), (512, 4, 2), (512, 4, 2), (512, 4, 2), (512, 1, 1), (512, 1, 1),
@@ -55,12 +55,12 @@ class LipConfig:
 
     @property
     def width(self) -> int:
-        """Of a speech row."""
+        """Width of a speech row."""
         return self.layers[-1][0]
 
 
 class SpeechContext(nn.Module):
-    """Causal convolutions with residuals over the rows: wav2vec's aggregator."""
+    """Causal convolutions with residual connections: the aggregator of wav2vec."""
 
     def __init__(self, width: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class SpeechContext(nn.Module):
         self.norms = stack(nn.GroupNorm(1, width) for _ in kernels)
 
     def forward(self, x: Tensor, *, progress: Progress = no_progress) -> Tensor:
-        """[B, d, S] -> [B, d, S]."""
+        """Aggregate rows [B, d, S] -> [B, d, S]."""
         for done, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             progress(done / len(self.norms))
             padded = functional.pad(x, (convolution.kernel_size[0] - 1, 0), mode="replicate")
@@ -77,7 +77,7 @@ class SpeechContext(nn.Module):
 
 
 class PlainLayer(nn.Module):
-    """A pre-norm transformer layer with ReLU, with or without attention to a condition."""
+    """Pre-norm transformer layer with ReLU and optional cross-attention to a condition."""
 
     def __init__(self, width: int, heads: int, hidden: int, *, crossed: bool) -> None:
         super().__init__()
@@ -91,23 +91,23 @@ class PlainLayer(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """x [B, T, d], condition [B, S, d] -> [B, T, d]."""
+        """Transform x [B, T, d], condition [B, S, d] -> [B, T, d]."""
         plain = self.self_norm(x)
-        x = x + self.dropout(_attended(self.self_attention, plain, plain))
+        x = x + self.dropout(_attend(self.self_attention, plain, plain))
         if self.memory_norm is not None and self.memory_attention is not None:
             assert condition is not None
-            attended = _attended(self.memory_attention, self.memory_norm(x), condition)
+            attended = _attend(self.memory_attention, self.memory_norm(x), condition)
             x = x + self.dropout(attended)
         hidden = self.dropout(functional.relu(self.ff_in(self.ff_norm(x))))
         return x + self.dropout(self.ff_out(hidden))
 
 
-def _attended(attention: Attention, x: Tensor, memory: Tensor) -> Tensor:
+def _attend(attention: Attention, x: Tensor, memory: Tensor) -> Tensor:
     return attention.attend(attention.queries(x), attention.keys_values(memory, memory))
 
 
 class LipRegressor(nn.Module):
-    """Sound of channel 0 to lip vertices, frame by frame."""
+    """Regressor from the audio of channel 0 to lip vertices per frame."""
 
     filters: Tensor
     positions: Tensor
@@ -129,22 +129,22 @@ class LipRegressor(nn.Module):
         )
         self.out = nn.Linear(width, 3 * config.vertices)
 
-    def speech(self, sound: Tensor, *, progress: Progress = no_progress) -> Tensor:
-        """Normalised sound [B, n] -> speech rows [B, S, d]."""
-        slow = resample_with(sound, self.filters, SAMPLE_RATE, SPEECH_RATE)
-        padded = functional.pad(slow, (LEAD, 0))
+    def speech(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
+        """Encode normalised audio [B, n] -> speech rows [B, S, d]."""
+        resampled = resample_with(audio, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        padded = functional.pad(resampled, (LEAD, 0))
         features = self.stack(padded, progress=between(progress, 0.0, 0.7))
         return self.context(features, progress=between(progress, 0.7, 1.0)).transpose(1, 2)
 
-    def forward(self, sound: Tensor, *, progress: Progress = no_progress) -> Tensor:
-        """Normalised sound [B, 1600 T] -> vertices [B, T, V, 3]."""
-        condition = self.speech(sound, progress=between(progress, 0.0, 0.8))
+    def forward(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
+        """Regress normalised audio [B, 1600 T] -> vertices [B, T, V, 3]."""
+        condition = self.speech(audio, progress=between(progress, 0.0, 0.8))
         condition = condition + self.positions[: condition.shape[1]]
         for layer in self.encoder:
             progress(0.8)
             condition = layer(condition)
-        frames = sound.shape[1] // SAMPLES_PER_FRAME
-        x = self.positions[:frames].expand(len(sound), -1, -1)
+        frames = audio.shape[1] // SAMPLES_PER_FRAME
+        x = self.positions[:frames].expand(len(audio), -1, -1)
         for layer in self.decoder:
             progress(0.9)
             x = layer(x, condition)
@@ -153,7 +153,7 @@ class LipRegressor(nn.Module):
 
 
 def sinusoids(rows: int, width: int) -> Tensor:
-    """Sines and cosines in turn, [rows, width]."""
+    """Sinusoidal position table with alternating sines and cosines, [rows, width]."""
     scale = -math.log(10000.0) / width
     angles = torch.arange(rows)[:, None] * torch.exp(torch.arange(0, width, 2) * scale)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
@@ -162,37 +162,40 @@ def sinusoids(rows: int, width: int) -> Tensor:
 def lip_geometry(
     regressor: LipRegressor, audio: Tensor, *, progress: Progress = no_progress
 ) -> Tensor:
-    """Normalised sound [B, 1600 T, 2] -> lips in pieces of 120 frames, [B, T, V * 3].
+    """Regress normalised audio [B, 1600 T, 2] in chunks of 120 frames -> [B, T, V * 3].
 
-    Pieces of equal length are one batch; a shorter last piece is another.
+    Chunks of equal length form one batch; a shorter last chunk is a second batch.
     """
-    sound = audio[..., 0]
-    piece = CHUNK_FRAMES * SAMPLES_PER_FRAME
-    whole = sound.shape[1] // piece * piece
-    share = whole / sound.shape[1]
+    person = audio[..., 0]
+    chunk = CHUNK_FRAMES * SAMPLES_PER_FRAME
+    whole = person.shape[1] // chunk * chunk
+    share = whole / person.shape[1]
     parts = []
     if whole:
-        pieces = sound[:, :whole].reshape(-1, piece)  # [B * pieces, 120 * 1600]
-        vertices = regressor(pieces, progress=between(progress, 0.0, share)).flatten(2)
-        parts.append(torch.unflatten(vertices, 0, (len(sound), -1)).flatten(1, 2))
-    if whole < sound.shape[1]:
-        rest = regressor(sound[:, whole:], progress=between(progress, share, 1.0))
+        chunks = person[:, :whole].reshape(-1, chunk)  # [B * chunks, 120 * 1600]
+        vertices = regressor(chunks, progress=between(progress, 0.0, share)).flatten(2)
+        parts.append(torch.unflatten(vertices, 0, (len(person), -1)).flatten(1, 2))
+    if whole < person.shape[1]:
+        rest = regressor(person[:, whole:], progress=between(progress, share, 1.0))
         parts.append(rest.flatten(2))
     return torch.cat(parts, dim=1)
 
 
 def source_frames(frames: int, rows: int) -> Tensor:
-    """Which frame each of `rows` rows takes: floor((i + 0.5) T / L), [L]."""
+    """Frame index of each of `rows` rows: floor((i + 0.5) T / L), [L]."""
     return (2 * torch.arange(rows) + 1) * frames // (2 * rows)
 
 
 def lip_rows(geometry: Tensor, rows: int) -> Tensor:
-    """Lips [B, T, V * 3] in step with speech features: [B, L, V * 3]."""
+    """Resample lip geometry [B, T, V * 3] to the rows of speech features: [B, L, V * 3]."""
     return geometry[:, source_frames(geometry.shape[1], rows).to(geometry.device)]
 
 
 def load_lips(path: Path, *, device: torch.device) -> LipRegressor:
-    """lips.safetensors. Raises CheckpointError."""
+    """Load lips.safetensors.
+
+    Raises: CheckpointError: when the file is missing, damaged or holds another network.
+    """
     config, weights = checkpoint.read(path, device=device)
     network = LipRegressor(checkpoint.config_of(LipConfig, config, path))
     return checkpoint.restore(network, weights, path).to(device)

@@ -368,7 +368,7 @@ def _longest(networks: Networks) -> int:
 
 
 def load_animator(person_folder: Path, *, device: torch.device) -> Animator:
-    """Load the motion networks of a person directory. Raises: CheckpointError: for damaged files."""
+    """Load the motion networks of a person. Raises: CheckpointError: for damaged files."""
 
     def path(name: str) -> Path:
         return person_folder / f"{name}.safetensors"

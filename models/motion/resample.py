@@ -1,4 +1,4 @@
-"""Resampling by a Hann-windowed sinc, with the numbers that the speech networks were trained on.
+"""Resampling by a Hann-windowed sinc, with the constants used to train the speech networks.
 
 Letters: N samples of a signal, R = rates divided by their greatest common divisor.
 """
@@ -13,20 +13,26 @@ from torch.nn.functional import conv1d, pad
 
 LOBES = 6  # zero crossings of the sinc on each side
 ROLL_OFF = 0.99  # of the lower Nyquist frequency
-EXACT_RATES = 1000  # a bank of more filters than this is no longer small
+MAX_FILTERS = 1000  # a larger filter bank needs too much memory
 
 
 def sinc_filters(
     source_rate: int, target_rate: int, *, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """One filter for each phase of the output, [target R, 1, taps] float32, made in `dtype`.
+    """Filters, one per phase of the output, [target R, 1, taps] float32, computed in `dtype`.
 
-    Released numbers need float64 where filters are part of a network, and float32 in `resample`.
+    To match the reference, filters inside a network are computed in float64 and those of
+    `resample` in float32.
+
+    Raises: ValueError: when the ratio of the rates needs more than MAX_FILTERS filters.
     """
     common = math.gcd(source_rate, target_rate)
     source, target = source_rate // common, target_rate // common
-    if target > EXACT_RATES:
-        raise ValueError(f"{source_rate} to {target_rate} Hz needs {target} filters; too many")
+    if target > MAX_FILTERS:
+        raise ValueError(
+            f"resampling from {source_rate} to {target_rate} Hz needs {target} filters; at most "
+            f"{MAX_FILTERS} are supported"
+        )
     cutoff = min(source, target) * ROLL_OFF
     half = _half_width(source, cutoff)
     taps = torch.arange(-half, half + source, dtype=dtype)[None] / source
@@ -40,9 +46,9 @@ def sinc_filters(
 
 
 def resample(signal: Tensor, source_rate: int, target_rate: int) -> Tensor:
-    """signal [B, N] at one rate -> [B, ceil(N * target / source)] at another.
+    """Resample a signal [B, N] -> [B, ceil(N * target / source)].
 
-    Raises ValueError for rates whose smallest ratio has more than 1000 filters.
+    Raises: ValueError: when the ratio of the rates needs more than MAX_FILTERS filters.
     """
     if source_rate == target_rate:
         return signal
@@ -52,7 +58,7 @@ def resample(signal: Tensor, source_rate: int, target_rate: int) -> Tensor:
 
 
 def resample_with(signal: Tensor, filters: Tensor, source_rate: int, target_rate: int) -> Tensor:
-    """`resample` with filters [target R, 1, taps] that are already there: signal [B, N]."""
+    """Resample a signal [B, N] with precomputed filters [target R, 1, taps]."""
     common = math.gcd(source_rate, target_rate)
     source, target = source_rate // common, target_rate // common
     half = _half_width(source, min(source, target) * ROLL_OFF)

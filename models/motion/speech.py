@@ -1,8 +1,8 @@
-"""Speech features: what the networks hear. Both channels, rows in time, made once per clip.
+"""Speech features of both channels: rows over time, computed once per clip.
 
 Letters: B clips, n samples at 48 kHz, L rows, A width of a row (both channels).
-Two front ends: the convolutions of a pretrained speech network (released people), and log-mel
-rows, one a frame (people who are trained here).
+Two front ends: the convolutions of a pretrained speech network (released people) and log-mel rows,
+one per frame (people trained with this project).
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Progress = Callable[[float], None]  # share of the work that is done; what it raises ends it
+    Progress = Callable[[float], None]  # share of the work done; an exception from it ends the work
 
 SPEECH_RATE = 16_000
-PIECE_ROWS = 1024  # of a wide convolution at a time, on a CPU
-RELEASED_LAYERS = (  # channels, kernel, stride; the last two kernels of 1 are the gumbel model's
+CHUNK_ROWS = 1024  # rows of a wide convolution computed at a time on a CPU
+RELEASED_LAYERS = (  # channels, kernel, stride; the gumbel model ends with two kernels of 1
     (512, 10, 5), (512, 8, 4), (512, 4, 2), (512, 4, 2), (512, 4, 2), (512, 1, 1), (512, 1, 1),
     (512, 1, 1),
 )  # fmt: skip
 
 
 def no_progress(_share: float) -> None:
-    """The progress that nobody wants to know."""
+    """Ignore progress."""
 
 
 def between(progress: Progress, first: float, last: float) -> Progress:
-    """Progress of a part of the work, told as that of the whole: from `first` to `last`."""
+    """Map the progress of one part of the work to the range `first` to `last` of the whole."""
     return lambda share: progress(first + share * (last - first))
 
 
 class FrontEnd(Protocol):
-    """Anything that makes features of sound."""
+    """Network from audio to speech features."""
 
     width: int  # A, both channels
 
     def rows(self, frames: int) -> int:
-        """L, for a clip of so many frames of motion."""
+        """Return L for a clip of `frames` frames of motion."""
         ...
 
     def __call__(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
-        """Normalised sound [B, n, 2] -> features [B, L, A]."""
+        """Extract features of normalised audio [B, n, 2] -> [B, L, A]."""
         ...
 
 
 class ConvStack(nn.Module):
-    """Convolutions without padding, each with GroupNorm over the whole clip and an activation.
+    """Convolutions without padding, each followed by GroupNorm over the clip and an activation.
 
-    Because of the norm, every row depends on the whole clip: batch only clips of equal length.
+    The norm makes each row depend on the whole clip, so a batch must hold clips of equal length.
     """
 
     def __init__(
@@ -76,39 +76,42 @@ class ConvStack(nn.Module):
         )
         self.norms = stack(nn.GroupNorm(1, width) for width, _, _ in layers)
 
-    def forward(self, sound: Tensor, *, progress: Progress = no_progress) -> Tensor:
-        """Sound at 16 kHz [B, samples] -> [B, width, L]. progress: told within each layer."""
-        x, count = sound[:, None], len(self.convolutions)
+    def forward(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
+        """Convolve audio at 16 kHz [B, samples] -> [B, width, L].
+
+        progress: called several times within each layer.
+        """
+        x, count = audio[:, None], len(self.convolutions)
         layers = zip(self.convolutions, self.norms, strict=True)
         for layer, (convolution, norm) in enumerate(layers):
-            told = between(progress, layer / count, (layer + 0.8) / count)
-            x = self.activation(norm(convolve(convolution, x, progress=told)))
+            inner = between(progress, layer / count, (layer + 0.8) / count)
+            x = self.activation(norm(convolve(convolution, x, progress=inner)))
             progress((layer + 1) / count)
         return (x.abs() + 1).log() if self.log_compression else x
 
 
 def convolve(convolution: nn.Conv1d, x: Tensor, *, progress: Progress = no_progress) -> Tensor:
-    """x [B, C, N] -> [B, D, L], with the numbers of the convolution at once.
+    """Apply a convolution to x [B, C, N] -> [B, D, L], in chunks on a CPU.
 
-    On a CPU a wide one of a long clip takes seconds: there it goes piece by piece, so that whoever
-    cancels need not wait for all of it.
+    A wide convolution over a long clip takes seconds on a CPU; between chunks `progress` can
+    cancel it. The result equals that of one call.
     """
     (kernel,), (stride,) = convolution.kernel_size, convolution.stride
     rows = (x.shape[-1] - kernel) // stride + 1
     if x.device.type != "cpu" or kernel == 1 or torch.is_grad_enabled():
         return convolution(x)
-    found = x.new_empty(len(x), convolution.out_channels, rows)
-    for first in range(0, rows, PIECE_ROWS):
-        last = min(first + PIECE_ROWS, rows)
-        seen = x[..., first * stride : (last - 1) * stride + kernel]
-        found[..., first:last] = convolution(seen)
+    result = x.new_empty(len(x), convolution.out_channels, rows)
+    for first in range(0, rows, CHUNK_ROWS):
+        last = min(first + CHUNK_ROWS, rows)
+        chunk = x[..., first * stride : (last - 1) * stride + kernel]
+        result[..., first:last] = convolution(chunk)
         progress(last / rows)
-    return found
+    return result
 
 
 @dataclass(frozen=True)
 class ConvSpeechConfig:
-    """The convolutions of the gumbel vq-wav2vec model (arXiv 1910.05453)."""
+    """Sizes of the convolutions of the gumbel vq-wav2vec model (arXiv 1910.05453)."""
 
     layers: tuple[tuple[int, int, int], ...] = RELEASED_LAYERS
     activation: str = "gelu"
@@ -121,7 +124,7 @@ class ConvSpeechConfig:
 
 
 class ConvSpeech(nn.Module):
-    """The front end of released people: about 100 rows a second, each channel on its own."""
+    """Front end of released people: about 100 rows per second, each channel separately."""
 
     filters: Tensor
 
@@ -137,48 +140,48 @@ class ConvSpeech(nn.Module):
         )
 
     def rows(self, frames: int) -> int:
-        """L for T frames: floor((ceil(1600 T / 3) - 465) / 160) + 1 at the released sizes."""
+        """Return L for T frames; released sizes: floor((ceil(1600 T / 3) - 465) / 160) + 1."""
         length = -(-frames * SAMPLES_PER_FRAME * SPEECH_RATE // SAMPLE_RATE)
         for _, kernel, stride in self.config.layers:
             length = (length - kernel) // stride + 1
         return length
 
     def forward(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
-        """[B, n, 2] -> [B, L, A]: channel 0's features, then channel 1's."""
+        """Extract features [B, n, 2] -> [B, L, A]: those of channel 0, then those of channel 1."""
         channels = audio.transpose(1, 2).flatten(0, 1)  # [B, n, 2] -> [2 B, n]
-        slow = resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
-        features = self.stack(slow, progress=progress)  # [2 B, A / 2, L]
+        resampled = resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        features = self.stack(resampled, progress=progress)  # [2 B, A / 2, L]
         return torch.unflatten(features, 0, (-1, 2)).flatten(1, 2).transpose(1, 2)
 
 
 @dataclass(frozen=True)
 class MelSpeechConfig:
-    """Rows in step with the frames of motion, each of a few short spectra."""
+    """Sizes and levels of the log-mel front end; each row holds a few short spectra."""
 
     bands: int = 32
-    slices: int = 4  # spectra in a row, so rows last slices * hop
+    slices: int = 4  # spectra per row; a row lasts slices * hop
     window: int = 400  # samples at 16 kHz
-    transform: int = 512
+    transform: int = 512  # FFT size
     lowest: float = 60.0  # Hz
-    highest: float = 7600.0
-    floor: float = 1e-10  # of power, for sound that is full scale at 1
-    quietest: float = -60.0  # dB: a clip is never lifted more than if its speech were this loud
-    partner_gap: float = 25.0  # dB that one channel may be lifted above the other
+    highest: float = 7600.0  # Hz
+    floor: float = 1e-10  # lowest power, with full scale at 1
+    quietest: float = -60.0  # dB, lower limit of the reference level, which limits the gain
+    partner_gap: float = 25.0  # dB, largest difference between the gains of the channels
 
     def __post_init__(self) -> None:
         hop = SPEECH_RATE / FRAME_RATE / self.slices
         if not hop <= self.window <= self.transform:
             raise ValueError(
-                f"a window of {self.window} samples must be at least a hop ({hop:.0f}) and at "
-                f"most a transform ({self.transform})"
+                f"window of {self.window} samples must be at least the hop ({hop:.0f}) and at most "
+                f"the transform ({self.transform})"
             )
 
 
 class MelSpeech(nn.Module):
-    """Log-mel rows, 30 a second, free of the level at which a clip was recorded.
+    """Log-mel rows, 30 per second, normalised by the level of the speech.
 
-    Each channel's loudness is measured against its own speech, so that a whisper and a shout, a
-    near and a far microphone look alike; a channel that is much quieter than the other stays quiet.
+    Each channel is normalised by the loudness of its own speech, so whispers and shouts, near and
+    far microphones give similar rows. A channel that is much quieter than the other stays quiet.
     """
 
     filters: Tensor
@@ -194,39 +197,42 @@ class MelSpeech(nn.Module):
         self.register_buffer("window", torch.hann_window(config.window), persistent=False)
 
     def rows(self, frames: int) -> int:
-        """L: one for each frame."""
+        """Return L: one row per frame."""
         return frames
 
     def forward(self, audio: Tensor, *, progress: Progress = no_progress) -> Tensor:
-        """[B, n, 2] -> [B, L, A]: channel 0's rows, then channel 1's. n is a multiple of 1600."""
+        """Extract rows [B, n, 2] -> [B, L, A]: those of channel 0, then those of channel 1.
+
+        Raises: ValueError: when the shape differs or n is not a multiple of 1600.
+        """
         if audio.ndim != 3 or audio.shape[2] != 2 or audio.shape[1] % SAMPLES_PER_FRAME:
             raise ValueError(
                 f"audio must be [B, multiple of {SAMPLES_PER_FRAME}, 2], got {list(audio.shape)}"
             )
         rows = audio.shape[1] // SAMPLES_PER_FRAME
         channels = audio.transpose(1, 2).flatten(0, 1)  # [B, n, 2] -> [2 B, n]
-        slow = resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
-        power = self._power(slow, rows * self.config.slices)  # [2 B, spectra, bins]
+        resampled = resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        power = self._power(resampled, rows * self.config.slices)  # [2 B, spectra, bins]
         bands = 10 * (power @ self.mel).clamp(min=self.config.floor).log10()  # [2 B, spectra, M]
         bands = (bands - self._reference(power.mean(-1))) / 20 + 1
         grouped = torch.unflatten(bands, 1, (rows, -1)).flatten(2)  # [2 B, L, A / 2]
-        progress(1.0)  # milliseconds: one step
+        progress(1.0)  # one call is enough: the work takes milliseconds
         return torch.unflatten(grouped, 0, (-1, 2)).transpose(1, 2).flatten(2)
 
-    def _power(self, slow: Tensor, spectra: int) -> Tensor:
-        """Power in the middles of equal parts of the clip: [2 B, N] -> [2 B, spectra, bins].
+    def _power(self, audio: Tensor, spectra: int) -> Tensor:
+        """Power spectra at centres of equal parts of the clip: [2 B, N] -> [2 B, spectra, bins].
 
-        Scaled so that the mean over the bins is the mean square of the sound.
+        Scaled so that the mean over the bins equals the mean square of the audio.
         """
-        hop = slow.shape[1] / spectra
-        starts = ((torch.arange(spectra, device=slow.device) + 0.5) * hop).round().long()
+        hop = audio.shape[1] / spectra
+        centres = ((torch.arange(spectra, device=audio.device) + 0.5) * hop).round().long()
         half = self.config.window // 2
-        pieces = functional.pad(slow, (half, half)).unfold(1, self.config.window, 1)[:, starts]
-        spectrum = torch.fft.rfft(pieces * self.window, self.config.transform)
+        windows = functional.pad(audio, (half, half)).unfold(1, self.config.window, 1)[:, centres]
+        spectrum = torch.fft.rfft(windows * self.window, self.config.transform)
         return (spectrum.real.square() + spectrum.imag.square()) / self.window.square().sum()
 
     def _reference(self, loudness: Tensor) -> Tensor:
-        """What counts as loud: the loudest tenth of a channel, [2 B, spectra] -> dB [2 B, 1, 1]."""
+        """Reference level, the mean of the loudest tenth: [2 B, spectra] -> dB [2 B, 1, 1]."""
         count = max(1, loudness.shape[1] // 10)
         loud = loudness.topk(count, dim=1).values.mean(1).clamp(min=self.config.floor)
         level = (10 * loud.log10()).clamp(min=self.config.quietest).view(-1, 2)
@@ -235,7 +241,7 @@ class MelSpeech(nn.Module):
 
 
 def mel_filters(config: MelSpeechConfig) -> Tensor:
-    """Triangles evenly spaced in mel (2595 log10(1 + f / 700)), [transform / 2 + 1, bands]."""
+    """Triangular filters, even in mel, 2595 log10(1 + f / 700): [transform / 2 + 1, bands]."""
     edges = torch.tensor([config.lowest, config.highest], dtype=torch.float64)
     low, high = (2595 * torch.log10(1 + edges / 700)).tolist()
     mel = torch.linspace(low, high, config.bands + 2, dtype=torch.float64)
@@ -247,12 +253,15 @@ def mel_filters(config: MelSpeechConfig) -> Tensor:
 
 
 def kind_of(front_end: ConvSpeech | MelSpeech) -> str:
-    """The word that stands for its class in a checkpoint."""
+    """Return the `kind` of a front end in its checkpoint."""
     return "mel" if isinstance(front_end, MelSpeech) else "convolutions"
 
 
 def load_speech(path: Path, *, device: torch.device) -> ConvSpeech | MelSpeech:
-    """The front end in speech.safetensors, of whatever kind. Raises CheckpointError."""
+    """Load the front end in speech.safetensors, of either kind.
+
+    Raises: CheckpointError: when the file is missing, damaged or of an unknown kind.
+    """
     config, weights = checkpoint.read(path, device=device)
     kind = config.pop("kind", None)
     network: ConvSpeech | MelSpeech
@@ -262,6 +271,6 @@ def load_speech(path: Path, *, device: torch.device) -> ConvSpeech | MelSpeech:
         network = ConvSpeech(checkpoint.config_of(ConvSpeechConfig, config, path))
     else:
         raise checkpoint.CheckpointError(
-            f"{path} holds a front end of kind {kind!r}; known are 'convolutions' and 'mel'"
+            f"{path}: unknown front end {kind!r}; known kinds are 'convolutions' and 'mel'"
         )
     return checkpoint.restore(network, weights, path).to(device)

@@ -1,4 +1,4 @@
-"""Statistics of a person: what motion and sound are normalised with.
+"""Means and standard deviations of a person, for normalising motion and audio.
 
 Letters: T frames, n samples at 48 kHz.
 """
@@ -23,32 +23,35 @@ LENGTHS = {"code_mean": 256, "code_std": 256, "pose_mean": 104, "pose_std": 104,
 
 @dataclass(frozen=True)
 class Statistics:
-    """Means and spreads of face codes, pose and sound."""
+    """Means and standard deviations of face codes, pose and audio."""
 
     code_mean: Tensor  # [256]
     code_std: Tensor  # [256]
     pose_mean: Tensor  # [104]
     pose_std: Tensor  # [104]
-    audio_mean: Tensor  # [2], by channel
-    audio_std: float  # one for both channels
+    audio_mean: Tensor  # [2], per channel
+    audio_std: float  # of both channels together
 
     def normalised_audio(self, audio: Tensor) -> Tensor:
-        """Sound in [-1, 1], [..., n, 2] -> [..., n, 2]."""
+        """Normalise audio in [-1, 1], [..., n, 2]."""
         return (audio - self.audio_mean) / self.audio_std
 
     def face(self, normalised: Tensor) -> Tensor:
-        """Normalised face codes [..., T, 256] -> face codes."""
+        """Denormalise face codes [..., T, 256]."""
         return normalised * self.code_std + self.code_mean
 
     def pose(self, normalised: Tensor) -> Tensor:
-        """Normalised pose [..., T, 104] -> pose, rad and dm."""
+        """Denormalise a pose [..., T, 104], in rad and dm."""
         return normalised * self.pose_std + self.pose_mean
 
 
 def load_statistics(path: Path, *, device: torch.device) -> Statistics:
-    """stats.json. CheckpointError names what is missing or of the wrong length."""
+    """Load stats.json.
+
+    Raises: CheckpointError: when the file or a statistic is missing, damaged or of another length.
+    """
     if not path.is_file():
-        raise CheckpointError(f"no statistics at {path}; is this a whole person directory?")
+        raise CheckpointError(f"{path}: statistics not found; copy the whole person directory")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         tensors = {
@@ -56,9 +59,9 @@ def load_statistics(path: Path, *, device: torch.device) -> Statistics:
         }
         audio_std = float(values["audio_std_flat"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or lacks a statistic: {error!r}") from error
+        raise CheckpointError(f"{path}: damaged, or a statistic is missing ({error!r})") from error
     for name, length in LENGTHS.items():
         if tensors[name].shape != (length,):
-            found = list(tensors[name].shape)
-            raise CheckpointError(f"{path}: {name} must have {length} numbers, found {found}")
+            shape = list(tensors[name].shape)
+            raise CheckpointError(f"{path}: {name} must have {length} numbers, found {shape}")
     return Statistics(**tensors, audio_std=audio_std)

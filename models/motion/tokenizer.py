@@ -1,6 +1,6 @@
-"""The tokenizer: key poses to tokens and back, by a residual quantiser (arXiv 2401.01885, 4.3).
+"""Tokenizer of key poses: a residual vector quantiser (arXiv 2401.01885, section 4.3).
 
-Letters: B clips, K key poses (one a second), C = 104 channels, d width of a code, R codebooks,
+Letters: B clips, K key poses (one per second), C = 104 channels, d width of a code, R codebooks,
 N codes in each, V vectors (B * K).
 """
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 SLOPE = 0.2
 DILATIONS = (1, 2, 3, 1)
-REACH = sum(DILATIONS)  # key poses before its own that a token sees
+REACH = sum(DILATIONS)  # receptive field: key poses before the token's own
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Sizes; the defaults are the released ones."""
+    """Sizes of a tokenizer; the defaults are the released network."""
 
     channels: int = 104
     width: int = 64
@@ -40,7 +40,7 @@ class TokenizerConfig:
 
 
 class Tokenizer(nn.Module):
-    """Causal convolutions around a residual quantiser."""
+    """Causal convolutional encoder and decoder around a residual quantiser."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Tokenizer(nn.Module):
         )
 
     def latent(self, poses: Tensor) -> Tensor:
-        """Normalised poses [B, K, C] -> [B, K, d]."""
+        """Encode normalised poses [B, K, C] without quantisation -> [B, K, d]."""
         x = functional.pad(poses.transpose(1, 2), (REACH, 0))
         x = self.encoder_in(x)
         for convolution in self.encoder:
@@ -63,16 +63,19 @@ class Tokenizer(nn.Module):
         return x.transpose(1, 2)
 
     def encode(self, poses: Tensor) -> Tensor:
-        """Normalised poses [B, K, C] -> tokens [B, K, R]."""
-        left = self.latent(poses).flatten(0, 1)  # [V, d]
+        """Quantise normalised poses [B, K, C] -> tokens [B, K, R]."""
+        residual = self.latent(poses).flatten(0, 1)  # [V, d]
         tokens = []
         for codebook in self.codebooks:
-            tokens.append(nearest(left, codebook))
-            left = left - codebook[tokens[-1]]
+            tokens.append(nearest(residual, codebook))
+            residual = residual - codebook[tokens[-1]]
         return torch.stack(tokens, dim=-1).view(*poses.shape[:2], -1)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, K, R] -> normalised poses [B, K, C]. ValueError for another shape."""
+        """Decode tokens [B, K, R] -> normalised poses [B, K, C].
+
+        Raises: ValueError: when the tokens have another shape.
+        """
         if tokens.ndim != 3 or tokens.shape[2] != self.config.depth:
             raise ValueError(
                 f"tokens must be [B, K, {self.config.depth}], got {list(tokens.shape)}"
@@ -81,7 +84,7 @@ class Tokenizer(nn.Module):
         return self.decode_latent(torch.stack(parts).sum(0))
 
     def decode_latent(self, latent: Tensor) -> Tensor:
-        """Sums of codes [B, K, d] -> normalised poses [B, K, C]."""
+        """Decode sums of codes [B, K, d] -> normalised poses [B, K, C]."""
         x = functional.pad(latent.transpose(1, 2), (REACH, 0))
         for convolution in self.decoder:
             x = functional.leaky_relu(convolution(x), SLOPE)
@@ -89,7 +92,7 @@ class Tokenizer(nn.Module):
 
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """The nearest code of each vector: [V, d] and [N, d] -> [V]."""
+    """Index of the nearest code of each vector: [V, d] and [N, d] -> [V]."""
     distance = (
         vectors.square().sum(1, keepdim=True)
         - 2 * vectors @ codebook.T
@@ -99,7 +102,10 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
 
 
 def load_tokenizer(path: Path, *, device: torch.device) -> Tokenizer:
-    """tokenizer.safetensors. Raises CheckpointError."""
+    """Load tokenizer.safetensors.
+
+    Raises: CheckpointError: when the file is missing, damaged or holds another network.
+    """
     config, weights = checkpoint.read(path, device=device)
     network = Tokenizer(checkpoint.config_of(TokenizerConfig, config, path))
     return checkpoint.restore(network, weights, path).to(device)

@@ -41,5 +41,5 @@ def queue(served: Served) -> Iterator[Served]:
 
 
 def _empty(served: Served) -> None:
-    while served.services.store.claim("tidy") is not None:
+    while served.services.database.attempts.claim("tidy") is not None:
         continue

@@ -12,7 +12,7 @@ VIDEO = bytes(range(256)) * 20
 
 def submit(served: Served) -> Job:
     job_id = new_job_id()
-    return served.services.store.submit(
+    return served.services.database.jobs.submit(
         NewJob(
             job_id, GenerateRequest(seed=3), input_key=input_key(job_id, "wav"), clip_seconds=1.0
         )
@@ -21,7 +21,7 @@ def submit(served: Served) -> Job:
 
 def running(served: Served) -> Job:
     submit(served)
-    job = served.services.store.claim("worker-1")
+    job = served.services.database.attempts.claim("worker-1")
     assert job is not None
     return job
 
@@ -32,5 +32,5 @@ def succeeded(served: Served, folder: Path) -> Job:
     (folder / "video").write_bytes(VIDEO)
     served.services.storage.put(key, folder / "video", "video/mp4")
     output = Output("take-1.mp4", key, "video/mp4", len(VIDEO))
-    assert served.services.store.succeed(job.id, job.attempt, [output])
+    assert served.services.database.attempts.succeed(job.id, job.attempt, [output])
     return job

@@ -43,7 +43,7 @@ def test_a_clip_elsewhere_becomes_a_job(fetching: Served, elsewhere: Receiver, c
 
     for answer in (by_json, by_form):
         assert answer.status_code == 202, answer.text
-        key = fetching.services.store.get(answer.json()["id"]).input_key
+        key = fetching.services.database.jobs.get(answer.json()["id"]).input_key
         assert b"".join(fetching.services.storage.open(key)) == clip
 
 

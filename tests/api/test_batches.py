@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from jobs.model import State
-from jobs.store.quotas import Tenants
+from jobs.store.quotas import TenantStore
 from tests.api.services.test_upload_intake import announce, uploaded
 from tests.api_server import Served
 from tests.audio_clips import write_clip
@@ -80,13 +80,13 @@ def test_a_thousand_jobs_are_taken_and_no_more(served: Served, upload: str) -> N
 
 
 def test_states_and_errors_are_told_for_each(served: Served, upload: str) -> None:
-    store = served.services.store
+    database = served.services.database
     told = batch(served, [{"upload_id": upload, "priority": 10}] * 4)
     first, second, third, fourth = (item["job"] for item in told["items"])
-    assert store.claim("w").id == first  # type: ignore[union-attr]
-    store.fail(first, 1, "clip_silent", "The clip is silent.")
-    assert store.claim("w").id == second  # type: ignore[union-attr]
-    store.delete(third)
+    assert database.attempts.claim("w").id == first  # type: ignore[union-attr]
+    database.attempts.fail(first, 1, "clip_silent", "The clip is silent.")
+    assert database.attempts.claim("w").id == second  # type: ignore[union-attr]
+    database.jobs.delete(third)
 
     told = served.http.get(f"/batches/{told['id']}").json()
 
@@ -97,16 +97,16 @@ def test_states_and_errors_are_told_for_each(served: Served, upload: str) -> Non
         (first, "failed"), (second, "running"), (fourth, "queued"),
     ]  # fmt: skip
     assert told["items"][0]["error"] == {"code": "clip_silent", "detail": "The clip is silent."}
-    store.cancel_batch(told["id"])
+    database.batches.cancel(told["id"])
 
 
 def test_canceling_ends_what_has_not_ended(served: Served, upload: str) -> None:
-    store = served.services.store
+    database = served.services.database
     told = batch(served, [{"upload_id": upload, "priority": 10}] * 3)
     done = told["items"][0]["job"]
-    assert store.claim("w").id == done  # type: ignore[union-attr]
-    store.succeed(done, 1, [])
-    assert store.claim("w") is not None
+    assert database.attempts.claim("w").id == done  # type: ignore[union-attr]
+    database.attempts.succeed(done, 1, [])
+    assert database.attempts.claim("w") is not None
 
     answers = [served.http.post(f"/batches/{told['id']}/cancel") for _ in range(2)]
 
@@ -157,7 +157,7 @@ def test_every_item_at_fault_is_told(served: Served, upload: str) -> None:
 def test_nothing_is_accepted_where_one_is_refused(
     served: Served, upload: str, clip: bytes, tmp_path: Path
 ) -> None:
-    before = len(served.services.store.recent(limit=100))
+    before = len(served.services.database.jobs.page(limit=100).jobs)
     good = {"upload_id": upload}
     long = uploaded(served, write_clip(tmp_path / "long.flac", seconds=2.5).read_bytes())["id"]
     for bad, code in (
@@ -173,14 +173,14 @@ def test_nothing_is_accepted_where_one_is_refused(
         assert body["detail"].startswith("items.2: "), body
         assert all(each["field"].startswith("items.2.") for each in body["errors"])
 
-    assert len(served.services.store.recent(limit=100)) == before
+    assert len(served.services.database.jobs.page(limit=100).jobs) == before
 
 
 @pytest.fixture
 def three_more(served: Served) -> Iterator[int]:
     """A quota that leaves room for three jobs; how many there are."""
-    store = served.services.store
-    tenants = Tenants(store.engine, store.config.quota)
+    database = served.services.database
+    tenants = TenantStore(database.engine, database.config.quota)
     (local,) = (each for each in tenants.all(date.today()) if each.name == "local")
     before = local.usage.jobs_in_flight
     tenants.set_own("local", {"jobs_in_flight": before + 3})
@@ -224,11 +224,11 @@ def test_a_batch_that_is_not_there(served: Served) -> None:
 
 def test_a_batch_is_its_tenant_s_alone(served: Served, upload: str) -> None:
     told = batch(served, [{"upload_id": upload}])
-    batches = served.services.batches
+    batches = served.services.database.batches
 
     assert batches.get(told["id"], tenant="local").size == 1
     with pytest.raises(LookupError, match=told["id"]):
         batches.get(told["id"], tenant="rival")
     with pytest.raises(LookupError, match=told["id"]):
-        served.services.store.cancel_batch(told["id"], tenant="rival")
-    assert served.services.store.get(told["items"][0]["job"]).state is State.QUEUED
+        served.services.database.batches.cancel(told["id"], tenant="rival")
+    assert served.services.database.jobs.get(told["items"][0]["job"]).state is State.QUEUED

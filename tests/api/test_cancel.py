@@ -26,12 +26,14 @@ def test_a_queued_job_ends_at_once(served: Served) -> None:
 
 def test_the_worker_of_a_canceled_job_publishes_nothing(served: Served) -> None:
     job = running(served)
-    store = served.services.store
+    database = served.services.database
 
     assert served.http.post(f"/jobs/{job.id}/cancel").json()["state"] == "canceled"
 
-    assert not store.progress(job.id, job.attempt, "face", 0.5)
-    assert not store.succeed(job.id, job.attempt, [Output("take-1.mp4", "jobs/x", "video/mp4", 1)])
+    assert not database.attempts.progress(job.id, job.attempt, "face", 0.5)
+    assert not database.attempts.succeed(
+        job.id, job.attempt, [Output("take-1.mp4", "jobs/x", "video/mp4", 1)]
+    )
     assert served.http.get(f"/jobs/{job.id}").json()["state"] == "canceled"
     problem(served.http.get(f"/jobs/{job.id}/outputs/take-1.mp4"), 409, "job_without_outputs")
 
@@ -48,7 +50,9 @@ def test_canceling_twice_is_canceling_once(served: Served) -> None:
 
 def test_what_has_ended_cannot_be_canceled(served: Served, tmp_path: Path) -> None:
     done, failed = succeeded(served, tmp_path), running(served)
-    served.services.store.fail(failed.id, failed.attempt, "clip_silent", "The clip is silent.")
+    served.services.database.attempts.fail(
+        failed.id, failed.attempt, "clip_silent", "The clip is silent."
+    )
 
     for job, word in ((done, "succeeded"), (failed, "failed")):
         body = problem(served.http.post(f"/jobs/{job.id}/cancel"), 409, "job_has_ended")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.maintenance.reaper import reap_once
+from jobs.maintenance.reaper import maintain
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage, StorageError
 from jobs.storage.keys import attempt_key
@@ -44,7 +44,7 @@ def test_a_clip_that_waits_is_deleted_with_its_job(served: Served, clip: bytes) 
     served.http.delete(f"/jobs/{job_id}")
 
     assert objects(served, job_id) == []
-    assert served.services.store.claim("worker-1") is None
+    assert served.services.database.attempts.claim("worker-1") is None
 
 
 def test_the_worker_of_a_deleted_job_stops(served: Served) -> None:
@@ -52,8 +52,8 @@ def test_the_worker_of_a_deleted_job_stops(served: Served) -> None:
 
     assert served.http.delete(f"/jobs/{job.id}").status_code == 204
 
-    assert not served.services.store.progress(job.id, job.attempt, "face", 0.5)
-    assert not served.services.store.renew(job.id, job.attempt)
+    assert not served.services.database.attempts.progress(job.id, job.attempt, "face", 0.5)
+    assert not served.services.database.attempts.renew(job.id, job.attempt)
 
 
 def test_nobody_else_is_deleted(served: Served, tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_what_a_stopping_worker_still_stores_is_swept_later(
         assert objects(served, job.id)
 
         time.sleep(0.06)
-        reap_once(served.services)
+        maintain(served.services.maintenance)
 
         assert objects(served, job.id) == []
-        assert served.services.store.due_removals() == []
+        assert served.services.database.deletions.take_due() == []
 
 
 def test_a_storage_that_is_away_is_swept_when_it_is_back(
@@ -105,7 +105,7 @@ def test_a_storage_that_is_away_is_swept_when_it_is_back(
         assert objects(served, job.id)
 
         time.sleep(0.06)
-        reap_once(served.services)
+        maintain(served.services.maintenance)
 
         assert objects(served, job.id) == []
     assert any("not removed yet" in record.message for record in caplog.records)

@@ -9,15 +9,16 @@ import httpx
 import pytest
 import sqlalchemy
 
+from jobs.database import stores_on
 from jobs.settings import Settings
-from jobs.store.jobs import Store
+from jobs.store.jobs import JobStore
 from jobs.store.pagination import Page
 from tests.api_server import Served, serving
 from tests.problems import problem
 
 
-class BrokenStore(Store):
-    """A store with a fault of ours in it."""
+class BrokenStore(JobStore):
+    """A store with a bug."""
 
     def page(self, *_: object, **__: object) -> Page:
         raise ZeroDivisionError("secret detail")
@@ -42,8 +43,10 @@ def test_a_fault_of_ours_is_an_incident_that_the_log_explains(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(settings) as served:
-        broken = BrokenStore(served.services.store.engine)
-        served.app.state.services = replace(served.services, store=broken)
+        database = served.services.database
+        jobs = BrokenStore(database.engine, max_attempts=3, quota=database.config.quota)
+        broken = replace(database, jobs=jobs)
+        served.app.state.services = replace(served.services, database=broken)
 
         body = problem(served.http.get("/jobs"), 500, "internal_error")
         problem(served.http.get("/nix"), 404, "route_not_found")  # it goes on
@@ -58,13 +61,12 @@ def test_a_fault_of_ours_is_an_incident_that_the_log_explains(
 def test_a_database_that_is_away_is_told_from_a_fault(settings: Settings) -> None:
     with serving(settings) as served:
         url = "sqlite:////nowhere/at/all/visavis.db"
-        lost = Store(served.services.store.engine)
-        served.app.state.services = replace(served.services, store=lost)
-        lost.engine = sqlalchemy.create_engine(url)
+        lost = stores_on(sqlalchemy.create_engine(url))
+        served.app.state.services = replace(served.services, database=lost)
 
         answer = served.http.get("/jobs/0198")
         ready = served.http.get("/readyz")
-        lost.engine.dispose()
+        lost.close()
 
     problem(answer, 503, "database_unavailable")
     assert int(answer.headers["retry-after"]) > 0

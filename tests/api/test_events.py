@@ -59,18 +59,18 @@ def soon(act: Callable[[], object]) -> threading.Timer:
 
 
 def test_a_job_is_followed_from_its_place_in_the_queue_to_its_end(served: Served) -> None:
-    store = served.services.store
+    database = served.services.database
     before, job = submit(served), submit(served)
     with following(served, job.id) as events:
         seen = [next(events)]
-        store.cancel(before.id)
+        database.jobs.cancel(before.id)
         seen.append(next(events))
-        claimed = store.claim("worker-1")
+        claimed = database.attempts.claim("worker-1")
         assert claimed is not None
         seen.append(next(events))
-        store.progress(job.id, claimed.attempt, "face", 0.5)
+        database.attempts.progress(job.id, claimed.attempt, "face", 0.5)
         seen.append(next(events))
-        store.succeed(job.id, claimed.attempt, [])
+        database.attempts.succeed(job.id, claimed.attempt, [])
         seen.extend(events)  # the stream ends by itself
 
     told = [(event.data["state"], event.data["stage"], event.data["position"]) for event in seen]
@@ -101,7 +101,7 @@ def test_whoever_comes_again_is_told_what_is_new(served: Served) -> None:
     job = submit(served)
     with following(served, job.id) as events:
         first = next(events)
-    timer = soon(lambda: served.services.store.claim("worker-1"))
+    timer = soon(lambda: served.services.database.attempts.claim("worker-1"))
 
     with following(served, job.id, first.id) as events:
         second = next(events)
@@ -115,7 +115,7 @@ def test_whoever_comes_again_is_told_what_is_new(served: Served) -> None:
 
 def test_whoever_has_seen_the_end_need_not_come_again(served: Served) -> None:
     job = submit(served)
-    served.services.store.cancel(job.id)
+    served.services.database.jobs.cancel(job.id)
     with following(served, job.id) as events:
         (last,) = events
 
@@ -161,8 +161,8 @@ def test_whoever_leaves_is_forgotten(served: Served) -> None:
 def test_a_database_that_is_away_for_a_moment_does_not_end_the_stream(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = served.services.store
-    get, failures = store.get, [OperationalError("select", {}, Exception("away"))]
+    database = served.services.database
+    get, failures = database.jobs.get, [OperationalError("select", {}, Exception("away"))]
 
     def get_after_a_while(job_id: str, **whose: object) -> object:
         if failures:
@@ -172,8 +172,8 @@ def test_a_database_that_is_away_for_a_moment_does_not_end_the_stream(
     job = submit(served)
     with following(served, job.id) as events:
         next(events)
-        monkeypatch.setattr(store, "get", get_after_a_while)
-        store.cancel(job.id)
+        monkeypatch.setattr(database.jobs, "get", get_after_a_while)
+        database.jobs.cancel(job.id)
         (last,) = events
 
     assert (last.data["state"], failures) == ("canceled", [])
@@ -189,7 +189,7 @@ def test_many_streams_hold_no_thread(served: Served) -> None:
         until(lambda: served.app.state.watch.waiting == 60)
         assert served.http.get("/jobs").status_code == 200
         assert threading.active_count() < threads + 50
-        served.services.store.cancel(job.id)
+        served.services.database.jobs.cancel(job.id)
         ends = [list(parsed(answer.iter_lines()))[-1].data["state"] for answer in answers]
         for stream in streams:
             stream.__exit__(None, None, None)

@@ -28,11 +28,11 @@ def kept(served: Served) -> list[Path]:
 
 
 def refused(served: Served, clip: bytes) -> None:
-    before = kept(served), len(served.services.store.page(limit=100).jobs)
+    before = kept(served), len(served.services.database.jobs.page(limit=100).jobs)
     answer = served.http.post("/generate", files={"audio": clip})
     problem(answer, 507, "storage_full")
     assert answer.headers["Retry-After"] == "60"
-    assert (kept(served), len(served.services.store.page(limit=100).jobs)) == before
+    assert (kept(served), len(served.services.database.jobs.page(limit=100).jobs)) == before
 
 
 def test_while_the_upload_is_probed(

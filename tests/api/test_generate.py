@@ -42,7 +42,7 @@ def test_a_clip_becomes_a_job(served: Served, clip: bytes) -> None:
 
 
 def test_the_clip_is_stored_before_the_answer(served: Served, clip: bytes) -> None:
-    job = served.services.store.get(generate(served, clip).json()["id"])
+    job = served.services.database.jobs.get(generate(served, clip).json()["id"])
 
     assert job.state is State.QUEUED
     assert job.input_key == f"jobs/{job.id}/input/audio.wav"
@@ -56,7 +56,7 @@ def test_every_promised_format_is_accepted(served: Served, tmp_path: Path, endin
     answer = served.http.post("/generate", files={"audio": ("x", path.read_bytes())})
 
     assert answer.status_code == 202
-    kept = served.services.store.get(answer.json()["id"]).input_key
+    kept = served.services.database.jobs.get(answer.json()["id"]).input_key
     assert kept.endswith({"opus": ".ogg"}.get(ending, f".{ending}"))
 
 
@@ -169,7 +169,7 @@ def test_a_form_without_a_clip_is_told_so(served: Served) -> None:
 
     body = problem(answer, 422, "invalid_request")
 
-    told = "is missing; send it, or upload_id of a clip that was sent before"
+    told = "is missing; send it, or upload_id of a clip from POST /uploads"
     assert body["errors"] == [{"field": "audio", "detail": told}]
 
 
@@ -236,7 +236,7 @@ def test_a_hostile_file_name_names_nothing(served: Served, clip: bytes) -> None:
 
     job_id = served.http.post("/generate", files=files).json()["id"]
 
-    assert served.services.store.get(job_id).input_key == f"jobs/{job_id}/input/audio.wav"
+    assert served.services.database.jobs.get(job_id).input_key == f"jobs/{job_id}/input/audio.wav"
 
 
 def test_nothing_of_an_upload_stays_in_the_temporary_folder(

@@ -101,16 +101,16 @@ def test_a_race_with_another_body_is_refused_and_leaves_no_clip(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generate(served, clip, "late")
-    storage, store = served.services.storage, served.services.store
+    storage, database = served.services.storage, served.services.database
     assert isinstance(storage, LocalStorage)
     before = set((storage.folder / "jobs").glob("*/input/*"))
-    made_by, asked = store.made_by, []
+    made_by, asked = database.idempotency_keys.made_by, []
 
     def too_early(once: object) -> object:
         asked.append(once)
         return None if len(asked) == 1 else made_by(once)
 
-    monkeypatch.setattr(store, "made_by", too_early)
+    monkeypatch.setattr(database.idempotency_keys, "made_by", too_early)
 
     problem(generate(served, clip, "late", takes="2"), 409, "idempotency_key_reused")
 

@@ -30,7 +30,7 @@ def test_a_queued_job_tells_its_place(served: Served) -> None:
 
 def test_a_running_job_tells_its_stage(served: Served) -> None:
     job = running(served)
-    served.services.store.progress(job.id, job.attempt, "face", 0.5)
+    served.services.database.attempts.progress(job.id, job.attempt, "face", 0.5)
 
     seen = served.http.get(f"/jobs/{job.id}").json()
 
@@ -46,7 +46,9 @@ def test_a_running_job_tells_its_stage(served: Served) -> None:
 
 def test_a_failed_job_tells_why(served: Served) -> None:
     job = running(served)
-    served.services.store.fail(job.id, job.attempt, "clip_silent", "The clip is silent.")
+    served.services.database.attempts.fail(
+        job.id, job.attempt, "clip_silent", "The clip is silent."
+    )
 
     answer = served.http.get(f"/jobs/{job.id}")
 
@@ -57,7 +59,9 @@ def test_a_failed_job_tells_why(served: Served) -> None:
 
 def test_a_job_that_goes_on_after_a_lost_attempt_shows_no_error(served: Served) -> None:
     job = running(served)
-    served.services.store.release(job.id, job.attempt, "the worker has to leave", counts=False)
+    served.services.database.attempts.release(
+        job.id, job.attempt, "the worker has to leave", counts=False
+    )
 
     assert served.http.get(f"/jobs/{job.id}").json()["error"] is None
 
@@ -93,7 +97,9 @@ def test_a_part_of_an_output_can_be_had(served: Served, tmp_path: Path) -> None:
 
 def test_outputs_that_are_not_there_are_told_apart(served: Served, tmp_path: Path) -> None:
     done, failed, queued = succeeded(served, tmp_path), running(served), submit(served)
-    served.services.store.fail(failed.id, failed.attempt, "clip_silent", "The clip is silent.")
+    served.services.database.attempts.fail(
+        failed.id, failed.attempt, "clip_silent", "The clip is silent."
+    )
 
     def ask(job_id: str, name: str = "take-1.mp4"):
         return served.http.get(f"/jobs/{job_id}/outputs/{name}")
@@ -183,7 +189,9 @@ def test_outputs_in_a_bucket_are_fetched_there(
     with serving(settings.model_copy(update=bucket)) as served:
         job = running(served)
         key = attempt_key(job.id, 1, "take-1.mp4")
-        served.services.store.succeed(job.id, 1, [Output("take-1.mp4", key, "video/mp4", 9)])
+        served.services.database.attempts.succeed(
+            job.id, 1, [Output("take-1.mp4", key, "video/mp4", 9)]
+        )
 
         answer = served.http.get(f"/jobs/{job.id}/outputs/take-1.mp4")
         page = served.http.get("/")

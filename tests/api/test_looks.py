@@ -19,7 +19,7 @@ def generate(served: Served, audio: bytes, **fields: str) -> httpx.Response:
 def test_looks_are_kept_with_the_job(served: Served, clip: bytes) -> None:
     fields = {"format": "mov", "background": "#ABC", "supersampling": "3"}
     job = generate(served, clip, **fields).json()
-    kept = served.services.store.get(job["id"]).request
+    kept = served.services.database.jobs.get(job["id"]).request
     assert (kept.format, kept.background, kept.supersampling) == ("mov", "#aabbcc", 3)
     assert job["request"]["background"] == "#aabbcc"
 
@@ -69,17 +69,17 @@ def test_more_samples_than_a_worker_can_hold_are_refused(served: Served, clip: b
 def test_files_come_as_what_they_are(
     served: Served, clip: bytes, tmp_path: Path, name: str, kind: str
 ) -> None:
-    store, storage = served.services.store, served.services.storage
+    database, storage = served.services.database, served.services.storage
     job_id = generate(served, clip).json()["id"]
     for _ in range(50):  # jobs of other tests come first
-        job = store.claim("tester")
+        job = database.attempts.claim("tester")
         assert job is not None
         if job.id == job_id:
             break
     key = attempt_key(job.id, job.attempt, name)
     (tmp_path / name).write_bytes(b"0123456789")
     storage.put(key, tmp_path / name, CONTENT_TYPES[Path(name).suffix])
-    store.succeed(job.id, job.attempt, [Output(name, key, kind, 10)])
+    database.attempts.succeed(job.id, job.attempt, [Output(name, key, kind, 10)])
 
     output = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]
     assert output["content_type"] == kind

@@ -87,7 +87,7 @@ def limited(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_answers_tell_what_is_left(limited: Served) -> None:
-    made = limited.services.keys.create("acme", "a test", [Scope.READ])
+    made = limited.services.database.api_keys.create("acme", "a test", [Scope.READ])
     headers = {"Authorization": f"Bearer {made.token}"}
 
     def read() -> httpx.Response:

@@ -24,18 +24,18 @@ def drawn(served: Served, folder: Path, **form: str) -> Job:
     sent = {"audio": ("a", form.pop("clip"))} if "clip" in form else None
     answer = served.http.post("/generate", files=sent, data={"takes": "2"} | form)
     assert answer.status_code == 202, answer.text
-    store, storage = served.services.store, served.services.storage
-    job = store.claim("worker-1")
+    database, storage = served.services.database, served.services.storage
+    job = database.attempts.claim("worker-1")
     assert job is not None
     assert job.id == answer.json()["id"]
     key = attempt_key(job.id, 1, "motion.npz")
     (folder / "motion.npz").write_bytes(MOTION)
     storage.put(key, folder / "motion.npz", "application/octet-stream")
     person = next(p for p in list_people(served.services.settings.people) if p.name == "demo")
-    assert store.checkpoint(
+    assert database.attempts.checkpoint(
         job.id, 1, motion_key=key, digest=motion_digest(job.request, person.digest)
     )
-    return store.get(job.id)
+    return database.jobs.get(job.id)
 
 
 def render(served: Served, job_id: str, key: str | None = None, **asked: object) -> httpx.Response:
@@ -56,14 +56,14 @@ def test_the_motion_is_shown_from_another_side(served: Served, clip: bytes, tmp_
     assert (asked["views"], asked["size"], asked["shown"]) == (["side"], "256x256", [2])
     assert (asked["seed"], asked["takes"]) == (source.request.seed, 2)
     assert told["metadata"] == {"a": "b"}
-    made = served.services.store.get(told["id"])
+    made = served.services.database.jobs.get(told["id"])
     assert made.motion_digest == source.motion_digest
     assert made.state is State.QUEUED
 
 
 def test_either_job_may_be_deleted(served: Served, clip: bytes, tmp_path: Path) -> None:
     source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
-    made = served.services.store.get(render(served, source.id).json()["id"])
+    made = served.services.database.jobs.get(render(served, source.id).json()["id"])
     storage = served.services.storage
     assert made.motion_key is not None
 
@@ -80,7 +80,7 @@ def test_either_job_may_be_deleted(served: Served, clip: bytes, tmp_path: Path) 
 def test_an_upload_is_not_copied(served: Served, clip: bytes, tmp_path: Path) -> None:
     source = drawn(served, tmp_path, upload_id=uploaded(served, clip)["id"])
 
-    made = served.services.store.get(render(served, source.id).json()["id"])
+    made = served.services.database.jobs.get(render(served, source.id).json()["id"])
 
     assert made.input_key == source.input_key
 
@@ -89,7 +89,9 @@ def test_a_job_that_has_failed_after_its_motion_may_be_shown(
     served: Served, clip: bytes, tmp_path: Path
 ) -> None:
     source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
-    served.services.store.fail(source.id, 1, "out_of_memory", "The GPU holds not one frame.")
+    served.services.database.attempts.fail(
+        source.id, 1, "out_of_memory", "The GPU holds not one frame."
+    )
 
     told = render(served, source.id, size=128, format="webm", background="#fff").json()
 
@@ -125,7 +127,7 @@ def test_a_job_without_motion_cannot_be_shown(served: Served, clip: bytes) -> No
     job_id = served.http.post("/generate", files={"audio": ("a", clip)}).json()["id"]
 
     assert "yet" in problem(render(served, job_id), 409, "motion_missing")["detail"]
-    served.services.store.cancel(job_id)
+    served.services.database.jobs.cancel(job_id)
     assert "will have none" in problem(render(served, job_id), 409, "motion_missing")["detail"]
     problem(render(served, "x"), 404, "job_not_found")
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("queue")
 
 def test_a_failed_job_is_done_again(served: Served) -> None:
     job = running(served)
-    served.services.store.fail(job.id, job.attempt, "clip_missing", "The clip is gone.")
+    served.services.database.attempts.fail(job.id, job.attempt, "clip_missing", "The clip is gone.")
 
     answer = served.http.post(f"/jobs/{job.id}/retry")
 
@@ -28,7 +28,7 @@ def test_a_failed_job_is_done_again(served: Served) -> None:
     assert (seen["id"], seen["state"], seen["error"], seen["position"]) == (
         job.id, "queued", None, 1,
     )  # fmt: skip
-    again = served.services.store.claim("worker-2")
+    again = served.services.database.attempts.claim("worker-2")
     assert again is not None
     assert (again.id, again.attempt) == (job.id, 2)
 

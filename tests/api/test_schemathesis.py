@@ -110,7 +110,9 @@ def there(whole: Served, clip: bytes, tmp_path_factory: pytest.TempPathFactory) 
     done = succeeded(whole, tmp_path_factory.mktemp("video"))
     link = httpx.URL(whole.http.get(f"/jobs/{done.id}").json()["outputs"][0]["url"])
     failed = running(whole)
-    whole.services.store.fail(failed.id, failed.attempt, "audio_damaged", "It is damaged.")
+    whole.services.database.attempts.fail(
+        failed.id, failed.attempt, "audio_damaged", "It is damaged."
+    )
     key = whole.http.headers["authorization"]
     upload = uploaded(whole, clip)["id"]
     batch = whole.http.post("/batches", json={"items": [{"upload_id": upload}]}).json()["id"]

@@ -80,8 +80,8 @@ class Tenants:
 
     def job(self, state: State = State.QUEUED, tenant: str = "acme") -> Job:
         """A job in this state."""
-        store, job_id = self.served.services.store, new_job_id()
-        store.submit(
+        database, job_id = self.served.services.database, new_job_id()
+        database.jobs.submit(
             NewJob(
                 job_id,
                 GenerateRequest(),
@@ -92,16 +92,20 @@ class Tenants:
             )
         )
         if state in (State.RUNNING, State.SUCCEEDED, State.FAILED):
-            while (claimed := store.claim("worker-1")) is not None and claimed.id != job_id:
+            while (
+                claimed := database.attempts.claim("worker-1")
+            ) is not None and claimed.id != job_id:
                 continue  # another test's, that was put back into the queue
         if state is State.SUCCEEDED:
             key = attempt_key(job_id, 1, "take-1.mp4")
-            store.succeed(job_id, 1, [Output("take-1.mp4", key, "video/mp4", len(VIDEO))])
+            database.attempts.succeed(
+                job_id, 1, [Output("take-1.mp4", key, "video/mp4", len(VIDEO))]
+            )
         if state is State.FAILED:
-            store.fail(job_id, 1, "clip_silent", "The clip is silent.")
+            database.attempts.fail(job_id, 1, "clip_silent", "The clip is silent.")
         if state is State.CANCELED:
-            store.cancel(job_id)
-        return store.get(job_id)
+            database.jobs.cancel(job_id)
+        return database.jobs.get(job_id)
 
 
 def client(served: Served, token: str | None) -> httpx.Client:
@@ -128,7 +132,7 @@ def tenants(keyed: Settings) -> Iterator[Tenants]:
     with serving(keyed) as served, ExitStack() as stack:
 
         def holding(tenant: str, *scopes: Scope) -> httpx.Client:
-            made = served.services.keys.create(tenant, "a test", scopes)
+            made = served.services.database.api_keys.create(tenant, "a test", scopes)
             return stack.enter_context(client(served, made.token))
 
         yield Tenants(
@@ -169,8 +173,10 @@ def test_every_route_has_a_row(tenants: Tenants) -> None:
 @pytest.mark.parametrize("row", ASKING, ids=" ".join)
 def test_a_route_asks_for_a_key(tenants: Tenants, row: tuple[str, str]) -> None:
     job = tenants.job()
-    made = tenants.served.services.keys.create("acme", "gone", [Scope.READ, Scope.WRITE])
-    tenants.served.services.keys.revoke(made.key.id)
+    made = tenants.served.services.database.api_keys.create(
+        "acme", "gone", [Scope.READ, Scope.WRITE]
+    )
+    tenants.served.services.database.api_keys.revoke(made.key.id)
 
     missing = ask(tenants.nobody, row, job.id)
     problem(missing, 401, "key_missing")
@@ -186,7 +192,7 @@ def test_a_route_asks_for_a_key(tenants: Tenants, row: tuple[str, str]) -> None:
             row[0], ASKING[row].replace(ID, job.id), headers={"authorization": wrong}
         )
         problem(answer, 401, "key_missing")
-    assert tenants.served.services.store.get(job.id) == job
+    assert tenants.served.services.database.jobs.get(job.id) == job
 
 
 @pytest.mark.parametrize("row", PUBLIC, ids=" ".join)
@@ -205,7 +211,7 @@ def test_a_key_does_what_its_scope_says(tenants: Tenants, row: tuple[str, str]) 
     refused = problem(ask(may_not, row, job.id), 403, "scope_missing")
 
     assert refused["detail"].endswith(f"needs one that may {word}.")
-    assert tenants.served.services.store.get(job.id) == job
+    assert tenants.served.services.database.jobs.get(job.id) == job
     allowed = tenants.reader if reads else tenants.writer
     assert ask(allowed, row).status_code not in (401, 403)
 
@@ -223,7 +229,7 @@ def test_another_s_job_is_none(tenants: Tenants, row: tuple[str, str], state: St
         assert other.headers.pop(changing)
         none.headers.pop(changing)
     assert other.headers == none.headers
-    assert tenants.served.services.store.get(job.id) == job  # nothing was done to it
+    assert tenants.served.services.database.jobs.get(job.id) == job  # nothing was done to it
     there = ask(tenants.admin, row, job.id).status_code != 404
     assert there or row[1].endswith(("/outputs/{name}", "/redeliver"))
 
@@ -322,7 +328,7 @@ def test_nothing_of_a_large_body_is_read_without_a_key(tenants: Tenants) -> None
 
 def test_at_home_no_key_is_needed_and_one_that_is_sent_counts(served: Served) -> None:
     assert served.http.get("/jobs").status_code == 200
-    made = served.services.keys.create("acme", "a test", [Scope.READ])
+    made = served.services.database.api_keys.create("acme", "a test", [Scope.READ])
 
     with client(served, made.token) as acme, client(served, made.token[:-1]) as wrong:
         assert acme.get("/jobs").json() == {"jobs": [], "next": None}

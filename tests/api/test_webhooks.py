@@ -55,9 +55,9 @@ def generate(served: Served, clip: bytes, url: str, **more: Any) -> httpx.Respon
 
 
 def succeed(served: Served) -> None:
-    job = served.services.store.claim("worker-1")
+    job = served.services.database.attempts.claim("worker-1")
     assert job is not None
-    assert served.services.store.succeed(job.id, job.attempt, [VIDEO])
+    assert served.services.database.attempts.succeed(job.id, job.attempt, [VIDEO])
 
 
 def deliveries(served: Served, job: dict[str, Any]) -> list[dict[str, Any]]:

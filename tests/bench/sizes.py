@@ -1,4 +1,4 @@
-"""Networks of every kind, of released shapes in small."""
+"""Small configs of every network, with the shapes of the released ones."""
 
 from dataclasses import replace
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import av
 import httpx
 
+from jobs.database import Database, open_database
 from jobs.model import Job, State
-from jobs.store.jobs import Store, open_store
 from jobs.store.pagination import JobFilter
 from tests.chaos.cluster import World
 
@@ -86,7 +86,7 @@ class Watcher:
     """Looks at all unfinished jobs, many times a second, through a store of its own."""
 
     def __init__(self, world: World) -> None:
-        self.store: Store = open_store(world.settings)
+        self.database: Database = open_database(world.settings)
         self.unfinished: dict[str, Job] = {}
         self.losses: list[Loss] = []
         self._over = threading.Event()
@@ -99,7 +99,7 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self.store.close()
+        self.database.close()
 
     def held_by(self, pid: int) -> Job | None:
         """The job that this worker has."""
@@ -133,11 +133,11 @@ class Watcher:
     def _watch(self) -> None:
         wanted = JobFilter(states=(State.QUEUED, State.RUNNING))
         while not self._over.wait(LOOK_SECONDS):
-            jobs = {job.id: job for job in self.store.page(wanted, limit=200).jobs}
+            jobs = {job.id: job for job in self.database.jobs.page(wanted, limit=200).jobs}
             now = time.monotonic()
             for loss in self.losses:
                 if loss.again_after is None:
-                    job = jobs.get(loss.job_id) or self.store.get(loss.job_id)
+                    job = jobs.get(loss.job_id) or self.database.jobs.get(loss.job_id)
                     if job.attempt > loss.attempt or job.state.final:
                         loss.again_after = now - loss.at
             self.unfinished = jobs
@@ -155,7 +155,7 @@ def settle(watcher: Watcher, report: Report, *, seconds: float) -> None:
 
 def balance(world: World, watcher: Watcher, accepted: list[Accepted], report: Report) -> None:
     """Count: nothing is lost, nothing doubled, and what has succeeded is whole and plays."""
-    rows = _all_rows(watcher.store)
+    rows = _all_rows(watcher.database)
     report.jobs = len(accepted)
     known = {each.id for each in accepted}
     report.findings += [f"{job_id} was accepted and is gone" for job_id in known - rows.keys()]
@@ -177,11 +177,11 @@ def balance(world: World, watcher: Watcher, accepted: list[Accepted], report: Re
     report.findings += [f"{loss.job_id} never ran again after {loss.kind}" for loss in stuck]
 
 
-def _all_rows(store: Store) -> dict[str, Job]:
+def _all_rows(database: Database) -> dict[str, Job]:
     rows: dict[str, Job] = {}
     cursor = None
     while True:
-        page = store.page(limit=100, cursor=cursor)
+        page = database.jobs.page(limit=100, cursor=cursor)
         rows |= {job.id: job for job in page.jobs}
         if (cursor := page.cursor) is None:
             return rows

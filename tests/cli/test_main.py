@@ -21,7 +21,7 @@ def test_it_says_its_version(call: Call) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["generate", "--help"]])
 def test_help_needs_neither_torch_nor_a_web_framework(arguments: list[str]) -> None:
-    blocked = ("torch", "fastapi", "uvicorn", "warp", "numpy", "models", "worker", "api")
+    blocked = ("torch", "fastapi", "uvicorn", "warp", "numpy", "training", "api")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); from cli.main import app\n"
         f"app({arguments!r})"

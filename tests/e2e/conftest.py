@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
+from jobs.database import open_database
 from jobs.model import Job
 from jobs.settings import Settings
-from jobs.store.jobs import open_store
 from tests.audio_clips import write_clip
 from tests.tiny_person import write_tiny_person
 from tests.webhook_receiver import Receiver, receiving
@@ -64,11 +64,11 @@ class Stack:
         return found
 
     def stored(self, job_id: str) -> Job:
-        store = open_store(self.settings)
+        database = open_database(self.settings)
         try:
-            return store.get(job_id)
+            return database.jobs.get(job_id)
         finally:
-            store.close()
+            database.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from jobs.database import Database, StoreConfig, stores_on
 from jobs.db.engine import connect, writing
 from jobs.db.migrate import upgrade
 from jobs.db.tables import metadata
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage, S3Storage, open_storage
-from jobs.store.jobs import Store, StoreConfig
 from tests.clock import Clock
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
@@ -61,9 +61,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(database_url: str, clock: Clock) -> Iterator[Store]:
+def database(database_url: str, clock: Clock) -> Iterator[Database]:
     config = StoreConfig(lease_seconds=15, wake_seconds=10, max_attempts=3)
-    opened = Store(connect(database_url), config, clock=clock)
+    opened = stores_on(connect(database_url), config, clock=clock)
     yield opened
     opened.close()
 

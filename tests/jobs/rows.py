@@ -2,39 +2,43 @@
 
 from collections.abc import Callable
 
+from jobs.database import Database
 from jobs.model import LOCAL, FinishedTake, Job, NewJob, Output, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.jobs import Store
 
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
 
 
-def submit(store: Store, *, priority: int = 0, tenant: str = LOCAL, **asked: object) -> Job:
+def submit(database: Database, *, priority: int = 0, tenant: str = LOCAL, **asked: object) -> Job:
     job_id = new_job_id()
     request = GenerateRequest.model_validate(asked)
     key = input_key(job_id, "wav")
-    return store.submit(
+    return database.jobs.submit(
         NewJob(job_id, request, input_key=key, clip_seconds=2.5, tenant=tenant, priority=priority)
     )
 
 
-def claim(store: Store, worker: str = "worker-1") -> Job:
-    job = store.claim(worker)
+def claim(database: Database, worker: str = "worker-1") -> Job:
+    job = database.attempts.claim(worker)
     assert job is not None
     return job
 
 
-STALE_WRITES: dict[str, Callable[[Store, str, int], bool]] = {
-    "renew": lambda store, job, attempt: store.renew(job, attempt),
-    "progress": lambda store, job, attempt: store.progress(job, attempt, "face", 0.9),
-    "checkpoint": lambda store, job, attempt: store.checkpoint(
+STALE_WRITES: dict[str, Callable[[Database, str, int], bool]] = {
+    "renew": lambda database, job, attempt: database.attempts.renew(job, attempt),
+    "progress": lambda database, job, attempt: database.attempts.progress(
+        job, attempt, "face", 0.9
+    ),
+    "checkpoint": lambda database, job, attempt: database.attempts.checkpoint(
         job, attempt, motion_key="jobs/x/motion.npz", digest="0"
     ),
-    "keep_takes": lambda store, job, attempt: store.keep_takes(
+    "keep_takes": lambda database, job, attempt: database.attempts.keep_takes(
         job, attempt, [FinishedTake(1, "0", (VIDEO,))]
     ),
-    "succeed": lambda store, job, attempt: store.succeed(job, attempt, [VIDEO]),
-    "fail": lambda store, job, attempt: store.fail(job, attempt, "late", "Too late."),
-    "release": lambda store, job, attempt: store.release(job, attempt, "late"),
+    "succeed": lambda database, job, attempt: database.attempts.succeed(job, attempt, [VIDEO]),
+    "fail": lambda database, job, attempt: database.attempts.fail(
+        job, attempt, "late", "Too late."
+    ),
+    "release": lambda database, job, attempt: database.attempts.release(job, attempt, "late"),
 }

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from jobs.database import Database, StoreConfig, stores_on
 from jobs.db.engine import connect
 from jobs.model import Job, NewJob, Output, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.jobs import Store, StoreConfig
-from jobs.store.quotas import Quota, QuotaExceeded, Tenants
+from jobs.store.quotas import Quota, QuotaExceeded, TenantStore
 from tests.clock import Clock
 from tests.jobs.rows import claim
 
@@ -20,20 +20,20 @@ QUOTA = Quota(jobs_in_flight=3, seconds_a_day=100, stored_bytes=1000)
 
 
 @pytest.fixture
-def store(database_url: str, clock: Clock) -> Iterator[Store]:
-    opened = Store(connect(database_url), StoreConfig(quota=QUOTA), clock=clock)
+def database(database_url: str, clock: Clock) -> Iterator[Database]:
+    opened = stores_on(connect(database_url), StoreConfig(quota=QUOTA), clock=clock)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def tenants(store: Store) -> Tenants:
-    return Tenants(store.engine, QUOTA)
+def tenants(database: Database) -> TenantStore:
+    return TenantStore(database.engine, QUOTA)
 
 
-def send(store: Store, tenant: str = "acme", *, seconds: float = 1.0, size: int = 0) -> Job:
+def send(database: Database, tenant: str = "acme", *, seconds: float = 1.0, size: int = 0) -> Job:
     job_id = new_job_id()
-    return store.submit(
+    return database.jobs.submit(
         NewJob(
             job_id,
             GenerateRequest(),
@@ -45,81 +45,83 @@ def send(store: Store, tenant: str = "acme", *, seconds: float = 1.0, size: int 
     )
 
 
-def refused(store: Store, tenant: str = "acme", **asked: float) -> QuotaExceeded:
-    before = store.recent()
+def refused(database: Database, tenant: str = "acme", **asked: float) -> QuotaExceeded:
+    before = database.jobs.page().jobs
     with pytest.raises(QuotaExceeded) as caught:
-        send(store, tenant, **asked)
-    assert store.recent() == before  # it left no trace
+        send(database, tenant, **asked)
+    assert database.jobs.page().jobs == before  # it left no trace
     return caught.value
 
 
-def end(store: Store, *, size: int = 0) -> Job:
-    job = claim(store)
-    assert store.succeed(job.id, job.attempt, [Output("take-1.mp4", "k", "video/mp4", size)])
+def end(database: Database, *, size: int = 0) -> Job:
+    job = claim(database)
+    assert database.attempts.succeed(
+        job.id, job.attempt, [Output("take-1.mp4", "k", "video/mp4", size)]
+    )
     return job
 
 
-def test_jobs_in_flight_are_counted_until_they_end(store: Store) -> None:
-    sent = [send(store) for _ in range(3)]
-    claim(store)
+def test_jobs_in_flight_are_counted_until_they_end(database: Database) -> None:
+    sent = [send(database) for _ in range(3)]
+    claim(database)
 
-    refusal = refused(store)
+    refusal = refused(database)
 
     assert (refusal.what, refusal.limit, refusal.used) == ("jobs_in_flight", 3, 3)
-    send(store, "rival")  # has places of its own
-    store.cancel(sent[2].id)
-    send(store)
-    refused(store)
+    send(database, "rival")  # has places of its own
+    database.jobs.cancel(sent[2].id)
+    send(database)
+    refused(database)
 
 
-def test_a_retry_needs_a_place_too(store: Store) -> None:
-    job = send(store)
-    store.cancel(job.id)
-    others = [send(store) for _ in range(3)]
+def test_a_retry_needs_a_place_too(database: Database) -> None:
+    job = send(database)
+    database.jobs.cancel(job.id)
+    others = [send(database) for _ in range(3)]
 
     with pytest.raises(QuotaExceeded, match="jobs_in_flight"):
-        store.retry(job.id)
+        database.jobs.retry(job.id)
 
-    assert store.get(job.id).state == "canceled"
-    store.cancel(others[0].id)
-    assert store.retry(job.id)
+    assert database.jobs.get(job.id).state == "canceled"
+    database.jobs.cancel(others[0].id)
+    assert database.jobs.retry(job.id)
 
 
-def test_seconds_are_counted_until_midnight(store: Store, clock: Clock) -> None:
-    job = send(store, seconds=60)
-    store.delete(job.id)  # gives nothing back: they were accepted
+def test_seconds_are_counted_until_midnight(database: Database, clock: Clock) -> None:
+    job = send(database, seconds=60)
+    database.jobs.delete(job.id)  # gives nothing back: they were accepted
 
-    refusal = refused(store, seconds=41)
+    refusal = refused(database, seconds=41)
 
     assert (refusal.what, refusal.used, refusal.asked) == ("seconds_a_day", 60, 41)
     assert refusal.again_in is not None
     assert timedelta(hours=11) < refusal.again_in < timedelta(hours=12)  # it is noon
-    send(store, seconds=40)
+    send(database, seconds=40)
     clock.advance(refusal.again_in.total_seconds() + 1)
-    send(store, seconds=100)
+    send(database, seconds=100)
 
 
-def test_a_clip_longer_than_any_day_is_not_put_off(store: Store) -> None:
-    assert refused(store, seconds=101).again_in is None
+def test_a_clip_longer_than_any_day_is_not_put_off(database: Database) -> None:
+    assert refused(database, seconds=101).again_in is None
 
 
-def test_bytes_are_counted_until_they_are_deleted(store: Store) -> None:
-    send(store, size=300)
-    job = end(store, size=400)
+def test_bytes_are_counted_until_they_are_deleted(database: Database) -> None:
+    send(database, size=300)
+    job = end(database, size=400)
 
-    refusal = refused(store, size=301)
+    refusal = refused(database, size=301)
 
     assert (refusal.what, refusal.used, refusal.asked) == ("stored_bytes", 700, 301)
-    send(store, size=300)
-    store.delete(job.id)
-    send(store, size=301)
+    send(database, size=300)
+    database.jobs.delete(job.id)
+    send(database, size=301)
 
 
 @pytest.mark.parametrize(
     "asked", [{"jobs_in_flight": 4}, {"seconds_a_day": 4.0}, {"stored_bytes": 4}]
 )
 def test_requests_that_race_do_not_share_the_last_place(
-    store: Store, tenants: Tenants, asked: dict[str, float]
+    database: Database, tenants: TenantStore, asked: dict[str, float]
 ) -> None:
     tenants.set_own("acme", {"jobs_in_flight": 0, "seconds_a_day": 0, "stored_bytes": 0} | asked)
     start = threading.Barrier(8)
@@ -127,22 +129,24 @@ def test_requests_that_race_do_not_share_the_last_place(
     def race(_: int) -> bool:
         start.wait()
         try:
-            send(store, seconds=1, size=1)
+            send(database, seconds=1, size=1)
         except QuotaExceeded:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(race, range(8))) == 4
-    assert len(store.recent()) == 4
+    assert len(database.jobs.page().jobs) == 4
 
 
-def test_what_is_set_for_one_holds_for_one(store: Store, tenants: Tenants, clock: Clock) -> None:
+def test_what_is_set_for_one_holds_for_one(
+    database: Database, tenants: TenantStore, clock: Clock
+) -> None:
     tenants.set_own("acme", {"jobs_in_flight": 1})
-    send(store, seconds=5, size=7)
-    refused(store)
-    send(store, "rival")
-    send(store, "rival")
+    send(database, seconds=5, size=7)
+    refused(database)
+    send(database, "rival")
+    send(database, "rival")
 
     acme, rival = tenants.all(clock().date())
 
@@ -154,17 +158,17 @@ def test_what_is_set_for_one_holds_for_one(store: Store, tenants: Tenants, clock
         7,
     )
     tenants.set_own("acme", {"jobs_in_flight": None})
-    send(store)
+    send(database)
 
 
-def test_what_has_expired_is_no_longer_counted(store: Store, clock: Clock) -> None:
-    send(store, size=300)
-    end(store, size=600)
-    refused(store, size=200)
+def test_what_has_expired_is_no_longer_counted(database: Database, clock: Clock) -> None:
+    send(database, size=300)
+    end(database, size=600)
+    refused(database, size=200)
     clock.advance(60)
 
-    store.expire_outputs(timedelta(seconds=30))
-    send(store, size=700)
-    refused(store, size=1)
-    store.expire_inputs(timedelta(seconds=30))
-    send(store, size=300)
+    database.retention.expire_outputs(timedelta(seconds=30))
+    send(database, size=700)
+    refused(database, size=1)
+    database.retention.expire_inputs(timedelta(seconds=30))
+    send(database, size=300)

@@ -98,10 +98,10 @@ def test_views_are_up_to_four_different_names() -> None:
     [
         ((), "at least 1"),
         (tuple("abcde"), "at most 4"),
-        (("front", ""), "'' is no name of a view; write"),
-        (("../front",), "'../front' is no name of a view"),
-        (("front\n",), "is no name of a view"),
-        (("a", "b", "a"), "view 'a' is there 2 times; name each once"),
+        (("front", ""), "invalid view name ''; write"),
+        (("../front",), "invalid view name '../front'"),
+        (("front\n",), "invalid view name"),
+        (("a", "b", "a"), "view 'a' is listed 2 times; list each once"),
     ],
 )
 def test_views_that_make_no_picture_are_refused(views: tuple[str, ...], words: str) -> None:
@@ -141,6 +141,7 @@ def write_person(folder: Path, name: str, **changed: object) -> None:
         "licence": "CC0-1.0",
         "limits": {"max_seconds": 20.0},
         "defaults": DEFAULTS,
+        "files": {},
     } | changed
     (folder / name).mkdir(parents=True)
     (folder / name / "person.json").write_text(json.dumps(manifest))

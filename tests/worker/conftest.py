@@ -1,4 +1,4 @@
-"""A store, a storage with a clip in it, and a job that is claimed."""
+"""A database, a storage with a clip in it, and a job that is claimed."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.database import Database, StoreConfig, stores_on
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import Job, NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.jobs import Store, StoreConfig
 from tests.audio_clips import write_clip
 from tests.worker.toys import DictStorage
 
@@ -26,9 +26,9 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(empty_database: Path, tmp_path: Path) -> Iterator[Store]:
+def database(empty_database: Path, tmp_path: Path) -> Iterator[Database]:
     path = shutil.copyfile(empty_database, tmp_path / "visavis.db")
-    opened = Store(
+    opened = stores_on(
         connect(f"sqlite:///{path}"), StoreConfig(lease_seconds=15, wake_seconds=10, max_attempts=3)
     )
     yield opened
@@ -41,7 +41,7 @@ def storage() -> DictStorage:
 
 
 @pytest.fixture
-def submit(store: Store, storage: DictStorage, tmp_path: Path) -> Submit:
+def submit(database: Database, storage: DictStorage, tmp_path: Path) -> Submit:
     """Queue a job: its request by keywords, its clip a tone of `seconds`."""
 
     def queue(*, seconds: float = 0.5, clip: bytes | None = None, **request: object) -> Job:
@@ -50,6 +50,6 @@ def submit(store: Store, storage: DictStorage, tmp_path: Path) -> Submit:
         content = clip or write_clip(tmp_path / "tone.wav", seconds=seconds).read_bytes()
         storage.objects[key] = content
         wanted = GenerateRequest.model_validate({"seed": 7} | request)
-        return store.submit(NewJob(job_id, wanted, input_key=key, clip_seconds=seconds))
+        return database.jobs.submit(NewJob(job_id, wanted, input_key=key, clip_seconds=seconds))
 
     return queue

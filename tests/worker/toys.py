@@ -13,7 +13,7 @@ from jobs.storage.factory import ObjectInfo, ObjectMissing, StorageError
 from models.avatar.appearance import TRANSPARENT, RenderOptions
 from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.pipeline import Motion, MotionError, Sampling
-from worker.pipeline.encode import frame_count
+from worker.pipeline.encode import SAMPLES_PER_FRAME
 from worker.pipeline.persons import Models, Person
 from worker.pipeline.progress import Progress
 
@@ -73,7 +73,7 @@ class ToyAnimator:
         for stage in ("speech", "face", "guide", "body"):
             progress(stage, 0.5)
             progress(stage, 1.0)
-        frames = frame_count(len(audio))
+        frames = -(-len(audio) // SAMPLES_PER_FRAME)
         return [_noise(frames, seed) for seed in sampling.seeds]
 
 

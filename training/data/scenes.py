@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from models.formats.dataset import SceneData
 
     Hear = Callable[[SceneData], "Tensor | FeatureSource"]
-    Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
 
@@ -151,18 +150,6 @@ def _scene(data: SceneData, kind: str, extract: Hear, mean: Tensor, std: Tensor)
     seen = data.present() if kind == FACE else np.ones(data.frames, np.bool_)
     present = torch.from_numpy(seen).float()
     return Scene(data.name, extract(data), StoredMotion(data, kind, mean, std, present), present)
-
-
-def split(scenes: Sequence[Item], part: str) -> Sequence[Item]:
-    """The scenes of "train", "val" or "test": by their order, all but the last 6, 2 and 4."""
-    if part not in SPLITS:
-        raise ValueError(f"a split is one of {', '.join(SPLITS)}, not {part!r}")
-    if len(scenes) <= 6:
-        raise ValueError(
-            f"{len(scenes)} scenes cannot be split: the last 6 are held back; train on all of "
-            "them, or record more"
-        )
-    return scenes[SPLITS[part]]
 
 
 def draw_windows(

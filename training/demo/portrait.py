@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.avatar.loading import load_blendshape_avatar
+from models.avatar.blendshape.kind import load_blendshape_avatar
 from training.demo.pose_keys import POSES
 
 if TYPE_CHECKING:

@@ -68,16 +68,6 @@ def frechet_distance(one: Array, other: Array) -> float:
     return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * crossed)
 
 
-def frechet_of_poses(predicted: Array, true: Array) -> float:
-    """FD_g."""
-    return frechet_distance(frames_of(true), frames_of(predicted))
-
-
-def frechet_of_motion(predicted: Array, true: Array) -> float:
-    """FD_k."""
-    return frechet_distance(differences_of(true), differences_of(predicted))
-
-
 def vertex_distances(one: Array, other: Array) -> Array:
     """How far vertices [T, V, 3] are from each other, [T, V]."""
     return np.linalg.norm(one - other, axis=-1)

@@ -133,7 +133,7 @@ def _keys(
 ) -> Tensor:
     """Normalised key poses [R, K, 104]; true ones are zero behind the end of a short clip."""
     if drawing.key_poses == "guide":
-        return animator.keys(heard, drawing.sampling(clip.cut), generators)
+        return animator.keys(heard, drawing.diversity, generators)
     true = torch.from_numpy(clip.pose[::KEY_FRAMES]).to(animator.device)
     keys = normalised_pose(true, animator.networks.statistics)
     keys = functional.pad(keys, (0, 0, 0, heard.key_poses - len(keys)))

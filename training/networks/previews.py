@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from contracts.person import MANIFEST
-from models.avatar.loading import load_avatar, load_blendshape_avatar
+from models.avatar.blendshape.kind import load_blendshape_avatar
+from models.avatar.loading import load_avatar
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser
 from models.motion.diffusion import schedule_for
 from models.motion.guide import Guide, generate
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from models.avatar.avatar import Avatar
     from models.avatar.camera import Camera
-    from models.avatar.loading import Avatar
     from models.motion.tokenizer import Tokenizer
     from training.data.scenes import Scene
     from training.loop.tensorboard import Picture

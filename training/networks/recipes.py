@@ -7,10 +7,9 @@ the wrong type, is an error that names the file, the key, the value and what is 
 from __future__ import annotations
 
 import tomllib
-import types
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from models.motion.denoiser import DenoiserConfig
 from models.motion.guide import GuideConfig
@@ -20,7 +19,6 @@ from training.loop.schedules import SCHEDULES, Schedule
 
 Network = DenoiserConfig | GuideConfig | TokenizerConfig
 Table = dict[str, Any]
-Made = TypeVar("Made")
 
 NETWORKS: dict[str, type[Network]] = {
     "face": DenoiserConfig,
@@ -30,7 +28,7 @@ NETWORKS: dict[str, type[Network]] = {
 }
 SHIPPED = Path(__file__).parents[1] / "recipes"
 KINDS = ("demo", "released")  # that are shipped, each for all four networks
-WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+ALLOWED = "'demo' or 'released'"
 
 
 class RecipeError(ValueError):
@@ -94,9 +92,20 @@ def read_recipe(name: str, source: str | Path) -> Recipe:
     table = _read(path)
     if (base := table.pop("base", None)) is not None:
         if base not in KINDS:
-            raise RecipeError(f"{path}: base is {base!r}; it must be {_listed(KINDS)}")
+            raise RecipeError(f"{path}: base is {base!r}; it must be {ALLOWED}")
         table = _merged(_read(SHIPPED / base / f"{name}.toml"), table)
-    return _made(Recipe, table, path, "", {"network": NETWORKS[name]})
+    return _converted(table, path, NETWORKS[name])
+
+
+def _converted(table: Table, path: Path, network: type[Network]) -> Recipe:
+    try:
+        from training.networks.conversion import ConversionError, convert
+    except ImportError as error:
+        raise RecipeError("recipes need cattrs: pip install 'visavis-server[training]'") from error
+    try:
+        return convert(table, Recipe, tagged={Schedule: SCHEDULES}, chosen={Network: network})
+    except ConversionError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 def _read(path: Path) -> Table:
@@ -104,7 +113,7 @@ def _read(path: Path) -> Table:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(
-            f"no recipe at {path} ({error.strerror}); give {_listed(KINDS)} or a TOML file"
+            f"no recipe at {path} ({error.strerror}); give {ALLOWED} or a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is no TOML: {error}") from error
@@ -123,78 +132,3 @@ def _merged(below: Table, above: Table) -> Table:
             value = _merged(old, value)
         result[key] = value
     return result
-
-
-def _made(
-    make: type[Made], table: Table, path: Path, where: str, chosen: dict[str, Any] | None = None
-) -> Made:
-    """A dataclass from a table. `chosen`: types of fields that the table cannot tell."""
-    known = [field.name for field in fields(make)]  # type: ignore[arg-type]
-    for key in table:
-        if key not in known:
-            raise RecipeError(f"{path}: {where}{key} is not known; known are {', '.join(known)}")
-    hints = {**get_type_hints(make), **(chosen or {})}
-    values = {key: _value(hints[key], value, path, where + key) for key, value in table.items()}
-    for field in fields(make):  # type: ignore[arg-type]
-        needed = field.default is MISSING and field.default_factory is MISSING
-        if needed and field.name not in values:
-            raise RecipeError(f"{path}: {where}{field.name} is missing")
-    try:
-        return make(**values)
-    except ValueError as error:
-        raise RecipeError(f"{path}: {where.rstrip('.') or 'the recipe'}: {error}") from error
-
-
-def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
-    """A value of TOML as the type of its field."""
-    if kind == Schedule:
-        return _schedule(value, path, where)
-    if is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise _wrong(value, "a table", path, where)
-        return _made(kind, value, path, f"{where}.")
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):  # a value or none: TOML says none by saying nothing
-        return _value(arguments[0], value, path, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise _wrong(value, _listed(arguments), path, where)
-        return value
-    if origin is tuple:
-        return _values(arguments, value, path, where)
-    right = (int, float) if kind is float else (kind,)
-    if type(value) not in right:
-        raise _wrong(value, WORDS[kind], path, where)
-    return kind(value)
-
-
-def _values(kinds: tuple[Any, ...], value: Any, path: Path, where: str) -> tuple[Any, ...]:
-    """A list of TOML as a tuple: of any length, or of the length that its type says."""
-    open_ended = kinds[-1] is Ellipsis
-    if not isinstance(value, list) or not (open_ended or len(value) == len(kinds)):
-        raise _wrong(value, "a list" if open_ended else f"a list of {len(kinds)}", path, where)
-    each = [kinds[0]] * len(value) if open_ended else kinds
-    return tuple(
-        _value(kind, part, path, f"{where}[{place}]")
-        for place, (kind, part) in enumerate(zip(each, value, strict=True))
-    )
-
-
-def _schedule(value: Any, path: Path, where: str) -> Schedule:
-    if not isinstance(value, dict):
-        raise _wrong(value, "a table", path, where)
-    table = dict(value)
-    kind = table.pop("kind", None)
-    if kind not in SCHEDULES:
-        raise _wrong(kind, _listed(tuple(SCHEDULES)), path, f"{where}.kind")
-    schedule: Schedule = _made(SCHEDULES[kind], table, path, f"{where}.")
-    return schedule
-
-
-def _wrong(value: Any, allowed: str, path: Path, where: str) -> RecipeError:
-    return RecipeError(f"{path}: {where} is {value!r}; it must be {allowed}")
-
-
-def _listed(words: tuple[Any, ...]) -> str:
-    shown = [repr(word) if isinstance(word, str) else str(word) for word in words]
-    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

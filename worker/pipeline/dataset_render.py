@@ -99,8 +99,8 @@ def result_pieces(results: Results, faces: Results | None, *, truth: bool) -> li
         raise PieceError("the results have no face codes; pass those of the same cuts with --face")
     if len(face) != len(pose):
         raise PieceError(
-            f"{len(face)} takes of each face do not match {len(pose)} of each body; sample the same "
-            "number of both"
+            f"{len(face)} takes of each face do not match {len(pose)} of each body; sample the "
+            "same number of both"
         )
     takes = [(sample, take) for sample in range(results.samples) for take in range(len(pose))]
     return [
@@ -237,8 +237,8 @@ def _check_finite(motion: Motion, whose: str, first: int) -> None:
         bad = (~values.isfinite().all(1)).nonzero()
         if len(bad):
             raise PieceError(
-                f"{whose}: the {what} of frame {first + int(bad[0])} are not finite numbers; leave it out, "
-                "or repair it"
+                f"{whose}: the {what} of frame {first + int(bad[0])} are not finite numbers; leave "
+                "it out, or repair it"
             )
 
 

@@ -16,12 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from worker.pipeline.decode import Sound
-    from worker.pipeline.take import Take
-
-    Frames = NDArray[np.uint8]  # a batch, [N, H, W, 3] RGB, or 4 for RGBA with straight alpha
+    from worker.pipeline.take import Frames, Take
 
 SYNTHETIC = "Synthetic: drawn by visavis from a recording"  # comment in the metadata of every file
 FRAME_RATE = 30
@@ -42,9 +38,9 @@ COLOURS = (
 MATRIX = "scale=out_color_matrix=bt709:out_range=tv"
 
 
-# Hard-panned voices sound like a broken headphone, so both channels contain both: the person slightly
-# to the left, the partner slightly to the right. The weights of a channel add up to 1, so that two
-# voices at full scale do not clip. A person without a partner is in the middle.
+# Hard-panned voices sound like a broken headphone, so both channels contain both: the person
+# slightly to the left, the partner slightly to the right. The weights of a channel add up to 1, so
+# that two voices at full scale do not clip. A person without a partner is in the middle.
 BOTH_VOICES = "pan=stereo|c0=0.6*c0+0.4*c1|c1=0.4*c0+0.6*c1"
 ONE_VOICE = "pan=stereo|c0=c0|c1=c0"
 

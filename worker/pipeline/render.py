@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from models.motion.pipeline import Motion
     from worker.pipeline.container import Encoder
     from worker.pipeline.decode import Sound
-    from worker.pipeline.encode import Frames
     from worker.pipeline.persons import Person, Renders
     from worker.pipeline.plan import Plan
     from worker.pipeline.progress import Progress
+    from worker.pipeline.take import Frames
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from models.motion.pipeline import Motion
     from worker.pipeline.container import Encoder
     from worker.pipeline.decode import Sound
-    from worker.pipeline.encode import Frames
+
+    Frames = NDArray[
+        np.uint8
+    ]  # a batch, [N, H, W, 3] RGB, or [N, H, W, 4] RGBA with straight alpha
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobs.model import Job, Output
-    from jobs.store.jobs import Store
+    from jobs.store.attempts import AttemptStore
     from worker.process.outcomes import ResourceFailure
     from worker.process.progress import StopRequest
 
@@ -41,7 +41,7 @@ def attempt(
     job: Job,
     work: Work,
     *,
-    store: Store,
+    store: AttemptStore,
     leave: StopRequest,
     limits: Limits | None = None,
     give_up: Callable[[], None] = leave_at_once,
@@ -51,7 +51,7 @@ def attempt(
     give_up: ends the process, where a stage hangs and its thread cannot be interrupted.
     """
     renew = partial(store.renew, job.id, job.attempt)
-    seconds = store.config.lease_seconds
+    seconds = store.lease_seconds
     limits = limits or Limits()
     watchdog = Watchdog(
         limits.for_clip(job.clip_seconds),
@@ -76,7 +76,7 @@ def attempt(
     return ending
 
 
-def _worked(job: Job, work: Work, report: Reporter, store: Store) -> AttemptOutcome:
+def _worked(job: Job, work: Work, report: Reporter, store: AttemptStore) -> AttemptOutcome:
     try:
         outputs = work(job, report)
         held = with_retries(lambda: store.succeed(job.id, job.attempt, outputs), report.pause)
@@ -97,25 +97,27 @@ def _worked(job: Job, work: Work, report: Reporter, store: Store) -> AttemptOutc
     return AttemptOutcome.PUBLISHED if held else AttemptOutcome.LOST
 
 
-def _put_back(job: Job, error: Exception, store: Store) -> AttemptOutcome:
+def _put_back(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
     logger.warning("job put back", extra={"reason": str(error)})
     reason = "storage or database did not answer"
     store.release(job.id, job.attempt, reason, counts=False)
     return AttemptOutcome.AWAY
 
 
-def _put_back_stuck(job: Job, store: Store, error: StageStuck) -> None:
+def _put_back_stuck(job: Job, store: AttemptStore, error: StageStuck) -> None:
     """From the watchdog's thread, while that of the attempt hangs."""
     _set_back(job, error, stuck_at(error), store)
 
 
-def _set_back(job: Job, error: Exception, setback: ResourceFailure, store: Store) -> AttemptOutcome:
+def _set_back(
+    job: Job, error: Exception, setback: ResourceFailure, store: AttemptStore
+) -> AttemptOutcome:
     logger.error("job set back", extra={"code": setback.code, "reason": str(error)})
     store.release(job.id, job.attempt, setback.reason, code=setback.code)
     return AttemptOutcome.SET_BACK
 
 
-def _failed(job: Job, error: Exception, store: Store) -> AttemptOutcome:
+def _failed(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
     if (refusal := user_error_of(error)) is not None:
         logger.info("job refused", extra={"code": refusal.code, "reason": refusal.sentence})
         store.fail(job.id, job.attempt, refusal.code, refusal.sentence)

@@ -24,13 +24,13 @@ from celery.exceptions import SecurityWarning
 from celery.worker import state
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.database import open_database
 from jobs.queue.celery_app import WAKE, make_celery, wake
 from jobs.storage.factory import open_storage
-from jobs.store.jobs import open_store
 from jobs.telemetry import logging as logs
 from worker.pipeline.device import start, works
 from worker.pipeline.encode import choose_encoder
-from worker.pipeline.persons import People, load_models
+from worker.pipeline.persons import PersonCache, load_models
 from worker.process.attempt import attempt
 from worker.process.claim_loop import ClaimLoop
 from worker.process.health import obstacle
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from jobs.model import FinishedTake, Job, Output
     from jobs.settings import Settings
     from jobs.storage.factory import Storage
-    from jobs.store.jobs import Store
-    from worker.pipeline.encode import Encoder
+    from jobs.store.attempts import AttemptStore
+    from worker.pipeline.container import Encoder
     from worker.process.progress import Reporter
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ BROKEN_DEVICE = 70  # exit status: whoever watches over this process starts a ne
 class WorkerContext:
     """Everything that one worker process works with, opened once."""
 
-    store: Store
+    store: AttemptStore
     storage: Storage
-    people: People
+    people: PersonCache
     device: torch.device
     encoder: Encoder
     scratch: Path
@@ -104,7 +104,7 @@ class WorkerContext:
             try:
                 return run(job, context, report)
             except torch.OutOfMemoryError:
-                self.people.forget()  # the next attempt has the memory of others for itself
+                self.people.clear()  # the next attempt has the memory of others for itself
                 raise
 
 
@@ -114,11 +114,11 @@ def run_worker(settings: Settings) -> int:
     name = f"{socket.gethostname()}-{os.getpid()}"
     with ExitStack() as stack:
         device = start(settings)
-        store = stack.enter_context(closing(open_store(settings)))
+        store = stack.enter_context(closing(open_database(settings))).attempts
         bench = WorkerContext(
             store=store,
             storage=stack.enter_context(closing(open_storage(settings))),
-            people=People(
+            people=PersonCache(
                 settings.people,
                 load=lambda folder: load_models(folder, device=device, settings=settings),
             ),
@@ -137,7 +137,7 @@ def run_worker(settings: Settings) -> int:
         return _consume(app, settings, name, lambda: _look(shift, bench, app), leave)
 
 
-def put_back_orphan(store: Store, job_id: str, attempt: int) -> None:
+def put_back_orphan(store: AttemptStore, job_id: str, attempt: int) -> None:
     """What a worker had that died on this machine need not wait for the end of its lease."""
     try:
         if store.release(job_id, attempt, f"attempt {attempt} ended with its worker"):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobs.model import Job
-    from jobs.store.jobs import Store
+    from jobs.store.attempts import AttemptStore
     from worker.process.progress import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class ClaimLoop:
 
     def __init__(
         self,
-        store: Store,
+        store: AttemptStore,
         attempt: Callable[[Job], AttemptOutcome],
         *,
         worker: str,

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-from jobs.settings import STAGE_SECONDS
+from contracts.stages import STAGE_SECONDS
 from worker.process.background_thread import BackgroundThread
 from worker.process.outcomes import StageStuck
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from jobs.request.declare import FieldSet, Group, request_field
-from jobs.request.values import Metadata, Priority
+from jobs.request.values import Metadata, Priority  # noqa: TC001 - pydantic reads annotations
 
 
 class JobFields(BaseModel):

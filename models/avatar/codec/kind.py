@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from models.avatar.codec.renderer import CodecAvatar, CodecOptions
 
 PRECISION = AvatarSetting("render_precision", Literal["exact", "tf32", "bfloat16"], "exact")
-COMPILE = AvatarSetting("render_compile", bool, False)
-ROUNDING = AvatarSetting("render_rounding", bool, False)
+COMPILE = AvatarSetting("render_compile", bool, default=False)
+ROUNDING = AvatarSetting("render_rounding", bool, default=False)
 
 
 def load_codec_avatar(

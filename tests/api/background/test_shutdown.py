@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jobs.database import stores_on
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.jobs import Store
 
 ROOT = Path(__file__).parents[3]
 SERVE = """
@@ -63,10 +63,10 @@ def api(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 def queued(folder: Path) -> str:
     url = f"sqlite:///{folder / 'visavis.db'}"
     upgrade(url)
-    store, job_id = Store(connect(url)), new_job_id()
+    database, job_id = stores_on(connect(url)), new_job_id()
     key = input_key(job_id, "wav")
-    store.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1.0))
-    store.close()
+    database.jobs.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1.0))
+    database.close()
     return job_id
 
 

@@ -10,13 +10,13 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from api.background.webhook_sender import Sender
+from jobs.database import Database, stores_on
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import LOCAL, NewJob, new_job_id
 from jobs.outbound.http_client import Answer, NoAnswer
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.jobs import Store
 from jobs.webhooks.outbox import Delivery, DeliveryState, Outbox
 from jobs.webhooks.signing import webhook_secret
 
@@ -25,36 +25,36 @@ FINE = Answer(204, 1.0, "", None)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def database(tmp_path: Path) -> Iterator[Database]:
     url = f"sqlite:///{tmp_path / 'visavis.db'}"
     upgrade(url)
-    opened = Store(connect(url))
+    opened = stores_on(connect(url))
     yield opened
     opened.close()
 
 
-def canceled(store: Store, url: str, tenant: str = LOCAL) -> str:
+def canceled(database: Database, url: str, tenant: str = LOCAL) -> str:
     job_id = new_job_id()
     key = input_key(job_id, "wav")
     request = GenerateRequest()
     asked = {"input_key": key, "clip_seconds": 1.0, "callback_url": url, "tenant": tenant}
-    store.submit(NewJob(job_id, request, **asked))
-    assert store.cancel(job_id)
+    database.jobs.submit(NewJob(job_id, request, **asked))
+    assert database.jobs.cancel(job_id)
     return job_id
 
 
-def told(store: Store, job_id: str) -> Delivery:
-    (delivery,) = Outbox(store.engine).of_job(job_id)
+def told(database: Database, job_id: str) -> Delivery:
+    (delivery,) = Outbox(database.engine).of_job(job_id)
     return delivery
 
 
-def sender(store: Store, answers: Answers) -> Sender:
+def sender(database: Database, answers: Answers) -> Sender:
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         assert headers["webhook-id"]
         assert body
         return await answers(url)
 
-    return Sender(Outbox(store.engine), post, [b"key"])
+    return Sender(Outbox(database.engine), post, [b"key"])
 
 
 async def fine(_url: str) -> Answer:
@@ -67,9 +67,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_dead_endpoint_delays_nobody_else(store: Store) -> None:
-    dead = [canceled(store, "https://dead.example/") for _ in range(12)]
-    alive = [canceled(store, f"https://alive-{number % 4}.example/") for number in range(12)]
+def test_a_dead_endpoint_delays_nobody_else(database: Database) -> None:
+    dead = [canceled(database, "https://dead.example/") for _ in range(12)]
+    alive = [canceled(database, f"https://alive-{number % 4}.example/") for number in range(12)]
 
     async def answers(url: str) -> Answer:
         if "dead" in url:
@@ -77,20 +77,20 @@ def test_a_dead_endpoint_delays_nobody_else(store: Store) -> None:
         return FINE
 
     async def send() -> None:
-        sending = sender(store, answers)
+        sending = sender(database, answers)
         running = asyncio.create_task(sending.run())
-        await until(lambda: all(told(store, job).state == "delivered" for job in alive))
+        await until(lambda: all(told(database, job).state == "delivered" for job in alive))
         sending.close()
         await running
 
     asyncio.run(send())
 
-    assert {told(store, job).state for job in dead} == {DeliveryState.PENDING}
-    assert sum(told(store, job).tries for job in dead) == 4  # places that a host may take
+    assert {told(database, job).state for job in dead} == {DeliveryState.PENDING}
+    assert sum(told(database, job).tries for job in dead) == 4  # places that a host may take
 
 
-def test_two_senders_send_each_delivery_once(store: Store) -> None:
-    jobs = [canceled(store, f"https://{number % 5}.example/") for number in range(20)]
+def test_two_senders_send_each_delivery_once(database: Database) -> None:
+    jobs = [canceled(database, f"https://{number % 5}.example/") for number in range(20)]
     urls: list[str] = []
 
     async def answers(url: str) -> Answer:
@@ -99,9 +99,9 @@ def test_two_senders_send_each_delivery_once(store: Store) -> None:
         return FINE
 
     async def send() -> None:
-        both = [sender(store, answers), sender(store, answers)]
+        both = [sender(database, answers), sender(database, answers)]
         running = [asyncio.create_task(each.run()) for each in both]
-        await until(lambda: all(told(store, job).state == "delivered" for job in jobs))
+        await until(lambda: all(told(database, job).state == "delivered" for job in jobs))
         for each in both:
             each.close()
         await asyncio.gather(*running)
@@ -111,8 +111,10 @@ def test_two_senders_send_each_delivery_once(store: Store) -> None:
     assert len(urls) == 20
 
 
-def test_a_webhook_is_signed_with_the_secret_of_its_tenant(store: Store) -> None:
-    jobs = {canceled(store, "https://a.example/", tenant): tenant for tenant in ("acme", "rival")}
+def test_a_webhook_is_signed_with_the_secret_of_its_tenant(database: Database) -> None:
+    jobs = {
+        canceled(database, "https://a.example/", tenant): tenant for tenant in ("acme", "rival")
+    }
     verified: dict[str, str] = {}
 
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -123,7 +125,7 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(store: Store) -> None
         return FINE
 
     async def send() -> None:
-        sending = Sender(Outbox(store.engine), post, [b"key"])
+        sending = Sender(Outbox(database.engine), post, [b"key"])
         await sending.start_due()
         await sending.until_sent()
 
@@ -133,10 +135,10 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(store: Store) -> None
 
 
 def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.background.webhook_sender.LEAVE_SECONDS", 0.05)
-    job = canceled(store, "https://slow.example/")
+    job = canceled(database, "https://slow.example/")
     begun = asyncio.Event()
 
     async def stall(_url: str) -> Answer:
@@ -145,7 +147,7 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
         return FINE
 
     async def leave() -> None:
-        sending = sender(store, stall)
+        sending = sender(database, stall)
         running = asyncio.create_task(sending.run())
         await begun.wait()
         sending.close()
@@ -153,7 +155,7 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
             await running
 
     async def follow() -> None:
-        later = Sender(Outbox(store.engine, clock=lambda: held.due_at), post_fine, [b"key"])
+        later = Sender(Outbox(database.engine, clock=lambda: held.due_at), post_fine, [b"key"])
         assert await later.start_due()
         await later.until_sent()
 
@@ -161,10 +163,10 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
         return FINE
 
     asyncio.run(leave())
-    held = told(store, job)
+    held = told(database, job)
     assert (held.state, held.tries, held.log) == (DeliveryState.PENDING, 1, ())
     asyncio.run(follow())
-    assert told(store, job).state is DeliveryState.DELIVERED
+    assert told(database, job).state is DeliveryState.DELIVERED
 
 
 @pytest.mark.parametrize(
@@ -186,9 +188,9 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
     ],
 )
 def test_what_goes_wrong_is_written_down_and_tried_again(
-    store: Store, answer: Answer | Exception, status: int | None, sentence: str
+    database: Database, answer: Answer | Exception, status: int | None, sentence: str
 ) -> None:
-    job = canceled(store, "https://a.example/")
+    job = canceled(database, "https://a.example/")
 
     async def answers(_url: str) -> Answer:
         if isinstance(answer, Exception):
@@ -196,13 +198,13 @@ def test_what_goes_wrong_is_written_down_and_tried_again(
         return answer
 
     async def send() -> None:
-        sending = sender(store, answers)
+        sending = sender(database, answers)
         assert await sending.start_due()
         await sending.until_sent()
 
     asyncio.run(send())
 
-    kept = told(store, job)
+    kept = told(database, job)
     assert (kept.state, kept.log[0]["status"], kept.log[0]["error"]) == (
         "pending",
         status,
@@ -210,29 +212,29 @@ def test_what_goes_wrong_is_written_down_and_tried_again(
     )
 
 
-def test_one_that_is_gone_is_not_tried_again(store: Store) -> None:
-    job = canceled(store, "https://a.example/")
+def test_one_that_is_gone_is_not_tried_again(database: Database) -> None:
+    job = canceled(database, "https://a.example/")
 
     async def gone(_url: str) -> Answer:
         return Answer(410, 1.0, "", None)
 
     async def send() -> None:
-        sending = sender(store, gone)
+        sending = sender(database, gone)
         await sending.start_due()
         await sending.until_sent()
 
     asyncio.run(send())
 
-    kept = told(store, job)
+    kept = told(database, job)
     assert kept.state is DeliveryState.FAILED
     assert kept.log[0]["error"] == "The receiver answered 410 Gone: it is not asked again."
 
 
 def test_a_database_that_is_away_does_not_stop_it(
-    store: Store, caplog: pytest.LogCaptureFixture
+    database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = canceled(store, "https://a.example/")
-    outbox = Outbox(store.engine)
+    job = canceled(database, "https://a.example/")
+    outbox = Outbox(database.engine)
     take_due, faults = outbox.take_due, iter([OSError("away")])
 
     def away_at_first(*, most: int, busy: Iterable[Delivery]) -> list[Delivery]:
@@ -248,7 +250,7 @@ def test_a_database_that_is_away_does_not_stop_it(
     async def send() -> None:
         sending = Sender(outbox, post, [b"key"])
         running = asyncio.create_task(sending.run())
-        await until(lambda: told(store, job).state == "delivered")
+        await until(lambda: told(database, job).state == "delivered")
         sending.close()
         await running
 

@@ -34,7 +34,7 @@ def test_views_are_a_list_in_either_form(
 
     job = answer.json()
     assert (answer.status_code, job["request"]["views"]) == (202, ["side", "front"])
-    kept = served.services.store.get(job["id"]).request
+    kept = served.services.database.jobs.get(job["id"]).request
     assert kept.views == ("side", "front")
     assert served.http.get(f"/jobs/{job['id']}").json()["request"]["views"] == ["side", "front"]
 

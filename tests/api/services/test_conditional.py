@@ -52,7 +52,7 @@ def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:
 
 
 def test_every_change_changes_the_tag(served: Served) -> None:
-    store = served.services.store
+    database = served.services.database
     before, job = submit(served), submit(served)
     tags = [get(served, job.id).headers["etag"]]
 
@@ -60,13 +60,13 @@ def test_every_change_changes_the_tag(served: Served) -> None:
         tags.append(get(served, job.id, known=tags[-1]).headers["etag"])
         return tags[-1] != tags[-2]
 
-    store.cancel(before.id)
+    database.jobs.cancel(before.id)
     assert changed()  # it has moved up
-    store.claim("worker-1")
+    database.attempts.claim("worker-1")
     assert changed()
-    store.progress(job.id, 1, "face", 0.5)
+    database.attempts.progress(job.id, 1, "face", 0.5)
     assert changed()
-    store.fail(job.id, 1, "clip_missing", "The clip is gone.")
+    database.attempts.fail(job.id, 1, "clip_missing", "The clip is gone.")
     assert changed()
     assert len(set(tags)) == len(tags)
 
@@ -96,7 +96,7 @@ def test_a_tag_of_another_job_does_not_match(served: Served) -> None:
 def test_waiting_ends_when_the_state_changes(served: Served) -> None:
     job = submit(served)
 
-    with later(lambda: served.services.store.claim("worker-1")):
+    with later(lambda: served.services.database.attempts.claim("worker-1")):
         answer, took = timed(lambda: get(served, job.id, wait=20))
 
     assert answer.json()["state"] == "running"
@@ -107,7 +107,7 @@ def test_waiting_ends_when_the_state_changes(served: Served) -> None:
 def test_progress_alone_does_not_end_the_waiting(served: Served) -> None:
     job = running(served)
 
-    with later(lambda: served.services.store.progress(job.id, 1, "face", 0.5)):
+    with later(lambda: served.services.database.attempts.progress(job.id, 1, "face", 0.5)):
         answer, took = timed(lambda: get(served, job.id, wait=1))
 
     assert (answer.json()["state"], answer.json()["stage"]) == ("running", "face")
@@ -117,7 +117,7 @@ def test_progress_alone_does_not_end_the_waiting(served: Served) -> None:
 def test_a_state_that_was_not_known_yet_is_told_at_once(served: Served) -> None:
     job = submit(served)
     tag = get(served, job.id).headers["etag"]
-    served.services.store.claim("worker-1")
+    served.services.database.attempts.claim("worker-1")
 
     answer, took = timed(lambda: get(served, job.id, known=tag, wait=20))
 
@@ -148,9 +148,11 @@ def test_nothing_new_after_all_is_a_304(served: Served) -> None:
 
 def test_a_new_attempt_ends_the_waiting(served: Served) -> None:
     job = running(served)
-    store = served.services.store
+    database = served.services.database
 
-    with later(lambda: (store.release(job.id, 1, "why"), store.claim("worker-2"))):
+    with later(
+        lambda: (database.attempts.release(job.id, 1, "why"), database.attempts.claim("worker-2"))
+    ):
         answer, _ = timed(lambda: get(served, job.id, wait=20))
 
     assert answer.json()["state"] in ("queued", "running")
@@ -160,7 +162,7 @@ def test_a_new_attempt_ends_the_waiting(served: Served) -> None:
 def test_a_job_that_is_deleted_while_somebody_waits(served: Served) -> None:
     job = submit(served)
 
-    with later(lambda: served.services.store.delete(job.id)):
+    with later(lambda: served.services.database.jobs.delete(job.id)):
         answer, took = timed(lambda: get(served, job.id, wait=20))
 
     problem(answer, 404, "job_not_found")
@@ -181,7 +183,7 @@ def test_many_may_wait_and_others_are_served_meanwhile(served: Served) -> None:
             time.sleep(0.02)
         waiting = served.app.state.watch.waiting
         _, took = timed(lambda: served.http.get("/jobs"))
-        served.services.store.cancel(job.id)
+        served.services.database.jobs.cancel(job.id)
         states = {waiter.result().json()["state"] for waiter in waiters}
 
     assert (waiting, states) == (80, {"canceled"})
@@ -190,10 +192,10 @@ def test_many_may_wait_and_others_are_served_meanwhile(served: Served) -> None:
 
 def test_generate_waits_for_the_end(served: Served, clip: bytes) -> None:
     def work() -> None:
-        job = served.services.store.claim("worker-1")
+        job = served.services.database.attempts.claim("worker-1")
         assert job is not None
         time.sleep(0.3)
-        served.services.store.fail(job.id, 1, "clip_missing", "The clip is gone.")
+        served.services.database.attempts.fail(job.id, 1, "clip_missing", "The clip is gone.")
 
     with later(work, seconds=0.8):
         answer = served.http.post(
@@ -219,7 +221,7 @@ def test_generate_does_not_wait_longer_than_it_was_asked_to(served: Served, clip
 
 def test_generate_answers_when_its_job_is_deleted_meanwhile(served: Served, clip: bytes) -> None:
     def delete() -> None:
-        served.services.store.delete(served.services.store.recent(limit=1)[0].id)
+        served.services.database.jobs.delete(served.services.database.jobs.page(limit=1).jobs[0].id)
 
     with later(delete, seconds=1):
         answer = served.http.post(

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.maintenance.reaper import reap_once
+from jobs.maintenance.reaper import maintain
 from jobs.settings import Settings
 from jobs.store import uploads as rows
 from tests.api_server import Served, serving
@@ -54,7 +54,7 @@ def test_a_clip_that_was_sent_before_becomes_jobs(served: Served, clip: bytes) -
 
     for answer in (by_json, by_form):
         assert answer.status_code == 202, answer.text
-        job = served.services.store.get(answer.json()["id"])
+        job = served.services.database.jobs.get(answer.json()["id"])
         assert b"".join(served.services.storage.open(job.input_key)) == clip
         assert job.clip_seconds == pytest.approx(0.5)
     assert by_json.json()["request"]["takes"] == 2
@@ -180,7 +180,7 @@ def aging(settings: Settings, tmp_path: Path) -> Iterator[tuple[Served, Clock]]:
     with serving(Settings(data=tmp_path, people=settings.people)) as running:
         clock = Clock()
         clock.now = datetime.now(UTC)  # the reaper has begun with the true time
-        running.services.uploads._clock = clock
+        running.services.database.uploads._clock = clock
         yield running, clock
 
 
@@ -192,8 +192,8 @@ def test_an_expired_upload_is_swept(aging: tuple[Served, Clock], clip: bytes) ->
     assert len(list(folder.iterdir())) == 2
 
     clock.advance(25 * 3600)
-    reap_once(served.services)
-    reap_once(served.services)
+    maintain(served.services.maintenance)
+    maintain(served.services.maintenance)
 
     assert list(folder.iterdir()) == []
     problem(served.http.get(f"/uploads/{whole['id']}"), 404, "upload_not_found")
@@ -214,7 +214,7 @@ def test_json_takes_the_clip_in_base64(served: Served, clip: bytes) -> None:
     told = job.json()
     assert (told["priority"], told["metadata"]) == (3, {"order": "17"})
     assert told["request"]["views"] == ["front", "side"]
-    key = served.services.store.get(told["id"]).input_key
+    key = served.services.database.jobs.get(told["id"]).input_key
     assert b"".join(served.services.storage.open(key)) == clip
 
 

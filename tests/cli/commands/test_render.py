@@ -72,9 +72,12 @@ def test_samples_are_rendered_in_front_of_anything(
     ("arguments", "words"),
     [
         (["render-dataset", "nowhere", "--person", "demo"], "nowhere is no folder"),
-        (["render-dataset", "data", "--person", "ada"], "There is no person 'ada'; there are"),
+        (["render-dataset", "data", "--person", "ada"], "Unknown person 'ada'; available"),
         (["render-dataset", "data", "--person", "demo", "--views", "top"], "No camera 'top'"),
-        (["render-dataset", "data", "--person", "demo", "--scenes", "c"], "data has no scene 'c'"),
+        (
+            ["render-dataset", "data", "--person", "demo", "--scenes", "c"],
+            "data: unknown scene 'c'",
+        ),
         (["render-results", "none.npz", "--person", "demo"], "no results at none.npz"),
     ],
 )

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from jobs.database import open_database
 from jobs.db.clock import ASK_SECONDS, DatabaseClock, clock_of
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.settings import Settings
-from jobs.store.jobs import open_store
 from tests.jobs.rows import claim, submit
 
 
@@ -46,20 +46,20 @@ def test_a_machine_whose_clock_is_wrong_takes_no_ones_job(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(database_url=postgresql_url)
-    behind, ahead = open_store(settings), open_store(settings)
+    behind, ahead = open_database(settings), open_database(settings)
     monkeypatch.setattr("jobs.model.datetime", _Wrong(hours=-1))  # what one takes for the present
     upgrade(postgresql_url)
     submit(behind)
     job = claim(behind)
     monkeypatch.setattr("jobs.model.datetime", _Wrong(hours=1))
 
-    ahead.reap()
+    ahead.attempts.reap()
 
-    assert ahead.get(job.id).attempt == job.attempt
-    assert behind.renew(job.id, job.attempt)
-    assert behind.delete(job.id)
-    for store in (behind, ahead):
-        store.close()
+    assert ahead.jobs.get(job.id).attempt == job.attempt
+    assert behind.attempts.renew(job.id, job.attempt)
+    assert behind.jobs.delete(job.id)
+    for database in (behind, ahead):
+        database.close()
 
 
 def test_a_database_that_has_never_answered_has_no_clock() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.maintenance.reaper import reap_once
+from jobs.maintenance.reaper import maintain
 from jobs.maintenance.sweep import IDENTITY_KEY, sweep
 from jobs.model import Job
 from jobs.settings import Settings
@@ -41,7 +41,7 @@ def stored(served: Served) -> set[str]:
 def with_clip(served: Served, folder: Path, job: Job) -> Job:
     (folder / "clip").write_bytes(b"sound")
     served.services.storage.put(input_key(job.id, "wav"), folder / "clip", "audio/wav")
-    return served.services.store.get(job.id)
+    return served.services.database.jobs.get(job.id)
 
 
 @pytest.mark.parametrize("served", [{"keep_outputs_days": A_MOMENT}], indirect=True)
@@ -49,7 +49,7 @@ def test_outputs_expire_and_downloads_say_so(served: Served, tmp_path: Path) -> 
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
     seen = served.http.get(f"/jobs/{job.id}").json()
     assert seen["expires_at"] is not None
-    reap_once(served.services)
+    maintain(served.services.maintenance)
 
     after = served.http.get(f"/jobs/{job.id}").json()
 
@@ -64,8 +64,8 @@ def test_outputs_expire_and_downloads_say_so(served: Served, tmp_path: Path) -> 
 def test_inputs_expire_and_a_retry_says_so(served: Served, tmp_path: Path) -> None:
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
     failed = with_clip(served, tmp_path, rows.running(served))
-    served.services.store.fail(failed.id, 1, "code", "Why.")
-    reap_once(served.services)
+    served.services.database.attempts.fail(failed.id, 1, "code", "Why.")
+    maintain(served.services.maintenance)
 
     problem(served.http.post(f"/jobs/{failed.id}/retry"), 410, "input_expired")
     assert served.http.get(f"/jobs/{job.id}/outputs/take-1.mp4").content == rows.VIDEO
@@ -76,7 +76,7 @@ def test_inputs_expire_and_a_retry_says_so(served: Served, tmp_path: Path) -> No
 def test_jobs_go_with_everything(served: Served, tmp_path: Path) -> None:
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
     running = rows.running(served)
-    reap_once(served.services)
+    maintain(served.services.maintenance)
 
     problem(served.http.get(f"/jobs/{job.id}"), 404, "job_not_found")
     assert served.http.get(f"/jobs/{running.id}").status_code == 200
@@ -92,11 +92,11 @@ def test_leftovers_are_found_in_the_storage(served: Served, tmp_path: Path) -> N
     os.utime(storage.path("jobs/nobody/input/audio.wav"), (1, 1))
     _due(served)
 
-    assert sweep(served.services) == 1
+    assert sweep(served.services.maintenance) == 1
 
     keys = {one.key for one in storage.page("jobs", after=None, limit=100)}
     assert keys == {job.input_key, job.outputs[0].key, "jobs/young/input/audio.wav"}
-    assert sweep(served.services) == 0  # not due
+    assert sweep(served.services.maintenance) == 0  # not due
 
 
 @pytest.mark.parametrize("served", [{"keep_leftovers_days": 1.0}], indirect=True)
@@ -111,7 +111,7 @@ def test_the_clips_of_another_database_are_left_alone(
     storage.put(IDENTITY_KEY, tmp_path / "other", "text/plain")
     _due(served)
 
-    assert sweep(served.services) == 0
+    assert sweep(served.services.maintenance) == 0
 
     assert stored(served) == {"input/audio.wav"}
     assert any("another database" in record.message for record in caplog.records)
@@ -119,7 +119,7 @@ def test_the_clips_of_another_database_are_left_alone(
 
 def test_nothing_expires_by_default(served: Served, tmp_path: Path) -> None:
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
-    reap_once(served.services)
+    maintain(served.services.maintenance)
 
     seen = served.http.get(f"/jobs/{job.id}").json()
     assert (seen["expires_at"], seen["expired"]) == (None, False)
@@ -143,5 +143,5 @@ def _due(served: Served) -> None:
     from jobs.db.engine import writing
     from jobs.db.tables import chores
 
-    with writing(served.services.store.engine) as connection:
+    with writing(served.services.database.engine) as connection:
         connection.execute(chores.delete())

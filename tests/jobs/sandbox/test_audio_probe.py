@@ -192,7 +192,7 @@ def test_a_child_that_takes_too_long_is_ended(
 
 def test_a_child_on_a_rope_can_write_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom jobs.rope import tie\ntie({'FSIZE': 0})\n"
+        "import sys\nfrom jobs.sandbox.rlimits import tie\ntie({'FSIZE': 0})\n"
         f"file = open({str(tmp_path / 'out')!r}, 'wb', buffering=0)\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "try: file.write(b'x')\nexcept OSError: sys.exit(7)\n"
@@ -205,7 +205,7 @@ def test_a_child_on_a_rope_can_write_nothing(tmp_path: Path) -> None:
 
 def test_probing_imports_no_web_framework_and_no_torch() -> None:
     code = (
-        "import sys, jobs.media\n"
+        "import sys, jobs.sandbox.audio_probe\n"
         "heavy = {'torch', 'numpy', 'fastapi', 'sqlalchemy', 'celery', 'pydantic'}\n"
         "sys.exit(','.join(heavy & set(sys.modules)) or None)"
     )

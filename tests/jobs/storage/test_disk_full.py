@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from jobs.database import stores_on
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from jobs.storage.disk_full import is_full
 from jobs.storage.factory import S3Storage, StorageError, StorageFull, open_storage
-from jobs.store.jobs import Store
 from tests.jobs.rows import submit
 
 
@@ -28,11 +28,11 @@ def test_an_sqlite_that_may_not_grow_is_full(tmp_path: Path) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
     sa.event.listen(engine, "begin", no_more)
-    store = Store(engine)
+    database = stores_on(engine)
     with pytest.raises(OperationalError) as refused:
         for _ in range(200):
-            submit(store)
-    store.close()
+            submit(database)
+    database.close()
 
     assert is_full(refused.value)
 

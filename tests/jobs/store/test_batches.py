@@ -1,21 +1,21 @@
-"""Batches in the store: all or none, whose they are, and one for one key."""
+"""Batches in the database: all or none, whose they are, and one for one key."""
 
 import pytest
 
+from jobs.database import Database
 from jobs.model import NewJob, State, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.batches import Batches, BatchMissing, NewBatch
+from jobs.store.batches import BatchMissing, BatchStore, NewBatch
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, IdempotencyKeyReused
-from jobs.store.jobs import Store
-from jobs.store.quotas import QuotaExceeded, Tenants
+from jobs.store.quotas import QuotaExceeded, TenantStore
 from jobs.webhooks.outbox import Outbox
 from tests.jobs.rows import VIDEO, claim
 
 
 @pytest.fixture
-def batches(store: Store) -> Batches:
-    return Batches(store.engine)
+def batches(database: Database) -> BatchStore:
+    return database.batches
 
 
 def new_jobs(batch: NewBatch, count: int, callback_url: str | None = None) -> list[NewJob]:
@@ -36,75 +36,77 @@ def new_jobs(batch: NewBatch, count: int, callback_url: str | None = None) -> li
 
 
 def send(
-    store: Store, count: int, *, once: IdempotencyKey | None = None, tenant: str = "acme"
+    database: Database, count: int, *, once: IdempotencyKey | None = None, tenant: str = "acme"
 ) -> NewBatch:
     batch = NewBatch(new_job_id(), tenant, once)
-    store.submit_batch(batch, new_jobs(batch, count))
+    database.batches.submit(batch, new_jobs(batch, count))
     return batch
 
 
-def test_a_batch_is_claimed_in_its_order(store: Store, batches: Batches) -> None:
-    batch = send(store, 3)
+def test_a_batch_is_claimed_in_its_order(database: Database, batches: BatchStore) -> None:
+    batch = send(database, 3)
 
     assert batches.get(batch.id, tenant="acme").size == 3
     items = batches.items(batch.id)
     assert [item.place for item in items] == [1, 2, 3]
-    assert [claim(store).id for _ in items] == [item.job_id for item in items]
+    assert [claim(database).id for _ in items] == [item.job_id for item in items]
     assert {item.state for item in batches.items(batch.id)} == {State.RUNNING}
 
 
-def test_a_batch_beyond_the_quota_leaves_nothing(store: Store, batches: Batches) -> None:
-    Tenants(store.engine, store.config.quota).set_own("acme", {"jobs_in_flight": 2})
+def test_a_batch_beyond_the_quota_leaves_nothing(database: Database, batches: BatchStore) -> None:
+    TenantStore(database.engine, database.config.quota).set_own("acme", {"jobs_in_flight": 2})
     batch = NewBatch(new_job_id(), "acme")
 
     with pytest.raises(QuotaExceeded):
-        store.submit_batch(batch, new_jobs(batch, 3))
+        database.batches.submit(batch, new_jobs(batch, 3))
 
-    assert store.recent() == []
+    assert database.jobs.page().jobs == []
     with pytest.raises(BatchMissing, match=batch.id):
         batches.get(batch.id)
 
 
-def test_canceling_a_batch_tells_of_each_job_that_ended(store: Store, batches: Batches) -> None:
+def test_canceling_a_batch_tells_of_each_job_that_ended(
+    database: Database, batches: BatchStore
+) -> None:
     batch = NewBatch(new_job_id(), "acme")
     new = new_jobs(batch, 3, "https://hooks.example/end")
-    store.submit_batch(batch, new)
-    done, running = claim(store), claim(store)
-    store.succeed(done.id, 1, [VIDEO])
+    database.batches.submit(batch, new)
+    done, running = claim(database), claim(database)
+    database.attempts.succeed(done.id, 1, [VIDEO])
 
-    assert store.cancel_batch(batch.id, tenant="acme") == 2
-    assert store.cancel_batch(batch.id, tenant="acme") == 0
+    assert database.batches.cancel(batch.id, tenant="acme") == 2
+    assert database.batches.cancel(batch.id, tenant="acme") == 0
 
     states = [item.state for item in batches.items(batch.id)]
     assert states == [State.SUCCEEDED, State.CANCELED, State.CANCELED]
-    assert not store.renew(running.id, 1)
-    outbox = Outbox(store.engine)
+    assert not database.attempts.renew(running.id, 1)
+    outbox = Outbox(database.engine)
     types = [delivery.type for job in new for delivery in outbox.of_job(job.id)]
     assert types == ["job.succeeded", "job.canceled", "job.canceled"]
 
 
-def test_another_tenant_s_batch_is_none(store: Store, batches: Batches) -> None:
-    batch = send(store, 1)
+def test_another_tenant_s_batch_is_none(database: Database, batches: BatchStore) -> None:
+    batch = send(database, 1)
 
     with pytest.raises(BatchMissing):
         batches.get(batch.id, tenant="rival")
     with pytest.raises(BatchMissing):
-        store.cancel_batch(batch.id, tenant="rival")
+        database.batches.cancel(batch.id, tenant="rival")
     assert batches.items(batch.id)[0].state is State.QUEUED
 
 
-def test_one_key_makes_one_batch(store: Store, batches: Batches) -> None:
+def test_one_key_makes_one_batch(database: Database, batches: BatchStore) -> None:
     once = IdempotencyKey("key-1", "digest-1", "acme")
-    first = send(store, 2, once=once)
+    first = send(database, 2, once=once)
 
     with pytest.raises(IdempotencyConflict):
-        send(store, 2, once=once)
+        send(database, 2, once=once)
 
     made = batches.made_by(once)
     assert made is not None
     assert made.id == first.id
-    assert len(store.recent()) == 2  # nothing of the second
+    assert len(database.jobs.page().jobs) == 2  # nothing of the second
     with pytest.raises(IdempotencyKeyReused):
         batches.made_by(IdempotencyKey("key-1", "digest-2", "acme"))
     assert batches.made_by(IdempotencyKey("key-1", "digest-1", "rival")) is None
-    send(store, 1, once=IdempotencyKey("key-1", "digest-1", "rival"), tenant="rival")
+    send(database, 1, once=IdempotencyKey("key-1", "digest-1", "rival"), tenant="rival")

@@ -3,90 +3,90 @@
 import pytest
 import sqlalchemy as sa
 
+from jobs.database import Database
 from jobs.db.engine import writing
 from jobs.db.tables import jobs
 from jobs.model import Job, new_job_id
 from jobs.store.fair_share import select_next
-from jobs.store.jobs import Store
 from tests.jobs.rows import VIDEO, claim, submit
 
 
-def queued(store: Store, tenant: str, count: int, **how: int) -> list[Job]:
-    return [submit(store, tenant=tenant, **how) for _ in range(count)]
+def queued(database: Database, tenant: str, count: int, **how: int) -> list[Job]:
+    return [submit(database, tenant=tenant, **how) for _ in range(count)]
 
 
-def order(store: Store) -> list[str]:
+def order(database: Database) -> list[str]:
     """Claim everything, ending each at once; what was claimed when."""
     seen = []
-    while (job := store.claim("worker-1")) is not None:
+    while (job := database.attempts.claim("worker-1")) is not None:
         seen.append(job.id)
-        store.succeed(job.id, job.attempt, [VIDEO])
+        database.attempts.succeed(job.id, job.attempt, [VIDEO])
     return seen
 
 
-def test_one_job_does_not_wait_for_twenty_of_another(store: Store) -> None:
-    many = queued(store, "many", 20)
-    (one,) = queued(store, "few", 1)
+def test_one_job_does_not_wait_for_twenty_of_another(database: Database) -> None:
+    many = queued(database, "many", 20)
+    (one,) = queued(database, "few", 1)
 
-    assert store.position(one.id) == 2
-    assert [claim(store).id for _ in range(3)] == [many[0].id, one.id, many[1].id]
+    assert database.jobs.position(one.id) == 2
+    assert [claim(database).id for _ in range(3)] == [many[0].id, one.id, many[1].id]
 
 
-def test_tenants_take_turns(store: Store) -> None:
-    a, b, c = (queued(store, tenant, count) for tenant, count in (("a", 3), ("b", 2), ("c", 1)))
+def test_tenants_take_turns(database: Database) -> None:
+    a, b, c = (queued(database, tenant, count) for tenant, count in (("a", 3), ("b", 2), ("c", 1)))
 
     expected = [a[0].id, b[0].id, c[0].id, a[1].id, b[1].id, a[2].id]
 
-    places = store.positions(expected)
+    places = database.jobs.positions(expected)
     assert sorted(places, key=lambda job: places[job]) == expected
-    assert [claim(store).id for _ in expected] == expected
+    assert [claim(database).id for _ in expected] == expected
 
 
-def test_who_has_jobs_at_work_waits_for_who_has_none(store: Store) -> None:
-    first = queued(store, "busy", 2)
-    running = [claim(store), claim(store)]
-    busy, idle = queued(store, "busy", 1), queued(store, "idle", 3)
+def test_who_has_jobs_at_work_waits_for_who_has_none(database: Database) -> None:
+    first = queued(database, "busy", 2)
+    running = [claim(database), claim(database)]
+    busy, idle = queued(database, "busy", 1), queued(database, "idle", 3)
 
     assert {job.id for job in running} == {job.id for job in first}
-    assert [store.position(job.id) for job in (*idle, *busy)] == [1, 2, 4, 3]
-    store.cancel(running[0].id)
-    store.cancel(running[1].id)
-    assert store.position(busy[0].id) == 1
+    assert [database.jobs.position(job.id) for job in (*idle, *busy)] == [1, 2, 4, 3]
+    database.jobs.cancel(running[0].id)
+    database.jobs.cancel(running[1].id)
+    assert database.jobs.position(busy[0].id) == 1
 
 
-def test_priority_counts_within_one_s_own_queue_only(store: Store) -> None:
-    low, high = queued(store, "loud", 1, priority=0), queued(store, "loud", 2, priority=10)
-    (quiet,) = queued(store, "quiet", 1, priority=-10)
+def test_priority_counts_within_one_s_own_queue_only(database: Database) -> None:
+    low, high = queued(database, "loud", 1, priority=0), queued(database, "loud", 2, priority=10)
+    (quiet,) = queued(database, "quiet", 1, priority=-10)
 
     expected = [high[0].id, quiet.id, high[1].id, low[0].id]
 
-    places = store.positions(expected)
+    places = database.jobs.positions(expected)
     assert sorted(places, key=lambda job: places[job]) == expected
-    assert [claim(store).id for _ in expected] == expected
+    assert [claim(database).id for _ in expected] == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_place_tells_how_many_are_claimed_before(store: Store, seed: int) -> None:
+def test_a_place_tells_how_many_are_claimed_before(database: Database, seed: int) -> None:
     import random
 
     draw = random.Random(seed)
     for _ in range(20):
-        submit(store, tenant=draw.choice("abbccc"), priority=draw.choice((-1, 0, 0, 5)))
-    running = [claim(store) for _ in range(draw.randrange(4))]
-    ids = [job.id for job in store.recent(limit=30) if job not in running]
-    places = store.positions(ids)
+        submit(database, tenant=draw.choice("abbccc"), priority=draw.choice((-1, 0, 0, 5)))
+    running = [claim(database) for _ in range(draw.randrange(4))]
+    ids = [job.id for job in database.jobs.page(limit=30).jobs if job not in running]
+    places = database.jobs.positions(ids)
 
     claimed = []
-    while (job := store.claim("worker-1")) is not None:
+    while (job := database.attempts.claim("worker-1")) is not None:
         claimed.append(job.id)
 
     assert sorted(places, key=lambda job: places[job]) == claimed
     assert sorted(places.values()) == list(range(1, len(claimed) + 1))
 
 
-def test_ten_thousand_are_ordered_by_an_index(store: Store) -> None:
-    template = submit(store)
-    with writing(store.engine) as connection:
+def test_ten_thousand_are_ordered_by_an_index(database: Database) -> None:
+    template = submit(database)
+    with writing(database.engine) as connection:
         row = dict(connection.execute(sa.select(jobs)).mappings().one())
         many = [row | {"id": new_job_id(), "tenant": f"t{n % 7}"} for n in range(10_000)]
         connection.execute(jobs.insert(), many)
@@ -95,7 +95,7 @@ def test_ten_thousand_are_ordered_by_an_index(store: Store) -> None:
         plan = _plan(connection, select_next())
 
     assert "ix_jobs_share" in plan, plan
-    assert store.position(template.id) is not None
+    assert database.jobs.position(template.id) is not None
 
 
 def _plan(connection: sa.Connection, query: sa.Select) -> str:

@@ -8,45 +8,47 @@ from datetime import UTC, datetime
 
 import pytest
 
+from contracts.stages import overall_progress
+from jobs.database import Database, stores_on
 from jobs.db.engine import connect
-from jobs.model import State, new_job_id, overall_progress
+from jobs.model import State, new_job_id
 from jobs.request.model import GenerateRequest, motion_digest
-from jobs.store.jobs import JobMissing, Store
+from jobs.store.job_rows import JobMissing
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
 
 
-def test_a_submitted_job_is_queued_and_comes_back_whole(store: Store) -> None:
-    job = submit(store, takes=3, size="256", outputs=("video", "motion"))
+def test_a_submitted_job_is_queued_and_comes_back_whole(database: Database) -> None:
+    job = submit(database, takes=3, size="256", outputs=("video", "motion"))
 
-    assert store.get(job.id) == job
+    assert database.jobs.get(job.id) == job
     assert (job.state, job.attempt, job.stage, job.progress) == (State.QUEUED, 0, "queued", 0.0)
     assert (job.request.takes, job.request.size) == (3, "256x256")
     assert job.created_at.tzinfo is UTC
     assert job.clip_seconds == 2.5
 
 
-def test_an_accepted_request_has_a_seed(store: Store) -> None:
-    assert submit(store).request.seed is not None
-    assert submit(store, seed=7).request.seed == 7
+def test_an_accepted_request_has_a_seed(database: Database) -> None:
+    assert submit(database).request.seed is not None
+    assert submit(database, seed=7).request.seed == 7
 
 
-def test_an_unknown_job_is_missing(store: Store) -> None:
-    with pytest.raises(JobMissing, match="no job nobody"):
-        store.get("nobody")
+def test_an_unknown_job_is_missing(database: Database) -> None:
+    with pytest.raises(JobMissing, match="job not found: nobody"):
+        database.jobs.get("nobody")
 
 
-def test_jobs_are_claimed_in_the_order_of_their_coming(store: Store) -> None:
-    submitted = [submit(store).id for _ in range(4)]
+def test_jobs_are_claimed_in_the_order_of_their_coming(database: Database) -> None:
+    submitted = [submit(database).id for _ in range(4)]
 
-    assert [claim(store).id for _ in range(4)] == submitted
-    assert store.claim("worker-1") is None
+    assert [claim(database).id for _ in range(4)] == submitted
+    assert database.attempts.claim("worker-1") is None
 
 
-def test_a_claim_begins_an_attempt_under_a_lease(store: Store) -> None:
-    submit(store)
+def test_a_claim_begins_an_attempt_under_a_lease(database: Database) -> None:
+    submit(database)
 
-    job = claim(store, "worker-9")
+    job = claim(database, "worker-9")
 
     assert (job.state, job.attempt, job.worker) == (State.RUNNING, 1, "worker-9")
     assert job.lease_until is not None
@@ -54,161 +56,165 @@ def test_a_claim_begins_an_attempt_under_a_lease(store: Store) -> None:
     assert 14.9 < (job.lease_until - job.started_at).total_seconds() <= 15.0
 
 
-def test_position_counts_those_that_come_before(store: Store) -> None:
-    first, second, third = (submit(store).id for _ in range(3))
+def test_position_counts_those_that_come_before(database: Database) -> None:
+    first, second, third = (submit(database).id for _ in range(3))
 
-    assert [store.position(each) for each in (first, second, third)] == [1, 2, 3]
-    claim(store)
-    assert [store.position(each) for each in (first, second, third)] == [None, 1, 2]
+    assert [database.jobs.position(each) for each in (first, second, third)] == [1, 2, 3]
+    claim(database)
+    assert [database.jobs.position(each) for each in (first, second, third)] == [None, 1, 2]
 
 
-def test_progress_is_seen_by_stage_and_over_all(store: Store) -> None:
-    submit(store)
-    job = claim(store)
+def test_progress_is_seen_by_stage_and_over_all(database: Database) -> None:
+    submit(database)
+    job = claim(database)
 
-    assert store.progress(job.id, job.attempt, "body", 0.5)
+    assert database.attempts.progress(job.id, job.attempt, "body", 0.5)
 
-    seen = store.get(job.id)
+    seen = database.jobs.get(job.id)
     assert (seen.stage, seen.stage_progress) == ("body", 0.5)
     assert seen.progress == pytest.approx(overall_progress("body", 0.5))
     assert overall_progress("decode", 0.0) == 0.0
     assert overall_progress("publish", 1.0) == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="no stage is named 'dancing'"):
+    with pytest.raises(ValueError, match="unknown stage 'dancing'"):
         overall_progress("dancing", 0.5)
 
 
-def test_success_publishes_the_outputs(store: Store) -> None:
-    submit(store)
-    job = claim(store)
+def test_success_publishes_the_outputs(database: Database) -> None:
+    submit(database)
+    job = claim(database)
 
-    assert store.succeed(job.id, job.attempt, [VIDEO])
+    assert database.attempts.succeed(job.id, job.attempt, [VIDEO])
 
-    done = store.get(job.id)
+    done = database.jobs.get(job.id)
     assert (done.state, done.progress, done.outputs) == (State.SUCCEEDED, 1.0, (VIDEO,))
     assert done.finished_at is not None
     assert done.state.final
 
 
-def test_failure_keeps_the_sentence_and_where_it_happened(store: Store) -> None:
-    submit(store)
-    job = claim(store)
-    store.progress(job.id, job.attempt, "decode", 0.5)
+def test_failure_keeps_the_sentence_and_where_it_happened(database: Database) -> None:
+    submit(database)
+    job = claim(database)
+    database.attempts.progress(job.id, job.attempt, "decode", 0.5)
 
-    assert store.fail(job.id, job.attempt, "clip_silent", "The clip is silent.")
+    assert database.attempts.fail(job.id, job.attempt, "clip_silent", "The clip is silent.")
 
-    failed = store.get(job.id)
+    failed = database.jobs.get(job.id)
     assert (failed.state, failed.error_code) == (State.FAILED, "clip_silent")
     assert (failed.error_detail, failed.stage) == ("The clip is silent.", "decode")
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)
-def test_a_worker_beyond_its_lease_writes_nothing(store: Store, clock: Clock, name: str) -> None:
-    submit(store)
-    old = claim(store, "slow")
+def test_a_worker_beyond_its_lease_writes_nothing(
+    database: Database, clock: Clock, name: str
+) -> None:
+    submit(database)
+    old = claim(database, "slow")
     clock.advance(16)
-    store.reap()
-    new = claim(store, "quick")
+    database.attempts.reap()
+    new = claim(database, "quick")
 
-    assert not STALE_WRITES[name](store, old.id, old.attempt)
+    assert not STALE_WRITES[name](database, old.id, old.attempt)
 
-    assert store.get(old.id) == new
+    assert database.jobs.get(old.id) == new
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)
-def test_nobody_writes_to_a_job_that_has_ended(store: Store, name: str) -> None:
-    submit(store)
-    job = claim(store)
-    store.succeed(job.id, job.attempt, [VIDEO])
-    ended = store.get(job.id)
+def test_nobody_writes_to_a_job_that_has_ended(database: Database, name: str) -> None:
+    submit(database)
+    job = claim(database)
+    database.attempts.succeed(job.id, job.attempt, [VIDEO])
+    ended = database.jobs.get(job.id)
 
-    assert not STALE_WRITES[name](store, job.id, job.attempt)
+    assert not STALE_WRITES[name](database, job.id, job.attempt)
 
-    assert store.get(job.id) == ended
+    assert database.jobs.get(job.id) == ended
 
 
-def test_the_reaper_puts_an_expired_job_back_once(store: Store, clock: Clock) -> None:
-    submit(store)
-    job = claim(store)
+def test_the_reaper_puts_an_expired_job_back_once(database: Database, clock: Clock) -> None:
+    submit(database)
+    job = claim(database)
     clock.advance(14)
-    assert store.reap() == []
+    assert database.attempts.reap() == []
     clock.advance(2)
 
-    assert store.reap() == [job.id]
-    assert store.reap() == []
+    assert database.attempts.reap() == [job.id]
+    assert database.attempts.reap() == []
 
-    back = store.get(job.id)
+    back = database.jobs.get(job.id)
     assert (back.state, back.attempt, back.worker, back.stage) == (State.QUEUED, 1, None, "queued")
-    assert claim(store).attempt == 2
+    assert claim(database).attempt == 2
 
 
-def test_a_renewed_lease_is_left_alone(store: Store, clock: Clock) -> None:
-    submit(store)
-    job = claim(store)
+def test_a_renewed_lease_is_left_alone(database: Database, clock: Clock) -> None:
+    submit(database)
+    job = claim(database)
     for _ in range(5):
         clock.advance(10)
-        assert store.renew(job.id, job.attempt)
+        assert database.attempts.renew(job.id, job.attempt)
 
-    store.reap()
+    database.attempts.reap()
 
-    assert store.get(job.id).state is State.RUNNING
+    assert database.jobs.get(job.id).state is State.RUNNING
 
 
-def test_a_job_that_kills_every_worker_fails_with_the_reason(store: Store, clock: Clock) -> None:
-    submit(store)
+def test_a_job_that_kills_every_worker_fails_with_the_reason(
+    database: Database, clock: Clock
+) -> None:
+    submit(database)
     for attempt in (1, 2, 3):
-        assert claim(store).attempt == attempt
+        assert claim(database).attempt == attempt
         clock.advance(16)
-        store.reap()
+        database.attempts.reap()
 
-    job = store.recent()[0]
+    job = database.jobs.page().jobs[0]
     assert (job.state, job.error_code) == (State.FAILED, "attempts_exhausted")
     assert "3 attempts" in str(job.error_detail)
     assert "without a word from its worker" in str(job.error_detail)
-    assert store.claim("worker-1") is None
+    assert database.attempts.claim("worker-1") is None
 
 
-def test_many_reapers_at_once_take_an_attempt_back_once(store: Store, clock: Clock) -> None:
+def test_many_reapers_at_once_take_an_attempt_back_once(database: Database, clock: Clock) -> None:
     for _ in range(6):
-        submit(store)
-        claim(store)
+        submit(database)
+        claim(database)
     clock.advance(16)
 
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: store.reap(), range(8)))
+        answers = list(pool.map(lambda _: database.attempts.reap(), range(8)))
 
     woken = Counter(job for answer in answers for job in answer)
     assert len(woken) == 6
     assert set(woken.values()) == {1}
-    assert {job.attempt for job in store.recent()} == {1}
+    assert {job.attempt for job in database.jobs.page().jobs} == {1}
 
 
-def test_a_lost_wake_up_is_sent_again_and_not_too_often(store: Store, clock: Clock) -> None:
-    job = submit(store)
-    assert store.reap() == []
+def test_a_lost_wake_up_is_sent_again_and_not_too_often(database: Database, clock: Clock) -> None:
+    job = submit(database)
+    assert database.attempts.reap() == []
     clock.advance(10)
 
-    assert store.reap() == [job.id]
-    assert store.reap() == []
+    assert database.attempts.reap() == [job.id]
+    assert database.attempts.reap() == []
     clock.advance(10)
-    assert store.reap() == [job.id]
+    assert database.attempts.reap() == [job.id]
 
 
-def test_wake_ups_for_a_long_queue_are_few(store: Store, clock: Clock) -> None:
-    queued = [submit(store).id for _ in range(30)]
+def test_wake_ups_for_a_long_queue_are_few(database: Database, clock: Clock) -> None:
+    queued = [submit(database).id for _ in range(30)]
     clock.advance(10)
 
-    assert store.reap() == queued[:8]
+    assert database.attempts.reap() == queued[:8]
 
 
-def test_motion_is_kept_for_the_next_attempt(store: Store, clock: Clock) -> None:
-    submitted = submit(store, seed=5)
-    job = claim(store)
+def test_motion_is_kept_for_the_next_attempt(database: Database, clock: Clock) -> None:
+    submitted = submit(database, seed=5)
+    job = claim(database)
     digest = motion_digest(submitted.request, "person-1")
-    assert store.checkpoint(job.id, 1, motion_key="jobs/x/motion.npz", digest=digest)
+    assert database.attempts.checkpoint(job.id, 1, motion_key="jobs/x/motion.npz", digest=digest)
     clock.advance(16)
-    store.reap()
+    database.attempts.reap()
 
-    again = claim(store)
+    again = claim(database)
 
     assert (again.attempt, again.motion_key) == (2, "jobs/x/motion.npz")
     assert again.motion_digest == motion_digest(again.request, "person-1")
@@ -224,41 +230,43 @@ def test_the_motion_digest_tells_motion_from_pictures() -> None:
     assert motion_digest(other, "p") != motion_digest(plain, "p")
 
 
-def test_a_released_job_goes_back_to_its_place(store: Store) -> None:
-    first, second = submit(store), submit(store)
-    job = claim(store)
+def test_a_released_job_goes_back_to_its_place(database: Database) -> None:
+    first, second = submit(database), submit(database)
+    job = claim(database)
 
-    assert store.release(job.id, job.attempt, "the storage did not answer")
+    assert database.attempts.release(job.id, job.attempt, "the storage did not answer")
 
-    assert store.position(first.id) == 1
-    assert store.position(second.id) == 2
-    assert store.reap() == [first.id]  # whoever released it need not announce it
+    assert database.jobs.position(first.id) == 1
+    assert database.jobs.position(second.id) == 2
+    assert database.attempts.reap() == [first.id]  # whoever released it need not announce it
 
 
-def test_releases_that_count_end_the_job_and_others_do_not(store: Store) -> None:
-    submit(store)
+def test_releases_that_count_end_the_job_and_others_do_not(database: Database) -> None:
+    submit(database)
     for _ in range(7):
-        job = claim(store)
-        assert store.release(job.id, job.attempt, "the worker has to leave", counts=False)
-    assert store.get(job.id).state is State.QUEUED
+        job = claim(database)
+        assert database.attempts.release(
+            job.id, job.attempt, "the worker has to leave", counts=False
+        )
+    assert database.jobs.get(job.id).state is State.QUEUED
 
     for _ in range(3):
-        job = claim(store)
-        assert store.release(job.id, job.attempt, "the disk is full")
+        job = claim(database)
+        assert database.attempts.release(job.id, job.attempt, "the disk is full")
 
-    ended = store.get(job.id)
+    ended = database.jobs.get(job.id)
     assert (ended.state, ended.attempt) == (State.FAILED, 10)
     assert "the disk is full" in str(ended.error_detail)
 
 
-def test_threads_that_race_claim_different_jobs(store: Store) -> None:
-    submitted = {submit(store).id for _ in range(24)}
+def test_threads_that_race_claim_different_jobs(database: Database) -> None:
+    submitted = {submit(database).id for _ in range(24)}
     start = threading.Barrier(4)
 
     def take(name: str) -> list[str]:
         start.wait()
         taken = []
-        while (job := store.claim(name)) is not None:
+        while (job := database.attempts.claim(name)) is not None:
             taken.append(job.id)
         return taken
 
@@ -269,14 +277,16 @@ def test_threads_that_race_claim_different_jobs(store: Store) -> None:
 
 
 def claim_everything(url: str, found: "multiprocessing.Queue[str]") -> None:
-    store = Store(connect(url))
-    while (job := store.claim(f"process-{multiprocessing.current_process().pid}")) is not None:
+    database = stores_on(connect(url))
+    while (
+        job := database.attempts.claim(f"process-{multiprocessing.current_process().pid}")
+    ) is not None:
         found.put(f"{job.id} {job.attempt}")
-    store.close()
+    database.close()
 
 
-def test_processes_that_race_claim_different_jobs(store: Store, database_url: str) -> None:
-    submitted = sorted(f"{submit(store).id} 1" for _ in range(20))
+def test_processes_that_race_claim_different_jobs(database: Database, database_url: str) -> None:
+    submitted = sorted(f"{submit(database).id} 1" for _ in range(20))
     context = multiprocessing.get_context("spawn")
     found = context.Queue()
     workers = [
@@ -294,17 +304,17 @@ def test_processes_that_race_claim_different_jobs(store: Store, database_url: st
     assert [worker.exitcode for worker in workers] == [0, 0]
 
 
-def test_the_newest_jobs_come_first(store: Store) -> None:
-    submitted = [submit(store).id for _ in range(5)]
+def test_the_newest_jobs_come_first(database: Database) -> None:
+    submitted = [submit(database).id for _ in range(5)]
 
-    assert [job.id for job in store.recent(limit=3)] == submitted[:-4:-1]
+    assert [job.id for job in database.jobs.page(limit=3).jobs] == submitted[:-4:-1]
 
 
 def test_times_without_a_zone_are_refused(database_url: str) -> None:
-    store = Store(connect(database_url), clock=lambda: datetime(2026, 5, 4))
+    database = stores_on(connect(database_url), clock=lambda: datetime(2026, 5, 4))
     with pytest.raises(Exception, match="has no time zone"):
-        submit(store)
-    store.close()
+        submit(database)
+    database.close()
 
 
 def test_job_ids_sort_by_time_and_are_never_the_same() -> None:

@@ -4,42 +4,43 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs.database import Database
 from jobs.model import State
-from jobs.store.jobs import JobMissing, Store
+from jobs.store.job_rows import JobMissing
 from jobs.store.pagination import JobFilter
 from tests.jobs.rows import claim, submit
 
-ASKED: dict[str, Callable[[Store, str, str | None], object]] = {
-    "get": lambda store, job, tenant: store.get(job, tenant=tenant),
-    "cancel": lambda store, job, tenant: store.cancel(job, tenant=tenant),
-    "retry": lambda store, job, tenant: store.retry(job, tenant=tenant),
-    "delete": lambda store, job, tenant: store.delete(job, tenant=tenant),
+ASKED: dict[str, Callable[[Database, str, str | None], object]] = {
+    "get": lambda database, job, tenant: database.jobs.get(job, tenant=tenant),
+    "cancel": lambda database, job, tenant: database.jobs.cancel(job, tenant=tenant),
+    "retry": lambda database, job, tenant: database.jobs.retry(job, tenant=tenant),
+    "delete": lambda database, job, tenant: database.jobs.delete(job, tenant=tenant),
 }
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.FAILED])
 @pytest.mark.parametrize("what", ASKED)
-def test_another_s_job_is_not_there(store: Store, what: str, state: State) -> None:
-    job = submit(store, tenant="acme")
+def test_another_s_job_is_not_there(database: Database, what: str, state: State) -> None:
+    job = submit(database, tenant="acme")
     if state is not State.QUEUED:
-        claim(store)
+        claim(database)
     if state is State.FAILED:
-        store.fail(job.id, 1, "clip_silent", "The clip is silent.")
-    before = store.get(job.id)
+        database.attempts.fail(job.id, 1, "clip_silent", "The clip is silent.")
+    before = database.jobs.get(job.id)
 
     try:
-        assert ASKED[what](store, job.id, "rival") is False
+        assert ASKED[what](database, job.id, "rival") is False
     except JobMissing as error:
         assert error.job_id == job.id
 
-    assert store.get(job.id) == before
-    assert store.get(job.id, tenant="acme") == before
-    assert ASKED[what](store, job.id, "acme") is not None
+    assert database.jobs.get(job.id) == before
+    assert database.jobs.get(job.id, tenant="acme") == before
+    assert ASKED[what](database, job.id, "acme") is not None
 
 
-def test_a_job_is_local_unless_it_is_somebody_s(store: Store) -> None:
-    local, theirs = submit(store), submit(store, tenant="acme")
+def test_a_job_is_local_unless_it_is_somebody_s(database: Database) -> None:
+    local, theirs = submit(database), submit(database, tenant="acme")
 
     assert (local.tenant, theirs.tenant) == ("local", "acme")
-    assert store.page(JobFilter(tenant="acme")).jobs == [theirs]
-    assert store.page(JobFilter()).jobs == [theirs, local]
+    assert database.jobs.page(JobFilter(tenant="acme")).jobs == [theirs]
+    assert database.jobs.page(JobFilter()).jobs == [theirs, local]

@@ -1,12 +1,12 @@
-"""Uploads: whose they are, when they may be used, when they go."""
+"""Uploads: their owner, when jobs can use them, and when they expire."""
 
 import pytest
 
+from jobs.database import Database
 from jobs.model import NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.sandbox.audio_probe import ClipInfo
-from jobs.store.jobs import Store
-from jobs.store.uploads import PART_BYTES, Upload, UploadMissing, Uploads, new_upload_id
+from jobs.store.uploads import PART_BYTES, Upload, UploadMissing, UploadStore, new_upload_id
 from tests.clock import Clock
 from tests.jobs.rows import VIDEO, claim
 
@@ -15,22 +15,22 @@ HOUR, DAY = 3600, 86_400
 
 
 @pytest.fixture
-def uploads(store: Store, clock: Clock) -> Uploads:
-    return Uploads(store.engine, clock=clock)
+def uploads(database: Database) -> UploadStore:
+    return database.uploads
 
 
-def add(uploads: Uploads, *, tenant: str = "ada", size: int = 1000) -> Upload:
+def add(uploads: UploadStore, *, tenant: str = "ada", size: int = 1000) -> Upload:
     upload_id = new_upload_id()
     return uploads.add(tenant, bytes=size, upload_id=upload_id, session="s", seconds=HOUR)
 
 
-def use(store: Store, upload: Upload) -> None:
+def use(database: Database, upload: Upload) -> None:
     request = GenerateRequest()
     job_id = new_job_id()
-    store.submit(NewJob(job_id, request, input_key=upload.key, clip_seconds=2.5))
+    database.jobs.submit(NewJob(job_id, request, input_key=upload.key, clip_seconds=2.5))
 
 
-def test_an_upload_is_ready_once_its_clip_was_looked_at(uploads: Uploads) -> None:
+def test_an_upload_is_ready_once_its_clip_was_looked_at(uploads: UploadStore) -> None:
     upload = add(uploads)
     assert not upload.ready
 
@@ -41,7 +41,7 @@ def test_an_upload_is_ready_once_its_clip_was_looked_at(uploads: Uploads) -> Non
     assert uploads.get("ada", upload.id) == ready
 
 
-def test_saying_ready_twice_changes_nothing(uploads: Uploads, clock: Clock) -> None:
+def test_saying_ready_twice_changes_nothing(uploads: UploadStore, clock: Clock) -> None:
     upload = add(uploads)
     first = uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY)
     clock.advance(60)
@@ -49,14 +49,14 @@ def test_saying_ready_twice_changes_nothing(uploads: Uploads, clock: Clock) -> N
     assert uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY) == first
 
 
-def test_an_upload_is_there_for_its_own_tenant_only(uploads: Uploads) -> None:
+def test_an_upload_is_there_for_its_own_tenant_only(uploads: UploadStore) -> None:
     upload = add(uploads, tenant="ada")
 
     with pytest.raises(UploadMissing, match=upload.id):
         uploads.get("bob", upload.id)
 
 
-def test_an_upload_expires_and_is_taken_once(uploads: Uploads, clock: Clock) -> None:
+def test_an_upload_expires_and_is_taken_once(uploads: UploadStore, clock: Clock) -> None:
     upload = add(uploads)
     assert uploads.take_expired() == []
     clock.advance(HOUR + 1)
@@ -77,16 +77,16 @@ def test_an_upload_expires_and_is_taken_once(uploads: Uploads, clock: Clock) -> 
 
 
 def test_an_upload_stays_while_a_job_is_to_be_done(
-    store: Store, uploads: Uploads, clock: Clock
+    database: Database, uploads: UploadStore, clock: Clock
 ) -> None:
     upload = uploads.ready(add(uploads), CLIP, "ab" * 32, seconds=HOUR)
-    use(store, upload)
+    use(database, upload)
     clock.advance(DAY)
     assert uploads.take_expired() == []
-    job = claim(store)
+    job = claim(database)
     assert uploads.take_expired() == []
 
-    store.succeed(job.id, job.attempt, [VIDEO])
+    database.attempts.succeed(job.id, job.attempt, [VIDEO])
 
     assert uploads.take_expired() == [upload]
 
@@ -100,5 +100,5 @@ def test_an_upload_stays_while_a_job_is_to_be_done(
         (3 * PART_BYTES, [PART_BYTES] * 3),
     ],
 )
-def test_parts_are_as_many_as_it_takes(uploads: Uploads, size: int, sizes: list[int]) -> None:
+def test_parts_are_as_many_as_it_takes(uploads: UploadStore, size: int, sizes: list[int]) -> None:
     assert add(uploads, size=size).sizes == sizes

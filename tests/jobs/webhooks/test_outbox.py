@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
+from jobs.database import Database
 from jobs.db.engine import writing
 from jobs.db.tables import deliveries
 from jobs.model import LOCAL, Job, NewJob, State, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
-from jobs.store.jobs import Store
 from jobs.webhooks.outbox import (
     KEPT_TRIES,
     PAUSES,
@@ -31,9 +31,9 @@ from tests.jobs.rows import VIDEO, claim, submit
 URL = "https://hooks.example/visavis?key=1"
 
 
-def submit_told(store: Store, url: str = URL, tenant: str = LOCAL) -> Job:
+def submit_told(database: Database, url: str = URL, tenant: str = LOCAL) -> Job:
     job_id = new_job_id()
-    return store.submit(
+    return database.jobs.submit(
         NewJob(
             job_id,
             GenerateRequest(seed=7),
@@ -47,8 +47,8 @@ def submit_told(store: Store, url: str = URL, tenant: str = LOCAL) -> Job:
 
 
 @pytest.fixture
-def outbox(store: Store, clock: Clock) -> Outbox:
-    return Outbox(store.engine, hold_seconds=60, clock=clock, draw=lambda: 0.5)
+def outbox(database: Database, clock: Clock) -> Outbox:
+    return Outbox(database.engine, hold_seconds=60, clock=clock, draw=lambda: 0.5)
 
 
 def take(outbox: Outbox) -> Delivery:
@@ -60,38 +60,40 @@ def tried(clock: Clock, status: int | None = 500, error: str | None = "No.") -> 
     return Try(clock(), status, 12.5, error)
 
 
-def succeed(store: Store, job: Job) -> None:
-    assert store.succeed(job.id, claim(store).attempt, [VIDEO])
+def succeed(database: Database, job: Job) -> None:
+    assert database.attempts.succeed(job.id, claim(database).attempt, [VIDEO])
 
 
-def fail(store: Store, job: Job) -> None:
-    assert store.fail(job.id, claim(store).attempt, "audio_damaged", "The clip is damaged.")
+def fail(database: Database, job: Job) -> None:
+    assert database.attempts.fail(
+        job.id, claim(database).attempt, "audio_damaged", "The clip is damaged."
+    )
 
 
-def cancel_queued(store: Store, job: Job) -> None:
-    assert store.cancel(job.id)
+def cancel_queued(database: Database, job: Job) -> None:
+    assert database.jobs.cancel(job.id)
 
 
-def cancel_running(store: Store, job: Job) -> None:
-    claim(store)
-    assert store.cancel(job.id)
+def cancel_running(database: Database, job: Job) -> None:
+    claim(database)
+    assert database.jobs.cancel(job.id)
 
 
-def exhaust(store: Store, job: Job) -> None:
-    for _ in range(store.config.max_attempts):
-        assert store.release(job.id, claim(store).attempt, "the disk is full")
+def exhaust(database: Database, job: Job) -> None:
+    for _ in range(database.config.max_attempts):
+        assert database.attempts.release(job.id, claim(database).attempt, "the disk is full")
 
 
-def lose(store: Store, job: Job) -> None:
-    clock = store._clock
+def lose(database: Database, job: Job) -> None:
+    clock = database.outbox._clock
     assert isinstance(clock, Clock)
-    for _ in range(store.config.max_attempts):
-        claim(store)
+    for _ in range(database.config.max_attempts):
+        claim(database)
         clock.advance(100)
-        store.reap()
+        database.attempts.reap()
 
 
-ENDS: dict[str, tuple[Callable[[Store, Job], None], str]] = {
+ENDS: dict[str, tuple[Callable[[Database, Job], None], str]] = {
     "succeed": (succeed, "job.succeeded"),
     "fail": (fail, "job.failed"),
     "cancel queued": (cancel_queued, "job.canceled"),
@@ -102,14 +104,14 @@ ENDS: dict[str, tuple[Callable[[Store, Job], None], str]] = {
 
 
 @pytest.mark.parametrize("way", ENDS)
-def test_every_end_is_told_once(store: Store, outbox: Outbox, way: str) -> None:
+def test_every_end_is_told_once(database: Database, outbox: Outbox, way: str) -> None:
     end, kind = ENDS[way]
-    job = submit_told(store)
+    job = submit_told(database)
 
     assert outbox.of_job(job.id) == []
-    end(store, job)
+    end(database, job)
 
-    ended = store.get(job.id)
+    ended = database.jobs.get(job.id)
     (delivery,) = outbox.of_job(job.id)
     event = json.loads(delivery.body)
     assert (delivery.type, delivery.url, delivery.host) == (kind, URL, "hooks.example")
@@ -127,32 +129,32 @@ def test_every_end_is_told_once(store: Store, outbox: Outbox, way: str) -> None:
         }
 
 
-def test_a_job_that_nobody_wants_to_hear_of_is_not_told(store: Store, outbox: Outbox) -> None:
-    job = submit(store)
-    succeed(store, job)
+def test_a_job_that_nobody_wants_to_hear_of_is_not_told(database: Database, outbox: Outbox) -> None:
+    job = submit(database)
+    succeed(database, job)
 
     assert outbox.of_job(job.id) == []
     assert outbox.take_due(most=10) == []
 
 
-def test_a_refused_write_tells_nothing(store: Store, outbox: Outbox) -> None:
-    job = submit_told(store)
-    attempt = claim(store).attempt
-    assert store.cancel(job.id)
+def test_a_refused_write_tells_nothing(database: Database, outbox: Outbox) -> None:
+    job = submit_told(database)
+    attempt = claim(database).attempt
+    assert database.jobs.cancel(job.id)
 
-    assert not store.succeed(job.id, attempt, [VIDEO])
-    assert not store.fail(job.id, attempt, "late", "Too late.")
-    assert not store.cancel(job.id)
+    assert not database.attempts.succeed(job.id, attempt, [VIDEO])
+    assert not database.attempts.fail(job.id, attempt, "late", "Too late.")
+    assert not database.jobs.cancel(job.id)
 
     assert [delivery.type for delivery in outbox.of_job(job.id)] == ["job.canceled"]
 
 
 def test_the_end_and_its_event_are_one_transaction(
-    store: Store, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    database: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the event cannot be written, the job has not ended; and the other way round."""
-    job = submit_told(store)
-    attempt = claim(store).attempt
+    job = submit_told(database)
+    attempt = claim(database).attempt
 
     def break_off(*_: object) -> None:
         raise OSError("the machine is gone")
@@ -160,19 +162,19 @@ def test_the_end_and_its_event_are_one_transaction(
     with monkeypatch.context() as broken:
         broken.setattr("jobs.webhooks.outbox.event_body", break_off)
         with pytest.raises(OSError, match="gone"):
-            store.succeed(job.id, attempt, [VIDEO])
-    assert store.get(job.id).state is State.RUNNING
+            database.attempts.succeed(job.id, attempt, [VIDEO])
+    assert database.jobs.get(job.id).state is State.RUNNING
     assert outbox.of_job(job.id) == []
 
-    assert store.succeed(job.id, attempt, [VIDEO])
+    assert database.attempts.succeed(job.id, attempt, [VIDEO])
     assert len(outbox.of_job(job.id)) == 1
 
 
-def test_a_retried_job_tells_its_next_end_too(store: Store, outbox: Outbox) -> None:
-    job = submit_told(store)
-    fail(store, job)
-    assert store.retry(job.id)
-    succeed(store, job)
+def test_a_retried_job_tells_its_next_end_too(database: Database, outbox: Outbox) -> None:
+    job = submit_told(database)
+    fail(database, job)
+    assert database.jobs.retry(job.id)
+    succeed(database, job)
 
     told = outbox.of_job(job.id)
 
@@ -181,19 +183,23 @@ def test_a_retried_job_tells_its_next_end_too(store: Store, outbox: Outbox) -> N
     assert json.loads(told[0].body)["data"]["state"] == "failed"
 
 
-def test_the_outbox_of_a_deleted_job_is_empty(store: Store, outbox: Outbox) -> None:
-    job = submit_told(store)
-    succeed(store, job)
+def test_the_outbox_of_a_deleted_job_is_empty(
+    database: Database, outbox: Outbox, clock: Clock
+) -> None:
+    job = submit_told(database)
+    succeed(database, job)
     delivery = take(outbox)
 
-    store.delete(job.id)
+    database.jobs.delete(job.id)
 
     assert outbox.of_job(job.id) == []
-    assert not outbox.record(delivery, tried(store._clock, 200, None))
+    assert not outbox.record(delivery, tried(clock, 200, None))
 
 
-def test_what_has_arrived_is_not_sent_again(store: Store, outbox: Outbox, clock: Clock) -> None:
-    succeed(store, job := submit_told(store))
+def test_what_has_arrived_is_not_sent_again(
+    database: Database, outbox: Outbox, clock: Clock
+) -> None:
+    succeed(database, job := submit_told(database))
     delivery = take(outbox)
 
     assert outbox.record(delivery, tried(clock, 204, None))
@@ -208,9 +214,9 @@ def test_what_has_arrived_is_not_sent_again(store: Store, outbox: Outbox, clock:
 
 
 def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
-    store: Store, outbox: Outbox, clock: Clock
+    database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(store, job := submit_told(store))
+    succeed(database, job := submit_told(database))
     began, bodies = clock.now, set()
 
     for pause in PAUSES:
@@ -262,9 +268,9 @@ def test_a_receiver_may_ask_for_more_time(wish: str, seconds: int) -> None:
 
 
 def test_a_receiver_that_is_gone_is_not_asked_again(
-    store: Store, outbox: Outbox, clock: Clock
+    database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(store, job := submit_told(store))
+    succeed(database, job := submit_told(database))
 
     outbox.record(take(outbox), tried(clock, 410, "Gone."))
 
@@ -272,8 +278,10 @@ def test_a_receiver_that_is_gone_is_not_asked_again(
     assert (kept.state, kept.due_at) == (DeliveryState.FAILED, None)
 
 
-def test_the_wish_of_a_receiver_is_kept_to(store: Store, outbox: Outbox, clock: Clock) -> None:
-    succeed(store, job := submit_told(store))
+def test_the_wish_of_a_receiver_is_kept_to(
+    database: Database, outbox: Outbox, clock: Clock
+) -> None:
+    succeed(database, job := submit_told(database))
 
     outbox.record(take(outbox), tried(clock, 503), retry_after="120")
 
@@ -283,9 +291,9 @@ def test_the_wish_of_a_receiver_is_kept_to(store: Store, outbox: Outbox, clock: 
 
 
 def test_a_sender_that_dies_is_followed_by_another(
-    store: Store, outbox: Outbox, clock: Clock
+    database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(store, job := submit_told(store))
+    succeed(database, job := submit_told(database))
     lost = take(outbox)
     assert outbox.take_due(most=10) == []
 
@@ -300,9 +308,9 @@ def test_a_sender_that_dies_is_followed_by_another(
 
 
 def test_one_that_kills_every_sender_is_given_up(
-    store: Store, outbox: Outbox, clock: Clock
+    database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(store, job := submit_told(store))
+    succeed(database, job := submit_told(database))
     for _ in range(len(PAUSES) + 1):
         take(outbox)
         clock.advance(61)
@@ -311,9 +319,9 @@ def test_one_that_kills_every_sender_is_given_up(
     assert outbox.of_job(job.id)[0].state is DeliveryState.FAILED
 
 
-def test_many_senders_take_each_delivery_once(store: Store, outbox: Outbox) -> None:
+def test_many_senders_take_each_delivery_once(database: Database, outbox: Outbox) -> None:
     for number in range(24):
-        succeed(store, submit_told(store, f"https://{number % 8}.example/"))
+        succeed(database, submit_told(database, f"https://{number % 8}.example/"))
 
     def take_all(_: int) -> list[str]:
         taken: list[str] = []
@@ -327,10 +335,10 @@ def test_many_senders_take_each_delivery_once(store: Store, outbox: Outbox) -> N
     assert len(taken) == len(set(taken)) == 24
 
 
-def test_a_host_that_stalls_takes_few_places(store: Store, outbox: Outbox) -> None:
+def test_a_host_that_stalls_takes_few_places(database: Database, outbox: Outbox) -> None:
     for _ in range(PER_HOST + 3):
-        succeed(store, submit_told(store, "https://dead.example/"))
-    succeed(store, submit_told(store, "https://alive.example:8443/"))
+        succeed(database, submit_told(database, "https://dead.example/"))
+    succeed(database, submit_told(database, "https://alive.example:8443/"))
 
     taken = outbox.take_due(most=100)
     dead = [delivery for delivery in taken if delivery.host == "dead.example"]
@@ -342,12 +350,12 @@ def test_a_host_that_stalls_takes_few_places(store: Store, outbox: Outbox) -> No
 
 
 def test_a_tenant_whose_hosts_all_stall_leaves_places_for_others(
-    store: Store, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    database: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.webhooks.outbox.PER_TENANT", 3)
     for number in range(5):
-        assert store.cancel(submit_told(store, f"https://dead-{number}.example/").id)
-    assert store.cancel(submit_told(store, "https://alive.example/", tenant="rival").id)
+        assert database.jobs.cancel(submit_told(database, f"https://dead-{number}.example/").id)
+    assert database.jobs.cancel(submit_told(database, "https://alive.example/", tenant="rival").id)
 
     taken = outbox.take_due(most=100)
 
@@ -358,9 +366,9 @@ def test_a_tenant_whose_hosts_all_stall_leaves_places_for_others(
 
 @pytest.mark.parametrize("status", [200, 410, 500])
 def test_it_is_sent_again_when_its_owner_asks(
-    store: Store, outbox: Outbox, clock: Clock, status: int
+    database: Database, outbox: Outbox, clock: Clock, status: int
 ) -> None:
-    succeed(store, job := submit_told(store))
+    succeed(database, job := submit_told(database))
     first = take(outbox)
     outbox.record(first, tried(clock, status, None if status == 200 else "No."))
 
@@ -375,20 +383,20 @@ def test_it_is_sent_again_when_its_owner_asks(
     assert round((kept.due_at - clock.now).total_seconds()) == PAUSES[0]  # as for a new one
 
 
-def test_only_a_delivery_of_this_job_is_sent_again(store: Store, outbox: Outbox) -> None:
-    succeed(store, submit_told(store))
+def test_only_a_delivery_of_this_job_is_sent_again(database: Database, outbox: Outbox) -> None:
+    succeed(database, submit_told(database))
     delivery = take(outbox)
-    other = submit_told(store)
+    other = submit_told(database)
 
     for job_id, delivery_id in ((other.id, delivery.id), (delivery.job_id, "x")):
         with pytest.raises(DeliveryMissing):
             outbox.redeliver(job_id, delivery_id)
 
 
-def test_the_log_keeps_the_latest_tries(store: Store, outbox: Outbox, clock: Clock) -> None:
-    succeed(store, job := submit_told(store))
+def test_the_log_keeps_the_latest_tries(database: Database, outbox: Outbox, clock: Clock) -> None:
+    succeed(database, job := submit_told(database))
     for number in range(3):
-        with writing(store.engine) as connection:
+        with writing(database.engine) as connection:
             log = [{"status": status} for status in range(KEPT_TRIES)]
             soon = {"due_at": clock.now, "log": log}
             connection.execute(sa.update(deliveries).values(soon))

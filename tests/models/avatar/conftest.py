@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.avatar.blendshape.kind import load_blendshape_avatar
 from models.avatar.blendshape.renderer import BlendshapeAvatar
-from models.avatar.loading import load_blendshape_avatar
 from tests.tiny_avatar import write_tiny_avatar
 
 PERSON = Path(__file__).parents[3] / "people" / "demo"

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from models.avatar.appearance import TRANSPARENT, RenderOptions
+from models.avatar.avatar import Avatar
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.shading import backdrop
 from models.avatar.codec.renderer import CodecAvatar, CodecOptions
 from models.avatar.codec.texture.surface import Surface
-from models.avatar.loading import Avatar
 from tests.models.avatar.codec.tiny import tiny_cameras, tiny_model, tiny_motion
 
 GREEN = (16, 200, 60)
@@ -98,5 +98,5 @@ def test_edges_in_part_covered_keep_the_colour_of_the_skin(paint: Callable[..., 
 
 @pytest.mark.parametrize("samples", [0, 5])
 def test_samples_that_nobody_can_wait_for_are_refused(samples: int) -> None:
-    with pytest.raises(ValueError, match=f"1 to 4 samples along its side, got {samples}"):
+    with pytest.raises(ValueError, match=f"must be 1 to 4 along a pixel's side {samples}"):
         RenderOptions(samples=samples)

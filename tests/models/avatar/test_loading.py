@@ -1,15 +1,17 @@
 """A person's folder in, an avatar out; the demo person as she is shipped."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from contracts.person import write_manifest
+from models.avatar.avatar import AvatarError
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.camera import CameraError
-from models.avatar.loading import AvatarError, load_avatar
+from models.avatar.loading import load_avatar
 from tests.tiny_avatar import write_tiny_avatar
 
 Tensor = torch.Tensor
@@ -19,8 +21,13 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_tiny_avatar(tmp_path)
-    (tmp_path / "person.json").write_text(json.dumps({"avatar": {"kind": "blendshape"}}))
+    write_manifest(tmp_path, facts("blendshape"), [])
     return tmp_path
+
+
+def facts(kind: str | None) -> dict[str, Any]:
+    avatar = {} if kind is None else {"avatar": {"kind": kind}}
+    return {"name": "ada", "limits": {"max_seconds": 20.0}, **avatar}
 
 
 def test_a_folder_gives_an_avatar(folder: Path) -> None:
@@ -31,31 +38,34 @@ def test_a_folder_gives_an_avatar(folder: Path) -> None:
 
 
 def test_a_folder_without_a_person_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AvatarError, match=r"no person at .*nobody: there is no person\.json"):
+    with pytest.raises(AvatarError, match=r"no person at .*nobody: .*person\.json cannot be read"):
         load_avatar(tmp_path / "nobody", device=CPU)
 
 
 @pytest.mark.parametrize(
-    ("manifest", "said"),
+    ("kind", "message"),
     [
-        ('{"avatar": {"kind": "puppet"}}', "kind 'puppet'; known is 'blendshape'"),
-        ('{"name": "demo"}', "kind None; known is 'blendshape'"),
-        ("[]", "kind None"),
-        ('{"avatar": ', r"person\.json is not JSON"),
+        ("puppet", "unknown avatar kind 'puppet'; available: blendshape, codec"),
+        (None, "unknown avatar kind ''; available: blendshape, codec"),
     ],
 )
-def test_a_person_without_an_avatar_we_know_is_refused(
-    folder: Path, manifest: str, said: str
-) -> None:
-    (folder / "person.json").write_text(manifest)
-    with pytest.raises(AvatarError, match=said):
+def test_an_unknown_kind_of_avatar_is_refused(folder: Path, kind: str | None, message: str) -> None:
+    write_manifest(folder, facts(kind), [])
+    with pytest.raises(AvatarError, match=message):
+        load_avatar(folder, device=CPU)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"avatar": '])
+def test_a_damaged_manifest_is_refused(folder: Path, content: str) -> None:
+    (folder / "person.json").write_text(content)
+    with pytest.raises(AvatarError, match=r"person\.json is damaged"):
         load_avatar(folder, device=CPU)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tensor in sight", b"\x08" + 30 * b"\x00"])
 def test_weights_that_are_none_are_refused(folder: Path, content: bytes) -> None:
     (folder / "avatar.safetensors").write_bytes(content)
-    with pytest.raises(AvatarError, match=r"avatar\.safetensors is no blendshape avatar"):
+    with pytest.raises(AvatarError, match=r"avatar\.safetensors: invalid blendshape avatar"):
         load_avatar(folder, device=CPU)
 
 

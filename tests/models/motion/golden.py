@@ -1,6 +1,6 @@
-"""Golden cases: arrays from the reference, and networks of ours with the weights they were made of.
+"""Golden cases: arrays from the reference, and networks with the weights that produced them.
 
-`VISAVIS_PARITY_MOTION=<folder>` reads another folder of the same form.
+`VISAVIS_PARITY_MOTION=<folder>` selects another folder of the same layout.
 """
 
 import json
@@ -52,19 +52,19 @@ class Case:
         return torch.from_numpy(np.ascontiguousarray(self.arrays[name]))
 
     def audio(self) -> Tensor:
-        """Normalised sound, [B, n, 2]."""
-        if made := self.entry.get("audio"):
-            return torch.from_numpy(synth_audio(**made)).float() / 4096
+        """Normalised audio, [B, n, 2]."""
+        if parameters := self.entry.get("audio"):
+            return torch.from_numpy(synth_audio(**parameters)).float() / 4096
         return self["audio_i16"].float() / 4096
 
     def weights(self) -> dict[str, Tensor]:
-        """A state dict under released keys."""
+        """State dict under released keys."""
         spec = json.loads((FOLDER / self.entry["spec"]).read_text())
         prefix = self.entry.get("spec_prefix") or ""
         return make_state_dict(spec, self.entry["weights_seed"], prefix)
 
     def check(self, name: str, got: Tensor | np.ndarray | float) -> None:
-        """Compare with what the reference got, within the tolerance of this case."""
+        """Compare with the array of the reference, within the tolerance of this case."""
         value = np.asarray(got.detach() if isinstance(got, Tensor) else got)
         want = self.arrays[name]
         assert value.shape == want.shape, f"{self.name}: {name} is {value.shape}, not {want.shape}"
@@ -79,15 +79,15 @@ class Case:
     def check_guided(self, name: str, got: Tensor, scale: float) -> None:
         """`check` for unknown + scale * (known - unknown).
 
-        The tolerance of the two outputs is multiplied by (scale, scale - 1) here, so theirs is
-        applied to what they may add up to. The named one, for a sum of unscaled outputs, cannot be
-        met: at the released sizes the exact value (float64 throughout) is outside it for 4 of
-        30720 numbers, by the reference's own rounding.
+        The errors of the two outputs are multiplied by scale and scale - 1, so their tolerance is
+        multiplied by the sum of both. The tolerance of the case is meant for unscaled outputs and
+        cannot be met: at the released sizes even the exact value (float64 throughout) is outside
+        it for 4 of 30720 numbers, because of rounding in the reference.
         """
         tolerance = self.entry["tolerance"]
-        grown = max(1.0, abs(scale) + abs(scale - 1)) * tolerance["atol"]
-        wide = Case({**self.entry, "tolerance": {**tolerance, "atol": grown}})
-        wide.check(name, got)
+        larger = max(1.0, abs(scale) + abs(scale - 1)) * tolerance["atol"]
+        scaled = Case({**self.entry, "tolerance": {**tolerance, "atol": larger}})
+        scaled.check(name, got)
 
 
 @lru_cache
@@ -116,7 +116,7 @@ def lips_of(weights: dict[str, Tensor]) -> LipRegressor:
 
 
 def _count(weights: dict[str, Tensor], pattern: str) -> int:
-    """How many layers there are, told by their numbers."""
+    """Count the layers by their numbers in the keys."""
     return len({match[1] for key in weights if (match := re.match(pattern, key))})
 
 
@@ -179,8 +179,8 @@ def tokenizer_of(case: Case, weights: dict[str, Tensor]) -> Tokenizer:
     return network.eval()
 
 
-def heard_by_face(weights: dict[str, Tensor], audio: Tensor) -> Tensor:
-    """Features with lips behind them, [B, L, 2038]."""
+def face_features(weights: dict[str, Tensor], audio: Tensor) -> Tensor:
+    """Speech features followed by lip geometry, [B, L, 2038]."""
     features = speech_inside(weights)(audio)
     lips = lips_of(released.subnetwork(weights, released.LIP_PART))
     return torch.cat([features, lip_rows(lip_geometry(lips, audio), features.shape[1])], dim=-1)

@@ -146,7 +146,7 @@ def test_every_count_of_the_reference_is_spaced_as_there() -> None:
 
 
 def test_a_count_that_cannot_be_spaced_evenly_tells_its_neighbours() -> None:
-    with pytest.raises(ValueError, match=r"300 steps .* near it are 250 and 334"):
+    with pytest.raises(ValueError, match=r"300 cannot be spaced .* nearest counts are 250 and 334"):
         ddim_timesteps(300)
 
 

@@ -1,6 +1,6 @@
-"""Every golden case of the reference, through the code that the worker runs, one test a case.
+"""Every golden case of the reference, computed by the code of the worker, one test per case.
 
-`VISAVIS_PARITY_MOTION=<folder>` reads another folder of the same form.
+`VISAVIS_PARITY_MOTION=<folder>` selects another folder of the same layout.
 """
 
 import re
@@ -36,9 +36,9 @@ from tests.models.motion.golden import (
     Case,
     body_of,
     cases,
+    face_features,
     face_of,
     guide_of,
-    heard_by_face,
     lips_of,
     probabilities_by_token,
     speech_inside,
@@ -52,11 +52,11 @@ from training.loop.schedules import StepSchedule
 from training.networks.codebooks import Codebook, LearningTokenizer, k_means, perplexity, updated
 from training.networks.losses import length_mask, motion_loss, token_loss, tokenizer_loss
 
-LIP_LEAD_ROWS = 2  # 320 zeros in front make two rows more
+LIP_LEAD_ROWS = 2  # 320 leading zeros add two rows
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
-def test_the_numbers_are_those_of_the_reference(case: Case) -> None:
+def test_results_match_the_reference(case: Case) -> None:
     CHECKS[case.kind](case)
 
 
@@ -106,7 +106,7 @@ def check_face_forward(case: Case) -> None:
     network = face_of(case, weights)
     x = _rows(case["x"])
     condition = network.guided_condition(
-        network.tokens(heard_by_face(weights, case.audio())), x.shape[1]
+        network.tokens(face_features(weights, case.audio())), x.shape[1]
     )
     _check_forward(case, network(torch.cat([x, x]), case["t"].repeat(2), condition))
 
@@ -142,7 +142,7 @@ def _check_forward(case: Case, both: Tensor) -> None:
 def check_face_sample(case: Case) -> None:
     weights = case.weights()
     network = face_of(case, weights)
-    tokens = network.tokens(heard_by_face(weights, case.audio()))
+    tokens = network.tokens(face_features(weights, case.audio()))
     condition = network.guided_condition(tokens, case["noise"].shape[3])
     _check_sample(case, network, condition)
 
@@ -274,9 +274,9 @@ def check_guide_logits(case: Case) -> None:
     logits = guide(case["tokens"], condition)
     case.check("cond", logits)
     case.check("ce_loss", token_loss(logits, case["targets"].long()))
-    nothing = guide.condition(features, keep=torch.zeros(len(features), dtype=torch.bool))
-    case.check("uncond", guide(case["tokens"], nothing))
-    drawn = generate(
+    unconditional = guide.condition(features, keep=torch.zeros(len(features), dtype=torch.bool))
+    case.check("uncond", guide(case["tokens"], unconditional))
+    greedy = generate(
         guide,
         condition,
         keys=case.config["greedy_steps"],
@@ -284,7 +284,7 @@ def check_guide_logits(case: Case) -> None:
         top_p=1e-6,
         generators=[torch.Generator() for _ in features],
     )
-    case.check("greedy_tokens", drawn.flatten(1))
+    case.check("greedy_tokens", greedy.flatten(1))
 
 
 def check_nucleus(case: Case) -> None:
@@ -301,11 +301,11 @@ def check_face_training_loss(case: Case) -> None:
     weights = case.weights()
     network = face_of(case, weights)
     with torch.no_grad():
-        heard = heard_by_face(weights, case.audio())
+        features = face_features(weights, case.audio())
     x0, t = _rows(case["x0"]), case["t"]
     noisy = q_sample(x0, _rows(case["noise"]), cumulative_alphas()[t])
     keep = case["keep_audio"].bool()
-    condition = network.condition(network.tokens(heard), x0.shape[1], keep=keep)
+    condition = network.condition(network.tokens(features), x0.shape[1], keep=keep)
     _check_losses(case, network, network(noisy, t, condition), x0)
 
 
@@ -373,8 +373,8 @@ def check_eval_metrics(case: Case) -> None:
     case.check("cross_sample_var", metrics.cross_sample_variance(predicted))
     case.check("var_k", metrics.variance_over_time(predicted))
     case.check("var_g", metrics.pair_distance(predicted, *pairs))
-    case.check("fid_g", metrics.frechet_of_poses(predicted, true))
-    case.check("fid_k", metrics.frechet_of_motion(predicted, true))
+    for name, rows_of in (("fid_g", metrics.frames_of), ("fid_k", metrics.differences_of)):
+        case.check(name, metrics.frechet_distance(rows_of(true), rows_of(predicted)))
 
 
 def check_demo_audio(case: Case) -> None:
@@ -382,10 +382,10 @@ def check_demo_audio(case: Case) -> None:
     statistics = Statistics(
         *[unused] * 4, case["audio_mean"].float(), float(case["audio_std_flat"])
     )
-    sound = demo_audio(case["raw"], case.config["rate"], statistics)
-    case.check("samples", np.array(len(sound)))
-    case.check("frames", np.array(len(sound) // 1600))
-    case.check("channel0", sound[:: case.config["stride"], 0])
+    audio = demo_audio(case["raw"], case.config["rate"], statistics)
+    case.check("samples", np.array(len(audio)))
+    case.check("frames", np.array(len(audio) // 1600))
+    case.check("channel0", audio[:: case.config["stride"], 0])
 
 
 def check_lr_schedule(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""Resampling against signals whose other rates are known."""
+"""Resampling of signals that are known at both rates."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 
 from models.motion.resample import resample, resample_with, sinc_filters
 
-EDGE = 200  # samples at each end that see the silence around a clip
+EDGE = 200  # samples at each end that are affected by zero padding
 
 
 def sine(rate: int, hertz: float, seconds: float = 0.5) -> torch.Tensor:
@@ -22,12 +22,12 @@ def test_a_sine_stays_a_sine(source: int, target: int) -> None:
     torch.testing.assert_close(got[EDGE:-EDGE], sine(target, 440)[EDGE:-EDGE], rtol=0, atol=5e-3)
 
 
-def test_what_the_lower_rate_cannot_carry_is_gone() -> None:
+def test_frequencies_above_the_lower_nyquist_rate_are_removed() -> None:
     got = resample(sine(48_000, 10_000)[None], 48_000, 16_000)[0]
     assert got[EDGE:-EDGE].abs().max() < 0.02
 
 
-def test_a_constant_stays_what_it_was() -> None:
+def test_a_constant_stays_constant() -> None:
     got = resample(torch.ones(1, 4800), 48_000, 16_000)[0]
     torch.testing.assert_close(got[50:-50], torch.ones(1500), rtol=0, atol=2e-3)
 
@@ -41,18 +41,18 @@ def test_the_length_is_rounded_up(samples: int, source: int, target: int) -> Non
     assert got.shape == (2, math.ceil(samples * target / source))
 
 
-def test_the_same_rate_gives_the_same_signal() -> None:
+def test_the_same_rate_returns_the_same_signal() -> None:
     signal = torch.randn(1, 100)
     assert resample(signal, 48_000, 48_000) is signal
 
 
-def test_signals_of_a_batch_do_not_hear_each_other() -> None:
+def test_signals_of_a_batch_are_independent() -> None:
     signals = torch.stack([sine(48_000, 440), sine(48_000, 100)])
     alone = torch.cat([resample(signal[None], 48_000, 16_000) for signal in signals])
     torch.testing.assert_close(resample(signals, 48_000, 16_000), alone)
 
 
-def test_filters_that_are_already_there_give_the_same() -> None:
+def test_precomputed_filters_give_the_same_result() -> None:
     signal = sine(48_000, 440)[None]
     filters = sinc_filters(48_000, 16_000)
     assert filters.shape == (1, 1, 41)
@@ -61,6 +61,6 @@ def test_filters_that_are_already_there_give_the_same() -> None:
     )
 
 
-def test_rates_without_a_small_ratio_are_refused() -> None:
+def test_rates_that_need_too_many_filters_are_refused() -> None:
     with pytest.raises(ValueError, match="44101 to 48000 Hz needs 48000 filters"):
         resample(torch.zeros(1, 10), 44_101, 48_000)

@@ -1,4 +1,4 @@
-"""Both front ends: rows in time, and log-mel rows that do not ask how loud a clip was recorded."""
+"""Both speech front ends: numbers of rows, level normalisation, chunked convolutions."""
 
 import math
 from pathlib import Path
@@ -32,12 +32,12 @@ def decibels(value: float) -> float:
     return 10 ** (value / 20)
 
 
-def talk(frames: int = FRAMES, level: float = -20.0, seed: int = 1) -> Tensor:
-    """Noise that comes and goes, [n, 2]; its two channels are about equally loud."""
+def speech(frames: int = FRAMES, level: float = -20.0, seed: int = 1) -> Tensor:
+    """Noise with a slow envelope, [n, 2]; both channels are about equally loud."""
     generator = torch.Generator().manual_seed(seed)
     count = frames * SAMPLES_PER_FRAME
-    swell = 0.6 + 0.4 * torch.sin(torch.arange(count) / 5000)
-    return decibels(level) * swell[:, None] * torch.randn(count, 2, generator=generator)
+    envelope = 0.6 + 0.4 * torch.sin(torch.arange(count) / 5000)
+    return decibels(level) * envelope[:, None] * torch.randn(count, 2, generator=generator)
 
 
 @pytest.fixture
@@ -46,25 +46,25 @@ def mel() -> MelSpeech:
 
 
 @pytest.mark.parametrize("frames", [1, 7, 120])
-def test_mel_rows_are_in_step_with_frames(mel: MelSpeech, frames: int) -> None:
-    features = mel(talk(frames)[None])
+def test_there_is_one_mel_row_per_frame(mel: MelSpeech, frames: int) -> None:
+    features = mel(speech(frames)[None])
     assert features.shape == (1, frames, 2 * MEL.bands * MEL.slices)
     assert features.shape[1:] == (mel.rows(frames), mel.width)
 
 
 def test_a_quieter_recording_gives_the_same_rows(mel: MelSpeech) -> None:
-    clip = talk()
+    clip = speech()
     loud, quiet = mel(clip[None]), mel(decibels(-20) * clip[None])
     torch.testing.assert_close(loud, quiet, rtol=0, atol=1e-3)
 
 
-def test_below_the_quietest_speech_a_clip_is_not_lifted(mel: MelSpeech) -> None:
-    rows = mel(torch.stack([talk(level=-80), talk(level=-30)]))
-    assert (rows[1] - rows[0]).mean() > 0.5  # 20 dB are 1
+def test_the_gain_is_limited_for_very_quiet_clips(mel: MelSpeech) -> None:
+    rows = mel(torch.stack([speech(level=-80), speech(level=-30)]))
+    assert (rows[1] - rows[0]).mean() > 0.5  # a difference of 20 dB is 1
 
 
-def test_a_partner_far_away_is_lifted_to_the_gap_and_no_further(mel: MelSpeech) -> None:
-    clip = talk()
+def test_a_much_quieter_partner_is_amplified_up_to_the_gap_only(mel: MelSpeech) -> None:
+    clip = speech()
     clip[:, 1] = decibels(-40) * clip[:, 0]
     own, partner = mel(clip[None])[0].chunk(2, dim=1)
     torch.testing.assert_close(
@@ -72,42 +72,42 @@ def test_a_partner_far_away_is_lifted_to_the_gap_and_no_further(mel: MelSpeech) 
     )
 
 
-def test_a_partner_who_is_only_a_little_quieter_looks_as_near(mel: MelSpeech) -> None:
-    clip = talk()
+def test_a_slightly_quieter_partner_gives_the_same_rows(mel: MelSpeech) -> None:
+    clip = speech()
     clip[:, 1] = decibels(-15) * clip[:, 0]
     own, partner = mel(clip[None])[0].chunk(2, dim=1)
     torch.testing.assert_close(own, partner, rtol=0, atol=1e-3)
 
 
-def test_silence_is_one_finite_number(mel: MelSpeech) -> None:
+def test_silence_gives_one_finite_value(mel: MelSpeech) -> None:
     rows = mel(torch.zeros(1, 3 * SAMPLES_PER_FRAME, 2))
     lowest = 10 * math.log10(MEL.floor)
     expected = (lowest - MEL.quietest) / 20 + 1
     torch.testing.assert_close(rows, torch.full_like(rows, expected))
 
 
-def test_one_silent_channel_leaves_the_other_as_it_is(mel: MelSpeech) -> None:
-    clip = talk()
-    alone = clip * torch.tensor([1.0, 0.0])
-    both, one = mel(clip[None]), mel(alone[None])
+def test_a_silent_channel_does_not_change_the_other(mel: MelSpeech) -> None:
+    clip = speech()
+    single = clip * torch.tensor([1.0, 0.0])
+    both, one = mel(clip[None]), mel(single[None])
     half = mel.width // 2
     torch.testing.assert_close(both[..., :half], one[..., :half])
     assert one[..., half:].max() < -1
 
 
-def test_channels_swapped_are_halves_swapped(mel: MelSpeech) -> None:
-    clip = talk()
+def test_swapping_channels_swaps_the_halves_of_rows(mel: MelSpeech) -> None:
+    clip = speech()
     first, second = mel(clip[None]).chunk(2, dim=2)
     swapped = mel(clip.flip(1)[None])
     torch.testing.assert_close(swapped, torch.cat([second, first], dim=2))
 
 
-def test_clips_of_a_batch_do_not_hear_each_other(mel: MelSpeech) -> None:
-    clips = torch.stack([talk(), talk(level=-45, seed=2)])
+def test_clips_of_a_batch_are_independent(mel: MelSpeech) -> None:
+    clips = torch.stack([speech(), speech(level=-45, seed=2)])
     torch.testing.assert_close(mel(clips), torch.cat([mel(clip[None]) for clip in clips]))
 
 
-def test_a_tone_shows_in_the_band_that_holds_it(mel: MelSpeech) -> None:
+def test_a_tone_is_strongest_in_its_own_band(mel: MelSpeech) -> None:
     time = torch.arange(6 * SAMPLES_PER_FRAME) / 48_000
     for band in (2, 5, 9):
         hertz = int(mel_filters(MEL)[:, band].argmax()) * 16_000 / MEL.transform
@@ -116,7 +116,7 @@ def test_a_tone_shows_in_the_band_that_holds_it(mel: MelSpeech) -> None:
         assert int(rows[: MEL.bands].argmax()) == band
 
 
-def test_mel_filters_are_triangles_that_add_up_to_one() -> None:
+def test_mel_filters_are_triangles_that_sum_to_one() -> None:
     filters = mel_filters(MelSpeechConfig(bands=20))
     hertz = torch.linspace(0, 8000, len(filters))
     centres = filters.argmax(0)
@@ -126,7 +126,7 @@ def test_mel_filters_are_triangles_that_add_up_to_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1601, 2), (1, 1600, 1), (1600, 2), (1, 2, 1600)], ids=str)
-def test_sound_of_another_shape_is_refused_with_the_shape(
+def test_the_error_for_audio_of_another_shape_gives_the_shape(
     mel: MelSpeech, shape: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match=r"multiple of 1600, 2\], got \[" + str(shape[0])):
@@ -134,13 +134,13 @@ def test_sound_of_another_shape_is_refused_with_the_shape(
 
 
 @pytest.mark.parametrize("wrong", [{"window": 100}, {"window": 600}])
-def test_a_window_must_fit_between_hop_and_transform(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=f"window of {wrong['window']} samples must be"):
+def test_a_window_must_be_between_hop_and_transform(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"window of {wrong['window']} samples must be at least"):
         MelSpeechConfig(**wrong)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 29, 30, 31, 61])
-def test_convolutions_give_the_rows_that_they_promise(frames: int) -> None:
+def test_the_convolutions_give_the_announced_number_of_rows(frames: int) -> None:
     network = ConvSpeech(NARROW).eval()
     with torch.inference_mode():
         features = network(torch.randn(1, frames * SAMPLES_PER_FRAME, 2))
@@ -149,12 +149,12 @@ def test_convolutions_give_the_rows_that_they_promise(frames: int) -> None:
     assert network.rows(frames) == (samples - 465) // 160 + 1
 
 
-def test_log_compression_is_a_logarithm_of_the_plain_features() -> None:
+def test_log_compression_is_the_logarithm_of_the_plain_features() -> None:
     plain = ConvSpeech(NARROW).eval()
     compressed = ConvSpeech(ConvSpeechConfig(layers=NARROW.layers, log_compression=True)).eval()
     compressed.load_state_dict(plain.state_dict())
-    sound = torch.randn(1, 3 * SAMPLES_PER_FRAME, 2)
-    torch.testing.assert_close(compressed(sound), (plain(sound).abs() + 1).log())
+    audio = torch.randn(1, 3 * SAMPLES_PER_FRAME, 2)
+    torch.testing.assert_close(compressed(audio), (plain(audio).abs() + 1).log())
 
 
 def test_an_unknown_activation_is_refused() -> None:
@@ -163,37 +163,39 @@ def test_an_unknown_activation_is_refused() -> None:
 
 
 @pytest.mark.parametrize("network", [MelSpeech(MEL), ConvSpeech(NARROW)], ids=["mel", "conv"])
-def test_a_saved_front_end_comes_back_the_same(
+def test_a_saved_front_end_is_restored_exactly(
     tmp_path: Path, network: MelSpeech | ConvSpeech
 ) -> None:
     write_speech(tmp_path / "speech.safetensors", network)
     loaded = load_speech(tmp_path / "speech.safetensors", device=CPU)
     assert loaded.config == network.config
-    torch.testing.assert_close(loaded(talk()[None]), network.eval()(talk()[None]))
+    torch.testing.assert_close(loaded(speech()[None]), network.eval()(speech()[None]))
 
 
-def test_a_front_end_of_an_unknown_kind_is_told(tmp_path: Path) -> None:
+def test_a_front_end_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "speech.safetensors", {"kind": "hubert"}, {"a": torch.zeros(1)})
-    with pytest.raises(CheckpointError, match="of kind 'hubert'; known are 'convolutions' and"):
+    with pytest.raises(
+        CheckpointError, match="unknown front end 'hubert'; known kinds are 'convolutions' and"
+    ):
         load_speech(tmp_path / "speech.safetensors", device=CPU)
 
 
 @pytest.mark.parametrize("rows", [1, 1024, 1025, 5000])
-def test_a_convolution_in_pieces_has_the_numbers_of_one_at_once(rows: int) -> None:
+def test_a_convolution_in_chunks_equals_one_call(rows: int) -> None:
     convolution = nn.Conv1d(3, 5, 8, 4, bias=False)
     x = torch.randn(2, 3, (rows - 1) * 4 + 8 + 3)
-    told: list[float] = []
+    shares: list[float] = []
 
     with torch.inference_mode():
-        found = convolve(convolution, x, progress=told.append)
-        torch.testing.assert_close(found, convolution(x), rtol=0, atol=1e-6)
+        result = convolve(convolution, x, progress=shares.append)
+        torch.testing.assert_close(result, convolution(x), rtol=0, atol=1e-6)
 
-    assert found.shape == (2, 5, rows)
-    assert len(told) == -(-rows // 1024)
-    assert told[-1] == 1.0
+    assert result.shape == (2, 5, rows)
+    assert len(shares) == -(-rows // 1024)
+    assert shares[-1] == 1.0
 
 
-def test_whoever_cancels_waits_for_no_layer() -> None:
+def test_progress_can_cancel_the_work_between_layers() -> None:
     class Canceled(Exception):
         pass
 

@@ -1,7 +1,7 @@
-"""Deterministic weights for golden cases: each tensor depends on its key, shape and seed alone.
+"""Deterministic weights for golden cases: each tensor depends on its key, shape and seed only.
 
-The generator of a tensor is default_rng(crc32(key) XOR seed), with one draw of its shape; so a
-golden file holds inputs and outputs and no weights.
+The generator of a tensor is default_rng(crc32(key) XOR seed), with one sample of its shape, so a
+golden file holds inputs and outputs without weights.
 """
 
 import math
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 COMPUTED = re.compile(r"(^|\.)(rotary\.freqs|(audio_)?resampler\.kernel|pe)$")
-UNUSED = re.compile(  # large, and in no sum; `test_released.py` shows that they are tolerated
+UNUSED = re.compile(  # large and unused; `test_motion_keys.py` checks that they are tolerated
     r"(audio_model\.(feature_aggregator|vector_quantizer)|.*wav2vec_predictions)\."
 )
 UNIT_SCALE = ("embed", "vars", "null_cond_embed", "null_pose_embed")
 
 
 def make_state_dict(spec: dict, seed: int, prefix: str = "") -> dict[str, Tensor]:
-    """A state dict under released keys; without what is computed or in no sum."""
+    """State dict under released keys, without computed and unused tensors."""
     return {
         key: torch.from_numpy(_values(prefix + key, tuple(entry["shape"]), seed))
         for key, entry in spec.items()
@@ -50,13 +50,14 @@ def _values(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def synth_audio(seed: int, seconds: float, batch: int, rate: int = 48_000) -> np.ndarray:
-    """Sound to test with, int16 [batch, samples, 2], normalised sound times 4096: gated noise that
-    is like speech in channel 0, and sparser in channel 1.
+    """Synthetic audio, int16 [batch, samples, 2], normalised audio times 4096.
+
+    Gated noise that resembles speech in channel 0 and is sparser in channel 1.
     """
     generator = np.random.default_rng(seed + 7_000_003)
     count = round(seconds * rate)
     kernel = np.array([0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05])
-    sound = np.zeros((batch, count, 2), np.int16)
+    audio = np.zeros((batch, count, 2), np.int16)
     for clip in range(batch):
         for channel in range(2):
             knots = generator.random(max(2, int(seconds * 8)) + 2) ** 2
@@ -66,5 +67,5 @@ def synth_audio(seed: int, seconds: float, batch: int, rate: int = 48_000) -> np
                 envelope = np.where(envelope > 0.5, envelope, 0.0)
             noise = np.convolve(generator.standard_normal(count), kernel, mode="same")
             wave = noise * 3.0 * envelope * 4096
-            sound[clip, :, channel] = np.clip(np.round(wave), -32767, 32767).astype(np.int16)
-    return sound
+            audio[clip, :, channel] = np.clip(np.round(wave), -32767, 32767).astype(np.int16)
+    return audio

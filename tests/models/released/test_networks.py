@@ -180,7 +180,7 @@ def test_a_table_with_other_values_is_another_network(
     ("said", "words"),
     [
         ({"layers": 8}, "args.json says layers 8, the weights have 2"),
-        ({"heads": 5}, "do not fit together: width 16 cannot be split over 5 heads"),
+        ({"heads": 5}, "do not fit together: width 16 must be even and divisible by 5"),
         ({"heads": "many"}, "do not fit together"),
         ({"not_rotary": True}, "not_rotary is not known here"),
         ({"unconstrained": True}, "unconstrained is not known here"),

@@ -113,7 +113,7 @@ def test_features_may_be_of_other_pieces_and_elsewhere(command, data: Path, tmp_
 def test_what_is_wrong_is_one_sentence(command, tmp_path: Path, words: tuple[str, ...]) -> None:
     said = command(words[0], tmp_path, *words[1:])
     assert said.status == 1
-    assert ("no scenes" in said.complaint) or ("no weights at" in said.complaint)
+    assert ("no scenes" in said.complaint) or ("weights not found" in said.complaint)
     assert "\n" not in said.complaint
 
 

@@ -18,6 +18,20 @@ def test_the_last_four_scenes_are_tested_on_and_the_two_before_them_validate() -
     assert split_scenes(NAMES, "all") == NAMES
 
 
+@pytest.mark.parametrize("count", [7, 26, 30])
+def test_scenes_are_split_in_order(count: int) -> None:
+    names = list(range(count))
+    train, val, test = (split_scenes(names, part) for part in ("train", "val", "test"))
+    assert [*train, *val, *test] == names
+    assert (len(val), len(test)) == (2, 4)
+
+
+def test_six_scenes_leave_none_to_train_on() -> None:
+    with pytest.raises(ValueError, match="6 scenes are too few for a train split"):
+        split_scenes(range(6), "train")
+    assert split_scenes(range(6), "all") == range(6)
+
+
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_of_few_scenes_the_test_takes_all(count: int) -> None:
     assert split_scenes(NAMES[:count], "test") == NAMES[:count]

@@ -21,7 +21,6 @@ from training.data.scenes import (
     draw_windows,
     load_scenes,
     released_chunks,
-    split,
 )
 from training.data.statistics import measure
 from training.networks.losses import motion_loss
@@ -218,21 +217,6 @@ def test_a_window_in_which_nothing_was_seen_is_drawn_again() -> None:
     whole = draw_windows([scene], 15, 20, Generator().manual_seed(1))
     for batch in (padded, whole):
         assert (batch.present.sum(1) > 0).all()
-
-
-@pytest.mark.parametrize("count", [7, 26, 30])
-def test_scenes_are_split_by_their_order(count: int) -> None:
-    names = list(range(count))
-    train, val, test = (split(names, part) for part in ("train", "val", "test"))
-    assert [*train, *val, *test] == names
-    assert (len(val), len(test)) == (2, 4)
-
-
-def test_what_cannot_be_split_is_told() -> None:
-    with pytest.raises(ValueError, match="6 scenes cannot be split"):
-        split(range(6), "train")
-    with pytest.raises(ValueError, match="one of train, val, test, not 'all'"):
-        split(range(9), "all")
 
 
 def test_chunks_cover_a_scene_up_to_a_rest() -> None:

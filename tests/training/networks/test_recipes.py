@@ -1,5 +1,6 @@
 """Recipes: those that are shipped, those of users, and what is said of those that are wrong."""
 
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -126,12 +127,15 @@ def test_a_part_of_a_schedule_can_be_changed(tmp_path: Path) -> None:
         ("aligned = 1", "aligned is 1; it must be true or false"),
         ("[network]\nwidth = 12.5", "network.width is 12.5; it must be a whole number"),
         ("[network]\nwidth = true", "network.width is True; it must be a whole number"),
-        ("[network]\nwidth = 33", "network: width 33 cannot be split over 4 heads"),
+        ("[network]\nwidth = 33", "network: width 33 must be even and divisible by 4 heads"),
         ("network = 3", "network is 3; it must be a table"),
         ("kept_as = 'int8'", "kept_as is 'int8'; it must be 'float16' or 'float32'"),
         ("[loop]\nbetas = [0.9]", "loop.betas is [0.9]; it must be a list of 2"),
         ("[loop]\nbetas = [0.9, 'b']", "loop.betas[1] is 'b'; it must be a number"),
+        ("[loop]\nbetas = [0.9, 0.99, 1]", "loop.betas is [0.9, 0.99, 1]; it must be a list of 2"),
+        ("[loop]\nclip = 'no'", "loop.clip is 'no'; it must be a number"),
         ("windows = 3", "windows is 3; it must be a list"),
+        ("windows = ['a']", "windows[0] is 'a'; it must be a table"),
         ("windows = []", "the recipe: there must be at least one [[windows]]"),
         ("[[windows]]\nframes = 240", "windows[0].batch is missing"),
         (
@@ -143,6 +147,10 @@ def test_a_part_of_a_schedule_can_be_changed(tmp_path: Path) -> None:
         (
             "[loop]\nschedule = { kind = 'steep', rate = 1e-3 }",
             "loop.schedule.kind is 'steep'; it must be 'cosine', 'constant' or 'steps'",
+        ),
+        (
+            "[loop]\nschedule = { kind = 'constant', rate = 1e-3, final = 0.1 }",
+            "loop.schedule.final is not known; known are rate",
         ),
         ("[loop]\nsteps = 0", "loop: steps must be at least 1, got 0"),
         ("drop = 1.0", "the recipe: drop must be in [0, 1), got 1.0"),
@@ -160,6 +168,22 @@ def test_what_is_wrong_is_told_with_file_key_value_and_what_is_allowed(
         read_recipe("face", path)
     assert str(caught.value).startswith(str(path))
     assert said in str(caught.value)
+
+
+def test_a_schedule_needs_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text((SHIPPED / "demo" / "face.toml").read_text().replace('kind = "cosine", ', ""))
+    with pytest.raises(RecipeError, match=r"loop\.schedule\.kind is None; it must be 'cosine', "):
+        read_recipe("face", path)
+
+
+def test_without_cattrs_a_recipe_error_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "training.networks.conversion", raising=False)
+    monkeypatch.setitem(sys.modules, "cattrs", None)
+    with pytest.raises(RecipeError, match=r"pip install 'visavis-server\[training\]'"):
+        read_recipe("face", "demo")
 
 
 def test_a_recipe_without_a_base_says_all_that_is_needed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from models.formats.results import Results
 from tests.models.avatar.codec.tiny import tiny_cameras, tiny_model
 from tests.training.scenes import write_scene
 from tests.worker.toys import DEFAULTS, ToyAvatar
+from worker.pipeline.container import X264
 from worker.pipeline.dataset_render import (
     RECORD,
     PieceError,
@@ -28,7 +29,6 @@ from worker.pipeline.dataset_render import (
     scene_pieces,
     with_face,
 )
-from worker.pipeline.encode import X264
 from worker.pipeline.plan import plan_of
 
 PLAN = plan_of(GenerateRequest(seed=1), DEFAULTS)
@@ -105,24 +105,26 @@ def test_a_scene_without_a_face_is_left_out(dataset: Path) -> None:
     np.save(dataset / "a_missing_face_frames.npy", np.arange(40))
     pieces = scene_pieces(dataset, scenes=[], longest=100, most=None)
     assert [piece.name for piece in pieces] == ["b_000000"]
-    with pytest.raises(PieceError, match="no face is seen in the scenes of"):
+    with pytest.raises(PieceError, match="no scene has a frame with a face"):
         scene_pieces(dataset, scenes=["a"], longest=100, most=None)
 
 
 def test_what_cannot_be_rendered_is_told_before_anything_is(dataset: Path) -> None:
-    with pytest.raises(PieceError, match="has no scene 'c'; there are a, b"):
+    with pytest.raises(PieceError, match="unknown scene 'c'; available: a, b"):
         scene_pieces(dataset, scenes=["a", "c"], longest=16, most=None)
     pose = np.load(dataset / "a_body_pose.npy")
     pose[20, 3] = np.nan
     np.save(dataset / "a_body_pose.npy", pose)
-    with pytest.raises(PieceError, match="scene a: the pose of frame 20 are no numbers"):
+    with pytest.raises(PieceError, match="scene a: the pose of frame 20 are not finite numbers"):
         scene_pieces(dataset, scenes=[], longest=16, most=None)
     np.save(dataset / "a_body_pose.npy", pose[:39])
     with pytest.raises(DatasetError, match="scene a has 39 frames of pose and 40 of face codes"):
         scene_pieces(dataset, scenes=[], longest=16, most=None)
     (dataset / "a_body_pose.npy").unlink()
     assert len(scene_pieces(dataset, scenes=["b"], longest=16, most=None)) == 2
-    with pytest.raises(PieceError, match=r"a_body_pose\.npy is missing; a scene is four files"):
+    with pytest.raises(
+        PieceError, match=r"a_body_pose\.npy is missing; a scene consists of four files"
+    ):
         scene_pieces(dataset, scenes=[], longest=16, most=None)
 
 
@@ -176,7 +178,7 @@ def test_what_is_there_is_not_made_again_unless_it_is_asked_for(
 def test_videos_of_unknown_making_are_left_alone(dataset: Path, tmp_path: Path) -> None:
     pieces = scene_pieces(dataset, scenes=[], longest=16, most=None)
     (tmp_path / "a_000016.mp4").write_bytes(b"somebody's")
-    with pytest.raises(PieceError, match=r"a_000016\.mp4 is there already; name another folder"):
+    with pytest.raises(PieceError, match=r"a_000016\.mp4 exists already; name another folder"):
         open_folder(tmp_path, pieces, PLAN, {}, overwrite=False)
     (tmp_path / RECORD).write_text("[]")
     with pytest.raises(PieceError, match="is damaged"):
@@ -210,11 +212,11 @@ def test_faces_may_come_from_another_file_of_the_same_cuts() -> None:
     pieces = result_pieces(bodies, faces, truth=False)
     assert faces.face is not None
     assert np.array_equal(pieces[2].motion().face.numpy(), faces.face[0, 1, :12])
-    with pytest.raises(PieceError, match="hold no face codes; give those of the same cuts with"):
+    with pytest.raises(PieceError, match="have no face codes; pass those of the same cuts with"):
         result_pieces(bodies, None, truth=False)
-    with pytest.raises(PieceError, match="hold no poses"):
+    with pytest.raises(PieceError, match="have no poses"):
         result_pieces(faces, None, truth=False)
-    with pytest.raises(PieceError, match="3 takes of each face and 2 of each body"):
+    with pytest.raises(PieceError, match="3 takes of each face do not match 2 of each body"):
         result_pieces(bodies, results(repetitions=3), truth=False)
     with pytest.raises(PieceError, match="sampled for other cuts: their audio differ"):
         result_pieces(bodies, replace(faces, audio=faces.audio * 0.5), truth=False)

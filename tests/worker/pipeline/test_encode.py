@@ -9,19 +9,20 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.worker.toys import stuck_ffmpeg
+from worker.pipeline.container import X264, Encoder
 from worker.pipeline.decode import SAMPLE_RATE, Sound
 from worker.pipeline.encode import (
-    FORMS,
+    SAMPLES_PER_FRAME,
     SYNTHETIC,
-    X264,
-    Encoder,
     VideoError,
     choose_encoder,
     encode,
     encoder_fault,
-    frame_count,
 )
 from worker.pipeline.ffmpeg import FfmpegError, executable
+from worker.pipeline.outputs import mov, mp4, webm
+
+CONTAINERS = {"mp4": mp4.CONTAINER, "mov": mov.CONTAINER, "webm": webm.CONTAINER}
 
 
 def sound(folder: Path, samples: NDArray[np.float32]) -> Sound:
@@ -54,10 +55,12 @@ def heard(path: Path) -> NDArray[np.float32]:
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 1.51])
 def test_a_video_is_h264_with_aac_and_as_long_as_its_sound(tmp_path: Path, seconds: float) -> None:
     voices = sound(tmp_path, two_tones(seconds))
-    frames = frame_count(len(voices.samples))
+    frames = -(-len(voices.samples) // SAMPLES_PER_FRAME)
     told: list[int] = []
 
-    encode(batches(frames), voices, tmp_path / "v.mp4", progress=told.append)
+    encode(
+        batches(frames), voices, tmp_path / "v.mp4", progress=told.append, container=mp4.CONTAINER
+    )
 
     assert told[-1] == frames
     with av.open(str(tmp_path / "v.mp4")) as container:
@@ -71,7 +74,7 @@ def test_a_video_is_h264_with_aac_and_as_long_as_its_sound(tmp_path: Path, secon
 
 
 def test_a_video_can_be_played_before_all_of_it_has_come(tmp_path: Path) -> None:
-    encode(batches(3), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4")
+    encode(batches(3), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4", container=mp4.CONTAINER)
 
     content = (tmp_path / "v.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -80,7 +83,7 @@ def test_a_video_can_be_played_before_all_of_it_has_come(tmp_path: Path) -> None
 @pytest.mark.parametrize("form", ["mp4", "mov", "webm"])
 def test_a_video_says_that_it_is_synthetic(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"v.{form}"
-    encode(batches(3), sound(tmp_path, two_tones(0.1)), path, form=FORMS[form])
+    encode(batches(3), sound(tmp_path, two_tones(0.1)), path, container=CONTAINERS[form])
 
     with av.open(str(path)) as container:
         told = {name.lower(): words for name, words in container.metadata.items()}
@@ -88,7 +91,7 @@ def test_a_video_says_that_it_is_synthetic(tmp_path: Path, form: str) -> None:
 
 
 def test_colours_come_back_as_they_were(tmp_path: Path) -> None:
-    encode(batches(3), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4")
+    encode(batches(3), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4", container=mp4.CONTAINER)
 
     with av.open(str(tmp_path / "v.mp4")) as container:
         picture = next(container.decode(video=0))
@@ -98,7 +101,9 @@ def test_colours_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_both_ears_hear_both_voices_and_nothing_clips(tmp_path: Path) -> None:
-    encode(batches(30), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+    encode(
+        batches(30), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4", container=mp4.CONTAINER
+    )
 
     ears = heard(tmp_path / "v.mp4")[4800:43_200]
     spectrum = np.abs(np.fft.rfft(ears, axis=0)) / (len(ears) / 2)
@@ -111,7 +116,7 @@ def test_both_ears_hear_both_voices_and_nothing_clips(tmp_path: Path) -> None:
 def test_a_person_alone_is_heard_in_the_middle_as_loud_as_recorded(tmp_path: Path) -> None:
     voices = two_tones(0.5) * np.array([0.5, 0.0], np.float32)
 
-    encode(batches(15), sound(tmp_path, voices), tmp_path / "v.mp4")
+    encode(batches(15), sound(tmp_path, voices), tmp_path / "v.mp4", container=mp4.CONTAINER)
 
     ears = heard(tmp_path / "v.mp4")[4800:19_200]
     assert np.abs(ears).max(axis=0) == pytest.approx([0.5, 0.5], abs=0.02)
@@ -121,7 +126,12 @@ def test_an_encoder_that_fails_says_so_in_ffmpegs_words(tmp_path: Path) -> None:
     with pytest.raises(
         VideoError, match=r"libx264 failed at frame .* 63x63: .*width not divisible"
     ):
-        encode(batches(30, size=63), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+        encode(
+            batches(30, size=63),
+            sound(tmp_path, two_tones(1.0)),
+            tmp_path / "v.mp4",
+            container=mp4.CONTAINER,
+        )
 
 
 def test_a_renderer_that_fails_leaves_no_encoder_behind(tmp_path: Path) -> None:
@@ -130,7 +140,9 @@ def test_a_renderer_that_fails_leaves_no_encoder_behind(tmp_path: Path) -> None:
         raise LookupError("no such frame")
 
     with pytest.raises(LookupError):
-        encode(broken(), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+        encode(
+            broken(), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4", container=mp4.CONTAINER
+        )
 
 
 def test_an_encoder_that_takes_no_frames_is_stopped(
@@ -140,18 +152,27 @@ def test_an_encoder_that_takes_no_frames_is_stopped(
     monkeypatch.setattr("worker.pipeline.encode.PATIENCE", 0.1)
 
     with pytest.raises(VideoError, match=r"at frame 0 .*did nothing for 0\.1 s"):
-        encode(batches(30, size=512), sound(tmp_path, two_tones(1.0)), tmp_path / "v.mp4")
+        encode(
+            batches(30, size=512),
+            sound(tmp_path, two_tones(1.0)),
+            tmp_path / "v.mp4",
+            container=mp4.CONTAINER,
+        )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_told_from_a_broken_encoder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        encode(batches(3), sound(tmp_path, two_tones(0.1)), Path("/dev/full"))
+        encode(
+            batches(3), sound(tmp_path, two_tones(0.1)), Path("/dev/full"), container=mp4.CONTAINER
+        )
 
 
 def test_no_frames_are_no_video(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="no frames"):
-        encode(iter(()), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4")
+        encode(
+            iter(()), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4", container=mp4.CONTAINER
+        )
 
 
 def test_an_encoder_is_believed_only_when_it_has_encoded_something() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.api_server import write_person
 from tests.worker.toys import ToyAnimator, ToyAvatar
-from worker.pipeline.persons import Models, People, PersonUnknown
+from worker.pipeline.persons import Models, PersonCache, PersonUnknown
 
 
 class Loader:
@@ -28,7 +28,7 @@ def retitle(folder: Path, title: str) -> None:
 
 def test_a_person_is_loaded_on_first_use_and_kept(tmp_path: Path) -> None:
     loader = Loader()
-    people = People(write_person(tmp_path), load=loader)
+    people = PersonCache(write_person(tmp_path), load=loader)
     assert loader.loaded == []
 
     first, second = people.get("demo"), people.get("demo")
@@ -40,7 +40,7 @@ def test_a_person_is_loaded_on_first_use_and_kept(tmp_path: Path) -> None:
 
 def test_a_new_version_is_picked_up_without_a_restart(tmp_path: Path) -> None:
     loader = Loader()
-    people = People(write_person(tmp_path), load=loader)
+    people = PersonCache(write_person(tmp_path), load=loader)
     before = people.get("demo")
     retitle(tmp_path, "Another face")
 
@@ -55,7 +55,7 @@ def test_few_are_kept_and_the_longest_unused_goes_first(tmp_path: Path) -> None:
     for name in ("ada", "ben", "eve"):
         write_person(tmp_path, name)
     loader = Loader()
-    people = People(tmp_path, load=loader, in_memory=2)
+    people = PersonCache(tmp_path, load=loader, in_memory=2)
 
     for name in ("ada", "ben", "ada", "eve", "ada", "ben"):
         people.get(name)
@@ -64,9 +64,9 @@ def test_few_are_kept_and_the_longest_unused_goes_first(tmp_path: Path) -> None:
 
 
 def test_a_person_who_is_not_there_is_named_beside_those_who_are(tmp_path: Path) -> None:
-    people = People(write_person(tmp_path), load=Loader())
+    people = PersonCache(write_person(tmp_path), load=Loader())
 
-    with pytest.raises(PersonUnknown, match="no person 'ada'; there are: demo"):
+    with pytest.raises(PersonUnknown, match="unknown person 'ada'; available: demo"):
         people.get("ada")
 
 
@@ -79,7 +79,7 @@ def test_a_person_that_failed_to_load_is_tried_again(tmp_path: Path) -> None:
             raise outcomes.pop()
         return loader(folder)
 
-    people = People(write_person(tmp_path), load=load)
+    people = PersonCache(write_person(tmp_path), load=load)
     with pytest.raises(ValueError, match="missing"):
         people.get("demo")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from jobs.database import Database
 from jobs.model import Job, State
-from jobs.store.jobs import Store
 from tests.worker.conftest import Submit
 from worker.process.claim_loop import ClaimLoop
 from worker.process.outcomes import AttemptOutcome
@@ -17,12 +17,16 @@ from worker.process.progress import StopRequest
 class Worker:
     """Attempts that succeed at once, unless told otherwise."""
 
-    def __init__(self, store: Store, endings: Sequence[AttemptOutcome] = ()) -> None:
-        self.store, self.endings = store, iter(endings)
+    def __init__(self, database: Database, endings: Sequence[AttemptOutcome] = ()) -> None:
+        self.database, self.endings = database, iter(endings)
         self.leave = StopRequest()
         self.obstacles: list[str] = []
         self.shift = ClaimLoop(
-            store, self.attempt, worker="w", leave=self.leave, obstacle=self.next_obstacle
+            database.attempts,
+            self.attempt,
+            worker="w",
+            leave=self.leave,
+            obstacle=self.next_obstacle,
         )
         self.done: list[str] = []
 
@@ -33,15 +37,15 @@ class Worker:
         self.done.append(job.id)
         ending = next(self.endings, AttemptOutcome.PUBLISHED)
         if ending is AttemptOutcome.PUBLISHED:
-            self.store.succeed(job.id, job.attempt, [])
+            self.database.attempts.succeed(job.id, job.attempt, [])
         else:
-            self.store.release(job.id, job.attempt, "why", counts=False)
+            self.database.attempts.release(job.id, job.attempt, "why", counts=False)
         return ending
 
 
-def test_one_wake_up_does_every_queued_job_in_turn(store: Store, submit: Submit) -> None:
+def test_one_wake_up_does_every_queued_job_in_turn(database: Database, submit: Submit) -> None:
     ids = [submit().id for _ in range(3)]
-    worker = Worker(store)
+    worker = Worker(database)
 
     assert worker.shift.run() == [AttemptOutcome.PUBLISHED] * 3
 
@@ -49,22 +53,22 @@ def test_one_wake_up_does_every_queued_job_in_turn(store: Store, submit: Submit)
     assert worker.shift.run() == []
 
 
-def test_nothing_is_claimed_by_a_worker_that_leaves(store: Store, submit: Submit) -> None:
+def test_nothing_is_claimed_by_a_worker_that_leaves(database: Database, submit: Submit) -> None:
     job_id = submit().id
-    worker = Worker(store)
+    worker = Worker(database)
     worker.leave.ask()
 
     assert worker.shift.run() == []
 
-    assert store.get(job_id).state is State.QUEUED
+    assert database.jobs.get(job_id).state is State.QUEUED
 
 
 def test_something_that_is_away_is_waited_for(
-    store: Store, submit: Submit, monkeypatch: pytest.MonkeyPatch
+    database: Database, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
     job_id = submit().id
-    worker = Worker(store, [AttemptOutcome.AWAY, AttemptOutcome.AWAY])
+    worker = Worker(database, [AttemptOutcome.AWAY, AttemptOutcome.AWAY])
 
     assert worker.shift.run() == [
         AttemptOutcome.AWAY,
@@ -72,18 +76,18 @@ def test_something_that_is_away_is_waited_for(
         AttemptOutcome.PUBLISHED,
     ]
 
-    assert store.get(job_id).attempt == 3
+    assert database.jobs.get(job_id).attempt == 3
 
 
 def test_a_full_disk_takes_no_second_job(
-    store: Store, submit: Submit, monkeypatch: pytest.MonkeyPatch
+    database: Database, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
     first, second = submit().id, submit().id
-    worker = Worker(store, [AttemptOutcome.SET_BACK])
+    worker = Worker(database, [AttemptOutcome.SET_BACK])
     worker.obstacles = ["no room"] * 3
     waiting: list[int] = []
-    worker.leave.pause = lambda seconds: waiting.append(store.get(second).attempt)
+    worker.leave.pause = lambda seconds: waiting.append(database.jobs.get(second).attempt)
 
     assert worker.shift.run() == [
         AttemptOutcome.SET_BACK,
@@ -96,10 +100,10 @@ def test_a_full_disk_takes_no_second_job(
 
 
 def test_a_database_that_is_away_does_not_end_the_worker(
-    store: Store, submit: Submit, monkeypatch: pytest.MonkeyPatch
+    database: Database, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit()
-    claim = store.claim
+    claim = database.attempts.claim
     failures = [OperationalError("select", {}, Exception("away"))] * 2
 
     def claim_after_a_while(name: str) -> Job | None:
@@ -107,20 +111,20 @@ def test_a_database_that_is_away_does_not_end_the_worker(
             raise failures.pop()
         return claim(name)
 
-    monkeypatch.setattr(store, "claim", claim_after_a_while)
+    monkeypatch.setattr(database.attempts, "claim", claim_after_a_while)
     monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
 
-    assert Worker(store).shift.run() == [AttemptOutcome.PUBLISHED]
+    assert Worker(database).shift.run() == [AttemptOutcome.PUBLISHED]
 
 
 def test_a_worker_that_waits_for_the_database_still_leaves(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(name: str) -> None:
         raise OperationalError("select", {}, Exception("away"))
 
-    monkeypatch.setattr(store, "claim", away)
-    worker = Worker(store)
+    monkeypatch.setattr(database.attempts, "claim", away)
+    worker = Worker(database)
     threading.Timer(0.2, worker.leave.ask).start()
 
     assert worker.shift.run() == []

@@ -20,21 +20,21 @@ from PIL import Image
 from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
+from jobs.database import Database
 from jobs.model import Job, KeptMotion, NewJob, State, new_job_id
 from jobs.request.model import motion_digest
 from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.factory import StorageFull
-from jobs.store.jobs import Store
 from models.avatar.appearance import RenderOptions
 from models.avatar.camera import CameraError
 from models.motion.pipeline import Motion, Sampling, take_seed
 from tests.audio_clips import write_clip
 from tests.worker.conftest import Submit
 from tests.worker.toys import DictStorage, ToyAnimator, ToyAvatar, toy_person
-from worker.pipeline.encode import X264
+from worker.pipeline.container import X264
 from worker.pipeline.persons import Models, Person, PersonUnknown
 from worker.pipeline.progress import Progress
-from worker.pipeline.render import painted
+from worker.pipeline.render import rendered
 from worker.process.attempt import attempt
 from worker.process.job import JobContext, run
 from worker.process.outcomes import AttemptOutcome, ShutdownRequested
@@ -47,8 +47,8 @@ Prepare = Callable[[Job, Reporter], None]
 class Floor:
     """Stands in for `worker.process.celery_worker.WorkerContext`: the place where jobs are done."""
 
-    def __init__(self, store: Store, storage: DictStorage, scratch: Path) -> None:
-        self.store, self.storage, self.scratch = store, storage, scratch
+    def __init__(self, database: Database, storage: DictStorage, scratch: Path) -> None:
+        self.database, self.storage, self.scratch = database, storage, scratch
         self.animator = ToyAnimator()
         self.person = toy_person(self.animator)
         self.leave = StopRequest()
@@ -56,9 +56,9 @@ class Floor:
         self.at: dict[str, Callable[[], None]] = {}  # what happens when a stage begins
 
     def work(self) -> AttemptOutcome:
-        job = self.store.claim("tester")
+        job = self.database.attempts.claim("tester")
         assert job is not None
-        return attempt(job, self._work, store=self.store, leave=self.leave)
+        return attempt(job, self._work, store=self.database.attempts, leave=self.leave)
 
     def named(self, name: str) -> Person:
         if name != self.person.name:
@@ -72,12 +72,12 @@ class Floor:
                 self.at.pop(stage, lambda: None)()
             report(stage, fraction)
 
-        keep = partial(self.store.checkpoint, job.id, job.attempt)
+        keep = partial(self.database.attempts.checkpoint, job.id, job.attempt)
         context = JobContext(
             files=RetryingStorage(self.storage, lambda seconds: report.check()),
             person_named=self.named,
             keep_motion=lambda key, digest: keep(motion_key=key, digest=digest),
-            keep_takes=partial(self.store.keep_takes, job.id, job.attempt),
+            keep_takes=partial(self.database.attempts.keep_takes, job.id, job.attempt),
             encoder=X264,
             scratch=self.scratch,
         )
@@ -85,9 +85,9 @@ class Floor:
 
 
 @pytest.fixture
-def floor(store: Store, storage: DictStorage, tmp_path: Path) -> Floor:
+def floor(database: Database, storage: DictStorage, tmp_path: Path) -> Floor:
     (tmp_path / "scratch").mkdir()
-    return Floor(store, storage, tmp_path / "scratch")
+    return Floor(database, storage, tmp_path / "scratch")
 
 
 def arrays(content: bytes) -> dict[str, np.ndarray]:
@@ -100,7 +100,7 @@ def test_a_job_ends_with_its_videos_published_by_one_write(floor: Floor, submit:
 
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.progress, job.attempt) == (State.SUCCEEDED, 1.0, 1)
     assert [output.name for output in job.outputs] == ["take-1.mp4", "take-2.mp4"]
     for output in job.outputs:
@@ -130,7 +130,7 @@ def test_a_size_is_taken_from_the_request(floor: Floor, submit: Submit) -> None:
 
     floor.work()
 
-    key = floor.store.get(job_id).outputs[0].key
+    key = floor.database.jobs.get(job_id).outputs[0].key
     with av.open(io.BytesIO(floor.storage.objects[key])) as video:
         assert (video.streams.video[0].width, video.streams.video[0].height) == (128, 96)
 
@@ -146,7 +146,7 @@ def test_views_stand_side_by_side_in_the_order_that_was_asked_for(
 
     floor.work()
 
-    key = floor.store.get(job_id).outputs[0].key
+    key = floor.database.jobs.get(job_id).outputs[0].key
     with av.open(io.BytesIO(floor.storage.objects[key])) as video:
         picture = next(video.decode(video=0)).to_ndarray(format="gray")
     assert picture.shape == (64, 192)
@@ -164,7 +164,7 @@ def test_a_format_decides_what_the_video_is(
 
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    (output,) = floor.store.get(job_id).outputs
+    (output,) = floor.database.jobs.get(job_id).outputs
     assert output.name == name
     with av.open(io.BytesIO(floor.storage.objects[output.key])) as video:
         assert video.streams.video[0].codec_context.name == codec
@@ -176,7 +176,7 @@ def test_more_samples_than_can_be_held_end_the_job(floor: Floor, submit: Submit)
 
     floor.work()
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "size_unsupported")
 
 
@@ -187,7 +187,7 @@ def test_pictures_come_in_a_zip_and_are_transparent_where_nobody_is(
 
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    (output,) = floor.store.get(job_id).outputs
+    (output,) = floor.database.jobs.get(job_id).outputs
     assert (output.name, output.content_type) == ("take-1.zip", "application/zip")
     with zipfile.ZipFile(io.BytesIO(floor.storage.objects[output.key])) as archive:
         assert len(archive.namelist()) == 4
@@ -202,7 +202,7 @@ def test_a_background_is_painted_and_draws_no_motion_anew(floor: Floor, submit: 
 
     floor.work()
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     with av.open(io.BytesIO(floor.storage.objects[job.outputs[0].key])) as video:
         picture = next(video.decode(video=0)).to_ndarray(format="rgb24", src_colorspace="ITU709")
     assert np.abs(picture[40:].astype(int) - (200, 60, 40)).max() <= 5
@@ -219,7 +219,7 @@ def test_one_view_can_be_asked_for_where_several_are_the_default(
 
     floor.work()
 
-    key = floor.store.get(job_id).outputs[0].key
+    key = floor.database.jobs.get(job_id).outputs[0].key
     with av.open(io.BytesIO(floor.storage.objects[key])) as video:
         assert video.streams.video[0].width == 64
 
@@ -247,7 +247,7 @@ def test_views_that_cannot_be_shown_end_the_job_before_anything_is_drawn(
 
     assert floor.work() is AttemptOutcome.REFUSED
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.error_detail) == (State.FAILED, code, words)
     assert floor.animator.asked == []
 
@@ -258,7 +258,7 @@ def test_motion_can_be_had_without_rendering_anything(floor: Floor, submit: Subm
 
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert [output.name for output in job.outputs] == ["motion-1.npz", "motion-2.npz"]
     take = arrays(floor.storage.objects[job.outputs[1].key])
     assert (take["face"].shape, take["pose"].shape) == ((15, 256), (15, 104))
@@ -272,7 +272,7 @@ def test_both_can_be_had(floor: Floor, submit: Submit) -> None:
 
     floor.work()
 
-    names = {output.name for output in floor.store.get(job_id).outputs}
+    names = {output.name for output in floor.database.jobs.get(job_id).outputs}
     assert names == {"take-1.mp4", "motion-1.npz"}
 
 
@@ -281,11 +281,11 @@ def test_a_retry_draws_nothing_again(floor: Floor, submit: Submit) -> None:
     floor.at["render"] = lambda: 1 / 0
 
     assert floor.work() is AttemptOutcome.BROKEN
-    kept = floor.store.get(job_id)
+    kept = floor.database.jobs.get(job_id)
     floor.seen.clear()
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert kept.motion_key == job.motion_key == f"jobs/{job_id}/attempt-1/motion.npz"
     assert (job.attempt, len(floor.animator.asked)) == (2, 1)
     assert floor.seen == ["decode", "render", "publish"]
@@ -326,7 +326,7 @@ def test_takes_that_were_finished_are_not_made_again(floor: Floor, submit: Submi
 
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert len(floor.person.models.avatar.batches) == 1
     places = [output.key.removeprefix(f"jobs/{job_id}/") for output in job.outputs]
     assert places == [
@@ -360,7 +360,7 @@ def test_finished_takes_that_are_of_no_use_are_made_again(
     assert floor.work() is AttemptOutcome.PUBLISHED
 
     attempts = [2, 2, 2] if spoil == "another person" else [2, 1, 2]
-    assert [o.key for o in floor.store.get(job_id).outputs] == [
+    assert [o.key for o in floor.database.jobs.get(job_id).outputs] == [
         f"jobs/{job_id}/attempt-{attempt}/take-{take}.mp4"
         for take, attempt in enumerate(attempts, start=1)
     ]
@@ -390,14 +390,14 @@ def test_a_job_that_was_taken_away_is_left_without_a_word(
     job_id = submit(seconds=0.2).id
 
     def take_away() -> None:
-        floor.store.release(job_id, 1, "somebody else")
-        assert floor.store.claim("somebody") is not None
+        floor.database.attempts.release(job_id, 1, "somebody else")
+        assert floor.database.attempts.claim("somebody") is not None
 
     floor.at[stage] = take_away
 
     assert floor.work() is AttemptOutcome.LOST
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.attempt, job.worker) == (State.RUNNING, 2, "somebody")
     assert (job.outputs, job.stage) == ((), "decode")
 
@@ -407,11 +407,11 @@ def test_a_job_that_was_canceled_stops_at_its_next_step(
     floor: Floor, submit: Submit, stage: str
 ) -> None:
     job_id = submit(seconds=0.2).id
-    floor.at[stage] = lambda: floor.store.cancel(job_id) or None
+    floor.at[stage] = lambda: floor.database.jobs.cancel(job_id) or None
 
     assert floor.work() is AttemptOutcome.LOST
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.outputs, floor.seen[-1]) == (State.CANCELED, (), stage)
 
 
@@ -420,11 +420,11 @@ def test_a_job_that_was_deleted_stops_at_its_next_step(
     floor: Floor, submit: Submit, stage: str
 ) -> None:
     job_id = submit(seconds=0.2).id
-    floor.at[stage] = lambda: floor.store.delete(job_id) and None
+    floor.at[stage] = lambda: floor.database.jobs.delete(job_id) and None
 
     assert floor.work() is AttemptOutcome.LOST
 
-    assert (floor.store.recent(), floor.seen[-1]) == ([], stage)
+    assert (floor.database.jobs.page().jobs, floor.seen[-1]) == ([], stage)
 
 
 class SlowAnimator(ToyAnimator):
@@ -444,7 +444,7 @@ def test_canceling_ends_long_work_within_a_moment(floor: Floor, submit: Submit) 
 
     def cancel() -> None:
         canceled_at.append(time.monotonic())
-        floor.store.cancel(job_id)
+        floor.database.jobs.cancel(job_id)
 
     timer = threading.Timer(0.5, cancel)
     timer.start()
@@ -465,7 +465,7 @@ def refuse(error: Exception) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("request_", "code", "words"),
     [
-        ({"person": "ada"}, "person_unknown", "There is no person 'ada'; there are: demo."),
+        ({"person": "ada"}, "person_unknown", "Unknown person 'ada'; available: demo."),
         ({"seconds": 3.0}, "clip_unsuitable", "The clip is too long; this person takes 2 s."),
         ({"clip": b"fLaC" + bytes(999)}, "audio_damaged", "export it again."),
         ({"clip": b"hello, this is text"}, "audio_type_unsupported", "send wav"),
@@ -479,7 +479,7 @@ def test_a_callers_fault_ends_the_job_with_a_sentence(
 
     assert floor.work() is AttemptOutcome.REFUSED
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, code, ())
     assert words in str(job.error_detail)
 
@@ -496,7 +496,7 @@ def test_more_faults_of_callers(
 
     assert floor.work() is AttemptOutcome.REFUSED
 
-    assert floor.store.get(job_id).error_code == code
+    assert floor.database.jobs.get(job_id).error_code == code
 
 
 def test_a_clip_that_is_gone_ends_the_job(floor: Floor, submit: Submit) -> None:
@@ -505,7 +505,7 @@ def test_a_clip_that_is_gone_ends_the_job(floor: Floor, submit: Submit) -> None:
 
     assert floor.work() is AttemptOutcome.REFUSED
 
-    assert floor.store.get(job.id).error_code == "clip_missing"
+    assert floor.database.jobs.get(job.id).error_code == "clip_missing"
 
 
 def test_our_fault_is_logged_with_its_number_and_tried_again_until_it_is_enough(
@@ -516,7 +516,7 @@ def test_our_fault_is_logged_with_its_number_and_tried_again_until_it_is_enough(
 
     endings = [floor.work() for _ in range(3)]
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert endings == [AttemptOutcome.BROKEN] * 3
     assert (job.state, job.error_code) == (State.FAILED, "attempts_exhausted")
     broken = [record for record in caplog.records if record.message == "internal error"]
@@ -537,7 +537,7 @@ def test_a_storage_that_is_away_for_a_moment_costs_nothing(floor: Floor, submit:
 
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    assert floor.store.get(job_id).attempt == 1
+    assert floor.database.jobs.get(job_id).attempt == 1
 
 
 def test_a_storage_that_stays_away_puts_the_job_back_uncounted(
@@ -548,7 +548,7 @@ def test_a_storage_that_stays_away_puts_the_job_back_uncounted(
         floor.storage.away = 8
         assert floor.work() is AttemptOutcome.AWAY
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.attempt) == (State.QUEUED, 5)
     floor.storage.away = 0
     assert floor.work() is AttemptOutcome.PUBLISHED
@@ -564,7 +564,7 @@ def test_a_full_disk_costs_attempts_and_then_ends_the_job_with_a_sentence(
         floor.seen.clear()
         assert floor.work() is AttemptOutcome.SET_BACK
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, "disk_full", ())
     assert job.error_detail == (
         "The job did not end in 3 attempts; the last: the worker's disk had no room left for the "
@@ -584,7 +584,7 @@ def test_a_full_storage_is_waited_for_and_then_costs_attempts(floor: Floor, subm
 
     assert [floor.work() for _ in range(3)] == [AttemptOutcome.SET_BACK] * 3
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "storage_full")
     assert len(tried) == 3 * 8  # a minute of it in each attempt
 
@@ -596,7 +596,7 @@ def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Su
         floor.person = replace(floor.person, models=Models(floor.animator, avatar))
         job_id = submit(seconds=0.5).id
         assert floor.work() is AttemptOutcome.PUBLISHED
-        videos.append(floor.storage.objects[floor.store.get(job_id).outputs[0].key])
+        videos.append(floor.storage.objects[floor.database.jobs.get(job_id).outputs[0].key])
 
     assert (roomy.batches, narrow.batches) == ([8], [8, 4, 2])
     assert videos[0] == videos[1]
@@ -613,9 +613,9 @@ def test_memory_that_runs_out_later_repeats_no_frame() -> None:
         torch.zeros(48_000, 2), Sampling((1,), 2, 1, 1, 0.5), progress=lambda *_: None
     )[0]
     cameras = [ToyAvatar().camera().resized(64, 64)]
-    whole = np.concatenate(list(painted(motion, ToyAvatar(), cameras)))
+    whole = np.concatenate(list(rendered(motion, ToyAvatar(), cameras)))
 
-    found = list(painted(motion, Shrinking(), cameras))
+    found = list(rendered(motion, Shrinking(), cameras))
 
     assert [len(frames) for frames in found] == [8] + [1] * 22
     assert np.array_equal(np.concatenate(found), whole)
@@ -629,7 +629,7 @@ def test_a_memory_that_holds_no_frame_ends_the_job_with_a_sentence(
 
     assert [floor.work() for _ in range(3)] == [AttemptOutcome.SET_BACK] * 3
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "out_of_memory")
     assert "ask for a smaller size" in str(job.error_detail)
 
@@ -642,10 +642,11 @@ def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(
 
     with monkeypatch.context() as patch:
         for name in ("checkpoint", "release", "progress"):
-            patch.setattr(floor.store, name, away)
+            patch.setattr(floor.database.attempts, name, away)
         assert floor.work() is AttemptOutcome.AWAY
 
-    assert floor.store.get(job_id).state is State.RUNNING  # its lease runs out; the reaper knows
+    job = floor.database.jobs.get(job_id)
+    assert job.state is State.RUNNING  # its lease expires, then the reaper requeues it
 
 
 def test_a_worker_that_is_asked_to_leave_hands_its_job_back_with_its_motion(
@@ -656,7 +657,7 @@ def test_a_worker_that_is_asked_to_leave_hands_its_job_back_with_its_motion(
 
     assert floor.work() is AttemptOutcome.HANDED_BACK
 
-    job = floor.store.get(job_id)
+    job = floor.database.jobs.get(job_id)
     assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 4)
     assert job.motion_key is not None
     floor.leave = StopRequest()
@@ -675,7 +676,7 @@ def test_a_worker_that_waits_for_a_storage_still_leaves(floor: Floor, submit: Su
 
     assert floor.work() is AttemptOutcome.HANDED_BACK
 
-    assert floor.store.get(job_id).state is State.QUEUED
+    assert floor.database.jobs.get(job_id).state is State.QUEUED
 
 
 def test_leaving_is_no_error() -> None:
@@ -684,16 +685,18 @@ def test_leaving_is_no_error() -> None:
 
 def test_a_stale_attempt_cannot_publish(floor: Floor, submit: Submit) -> None:
     job_id = submit(seconds=0.1).id
-    stale = floor.store.claim("stale")
+    stale = floor.database.attempts.claim("stale")
     assert stale is not None
-    floor.store.release(job_id, 1, "lease lost")
+    floor.database.attempts.release(job_id, 1, "lease lost")
     assert floor.work() is AttemptOutcome.PUBLISHED
-    published = floor.store.get(job_id)
+    published = floor.database.jobs.get(job_id)
 
-    ending = attempt(stale, lambda job, report: [], store=floor.store, leave=StopRequest())
+    ending = attempt(
+        stale, lambda job, report: [], store=floor.database.attempts, leave=StopRequest()
+    )
 
     assert ending is AttemptOutcome.LOST
-    assert floor.store.get(job_id) == published
+    assert floor.database.jobs.get(job_id) == published
 
 
 def test_a_clip_that_was_accepted_is_decoded_whole(floor: Floor, submit: Submit) -> None:
@@ -702,16 +705,16 @@ def test_a_clip_that_was_accepted_is_decoded_whole(floor: Floor, submit: Submit)
 
     floor.work()
 
-    take = arrays(floor.storage.objects[floor.store.get(job_id).outputs[0].key])
+    take = arrays(floor.storage.objects[floor.database.jobs.get(job_id).outputs[0].key])
     assert len(take["face"]) in (39, 40, 41)
 
 
 def test_only_the_takes_that_are_shown_are_filmed(
-    floor: Floor, store: Store, submit: Submit
+    floor: Floor, database: Database, submit: Submit
 ) -> None:
     source = submit(takes=3, outputs=["video", "motion"])
     floor.work()
-    source = store.get(source.id)
+    source = database.jobs.get(source.id)
     assert source.motion_key is not None
     assert source.motion_digest is not None
     drawn = len(floor.animator.asked)
@@ -722,11 +725,11 @@ def test_only_the_takes_that_are_shown_are_filmed(
         clip_seconds=source.clip_seconds,
         motion=KeptMotion(source.motion_key, source.motion_digest),
     )
-    store.submit(again)
+    database.jobs.submit(again)
 
     assert floor.work() is AttemptOutcome.PUBLISHED
 
-    outputs = store.get(again.id).outputs
+    outputs = database.jobs.get(again.id).outputs
     names = [output.name for output in outputs]
     assert names == ["take-1.mp4", "motion-1.npz", "take-3.mp4", "motion-3.npz"]
     assert len(floor.animator.asked) == drawn  # nothing was drawn again

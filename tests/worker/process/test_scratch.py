@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from jobs.database import Database
 from jobs.model import State
-from jobs.store.jobs import Store
 from tests.worker.conftest import Submit
 from worker.process.celery_worker import put_back_orphan
 from worker.process.scratch import job_noted, scratch_room
@@ -51,13 +51,13 @@ def test_the_job_of_a_dead_worker_is_found_at_once(tmp_path: Path) -> None:
     assert found == [("orphan", 2)]
 
 
-def test_an_orphan_is_put_back_once_and_counts(store: Store, submit: Submit) -> None:
+def test_an_orphan_is_put_back_once_and_counts(database: Database, submit: Submit) -> None:
     job_id = submit().id
-    assert store.claim("dead") is not None
+    assert database.attempts.claim("dead") is not None
 
-    put_back_orphan(store, job_id, 1)
-    put_back_orphan(store, job_id, 1)
+    put_back_orphan(database.attempts, job_id, 1)
+    put_back_orphan(database.attempts, job_id, 1)
 
-    job = store.get(job_id)
+    job = database.jobs.get(job_id)
     assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 3)
     assert job.error_detail == "attempt 1 ended with its worker"

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from contracts.stages import STAGE_SECONDS
+from jobs.database import Database
 from jobs.model import Job, State
-from jobs.settings import STAGE_SECONDS, Settings
-from jobs.store.jobs import Store
+from jobs.settings import Settings
 from tests.worker.conftest import Submit
 from worker.process.attempt import attempt
 from worker.process.outcomes import AttemptOutcome
@@ -19,15 +20,15 @@ from worker.process.watchdog import STUCK, Limits
 GIVES_UP = 30.0
 
 
-def claimed(store: Store, submit: Submit) -> Job:
+def claimed(database: Database, submit: Submit) -> Job:
     submit()
-    job = store.claim("tester")
+    job = database.attempts.claim("tester")
     assert job is not None
     return job
 
 
-def test_a_stage_without_progress_ends_at_its_next_step(store: Store, submit: Submit) -> None:
-    job = claimed(store, submit)
+def test_a_stage_without_progress_ends_at_its_next_step(database: Database, submit: Submit) -> None:
+    job = claimed(database, submit)
 
     def dawdle(_: Job, report: Reporter) -> list:
         report("face", 0.5)
@@ -37,15 +38,15 @@ def test_a_stage_without_progress_ends_at_its_next_step(store: Store, submit: Su
         return []
 
     limits = Limits({"face": 0.1}, grace_seconds=GIVES_UP)
-    ending = attempt(job, dawdle, store=store, leave=StopRequest(), limits=limits)
+    ending = attempt(job, dawdle, store=database.attempts, leave=StopRequest(), limits=limits)
 
-    after = store.get(job.id)
+    after = database.jobs.get(job.id)
     assert (ending, after.state, after.attempt) == (AttemptOutcome.SET_BACK, State.QUEUED, 1)
     assert after.error_detail == "the stage face gave no sign of progress for 0 s"
 
 
-def test_signs_of_progress_are_enough(store: Store, submit: Submit) -> None:
-    job = claimed(store, submit)
+def test_signs_of_progress_are_enough(database: Database, submit: Submit) -> None:
+    job = claimed(database, submit)
 
     def plod(_: Job, report: Reporter) -> list:
         began = time.monotonic()
@@ -55,13 +56,15 @@ def test_signs_of_progress_are_enough(store: Store, submit: Submit) -> None:
 
     limits = Limits({"face": 1.5}, grace_seconds=GIVES_UP)
     assert (
-        attempt(job, plod, store=store, leave=StopRequest(), limits=limits)
+        attempt(job, plod, store=database.attempts, leave=StopRequest(), limits=limits)
         is AttemptOutcome.PUBLISHED
     )
 
 
-def test_a_thread_that_hangs_is_left_with_its_job_put_back(store: Store, submit: Submit) -> None:
-    job = claimed(store, submit)
+def test_a_thread_that_hangs_is_left_with_its_job_put_back(
+    database: Database, submit: Submit
+) -> None:
+    job = claimed(database, submit)
     given_up = threading.Event()
 
     def hang(_: Job, report: Reporter) -> list:
@@ -71,16 +74,16 @@ def test_a_thread_that_hangs_is_left_with_its_job_put_back(store: Store, submit:
 
     limits = Limits({"render": 0.1}, grace_seconds=0.1)
     ending = attempt(
-        job, hang, store=store, leave=StopRequest(), limits=limits, give_up=given_up.set
+        job, hang, store=database.attempts, leave=StopRequest(), limits=limits, give_up=given_up.set
     )
 
-    after = store.get(job.id)
+    after = database.jobs.get(job.id)
     assert (after.state, after.attempt) == (State.QUEUED, 1)
     assert "stage render" in str(after.error_detail)
     assert ending is AttemptOutcome.LOST  # what it did after all counts for nothing
 
 
-def test_the_last_attempt_that_hangs_names_the_stage(store: Store, submit: Submit) -> None:
+def test_the_last_attempt_that_hangs_names_the_stage(database: Database, submit: Submit) -> None:
     job_id = submit().id
 
     def hang(_: Job, report: Reporter) -> list:
@@ -90,11 +93,13 @@ def test_the_last_attempt_that_hangs_names_the_stage(store: Store, submit: Submi
         return []
 
     for _ in range(3):
-        job = store.claim("tester")
+        job = database.attempts.claim("tester")
         assert job is not None
-        attempt(job, hang, store=store, leave=StopRequest(), limits=Limits({"speech": 0.05}))
+        attempt(
+            job, hang, store=database.attempts, leave=StopRequest(), limits=Limits({"speech": 0.05})
+        )
 
-    job = store.get(job_id)
+    job = database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "stage_timeout")
     assert "the last: the stage speech gave no sign" in str(job.error_detail)
 
@@ -115,7 +120,7 @@ def test_some_stages_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("paint=60", "no stage 'paint'; there are decode, speech"),
+        ("paint=60", "unknown stage 'paint'; available: decode, speech"),
         ("render", "'render' is no number of seconds"),
         ("render=0", "write a number above 0"),
         ("render=inf", "write a number above 0"),
@@ -133,7 +138,7 @@ def test_a_setting_that_makes_no_sense_is_told(
 HANGS = """
 import sys, threading
 from jobs.settings import Settings
-from jobs.store.jobs import open_store
+from jobs.database import open_database
 from worker.process.attempt import attempt
 from worker.process.progress import StopRequest
 from worker.process.watchdog import Limits
@@ -142,21 +147,21 @@ def hang(job, report):
     report("render", 0.5)
     threading.Event().wait()  # as a thread in a driver: nothing interrupts it
 
-store = open_store(Settings(database_url=sys.argv[1]))
-limits = Limits({"render": 0.2}, 0.2)
-attempt(store.claim("stuck"), hang, store=store, leave=StopRequest(), limits=limits)
+database = open_database(Settings(database_url=sys.argv[1]))
+attempts, limits = database.attempts, Limits({"render": 0.2}, 0.2)
+attempt(attempts.claim("stuck"), hang, store=attempts, leave=StopRequest(), limits=limits)
 """
 
 
 def test_the_process_leaves_with_its_status_where_nothing_else_helps(
-    store: Store, submit: Submit
+    database: Database, submit: Submit
 ) -> None:
     job_id = submit().id
-    url = store.engine.url.render_as_string(hide_password=False)
+    url = database.engine.url.render_as_string(hide_password=False)
 
     done = subprocess.run([sys.executable, "-c", HANGS, url], timeout=120)
 
-    job = store.get(job_id)
+    job = database.jobs.get(job_id)
     assert done.returncode == STUCK == 71
     assert (job.state, job.attempt) == (State.QUEUED, 1)
     assert "stage render" in str(job.error_detail)

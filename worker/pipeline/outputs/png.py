@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.pipeline.decode import Sound
-    from worker.pipeline.encode import Frames
-    from worker.pipeline.take import Take
+    from worker.pipeline.take import Frames, Take
 
 # Rows predicted from the row above, compressed lightly: a fifth of the time of ffmpeg's default
 # for a fifth more bytes.

@@ -7,13 +7,13 @@ import pytest
 import torch
 import warp
 
+from models.avatar.blendshape.kind import load_blendshape_avatar
 from models.avatar.blendshape.model import CLOSED_LIGHT
 from models.avatar.blendshape.plain_painter import vertex_normals
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.shading import backdrop
 from models.avatar.blendshape.surface import pose_mesh, surface_of
 from models.avatar.blendshape.warp_painter import KernelPainter, PersonOnDevice
-from models.avatar.loading import load_blendshape_avatar
 from models.avatar.mesh.skinning import skin
 from models.avatar.raster.types import to_normalised
 
@@ -62,11 +62,11 @@ def test_the_kernels_move_vertices_as_the_plain_twin_does(
     demo: BlendshapeAvatar, face: Tensor, pose: Tensor
 ) -> None:
     model, camera = demo.model, demo.camera().resized(64, 64)
-    posed = pose_mesh(model, face, pose)
+    mesh = pose_mesh(model, face, pose)
     painter = KernelPainter(PersonOnDevice(model))
-    painter.paint(posed, [camera], torch.empty(3, 64, 64, 3, dtype=torch.uint8))
+    painter.paint(mesh, [camera], torch.empty(3, 64, 64, 3, dtype=torch.uint8))
     posed, _, normals, points = (warp.to_torch(array) for array in painter.vertices[3])
-    plain = skin(posed.rest, model.skin_weights, model.skin_joints, posed.matrices)
+    plain = skin(mesh.rest, model.skin_weights, model.skin_joints, mesh.matrices)
     torch.testing.assert_close(posed, plain, atol=1e-4, rtol=0)
     torch.testing.assert_close(normals, vertex_normals(posed, model.faces), atol=1e-3, rtol=0)
     torch.testing.assert_close(points, to_normalised(camera, posed), atol=1e-4, rtol=0)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.avatar.blendshape.kind import load_blendshape_avatar
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.warp_painter import KEPT, KernelPainter
 from models.avatar.camera import CameraError
-from models.avatar.loading import load_blendshape_avatar
 
 Tensor = torch.Tensor
 CPU = torch.device("cpu")

@@ -1,6 +1,5 @@
 """A folder in, frames out: batches, views, options and what is refused."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from contracts.person import write_manifest
 from models import checkpoint
+from models.avatar.avatar import AvatarError
 from models.avatar.camera import CameraError, write_cameras
 from models.avatar.codec.config import CodecConfig
+from models.avatar.codec.kind import load_codec_avatar
 from models.avatar.codec.model import CodecModel
 from models.avatar.codec.plain import PlainCodec
 from models.avatar.codec.precision import Precision
 from models.avatar.codec.renderer import CodecAvatar, CodecOptions
-from models.avatar.loading import AvatarError, load_avatar, load_codec_avatar
+from models.avatar.loading import load_avatar
 from tests.models.avatar.codec.tiny import (
     FROM_OCCLUSION,
     FROM_POSE,
@@ -49,7 +51,8 @@ def folder(tmp_path: Path) -> Path:
     made = tiny_released()
     checkpoint.write(tmp_path / "avatar.safetensors", asdict(made.config), made.weights)
     write_cameras(tmp_path / "cameras.json", tiny_cameras())
-    (tmp_path / "person.json").write_text(json.dumps({"avatar": {"kind": "codec"}}))
+    facts = {"name": "ada", "avatar": {"kind": "codec"}, "limits": {"max_seconds": 20.0}}
+    write_manifest(tmp_path, facts, [])
     return tmp_path
 
 
@@ -63,7 +66,7 @@ def test_a_folder_gives_an_avatar_that_renders(folder: Path, avatar: CodecAvatar
 
 def test_weights_that_are_none_are_refused(folder: Path) -> None:
     (folder / "avatar.safetensors").write_bytes(b"not a tensor in sight")
-    with pytest.raises(AvatarError, match="is damaged"):
+    with pytest.raises(AvatarError, match="damaged"):
         load_avatar(folder, device=CPU)
 
 

@@ -1,20 +1,26 @@
 """Frames with alpha: each format gives back the colours and the cover that the renderer gave it."""
 
+import functools
 import io
 import wave
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
-from worker.pipeline.png_zip import write_pictures
 
-from tests.worker.pipeline.test_encode import heard, sound, two_tones
-from worker.pipeline.encode import FORMS, SYNTHETIC, VideoError, beyond_edges, encode
+from models.motion.pipeline import Motion
+from tests.worker.pipeline.test_encode import CONTAINERS, heard, sound, two_tones
+from worker.pipeline.container import X264
+from worker.pipeline.decode import Sound
+from worker.pipeline.encode import SYNTHETIC, VideoError, beyond_edges, encode
+from worker.pipeline.outputs import mp4, png
+from worker.pipeline.take import Take
 
 Frames = NDArray[np.uint8]
 
@@ -26,6 +32,23 @@ def disc(frames: int = 3, size: int = 64) -> Frames:
     alpha = np.round(255 * cover).astype(np.uint8)
     colour = np.where(alpha[..., None] > 0, (200, 60, 40), 0).astype(np.uint8)
     return np.concatenate([colour, alpha[..., None]], axis=-1)[None].repeat(frames, 0)
+
+
+def generated(batches: Iterator[Frames]) -> Generator[Frames, None, None]:
+    yield from batches
+
+
+def write_pictures(
+    batches: Iterator[Frames],
+    audio: Sound,
+    path: Path,
+    *,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> None:
+    """Write frames by the PNG output. progress: called with the number of frames written."""
+    motion = Motion(torch.zeros(1, 256), torch.zeros(1, 104))  # a share of one frame is a count
+    render = functools.partial(generated, batches)
+    png.write(Take(motion, audio, render, X264, lambda share: progress(int(share))), path)
 
 
 def in_batches(frames: Frames) -> Iterator[Frames]:
@@ -58,7 +81,7 @@ def test_videos_keep_the_cover_and_the_colour_of_edges(
     frames = disc()
     place = tmp_path / f"v.{form}"
 
-    encode(in_batches(frames), sound(tmp_path, two_tones(0.1)), place, form=FORMS[form])
+    encode(in_batches(frames), sound(tmp_path, two_tones(0.1)), place, container=CONTAINERS[form])
 
     found = decoded(place)
     assert found.shape == frames.shape
@@ -93,14 +116,21 @@ def test_opaque_frames_go_into_every_format(tmp_path: Path) -> None:
     frames = np.full((3, 64, 64, 3), (200, 60, 40), np.uint8)
     for form in ("mov", "webm"):
         place = tmp_path / f"v.{form}"
-        encode(in_batches(frames), sound(tmp_path, two_tones(0.1)), place, form=FORMS[form])
+        encode(
+            in_batches(frames), sound(tmp_path, two_tones(0.1)), place, container=CONTAINERS[form]
+        )
         found = decoded(place)
         assert np.abs(found.astype(int) - (200, 60, 40, 255)).max() <= 5
 
 
 def test_h264_has_no_alpha_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="libx264 has no alpha"):
-        encode(in_batches(disc()), sound(tmp_path, two_tones(0.1)), tmp_path / "v.mp4")
+        encode(
+            in_batches(disc()),
+            sound(tmp_path, two_tones(0.1)),
+            tmp_path / "v.mp4",
+            container=mp4.CONTAINER,
+        )
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -1,0 +1,140 @@
+"""Rows of the jobs table: read, queue, update and end them inside the caller's transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from jobs.db.tables import jobs
+from jobs.model import FinishedTake, Job, Output, State
+from jobs.request.model import JobRequest
+from jobs.store.quotas import Quota, charge_seconds, check_bytes, check_jobs, hold_to_quota
+from jobs.webhooks import outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Connection, RowMapping
+
+    from jobs.model import NewJob
+
+# These columns are used in queries only; `Job` has no field for them.
+QUERY_COLUMNS = ("woken_at", "person", "input_bytes", "output_bytes")
+NOT_IN_WORK: Mapping[str, Any] = {
+    "worker": None,
+    "lease_until": None,
+    "stage": "queued",
+    "stage_progress": 0.0,
+    "progress": 0.0,
+}
+UNFINISHED = jobs.c.state.in_([State.QUEUED, State.RUNNING])
+
+
+class JobMissing(LookupError):
+    """No job has this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job not found: {job_id}")
+        self.job_id = job_id
+
+
+def queue_jobs(
+    connection: Connection, new: Sequence[NewJob], quota: Quota, max_attempts: int, now: datetime
+) -> None:
+    """Insert queued rows for jobs of one tenant and charge them to the tenant's quota.
+
+    quota: applies where the tenant has no own value.
+    """
+    tenant = new[0].tenant
+    quota = hold_to_quota(connection, tenant, quota)
+    connection.execute(jobs.insert(), [_new_row(each, max_attempts, now) for each in new])
+    check_jobs(connection, tenant, quota, len(new))
+    charge_seconds(connection, tenant, quota, sum(each.clip_seconds for each in new), now)
+    check_bytes(connection, tenant, quota, sum(each.input_bytes for each in new))
+
+
+def owned_by(tenant: str | None, job_id: str) -> ColumnElement[bool]:
+    """Condition: the row has this id and belongs to this tenant (None: to any)."""
+    this = jobs.c.id == job_id
+    return this if tenant is None else sa.and_(this, jobs.c.tenant == tenant)
+
+
+def read_job(connection: Connection, job_id: str, tenant: str | None = None) -> Job:
+    """Return the job. Raises: JobMissing: when the tenant has no such job."""
+    row = connection.execute(sa.select(jobs).where(owned_by(tenant, job_id))).mappings().first()
+    if row is None:
+        raise JobMissing(job_id)
+    return job_of_row(row)
+
+
+def update_job(
+    connection: Connection, where: ColumnElement[bool], values: Mapping[str, Any]
+) -> bool:
+    """Update the row that matches; False when none does."""
+    return connection.execute(jobs.update().where(where).values(dict(values))).rowcount == 1
+
+
+def end_job(
+    connection: Connection,
+    job_id: str,
+    state: State,
+    now: datetime,
+    *,
+    where: ColumnElement[bool],
+    values: Mapping[str, Any] | None = None,
+) -> bool:
+    """Move the job to a final state and queue its webhook; False when `where` does not match.
+
+    Every final state is written here, so no end is without its webhook.
+    """
+    ended = {"state": state, "finished_at": now, "lease_until": None}
+    if not update_job(connection, where, {**(values or {}), **ended}):
+        return False
+    outbox.note_end(connection, read_job(connection, job_id), now)
+    return True
+
+
+def job_of_row(row: RowMapping) -> Job:
+    """Build a `Job` from all columns of its row."""
+    columns = {name: value for name, value in row.items() if name not in QUERY_COLUMNS}
+    columns["state"] = State(row["state"])
+    columns["request"] = JobRequest.model_validate(row["request"])
+    columns["outputs"] = _outputs(row["outputs"])
+    columns["finished_takes"] = tuple(
+        FinishedTake(take["take"], take["digest"], _outputs(take["outputs"]))
+        for take in row["finished_takes"]
+    )
+    return Job(**columns)
+
+
+def _outputs(stored: Sequence[Mapping[str, Any]]) -> tuple[Output, ...]:
+    return tuple(Output(**output) for output in stored)
+
+
+def _new_row(new: NewJob, max_attempts: int, now: datetime) -> dict[str, Any]:
+    return {
+        **NOT_IN_WORK,
+        "id": new.id,
+        "state": State.QUEUED,
+        "attempt": 0,
+        "max_attempts": max_attempts,
+        "created_at": now,
+        "woken_at": now,
+        "person": new.request.person,
+        "request": new.request.seeded().model_dump(mode="json"),
+        "input_key": new.input_key,
+        "clip_seconds": new.clip_seconds,
+        "tenant": new.tenant,
+        "input_bytes": new.input_bytes,
+        "priority": new.priority,
+        "metadata": dict(new.metadata),
+        "callback_url": new.callback_url,
+        "motion_key": new.motion.key if new.motion else None,
+        "motion_digest": new.motion.digest if new.motion else None,
+        "batch_id": new.batch_id,
+        "batch_place": new.batch_place,
+        "finished_takes": [],
+        "outputs": [],
+    }
