@@ -1,4 +1,4 @@
-"""What a wake-up means to the process of a worker."""
+"""A wake-up of the worker process."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -7,52 +7,56 @@ import pytest
 import torch
 from celery.worker import state
 
-from worker.process.celery_worker import BROKEN_DEVICE, _look
+from worker.process.celery_worker import BROKEN_DEVICE, _wake_up
 from worker.process.outcomes import AttemptOutcome
 
 
 @pytest.fixture(autouse=True)
-def _not_stopping() -> Iterator[None]:
+def _unchanged_state() -> Iterator[None]:
     before = state.should_stop
     yield
     state.should_stop = before
 
 
-class Woken:
-    """A wake-up whose shift ends as it is told."""
+class WakeUp:
+    """A wake-up whose claim loop has the given outcomes."""
 
-    def __init__(self, *endings: AttemptOutcome, device: object) -> None:
+    def __init__(self, *outcomes: AttemptOutcome, device: object) -> None:
         self.sent: list[str] = []
-        self.shift = SimpleNamespace(run=lambda: list(endings))
-        self.bench = SimpleNamespace(device=device)
+        self.claim_loop = SimpleNamespace(run=lambda: list(outcomes))
+        self.context = SimpleNamespace(device=device)
         self.app = SimpleNamespace(
             conf=SimpleNamespace(broker_url="redis://"),
             send_task=lambda name, args, **_: self.sent.append(args[0]),
         )
 
-    def look(self) -> None:
-        _look(self.shift, self.bench, self.app)
+    def run(self) -> None:
+        _wake_up(self.claim_loop, self.context, self.app)
 
 
-def test_a_broken_device_ends_the_process_so_that_a_new_one_can_do_better(
+def test_a_broken_device_ends_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("worker.process.celery_worker.works", lambda device: False)
-    Woken(AttemptOutcome.PUBLISHED, AttemptOutcome.BROKEN, device=torch.device("cpu")).look()
+    WakeUp(
+        AttemptOutcome.PUBLISHED, AttemptOutcome.INTERNAL_ERROR, device=torch.device("cpu")
+    ).run()
 
     assert state.should_stop == BROKEN_DEVICE
 
 
-def test_a_bug_on_a_device_that_works_does_not_end_the_process() -> None:
+def test_a_bug_on_a_working_device_does_not_end_the_process() -> None:
     before = state.should_stop
-    Woken(AttemptOutcome.BROKEN, device=torch.device("cpu")).look()
+    WakeUp(AttemptOutcome.INTERNAL_ERROR, device=torch.device("cpu")).run()
 
     assert state.should_stop == before
 
 
-def test_a_job_that_was_handed_back_is_announced_to_the_others() -> None:
-    woken = Woken(AttemptOutcome.PUBLISHED, AttemptOutcome.HANDED_BACK, device=torch.device("cpu"))
+def test_a_job_that_was_handed_back_wakes_other_workers() -> None:
+    wake_up = WakeUp(
+        AttemptOutcome.PUBLISHED, AttemptOutcome.HANDED_BACK, device=torch.device("cpu")
+    )
 
-    woken.look()
+    wake_up.run()
 
-    assert woken.sent == ["handed-back"]
+    assert wake_up.sent == ["handed-back"]
