@@ -36,7 +36,16 @@ def test_help_needs_neither_torch_nor_a_web_framework(arguments: list[str]) -> N
 def test_every_command_is_in_the_help(call: Call) -> None:
     told = call("--help").stdout
 
-    commands = ("up", "api", "worker", "generate", "webhook-secret", "migrate", "doctor")
+    commands = (
+        "up",
+        "api",
+        "worker",
+        "generate",
+        "webhook-secret",
+        "migrate",
+        "maintain",
+        "doctor",
+    )
     assert all(name in told for name in commands)
 
 
