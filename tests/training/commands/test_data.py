@@ -194,7 +194,7 @@ def test_what_cannot_be_fetched_leaves_nothing_half_done(
         (None, "answers 404: the file is no longer there; say --from"),
         (b"PK\x03\x04 cut off", "damaged or cut off"),
         (archive(data, inside="../"), "leads elsewhere"),
-        (archive(data), "lacks a_body_pose.npy"),
+        (archive(data), "missing a_body_pose.npy"),
     ):
         to = tmp_path / "dataset"
         (to / "downloads" / f"{PERSON}.zip").unlink(missing_ok=True)
