@@ -102,7 +102,7 @@ def test_a_worker_without_its_device_says_what_to_do(call: Call) -> None:
     done = call("worker", VISAVIS_BROKER_URL="redis://127.0.0.1:1/0", VISAVIS_DEVICE="cuda:77")
 
     assert done.exit_code == 2
-    assert "VISAVIS_DEVICE is cuda:77" in done.stderr
+    assert "VISAVIS_DEVICE: cuda:77" in done.stderr
 
 
 def test_an_extra_that_is_missing_is_told_with_the_command_that_installs_it(

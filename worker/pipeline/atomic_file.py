@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(place: Path) -> Iterator[Path]:
-    """A file beside the place that takes it when it is whole."""
+    """Yield a draft beside `place` that replaces it when the block ends without an error."""
     draft = place.with_name(f".{place.name}.part")
     try:
         yield draft

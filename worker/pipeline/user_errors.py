@@ -1,4 +1,4 @@
-"""Which errors are the caller's, with the code and the sentence that their job ends with."""
+"""User errors: exceptions that fail a job at once, with a code and a message for its owner."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CODES: Mapping[type[Exception], str] = {
     ClipMissing: "clip_missing",
     PersonUnknown: "person_unknown",
     MotionError: "clip_unsuitable",
-    CameraUnknown: "view_unknown",  # before what it is a kind of
+    CameraUnknown: "view_unknown",  # before its base class CameraError
     CameraError: "size_unsupported",
     SizeUnsupported: "size_unsupported",
 }
@@ -31,14 +31,14 @@ CODES: Mapping[type[Exception], str] = {
 
 @dataclass(frozen=True)
 class UserError:
-    """Why a job cannot be done, however often it is tried."""
+    """Code and message of a job that fails without a retry."""
 
     code: str
     sentence: str
 
 
 def user_error_of(error: Exception) -> UserError | None:
-    """The refusal that an error means; None where the error is ours."""
+    """Return the user error behind an exception, or None for other errors."""
     if isinstance(error, MediaError):
         return UserError(error.code, sentence(error.detail))
     for kind, code in CODES.items():
@@ -47,6 +47,6 @@ def user_error_of(error: Exception) -> UserError | None:
     return None
 
 
-def sentence(words: str) -> str:
-    """Words as people read them: a capital at the start, one full stop at the end."""
-    return words[:1].upper() + words[1:].rstrip(".") + "."
+def sentence(text: str) -> str:
+    """Return the text with a capital letter at the start and one full stop at the end."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."

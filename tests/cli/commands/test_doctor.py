@@ -40,7 +40,7 @@ def test_something_bad_is_said_and_is_the_exit_status(call: Call, tmp_path: Path
     assert done.exit_code == 1
     bad = [line for line in done.stdout.splitlines() if line.startswith("bad")]
     assert len(bad) == 2
-    assert "set it to auto" in bad[0]
+    assert "use auto" in bad[0]
     assert "set VISAVIS_PEOPLE" in bad[1]
 
 
