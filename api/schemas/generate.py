@@ -22,7 +22,7 @@ from pydantic import (
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as ReceivedFile
 
-from api.errors import REFERENCE, Problem
+from api.problems import REFERENCE, Problem
 from jobs.request import GenerateRequest, JobRequest, Metadata, Priority
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -174,7 +174,6 @@ def body_of(form: type[BaseModel], body: type[BaseModel]) -> dict[str, Any]:
 
 def _no_kind_of_ours(kind: str) -> Problem:
     return Problem(
-        415,
         "body_type_unsupported",
         f"The body is {kind[:80] or 'of no type'}; send {FORM} with the file in the field "
         f"`audio`, or {JSON}.",
@@ -187,7 +186,7 @@ def json_of(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Problem(
-            400, "malformed_body", "The body is no well-formed JSON; look at how it was made."
+            "malformed_body", "The body is no well-formed JSON; look at how it was made."
         ) from error
 
 

@@ -53,7 +53,7 @@ def test_one_upload_too_many_is_told_to_come_again(narrow: Served, clip: bytes) 
                 break
             assert time.monotonic() < deadline, "both may not have arrived yet"
 
-        assert "All 2 places" in problem(answer, 503, "uploads_busy")["detail"]
+        assert "All 2 upload slots" in problem(answer, 503, "uploads_busy")["detail"]
         assert int(answer.headers["retry-after"]) > 0
         assert narrow.http.get("/jobs").status_code == 200
 
@@ -100,7 +100,7 @@ def test_whoever_completes_a_large_clip_takes_no_thread_of_others(
         assert go_on.wait(60)
         raise MediaError("audio_damaged", "it is damaged")
 
-    monkeypatch.setattr("api.routes.uploads.inspected", slowly)
+    monkeypatch.setattr("api.services.large_uploads.probed", slowly)
     ids = []
     for _ in range(45):
         announced = served.http.post("/uploads", json={"bytes": len(clip)}).json()

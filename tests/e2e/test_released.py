@@ -87,4 +87,4 @@ def test_an_unknown_view_is_rejected(stack: Stack, released: str, short: Path) -
     )
 
     assert (answer.status_code, answer.json()["code"]) == (422, "view_unknown")
-    assert "there are: view-1, view-2." in answer.json()["detail"]
+    assert "available: view-1, view-2." in answer.json()["detail"]

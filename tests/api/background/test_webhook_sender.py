@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from api.background.webhook_sender import Sender
+from api.background.webhook_sender import WebhookSender
 from jobs.database import Database, stores_on
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
@@ -48,13 +48,13 @@ def told(database: Database, job_id: str) -> Delivery:
     return delivery
 
 
-def sender(database: Database, answers: Answers) -> Sender:
+def sender(database: Database, answers: Answers) -> WebhookSender:
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         assert headers["webhook-id"]
         assert body
         return await answers(url)
 
-    return Sender(Outbox(database.engine), post, [b"key"])
+    return WebhookSender(Outbox(database.engine), post, [b"key"])
 
 
 async def fine(_url: str) -> Answer:
@@ -125,7 +125,7 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(database: Database) -
         return FINE
 
     async def send() -> None:
-        sending = Sender(Outbox(database.engine), post, [b"key"])
+        sending = WebhookSender(Outbox(database.engine), post, [b"key"])
         await sending.start_due()
         await sending.until_sent()
 
@@ -137,7 +137,7 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(database: Database) -
 def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.background.webhook_sender.LEAVE_SECONDS", 0.05)
+    monkeypatch.setattr("api.background.webhook_sender.GRACE_SECONDS", 0.05)
     job = canceled(database, "https://slow.example/")
     begun = asyncio.Event()
 
@@ -155,7 +155,9 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
             await running
 
     async def follow() -> None:
-        later = Sender(Outbox(database.engine, clock=lambda: held.due_at), post_fine, [b"key"])
+        later = WebhookSender(
+            Outbox(database.engine, clock=lambda: held.due_at), post_fine, [b"key"]
+        )
         assert await later.start_due()
         await later.until_sent()
 
@@ -183,7 +185,7 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
         (
             ZeroDivisionError(),
             None,
-            "Something went wrong here, not on the receiver's side.",
+            "Internal error of the sender, not caused by the receiver.",
         ),
     ],
 )
@@ -227,7 +229,7 @@ def test_one_that_is_gone_is_not_tried_again(database: Database) -> None:
 
     kept = told(database, job)
     assert kept.state is DeliveryState.FAILED
-    assert kept.log[0]["error"] == "The receiver answered 410 Gone: it is not asked again."
+    assert kept.log[0]["error"] == "The receiver answered 410 Gone: no further tries."
 
 
 def test_a_database_that_is_away_does_not_stop_it(
@@ -248,7 +250,7 @@ def test_a_database_that_is_away_does_not_stop_it(
         return FINE
 
     async def send() -> None:
-        sending = Sender(outbox, post, [b"key"])
+        sending = WebhookSender(outbox, post, [b"key"])
         running = asyncio.create_task(sending.run())
         await until(lambda: told(database, job).state == "delivered")
         sending.close()
