@@ -18,7 +18,7 @@ from tests.api_server import Served, serving
 from tests.problems import problem
 from tests.webhook_receiver import Receiver, receiving
 
-API_DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+API_DOCS = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
 UNDER_WAY = {"stage", "stages", "progress", "position"}  # of a job that has not ended
 LATER = {"expires_at", "expired"}  # what the operator's settings make of it
