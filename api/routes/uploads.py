@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Services, ServicesDep
 from api.middleware.auth import CallerDep
 from api.problems import problems
-from api.services.large_uploads import announce_upload, complete_upload, find_upload
+from api.services.multipart_uploads import announce_upload, complete_upload, find_upload
 from jobs.store.uploads import PART_BYTES, Upload
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.model import State
 from jobs.store.quotas import TenantStore
-from tests.api.services.test_large_uploads import announce, uploaded
+from tests.api.services.test_multipart_uploads import announce, uploaded
 from tests.api_server import Served
 from tests.audio_clips import write_clip
 from tests.problems import problem

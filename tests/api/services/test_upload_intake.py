@@ -100,7 +100,7 @@ def test_whoever_completes_a_large_clip_takes_no_thread_of_others(
         assert go_on.wait(60)
         raise MediaError("audio_damaged", "it is damaged")
 
-    monkeypatch.setattr("api.services.large_uploads.probed", slowly)
+    monkeypatch.setattr("api.services.multipart_uploads.probed", slowly)
     ids = []
     for _ in range(45):
         announced = served.http.post("/uploads", json={"bytes": len(clip)}).json()
