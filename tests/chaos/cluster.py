@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.local.embedded_redis import TETHER, EmbeddedRedis
+from cli.local.embedded_redis import PARENT_DEATH, EmbeddedRedis
 from jobs.settings import Settings
 from tests.chaos import faulty_proxy
 from tests.tiny_person import write_tiny_person
@@ -42,7 +42,7 @@ class Process:
     starts: int = 0
 
     def start(self) -> None:
-        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), sys.executable]
+        tether = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), sys.executable]
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
                 [*tether, *self.arguments],
