@@ -218,7 +218,7 @@ def fuzz(stack: Stack, files: Iterator[tuple[str, bytes]]) -> Report:
         if end not in ("succeeded", "clip_unsuitable") and not end.startswith("audio_"):
             faults.append(f"{each.name}: job {end}")
     log = stack.log.read_text()
-    return Report(sent, ends, faults, log.count("is started again"))
+    return Report(sent, ends, faults, log.count("restarting it"))
 
 
 def _send(http: httpx.Client, name: str, content: bytes) -> Sent:

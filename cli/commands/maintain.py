@@ -26,7 +26,7 @@ def run_maintain() -> None:
     except StorageError as error:  # the address is invalid; an outage is only logged
         fail(str(error), MISUSED)
     except OperationalError as error:
-        fail(f"the database does not answer: {error.orig}")
+        fail(f"the database does not respond: {error.orig}")
     make_console().print(_summary(report), soft_wrap=True)
 
 

@@ -43,7 +43,7 @@ def set_quota(
     from jobs.store.api_keys import TENANT
 
     if not TENANT.fullmatch(name):
-        fail(f"NAME: invalid tenant {name!r}; use up to 63 characters of a-z, 0-9 and -", MISUSED)
+        fail(f"tenant: invalid name {name!r}; use up to 63 characters of a-z, 0-9 and -", MISUSED)
     quotas = {
         "jobs_in_flight": jobs_in_flight,
         "seconds_a_day": seconds_a_day,

@@ -88,10 +88,10 @@ def test_an_invalid_storage_is_reported(call: Call, tmp_path: Path) -> None:
     assert "VISAVIS_STORAGE_URL" in done.stderr
 
 
-def test_a_database_that_does_not_answer_is_reported(call: Call) -> None:
+def test_an_unreachable_database_is_reported(call: Call) -> None:
     address = "postgresql://127.0.0.1:1/visavis?connect_timeout=1"
 
     done = call("maintain", VISAVIS_DATABASE_URL=address)
 
     assert done.exit_code == 1
-    assert "the database does not answer" in done.stderr
+    assert "the database does not respond" in done.stderr

@@ -23,4 +23,4 @@ def test_an_invalid_tenant_is_rejected(call: Call) -> None:
     done = call("tenants", "set", "Acme Inc")
 
     assert done.exit_code == 2
-    assert "invalid tenant 'Acme Inc'" in done.stderr
+    assert "tenant: invalid name 'Acme Inc'" in done.stderr
