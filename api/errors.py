@@ -165,7 +165,7 @@ def _key_reused(_request: Request, error: Exception) -> JSONResponse:
 
 def _quota(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, QuotaExceeded)
-    limit, used, asked = error.limit, error.used, error.asked
+    limit, used, asked = error.limit, error.used, error.requested
     wait = None if error.again_in is None else math.ceil(error.again_in.total_seconds())
     if error.what == "jobs_in_flight":
         code = "quota_jobs"

@@ -139,7 +139,7 @@ def _row(key: ApiKey, now: datetime) -> dict[str, object]:
 
 
 def _state(key: ApiKey, now: datetime) -> str:
-    return "revoked" if key.revoked_at else "in use" if key.holds(now) else "expired"
+    return "revoked" if key.revoked_at else "in use" if key.active(now) else "expired"
 
 
 def _minute(time: datetime | None) -> str:
