@@ -12,7 +12,7 @@ from api.background.job_watch import JobWatcher
 from api.rate_limits import RateLimits
 from jobs.database import Database, open_database
 from jobs.maintenance.context import MaintenanceContext
-from jobs.outbound.http_client import Outbound, open_outbound
+from jobs.outbound.http_client import OutboundClient, open_outbound
 from jobs.queue.celery_app import make_celery
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage, S3Storage, open_storage
@@ -26,7 +26,7 @@ class Services:
     database: Database
     storage: LocalStorage | S3Storage
     queue: Celery
-    outbound: Outbound
+    outbound: OutboundClient
     rate_limits: RateLimits
 
     @property

@@ -13,7 +13,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 
 from jobs.settings import SECRETS, Settings
-from jobs.telemetry.redaction import masked
+from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def fail(sentence: str, status: int = FAILED) -> NoReturn:
     """Print the error and exit."""
-    make_console(stderr=True).print(masked(sentence), soft_wrap=True)
+    make_console(stderr=True).print(redact(sentence), soft_wrap=True)
     raise typer.Exit(status)
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from api.dependencies import Services
     from jobs.model import Clock
-    from jobs.outbound.http_client import Answer
+    from jobs.outbound.http_client import Response
     from jobs.webhooks.outbox import Delivery, Outbox
 
-    Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Answer]]
+    Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Response]]
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ async def sending(services: Services) -> AsyncIterator[None]:
         await task
 
 
-def _failure(answer: Answer) -> str | None:
+def _failure(answer: Response) -> str | None:
     """The reason why the answer counts as failed; None for a success."""
     if 200 <= answer.status < 300:
         return None

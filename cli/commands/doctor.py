@@ -24,7 +24,7 @@ from jobs.persons import list_people
 from jobs.queue.celery_app import make_celery, reachable
 from jobs.settings import PREFIX, secret_files
 from jobs.storage.factory import StorageError, open_storage
-from jobs.telemetry.redaction import masked
+from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,7 +65,7 @@ def print_checks(console: Console, checks: Iterable[CheckResult]) -> None:
     table = Table.grid(padding=(0, 2))
     for result in results:
         status = Text(result.status, COLOURS[result.status])
-        table.add_row(status, result.subject, masked(result.text))
+        table.add_row(status, result.subject, redact(result.text))
     console.print(table)
     if any(result.status is Status.BAD for result in results):
         raise typer.Exit(FAILED)

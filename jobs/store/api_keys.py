@@ -58,9 +58,7 @@ class KeyUnknown(LookupError):
     """No active key has this id."""
 
     def __init__(self, key_id: str) -> None:
-        super().__init__(
-            f"API key: no active key {key_id!r}; see `visavis-server keys list`"
-        )
+        super().__init__(f"API key: no active key {key_id!r}; see `visavis-server keys list`")
 
 
 class NoKeys(RuntimeError):

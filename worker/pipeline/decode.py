@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.sandbox.audio_probe import CONTAINERS, MediaError, allowed, sniff
+from jobs.sandbox.audio_probe import CONTAINERS, MediaError, demuxer_options, sniff
 from worker.pipeline.ffmpeg import Ffmpeg, FfmpegError
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def decode(
 
 def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
     """Return arguments that force the demuxer and allow files only, against hostile playlists."""
-    only = [option for name, value in allowed(kind).items() for option in (f"-{name}", value)]
+    only = [
+        option for name, value in demuxer_options(kind).items() for option in (f"-{name}", value)
+    ]
     demuxer = CONTAINERS[kind].demuxer
     # One thread of each kind, because each maps address space and ffmpeg starts one per core.
     reading = ["-filter_threads", "1", "-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]

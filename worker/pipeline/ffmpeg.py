@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from jobs.sandbox.rlimits import roped
+from jobs.sandbox.rlimits import limited_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ class Ffmpeg:
         rlimits: Mapping[str, int] | None = None,
     ) -> None:
         command = [executable(), *QUIET, *arguments]
-        self._command = command if rlimits is None else roped(command, rlimits)
+        self._command = command if rlimits is None else limited_command(command, rlimits)
         self._environment = None if rlimits is None else _minimal_environment()
         self._feed = feed
         self._patience = patience

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.sandbox.audio_probe import MediaError
-from jobs.sandbox.rlimits import roped
+from jobs.sandbox.rlimits import limited_command
 from tests.malicious_files import Attack
 from worker.pipeline.decode import SAMPLE_RATE, decode
 from worker.pipeline.ffmpeg import FfmpegError
@@ -50,10 +50,10 @@ def test_every_malicious_file_is_short_audio_or_a_user_error(
 )
 def test_resource_limits_persist_across_exec(tmp_path: Path, limit: str, code: str) -> None:
     name, _, most = limit.partition("=")
-    command = roped([sys.executable, "-I", "-S", "-c", code], {name: int(most)})
+    command = limited_command([sys.executable, "-I", "-S", "-c", code], {name: int(most)})
 
     limited = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
-    harmless = roped([sys.executable, "-I", "-S", "-c", "print(1)"], {name: int(most)})
+    harmless = limited_command([sys.executable, "-I", "-S", "-c", "print(1)"], {name: int(most)})
 
     assert limited.returncode != 0
     assert subprocess.run(harmless, capture_output=True).stdout == b"1\n"
@@ -89,7 +89,7 @@ def test_a_decoder_killed_from_outside_is_not_a_user_error(
 
 
 def test_a_cpu_limit_has_its_own_signal() -> None:
-    busy = roped([sys.executable, "-I", "-S", "-c", "while True: pass"], {"CPU": 1})
+    busy = limited_command([sys.executable, "-I", "-S", "-c", "while True: pass"], {"CPU": 1})
 
     assert subprocess.run(busy, timeout=60).returncode == -signal.SIGXCPU
 
