@@ -62,7 +62,7 @@ def run_import(
             seconds = write_released(released, folder, overwrite=overwrite)
     except (ReleasedError, OSError) as error:
         fail(str(error))
-    for part in released.findings:
+    for part in released.parts:
         for note in part.notes:
             console.print(f"{part.part}: {note}", soft_wrap=True)
     console.print(f"{folder}  CC BY-NC 4.0, clips to {seconds:g} s", soft_wrap=True)
@@ -154,8 +154,8 @@ def _fetch(console: Console, download: Download, folder: Path) -> None:
     try:
         fetch(download, folder, progress=print_progress)
     except (DownloadError, OSError) as error:
-        if download.needed or not isinstance(error, DownloadError):
+        if download.required or not isinstance(error, DownloadError):
             fail(str(error))
         console.print(f"  {error}; the file is optional", soft_wrap=True)
     except KeyboardInterrupt:
-        fail(f"stopped; the partial download of {download.place} is continued the next time")
+        fail(f"stopped; the partial download of {download.path} is continued the next time")

@@ -86,10 +86,10 @@ def test_a_check_lists_every_missing_part(call: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["nowhere", "--person", PERSON], 1, "nowhere is neither a folder nor a .zip, .tar"),
+        (["nowhere", "--person", PERSON], 1, "nowhere: neither a folder nor a .zip, .tar"),
         ([".", "--person", "../x"], 2, "invalid person name '../x'"),
         ([".", "--person", PERSON, "--name", "a", "--out", "b"], 2, "--out must end with the name"),
-        ([".", "--person", PERSON], 1, "there is no checkpoints/diffusion/*_face/model*.pt in"),
+        ([".", "--person", PERSON], 1, "checkpoints/diffusion/*_face/model*.pt: not found in"),
     ],
 )
 def test_an_invalid_import_is_rejected(
@@ -146,8 +146,8 @@ def test_a_download_prints_the_licence_and_imports(
     assert asked_before == []
     assert done.exit_code == 0, done.output
     assert "CC BY-NC 4.0: you may use and share" in done.stdout
-    assert "asset_models.tar answers 404" in done.stdout  # goes without
-    assert "no log compression are taken" in done.stdout
+    assert "asset_models.tar: status 404" in done.stdout  # goes without
+    assert "and no log compression" in done.stdout
     assert (tmp_path / "people" / PERSON / "person.json").is_file()
     assert (tmp_path / "data" / "downloads" / PERSON / f"{PERSON}_models.tar").is_file()
 
@@ -159,7 +159,7 @@ def test_a_missing_download_is_reported_and_creates_no_person(
     done = call("download-person", PERSON, "--from", mirror.url, "--out", f"people/{PERSON}",
                 "--accept-licence")  # fmt: skip
     assert done.exit_code == 1
-    assert done.stderr.startswith(f"{mirror.url}/{PERSON}.tar.gz answers 404: the file is no")
+    assert done.stderr.startswith(f"{mirror.url}/{PERSON}.tar.gz: status 404, the file is not")
     assert not (tmp_path / "people").exists()
 
 
@@ -187,4 +187,4 @@ def test_an_export_lists_the_files_to_copy(call: Call, source: Path, tmp_path: P
     assert done.stdout.splitlines()[-1] == "back"
     assert (tmp_path / "back" / "assets" / "vq-wav2vec.pt").is_file()
     again = call("export-person", f"people/{PERSON}", "--out", "back")
-    assert (again.exit_code, again.stderr) == (1, "back exists; name another folder\n")
+    assert (again.exit_code, again.stderr) == (1, "back: already exists; name another folder\n")
