@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contracts.files import write_atomically
 from models.formats.wav import SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
@@ -122,10 +123,8 @@ def write_results(path: Path, results: Results) -> None:
     }
     options = np.array(json.dumps(dict(results.options), sort_keys=True))
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("wb") as file:
+    with write_atomically(path) as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, schema=np.int64(SCHEMA), options=options, **arrays)
-    draft.replace(path)
 
 
 def read_results(path: Path) -> Results:
