@@ -1,4 +1,4 @@
-"""The application: `uvicorn --factory api.main:app_from_environment`."""
+"""FastAPI application: `uvicorn --factory api.app:app_from_environment`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from api.background.job_watch import watching
 from api.background.reaper import reaping
 from api.background.shutdown import on_shutdown
 from api.background.webhook_sender import sending
-from api.dependencies import opened
-from api.errors import REFERENCE, ProblemBody
-from api.middleware.access_log import Access, careful_headers
-from api.middleware.auth import AuthMiddleware, guarded
-from api.middleware.cross_origin import EXPOSED, SENT, Origins, refusals_told
+from api.dependencies import open_services
+from api.middleware.access_log import AccessLogMiddleware, security_headers
+from api.middleware.auth import AuthMiddleware, document_authentication
+from api.middleware.cross_origin import (
+    EXPOSED_HEADERS,
+    REQUEST_HEADERS,
+    CrossOriginMiddleware,
+    document_cross_origin,
+)
+from api.problems import REFERENCE, ProblemBody
 from api.routes import (
     batches,
     deliveries,
@@ -35,9 +40,9 @@ from api.routes import (
     render,
     uploads,
 )
-from api.routes.batches import BatchAsked
+from api.schemas.batches import BatchRequest
 from api.schemas.generate import GenerateBody, GenerateForm
-from api.services.upload_intake import Intake, sweep
+from api.services.upload_intake import UploadIntake, remove_leftovers
 from jobs.db.migrate import prepare
 from jobs.settings import Settings
 from jobs.store.api_keys import require_keys
@@ -65,33 +70,33 @@ ROUTERS = (
 )
 
 
-# Models that no parameter of a route names.
-READ_BY_HAND: Mapping[str, type[BaseModel]] = {
+# Models of bodies that routes parse themselves, so FastAPI does not find them.
+OTHER_MODELS: Mapping[str, type[BaseModel]] = {
     "Problem": ProblemBody,
     "GenerateForm": GenerateForm,
     "GenerateBody": GenerateBody,
-    "BatchAsked": BatchAsked,
+    "BatchRequest": BatchRequest,
 }
 
 
 class Api(FastAPI):
-    """FastAPI whose OpenAPI knows the problem that every route may answer with."""
+    """FastAPI whose OpenAPI document includes problems of middleware and hand-parsed bodies."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         schemas = document["components"]["schemas"]
-        for name, model in READ_BY_HAND.items():
+        for name, model in OTHER_MODELS.items():
             schema = model.model_json_schema(ref_template=REFERENCE)
             schemas |= schema.pop("$defs", {}) | {name: schema | {"title": name}}
         for field in schemas["GenerateForm"]["properties"].values():
             _without_null(field)
-        refusals_told(document)
-        guarded(document)
+        document_cross_origin(document)
+        document_authentication(document)
         return document
 
 
 def _without_null(field: dict[str, Any]) -> None:
-    """A form has no null: who wants the default leaves the field out."""
+    """Remove null from a field: forms have no null and omit the field for its default."""
     if field.get("default", "") is None:
         del field["default"]
     kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
@@ -102,7 +107,7 @@ def _without_null(field: dict[str, Any]) -> None:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The app for `settings`; opens nothing before it is started."""
+    """Create the app; it opens connections when it starts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -113,10 +118,10 @@ def create_app(settings: Settings) -> FastAPI:
                 raise
             logger.warning("database away: its schema is not checked")
         await run_in_threadpool(require_keys, settings)
-        with opened(settings) as services:
+        with open_services(settings) as services:
             app.state.services = services
-            app.state.intake = Intake(settings.uploads_at_once)
-            await run_in_threadpool(sweep)
+            app.state.intake = UploadIntake(settings.uploads_at_once)
+            await run_in_threadpool(remove_leftovers)
             async with (
                 reaping(services),
                 sending(services),
@@ -129,30 +134,30 @@ def create_app(settings: Settings) -> FastAPI:
     app = Api(
         title="visavis",
         version=version("visavis-server"),
-        summary="Turns the sound of a conversation into video of the people in it.",
+        summary="Turns audio of a conversation into video of the persons in it.",
         lifespan=lifespan,
-        docs_url=None,  # ours loads nothing from elsewhere: api/routes/page.py
+        docs_url=None,  # FastAPI's page loads scripts from a CDN; see api/routes/page.py
         redoc_url=None,
     )
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
     app.add_middleware(AuthMiddleware)
-    app.add_middleware(Origins, settings=settings)
-    app.add_middleware(Access, headers=careful_headers(settings))
+    app.add_middleware(CrossOriginMiddleware, settings=settings)
+    app.add_middleware(AccessLogMiddleware, headers=security_headers(settings))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST", "PUT", "DELETE"),
-            allow_headers=SENT,
-            expose_headers=EXPOSED,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
         )
     return app
 
 
 def app_from_environment() -> FastAPI:
-    """What uvicorn calls: settings from the environment, logging configured."""
+    """Create the app from environment variables and configure logging; the factory for uvicorn."""
     settings = Settings()
     logs.configure(settings)
     return create_app(settings)

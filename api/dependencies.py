@@ -1,4 +1,4 @@
-"""What routes are handed: the rooms behind the door, opened once for each process."""
+"""Dependencies of routes, opened once for each process."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -9,10 +9,10 @@ from celery import Celery
 from fastapi import Depends, Request
 
 from api.background.job_watch import JobWatcher
-from api.rate_limits import Rates
+from api.rate_limits import RateLimits
 from jobs.database import Database, open_database
 from jobs.maintenance.context import MaintenanceContext
-from jobs.outbound.http_client import Outbound, open_outbound
+from jobs.outbound.http_client import OutboundClient, open_outbound
 from jobs.queue.celery_app import make_celery
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage, S3Storage, open_storage
@@ -20,14 +20,14 @@ from jobs.storage.factory import LocalStorage, S3Storage, open_storage
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that the routes use."""
+    """Settings, database, storage and clients that routes use."""
 
     settings: Settings
     database: Database
     storage: LocalStorage | S3Storage
     queue: Celery
-    outbound: Outbound
-    rates: Rates
+    outbound: OutboundClient
+    rate_limits: RateLimits
 
     @property
     def maintenance(self) -> MaintenanceContext:
@@ -36,24 +36,24 @@ class Services:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Services]:
-    """The services that `settings` name, closed at the end."""
+def open_services(settings: Settings) -> Iterator[Services]:
+    """Open the services that `settings` configure, and close them at the end."""
     with ExitStack() as stack:
         storage = stack.enter_context(closing(open_storage(settings)))
         database = stack.enter_context(closing(open_database(settings)))
         queue = stack.enter_context(closing(make_celery(settings)))
-        rates = stack.enter_context(closing(Rates(settings)))
+        rate_limits = stack.enter_context(closing(RateLimits(settings)))
         yield Services(
             settings,
             database,
             storage,
             queue,
             outbound=open_outbound(settings),
-            rates=rates,
+            rate_limits=rate_limits,
         )
 
 
-# Coroutines, because FastAPI would send plain functions to a thread and back.
+# Dependencies are coroutines because FastAPI runs plain functions in a thread.
 async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services

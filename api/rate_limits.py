@@ -1,7 +1,7 @@
-"""Requests a minute of each key: counted in the Redis of the queue, so that every API counts alike.
+"""Rate limits: requests a minute of each key, counted in the queue's Redis by all API processes.
 
-Where there is none, or it does not answer, each process counts for itself: too many requests of a
-caller are a smaller harm than none of anybody's.
+Without Redis, or while it does not answer, each process counts on its own: a few requests too many
+are better than an outage.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 0.25  # of the Redis, in a thread of its own
-AWAY_SECONDS = 5.0  # before one that did not answer is asked again
+ANSWER_SECONDS = 0.25  # timeout of Redis
+AWAY_SECONDS = 5.0  # pause after Redis did not answer
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What is left to a key of its requests a minute, this one counted."""
+    """Remaining requests of a key, the current one included in the count."""
 
     limit: int
     remaining: int
     reset_seconds: int
-    spent: bool  # this one was too many
+    exceeded: bool  # the current request is over the limit
 
     def headers(self) -> dict[str, str]:
-        """As answers tell it."""
+        """Rate limit headers of a response."""
         return {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -49,12 +49,12 @@ class Allowance:
         }
 
 
-class Rates:
-    """Counts requests; may be asked from any thread."""
+class RateLimits:
+    """Request counters; thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._limits = {"read": settings.reads_per_minute, "write": settings.writes_per_minute}
-        self._alone: RateLimiter = MovingWindowRateLimiter(MemoryStorage())
+        self._local: RateLimiter = MovingWindowRateLimiter(MemoryStorage())
         self._pool = _pool(settings.broker_url) if any(self._limits.values()) else None
         self._shared: RateLimiter | None = None
         if self._pool is not None:
@@ -65,7 +65,7 @@ class Rates:
         self._away_until = 0.0
 
     def take(self, key_id: str, kind: str) -> Allowance | None:
-        """Count a request of this kind, `read` or `write`; None where there is no limit."""
+        """Count a request of this kind, `read` or `write`; None without a limit."""
         if not (limit := self._limits[kind]):
             return None
         item = RateLimitItemPerMinute(limit)
@@ -75,25 +75,25 @@ class Rates:
             except (RedisError, OSError) as error:
                 self._away_until = time.monotonic() + AWAY_SECONDS
                 logger.warning("rates are counted here only", extra={"reason": str(error)})
-        return _taken(self._alone, item, kind, key_id)
+        return _taken(self._local, item, kind, key_id)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if self._pool is not None:
             self._pool.disconnect()
 
 
 def _taken(limiter: RateLimiter, item: RateLimitItemPerMinute, kind: str, key_id: str) -> Allowance:
     allowed = limiter.hit(item, kind, key_id)
-    left = limiter.get_window_stats(item, kind, key_id)
-    seconds = max(1, math.ceil(left.reset_time - time.time()))
-    return Allowance(item.amount, max(0, left.remaining), seconds, not allowed)
+    window = limiter.get_window_stats(item, kind, key_id)
+    seconds = max(1, math.ceil(window.reset_time - time.time()))
+    return Allowance(item.amount, max(0, window.remaining), seconds, not allowed)
 
 
 def _pool(broker_url: str) -> ConnectionPool | None:
-    """Connections to the Redis of the queue; None where there is none that we can speak to."""
+    """Connections to the queue's Redis; None for another kind of broker."""
     parts = urlsplit(broker_url)
-    if parts.scheme == "redis+socket":  # as Celery writes it
+    if parts.scheme == "redis+socket":  # Celery's scheme for a Unix socket
         database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
         url = f"unix://{parts.path}?db={database}"
     elif parts.scheme in ("redis", "rediss"):

@@ -5,7 +5,7 @@ worker's code and for `bench/plain.py`, with the same random weights of the rele
 same run, and compares the numbers of both. Work that our code does once per clip has its own column
 and counts in the total.
 
-Every choice favours the plain code: its cheapest step is compared with the mean of ours.
+Every choice favours the plain code: its cheapest step is compared with our mean step.
 
 Letters: n samples at 48 kHz, T frames, K key poses, S tokens, L rows of speech, A their width.
 """

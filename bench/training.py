@@ -7,7 +7,7 @@ features of its windows (speech, for the face also lips), then runs the network 
 without gradient, with the features computed again, for a logged value. Our loop reads features that
 were computed once per scene; their cost has its own column.
 
-Every choice favours the plain loop: its cheapest step is compared with the mean of ours, and its
+Every choice favours the plain loop: its cheapest step is compared with our mean step, and its
 second pass computes only the losses.
 """
 

@@ -1,1 +1,1 @@
-"""The command `visavis-server`: the one place that knows every room."""
+"""Command line `visavis-server`, which may import every other package."""

@@ -1,4 +1,4 @@
-"""What commands say: answers on stdout, faults on stderr, with an exit status that tells them."""
+"""Console output of commands: results on stdout, errors on stderr, and the exit status."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 
 from jobs.settings import SECRETS, Settings
-from jobs.telemetry.redaction import masked
+from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FAILED = 1
-MISUSED = 2  # trying again changes nothing: a setting, an option, an extra that is missing
+MISUSED = 2  # a retry does not help: a setting, an option or an extra is missing or invalid
 
-OURS = ("api", "bench", "cli", "jobs", "models", "training", "worker")
-PLAIN_WIDTH = 160  # a log has no width; lines are not to be broken at 80
+PACKAGES = ("api", "bench", "cli", "contracts", "jobs", "models", "training", "worker")
+PLAIN_WIDTH = 160  # of output to a file, which has no width
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console for people, which writes plain lines where nobody watches."""
+    """Return a console, which writes plain lines when the output is not a terminal."""
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(
@@ -36,18 +36,18 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def fail(sentence: str, status: int = FAILED) -> NoReturn:
-    """Say what is wrong and leave."""
-    make_console(stderr=True).print(masked(sentence), soft_wrap=True)
+    """Print the error and exit."""
+    make_console(stderr=True).print(redact(sentence), soft_wrap=True)
     raise typer.Exit(status)
 
 
 def release() -> str:
-    """The version that is installed."""
+    """Return the installed version."""
     return version("visavis-server")
 
 
 def read_settings() -> Settings:
-    """Settings from the environment; leaves with a line for each that makes no sense."""
+    """Return the settings of the environment; exit with a line for each invalid one."""
     try:
         return Settings()
     except ValidationError as error:
@@ -57,41 +57,42 @@ def read_settings() -> Settings:
 
 
 def faults(error: ValidationError, names: Mapping[str, str], *, prefix: str = "") -> list[str]:
-    """A line for each value that does not fit, under the name that the caller knows it by."""
+    """Return a line for each invalid value, with the name that the user gave it."""
     lines = []
     for entry in error.errors():
-        if entry["type"] == "default_factory_not_called":  # follows from another line
+        if entry["type"] == "default_factory_not_called":  # the error of another field causes it
             continue
         field = ".".join(str(part) for part in entry["loc"])
         name = names.get(field, f"{prefix}{field.upper()}" if prefix and field else field)
-        told = entry["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        given = str(entry["input"])[:80]
-        shown = field and field not in SECRETS and given not in told
-        value = f", not {given!r}" if shown else ""
-        lines.append(f"{name}: {told}{value}" if name else told)
+        message = entry["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        value = str(entry["input"])[:80]
+        shown = field and field not in SECRETS and value not in message
+        suffix = f", not {value!r}" if shown else ""
+        lines.append(f"{name}: {message}{suffix}" if name else message)
     return lines
 
 
 def wait_without_spinning() -> None:
-    """Let threads of torch sleep while they wait for each other; to be called before its import.
+    """Make threads of torch sleep while they wait for each other; call it before torch is imported.
 
-    By default they spin, which costs nothing on an idle machine, and on one that is shared makes
-    small networks ten times slower: a thread spins while the one that it waits for has no core.
+    By default they spin. On a shared machine this makes small networks ten times slower, because a
+    thread spins on the core that the other thread needs.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when it is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when it is loaded
 
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Imports that only work with an extra; leaves with the command that installs it."""
+    """Guard imports that need an extra; if one fails, exit with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package in OURS:
+        if package in PACKAGES:
             raise
-        fail(
-            f"this needs {package}, which is not installed; "
-            f"`pip install 'visavis-server[{extra}]'`",
-            MISUSED,
-        )
+        fail_missing(package, extra)
+
+
+def fail_missing(package: str, extra: str) -> NoReturn:
+    """Print the command that installs the extra with this package, and exit."""
+    fail(f"{package} is not installed; run `pip install 'visavis-server[{extra}]'`", MISUSED)

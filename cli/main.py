@@ -245,6 +245,14 @@ def migrate(
 
 
 @app.command()
+def maintain() -> None:
+    """Run one maintenance round without an API, for example from cron."""
+    from cli.commands.maintain import run_maintain
+
+    run_maintain()
+
+
+@app.command()
 def doctor() -> None:
     """What is there, what is missing, and what to do about it."""
     from cli.commands.doctor import run_doctor

@@ -1,4 +1,4 @@
-"""How far each stage is: bars where somebody watches, a line now and then where nobody does."""
+"""Progress of each stage: bars on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Bars:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the start."""
         return time.monotonic() - self._began
 
     def show(self, stages: Mapping[str, float]) -> None:
-        """Show fractions 0..1; a stage that is not named stays as it was."""
+        """Show fractions 0..1; other stages stay as they are."""
         for name, part in stages.items():
             if name in SHOWN:
                 self._display.show(name, part)
 
     def tell(self, stage: str, fraction: float) -> None:
-        """The same as a `Progress` of the worker: stages before this one are done."""
+        """Show the progress of one stage, with all earlier stages complete."""
         if stage in SHOWN:
             done = dict.fromkeys(SHOWN[: SHOWN.index(stage)], 1.0)
             self.show(done | {stage: fraction})
@@ -55,7 +55,7 @@ class _Live:
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("  {task.description:<8}"),
-            BarColumn(pulse_style="bar.back"),  # a stage that has not begun stands still
+            BarColumn(pulse_style="bar.back"),  # no animation before the stage begins
             TaskProgressColumn(),
             TimeElapsedColumn(),
             console=console,
@@ -82,18 +82,18 @@ class _Lines:
         self._console = console
         self._began = began
         self._shown = dict.fromkeys(SHOWN, 0.0)
-        self._said_at = began
+        self._printed_at = began
 
     def start(self) -> None:
-        """Nothing to draw before the first line."""
+        """Print nothing before the first line."""
 
     def show(self, name: str, part: float) -> None:
         before, self._shown[name] = self._shown[name], part
         now = time.monotonic()
-        news = part >= 1.0 > before or (part > before and now - self._said_at > LINE_SECONDS)
-        if news:
-            self._said_at = now
+        finished = part >= 1.0 > before
+        if finished or (part > before and now - self._printed_at > LINE_SECONDS):
+            self._printed_at = now
             self._console.print(f"  {name:<8} {100 * part:3.0f} %  {now - self._began:6.1f} s")
 
     def stop(self) -> None:
-        """Nothing is left to draw."""
+        """Print nothing at the end."""

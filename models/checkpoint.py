@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from contracts.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,16 +41,12 @@ def write(
         for name, value in weights.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     # Only one entry: safetensors writes several in random order, and the file of the same weights
     # would have another hash each time.
     metadata = {"config": json.dumps(config, sort_keys=True)}
-    try:
+    with write_atomically(path) as draft:
         save_file({name: value.contiguous() for name, value in stored.items()}, draft, metadata)
         draft.chmod(0o644)  # safetensors creates files that only their owner can read
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read(path: Path, *, device: torch.device) -> tuple[dict[str, Any], dict[str, Tensor]]:

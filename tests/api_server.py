@@ -1,4 +1,4 @@
-"""A real API on a free port of loopback, for tests that speak HTTP to it."""
+"""API server on a free port of loopback, and person directories for it."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ START_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Served:
-    """A client, and what is behind the door."""
+    """HTTP client and application of a running API."""
 
     http: httpx.Client
     app: FastAPI
@@ -39,7 +39,7 @@ def write_person(
     cameras: Sequence[str] = ("front", "side", "back"),
     views: Sequence[str] | None = None,
 ) -> Path:
-    """A person directory as far as the API reads it. views: shown by default."""
+    """Write the files of a person directory that the API reads. views: default views."""
     manifest = {
         "schema": 1,
         "name": name,
@@ -65,7 +65,7 @@ def write_person(
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Served]:
-    """Run the API until the block ends."""
+    """Run the API in a thread."""
     app = create_app(settings)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
     server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""Sound files for tests, made when needed: no file of sound is kept in the repository."""
+"""Audio clips for tests, encoded on demand: the repository contains no clips."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
-# ending: (encoder, sample format, sample rate)
+# suffix: (encoder, sample format, sample rate)
 ENCODERS = {
     "wav": ("pcm_s16le", "s16", 48_000),
     "flac": ("flac", "s16", 44_100),
@@ -23,7 +23,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1"}
 def write_clip(
     path: Path, *, seconds: float = 0.5, channels: int = 2, rate: int | None = None
 ) -> Path:
-    """A tone of `seconds`, encoded as the ending of `path` says."""
+    """Write a tone in the format of the suffix of `path`."""
     if path.suffix == ".ogg":
         return _vorbis(path, seconds, channels)
     codec, sample_format, usual_rate = ENCODERS[path.suffix[1:]]
@@ -41,7 +41,7 @@ def write_clip(
 
 
 def _vorbis(path: Path, seconds: float, channels: int) -> Path:
-    """By ffmpeg: the libraries inside PyAV read Vorbis and write none."""
+    """Encode by ffmpeg, because the libraries in PyAV have no Vorbis encoder."""
     wav = write_clip(path.with_suffix(".wav"), seconds=seconds, channels=channels)
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     command = [ffmpeg, "-v", "error", "-y", "-i", wav, "-c:a", "libvorbis", "-f", "ogg", path]

@@ -1,4 +1,4 @@
-"""Speech for tests without a speech engine: phones by letters, and a voice that hums them."""
+"""Phones and a speech engine for tests: one phone per letter, spoken as a hum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = {
 
 
 def says(text: str, *, start: float = 1.0, seconds: float = 0.1) -> tuple[Phone, ...]:
-    """One phone a letter; the vowels are stressed; a space is silence."""
+    """Return one phone per letter, vowels stressed, a space as silence."""
     return tuple(
         Phone(
             SILENCE if letter == " " else letter,
@@ -40,7 +40,7 @@ def track(person: tuple[Phone, ...], partner: tuple[Phone, ...] = (), frames: in
 
 
 class HummingEngine:
-    """Says each letter for a tenth of a second: vowels loud, other sounds quiet, others silent."""
+    """Speech engine with 0.1 s per letter: loud vowels, quiet consonants, silence otherwise."""
 
     rate = 16_000
 

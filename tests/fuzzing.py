@@ -1,6 +1,6 @@
-"""Damaged and crossed audio files, by seed, sent to a running service: `make fuzz`.
+"""Fuzz test of a running service with mutated audio files, reproducible by seed: `make fuzz`.
 
-Every answer must be a 202 or a 4xx problem, every accepted job must end without an error of ours,
+Every answer must be 202 or a 4xx problem, every accepted job must end without an internal error,
 and no process may die. `tests/e2e/test_fuzz.py` does the same with fewer files.
 """
 
@@ -25,7 +25,7 @@ from tests.malicious_files import encoded, with_ogg_checksums
 from tests.tiny_person import write_tiny_person
 
 SENDERS = 2
-JOB_SECONDS = 120.0  # for the last job to end, once all are sent
+JOB_SECONDS = 120.0  # limit for the last job, once all files are sent
 EXTREMES = (
     0,
     1,
@@ -42,8 +42,8 @@ EXTREMES = (
     2**63 - 1,
     2**64 - 1,
 )
-# What ffmpeg makes beside `write_clip`: {name: options}.
-MADE = {
+# Formats that ffmpeg encodes beside those of `write_clip`: {name: options}.
+ENCODED = {
     "u8.wav": ("-c:a", "pcm_u8"),
     "s24.wav": ("-c:a", "pcm_s24le"),
     "f32.wav": ("-c:a", "pcm_f32le"),
@@ -62,26 +62,26 @@ MADE = {
 
 @dataclass(frozen=True)
 class Sent:
-    """One file, and what was answered."""
+    """File that was sent, and the answer."""
 
     name: str
     status: int
-    code: str  # of the problem; "accepted" for a job
+    code: str  # error code; "accepted" for a job
     seconds: float
     job_id: str | None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of all of them."""
+    """Outcome of all files."""
 
     sent: Sequence[Sent]
-    ends: Counter[str]  # "succeeded", or the code of a job that failed
-    faults: Sequence[str]  # what must not be
+    ends: Counter[str]  # "succeeded", or the error code of a failed job
+    faults: Sequence[str]  # violations of the contract
     restarts: int
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Summary as text."""
         answers = Counter((each.status, each.code) for each in self.sent)
         for (status, code), count in sorted(answers.items()):
             yield f"{count:6d}  {status}  {code}"
@@ -92,14 +92,14 @@ class Report:
         for name, seconds in (("refused", refused), ("accepted", accepted)):
             if len(seconds) > 1:
                 cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-                told = f"p50 {cuts[49]:.3f} s, p99 {cuts[98]:.3f} s, max {max(seconds):.3f} s"
-                yield f"{name}: {told}"
-        yield f"workers or APIs started again: {self.restarts}"
+                times = f"p50 {cuts[49]:.3f} s, p99 {cuts[98]:.3f} s, max {max(seconds):.3f} s"
+                yield f"{name}: {times}"
+        yield f"restarts of worker or API: {self.restarts}"
         yield from (f"FAULT  {fault}" for fault in self.faults)
 
 
 def seeds(folder: Path) -> dict[str, bytes]:
-    """Short clips of every kind that is accepted."""
+    """Return short clips of every accepted format."""
     written = {
         f"{channels}.{ending}": write_clip(
             folder / f"{channels}.{ending}", seconds=0.4, channels=channels
@@ -109,53 +109,53 @@ def seeds(folder: Path) -> dict[str, bytes]:
     }
     source = "sine=f=300:r=48000"
     return written | {
-        name: encoded(folder / name, source, 0.4, *options) for name, options in MADE.items()
+        name: encoded(folder / name, source, 0.4, *options) for name, options in ENCODED.items()
     }
 
 
 def mutated(kinds: Mapping[str, bytes], *, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
-    """`count` files, each with a name that tells how it came about; the same for the same seed."""
+    """Yield `count` files with their mutation in their name; equal seeds give equal files."""
     names = sorted(kinds)
     for number in range(count):
-        draw = random.Random(f"{seed}-{number}")
-        name, way = names[number % len(names)], draw.choice(sorted(WAYS))
-        content = WAYS[way](kinds[name], kinds[draw.choice(names)], draw)
-        if content[:4] == b"OggS" and draw.random() < 0.7:  # else no page is read at all
+        rng = random.Random(f"{seed}-{number}")
+        name, mutation = names[number % len(names)], rng.choice(sorted(MUTATIONS))
+        content = MUTATIONS[mutation](kinds[name], kinds[rng.choice(names)], rng)
+        if content[:4] == b"OggS" and rng.random() < 0.7:  # else decoders skip the page
             content = with_ogg_checksums(content)
-        yield f"{number}-{way}-{name}", content
+        yield f"{number}-{mutation}-{name}", content
 
 
-def _flipped(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    made = bytearray(content)
-    for _ in range(2 ** draw.randint(0, 7)):
-        made[draw.randrange(len(made))] ^= 1 << draw.randrange(8)
-    return bytes(made)
+def _flipped(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    result = bytearray(content)
+    for _ in range(2 ** rng.randint(0, 7)):
+        result[rng.randrange(len(result))] ^= 1 << rng.randrange(8)
+    return bytes(result)
 
 
-def _flipped_header(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    made = bytearray(content)
-    for _ in range(draw.randint(1, 8)):
-        made[draw.randrange(min(len(made), 400))] = draw.randrange(256)
-    return bytes(made)
+def _flipped_header(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    result = bytearray(content)
+    for _ in range(rng.randint(1, 8)):
+        result[rng.randrange(min(len(result), 400))] = rng.randrange(256)
+    return bytes(result)
 
 
-def _cut(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    return content[: draw.randrange(len(content))]
+def _cut(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randrange(len(content))]
 
 
-def _without_middle(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    start, end = _range(content, draw)
+def _without_middle(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    start, end = _range(content, rng)
     return content[:start] + content[end:]
 
 
-def _doubled(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    start, end = _range(content, draw)
-    return content[:end] + content[start:end] * draw.randint(1, 20) + content[end:]
+def _doubled(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    start, end = _range(content, rng)
+    return content[:end] + content[start:end] * rng.randint(1, 20) + content[end:]
 
 
-def _swapped(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    a, b = sorted(draw.randrange(len(content)) for _ in range(2))
-    size = draw.randint(1, max(1, min(b - a, len(content) - b)))
+def _swapped(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    a, b = sorted(rng.randrange(len(content)) for _ in range(2))
+    size = rng.randint(1, max(1, min(b - a, len(content) - b)))
     return (
         content[:a]
         + content[b : b + size]
@@ -165,32 +165,32 @@ def _swapped(content: bytes, _other: bytes, draw: random.Random) -> bytes:
     )
 
 
-def _length_fields(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    made = bytearray(content)
-    for _ in range(draw.randint(1, 4)):
-        size, order = draw.choice([("H", 2), ("I", 4), ("Q", 8)]), draw.choice("<>")
-        within = len(made) if draw.random() < 0.3 else min(len(made), 1000)
-        at = draw.randrange(max(1, within - 8))
-        value = draw.choice(EXTREMES) & (256 ** size[1] - 1)
-        made[at : at + size[1]] = struct.pack(order + size[0], value)
-    return bytes(made)
+def _length_fields(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    result = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        size, order = rng.choice([("H", 2), ("I", 4), ("Q", 8)]), rng.choice("<>")
+        within = len(result) if rng.random() < 0.3 else min(len(result), 1000)
+        at = rng.randrange(max(1, within - 8))
+        value = rng.choice(EXTREMES) & (256 ** size[1] - 1)
+        result[at : at + size[1]] = struct.pack(order + size[0], value)
+    return bytes(result)
 
 
-def _spliced(content: bytes, other: bytes, draw: random.Random) -> bytes:
-    return content[: draw.randint(12, len(content))] + other[draw.randrange(len(other)) :]
+def _spliced(content: bytes, other: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randint(12, len(content))] + other[rng.randrange(len(other)) :]
 
 
-def _stuffed(content: bytes, _other: bytes, draw: random.Random) -> bytes:
-    at = draw.randrange(len(content))
-    return content[:at] + draw.randbytes(2 ** draw.randint(0, 14)) + content[at:]
+def _stuffed(content: bytes, _other: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(content))
+    return content[:at] + rng.randbytes(2 ** rng.randint(0, 14)) + content[at:]
 
 
-def _range(content: bytes, draw: random.Random) -> tuple[int, int]:
-    start, end = sorted(draw.randrange(len(content) + 1) for _ in range(2))
+def _range(content: bytes, rng: random.Random) -> tuple[int, int]:
+    start, end = sorted(rng.randrange(len(content) + 1) for _ in range(2))
     return start, end
 
 
-WAYS: Mapping[str, Callable[[bytes, bytes, random.Random], bytes]] = {
+MUTATIONS: Mapping[str, Callable[[bytes, bytes, random.Random], bytes]] = {
     "flipped": _flipped,
     "header": _flipped_header,
     "cut": _cut,
@@ -204,7 +204,7 @@ WAYS: Mapping[str, Callable[[bytes, bytes, random.Random], bytes]] = {
 
 
 def fuzz(stack: Stack, files: Iterator[tuple[str, bytes]]) -> Report:
-    """Send all of them and wait for the jobs of those that are accepted."""
+    """Send all files and wait for the jobs of the accepted ones."""
     with ThreadPoolExecutor(SENDERS) as pool:
         sent = list(pool.map(lambda file: _send(stack.http, *file), files))
     faults = [f"{each.name}: {each.status} {each.code}" for each in sent if _is_fault(each)]
@@ -217,8 +217,8 @@ def fuzz(stack: Stack, files: Iterator[tuple[str, bytes]]) -> Report:
         ends[end] += 1
         if end not in ("succeeded", "clip_unsuitable") and not end.startswith("audio_"):
             faults.append(f"{each.name}: job {end}")
-    said = stack.said.read_text()
-    return Report(sent, ends, faults, said.count("is started again"))
+    log = stack.log.read_text()
+    return Report(sent, ends, faults, log.count("restarting it"))
 
 
 def _send(http: httpx.Client, name: str, content: bytes) -> Sent:
@@ -249,16 +249,16 @@ def _end_of(stack: Stack, job_id: str, deadline: float) -> str:
 
 
 def main() -> None:
-    """Fuzz a service of its own; exit status 1 when there is a fault."""
+    """Fuzz a new service; exit status 1 after a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="visavis-fuzz-") as name:
         folder = Path(name)
         write_tiny_person(folder / "people", max_seconds=5.0)
         environment = service_environment(folder / "people", folder / "data")
-        files = mutated(seeds(folder), seed=asked.seed, count=asked.files)
+        files = mutated(seeds(folder), seed=options.seed, count=options.files)
         with started(environment, folder) as stack:
             report = fuzz(stack, files)
     for line in report.lines():

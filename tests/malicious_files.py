@@ -1,4 +1,4 @@
-"""Files that attack whoever reads them, made here: each with what may be answered to it."""
+"""Malicious audio files, generated here, each with the outcomes that are correct for it."""
 
 import struct
 import subprocess
@@ -18,23 +18,22 @@ Attack = tuple[bytes, set[str]]
 
 
 def attacks(folder: Path) -> dict[str, Attack]:
-    """Every attack by name: the file, and the codes (or ACCEPTED) that are right for it.
+    """Return every attack by name: the file, and the error codes (or ACCEPTED) correct for it.
 
-    They are right where a clip may be five seconds long.
-
-    What points elsewhere points at a pipe that nobody writes to: whoever opens it hangs.
+    The codes assume a limit of five seconds per clip. Files with references to other files
+    reference a named pipe without a writer, so a reader that opens it hangs.
     """
-    pipe = folder / "elsewhere.wav"
+    pipe = folder / "referenced.wav"
     if not pipe.exists():
         subprocess.run(["mkfifo", str(pipe)], check=True)
     return {
         **_playlists(pipe),
-        **_inflations(folder),
+        **_decompression_bombs(folder),
         **_wav_headers(folder),
         **_mp4_boxes(folder, pipe),
-        **_beside_the_sound(folder),
-        **_swarms(),
-        **_clocks(folder),
+        **_metadata(folder),
+        **_many_packets(),
+        **_timestamps(folder),
     }
 
 
@@ -58,10 +57,10 @@ def _playlists(pipe: Path) -> dict[str, Attack]:
     }
 
 
-def _inflations(folder: Path) -> dict[str, Attack]:
+def _decompression_bombs(folder: Path) -> dict[str, Attack]:
     hour = encoded(folder / "hour.flac", "anullsrc=r=4000:cl=mono", 3600, "-frame_size", "65535")
     minutes = encoded(folder / "long.opus", "anullsrc=r=8000:cl=mono", 60, "-b:a", "500")
-    assert len(hour) < 16_000, "of some kilobytes"
+    assert len(hour) < 16_000, "an hour of silence must be a small file"
     return {
         "an hour of silence in 12 kB of flac": (hour, {"clip_too_long"}),
         "a minute of silence in 5 kB of opus": (minutes, {"clip_too_long"}),
@@ -75,11 +74,11 @@ def _wav_headers(folder: Path) -> dict[str, Attack]:
     pcm = write_clip(folder / "pcm.wav").read_bytes()
     body = pcm[pcm.index(b"data") + 8 :]
     flac = bytearray(write_clip(folder / "clip.flac").read_bytes())
-    flac[21] |= 0x0F  # the highest four of 36 bits: 64 billion samples
+    flac[21] |= 0x0F  # the highest four of 36 bits give 64 billion samples
     flac[22:26] = b"\xff" * 4
     rate_0 = bytearray(write_clip(folder / "rate.flac").read_bytes())
     rate_0[18:20], rate_0[20] = b"\0\0", rate_0[20] & 0x0F
-    not_numbers = struct.pack("<f", float("nan")) * 48_000
+    nan = struct.pack("<f", float("nan")) * 48_000
     ds64 = b"ds64" + struct.pack("<IQQQI", 28, 2**63, 2**63, 2**63, 0)
     rf64 = b"RF64\xff\xff\xff\xffWAVE" + ds64 + _fmt() + b"data\xff\xff\xff\xff" + body
     return {
@@ -97,8 +96,8 @@ def _wav_headers(folder: Path) -> dict[str, Attack]:
         "8 channels at 192 kHz": (_wav(_fmt(channels=8, rate=192_000), body), {"audio_channels"}),
         "samples of no bits": (_wav(_fmt(bits=0), body), UNSUPPORTED | DAMAGED),
         "samples of 65,535 bits": (_wav(_fmt(bits=65_535), body), UNSUPPORTED | DAMAGED),
-        "numbers that are none": (_wav(_fmt(kind=3, bits=32), not_numbers), {ACCEPTED}),
-        "a film in a wav": (_wav(_fmt(kind=0x0161), body), UNSUPPORTED | DAMAGED),
+        "samples that are NaN": (_wav(_fmt(kind=3, bits=32), nan), {ACCEPTED}),
+        "a video codec in a wav": (_wav(_fmt(kind=0x0161), body), UNSUPPORTED | DAMAGED),
     }
 
 
@@ -125,19 +124,19 @@ def _mp4_boxes(folder: Path, pipe: Path) -> dict[str, Attack]:
     def counted(box: bytes) -> bytes:
         return box[:8] + b"\xff" * 4 + box[12:]
 
-    kept = {ACCEPTED, *DAMAGED}
+    either = {ACCEPTED, *DAMAGED}
     return {
-        "an m4a whose sound lies in another file": (boxed((*minf, "dinf", "dref"), dref), kept),
-        "an m4a whose sound lies behind an alias": (boxed((*minf, "dinf", "dref"), alis), kept),
+        "an m4a with its audio in another file": (boxed((*minf, "dinf", "dref"), dref), either),
+        "an m4a with its audio behind an alias": (boxed((*minf, "dinf", "dref"), alis), either),
         "a reference movie": (ftyp + _box(b"moov", reference), {"audio_missing", *DAMAGED}),
         "a compressed index of 4 GB": (ftyp + _box(b"moov", cmov), {"audio_missing", *DAMAGED}),
-        "an edit list with ten hours of nothing": (
+        "an edit list with ten empty hours": (
             boxed(("moov", "trak", "edts", "elst"), ten_hours),
-            kept,
+            either,
         ),
         "samples that last 2^31 ticks each": (
             boxed((*minf, "stbl", "stts"), struct.pack(">IIII", 0, 1, 25, 2**31 - 1)),
-            kept | {"clip_too_long", "clip_too_short"},
+            either | {"clip_too_long", "clip_too_short"},
         ),
         "an index of 2^32 samples": (_with_box(whole, (*minf, "stbl", "stsz"), counted), DAMAGED),
         "an index of 2^32 samples of one byte": (
@@ -146,14 +145,17 @@ def _mp4_boxes(folder: Path, pipe: Path) -> dict[str, Attack]:
         ),
         "an index of 2^32 chunks": (
             _with_box(whole, (*minf, "stbl", "stco"), lambda box: box[:4] + b"\xff" * 4 + box[8:]),
-            kept,
+            either,
         ),
-        "a box that holds itself": (ftyp + b"\0\0\0\x08moov" * 1000, {"audio_missing", *DAMAGED}),
+        "a box that contains itself": (
+            ftyp + b"\0\0\0\x08moov" * 1000,
+            {"audio_missing", *DAMAGED},
+        ),
     }
 
 
-def _beside_the_sound(folder: Path) -> dict[str, Attack]:
-    """What music has beside its sound is no reason to refuse it, and never looked at."""
+def _metadata(folder: Path) -> dict[str, Attack]:
+    """Tags, covers and chapters of music files: never read, and no reason to reject the audio."""
     mp3 = write_clip(folder / "clip.mp3").read_bytes()
     text = b"TXXX" + _synchsafe(1_000_000) + b"\0\0" + b"\3" + b"a" * 999_999
     small = b"".join(
@@ -166,44 +168,44 @@ def _beside_the_sound(folder: Path) -> dict[str, Attack]:
     (folder / "chapters.txt").write_text(";FFMETADATA1\n" + chapters)
     sine = "sine=r=48000:d=1"
     read = ("-i", str(folder / "chapters.txt"), "-map_metadata", "1", "-map", "0")
-    kept = {ACCEPTED}
+    accepted = {ACCEPTED}
     return {
-        "an ID3 tag of a megabyte": (_id3(text) + mp3, kept),
-        "an ID3 tag of 20,000 frames": (_id3(small) + mp3, kept | DAMAGED),
+        "an ID3 tag of a megabyte": (_id3(text) + mp3, accepted),
+        "an ID3 tag of 20,000 frames": (_id3(small) + mp3, accepted | DAMAGED),
         "an ID3 tag that is longer than the file": (
             b"ID3\4\0\0" + _synchsafe(2**28 - 1) + mp3,
             {*DAMAGED},
         ),
-        "a cover of 2 gigapixels": (_id3(picture) + mp3, kept),
-        "a cover in flac": (_flac_with_picture(folder), kept),
-        "400 chapters in m4a": (encoded(folder / "ch.m4a", sine, 1, *read), kept),
-        "400 chapters in webm": (encoded(folder / "ch.webm", sine, 1, *read), kept),
+        "a cover of 2 gigapixels": (_id3(picture) + mp3, accepted),
+        "a cover in flac": (_flac_with_picture(folder), accepted),
+        "400 chapters in m4a": (encoded(folder / "ch.m4a", sine, 1, *read), accepted),
+        "400 chapters in webm": (encoded(folder / "ch.webm", sine, 1, *read), accepted),
     }
 
 
-def _swarms() -> dict[str, Attack]:
+def _many_packets() -> dict[str, Attack]:
     head = b"OpusHead\1\2" + struct.pack("<HIhB", 0, 48_000, 0, 0)
     tags = b"OpusTags" + struct.pack("<II", 0, 0)
     start = _ogg_page(7, 0, 2, [head]) + _ogg_page(7, 1, 0, [tags])
-    nothing = [_ogg_page(7, 2 + i, 0, [b"\xff"] * 255) for i in range(3000)]
+    empty = [_ogg_page(7, 2 + i, 0, [b"\xff"] * 255) for i in range(3000)]
     silence = [_ogg_page(7, 2 + i, 0, [b"\x80"] * 255) for i in range(3000)]
-    beginnings = [_ogg_page(i, 0, 2, [head]) for i in range(20_000)]
+    starts = [_ogg_page(i, 0, 2, [head]) for i in range(20_000)]
     return {
-        "765,000 packets of one byte": (start + b"".join(nothing), DAMAGED),
+        "765,000 packets of one byte": (start + b"".join(empty), DAMAGED),
         "765,000 packets of 2.5 ms": (start + b"".join(silence), {"clip_too_long", *DAMAGED}),
-        "20,000 streams in one Ogg": (b"".join(beginnings), {ACCEPTED, *DAMAGED}),
+        "20,000 streams in one Ogg": (b"".join(starts), {ACCEPTED, *DAMAGED}),
     }
 
 
-def _clocks(folder: Path) -> dict[str, Attack]:
-    """What counts time, and does not count."""
+def _timestamps(folder: Path) -> dict[str, Attack]:
+    """Invalid time bases, durations and granule positions."""
     webm = write_clip(folder / "clock.webm").read_bytes()
     scale = b"\x2a\xd7\xb1\x83"
     at = webm.index(scale) + len(scale)
     duration = webm.index(b"\x44\x89\x88") + 3
     opus = write_clip(folder / "clock.opus").read_bytes()
     head = opus.index(b"OpusHead")
-    pages = [found for found in range(len(opus)) if opus.startswith(b"OggS", found)]
+    pages = [start for start in range(len(opus)) if opus.startswith(b"OggS", start)]
 
     def webm_with(start: int, value: bytes) -> bytes:
         return webm[:start] + value + webm[start + len(value) :]
@@ -212,29 +214,29 @@ def _clocks(folder: Path) -> dict[str, Attack]:
         return with_ogg_checksums(opus[:start] + value + opus[start + len(value) :])
 
     def granules(value: int) -> bytes:
-        made = bytearray(opus)
+        changed = bytearray(opus)
         for page in pages[2:]:
-            struct.pack_into("<q", made, page + 6, value)
-        return with_ogg_checksums(bytes(made))
+            struct.pack_into("<q", changed, page + 6, value)
+        return with_ogg_checksums(bytes(changed))
 
-    kept = {ACCEPTED, "clip_too_short", *DAMAGED}
+    either = {ACCEPTED, "clip_too_short", *DAMAGED}
     return {
-        "ticks of 16 ms in webm": (webm_with(at, b"\xff\xff\xff"), kept),
-        "ticks of no time in webm": (webm_with(at, b"\0\0\0"), kept),
-        "a webm that lasts for ever": (webm_with(duration, struct.pack(">d", 1e300)), kept),
-        "a webm that lasts less than nothing": (webm_with(duration, struct.pack(">d", -1e9)), kept),
-        "an Ogg before the beginning of time": (granules(-(2**62)), kept),
-        "an Ogg at the end of time": (granules(2**63 - 1), kept),
-        "an Opus that begins after its end": (opus_with(head + 10, b"\xff\xff"), kept),
+        "ticks of 16 ms in webm": (webm_with(at, b"\xff\xff\xff"), either),
+        "ticks of 0 ms in webm": (webm_with(at, b"\0\0\0"), either),
+        "a webm of infinite duration": (webm_with(duration, struct.pack(">d", 1e300)), either),
+        "a webm of negative duration": (webm_with(duration, struct.pack(">d", -1e9)), either),
+        "an Ogg with negative granules": (granules(-(2**62)), either),
+        "an Ogg with the highest granule": (granules(2**63 - 1), either),
+        "an Opus that begins after its end": (opus_with(head + 10, b"\xff\xff"), either),
         "an Opus 128 dB louder": (opus_with(head + 16, b"\xff\x7f"), {ACCEPTED}),
     }
 
 
 def encoded(path: Path, source: str, seconds: float, *options: str) -> bytes:
-    """What ffmpeg makes of a source of its own, written to `path`."""
+    """Encode a lavfi source with ffmpeg to `path` and return the content of the file."""
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    reading = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", source]
-    subprocess.run([*reading, *options, "-t", str(seconds), str(path)], check=True)
+    command = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", source]
+    subprocess.run([*command, *options, "-t", str(seconds), str(path)], check=True)
     return path.read_bytes()
 
 
@@ -245,14 +247,14 @@ def _fmt(*, kind: int = 1, channels: int = 2, rate: int = 48_000, bits: int = 16
 
 
 def _wav(fmt: bytes, body: bytes, *, size: int | None = None) -> bytes:
-    told = len(body) if size is None else size
+    stated = len(body) if size is None else size
     return (
         b"RIFF"
-        + struct.pack("<I", min(told + 36, 2**32 - 1))
+        + struct.pack("<I", min(stated + 36, 2**32 - 1))
         + b"WAVE"
         + fmt
         + b"data"
-        + struct.pack("<I", told)
+        + struct.pack("<I", stated)
         + body
     )
 
@@ -272,14 +274,14 @@ def _zipped_frame(length: int) -> bytes:
 
 
 def _vast_png() -> bytes:
-    """46,000 x 46,000 pixels, as its header says."""
+    """A PNG with 46,000 x 46,000 pixels in its header."""
     header = struct.pack(">IIBBBBB", 46_000, 46_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(500_000), 9)), (b"IEND", b"")]
-    made = b"\x89PNG\r\n\x1a\n"
+    png = b"\x89PNG\r\n\x1a\n"
     for name, content in chunks:
-        made += struct.pack(">I", len(content)) + name + content
-        made += struct.pack(">I", zlib.crc32(name + content))
-    return made
+        png += struct.pack(">I", len(content)) + name + content
+        png += struct.pack(">I", zlib.crc32(name + content))
+    return png
 
 
 def _flac_with_picture(folder: Path) -> bytes:
@@ -295,16 +297,16 @@ def _box(name: bytes, content: bytes) -> bytes:
 
 
 def _with_box(content: bytes, path: tuple[str, ...], change: Callable[[bytes], bytes]) -> bytes:
-    """The file with another content in the box at `path`; the sound lies before the index."""
-    made, at = b"", 0
+    """Change the content of the box at `path`; the audio precedes the index, so offsets hold."""
+    result, at = b"", 0
     while at < len(content):
         size, name = struct.unpack_from(">I4s", content, at)
         inside = content[at + 8 : at + size]
         if name.decode() == path[0]:
             inside = change(inside) if len(path) == 1 else _with_box(inside, path[1:], change)
-        made += _box(name, inside)
+        result += _box(name, inside)
         at += size
-    return made
+    return result
 
 
 def _ogg_page(stream: int, number: int, flags: int, packets: list[bytes]) -> bytes:
@@ -315,30 +317,22 @@ def _ogg_page(stream: int, number: int, flags: int, packets: list[bytes]) -> byt
 
 
 def with_ogg_checksums(content: bytes) -> bytes:
-    """The same pages with the right checksums, as far as pages can be found."""
-    made = bytearray(content)
-    at = made.find(b"OggS")
-    while at >= 0 and at + 27 <= len(made):
-        head = at + 27 + made[at + 26]
-        end = head + sum(made[at + 27 : head])
-        made[at + 22 : at + 26] = bytes(4)
-        made[at + 22 : at + 26] = struct.pack("<I", _ogg_checksum(bytes(made[at:end])))
-        at = made.find(b"OggS", at + 4)
-    return bytes(made)
+    """Correct the checksum of every page that can be found."""
+    result = bytearray(content)
+    at = result.find(b"OggS")
+    while at >= 0 and at + 27 <= len(result):
+        head = at + 27 + result[at + 26]
+        end = head + sum(result[at + 27 : head])
+        result[at + 22 : at + 26] = bytes(4)
+        result[at + 22 : at + 26] = struct.pack("<I", _ogg_checksum(bytes(result[at:end])))
+        at = result.find(b"OggS", at + 4)
+    return bytes(result)
 
 
 def _ogg_checksum(page: bytes) -> int:
-    remainder = 0
-    for byte in page:
-        remainder = ((remainder << 8) & 0xFFFFFFFF) ^ OGG_TABLE[(remainder >> 24) ^ byte]
-    return remainder
+    """CRC-32 of Ogg: the polynomial of zlib with bits in the other order, no inversion."""
+    crc = zlib.crc32(page.translate(REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)
 
 
-def _ogg_entry(byte: int) -> int:
-    remainder = byte << 24
-    for _ in range(8):
-        remainder = (remainder << 1) ^ (0x04C11DB7 if remainder & 0x80000000 else 0)
-    return remainder & 0xFFFFFFFF
-
-
-OGG_TABLE = [_ogg_entry(byte) for byte in range(256)]
+REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

@@ -1,4 +1,4 @@
-"""What every error on the wire must look like."""
+"""Check of error responses: problem details as of RFC 9457."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import httpx
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The body of a problem, after checking that it is one."""
+    """Check that a response is a valid problem and return its body."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     body: dict[str, Any] = answer.json()
     assert (answer.status_code, body["status"], body["code"]) == (status, status, code), body

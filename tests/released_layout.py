@@ -1,7 +1,7 @@
-"""A released person in small: every file in the released nesting and with the released pickles.
+"""Small released person: all files with the released folders and pickle formats.
 
-The keys are those of the reference (`tests/models/motion/parity/specs`); the numbers are drawn. The
-networks of sound and of motion are narrow, so that a clip is animated in a moment.
+The keys are those of the reference (`tests/models/motion/parity/specs`), the weights are random.
+The speech and motion networks are narrow, so that a clip is animated quickly.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from models.released.weight_names import guide_rules, tokenizer_rules
 
 PERSON = "PXB184"
 SPECS = Path(__file__).parent / "models" / "motion" / "parity" / "specs"
-WIDTH = 8  # of the speech models
+WIDTH = 8  # channels of the speech models
 KERNELS = ((10, 5), (8, 4), (4, 2), (4, 2), (4, 2), (1, 1), (1, 1), (1, 1))
 SPEECH = ConvSpeechConfig(layers=tuple((WIDTH, kernel, stride) for kernel, stride in KERNELS))
 LIPS = LipConfig(layers=SPEECH.layers[:7], vertices=2, hidden=16)
@@ -60,14 +60,14 @@ SPEECH_ARGS = {
     "skip_connections_feat": False,
     "vq_type": "gumbel",
 }
-LIP_ARGS = {  # the published file has no activation: relu
+LIP_ARGS = {  # the released file names no activation: the default is relu
     "conv_feature_layers": str(list(LIPS.layers)),
     "log_compression": True,
     "skip_connections_agg": True,
     "residual_scale": 0.5,
 }
 DIFFUSION_ARGS = {"heads": 2, "layers": 2, "noise_schedule": "cosine", "max_seq_length": 600}
-TABLES = {  # of keys that are dropped, and of those whose place is all that is known
+TABLES = {  # rules that rename or drop keys
     "speech_vq": released.SPEECH,
     "lip": released.LIPS,
     "face_small": released.DENOISER,
@@ -78,13 +78,13 @@ TABLES = {  # of keys that are dropped, and of those whose place is all that is 
 
 
 def write_released_person(folder: Path, person: str = PERSON) -> Path:
-    """All files of a person below `folder`; answers `folder`."""
+    """Write all files of a person below `folder` and return `folder`."""
     torch.manual_seed(0)
     speech = state_of("speech_vq", ConvSpeech(SPEECH))
     lips = state_of("lip", LipRegressor(LIPS))
     inside = {released.AUDIO_PART + key: value for key, value in speech.items()}
-    heard = inside | {released.LIP_PART + key: value for key, value in lips.items()}
-    write_diffusion(folder, "face", state_of("face_small", Denoiser(FACE)) | heard, person)
+    features = inside | {released.LIP_PART + key: value for key, value in lips.items()}
+    write_diffusion(folder, "face", state_of("face_small", Denoiser(FACE)) | features, person)
     write_diffusion(folder, "pose", state_of("pose_small", BodyDenoiser(BODY)) | inside, person)
     write_guide(folder, state_of("guide_small", Guide(GUIDE)) | inside, person)
     write_tokenizer(folder, state_of("vq_small", Tokenizer(TOKENIZER)), person)
@@ -95,8 +95,9 @@ def write_released_person(folder: Path, person: str = PERSON) -> Path:
 
 
 def state_of(spec: str, network: nn.Module) -> dict[str, Tensor]:
-    """Weights under the released keys of a spec: drawn where the network has them, the tables and
-    what is never used as they are. Networks inside are left out.
+    """Weights under the released keys of a spec, without those of nested networks.
+
+    Weights of the network are random; tables and unused values are as released.
     """
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     result = {}
@@ -104,10 +105,10 @@ def state_of(spec: str, network: nn.Module) -> dict[str, Tensor]:
         if key.startswith((released.AUDIO_PART, released.LIP_PART)):
             continue
         width = getattr(network.config, "width", WIDTH)
-        if (made := _computed(key, width)) is not None:
-            result[key] = made
+        if (table := _computed(key, width)) is not None:
+            result[key] = table
         else:
-            result[key] = _drawn(key, _shape(key, shapes, TABLES[spec]))
+            result[key] = _random(key, _shape(key, shapes, TABLES[spec]))
     return result
 
 
@@ -125,8 +126,8 @@ def write_diffusion(folder: Path, form: str, weights: Mapping[str, Tensor], pers
 def write_guide(folder: Path, weights: Mapping[str, Tensor], person: str) -> Path:
     path = folder / "checkpoints" / "guide" / "c1_pose" / "checkpoints" / "iter-0100000.pt"
     args = {"layers": 2, "dim": 16, "data_root": f"./dataset/{person}/"}  # no num_audio_layers
-    named = "checkpoints/vq/c1_pose/net_iter300000.pth"
-    _write_args(path.parent.parent, args | {"resume_pth": named})
+    tokenizer = "checkpoints/vq/c1_pose/net_iter300000.pth"
+    _write_args(path.parent.parent, args | {"resume_pth": tokenizer})
     path.parent.mkdir()
     _, optimiser = trained()
     torch.save(
@@ -149,7 +150,7 @@ def write_tokenizer(folder: Path, weights: Mapping[str, Tensor], person: str) ->
         {
             "net": OrderedDict(weights),
             "optimizer": optimiser.state_dict(),
-            "scheduler": scheduler,  # the object itself, with its optimizer inside
+            "scheduler": scheduler,  # the pickled object, which contains its optimizer
         },
         path,
     )
@@ -157,7 +158,7 @@ def write_tokenizer(folder: Path, weights: Mapping[str, Tensor], person: str) ->
 
 
 def write_assets(folder: Path, speech: Mapping[str, Tensor], lips: Mapping[str, Tensor]) -> None:
-    """The speech models in the old format of torch and in half precision, as they may be."""
+    """Write the speech models in the old format of torch and in half precision."""
     assets = folder / "assets"
     assets.mkdir()
     write_fairseq(assets / "vq-wav2vec.pt", SPEECH_ARGS, speech)
@@ -204,10 +205,10 @@ def write_statistics(folder: Path, person: str) -> Path:
 
 
 def write_avatar(folder: Path, person: str) -> Path:
-    """The four files of the avatar; answers where the first three lie."""
-    place = folder / "checkpoints" / "ca_body" / "data" / person
-    place.mkdir(parents=True)
-    (place / "config.yml").write_text(
+    """Write the four files of the avatar and return the folder of the first three."""
+    data = folder / "checkpoints" / "ca_body" / "data" / person
+    data.mkdir(parents=True)
+    (data / "config.yml").write_text(
         "gpu: 0\n"
         "size: {height: 96, width: 64}\n"
         "model:\n"
@@ -219,34 +220,34 @@ def write_avatar(folder: Path, person: str) -> Path:
         "  renderer: {image_height: '${size.height}', image_width: '${size.width}'}\n"
         "  pose_to_shadow: {n_pose_dims: 104, uv_size: 64}\n"
     )
-    torch.save(avatar_assets(), place / "static_assets.pt")
-    torch.save({"model": avatar_state(), "iteration": 3}, place / "body_dec.ckpt")
+    torch.save(avatar_assets(), data / "static_assets.pt")
+    torch.save({"model": avatar_state(), "iteration": 3}, data / "body_dec.ckpt")
     views = folder / "assets" / f"render_defaults_{person}.pth"
     torch.save(avatar_views(), views)
-    return place
+    return data
 
 
 def avatar_state() -> "OrderedDict[str, Tensor]":
-    """Networks with weight norm in parts, and some of the buffers."""
+    """Weights with the two parts of weight norm, and some of the buffers."""
     networks = CodecNetworks(AVATAR)
-    wanted = networks.state_dict()
+    shapes = networks.state_dict()
     state: OrderedDict[str, Tensor] = OrderedDict()
     for ours, theirs in layer_names(AVATAR):
-        kernel = wanted[f"{ours}.weight"]
+        kernel = shapes[f"{ours}.weight"]
         gains = [1] * kernel.ndim
         axis = 1 if isinstance(networks.get_submodule(ours), Upwards) else 0
         gains[axis] = kernel.shape[axis]
         state[f"{theirs}.weight_v"] = torch.randn_like(kernel)
         state[f"{theirs}.weight_g"] = torch.rand(gains) + 0.5
-        state[f"{theirs}.bias"] = 0.1 * torch.randn_like(wanted[f"{ours}.bias"])
-    state["decoder_face.bias"] = torch.zeros_like(wanted["face_decoder.mean"])
+        state[f"{theirs}.bias"] = 0.1 * torch.randn_like(shapes[f"{ours}.bias"])
+    state["decoder_face.bias"] = torch.zeros_like(shapes["face_decoder.mean"])
     state["lbs_fn.lbs_scale"] = torch.zeros(2)
     state["renderer.image_size"] = torch.tensor([96, 64])
     return state
 
 
 def avatar_assets() -> dict[str, Any]:
-    """Two triangles on two bones; arrays of numpy and tensors as in the released file."""
+    """Two triangles on two bones, with numpy arrays and tensors as in the released file."""
     corners = np.array([[0, 0, 0], [0, 9, 0], [6, 9, 0], [6, 0, 0]], np.float32)
     faces = np.array([[0, 1, 2], [0, 2, 3]])
     uv = np.array([[0.1, 0.9], [0.1, 0.1], [0.9, 0.1], [0.9, 0.9]], np.float32)
@@ -295,7 +296,7 @@ def avatar_assets() -> dict[str, Any]:
 
 
 def avatar_views() -> dict[str, Tensor]:
-    """Two cameras that look at the body from ten heights away."""
+    """Two cameras at ten times the height of the body."""
     inner = torch.tensor([[100.0, 0, 32], [0, 100, 48], [0, 0, 1]]).repeat(2, 1, 1)
     outer = torch.cat([torch.eye(3), torch.tensor([[-30.0], [-45], [900]])], 1).repeat(2, 1, 1)
     outer[1, 0, 3] = -60
@@ -303,7 +304,7 @@ def avatar_views() -> dict[str, Tensor]:
 
 
 def trained() -> tuple[torch.optim.lr_scheduler.MultiStepLR, torch.optim.AdamW]:
-    """A scheduler and its optimizer after a step, as training leaves them."""
+    """Scheduler and optimizer after one training step."""
     layer = nn.Linear(2, 2)
     optimiser = torch.optim.AdamW(layer.parameters(), lr=1e-3)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones=[3], gamma=0.05)
@@ -328,7 +329,7 @@ def _write_args(folder: Path, args: Mapping[str, Any]) -> None:
 
 
 def _computed(key: str, width: int) -> Tensor | None:
-    """Tables that are a function of the sizes."""
+    """Tables that depend on the sizes alone."""
     if key.endswith("rotary.freqs"):
         return 1 / 10000 ** (torch.arange(0, width, 2) / width)
     if key.endswith("resampler.kernel"):
@@ -337,14 +338,14 @@ def _computed(key: str, width: int) -> Tensor | None:
 
 
 def _shape(key: str, shapes: Mapping[str, torch.Size], rules: released.Rules) -> list[int]:
-    """As the network has it; [1] for what nobody reads."""
+    """Shape in the network; [1] for unused keys."""
     name = released.rename_key(key, rules) if "_codebook" not in key else "codebooks"
     if name == "codebooks":
         return list(shapes[name][1:])
     return [1] if name is None else list(shapes[name])
 
 
-def _drawn(key: str, shape: list[int]) -> Tensor:
+def _random(key: str, shape: list[int]) -> Tensor:
     if key.endswith("inited"):
         return torch.ones(1)
     scale = 1 / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else 0.1

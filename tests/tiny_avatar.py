@@ -1,6 +1,6 @@
-"""A valid avatar that renders in milliseconds: a ball with eyes and a mouth, on an egg.
+"""Valid avatar that renders in milliseconds: a ball with eyes and a mouth, on an ellipsoid.
 
-It has the names, face units and pose parameters of the demo person, and a few hundred vertices.
+Names, face units and pose parameters are those of the demo person, with a few hundred vertices.
 Lengths are decimetres.
 """
 
@@ -19,15 +19,15 @@ from models.avatar.camera import looking_at, write_cameras
 Tensor = torch.Tensor
 
 DEMO = Path(__file__).parents[1] / "people" / "demo" / "avatar.safetensors"
-AROUND = 24  # vertices of a ring
+AROUND = 24  # vertices per ring
 SHINE = {"skin": 0.2, "eyes": 1.0, "sweater": 0.02}
 PARENTS = (-1, 0, 1)  # root, spine, head
-JAW_DROP = 0.4  # of the middle of the lower lip
+JAW_DROP = 0.4  # of the middle of the lower lip, decimetres
 
 
 @dataclass(frozen=True)
 class Shell:
-    """Rings of vertices around an egg, between two of its heights."""
+    """Rings of vertices around an ellipsoid, between two heights."""
 
     part: str
     joint: int
@@ -37,7 +37,7 @@ class Shell:
 
 
 def write_tiny_avatar(folder: Path) -> None:
-    """avatar.safetensors and cameras.json, as `training.demo.body` writes them."""
+    """Write avatar.safetensors and cameras.json in the format of `training.demo.body`."""
     folder.mkdir(parents=True, exist_ok=True)
     config, weights = tiny_weights()
     metadata = {"config": json.dumps(asdict(config))}
@@ -49,13 +49,13 @@ def write_tiny_avatar(folder: Path) -> None:
 
 
 def tiny_blendshape(folder: Path, device: str = "cpu") -> BlendshapeModel:
-    """The same, loaded."""
+    """Write and load the avatar."""
     write_tiny_avatar(folder)
     return load_blendshape(folder / "avatar.safetensors", device=torch.device(device))
 
 
 def tiny_weights() -> tuple[BlendshapeConfig, dict[str, Tensor]]:
-    """What the file holds."""
+    """Config and weights of the file."""
     shells = _shells()
     count = [len(shell.vertices) for shell in shells]
     template = torch.cat([shell.vertices for shell in shells])
@@ -77,9 +77,9 @@ def tiny_weights() -> tuple[BlendshapeConfig, dict[str, Tensor]]:
     )
     moves = _unit_moves(config.unit_names, template, slice(int(first[1]), int(first[2])))
     unit, vertex = (moves.abs().amax(2) > 1e-4).nonzero(as_tuple=True)
-    drawn = torch.randn(256, len(moves), generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(256, len(moves), generator=torch.Generator().manual_seed(0))
     return config, {
-        "face_basis": torch.linalg.qr(drawn).Q.contiguous(),
+        "face_basis": torch.linalg.qr(noise).Q.contiguous(),
         "joint_offsets": torch.tensor([[0.0, 0, 0], [0, 3, 0], [0, 2, 0.2]]),
         "joint_rotations": torch.tensor([[0.0, 0, 0, 1]] * len(PARENTS)),
         "transform": _transform(len(config.parameter_names)),
@@ -99,7 +99,7 @@ def tiny_weights() -> tuple[BlendshapeConfig, dict[str, Tensor]]:
 
 
 def _shells() -> list[Shell]:
-    """The mouth is where the two halves of the head meet."""
+    """Parts of the body. The two halves of the head meet at the mouth."""
     head, radius = (0.0, 5.8, 0.4), (0.8, 1.1, 0.9)
     return [
         _shell("skin", 2, head, radius, (1.0, -0.4)),
@@ -141,7 +141,7 @@ def _demo_names() -> dict[str, tuple[str, ...]]:
 
 
 def _unit_moves(names: tuple[str, ...], template: Tensor, lower: slice) -> Tensor:
-    """How each unit moves each vertex, [U, V, 3]: the jaw its half of the head, others a place."""
+    """Offsets per face unit and vertex, [U, V, 3]: the jaw moves the lower half of the head."""
     moves = torch.zeros(len(names), len(template), 3)
     for unit in range(len(names)):
         moves[unit, 5 * unit % 200 : 5 * unit % 200 + 5, 2] = 0.05
@@ -153,7 +153,7 @@ def _unit_moves(names: tuple[str, ...], template: Tensor, lower: slice) -> Tenso
 
 
 def _transform(parameters: int) -> Tensor:
-    """Six parameters move the root, the others bend what is above it: [J * 7, P]."""
+    """Pose transform, [J * 7, P]: six parameters move the root, the others bend joints."""
     transform = torch.zeros(len(PARENTS) * 7, parameters)
     transform[:6, :6] = torch.eye(6)
     for parameter in range(6, parameters):
@@ -163,7 +163,7 @@ def _transform(parameters: int) -> Tensor:
 
 
 def _texture() -> Tensor:
-    """[64, 64, 3] stripes of skin, white and blue, with some grain."""
+    """Texture [64, 64, 3]: stripes of skin, white and blue, with some grain."""
     colours = torch.tensor([[215, 165, 140], [240, 240, 240], [50, 100, 120]])
     texture = colours[(torch.arange(64) * len(colours) // 64)].expand(64, 64, 3)
     grain = torch.randint(-12, 13, (64, 64, 1), generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""A whole person whose networks are untrained and tiny: loads and animates in milliseconds."""
+"""Complete person with tiny untrained networks: loads and animates in milliseconds."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from models.motion.tokenizer import Tokenizer, TokenizerConfig
 from tests.tiny_avatar import write_tiny_avatar
 from training.person_directory import write_speech
 
-FRAMES = 600  # of the longest clip
+FRAMES = 600  # limit of a clip
 SPEECH = MelSpeechConfig(bands=4, slices=1, window=640, transform=1024)
 AUDIO = 2 * SPEECH.bands * SPEECH.slices
 FACE = DenoiserConfig(
@@ -36,7 +36,7 @@ TOKENIZER = TokenizerConfig(width=8, codes=8, depth=2)
 
 
 def tiny_networks() -> Networks:
-    """Untrained, the same each time."""
+    """Untrained networks, the same in each call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Networks(
@@ -66,7 +66,7 @@ def tiny_animator() -> Animator:
 
 
 def write_tiny_person(folder: Path, name: str = "demo", *, max_seconds: float = 20.0) -> Path:
-    """A person directory `folder / name`, whole and valid; answers where it lies."""
+    """Write a valid person directory `folder / name` and return its path."""
     person = folder / name
     person.mkdir(parents=True)
     networks = tiny_networks()

@@ -1,4 +1,4 @@
-"""Somewhere else: an HTTPS server with a CA of its own that answers as its paths say."""
+"""HTTPS server for webhooks and remote clips, with a private CA and fixed answers by path."""
 
 import datetime
 import ipaddress
@@ -15,29 +15,29 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-HOST = "hooks.example"  # the name in its certificate; 127.0.0.1 is in it, too
+HOST = "hooks.example"  # in the certificate, beside 127.0.0.1
 
 
 @dataclass(frozen=True)
 class Received:
-    """One request."""
+    """Request that the receiver got."""
 
     method: str
     path: str
-    headers: dict[str, str]  # names in small letters
+    headers: dict[str, str]  # names in lower case
     body: bytes
 
 
 @dataclass
 class Receiver:
-    """What has come so far, and where to."""
+    """Address, configured answers and received requests of the server."""
 
     port: int
     ca: Path
     received: list[Received] = field(default_factory=list)
-    answers: dict[str, list[int]] = field(default_factory=dict)  # by path: statuses, one by one
-    files: dict[str, bytes] = field(default_factory=dict)  # by path: what lies there
-    headers: dict[str, str] = field(default_factory=dict)  # of every answer
+    answers: dict[str, list[int]] = field(default_factory=dict)  # path: next statuses
+    files: dict[str, bytes] = field(default_factory=dict)  # path: body
+    headers: dict[str, str] = field(default_factory=dict)  # sent with every answer
     over: threading.Event = field(default_factory=threading.Event)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -45,7 +45,7 @@ class Receiver:
         return f"https://{host}:{self.port}{path}"
 
     def wait_for(self, count: int) -> list[Received]:
-        """The requests, once there are so many."""
+        """Wait until `count` requests have arrived and return them."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.received) >= count, 30), self.received
             return list(self.received)
@@ -53,7 +53,7 @@ class Receiver:
 
 @contextmanager
 def receiving(folder: Path) -> Iterator[Receiver]:
-    """A receiver on loopback until the block ends; its CA lies in `folder`."""
+    """Run a receiver on loopback; its CA is written to `folder`."""
     _write_certificates(folder)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -73,18 +73,20 @@ def receiving(folder: Path) -> Iterator[Receiver]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """/stall answers nothing, /drip for ever one byte, /endless for ever many, /redirect leads to
-    loopback; others answer what was laid down for them, or 200."""
+    """Answers by path: /stall sends nothing, /drip endless single bytes, /endless endless blocks.
+
+    /redirect redirects to loopback; other paths answer as configured, or 200.
+    """
 
     server: ThreadingHTTPServer
 
     def do_GET(self) -> None:
-        self._note(b"")
+        self._record(b"")
 
     def do_POST(self) -> None:
-        self._note(self.rfile.read(int(self.headers["content-length"])))
+        self._record(self.rfile.read(int(self.headers["content-length"])))
 
-    def _note(self, body: bytes) -> None:
+    def _record(self, body: bytes) -> None:
         receiver: Receiver = self.server.receiver
         headers = {name.lower(): value for name, value in self.headers.items()}
         with receiver.arrived:
@@ -92,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             receiver.arrived.notify_all()
         try:
             self._answer(receiver)
-        except OSError:  # the other side had enough
+        except OSError:  # the client has closed the connection
             self.close_connection = True
 
     def _answer(self, receiver: Receiver) -> None:
@@ -110,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("location", f"https://127.0.0.1:{receiver.port}/secret")
         if self.path in ("/drip", "/endless"):
             self.end_headers()
-            self._go_on(receiver)
+            self._send_endlessly(receiver)
             return
         body = b"thank\x00you" if status < 400 else b"no, sorry"
         if status == 200:
@@ -119,18 +121,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _go_on(self, receiver: Receiver) -> None:
+    def _send_endlessly(self, receiver: Receiver) -> None:
         piece, pause = (b"x", 0.05) if self.path == "/drip" else (bytes(65536), 0.0)
         while not receiver.over.wait(pause):
             self.wfile.write(piece)
             self.wfile.flush()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def _write_certificates(folder: Path) -> None:
-    """`ca.pem`, and `server.pem` (key and certificate) that it has signed."""
+    """Write `ca.pem`, and `server.pem`: a key and its certificate, signed by the CA."""
     now = datetime.datetime.now(datetime.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "visavis tests")])

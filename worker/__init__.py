@@ -1,1 +1,1 @@
-"""Turns a job into an MP4: claim, decode, animate, render, encode, publish."""
+"""Worker: claims jobs and turns audio into video."""

@@ -1,6 +1,6 @@
-"""Waiting for jobs to change: one look at the database for everybody who waits in this process.
+"""Job watcher: one database query for all requests of this process that wait for a job to change.
 
-A waiter is a future and nothing else: no thread, no connection, no transaction.
+A waiter is only a future; it holds no thread, connection or transaction.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVERY_SECONDS = 0.2
-AWAY_SECONDS = 2.0  # while the database does not answer
+POLL_SECONDS = 0.2
+AWAY_SECONDS = 2.0  # poll interval while the database does not answer
 
-Look = Callable[[Collection[str]], Mapping[str, JobStatus]]
-Condition = Callable[[JobStatus | None], bool]  # None: there is no such job
+ReadStatuses = Callable[[Collection[str]], Mapping[str, JobStatus]]
+Condition = Callable[[JobStatus | None], bool]  # None: job not found
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,31 +34,31 @@ class _Waiter:
 
 
 class JobWatcher:
-    """Who waits for which job; `watching` runs it."""
+    """Waiters and the loop that wakes them; `watching` runs it."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, read_statuses: ReadStatuses) -> None:
+        self._read_statuses = read_statuses
         self._waiters: set[_Waiter] = set()
-        self._wanted = asyncio.Event()
-        self._over = asyncio.Event()
+        self._has_waiters = asyncio.Event()
+        self._closed = asyncio.Event()
 
     @property
     def closed(self) -> bool:
-        """Whether the API leaves."""
-        return self._over.is_set()
+        """True once the API shuts down."""
+        return self._closed.is_set()
 
     @property
     def waiting(self) -> int:
-        """How many wait just now."""
+        """Current number of waiters."""
         return len(self._waiters)
 
     async def until(self, job_id: str, condition: Condition, *, seconds: float) -> bool:
-        """Wait until the condition is met; False when that took too long, or the API leaves."""
+        """Wait until the condition is met; False after `seconds` or when the API shuts down."""
         if self.closed:
             return False
         waiter = _Waiter(job_id, condition, asyncio.get_running_loop().create_future())
         self._waiters.add(waiter)
-        self._wanted.set()
+        self._has_waiters.set()
         try:
             async with asyncio.timeout(seconds):
                 await waiter.met
@@ -69,51 +69,51 @@ class JobWatcher:
         return not self.closed
 
     def close(self) -> None:
-        """Let everybody go; whoever comes later does not wait."""
-        self._over.set()
-        self._wanted.set()
+        """Wake all waiters; later calls of `until` return at once."""
+        self._closed.set()
+        self._has_waiters.set()
         for waiter in self._waiters:
-            _let_go(waiter)
+            _wake(waiter)
 
     async def run(self) -> None:
-        """Look while somebody waits, until the watch is closed."""
+        """Poll the database while there are waiters, until `close`."""
         while not self.closed:
-            pause = EVERY_SECONDS
+            pause = POLL_SECONDS
             try:
-                await self._look_once()
-            except Exception:  # the database is away for a moment: the watch outlives that
+                await self._poll()
+            except Exception:  # a short outage of the database must not end the watcher
                 logger.exception("cannot look after jobs")
                 pause = AWAY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._over.wait()
+                    await self._closed.wait()
             if not self._waiters and not self.closed:
-                self._wanted.clear()
-            await self._wanted.wait()
+                self._has_waiters.clear()
+            await self._has_waiters.wait()
 
-    async def _look_once(self) -> None:
-        asked = {waiter.job_id for waiter in self._waiters}
-        if not asked:
+    async def _poll(self) -> None:
+        job_ids = {waiter.job_id for waiter in self._waiters}
+        if not job_ids:
             return
-        statuses = await asyncio.to_thread(self._look, asked)
+        statuses = await asyncio.to_thread(self._read_statuses, job_ids)
         for waiter in self._waiters:
-            known = waiter.job_id in asked  # those who came meanwhile are looked after next time
-            if known and waiter.condition(statuses.get(waiter.job_id)):
-                _let_go(waiter)
+            was_read = waiter.job_id in job_ids  # the next poll reads jobs of newer waiters
+            if was_read and waiter.condition(statuses.get(waiter.job_id)):
+                _wake(waiter)
 
 
 @asynccontextmanager
-async def watching(look: Look) -> AsyncIterator[JobWatcher]:
-    """A watch that looks for as long as the block lasts."""
-    watch = JobWatcher(look)
-    task = asyncio.create_task(watch.run())
+async def watching(read_statuses: ReadStatuses) -> AsyncIterator[JobWatcher]:
+    """Run a watcher until the block ends."""
+    watcher = JobWatcher(read_statuses)
+    task = asyncio.create_task(watcher.run())
     try:
-        yield watch
+        yield watcher
     finally:
-        watch.close()
-        await task  # a look that has begun ends before the database is closed
+        watcher.close()
+        await task  # a poll in progress ends before the database is closed
 
 
-def _let_go(waiter: _Waiter) -> None:
+def _wake(waiter: _Waiter) -> None:
     if not waiter.met.done():
         waiter.met.set_result(None)

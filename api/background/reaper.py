@@ -1,4 +1,4 @@
-"""The reaper: every few seconds, put back lost jobs, announce those that wait, sweep."""
+"""Reaper task: run a maintenance round every few seconds."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def reaping(services: Services) -> AsyncIterator[None]:
-    """Reap for as long as the block lasts; every API process does, and they do not disturb."""
+    """Run the reaper until the block ends; several API processes may run it at the same time."""
     stop = asyncio.Event()
     task = asyncio.create_task(_reap_until(stop, services))
     try:
         yield
     finally:
         stop.set()
-        await task  # a reaping that has begun ends before the database is closed
+        await task  # a round in progress ends before the database is closed
 
 
 async def _reap_until(stop: asyncio.Event, services: Services) -> None:
     while not stop.is_set():
         try:
             await asyncio.to_thread(maintain, services.maintenance)
-        except Exception:  # the database is away for a moment: the reaper outlives that
+        except Exception:  # a short outage of the database must not end the reaper
             logger.exception("reaping failed")
         try:
             await asyncio.wait_for(stop.wait(), services.settings.reaper_seconds)

@@ -1,4 +1,7 @@
-"""Hearing of the end: a server waits for its open answers before it tells the application."""
+"""Graceful shutdown: end long polls and event streams on SIGINT and SIGTERM.
+
+uvicorn waits for open responses before it runs the lifespan shutdown.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +18,28 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def on_shutdown(leave: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` when a signal asks this process to end, and then whoever handled it before.
+def on_shutdown(close: Callable[[], None]) -> Iterator[None]:
+    """Call `close` on SIGINT or SIGTERM, and then the previous handler of the signal.
 
-    So streams and long polls end by themselves, and the server need not break them off. Where the
-    loop runs in another thread than the main one, no signal comes, and nothing is done.
+    Outside the main thread there are no signals, and this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    before = {each: signal.getsignal(each) for each in SIGNALS}
+    previous = {each: signal.getsignal(each) for each in SIGNALS}
 
-    def heard(number: signal.Signals) -> None:
-        leave()
-        handler = before[number]
+    def handle(number: signal.Signals) -> None:
+        close()
+        handler = previous[number]
         if callable(handler):
             handler(number, None)
 
     for each in SIGNALS:
-        loop.add_signal_handler(each, heard, each)
+        loop.add_signal_handler(each, handle, each)
     try:
         yield
     finally:
-        for each, handler in before.items():
+        for each, handler in previous.items():
             loop.remove_signal_handler(each)
             signal.signal(each, handler)

@@ -1,4 +1,4 @@
-"""The sender of webhooks: every API process sends those that are due, many at once."""
+"""Webhook sender: every API process sends due deliveries, many at the same time."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from api.dependencies import Services
     from jobs.model import Clock
-    from jobs.outbound.http_client import Answer
+    from jobs.outbound.http_client import Response
     from jobs.webhooks.outbox import Delivery, Outbox
 
-    Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Answer]]
+    Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Response]]
 
 logger = logging.getLogger(__name__)
 
-EVERY_SECONDS = 0.5
-MOST = 200  # at the same time, in this process
-LEAVE_SECONDS = 2.0  # for those under way when the API is asked to leave
+POLL_SECONDS = 0.5
+MOST = 200  # concurrent deliveries of this process
+GRACE_SECONDS = 2.0  # for deliveries in progress at shutdown
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class _Outcome:
     retry_after: str | None = None
 
 
-class Sender:
-    """Takes deliveries from the outbox and sends them; `sending` runs it."""
+class WebhookSender:
+    """Loop that takes due deliveries from the outbox and sends them; `sending` runs it."""
 
     def __init__(
         self,
@@ -54,39 +54,39 @@ class Sender:
         self._clock = clock
         self._sending: dict[asyncio.Task[None], Delivery] = {}
         self._changed = asyncio.Event()
-        self._over = False
+        self._closed = False
 
     def close(self) -> None:
-        """Take no more."""
-        self._over = True
+        """Stop taking deliveries."""
+        self._closed = True
         self._changed.set()
 
     async def run(self) -> None:
-        """Send until closed; those that are under way then have a moment to end."""
-        while not self._over:
+        """Send until `close`; deliveries in progress then have GRACE_SECONDS to end."""
+        while not self._closed:
             self._changed.clear()
             try:
                 more = await self.start_due()
-            except Exception:  # the database is away for a moment: the sender outlives that
+            except Exception:  # a short outage of the database must not end the sender
                 logger.exception("cannot look for webhooks to send")
                 more = False
-            if not more and not self._over:
+            if not more and not self._closed:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(EVERY_SECONDS):
+                    async with asyncio.timeout(POLL_SECONDS):
                         await self._changed.wait()
         if self._sending:
-            await asyncio.wait(self._sending, timeout=LEAVE_SECONDS)
+            await asyncio.wait(self._sending, timeout=GRACE_SECONDS)
         for task in self._sending:
-            task.cancel()  # what it held is sent again by whoever finds it
+            task.cancel()  # another process sends the delivery again after REPORT_SECONDS
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def start_due(self) -> bool:
-        """Begin to send what is due; whether there may be more of it."""
-        room = MOST - len(self._sending)
-        if room < 1:
+        """Start sending due deliveries; True when more may be due."""
+        free = MOST - len(self._sending)
+        if free < 1:
             return False
         busy = list(self._sending.values())
-        taken = await asyncio.to_thread(self._outbox.take_due, most=room, busy=busy)
+        taken = await asyncio.to_thread(self._outbox.take_due, most=free, busy=busy)
         for delivery in taken:
             task = asyncio.create_task(self._send(delivery))
             self._sending[task] = delivery
@@ -94,12 +94,12 @@ class Sender:
         return bool(taken)
 
     async def until_sent(self) -> None:
-        """Wait for those that are under way."""
+        """Wait for deliveries in progress."""
         await asyncio.gather(*self._sending)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
-        self._changed.set()  # there is room, and another for the same host may wait for it
+        self._changed.set()  # another delivery to the same host may start
 
     async def _send(self, delivery: Delivery) -> None:
         outcome = await self._try(delivery)
@@ -116,33 +116,33 @@ class Sender:
             await asyncio.to_thread(
                 self._outbox.record, delivery, tried, retry_after=outcome.retry_after
             )
-        except Exception:  # the database is away for a moment: it will be sent again
+        except Exception:  # without a recorded result the delivery is sent again
             logger.exception("cannot write down what became of a webhook")
 
     async def _try(self, delivery: Delivery) -> _Outcome:
-        at, began = self._clock(), time.perf_counter()
+        at, start = self._clock(), time.perf_counter()
         body = delivery.body.encode("ascii")
         secrets = [webhook_secret(key, delivery.tenant) for key in self._signing_keys]
         headers = signed_headers(secrets, delivery_id=delivery.id, at=at, body=body)
         try:
             answer = await self._post(delivery.url, body, headers)
         except OutboundError as error:
-            sentence = sentence_of(error)
+            reason = sentence_of(error)
         except Exception:
             logger.exception("error of ours while sending a webhook")
-            sentence = "Something went wrong here, not on the receiver's side."
+            reason = "Internal error of the sender, not caused by the receiver."
         else:
-            tried = Try(at, answer.status, answer.milliseconds, _fault(answer))
+            tried = Try(at, answer.status, answer.milliseconds, _failure(answer))
             return _Outcome(tried, answer.retry_after)
-        milliseconds = round(1000 * (time.perf_counter() - began), 1)
-        return _Outcome(Try(at, None, milliseconds, sentence))
+        milliseconds = round(1000 * (time.perf_counter() - start), 1)
+        return _Outcome(Try(at, None, milliseconds, reason))
 
 
 @asynccontextmanager
 async def sending(services: Services) -> AsyncIterator[None]:
-    """Send for as long as the block lasts; every API process does, and they do not disturb."""
+    """Run a sender until the block ends; several API processes may run one at the same time."""
     keys = await asyncio.to_thread(services.settings.signing_keys)
-    sender = Sender(services.database.outbox, services.outbound.post, keys)
+    sender = WebhookSender(services.database.outbox, services.outbound.post, keys)
     task = asyncio.create_task(sender.run())
     try:
         yield
@@ -151,13 +151,13 @@ async def sending(services: Services) -> AsyncIterator[None]:
         await task
 
 
-def _fault(answer: Answer) -> str | None:
-    """Why the answer counts as a failure; None where it is none."""
+def _failure(answer: Response) -> str | None:
+    """The reason why the answer counts as failed; None for a success."""
     if 200 <= answer.status < 300:
         return None
-    told = f"The receiver answered {answer.status}"
+    status = f"The receiver answered {answer.status}"
     if 300 <= answer.status < 400:
-        return f"{told}, and redirects are not followed."
+        return f"{status}, and redirects are not followed."
     if answer.status == GONE:
-        return f"{told} Gone: it is not asked again."
-    return f"{told}: {answer.excerpt!r}." if answer.excerpt else f"{told}."
+        return f"{status} Gone: no further tries."
+    return f"{status}: {answer.excerpt!r}." if answer.excerpt else f"{status}."

@@ -1,4 +1,4 @@
-"""What every request gets: an id, a line in the log, headers that keep browsers careful."""
+"""Access log, request ids and security headers of every response."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ logger = logging.getLogger("api.middleware.access_log")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 YEAR_SECONDS = 365 * 24 * 3600
-CAREFUL = {
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",  # jobs, and what was said in them, stay in no cache
+    "Cache-Control": "no-store",  # responses contain private recordings and jobs
 }
 
 
-def careful_headers(settings: Settings) -> Mapping[str, str]:
-    """What every answer carries, unless a route says otherwise."""
-    # Pages that may call may also show what came out.
-    headers = CAREFUL | {
+def security_headers(settings: Settings) -> Mapping[str, str]:
+    """Default headers of every response; a route may set its own value."""
+    # Pages of other origins that may call the API may also embed its videos.
+    headers = SECURITY_HEADERS | {
         "Cross-Origin-Resource-Policy": "cross-origin" if settings.cors_origins else "same-origin"
     }
     if settings.public_url.lower().startswith("https://"):
@@ -45,11 +45,11 @@ def careful_headers(settings: Settings) -> Mapping[str, str]:
     return headers
 
 
-class Access:
-    """ASGI middleware around everything, so that even an error of ours has an id and a line."""
+class AccessLogMiddleware:
+    """Outermost ASGI middleware, so that internal errors get an id and a log line, too."""
 
     def __init__(self, app: ASGIApp, *, headers: Mapping[str, str]) -> None:
-        """headers: set on every answer that does not set them itself."""
+        """headers: defaults for every response."""
         self._app = app
         self._headers = headers
 
@@ -58,7 +58,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         status = 0
-        began = time.perf_counter()
+        start = time.perf_counter()
         request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
 
         async def send_with_headers(message: Message) -> None:
@@ -75,8 +75,8 @@ class Access:
             try:
                 await self._app(scope, receive, send_with_headers)
             except Exception as error:
-                response = errors.internal(error)
-                if status:  # the answer has begun and cannot be taken back: break it off
+                response = errors.internal_error(error)
+                if status:  # the response has started and can only be cut off
                     raise
                 await response(scope, receive, send_with_headers)
             finally:
@@ -84,10 +84,10 @@ class Access:
                     "method": scope["method"],
                     "path": scope["path"],
                     "status": status,
-                    "milliseconds": round(1000 * (time.perf_counter() - began), 1),
+                    "milliseconds": round(1000 * (time.perf_counter() - start), 1),
                 }
                 logger.info("request", extra=facts)
 
 
-def _request_id(given: str) -> str:
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def _request_id(header: str) -> str:
+    return header if REQUEST_ID.fullmatch(header) else uuid.uuid4().hex

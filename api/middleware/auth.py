@@ -1,7 +1,7 @@
-"""Who calls: every request is asked for its key before anything of its body is read.
+"""Authentication by API key and rate limits, checked before a request's body is read.
 
-It is done around the routes and not by them, so that a route that is new asks, too, and nobody
-sends a hundred megabytes to hear that a key is wrong.
+A middleware covers new routes by default, and it refuses an invalid key before a caller has sent a
+hundred megabytes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 
 from api import errors
-from api.errors import Problem, documented
+from api.problems import Problem, document_problems
 from jobs.model import LOCAL
 from jobs.settings import loopback
 from jobs.store.api_keys import ALL_SCOPES, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.types import ASGIApp, Message, Receive, Send
     from starlette.types import Scope as AsgiScope
 
@@ -32,36 +30,32 @@ if TYPE_CHECKING:
 
 PUBLIC = re.compile(r"/|/docs|/openapi\.json|/healthz|/readyz|/page/.*|/files/.*", re.DOTALL)
 BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # said by a proxy, of its own caller
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # set by a proxy for its caller
 CHALLENGE = 'Bearer realm="visavis"'
 SAFE = ("GET", "HEAD", "OPTIONS")
-
-MISSING = "This needs a key; send it as `Authorization: Bearer vv_…`."
-INVALID = "This key is unknown, revoked or expired; ask the operator for another."
-SCOPE = "The key 'a1b2c3d4e5f6' may read; this needs a key that may write."
-LIMITED = "The key 'a1b2c3d4e5f6' may write 120 times a minute; send this in 12 s."
+PROBLEMS = ("key_missing", "key_invalid", "scope_missing", "rate_limited", "database_unavailable")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose request this is, and what it may do."""
+    """Tenant and scopes of a request."""
 
     tenant: str
     scopes: frozenset[Scope]
-    key_id: str | None  # None: nobody asked for a key
+    key_id: str | None  # None: a local caller without a key
 
     @property
     def sees(self) -> str | None:
-        """The tenant whose jobs are there for this caller; None: everybody's."""
+        """The tenant whose jobs this caller may see; None: all tenants."""
         return None if Scope.ADMIN in self.scopes else self.tenant
 
     def may(self, scope: Scope) -> bool:
-        """Whether this is allowed; to an admin everything is."""
+        """Return whether the caller has this scope; an admin has every scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 class AuthMiddleware:
-    """ASGI middleware that lets in whoever has a key, and tells the routes who it is."""
+    """ASGI middleware that authenticates callers and sets `request.state.caller`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,89 +73,83 @@ class AuthMiddleware:
             await send(message)
 
         try:
-            caller = request.state.caller = await _admitted(request)
+            caller = request.state.caller = await _authenticated(request)
             kind = Scope.READ if request.method in SAFE else Scope.WRITE
-            headers |= await _counted(request, caller, kind)
-            needed(caller, kind)
+            headers |= await _rate_limit_headers(request, caller, kind)
+            require_scope(caller, kind)
         except Problem as problem:
-            await errors.told(problem)(scope, receive, send_with_headers)
+            await problem.response()(scope, receive, send_with_headers)
         except OperationalError as error:
-            await errors.database_away(error)(scope, receive, send)
+            await errors.database_unavailable(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send_with_headers)
 
 
-def guarded(document: dict[str, Any]) -> None:
-    """Say in an OpenAPI document which routes ask for a key, and how they refuse."""
+def document_authentication(document: dict[str, Any]) -> None:
+    """Add the problems of this middleware to an OpenAPI document."""
     for path, methods in document["paths"].items():
         if PUBLIC.fullmatch(path):
             continue
         for operation in methods.values():
-            for status, response in refusals().items():
-                told = operation["responses"].setdefault(str(status), response)
-                examples = told["content"][errors.CONTENT_TYPE]["examples"]
-                examples |= response["content"][errors.CONTENT_TYPE]["examples"]
+            document_problems(operation, *PROBLEMS)
 
 
-def refusals() -> Mapping[int | str, dict[str, Any]]:
-    """What every route that asks for a key may answer."""
-    return documented(
-        (401, "key_missing", MISSING),
-        (401, "key_invalid", INVALID),
-        (403, "scope_missing", SCOPE),
-        (429, "rate_limited", LIMITED),
-        (503, "database_unavailable", "The database does not answer just now."),
-    )
+def require_scope(caller: Caller, scope: Scope) -> None:
+    """Check that the caller has a scope.
 
-
-def needed(caller: Caller, scope: Scope) -> None:
-    """Problem where the caller may not do what asks for this scope."""
+    Raises:
+        Problem: when it does not.
+    """
     if not caller.may(scope):
-        has = " and ".join(sorted(caller.scopes))
-        sentence = f"The key {caller.key_id!r} may {has}; this needs one that may {scope}."
-        raise Problem(403, "scope_missing", sentence)
+        scopes = " and ".join(sorted(caller.scopes))
+        detail = f"Key {caller.key_id!r} has {scopes} access; this request needs {scope} access."
+        raise Problem("scope_missing", detail)
 
 
-async def _admitted(request: Request) -> Caller:
+async def _authenticated(request: Request) -> Caller:
     services: Services = request.app.state.services
-    sent = BEARER.fullmatch(request.headers.get("authorization", "").strip())
-    if sent is None:
-        if _at_home(request, services):
+    token = BEARER.fullmatch(request.headers.get("authorization", "").strip())
+    if token is None:
+        if _is_local(request, services):
             return Caller(LOCAL, ALL_SCOPES, None)
-        raise Problem(401, "key_missing", MISSING, headers={"WWW-Authenticate": CHALLENGE})
-    key = await run_in_threadpool(services.database.api_keys.authenticate, sent[1])
+        raise Problem("key_missing", headers={"WWW-Authenticate": CHALLENGE})
+    key = await run_in_threadpool(services.database.api_keys.authenticate, token[1])
     if key is None:
         challenge = f'{CHALLENGE}, error="invalid_token"'
-        raise Problem(401, "key_invalid", INVALID, headers={"WWW-Authenticate": challenge})
+        raise Problem("key_invalid", headers={"WWW-Authenticate": challenge})
     return Caller(key.tenant, key.scopes, key.id)
 
 
-async def _counted(request: Request, caller: Caller, kind: Scope) -> dict[str, str]:
-    """Headers that tell what is left of the key's requests; Problem where nothing is.
+async def _rate_limit_headers(request: Request, caller: Caller, kind: Scope) -> dict[str, str]:
+    """Count the request and return the rate limit headers of its response.
 
-    Who needs no key is on this machine, and is not counted.
+    Local callers without a key have no rate limit.
+
+    Raises:
+        Problem: when the rate limit of the key is reached.
     """
     services: Services = request.app.state.services
     if caller.key_id is None:
         return {}
-    left = await run_in_threadpool(services.rates.take, caller.key_id, kind)
-    if left is None:
+    allowance = await run_in_threadpool(services.rate_limits.take, caller.key_id, kind)
+    if allowance is None:
         return {}
-    if left.spent:
-        sentence = (
-            f"The key {caller.key_id!r} may {kind} {left.limit} times a minute; send this in "
-            f"{left.reset_seconds} s."
+    if allowance.exceeded:
+        detail = (
+            f"Rate limit of key {caller.key_id!r} reached: {allowance.limit} {kind} requests a "
+            f"minute; retry in {allowance.reset_seconds} s."
         )
-        wait = {"Retry-After": str(left.reset_seconds)}
-        raise Problem(429, "rate_limited", sentence, headers=left.headers() | wait)
-    return left.headers()
+        wait = {"Retry-After": str(allowance.reset_seconds)}
+        raise Problem("rate_limited", detail, headers=allowance.headers() | wait)
+    return allowance.headers()
 
 
-def _at_home(request: Request, services: Services) -> bool:
-    """Whether the caller is on this machine, and that is enough.
+def _is_local(request: Request, services: Services) -> bool:
+    """Return whether the caller is on this machine and needs no key.
 
-    What was set is not taken on trust: `uvicorn --host` may say another address, and a proxy on
-    this machine speaks for others. Whoever runs one that says nothing sets VISAVIS_ACCESS.
+    The settings alone do not decide: `uvicorn --host` may bind another address, and a proxy on this
+    machine forwards requests of others. Behind a proxy without forwarding headers, set
+    VISAVIS_ACCESS.
     """
     if services.settings.keys_needed or any(name in request.headers for name in FORWARDED):
         return False
@@ -176,8 +164,8 @@ async def _caller(
         Depends(
             HTTPBearer(
                 scheme_name="key",
-                description="A key as `visavis-server keys create` shows it. Not needed where the "
-                "service is reached on its own machine only.",
+                description="A key from `visavis-server keys create`. Not needed when the service "
+                "is reachable from its own machine only.",
                 auto_error=False,
             )
         ),

@@ -1,8 +1,8 @@
-"""Which web pages may speak to this service.
+"""Rules for browsers: which hosts are answered and which origins may write.
 
-A browser carries requests of any page to any address, also to a service on loopback that its owner
-alone was to reach. So what another page would have written is refused, and where nothing else asks
-who is calling, only names that cannot be made to point here are answered.
+A browser sends requests of any page to any address, also to a service on loopback that is meant for
+its owner alone. So writes from pages of other origins are refused, and without API keys only host
+names that cannot be rebound to loopback are answered.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from api import errors
-from api.errors import documented
+from api.problems import document_problems, problem_response
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -23,21 +22,9 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 READS = ("GET", "HEAD", "OPTIONS")
-FROM_ELSEWHERE = ("cross-site", "same-site")  # another port of this host is the same site
-HOST = (
-    403,
-    "host_unknown",
-    "This service answers to localhost, not to 'evil.example'; set VISAVIS_PUBLIC_URL to the "
-    "address that callers use.",
-)
-ORIGIN = (
-    403,
-    "origin_not_allowed",
-    "A page of 'https://evil.example' may not write here; name it in VISAVIS_CORS_ORIGINS if it "
-    "should.",
-)
-# What scripts of other origins may read of an answer.
-EXPOSED = (
+FOREIGN_SITES = ("cross-site", "same-site")  # another port of this host is the same site
+# Response headers that scripts of other origins may read.
+EXPOSED_HEADERS = (
     "Content-Disposition",
     "Content-Range",
     "ETag",
@@ -51,7 +38,7 @@ EXPOSED = (
     "WWW-Authenticate",
     "X-Request-ID",
 )
-SENT = (
+REQUEST_HEADERS = (
     "Authorization",
     "Content-Type",
     "Idempotency-Key",
@@ -63,17 +50,17 @@ SENT = (
 )
 
 
-class Origins:
-    """ASGI middleware that refuses what a page of another origin would do to this service."""
+class CrossOriginMiddleware:
+    """ASGI middleware that refuses unknown hosts, and writes from other origins."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
-        self._written = {each.lower() for each in settings.cors_origins}
+        self._allowed = {each.lower() for each in settings.cors_origins}
         public = urlsplit(settings.public_url)
         self._names = {settings.host.lower(), (public.hostname or "").lower()}
         if public.netloc:
-            self._written.add(f"{public.scheme}://{public.netloc}".lower())
-        self._guards_names = not settings.keys_needed
+            self._allowed.add(f"{public.scheme}://{public.netloc}".lower())
+        self._checks_host = not settings.keys_needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -82,38 +69,43 @@ class Origins:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
-        name = _name_in(host)
-        if self._guards_names and name and name not in self._names and not _is_loopback(name):
-            return errors.answer(HOST[0], HOST[1], HOST[2].replace("evil.example", name[:80]))
+        name = _host_name(host)
+        if self._checks_host and name and name not in self._names and not _is_loopback(name):
+            detail = (
+                f"Unknown host {name[:80]!r}: this service answers to localhost; set "
+                "VISAVIS_PUBLIC_URL to the address that callers use."
+            )
+            return problem_response("host_unknown", detail)
         if scope["method"] in READS:
             return None
         origin = headers.get("origin", "").lower()
-        if origin in self._written or not _is_foreign(headers, origin, host):
+        if origin in self._allowed or not _is_foreign(headers, origin, host):
             return None
-        told = origin[:80] or "another origin"
-        return errors.answer(ORIGIN[0], ORIGIN[1], ORIGIN[2].replace("https://evil.example", told))
+        detail = (
+            f"Pages of {origin[:80] or 'another origin'!r} must not write to this service; add the "
+            "origin to VISAVIS_CORS_ORIGINS to allow it."
+        )
+        return problem_response("origin_not_allowed", detail)
 
 
-def refusals_told(document: dict[str, Any]) -> None:
-    """Say in an OpenAPI document how these requests are refused."""
+def document_cross_origin(document: dict[str, Any]) -> None:
+    """Add the problems of this middleware to an OpenAPI document."""
     for methods in document["paths"].values():
         for method, operation in methods.items():
-            told = documented(*([HOST] if method.upper() in READS else [HOST, ORIGIN]))[403]
-            known = operation["responses"].setdefault("403", told)
-            known["content"][errors.CONTENT_TYPE]["examples"] |= told["content"][
-                errors.CONTENT_TYPE
-            ]["examples"]
+            document_problems(operation, "host_unknown")
+            if method.upper() not in READS:
+                document_problems(operation, "origin_not_allowed")
 
 
 def _is_foreign(headers: Headers, origin: str, host: str) -> bool:
-    """Whether a browser says that a page of another origin makes this request."""
+    """Return whether the browser reports a page of another origin as the sender."""
     if site := headers.get("sec-fetch-site"):
-        return site.lower() in FROM_ELSEWHERE
-    return origin != "" and urlsplit(origin).netloc != host  # "null" has none, and is foreign
+        return site.lower() in FOREIGN_SITES
+    return origin != "" and urlsplit(origin).netloc != host  # "null" has no host and is foreign
 
 
-def _name_in(host: str) -> str:
-    """The name in a `Host` header: without its port, brackets and last dot."""
+def _host_name(host: str) -> str:
+    """The name in a `Host` header, without port, brackets and trailing dot."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

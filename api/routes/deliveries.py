@@ -1,4 +1,4 @@
-"""/jobs/{id}/deliveries: what callback URLs were told of a job, and what they answered."""
+"""/jobs/{id}/deliveries: webhook deliveries of a job and their tries."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,63 +7,60 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from api.dependencies import ServicesDep
-from api.errors import Problem, documented
 from api.middleware.auth import CallerDep
-from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, JobId
+from api.problems import Problem, problems
+from api.schemas.parameters import JobId
 from jobs.webhooks.outbox import Delivery, DeliveryMissing, DeliveryState
 
 router = APIRouter(prefix="/jobs/{job_id}/deliveries", tags=["webhooks"])
 
 
 class TryView(BaseModel):
-    """One sending."""
+    """One try to send a delivery."""
 
     at: datetime
-    status: int | None = Field(description="Of the answer; null where there was none.")
+    status: int | None = Field(description="Status of the answer; null without an answer.")
     milliseconds: float
-    error: str | None = Field(description="Why it counts as failed; null where it does not.")
+    error: str | None = Field(description="Reason of a failed try; null after a success.")
 
 
 class DeliveryView(BaseModel):
     """One event for one URL."""
 
-    id: str = Field(description="The `webhook-id` of every try.")
+    id: str = Field(description="The `webhook-id` header of every try.")
     type: str = Field(examples=["job.succeeded"])
     state: DeliveryState
     url: str
     created_at: datetime
-    next_try_at: datetime | None = Field(description="null when there will be none.")
-    tries: list[TryView] = Field(description="The latest, oldest first.")
+    next_try_at: datetime | None = Field(description="null when no further try is planned.")
+    tries: list[TryView] = Field(description="The latest tries, oldest first.")
 
 
 class DeliveryList(BaseModel):
-    """All of a job, oldest first."""
+    """Deliveries of a job, oldest first."""
 
     deliveries: list[DeliveryView]
 
 
 @router.get(
     "",
-    summary="What the callback URL was told, and what it answered",
-    responses=documented(MISSING, NO_ID, NO_DATABASE),
+    summary="Deliveries to the callback URL, and its answers",
+    responses=problems("job_not_found", "invalid_request", "database_unavailable"),
 )
-def several(job_id: JobId, services: ServicesDep, caller: CallerDep) -> DeliveryList:
+def list_deliveries(job_id: JobId, services: ServicesDep, caller: CallerDep) -> DeliveryList:
     services.database.jobs.get(job_id, tenant=caller.sees)
-    found = services.database.outbox.of_job(job_id)
-    return DeliveryList(deliveries=[_view(delivery) for delivery in found])
+    deliveries = services.database.outbox.of_job(job_id)
+    return DeliveryList(deliveries=[_view(delivery) for delivery in deliveries])
 
 
 @router.post(
     "/{delivery_id}/redeliver",
     status_code=202,
-    summary="Send it again now",
-    description="""The same event with the same `webhook-id`, whatever became of it before; it has
-as many tries as a new one.""",
-    responses=documented(
-        MISSING,
-        (404, "delivery_not_found", "The job has no delivery '0198c0ffee'; see its deliveries."),
-        NO_ID,
-        NO_DATABASE,
+    summary="Send a delivery again now",
+    description="""Sends the same event with the same `webhook-id`, whatever the result of earlier
+tries; it has as many tries as a new one.""",
+    responses=problems(
+        "job_not_found", "delivery_not_found", "invalid_request", "database_unavailable"
     ),
 )
 def redeliver(
@@ -76,8 +73,8 @@ def redeliver(
     try:
         return _view(services.database.outbox.redeliver(job_id, delivery_id))
     except DeliveryMissing as error:
-        sentence = f"The job has no delivery {delivery_id!r}; see its deliveries."
-        raise Problem(404, "delivery_not_found", sentence) from error
+        detail = f"Delivery {delivery_id!r} not found; see the deliveries of the job."
+        raise Problem("delivery_not_found", detail) from error
 
 
 def _view(delivery: Delivery) -> DeliveryView:

@@ -1,4 +1,4 @@
-"""GET /jobs/{id}/events: a job as a stream of server-sent events, until it has ended."""
+"""GET /jobs/{id}/events: server-sent events of a job until it has ended."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 
 from api.background.job_watch import JobWatcher
 from api.dependencies import JobWatcherDep, Services, ServicesDep
-from api.errors import documented
 from api.middleware.auth import Caller, CallerDep
-from api.routes.jobs import MISSING, NO_DATABASE, NO_ID, JobId, seen
-from api.schemas.jobs import JobView, status_of
+from api.problems import problems
+from api.schemas.jobs import JobView, read_job_view, status_of
+from api.schemas.parameters import JobId
 from api.services.conditional import version_of
 from jobs.store.job_rows import JobMissing
 
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-HEARTBEAT_SECONDS = 15.0  # proxies take a stream that is silent for a minute for dead
+HEARTBEAT_SECONDS = 15.0  # proxies close streams that are silent for a minute
 RECONNECT_MILLISECONDS = 1000
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-# One event, as OpenAPI 3.2 describes a stream by what comes in it.
+# Schema of one event: OpenAPI 3.2 describes a stream by its items.
 EVENT = {
     "type": "object",
     "properties": {
@@ -38,29 +38,29 @@ EVENT = {
 
 
 class EventStream(StreamingResponse):
-    """Not FastAPI's `EventSourceResponse`: that one cannot answer 204."""
+    """Stream of events, for a route that may also answer 204, unlike `EventSourceResponse`."""
 
     media_type = "text/event-stream"
 
 
 @router.get(
     "/{job_id}/events",
-    summary="One job as it goes on, as server-sent events",
-    description="""An event `job` carries the job as GET /jobs/{id} answers it, at first as it
-stands and then at every change. The stream ends after the final state. Whoever comes again with
-`Last-Event-ID` is told what is new since; 204 when that is nothing and nothing will come. An event
-`deleted` ends the stream of a job that was deleted. A comment keeps the connection alive.""",
+    summary="Changes of one job, as server-sent events",
+    description="""An event `job` contains the job as in GET /jobs/{id}: first its current state,
+then every change. The stream ends after the final state. With `Last-Event-ID` it contains only what
+is new since that event; 204 when the job has ended and nothing is new. An event `deleted` ends the
+stream of a deleted job. Comments keep the connection alive.""",
     response_class=EventStream,
-    responses=documented(
-        MISSING,
-        NO_ID,
-        NO_DATABASE,
+    responses=problems(
+        "job_not_found",
+        "invalid_request",
+        "database_unavailable",
         success={
             200: {
                 "description": "The events.",
                 "content": {"text/event-stream": {"schema": EVENT}},
             },
-            204: {"description": "The job has ended, and the caller knows how."},
+            204: {"description": "The job has ended, and the caller has its final state."},
         },
     ),
 )
@@ -71,18 +71,18 @@ async def events(
     watch: JobWatcherDep,
     request: Request,
     last_event_id: Annotated[
-        str | None, Header(description="`id` of the last event that was received.")
+        str | None, Header(description="`id` of the last received event.")
     ] = None,
 ) -> Response:
-    view = await run_in_threadpool(seen, job_id, caller, services, request)
+    view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
     if view.state.final and version_of(view, services.settings) == last_event_id:
         return Response(status_code=204)
-    follower = _Follower(view, caller, services, request, watch)
-    return EventStream(follower.events(last_event_id), headers=UNBUFFERED)
+    stream = _JobStream(view, caller, services, request, watch)
+    return EventStream(stream.events(last_event_id), headers=UNBUFFERED)
 
 
-class _Follower:
-    """One caller who follows one job."""
+class _JobStream:
+    """Events of one job for one caller."""
 
     def __init__(
         self, view: JobView, caller: Caller, services: Services, request: Request, watch: JobWatcher
@@ -94,7 +94,7 @@ class _Follower:
         self._watch = watch
 
     async def events(self, known: str | None) -> AsyncIterator[bytes]:
-        """The stream; `known` is the id of what the caller has."""
+        """The encoded events. known: id of the last event that the caller received."""
         yield format_sse_event(retry=RECONNECT_MILLISECONDS)
         while True:
             version = version_of(self._view, self._services.settings)
@@ -121,13 +121,13 @@ class _Follower:
         )
 
     async def _read(self) -> bool:
-        """Read the job again; False when it is gone."""
+        """Read the job again; False when it was deleted."""
         try:
             self._view = await run_in_threadpool(
-                seen, self._view.id, self._caller, self._services, self._request
+                read_job_view, self._view.id, self._caller.sees, self._services, self._request
             )
         except JobMissing:
             return False
-        except SQLAlchemyError as error:  # the caller has what there was; the next look comes soon
+        except SQLAlchemyError as error:  # the last view stays valid until the next poll
             logger.warning("job not read", extra={"job": self._view.id, "reason": str(error)})
         return True

@@ -1,4 +1,4 @@
-"""/files/{key}: where signed links into the local folder lead, out of it and into it."""
+"""/files/{key}: signed links that read from and write to the local storage folder."""
 
 import asyncio
 from typing import Annotated
@@ -8,9 +8,8 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, ServicesDep
-from api.errors import Problem, documented
-from api.routes.jobs import expired
-from api.services.downloads import FOUND, Download
+from api.problems import Problem, problems
+from api.services.downloads import FILE_RESPONSES, Download, outputs_expired
 from api.services.upload_intake import too_slow
 from jobs.storage.factory import LocalStorage, ObjectMissing
 from jobs.storage.keys import job_of
@@ -23,16 +22,16 @@ router = APIRouter(tags=["files"])
     "/files/{key:path}",
     summary="A file, by a link from a job",
     response_class=FileResponse,
-    responses=documented(
-        (403, "link_invalid", "The link was altered or has expired; GET the job for a new one."),
-        (404, "file_not_found", "The file is no longer there."),
-        (410, "output_expired", "The files of this job were kept until 2026-05-04; send it again."),
-        (416, "range_not_satisfiable", "The file is shorter than the range asks for."),
-        (422, "invalid_request", "signature: is missing; send it."),
-        success=FOUND,
+    responses=problems(
+        "link_invalid",
+        "file_not_found",
+        "output_expired",
+        "range_not_satisfiable",
+        "invalid_request",
+        success=FILE_RESPONSES,
     ),
 )
-def file(
+def read_file(
     key: str,
     services: ServicesDep,
     name: Annotated[str, Query(max_length=255)],
@@ -43,31 +42,29 @@ def file(
     if not isinstance(storage, LocalStorage) or not storage.allows(
         key, filename=name, expires=expires, signature=signature
     ):
-        raise Problem(
-            403, "link_invalid", "The link was altered or has expired; GET the job for a new one."
-        )
+        raise Problem("link_invalid")
     try:
-        kind = storage.stat(key).content_type
+        content_type = storage.stat(key).content_type
     except ObjectMissing:
-        refuse_if_expired(key, services)
+        _refuse_expired(key, services)
         raise
-    return Download(storage.path(key), media_type=kind, filename=name)
+    return Download(storage.path(key), media_type=content_type, filename=name)
 
 
 @router.put(
     "/files/{key:path}",
     status_code=204,
     summary="A part of an upload, by a link from POST /uploads",
-    responses=documented(
-        (400, "part_incomplete", "The part has 512 bytes and should have 1024; PUT it again."),
-        (403, "link_invalid", "The link was altered or has expired; announce the upload again."),
-        (404, "route_not_found", "There is nothing at /files/%0A; see /docs."),
-        (408, "upload_too_slow", "The upload has not arrived within 600 s; send a smaller format."),
-        (422, "invalid_request", "signature: is missing; send it."),
-        (503, "storage_unavailable", "The storage does not answer just now."),
+    responses=problems(
+        "part_incomplete",
+        "link_invalid",
+        "route_not_found",
+        "upload_too_slow",
+        "invalid_request",
+        "storage_unavailable",
     ),
 )
-async def part(
+async def write_part(
     key: str,
     services: ServicesDep,
     request: Request,
@@ -79,8 +76,8 @@ async def part(
     if not isinstance(storage, LocalStorage) or not storage.allows_part(
         key, bytes=length, expires=expires, signature=signature
     ):
-        sentence = "The link was altered or has expired; announce the upload again."
-        raise Problem(403, "link_invalid", sentence)
+        detail = "The link was altered or has expired; announce the upload again."
+        raise Problem("link_invalid", detail)
     received, seconds = 0, services.settings.upload_seconds
     with storage.receiving(key) as file:
         try:
@@ -93,16 +90,16 @@ async def part(
         except TimeoutError:
             raise too_slow(seconds) from None
         if received != length:
-            told = "more" if received > length else str(received)
-            sentence = f"The part has {told} bytes and should have {length}; PUT it again."
-            raise Problem(400, "part_incomplete", sentence, headers={"Connection": "close"})
+            size = "more" if received > length else str(received)
+            detail = f"The part has {size} bytes but should have {length}; PUT it again."
+            raise Problem("part_incomplete", detail, headers={"Connection": "close"})
 
 
-def refuse_if_expired(key: str, services: Services) -> None:
-    """Raises Problem where the file was removed by age."""
+def _refuse_expired(key: str, services: Services) -> None:
+    """Raise Problem when the file was removed by age."""
     try:
         job = services.database.jobs.get(job_of(key))
     except JobMissing:
         return
     if job.outputs_expired_at is not None:
-        raise expired(job)
+        raise outputs_expired(job)

@@ -1,11 +1,11 @@
-"""/healthz: the process lives. /readyz: what it needs is there."""
+"""Liveness (/healthz) and readiness (/readyz) of the service."""
 
 import sqlalchemy as sa
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import Services, ServicesDep
-from api.errors import Problem, documented
+from api.problems import Problem, problems
 from api.schemas.jobs import Health, Readiness
 from jobs.db.engine import reading
 from jobs.db.tables import jobs
@@ -15,17 +15,15 @@ from jobs.storage.factory import StorageError
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="The process lives")
+@router.get("/healthz", summary="Liveness of the process")
 async def healthz() -> Health:
     return Health(status="ok")
 
 
 @router.get(
     "/readyz",
-    summary="Database, broker and storage are there",
-    responses=documented(
-        (503, "not_ready", "Not ready: broker. Jobs are kept and wait; see `checks`.")
-    ),
+    summary="Readiness: database, broker and storage answer",
+    responses=problems("not_ready"),
 )
 def readyz(services: ServicesDep) -> Readiness:
     checks = {
@@ -33,10 +31,9 @@ def readyz(services: ServicesDep) -> Readiness:
         "broker": _broker(services),
         "storage": _storage(services),
     }
-    missing = [name for name, word in checks.items() if word != "ok"]
+    missing = [name for name, result in checks.items() if result != "ok"]
     if missing:
         raise Problem(
-            503,
             "not_ready",
             f"Not ready: {', '.join(missing)}; see `checks`.",
             headers={"Retry-After": "5"},
@@ -56,7 +53,7 @@ def _database(services: Services) -> str:
 
 def _broker(services: Services) -> str:
     if not services.settings.broker_url:
-        return "none set: set VISAVIS_BROKER_URL, or start with `visavis-server up`"
+        return "not set: set VISAVIS_BROKER_URL, or start with `visavis-server up`"
     return "ok" if reachable(services.queue) else "does not answer: check VISAVIS_BROKER_URL"
 
 

@@ -1,4 +1,4 @@
-"""/jobs and what lies below: how far a job is, what it has made; cancel, retry, delete."""
+"""/jobs: list and read jobs, cancel, retry and delete them, download outputs."""
 
 from functools import partial
 from typing import Annotated
@@ -8,20 +8,28 @@ from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import JobWatcherDep, Services, ServicesDep
-from api.errors import Problem, documented
-from api.middleware.auth import Caller, CallerDep, needed
+from api.middleware.auth import CallerDep, require_scope
+from api.problems import Problem, problems
 from api.schemas.job_query import ListQuery
-from api.schemas.jobs import JobList, JobView, download_name, job_list, job_view
+from api.schemas.jobs import (
+    JobList,
+    JobView,
+    download_name,
+    job_list,
+    job_view,
+    read_job_view,
+)
+from api.schemas.parameters import RETRY_LATER, RETRY_SECONDS, TAGGED, JobId
 from api.services.conditional import (
     IfNoneMatch,
     Prefer,
     entity_tag,
-    has_moved,
-    known_before,
+    has_changed,
+    known_status,
     matches,
     seconds_to_wait,
 )
-from api.services.downloads import FOUND, Download
+from api.services.downloads import FILE_RESPONSES, Download, outputs_expired
 from jobs.maintenance.reaper import remove_objects
 from jobs.model import Job, Output, State
 from jobs.queue.celery_app import wake
@@ -31,71 +39,48 @@ from jobs.store.pagination import CursorError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-RETRY_SECONDS = "1"
-MISSING = (404, "job_not_found", "There is no job '0198c0ffee'.")
-NO_ID = (422, "invalid_request", "job_id: is too long.")
-NO_DATABASE = (503, "database_unavailable", "The database does not answer just now.")
-QUOTA_JOBS = (
-    429,
-    "quota_jobs",
-    "Of 5 jobs 5 are queued or running; send this when one has ended.",
-)
-RETRY_LATER = {
-    "Retry-After": {
-        "description": "Seconds until asking again pays; absent once it has ended.",
-        "schema": {"type": "integer"},
-    }
-}
-TAGGED = {
-    "ETag": {"description": "Names this answer, for `If-None-Match`.", "schema": {"type": "string"}}
-}
-JobId = Annotated[str, Path(description="As POST /generate gave it.", max_length=64)]
-
 
 @router.get(
     "",
     summary="Jobs, newest first",
-    responses=documented(
-        (422, "invalid_request", "limit: should be less than or equal to 100, not '1000'."),
-        NO_DATABASE,
-    ),
+    responses=problems("invalid_request", "database_unavailable"),
 )
-def several(
+def list_jobs(
     services: ServicesDep,
     caller: CallerDep,
     request: Request,
-    asked: Annotated[ListQuery, Query()],
+    query: Annotated[ListQuery, Query()],
 ) -> JobList:
-    if asked.tenant not in (None, caller.tenant):
-        needed(caller, Scope.ADMIN)
-    wanted = asked.wanted(caller.sees)
+    if query.tenant not in (None, caller.tenant):
+        require_scope(caller, Scope.ADMIN)
+    jobs = query.job_filter(caller.sees)
     try:
-        page = services.database.jobs.page(wanted, limit=asked.limit, cursor=asked.cursor)
+        page = services.database.jobs.page(jobs, limit=query.limit, cursor=query.cursor)
     except CursorError as error:
-        detail = f"{error}; send `next` of an earlier page, as it is"
+        detail = f"invalid cursor {query.cursor!r}; pass `next` from a previous page unchanged"
         fields = [{"field": "cursor", "detail": detail}]
-        raise Problem(422, "invalid_request", f"cursor: {detail}.", errors=fields) from error
+        raise Problem("invalid_request", f"cursor: {detail}.", errors=fields) from error
     return job_list(page, services, request)
 
 
 @router.get(
     "/{job_id}",
     response_model=JobView,
-    summary="One job: state, stage, progress, place in the queue, outputs",
-    description="""With `Prefer: wait=N` the answer comes as soon as the job is in another state, or
-another attempt, than that of `If-None-Match` (without it: than now), and after N seconds at the
-latest. A job that has ended is answered at once.""",
-    responses=documented(
-        MISSING,
-        NO_ID,
-        NO_DATABASE,
+    summary="One job: state, stage, progress, position in the queue, outputs",
+    description="""With `Prefer: wait=N` the response is sent when the state or attempt of the job
+differs from that of `If-None-Match` (without it: from the current one), and after N seconds at the
+latest. For a job that has ended it is sent at once.""",
+    responses=problems(
+        "job_not_found",
+        "invalid_request",
+        "database_unavailable",
         success={
             200: {"headers": TAGGED | RETRY_LATER},
-            304: {"description": "Nothing has changed since.", "headers": TAGGED | RETRY_LATER},
+            304: {"description": "Nothing has changed.", "headers": TAGGED | RETRY_LATER},
         },
     ),
 )
-async def one(
+async def read_job(
     job_id: JobId,
     services: ServicesDep,
     caller: CallerDep,
@@ -104,61 +89,52 @@ async def one(
     prefer: Prefer = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    view = await run_in_threadpool(seen, job_id, caller, services, request)
+    view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
     headers = {"Vary": "Prefer"}
     if seconds := seconds_to_wait(prefer):
         headers["Preference-Applied"] = f"wait={seconds}"
-        known = known_before(if_none_match, (view.state, view.attempt))
+        known = known_status(if_none_match, (view.state, view.attempt))
         if known == (view.state, view.attempt) and not view.state.final:
-            await watch.until(job_id, partial(has_moved, known=known), seconds=seconds)
-            view = await run_in_threadpool(seen, job_id, caller, services, request)
+            await watch.until(job_id, partial(has_changed, known=known), seconds=seconds)
+            view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
     if not view.state.final:
         headers["Retry-After"] = RETRY_SECONDS
     headers["ETag"] = entity_tag(view, services.settings)
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    # As it is: FastAPI would check and write it a second time.
+    # A Response, because FastAPI would validate and serialise the view a second time.
     return Response(view.model_dump_json(), headers=headers, media_type="application/json")
 
 
 @router.post(
     "/{job_id}/cancel",
-    summary="End a job that is queued or running",
-    description="""The job is canceled when this answers; if it ran, its worker stops within one
-denoising step or one batch of frames. Canceling a canceled job changes nothing.""",
-    responses=documented(
-        MISSING,
-        (409, "job_has_ended", "The job has failed; only one that is queued or running can end."),
-        NO_ID,
-        NO_DATABASE,
-    ),
+    summary="Cancel a job that is queued or running",
+    description="""The job is canceled when the response is sent; the worker of a running job stops
+within one denoising step or one batch of frames. Canceling a canceled job changes nothing.""",
+    responses=problems("job_not_found", "job_has_ended", "invalid_request", "database_unavailable"),
 )
 def cancel(job_id: JobId, services: ServicesDep, caller: CallerDep, request: Request) -> JobView:
     canceled = services.database.jobs.cancel(job_id, tenant=caller.sees)
     job = services.database.jobs.get(job_id, tenant=caller.sees)
     if not canceled and job.state is not State.CANCELED:
-        sentence = f"The job has {job.state}; only one that is queued or running can be canceled."
-        raise Problem(409, "job_has_ended", sentence)
+        detail = f"The job has {job.state}; only queued or running jobs can be canceled."
+        raise Problem("job_has_ended", detail)
     return job_view(job, services, request)
 
 
 @router.post(
     "/{job_id}/retry",
     status_code=202,
-    summary="Do a failed or canceled job again",
-    description="""It is the same job: it takes its old place in the queue, keeps motion that was
-drawn, and has as many attempts as a new one.""",
-    responses=documented(
-        MISSING,
-        (
-            409,
-            "job_not_retryable",
-            "The job is running; only a failed or canceled one can be retried.",
-        ),
-        (410, "input_expired", "The recording was kept until 2026-05-04; send it again."),
-        QUOTA_JOBS,
-        NO_ID,
-        NO_DATABASE,
+    summary="Run a failed or canceled job again",
+    description="""It is the same job: it returns to its old place in the queue, keeps its motion,
+and has as many attempts as a new job.""",
+    responses=problems(
+        "job_not_found",
+        "job_not_retryable",
+        "input_expired",
+        "quota_jobs",
+        "invalid_request",
+        "database_unavailable",
         success={202: {"description": "Queued again.", "headers": RETRY_LATER}},
     ),
 )
@@ -173,13 +149,11 @@ def retry(
     job = services.database.jobs.get(job_id, tenant=caller.sees)
     if not retried and job.input_expired_at is not None:
         day = f"{job.input_expired_at:%Y-%m-%d}"
-        sentence = f"The recording was kept until {day}; send it again as a new job."
-        raise Problem(410, "input_expired", sentence)
+        detail = f"The recording was kept until {day}; send it again as a new job."
+        raise Problem("input_expired", detail)
     if not retried:
-        sentence = (
-            f"The job is {job.state}; only one that has failed or was canceled can be retried."
-        )
-        raise Problem(409, "job_not_retryable", sentence)
+        detail = f"The job is {job.state}; only failed or canceled jobs can be retried."
+        raise Problem("job_not_retryable", detail)
     wake(services.queue, job_id)
     response.headers["Retry-After"] = RETRY_SECONDS
     return job_view(job, services, request)
@@ -188,10 +162,10 @@ def retry(
 @router.delete(
     "/{job_id}",
     status_code=204,
-    summary="Remove a job and everything that is stored of it",
-    description="""The job is gone when this answers, and so are its files, unless the storage is
-away: then they go as soon as it is back. A running job is stopped as by `cancel`.""",
-    responses=documented(MISSING, NO_ID, NO_DATABASE),
+    summary="Delete a job and its files",
+    description="""The job and its files are deleted when the response is sent. While the storage is
+unavailable, the files are deleted later. A running job is stopped as by `cancel`.""",
+    responses=problems("job_not_found", "invalid_request", "database_unavailable"),
 )
 def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
     deletion = services.database.jobs.delete(job_id, tenant=caller.sees)
@@ -200,62 +174,49 @@ def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
 
 @router.get(
     "/{job_id}/outputs/{name}",
-    summary="One file that the job has made",
+    summary="One output file of the job",
     response_class=FileResponse,
-    responses=documented(
-        MISSING,
-        (404, "output_not_found", "The job has no output 'take-9.mp4'; it has: take-1.mp4."),
-        (404, "file_not_found", "The file is no longer there."),
-        (409, "job_not_finished", "The job is running; its outputs are there once it succeeded."),
-        (409, "job_without_outputs", "The job is failed; its outputs are there once it succeeded."),
-        (410, "output_expired", "The files of this job were kept until 2026-05-04; send it again."),
-        (416, "range_not_satisfiable", "The file is shorter than the range asks for."),
-        (422, "invalid_request", "name: is too long."),
-        (503, "storage_unavailable", "The storage does not answer just now."),
-        NO_DATABASE,
-        success={**FOUND, 307: {"description": "The file lies in a bucket: go there."}},
+    responses=problems(
+        "job_not_found",
+        "output_not_found",
+        "file_not_found",
+        "job_not_finished",
+        "job_without_outputs",
+        "output_expired",
+        "range_not_satisfiable",
+        "invalid_request",
+        "storage_unavailable",
+        "database_unavailable",
+        success={**FILE_RESPONSES, 307: {"description": "Redirect to the file in its bucket."}},
     ),
 )
-def output(
+def read_output(
     job_id: JobId,
     name: Annotated[str, Path(description="From the job's `outputs`.", max_length=64)],
     services: ServicesDep,
     caller: CallerDep,
 ) -> Response:
     job = services.database.jobs.get(job_id, tenant=caller.sees)
-    return _served(job, _named(job, name), services)
+    return _download(job, _find_output(job, name), services)
 
 
-def seen(job_id: str, caller: Caller, services: Services, request: Request) -> JobView:
-    """The job as it stands. JobMissing where there is none that this caller may see."""
-    return job_view(services.database.jobs.get(job_id, tenant=caller.sees), services, request)
-
-
-def expired(job: Job) -> Problem:
-    """The files were removed by age."""
-    day = f"{job.outputs_expired_at:%Y-%m-%d}"
-    sentence = f"The files of this job were kept until {day}; send the recording again."
-    return Problem(410, "output_expired", sentence)
-
-
-def _named(job: Job, name: str) -> Output:
+def _find_output(job: Job, name: str) -> Output:
     if job.state is not State.SUCCEEDED:
         code = "job_without_outputs" if job.state.final else "job_not_finished"
-        raise Problem(
-            409, code, f"The job is {job.state}; its outputs are there once it has succeeded."
-        )
+        detail = f"The job is {job.state}; it has outputs only after it has succeeded."
+        raise Problem(code, detail)
     if job.outputs_expired_at is not None:
-        raise expired(job)
+        raise outputs_expired(job)
     for each in job.outputs:
         if each.name == name:
             return each
-    there = ", ".join(each.name for each in job.outputs)
-    raise Problem(404, "output_not_found", f"The job has no output {name!r}; it has: {there}.")
+    names = ", ".join(each.name for each in job.outputs)
+    raise Problem("output_not_found", f"Output {name!r} not found; the job has: {names}.")
 
 
-def _served(job: Job, found: Output, services: Services) -> Response:
-    storage, filename = services.storage, download_name(job, found.name)
+def _download(job: Job, output: Output, services: Services) -> Response:
+    storage, filename = services.storage, download_name(job, output.name)
     if isinstance(storage, LocalStorage):
-        return Download(storage.path(found.key), media_type=found.content_type, filename=filename)
-    link = storage.link(found.key, filename=filename, seconds=services.settings.link_seconds)
+        return Download(storage.path(output.key), media_type=output.content_type, filename=filename)
+    link = storage.link(output.key, filename=filename, seconds=services.settings.link_seconds)
     return RedirectResponse(link, 307)

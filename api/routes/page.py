@@ -1,4 +1,4 @@
-"""The web page and the API's manual: our own files, no host but this one."""
+"""The web page and the manual of the API; they load files from this host only."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,13 +7,13 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from api.dependencies import Services, ServicesDep
-from api.errors import Problem
+from api.problems import Problem
 from jobs.storage.factory import LocalStorage
 
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).parents[1] / "page"
-FRESH = {"Cache-Control": "no-cache"}  # nothing of it is secret, but a new release is to be seen
+REVALIDATED = {"Cache-Control": "no-cache"}  # a new release must replace cached files
 FILES = {
     "style.css": "text/css",
     "page.js": "text/javascript",
@@ -35,12 +35,12 @@ def manual(services: ServicesDep) -> Response:
 @router.get("/page/{name}")
 def file(name: str) -> Response:
     if name not in FILES:
-        raise Problem(404, "route_not_found", f"There is nothing at /page/{name}; see /docs.")
-    return FileResponse(FOLDER / name, media_type=FILES[name], headers=FRESH)
+        raise Problem("route_not_found", f"Nothing found at /page/{name}; see /docs.")
+    return FileResponse(FOLDER / name, media_type=FILES[name], headers=REVALIDATED)
 
 
 def _html(name: str, services: Services) -> Response:
-    headers = FRESH | {
+    headers = REVALIDATED | {
         "Content-Security-Policy": _policy(services),
         "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     }
@@ -48,7 +48,7 @@ def _html(name: str, services: Services) -> Response:
 
 
 def _policy(services: Services) -> str:
-    """Scripts and styles from here only; videos from here, or from the bucket they lie in."""
+    """Content security policy: scripts and styles of this host, videos also of the bucket."""
     media = "'self' blob:"
     if not isinstance(services.storage, LocalStorage):
         bucket = urlsplit(services.storage.link("probe", filename="probe", seconds=1))

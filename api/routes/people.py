@@ -1,4 +1,4 @@
-"""GET /people: whom this service can show."""
+"""GET /people: persons that this service can render."""
 
 from fastapi import APIRouter
 
@@ -10,6 +10,6 @@ from jobs.persons import list_people
 router = APIRouter(tags=["people"])
 
 
-@router.get("/people", summary="Whom this service can show, with limits and defaults")
+@router.get("/people", summary="Persons that this service can render, with limits and defaults")
 def people(services: ServicesDep, _caller: CallerDep) -> People:
     return People(people=list_people(services.settings.people))

@@ -22,7 +22,7 @@ from pydantic import (
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as ReceivedFile
 
-from api.errors import REFERENCE, Problem
+from api.problems import REFERENCE, Problem
 from jobs.request.declare import declared_fields
 from jobs.request.fields.job import JobFields
 from jobs.request.model import GenerateRequest, JobRequest
@@ -162,7 +162,6 @@ def body_of(form: type[BaseModel], body: type[BaseModel]) -> dict[str, Any]:
 
 def _unsupported_type(kind: str) -> Problem:
     return Problem(
-        415,
         "body_type_unsupported",
         f"The body is {kind[:80] or 'without a type'}; send {FORM} with the file in the field "
         f"`audio`, or {JSON}.",
@@ -175,7 +174,7 @@ def json_of(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Problem(
-            400, "malformed_body", "The body is not valid JSON; check how it was made."
+            "malformed_body", "The body is not valid JSON; check how it was made."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What may be asked of GET /jobs."""
+"""Query parameters of GET /jobs."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,13 +10,13 @@ from jobs.request.values import PersonName
 from jobs.store.api_keys import TENANT
 from jobs.store.pagination import JobFilter
 
-YEARS = (1970, 9000)  # beyond them lie the ends of what datetime can turn into UTC
+YEARS = (1970, 9000)  # datetime cannot convert the first and last years it has into UTC
 
 
 def _within_years(moment: datetime) -> datetime:
     first, last = YEARS
     if not first <= moment.year <= last:
-        raise ValueError(f"should be of the years {first} to {last}")
+        raise ValueError(f"should be in the years {first} to {last}")
     return moment
 
 
@@ -24,31 +24,36 @@ Moment = Annotated[AwareDatetime, AfterValidator(_within_years)]
 
 
 class ListQuery(BaseModel):
-    """Which jobs, and how many at a time."""
+    """Filter and page of a list of jobs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: int = Field(default=20, ge=1, le=100, description="How many in one page.")
+    limit: int = Field(default=20, ge=1, le=100, description="Number of jobs in one page.")
     cursor: str | None = Field(
-        default=None, max_length=200, description="`next` of the page before; the rest unchanged."
+        default=None,
+        max_length=200,
+        description="`next` of the previous page; other parameters unchanged.",
     )
     state: tuple[State, ...] = Field(
-        default=(), max_length=8, description="Only these; may be given several times."
+        default=(),
+        max_length=8,
+        description="Only jobs in this state; repeat it for several states.",
     )
-    person: PersonName | None = Field(default=None, description="Only jobs that show this one.")
-    batch: str | None = Field(default=None, max_length=64, description="Only jobs of this one.")
+    person: PersonName | None = Field(default=None, description="Only jobs of this person.")
+    batch: str | None = Field(default=None, max_length=64, description="Only jobs of this batch.")
     tenant: str | None = Field(
         default=None,
         pattern=f"^{TENANT.pattern}$",
-        description="Only this tenant's; a key that is no admin's sees its own and no other.",
+        description="Only jobs of this tenant; needs an admin key for any tenant but the key's.",
     )
     created_after: Moment | None = Field(
-        default=None, description="Not older: 2026-05-04T12:00:00Z, with its zone."
+        default=None,
+        description="Created at or after this time, with a zone: 2026-05-04T12:00:00Z.",
     )
-    created_before: Moment | None = Field(default=None, description="Older than this moment.")
+    created_before: Moment | None = Field(default=None, description="Created before this time.")
 
-    def wanted(self, sees: str | None) -> JobFilter:
-        """sees: the tenant whose jobs the caller may see; None: everybody's."""
+    def job_filter(self, sees: str | None) -> JobFilter:
+        """Filter for the store. sees: the tenant whose jobs the caller may see; None: all."""
         return JobFilter(
             states=self.state,
             person=self.person,

@@ -1,4 +1,4 @@
-"""What answers look like."""
+"""Response bodies of jobs, persons and health."""
 
 from datetime import datetime, timedelta
 from urllib.parse import urljoin
@@ -16,24 +16,24 @@ from jobs.store.pagination import Page
 
 
 class StageView(BaseModel):
-    """How far one stage is."""
+    """Progress of one stage."""
 
     name: str
     progress: float = Field(ge=0, le=1)
 
 
 class OutputView(BaseModel):
-    """One file that is ready."""
+    """One output file."""
 
     name: str
     content_type: str
     bytes: int
-    url: str = Field(description="Signed, for a while; GET the job again for a new one.")
-    path: str = Field(description="Stays: leads to the file with what the caller may see.")
+    url: str = Field(description="Signed and temporary; GET the job again for a new one.")
+    path: str = Field(description="Permanent; needs a key that may read the job.")
 
 
 class ErrorView(BaseModel):
-    """Why a job failed."""
+    """The reason of a failed job."""
 
     code: str
     detail: str
@@ -43,12 +43,14 @@ class JobView(BaseModel):
     """A job as its owner sees it."""
 
     id: str
-    tenant: str = Field(description="Whose job it is: that of the key which sent it.")
+    tenant: str = Field(description="Tenant of the key that submitted the job.")
     state: State
     stage: str = Field(description=f"One of {', '.join(STAGE_NAMES)}, in this order.")
-    progress: float = Field(ge=0, le=1, description="Of the whole.")
+    progress: float = Field(ge=0, le=1, description="Of the whole job.")
     stages: list[StageView]
-    position: int | None = Field(description="1 is next; null once the job has left the queue.")
+    position: int | None = Field(
+        description="Position in the queue, 1 is next; null once the job has left the queue."
+    )
     attempt: int
     max_attempts: int
     created_at: datetime
@@ -56,13 +58,13 @@ class JobView(BaseModel):
     finished_at: datetime | None
     clip_seconds: float
     priority: int
-    metadata: dict[str, str] = Field(description="As it was sent.")
-    batch: str | None = Field(description="The batch that it came with.")
-    callback_url: str | None = Field(description="Is told when the job has ended.")
+    metadata: dict[str, str] = Field(description="As submitted.")
+    batch: str | None = Field(description="Id of the batch that the job belongs to.")
+    callback_url: str | None = Field(description="Receives a webhook when the job has ended.")
     request: JobRequest
     outputs: list[OutputView]
     expires_at: datetime | None = Field(
-        description="From then on its files may be gone; null where they are kept for ever."
+        description="Its files may be removed after this time; null when they are kept forever."
     )
     expired: bool = Field(description="Whether its files were removed by age.")
     error: ErrorView | None
@@ -76,46 +78,57 @@ class JobList(BaseModel):
 
 
 class People(BaseModel):
-    """Whom this service can show."""
+    """Persons that this service can render."""
 
     people: list[PersonSummary]
 
 
 class Health(BaseModel):
-    """A word."""
+    """State of the process."""
 
     status: str
 
 
 class Readiness(BaseModel):
-    """A word for each thing that the service needs."""
+    """State of each thing that the service needs."""
 
     status: str
     checks: dict[str, str]
 
 
 def job_list(page: Page, services: Services, request: Request) -> JobList:
-    """A page of jobs."""
+    """A page of jobs with their positions in the queue."""
     queued = [job.id for job in page.jobs if job.state is State.QUEUED]
-    places = services.database.jobs.positions(queued) if queued else {}
-    views = [_view(job, places.get(job.id), services, request) for job in page.jobs]
+    positions = services.database.jobs.positions(queued) if queued else {}
+    views = [_view(job, positions.get(job.id), services, request) for job in page.jobs]
     return JobList(jobs=views, next=page.cursor)
 
 
 def job_view(job: Job, services: Services, request: Request) -> JobView:
-    """The job with its place in the queue and links that start where the caller came in."""
-    place = services.database.jobs.position(job.id) if job.state is State.QUEUED else None
-    return _view(job, place, services, request)
+    """The job with its position in the queue, and links that start with the request's base URL."""
+    position = services.database.jobs.position(job.id) if job.state is State.QUEUED else None
+    return _view(job, position, services, request)
+
+
+def read_job_view(job_id: str, tenant: str | None, services: Services, request: Request) -> JobView:
+    """Read the job from the store and return its view.
+
+    tenant: None reads jobs of every tenant.
+
+    Raises:
+        JobMissing: when this tenant has no such job.
+    """
+    return job_view(services.database.jobs.get(job_id, tenant=tenant), services, request)
 
 
 def status_of(view: JobView) -> JobStatus:
-    """What of a view changes while its owner waits."""
-    parts = {stage.name: stage.progress for stage in view.stages}
-    return JobStatus(view.state, view.attempt, view.stage, parts[view.stage], view.position)
+    """The members of a view that change while the job is queued or running."""
+    progress = {stage.name: stage.progress for stage in view.stages}
+    return JobStatus(view.state, view.attempt, view.stage, progress[view.stage], view.position)
 
 
 def download_name(job: Job, name: str) -> str:
-    """What the file is called on the caller's disk: files of two jobs do not meet."""
+    """File name of a download; it contains the job's id, so files of two jobs differ."""
     return f"{job.request.person}-{job.id[-8:]}-{name}"
 
 
@@ -148,12 +161,12 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
 
 def _stages(job: Job) -> list[StageView]:
     names = STAGE_NAMES
-    at = names.index(job.stage)
+    current = names.index(job.stage)
     if job.state is State.QUEUED:
         done = [0.0] * len(names)
     else:
-        done = [1.0] * at + [job.stage_progress] + [0.0] * (len(names) - at - 1)
-    return [StageView(name=name, progress=part) for name, part in zip(names, done, strict=True)]
+        done = [1.0] * current + [job.stage_progress] + [0.0] * (len(names) - current - 1)
+    return [StageView(name=name, progress=each) for name, each in zip(names, done, strict=True)]
 
 
 def _output(job: Job, output: Output, services: Services, request: Request) -> OutputView:

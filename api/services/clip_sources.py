@@ -1,4 +1,4 @@
-"""The clip of a request, wherever it comes from: sent with it, sent before, or lying elsewhere."""
+"""Sources of a request's clip: the body, an earlier upload, or a URL."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from api.errors import Problem
-from api.services.upload_intake import FOLDER, inspected, kept
+from api.problems import Problem
+from api.services.upload_intake import FOLDER, probed, saved
 from jobs.outbound.http_client import OutboundError, UrlRefused, sentence_of
 from jobs.sandbox.audio_probe import MediaLimits, check_seconds
 from jobs.storage.factory import CONTENT_TYPES
@@ -30,22 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stored:
-    """A clip that a job can use."""
+    """A clip in storage that a job can use."""
 
     key: str
     seconds: float
-    bytes: int  # that are stored for this job alone
+    bytes: int  # stored for this job alone
 
 
 class Clip(Protocol):
-    """A clip that may become a job's."""
+    """The clip of a request."""
 
     @property
     def digest(self) -> str:
-        """Names what is heard, for the Idempotency-Key."""
+        """Identifies the audio for the Idempotency-Key."""
 
     def stored(self, job_id: str, person: PersonSummary) -> Stored:
-        """Look at it and keep it for this job. MediaError where it is none for this person."""
+        """Probe the clip and store it for this job.
+
+        Raises:
+            MediaError: when the person's networks cannot use it.
+        """
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,15 @@ class SentClip:
     def stored(self, job_id: str, person: PersonSummary) -> Stored:
         settings = self.services.settings
         most = min(person.max_seconds, settings.max_clip_seconds)
-        found = inspected(self.path, settings, max_seconds=most)
-        key = input_key(job_id, found.container)
-        self.services.storage.put(key, self.path, CONTENT_TYPES[f".{found.container}"])
-        return Stored(key, found.seconds, self.path.stat().st_size)
+        info = probed(self.path, settings, max_seconds=most)
+        key = input_key(job_id, info.container)
+        self.services.storage.put(key, self.path, CONTENT_TYPES[f".{info.container}"])
+        return Stored(key, info.seconds, self.path.stat().st_size)
 
 
 @dataclass(frozen=True)
 class UploadedClip:
-    """A file that lies in the storage since an earlier request, for any number of jobs."""
+    """A file that an earlier request put into storage, for any number of jobs."""
 
     upload: Upload
 
@@ -86,8 +90,8 @@ class UploadedClip:
 
 
 @dataclass(frozen=True)
-class ClipElsewhere:
-    """A file that has yet to be fetched: not for a request that was sent before."""
+class RemoteClip:
+    """A file at a URL; it is fetched only when the request is new."""
 
     url: str
     services: Services
@@ -107,61 +111,67 @@ class ClipElsewhere:
         most, seconds = settings.max_upload_bytes, settings.audio_url_seconds
         try:
             asyncio.run(fetch(self.url, path, most_bytes=most, seconds=seconds))
+        except UrlRefused as error:
+            raise _url_problem("audio_url_refused", error) from error
         except OutboundError as error:
-            code = "audio_url_refused" if isinstance(error, UrlRefused) else "audio_url_failed"
-            fields = [{"field": "audio_url", "detail": str(error)}]
-            raise Problem(422, code, sentence_of(error), errors=fields) from error
+            raise _url_problem("audio_url_failed", error) from error
 
 
 @contextmanager
-def clip_of(asked: GenerateForm | GenerateBody, tenant: str, services: Services) -> Iterator[Clip]:
-    """The clip that is asked for, for as long as the block lasts."""
-    if asked.upload_id is not None:
-        yield UploadedClip(usable(asked.upload_id, tenant, services))
+def clip_of(body: GenerateForm | GenerateBody, tenant: str, services: Services) -> Iterator[Clip]:
+    """The clip of a request; files of the body exist until the block ends."""
+    if body.upload_id is not None:
+        yield UploadedClip(ready_upload(body.upload_id, tenant, services))
         return
-    if asked.audio_url is not None:
-        yield ClipElsewhere(_checked(asked.audio_url, services), services)
+    if body.audio_url is not None:
+        yield RemoteClip(_checked(body.audio_url, services), services)
         return
-    assert asked.audio is not None
-    source = io.BytesIO(asked.audio) if isinstance(asked.audio, bytes) else asked.audio.file
-    with kept(source, most=services.settings.max_upload_bytes) as path:
+    assert body.audio is not None
+    source = io.BytesIO(body.audio) if isinstance(body.audio, bytes) else body.audio.file
+    with saved(source, most=services.settings.max_upload_bytes) as path:
         yield SentClip(path, services)
 
 
-def _checked(url: str, services: Services) -> str:
-    """The URL as it will be asked for. Problem where we would not."""
-    if not services.settings.audio_urls:
-        sentence = "This service fetches nothing by audio_url; send the clip in audio."
-        fields = [{"field": "audio_url", "detail": sentence}]
-        raise Problem(422, "audio_url_refused", sentence, errors=fields)
-    try:
-        return services.outbound.check_url(url)
-    except UrlRefused as error:
-        fields = [{"field": "audio_url", "detail": str(error)}]
-        raise Problem(422, "audio_url_refused", sentence_of(error), errors=fields) from error
+def ready_upload(upload_id: str, tenant: str, services: Services) -> Upload:
+    """A complete upload of this tenant.
 
-
-def usable(upload_id: str, tenant: str, services: Services) -> Upload:
-    """An upload that jobs of this tenant may use."""
+    Raises:
+        Problem: when it is unknown, expired or not complete.
+    """
     try:
         upload = services.database.uploads.get(tenant, upload_id)
     except UploadMissing as error:
-        sentence = f"There is no upload {upload_id!r}, or it has expired; send the clip again."
-        raise _unusable("upload_unknown", sentence) from error
+        detail = f"Upload {upload_id!r} not found or expired; send the clip again."
+        fields = [{"field": "upload_id", "detail": detail}]
+        raise Problem("upload_unknown", detail, errors=fields) from error
     if not upload.ready:
-        sentence = (
-            f"The upload {upload_id!r} is not complete; send its parts, then POST "
+        detail = (
+            f"Upload {upload_id!r} is not complete; send its parts, then POST "
             f"/uploads/{upload_id}/complete."
         )
-        raise _unusable("upload_incomplete", sentence)
+        fields = [{"field": "upload_id", "detail": detail}]
+        raise Problem("upload_incomplete", detail, errors=fields)
     return upload
-
-
-def _unusable(code: str, sentence: str) -> Problem:
-    return Problem(422, code, sentence, errors=[{"field": "upload_id", "detail": sentence}])
 
 
 def file_digest(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checked(url: str, services: Services) -> str:
+    """The URL in normal form. Raises Problem when it must not be fetched."""
+    if not services.settings.audio_urls:
+        detail = "This service does not fetch audio_url; send the clip in audio."
+        fields = [{"field": "audio_url", "detail": detail}]
+        raise Problem("audio_url_refused", detail, errors=fields)
+    try:
+        return services.outbound.check_url(url)
+    except UrlRefused as error:
+        raise _url_problem("audio_url_refused", error) from error
+
+
+def _url_problem(code: str, error: OutboundError) -> Problem:
+    fields = [{"field": "audio_url", "detail": str(error)}]
+    return Problem(code, sentence_of(error), errors=fields)

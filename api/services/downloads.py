@@ -1,4 +1,4 @@
-"""A stored file on its way out: with `Range`, and with problems instead of plain refusals."""
+"""Serve stored files with `Range` support; errors are problems instead of plain text."""
 
 from __future__ import annotations
 
@@ -6,41 +6,47 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import FileResponse
 
-from api.errors import answer
+from api.problems import Problem, problem_response
 from contracts.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+    from jobs.model import Job
+
 KINDS = {output.content_type for output in OUTPUTS}
-FOUND: dict[int | str, dict[str, Any]] = {  # for the documents of routes that answer with a file
+FILE_RESPONSES: dict[int | str, dict[str, Any]] = {  # of routes that answer with a file
     200: {"description": "The file.", "content": {kind: {} for kind in sorted(KINDS)}},
     206: {
-        "description": "The part that `Range` asks for.",
+        "description": "The requested `Range`.",
         "content": {kind: {} for kind in sorted(KINDS)},
     },
 }
-REFUSED = (400, 416)  # a Range that makes no sense, or lies beyond the end
+REFUSED = (400, 416)  # an invalid Range, or one beyond the end of the file
 
 
 class Download(FileResponse):
-    """FileResponse whose refusals are problem+json like everybody's."""
+    """FileResponse whose errors are problem+json."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = False
 
-        async def send_or_explain(message: Message) -> None:
+        async def send_or_refuse(message: Message) -> None:
             nonlocal refused
             if message["type"] == "http.response.start" and message["status"] in REFUSED:
                 refused = True
-                problem = answer(
-                    416,
-                    "range_not_satisfiable",
-                    "The file has no such part; ask for less, or for all of it without Range.",
-                    {"Content-Range": f"bytes */{self.headers.get('content-length', '*')}"},
-                )
+                size = self.headers.get("content-length", "*")
+                headers = {"Content-Range": f"bytes */{size}"}
+                problem = problem_response("range_not_satisfiable", headers=headers)
                 await problem(scope, receive, send)
             elif not refused:
                 await send(message)
 
-        await super().__call__(scope, receive, send_or_explain)
+        await super().__call__(scope, receive, send_or_refuse)
+
+
+def outputs_expired(job: Job) -> Problem:
+    """410: the files of the job were removed by age."""
+    day = f"{job.outputs_expired_at:%Y-%m-%d}"
+    detail = f"The files of this job were kept until {day}; send the recording again."
+    return Problem("output_expired", detail)

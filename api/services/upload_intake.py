@@ -1,4 +1,4 @@
-"""An upload on its way in: counted while it streams, probed in a child, put into storage."""
+"""Receive uploads: count bytes while they stream, limit concurrency, probe in a child process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from api.errors import Problem
+from api.problems import Problem
 from api.schemas.generate import FORM, kind_of
 from jobs.sandbox.audio_probe import MediaLimits, probe
 
@@ -30,42 +30,45 @@ if TYPE_CHECKING:
     from jobs.sandbox.audio_probe import ClipInfo
     from jobs.settings import Settings
 
-FIELDS_BYTES = 64 * 1024  # what a body may hold beside its file
-JSON_BYTES = 16 * 2**20  # JSON is taken whole into memory
+FIELDS_BYTES = 64 * 1024  # of a body beside its file
+JSON_BYTES = 16 * 2**20  # JSON bodies are held in memory as a whole
 RETRY_SECONDS = "2"
 FOLDER = "visavis-upload-"
-LEFT_SECONDS = 3600.0  # far longer than an upload is looked at and stored
-PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # children at a time
+LEFTOVER_SECONDS = 3600.0  # far more than probing and storing an upload takes
+PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # child processes at a time
 
 
 T = TypeVar("T")
 
 
-class Intake:
-    """How many uploads are taken at a time, so that they fill neither the disk nor all threads."""
+class UploadIntake:
+    """Limit of concurrent uploads, so that they fill neither the disk nor all threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._inside: set[UploadRequest] = set()
-        self._threads = CapacityLimiter(most)  # of their own: who reads a job waits for no upload
+        self._threads = CapacityLimiter(most)  # other requests use other threads and do not wait
 
     def enter(self, upload: UploadRequest) -> None:
-        """Take a place. 503 where all are taken."""
+        """Take a slot.
+
+        Raises:
+            Problem: when all slots are in use.
+        """
         if len(self._inside) >= self._most:
             raise Problem(
-                503,
                 "uploads_busy",
-                f"All {self._most} places for uploads are taken just now; send it again.",
+                f"All {self._most} upload slots are in use; send the request again.",
                 headers={"Retry-After": RETRY_SECONDS, "Connection": "close"},
             )
         self._inside.add(upload)
 
     def leave(self, upload: UploadRequest) -> None:
-        """Give the place back; harmless when that was done."""
+        """Release the slot; calling it twice is harmless."""
         self._inside.discard(upload)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do the blocking work of an upload in a thread."""
+        """Run the blocking work of an upload in a thread."""
         return await to_thread.run_sync(work, limiter=self._threads)
 
 
@@ -75,15 +78,19 @@ class UploadRequest(Request):
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
         settings: Settings = self.app.state.services.settings
-        self.intake: Intake = self.app.state.intake
+        self.intake: UploadIntake = self.app.state.intake
         self._most = settings.max_upload_bytes
         self._seconds = settings.upload_seconds
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The body in chunks; 413 as soon as it is too long, whatever its header promised."""
+        """The body in chunks.
+
+        Raises:
+            Problem: when it is too large (its actual length counts, not its header) or too slow.
+        """
         most = self._most if kind_of(self) == FORM else min(self._most, JSON_BYTES)
-        told = self.headers.get("content-length", "")
-        if told.isdecimal() and int(told) > most + FIELDS_BYTES:
+        declared = self.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > most + FIELDS_BYTES:
             raise _too_large(most)
         self.intake.enter(self)
         received, chunks = 0, super().stream()
@@ -102,16 +109,16 @@ class UploadRequest(Request):
             yield chunk
 
     def leave(self) -> None:
-        """The upload is dealt with: another may come, though this request may still wait."""
+        """Release the slot; the request itself may go on waiting for its job."""
         self.intake.leave(self)
 
     def form(self, **_limits: Any) -> Any:
-        """The form: one file, a few short fields."""
+        """The form, limited to one file and a few short fields."""
         return super().form(max_files=1, max_fields=32, max_part_size=4096)
 
 
 class UploadRoute(APIRoute):
-    """A route that reads its body as `UploadRequest`."""
+    """A route whose request is an `UploadRequest`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
@@ -126,18 +133,21 @@ class UploadRoute(APIRoute):
         return handle
 
 
-def sweep() -> None:
-    """Remove what API processes left in the temporary folder that were killed with an upload in
-    their hands."""
+def remove_leftovers() -> None:
+    """Remove temporary folders of API processes that were killed during an upload."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
-        with suppress(OSError):  # another process sweeps, too, or it is somebody else's
-            if time.time() - folder.stat().st_mtime > LEFT_SECONDS:
+        with suppress(OSError):  # another process removed it, or another user owns it
+            if time.time() - folder.stat().st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def kept(source: BinaryIO, *, most: int) -> Iterator[Path]:
-    """What was sent, as a file under a name of ours, for as long as the block lasts."""
+def saved(source: BinaryIO, *, most: int) -> Iterator[Path]:
+    """Save an upload to a temporary file, which is removed when the block ends.
+
+    Raises:
+        Problem: when it is larger than `most` bytes.
+    """
     with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         path = Path(folder) / "audio"
         with path.open("wb") as file:
@@ -147,27 +157,29 @@ def kept(source: BinaryIO, *, most: int) -> Iterator[Path]:
         yield path
 
 
-def inspected(path: Path, settings: Settings, *, max_seconds: float) -> ClipInfo:
-    """What the clip is; MediaError where it is none, or too long."""
+def probed(path: Path, settings: Settings, *, max_seconds: float) -> ClipInfo:
+    """Probe the clip in a child process.
+
+    Raises:
+        MediaError: when it is not a supported clip, or too long.
+    """
     limits = MediaLimits(max_seconds=max_seconds, wall_seconds=settings.probe_seconds)
     with PROBES:
         return probe(path, limits=limits)
 
 
 def too_slow(seconds: float) -> Problem:
-    """What did not arrive in time."""
+    """408: the upload did not arrive in time."""
     return Problem(
-        408,
         "upload_too_slow",
-        f"The upload has not arrived within {seconds:g} s; send a smaller format such as flac, "
-        "mp3 or ogg.",
+        f"The upload did not arrive within {seconds:g} s; send a smaller format such as flac, mp3 "
+        "or ogg.",
         headers={"Connection": "close"},
     )
 
 
 def _too_large(most: int) -> Problem:
     return Problem(
-        413,
         "upload_too_large",
         f"The upload is larger than {most} bytes; send a shorter clip, a smaller format such as "
         "flac, mp3 or ogg, or a form instead of JSON; or send it by POST /uploads.",

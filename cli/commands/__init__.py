@@ -1,1 +1,1 @@
-"""One module for each command of `visavis-server`."""
+"""Commands of `visavis-server`, one module each."""

@@ -1,4 +1,4 @@
-"""`visavis-server doctor`: what is there, what is missing, and what to do about it."""
+"""`visavis-server doctor`: check a machine and its settings, with a fix for each problem."""
 
 from __future__ import annotations
 
@@ -24,47 +24,55 @@ from jobs.persons import list_people
 from jobs.queue.celery_app import make_celery, reachable
 from jobs.settings import PREFIX, secret_files
 from jobs.storage.factory import StorageError, open_storage
-from jobs.telemetry.redaction import masked
+from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import Console
 
     from jobs.settings import Settings
 
 
-class Mark(StrEnum):
-    """How a thing is."""
+class Status(StrEnum):
+    """Outcome of a check."""
 
     OK = "ok"
-    WARN = "warn"  # something works less well
-    BAD = "bad"  # something needed does not work
+    WARN = "warn"  # something is not as it should be
+    BAD = "bad"  # something necessary does not work
 
 
-COLOURS = {Mark.OK: "green", Mark.WARN: "yellow", Mark.BAD: "bold red"}
+COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.BAD: "bold red"}
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line."""
+    """One line of the output."""
 
-    mark: Mark
-    thing: str
-    found: str  # and, where it is not ok, what to do
+    status: Status
+    subject: str
+    text: str  # with a fix, unless the status is OK
 
 
 def run_doctor() -> None:
-    """Print a line for each thing; exit status 1 when something needed is bad."""
-    findings = list(examine(read_settings()))
+    """Print a line for each check; exit status 1 when something necessary does not work."""
+    print_checks(make_console(), run_checks(read_settings()))
+
+
+def print_checks(console: Console, checks: Iterable[CheckResult]) -> None:
+    """Print a line for each check. Raises: typer.Exit: when the status of one is BAD."""
+    results = list(checks)
     table = Table.grid(padding=(0, 2))
-    for each in findings:
-        table.add_row(Text(each.mark, COLOURS[each.mark]), each.thing, masked(each.found))
-    make_console().print(table)
-    if any(each.mark is Mark.BAD for each in findings):
+    for result in results:
+        status = Text(result.status, COLOURS[result.status])
+        table.add_row(status, result.subject, redact(result.text))
+    console.print(table)
+    if any(result.status is Status.BAD for result in results):
         raise typer.Exit(FAILED)
 
 
-def examine(settings: Settings) -> Iterator[CheckResult]:
-    """Every finding, the things of one machine first."""
+def run_checks(settings: Settings) -> Iterator[CheckResult]:
+    """Check this machine first, then the services in the settings."""
     yield _python()
     yield _api()
     yield from _worker(settings)
@@ -76,29 +84,29 @@ def examine(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _python() -> CheckResult:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    known = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    advice = "" if known else "; use 3.11, 3.12 or 3.13"
-    return CheckResult(Mark.OK if known else Mark.BAD, "python", found + advice)
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    advice = "" if supported else "; use 3.11, 3.12 or 3.13"
+    return CheckResult(Status.OK if supported else Status.BAD, "python", text + advice)
 
 
 def _api() -> CheckResult:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        return CheckResult(Mark.WARN, "api", "not installed; `pip install 'visavis-server[api]'`")
-    return CheckResult(
-        Mark.OK, "api", f"fastapi {version('fastapi')}, uvicorn {version('uvicorn')}"
-    )
+        text = "not installed; run `pip install 'visavis-server[api]'`"
+        return CheckResult(Status.WARN, "api", text)
+    text = f"fastapi {version('fastapi')}, uvicorn {version('uvicorn')}"
+    return CheckResult(Status.OK, "api", text)
 
 
 def _worker(settings: Settings) -> Iterator[CheckResult]:
     missing = [name for name in ("torch", "imageio_ffmpeg", "warp") if find_spec(name) is None]
     if missing:
-        found = f"{', '.join(missing)} not installed; `pip install 'visavis-server[worker]'`"
-        yield CheckResult(Mark.BAD, "worker", found)
+        text = f"{', '.join(missing)} not installed; run `pip install 'visavis-server[worker]'`"
+        yield CheckResult(Status.BAD, "worker", text)
         return
     import torch
 
-    yield CheckResult(Mark.OK, "torch", str(torch.__version__))
+    yield CheckResult(Status.OK, "torch", str(torch.__version__))
     yield _device(settings)
     yield _ffmpeg()
     yield from _encoders()
@@ -110,25 +118,24 @@ def _device(settings: Settings) -> CheckResult:
     try:
         device = choose_device(settings.device)
     except DeviceError as error:
-        return CheckResult(Mark.BAD, "device", str(error))
+        return CheckResult(Status.BAD, "device", str(error))
     if not works(device):
-        return CheckResult(
-            Mark.BAD, "device", f"{describe(device)} does not compute; see nvidia-smi"
-        )
-    return CheckResult(Mark.OK, "device", describe(device))
+        text = f"{describe(device)} fails to compute; check it with nvidia-smi"
+        return CheckResult(Status.BAD, "device", text)
+    return CheckResult(Status.OK, "device", describe(device))
 
 
 def _ffmpeg() -> CheckResult:
     from worker.pipeline.ffmpeg import FfmpegError, executable
 
     try:
-        return CheckResult(Mark.OK, "ffmpeg", executable())
+        return CheckResult(Status.OK, "ffmpeg", executable())
     except FfmpegError as error:
-        return CheckResult(Mark.BAD, "ffmpeg", str(error))
+        return CheckResult(Status.BAD, "ffmpeg", str(error))
 
 
 def _encoders() -> Iterator[CheckResult]:
-    """Tried by encoding something, because ffmpeg lists what the machine does not have."""
+    """Encode a test video, because ffmpeg also lists encoders that do not work on this machine."""
     import torch
 
     from worker.pipeline.container import NVENC, X264
@@ -136,67 +143,71 @@ def _encoders() -> Iterator[CheckResult]:
 
     fault = encoder_fault(X264)
     if fault is not None:
-        yield CheckResult(Mark.BAD, "encoder", f"libx264 does not encode: {_line(fault)}")
+        yield CheckResult(Status.BAD, "encoder", f"libx264 fails to encode: {_last_line(fault)}")
         return
-    used = X264
+    encoder = X264
     if torch.cuda.is_available():
-        used = NVENC if encoder_fault(NVENC) is None else X264
-    yield CheckResult(Mark.OK, "encoder", f"{used.name}, tried")
+        encoder = NVENC if encoder_fault(NVENC) is None else X264
+    yield CheckResult(Status.OK, "encoder", f"{encoder.name}, tested")
 
 
 def _secrets(settings: Settings) -> Iterator[CheckResult]:
-    """Files of secrets that others may read."""
-    kept = settings.data / "secret"
+    """Report secret files that other users can read."""
+    signing_secret = settings.data / "secret"
     files = {f"{PREFIX}{name.upper()}_FILE": path for name, path in secret_files().items()}
-    if kept.is_file():
-        files["the secret that signs links"] = kept
+    if signing_secret.is_file():
+        files["the secret that signs links"] = signing_secret
     for name, path in files.items():
         mode = path.stat().st_mode & 0o777
         if mode & 0o077:
-            found = f"{name}: {path} may be read by others ({mode:04o}); `chmod 600` it"
-            yield CheckResult(Mark.WARN, "secret", found)
+            text = f"{name}: other users can read {path} ({mode:04o}); run `chmod 600` on it"
+            yield CheckResult(Status.WARN, "secret", text)
 
 
 def _broker(settings: Settings) -> CheckResult:
     if settings.broker_url:
         app = make_celery(settings)
         try:
-            answers = reachable(app)
+            responds = reachable(app)
         finally:
             app.close()
-        if answers:
-            return CheckResult(Mark.OK, "broker", "VISAVIS_BROKER_URL answers")
-        found = "VISAVIS_BROKER_URL does not answer; start that Redis, or unset it for our own"
-        return CheckResult(Mark.BAD, "broker", found)
+        if responds:
+            return CheckResult(Status.OK, "broker", "VISAVIS_BROKER_URL responds")
+        text = (
+            "VISAVIS_BROKER_URL does not respond; start that Redis, or unset the variable to use "
+            "the embedded Redis"
+        )
+        return CheckResult(Status.BAD, "broker", text)
     try:
-        return CheckResult(Mark.OK, "broker", f"our own, by {find_server()}")
+        return CheckResult(Status.OK, "broker", f"embedded Redis, {find_server()}")
     except BrokerError as error:
-        return CheckResult(Mark.BAD, "broker", str(error))
+        return CheckResult(Status.BAD, "broker", str(error))
 
 
 def _database(settings: Settings) -> CheckResult:
     url = sa.make_url(settings.database_url)
     shown = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        return CheckResult(Mark.OK, "database", f"{shown}, made on first use")
+        return CheckResult(Status.OK, "database", f"{shown}, created on first use")
     engine = None
     try:
         engine = connect(settings.database_url)
         with reading(engine) as connection:
             if not sa.inspect(connection).has_table(jobs.name):
-                found = f"{shown} is empty; the API brings it up to date when it starts"
-                return CheckResult(Mark.WARN, "database", found)
+                text = f"{shown} is empty; the API creates its tables when it starts"
+                return CheckResult(Status.WARN, "database", text)
             count = connection.execute(sa.select(sa.func.count()).select_from(jobs)).scalar_one()
     except ModuleNotFoundError as error:
-        found = f"{shown} needs {error.name}; `pip install 'visavis-server[postgres]'`"
-        return CheckResult(Mark.BAD, "database", found)
+        text = f"{shown} needs {error.name}; run `pip install 'visavis-server[postgres]'`"
+        return CheckResult(Status.BAD, "database", text)
     except sa.exc.SQLAlchemyError as error:
-        found = f"{shown} does not answer ({_line(str(error))}); check VISAVIS_DATABASE_URL"
-        return CheckResult(Mark.BAD, "database", found)
+        reason = _last_line(str(error))
+        text = f"{shown} does not respond ({reason}); check VISAVIS_DATABASE_URL"
+        return CheckResult(Status.BAD, "database", text)
     finally:
         if engine is not None:
             engine.dispose()
-    return CheckResult(Mark.OK, "database", f"{shown}, {count} jobs")
+    return CheckResult(Status.OK, "database", f"{shown}, {count} jobs")
 
 
 def _storage(settings: Settings) -> CheckResult:
@@ -208,39 +219,34 @@ def _storage(settings: Settings) -> CheckResult:
         finally:
             storage.close()
     except (StorageError, OSError) as error:
-        return CheckResult(Mark.BAD, "storage", f"{shown}: {error}; check VISAVIS_STORAGE_URL")
-    return CheckResult(Mark.OK, "storage", shown)
+        return CheckResult(Status.BAD, "storage", f"{shown}: {error}; check VISAVIS_STORAGE_URL")
+    return CheckResult(Status.OK, "storage", shown)
 
 
 def _people(settings: Settings) -> Iterator[CheckResult]:
     from contracts.person import PersonError, check_files
 
-    known = {person.name: person for person in list_people(settings.people)}
+    people = {person.name: person for person in list_people(settings.people)}
     folders = sorted(path.parent for path in settings.people.glob("*/person.json"))
     if not folders:
-        found = (
-            f"nobody below {settings.people}; put a person directory there, or set VISAVIS_PEOPLE"
-        )
-        yield CheckResult(Mark.BAD, "people", found)
+        text = f"no person in {settings.people}; add a person directory, or set VISAVIS_PEOPLE"
+        yield CheckResult(Status.BAD, "people", text)
     for folder in folders:
-        thing = f"person {folder.name}"
-        if folder.name not in known:
-            yield CheckResult(
-                Mark.BAD, thing, f"{folder}/person.json cannot be used; see the log above"
-            )
+        subject = f"person {folder.name}"
+        if folder.name not in people:
+            text = f"invalid {folder}/person.json; see the log above"
+            yield CheckResult(Status.BAD, subject, text)
             continue
         try:
             check_files(folder)
         except PersonError as error:
-            yield CheckResult(Mark.BAD, thing, str(error))
+            yield CheckResult(Status.BAD, subject, str(error))
             continue
-        person = known[folder.name]
-        found = (
-            f"{person.title}, {person.licence}, clips to {person.max_seconds:g} s, files as named"
-        )
-        yield CheckResult(Mark.OK, thing, found)
+        person = people[folder.name]
+        text = f"{person.title}, {person.licence}, clips to {person.max_seconds:g} s, files intact"
+        yield CheckResult(Status.OK, subject, text)
 
 
-def _line(words: str) -> str:
-    lines = words.strip().splitlines()
-    return lines[-1].strip() if lines else "no words"
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "no output"

@@ -1,4 +1,4 @@
-"""`visavis-server keys`: make, list, rotate and revoke API keys."""
+"""`visavis-server keys`: create, list, rotate and revoke API keys."""
 
 from __future__ import annotations
 
@@ -23,75 +23,75 @@ DURATION = re.compile(r"([0-9]{1,6})([mhd])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 COLUMNS = ("id", "tenant", "name", "scopes", "created", "expires", "last used", "state")
 
-app = typer.Typer(help="API keys: make, list, rotate, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
 
 
 @app.command()
 def create(
-    tenant: Annotated[str, typer.Option(help="Whose key: a-z, 0-9 and -.")],
-    name: Annotated[str, typer.Option(help="What it is for, in your words.")],
+    tenant: Annotated[str, typer.Option(help="Tenant of the key: a-z, 0-9 and -.")],
+    name: Annotated[str, typer.Option(help="Purpose of the key, as free text.")],
     scope: Annotated[
-        str, typer.Option(help="read, write, admin, or several: read,write.")
+        str, typer.Option(help="read, write, admin, or several, as in read,write.")
     ] = "read,write",
-    expires: Annotated[str, typer.Option(help="After 90d, 24h, 30m; or never.")] = "never",
+    expires: Annotated[str, typer.Option(help="Lifetime: 90d, 24h, 30m or never.")] = "never",
 ) -> None:
-    """Make a key. Its secret is shown once and kept nowhere."""
+    """Create a key. Its secret is printed once and not stored."""
     scopes = _scopes(scope)
     lifetime = None if expires == "never" else _duration("--expires", expires)
-    with keyring(read_settings()) as keys:
+    with open_api_keys(read_settings()) as keys:
         try:
-            made = keys.create(tenant, name, scopes, lifetime=lifetime)
+            key = keys.create(tenant, name, scopes, lifetime=lifetime)
         except ValueError as error:
             fail(str(error), MISUSED)
-    _show(made)
+    _print_key(key)
 
 
 @app.command("list")
 def list_keys(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """Every key there is or was, the newest first; no secret is among it."""
-    with keyring(read_settings()) as keys:
-        found = keys.all()
+    """List all keys, revoked ones included, newest first, without secrets."""
+    with open_api_keys(read_settings()) as keys:
+        listed = keys.all()
     now = datetime.now(UTC)
     if as_json:
-        typer.echo(json.dumps([_row(key, now) for key in found], indent=2))
+        typer.echo(json.dumps([_row(key, now) for key in listed], indent=2))
         return
     from rich.table import Table
 
     table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for key in found:
-        moments = [_minute(each) for each in (key.created_at, key.expires_at, key.last_used_at)]
+    for key in listed:
+        times = [_minute(time) for time in (key.created_at, key.expires_at, key.last_used_at)]
         scopes = ",".join(sorted(key.scopes))
-        table.add_row(key.id, key.tenant, key.name, scopes, *moments, _state(key, now))
+        table.add_row(key.id, key.tenant, key.name, scopes, *times, _state(key, now))
     make_console().print(table)
 
 
 @app.command()
 def rotate(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
-    grace: Annotated[str, typer.Option(help="How long the old one still holds: 24h, 0m.")] = "24h",
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, from `list`.")],
+    grace: Annotated[str, typer.Option(help="Time until the old key expires: 24h, 0m.")] = "24h",
 ) -> None:
-    """A new key in place of an old one, with the same tenant, name, scopes and length of life."""
+    """Replace a key by a new one with the same tenant, name, scopes and lifetime."""
     from jobs.store.api_keys import KeyUnknown
 
-    with keyring(read_settings()) as keys:
+    with open_api_keys(read_settings()) as keys:
         try:
-            made = keys.rotate(key_id, grace=_duration("--grace", grace))
+            key = keys.rotate(key_id, grace=_duration("--grace", grace))
         except KeyUnknown as error:
             fail(str(error))
-    _show(made)
+    _print_key(key)
 
 
 @app.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, from `list`.")],
 ) -> None:
-    """End a key, at once and for good."""
+    """Revoke a key at once and permanently."""
     from jobs.store.api_keys import KeyUnknown
 
-    with keyring(read_settings()) as keys:
+    with open_api_keys(read_settings()) as keys:
         try:
             keys.revoke(key_id)
         except KeyUnknown as error:
@@ -99,8 +99,8 @@ def revoke(
 
 
 @contextmanager
-def keyring(settings: Settings) -> Iterator[ApiKeyStore]:
-    """The keys of the database that the settings name, which is brought up to date before."""
+def open_api_keys(settings: Settings) -> Iterator[ApiKeyStore]:
+    """Migrate the database in the settings and yield its API keys."""
     from jobs.db.engine import connect
     from jobs.store.api_keys import ApiKeyStore
 
@@ -112,50 +112,51 @@ def keyring(settings: Settings) -> Iterator[ApiKeyStore]:
         engine.dispose()
 
 
-def _show(made: NewKey) -> None:
-    """The token alone on stdout, so that a script can take it."""
-    key = made.key
-    until = "for ever" if key.expires_at is None else f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
+def _print_key(new: NewKey) -> None:
+    """Print only the token on stdout, so that scripts can read it."""
+    key = new.key
+    expiry = "without expiry" if key.expires_at is None else f"until {_minute(key.expires_at)} UTC"
+    scopes = " and ".join(sorted(key.scopes))
     make_console(stderr=True).print(
-        f"key {key.id} of {key.tenant}, may {' and '.join(sorted(key.scopes))}, holds {until}; "
-        "it is shown this once:",
+        f"key {key.id} of tenant {key.tenant}, scopes {scopes}, valid {expiry}; "
+        "it is printed only once:",
         soft_wrap=True,
     )
-    typer.echo(made.token)
+    typer.echo(new.token)
 
 
 def _row(key: ApiKey, now: datetime) -> dict[str, object]:
     dates = ("created_at", "expires_at", "revoked_at", "last_used_at")
-    moments = {date: getattr(key, date) for date in dates}
+    times = {date: getattr(key, date) for date in dates}
     return {
         "id": key.id,
         "tenant": key.tenant,
         "name": key.name,
         "scopes": sorted(key.scopes),
         "state": _state(key, now),
-        **{date: moment and moment.isoformat() for date, moment in moments.items()},
+        **{date: time and time.isoformat() for date, time in times.items()},
     }
 
 
 def _state(key: ApiKey, now: datetime) -> str:
-    return "revoked" if key.revoked_at else "in use" if key.holds(now) else "expired"
+    return "revoked" if key.revoked_at else "in use" if key.active(now) else "expired"
 
 
-def _minute(moment: datetime | None) -> str:
-    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+def _minute(time: datetime | None) -> str:
+    return "never" if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
-def _scopes(written: str) -> frozenset[Scope]:
+def _scopes(text: str) -> frozenset[Scope]:
     from jobs.store.api_keys import Scope
 
     try:
-        return frozenset(Scope(word.strip()) for word in written.split(","))
+        return frozenset(Scope(name.strip()) for name in text.split(","))
     except ValueError:
-        fail(f"--scope: {written!r} is none; there are {', '.join(Scope)}", MISUSED)
+        fail(f"--scope: invalid scope {text!r}; use {', '.join(Scope)}", MISUSED)
 
 
-def _duration(option: str, written: str) -> timedelta:
-    found = DURATION.fullmatch(written)
-    if found is None:
-        fail(f"{option}: {written!r} is no time; write 90d, 24h or 30m", MISUSED)
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+def _duration(option: str, text: str) -> timedelta:
+    match = DURATION.fullmatch(text)
+    if match is None:
+        fail(f"{option}: invalid duration {text!r}; use 90d, 24h or 30m", MISUSED)
+    return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -1,4 +1,4 @@
-"""`visavis-server migrate`: the database up to date, or what it lacks."""
+"""`visavis-server migrate`: apply or list pending migrations of the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_migrate(*, check: bool) -> None:
-    """Apply what is pending. check: only say it, with exit status 1 where there is something."""
+    """Apply pending migrations. check: only list them, with exit status 1 if there are any."""
     url = read_settings().database_url
     console = make_console()
     try:
@@ -31,7 +31,7 @@ def run_migrate(*, check: bool) -> None:
     except SchemaError as error:
         fail(str(error), MISUSED)
     except OperationalError as error:
-        fail(f"the database does not answer: {error.orig}")
+        fail(f"the database does not respond: {error.orig}")
     if not state.pending:
         console.print(f"up to date at {state.current}")
     elif check:
@@ -39,7 +39,7 @@ def run_migrate(*, check: bool) -> None:
 
 
 def prepare_database(settings: Settings) -> None:
-    """What a command does before it needs the database; one that is away is waited for later on."""
+    """Migrate or check the database; an outage is only logged, because later calls wait for it."""
     try:
         prepare(settings.database_url, migrate=settings.migrate)
     except SchemaError as error:

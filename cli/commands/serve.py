@@ -1,4 +1,4 @@
-"""`visavis-server api` and `visavis-server worker`: the two doors, one process each."""
+"""`visavis-server api` and `visavis-server worker`: one process of the API or a worker."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cli.console import MISUSED, fail, needing, read_settings, wait_without_spin
 if TYPE_CHECKING:
     from jobs.settings import Settings
 
-GRACE_SECONDS = 5  # for requests that run when the API is asked to leave
-KEEP_ALIVE_SECONDS = 75  # longer than callers wait between polls, and than proxies keep theirs
+GRACE_SECONDS = 5  # for requests that are running at a shutdown
+KEEP_ALIVE_SECONDS = 75  # longer than the polling interval of clients and the timeout of proxies
 
 
 def run_api() -> None:
-    """Serve until a signal."""
+    """Serve HTTP until a signal."""
     settings = read_settings()
     with needing("api"):
         import uvicorn
@@ -31,8 +31,8 @@ def run_api() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        log_config=None,  # ours: jobs/telemetry/logging.py
-        access_log=False,  # ours: api/middleware/access_log.py
+        log_config=None,  # configured by jobs/telemetry/logging.py
+        access_log=False,  # written by api/middleware/access_log.py
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -40,9 +40,9 @@ def run_api() -> None:
 
 
 def check_keys(settings: Settings) -> None:
-    """Leave, with the command that makes a key, where nobody could call without one.
+    """Exit with the command that creates a key, if keys are required and there are none.
 
-    The database is brought up to date for it, as the API does when it starts.
+    The database is migrated first, as the API does when it starts.
     """
     from jobs.store.api_keys import NoKeys, require_keys
 
@@ -54,12 +54,12 @@ def check_keys(settings: Settings) -> None:
 
 
 def run_one_worker() -> None:
-    """Work until a signal."""
+    """Run jobs until a signal."""
     settings = read_settings()
     if not settings.broker_url:
         fail(
-            "VISAVIS_BROKER_URL is not set, so nothing would wake this worker; set it to a Redis, "
-            "or start everything with `visavis-server up`",
+            "VISAVIS_BROKER_URL: not set, so nothing would wake this worker; set it to a Redis, or "
+            "start everything with `visavis-server up`",
             MISUSED,
         )
     wait_without_spinning()

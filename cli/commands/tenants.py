@@ -1,4 +1,4 @@
-"""`visavis-server tenants`: what each may use, and what it uses."""
+"""`visavis-server tenants`: quotas and usage of tenants."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
     from jobs.store.quotas import Tenant, TenantStore
 
-app = typer.Typer(help="Tenants: their quotas, and what they use.", no_args_is_help=True)
+app = typer.Typer(help="Tenants: quotas and usage.", no_args_is_help=True)
 
-Limit = "0: no limit. Default: as it is."
+LIMIT = "0: no limit. Default: unchanged."
 
 
 @app.command("set")
 def set_quota(
-    name: Annotated[str, typer.Argument(help="The tenant, as its keys name it.")],
+    name: Annotated[str, typer.Argument(help="Name of the tenant, as in its keys.")],
     jobs_in_flight: Annotated[
-        int | None, typer.Option(min=0, help=f"Jobs queued or running. {Limit}")
+        int | None, typer.Option(min=0, help=f"Jobs queued or running. {LIMIT}")
     ] = None,
     seconds_a_day: Annotated[
-        float | None, typer.Option(min=0, help=f"Sound accepted a day (UTC). {Limit}")
+        float | None, typer.Option(min=0, help=f"Seconds of audio accepted per day (UTC). {LIMIT}")
     ] = None,
     stored_bytes: Annotated[
-        int | None, typer.Option(min=0, help=f"Clips and outputs kept. {Limit}")
+        int | None, typer.Option(min=0, help=f"Bytes of stored clips and outputs. {LIMIT}")
     ] = None,
     *,
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="First forget all that was set for it.")
+        bool, typer.Option("--defaults", help="First reset all its quotas to the defaults.")
     ] = False,
 ) -> None:
-    """What this tenant may use, in place of the VISAVIS_QUOTA_... settings."""
+    """Set quotas of a tenant, in place of the VISAVIS_QUOTA_... settings."""
     from jobs.store.api_keys import TENANT
 
     if not TENANT.fullmatch(name):
-        fail(f"tenant {name!r} is no name; write up to 63 of a-z, 0-9 and -", MISUSED)
-    given = {
+        fail(f"tenant: invalid name {name!r}; use up to 63 characters of a-z, 0-9 and -", MISUSED)
+    quotas = {
         "jobs_in_flight": jobs_in_flight,
         "seconds_a_day": seconds_a_day,
         "stored_bytes": stored_bytes,
     }
-    own = given if defaults else {key: value for key, value in given.items() if value is not None}
+    own = {key: value for key, value in quotas.items() if defaults or value is not None}
     with _tenants() as tenants:
         tenants.set_own(name, own)
 
@@ -57,24 +57,24 @@ def set_quota(
 @app.command("list")
 def list_tenants(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """Every tenant that has sent a job or has a quota of its own: what it has of what it may."""
+    """List usage and quotas of every tenant with jobs or with quotas set."""
     with _tenants() as tenants:
-        found = tenants.all(datetime.now(UTC).date())
+        listed = tenants.all(datetime.now(UTC).date())
     if as_json:
-        typer.echo(json.dumps([_row(tenant) for tenant in found], indent=2))
+        typer.echo(json.dumps([_row(tenant) for tenant in listed], indent=2))
         return
     from rich.table import Table
 
     table = Table("tenant", "jobs in flight", "seconds today", "stored bytes", box=None)
-    for each in found:
-        usage, quota = each.usage, each.quota
+    for tenant in listed:
+        usage, quota = tenant.usage, tenant.quota
         table.add_row(
-            each.name,
-            _of(usage.jobs_in_flight, quota.jobs_in_flight),
-            _of(usage.seconds_today, quota.seconds_a_day),
-            _of(usage.stored_bytes, quota.stored_bytes),
+            tenant.name,
+            _usage(usage.jobs_in_flight, quota.jobs_in_flight),
+            _usage(usage.seconds_today, quota.seconds_a_day),
+            _usage(usage.stored_bytes, quota.stored_bytes),
         )
     make_console().print(table)
 
@@ -104,5 +104,5 @@ def _row(tenant: Tenant) -> dict[str, object]:
     }
 
 
-def _of(used: float, limit: float) -> str:
+def _usage(used: float, limit: float) -> str:
     return f"{used:,.10g} of {limit:,.10g}" if limit else f"{used:,.10g}"

@@ -1,4 +1,4 @@
-"""`visavis-server webhook-secret`: what the receiver of webhooks verifies them with."""
+"""`visavis-server webhook-secret`: the secret with which a receiver verifies webhooks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cli.console import make_console, read_settings
 
 
 def run_webhook_secret(tenant: str) -> None:
-    """Say the secret of a tenant; a line for each while there are two."""
+    """Print the secret of a tenant; during a change of secrets, both, one per line."""
     from jobs.webhooks.signing import webhook_secret
 
     for key in read_settings().signing_keys():

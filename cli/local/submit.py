@@ -1,4 +1,4 @@
-"""One recording through a running service, over HTTP, as any caller would do it."""
+"""Submission of one clip to a running service, over HTTP."""
 
 from __future__ import annotations
 
@@ -16,53 +16,58 @@ if TYPE_CHECKING:
     from jobs.request.model import GenerateRequest
 
 POLL_SECONDS = 0.2
-SILENCE_SECONDS = 60.0  # the service may be started again in between, but not for longer
+OUTAGE_SECONDS = 60.0  # longest time without a response, for example during a restart
 
 
 class SubmitError(RuntimeError):
-    """The recording was refused, or its job failed: the sentence that the service gave."""
+    """The service rejected the clip or the job failed; the message is that of the service."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What to send, and where to put what comes back."""
+    """A clip, its request, and the folder for the outputs."""
 
     clip: Path
     request: GenerateRequest
     out: Path
 
 
-class Caller:
-    """Speaks HTTP with the service, and forgives it a restart."""
+class Client:
+    """HTTP client of the service, which waits during a restart."""
 
     def __init__(self, http: httpx.Client, tend: Callable[[], None]) -> None:
-        """tend: called while waiting."""
+        """tend: called between polls."""
         self._http = http
         self._tend = tend
 
     def submit(self, submission: Submission, bars: Bars) -> list[Path]:
-        """Send the clip, show how its job goes, fetch what it made; answers the files."""
+        """Submit the clip, show the progress of its job, and return the downloaded outputs.
+
+        Raises: SubmitError: when the clip is rejected, the job fails or the service is down.
+        """
         job = self._send(submission)
-        job = self._until_it_ends(job, bars)
+        job = self._wait_until_final(job, bars)
         if job["state"] != "succeeded":
             raise SubmitError((job["error"] or {}).get("detail") or f"The job was {job['state']}.")
         submission.out.mkdir(parents=True, exist_ok=True)
         return [
-            self._fetch(output["path"], submission.out / f"{submission.clip.stem}-{output['name']}")
+            self._download(
+                output["path"], submission.out / f"{submission.clip.stem}-{output['name']}"
+            )
             for output in job["outputs"]
         ]
 
     def _send(self, submission: Submission) -> dict[str, Any]:
         fields = submission.request.model_dump(exclude_none=True)
         with submission.clip.open("rb") as file:
-            answer = self._http.post(
+            response = self._http.post(
                 "/generate",
-                data={name: _written(value) for name, value in fields.items()},
+                data={name: _form_value(value) for name, value in fields.items()},
                 files={"audio": (submission.clip.name, file)},
             )
-        return _body(answer)
+        return _body(response)
 
-    def _until_it_ends(self, job: dict[str, Any], bars: Bars) -> dict[str, Any]:
+    def _wait_until_final(self, job: dict[str, Any], bars: Bars) -> dict[str, Any]:
         while True:
             bars.show({stage["name"]: stage["progress"] for stage in job["stages"]})
             if job["state"] in ("succeeded", "failed", "canceled"):
@@ -72,41 +77,42 @@ class Caller:
             job = _body(self._get(f"/jobs/{job['id']}"))
 
     def _get(self, path: str) -> httpx.Response:
-        until = time.monotonic() + SILENCE_SECONDS
+        until = time.monotonic() + OUTAGE_SECONDS
         while True:
             try:
-                answer = self._http.get(path)
+                response = self._http.get(path)
             except httpx.TransportError:
-                answer = None
-            if answer is not None and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                return answer
+                response = None
+            if response is not None and response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return response
             if time.monotonic() > until:
-                raise SubmitError(f"The service has not answered for {SILENCE_SECONDS:.0f} s.")
+                raise SubmitError(f"No response from the service for {OUTAGE_SECONDS:.0f} s.")
             time.sleep(POLL_SECONDS)
             self._tend()
 
-    def _fetch(self, path: str, place: Path) -> Path:
-        """Beside the place, then renamed: a broken download leaves no half file."""
-        draft = place.with_name(f".{place.name}.part")
+    def _download(self, path: str, target: Path) -> Path:
+        """Download to a draft and rename it, so that an aborted download leaves no partial file."""
+        draft = target.with_name(f".{target.name}.part")
         try:
-            with self._http.stream("GET", path, follow_redirects=True) as answer:
-                if answer.is_error:
-                    answer.read()
-                    _body(answer)
+            with self._http.stream("GET", path, follow_redirects=True) as response:
+                if response.is_error:
+                    response.read()
+                    _body(response)
                 with draft.open("wb") as file:
-                    for chunk in answer.iter_bytes():
+                    for chunk in response.iter_bytes():
                         file.write(chunk)
-            return draft.replace(place)
+            return draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
 
 
-def _written(value: object) -> str:
+def _form_value(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _body(answer: httpx.Response) -> dict[str, Any]:
-    body: dict[str, Any] = answer.json()
-    if answer.is_error:
-        raise SubmitError(str(body.get("detail", f"The service answered {answer.status_code}.")))
+def _body(response: httpx.Response) -> dict[str, Any]:
+    body: dict[str, Any] = response.json()
+    if response.is_error:
+        detail = f"The service responded with {response.status_code}."
+        raise SubmitError(str(body.get("detail", detail)))
     return body

@@ -1,4 +1,4 @@
-"""Children of `up`: they die with us, are started again when they die, and end in good order."""
+"""Supervisor of the child processes of `up`: restart them when they end, and stop them in order."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cli.console import MISUSED
-from cli.local.embedded_redis import TETHER
+from cli.local.embedded_redis import PARENT_DEATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import IO
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # before a child is started again
-STEADY_SECONDS = 30.0  # one that lived so long is started at once again
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # before a child is restarted
+STEADY_SECONDS = 30.0  # lifetime after which the pause starts at its minimum again
 STOP_SECONDS = 20.0  # for a worker to hand its job back
-TAIL = 2000
+TAIL = 2000  # bytes of a log in error messages
 
 
 class ChildError(RuntimeError):
-    """A child that will not run, however often it is started."""
+    """A child does not start, and a restart would not help."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command to keep running."""
+    """A command of the supervisor."""
 
     name: str
-    arguments: Sequence[str]  # of this Python
+    arguments: Sequence[str]  # of the Python interpreter
     environment: Mapping[str, str]
-    log: Path | None  # None: it writes where we write
+    log: Path | None  # None: the output of this process
 
 
 @dataclass
 class Child:
-    """One of them, and what became of it."""
+    """A command and its process."""
 
     command: Command
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     pause: float = FIRST_PAUSE
-    due: float = field(default=0.0)  # when it is to be started again
+    due: float = field(default=0.0)  # time of the next start
 
     def start(self) -> None:
-        """Start it on a tether; in a session of its own, so that Ctrl-C is for us."""
-        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
+        """Start the process in a session of its own, which Ctrl-C does not reach."""
+        parent_death = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid())]
         log = self._open_log()
         try:
             self.process = subprocess.Popen(
-                [*tether, sys.executable, *self.command.arguments],
+                [*parent_death, sys.executable, *self.command.arguments],
                 env={**os.environ, **self.command.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -67,11 +67,11 @@ class Child:
         self.started_at = time.monotonic()
 
     def ended(self) -> int | None:
-        """The exit status, None while it lives."""
+        """Return the exit status, or None while the process runs."""
         return self.process.poll() if self.process else None
 
-    def last_words(self) -> str:
-        """The end of its log; nothing where it has none of its own."""
+    def log_tail(self) -> str:
+        """Return the end of the log, or nothing if the child has no log file."""
         log = self.command.log
         if log is None or not log.is_file():
             return ""
@@ -85,29 +85,29 @@ class Child:
 
 
 class Supervisor:
-    """Keeps commands running for as long as `tend` is called every now and then."""
+    """Keeps commands running while `tend` is called regularly."""
 
-    def __init__(self, commands: Sequence[Command], say: Callable[[str], None]) -> None:
+    def __init__(self, commands: Sequence[Command], log: Callable[[str], None]) -> None:
         self.children = [Child(command) for command in commands]
-        self._say = say
+        self._log = log
 
     def start(self) -> None:
-        """Start them all."""
+        """Start all commands."""
         for child in self.children:
             child.start()
 
     def tend(self) -> None:
-        """Start again what has died. ChildError where that would change nothing."""
+        """Restart ended children. Raises: ChildError: when a restart would not help."""
         for child in self.children:
             self._tend(child, time.monotonic())
 
     def stop(self) -> None:
-        """Ask all of them to leave, wait, and kill what does not."""
-        alive = [child.process for child in self.children if child.process]
-        for process in alive:
+        """Terminate all children, wait, and kill those that do not end."""
+        running = [child.process for child in self.children if child.process]
+        for process in running:
             process.send_signal(signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
-        for process in alive:
+        for process in running:
             try:
                 process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -123,14 +123,14 @@ class Supervisor:
         if status is None:
             return
         if status == MISUSED:
-            words = child.last_words() or "its words stand above"
-            raise ChildError(f"the {child.command.name} does not start: {words}")
+            output = child.log_tail() or "see its output above"
+            raise ChildError(f"the {child.command.name} does not start: {output}")
         if now - child.started_at > STEADY_SECONDS:
             child.pause = FIRST_PAUSE
-        self._say(f"the {child.command.name} {_ending(status)}; it is started again")
+        self._log(f"the {child.command.name} {_ending(status)}; restarting it")
         child.process, child.due = None, now + child.pause
         child.pause = min(2 * child.pause, LONGEST_PAUSE)
 
 
 def _ending(status: int) -> str:
-    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"

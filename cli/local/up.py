@@ -1,4 +1,4 @@
-"""`visavis-server up`: everything on one machine, watched over until Ctrl-C."""
+"""`visavis-server up`: the whole service on one machine, supervised until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from cli.commands.keys import keyring
+from cli.commands.keys import open_api_keys
 from cli.commands.serve import check_keys
-from cli.console import MISUSED, fail, make_console, read_settings, release
+from cli.console import MISUSED, fail, fail_missing, make_console, read_settings, release
 from cli.local.embedded_redis import BrokerError, EmbeddedRedis
-from cli.local.submit import Caller, Submission, SubmitError
+from cli.local.submit import Client, Submission, SubmitError
 from cli.local.supervisor import ChildError, Command, Supervisor
 from cli.progress_bars import Bars
 from jobs.model import LOCAL
@@ -35,39 +35,39 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 60.0
 TEND_SECONDS = 0.2
-OWN_KEY = timedelta(days=1)  # longer than any --submit; it is revoked at the end
-LOG_BYTES = 10_000_000  # a larger log is put aside when `up` starts
-OURSELVES = ("-P", "-m", "cli.main")  # -P: what lies in the folder we are called in is not ours
+KEY_LIFETIME = timedelta(days=1)  # longer than any --submit; the key is revoked at the end
+LOG_BYTES = 10_000_000  # a larger log is rotated when `up` starts
+CLI = ("-P", "-m", "cli.main")  # -P: do not import modules from the current folder
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXTRAS = {"fastapi": "api", "uvicorn": "api", "torch": "worker", "imageio_ffmpeg": "worker"}
 
 
 class StopSignal(BaseException):
-    """A signal asked us to stop."""
+    """A signal requested the end."""
 
 
 @dataclass(frozen=True)
 class LocalStack:
-    """What runs, and how to reach it."""
+    """Running processes, and the address of the API."""
 
     supervisor: Supervisor
     redis: EmbeddedRedis | None
     address: str
-    headers: Mapping[str, str]  # what we send with our own requests
-    say: Callable[[str], None]
+    headers: Mapping[str, str]  # of requests to the API
+    log: Callable[[str], None]
 
     def tend(self) -> None:
-        """Start again what has died."""
+        """Restart ended processes."""
         if self.redis and not self.redis.alive():
-            self.say("the Redis ended; it is started again")
+            self.log("the Redis ended; restarting it")
             self.redis.start()
         self.supervisor.tend()
 
 
 def run_up(*, submit: Path | None, out: Path, request: GenerateRequest) -> None:
-    """Until a signal; with `submit`, until its video is in `out`."""
+    """Run until a signal or, with `submit`, until the video is in `out`."""
     if submit is not None and not submit.is_file():
-        fail(f"there is no recording at {submit}", MISUSED)
+        fail(f"--submit: file not found ({submit})", MISUSED)
     settings = read_settings()
     _check_extras()
     console = make_console()
@@ -79,26 +79,26 @@ def run_up(*, submit: Path | None, out: Path, request: GenerateRequest) -> None:
                 _submit(local_stack, Submission(submit, request, out), console)
     except StopSignal:
         if submit is not None:
-            fail("stopped before the video was there", 130)
+            fail("stopped before the video was finished", 130)
     except (BrokerError, ChildError, SubmitError) as error:
         fail(str(error))
 
 
 @contextmanager
 def _local_stack(settings: Settings, console: Console, *, quiet: bool) -> Iterator[LocalStack]:
-    """Redis, API and worker, in this order; stopped the other way round."""
+    """Start Redis, API and worker in this order, and stop them in reverse order."""
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         console.print(f"  {line}", soft_wrap=True)
 
     logs = settings.data / "logs" if quiet or console.is_terminal else None
     port = _free_port(settings.host, settings.port, choose=quiet)
     console.print(f"visavis {release()}", soft_wrap=True)
     if logs:
-        say(f"logs  {logs}")
-        _put_aside(logs)
+        log(f"logs  {logs}")
+        _rotate_logs(logs)
     with ExitStack() as stack:
-        headers = stack.enter_context(_own_key(settings)) if quiet else {}
+        headers = stack.enter_context(_temporary_key(settings)) if quiet else {}
         check_keys(settings)
         redis = None
         if not settings.broker_url:
@@ -107,35 +107,36 @@ def _local_stack(settings: Settings, console: Console, *, quiet: bool) -> Iterat
         if redis:
             environment["VISAVIS_BROKER_URL"] = redis.url
         commands = [
-            Command(name, [*OURSELVES, name], environment, logs / f"{name}.log" if logs else None)
+            Command(name, [*CLI, name], environment, logs / f"{name}.log" if logs else None)
             for name in ("api", "worker")
         ]
-        supervisor = Supervisor(commands, say)
+        supervisor = Supervisor(commands, log)
         stack.callback(supervisor.stop)
         supervisor.start()
-        local_stack = LocalStack(supervisor, redis, _address(settings.host, port), headers, say)
+        local_stack = LocalStack(supervisor, redis, _address(settings.host, port), headers, log)
         _wait_until_ready(local_stack)
-        say(f"page  {local_stack.address}/")
-        say(f"API   {local_stack.address}/docs")
+        log(f"page  {local_stack.address}/")
+        log(f"API   {local_stack.address}/docs")
         yield local_stack
 
 
 @contextmanager
-def _own_key(settings: Settings) -> Iterator[Mapping[str, str]]:
-    """What --submit sends where keys are needed: a key that holds as long as the block lasts."""
+def _temporary_key(settings: Settings) -> Iterator[Mapping[str, str]]:
+    """Yield headers for --submit, with a key that is revoked at the end if keys are required."""
     if not settings.keys_needed:
         yield {}
         return
-    with keyring(settings) as keys:
-        made = keys.create(LOCAL, "up --submit", (Scope.READ, Scope.WRITE), lifetime=OWN_KEY)
+    with open_api_keys(settings) as keys:
+        scopes = (Scope.READ, Scope.WRITE)
+        new = keys.create(LOCAL, "up --submit", scopes, lifetime=KEY_LIFETIME)
         try:
-            yield {"Authorization": f"Bearer {made.token}"}
+            yield {"Authorization": f"Bearer {new.token}"}
         finally:
-            keys.revoke(made.key.id)
+            keys.revoke(new.key.id)
 
 
 def _serve(local_stack: LocalStack) -> None:
-    local_stack.say("Ctrl-C stops it")
+    local_stack.log("stop with Ctrl-C")
     while True:
         local_stack.tend()
         time.sleep(TEND_SECONDS)
@@ -146,7 +147,7 @@ def _submit(local_stack: LocalStack, submission: Submission, console: Console) -
         base_url=local_stack.address, headers=local_stack.headers, timeout=60, trust_env=False
     ) as http:
         with Bars(console) as bars:
-            files = Caller(http, local_stack.tend).submit(submission, bars)
+            files = Client(http, local_stack.tend).submit(submission, bars)
         for path in files:
             console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 
@@ -156,23 +157,23 @@ def _wait_until_ready(local_stack: LocalStack) -> None:
     with httpx.Client(base_url=local_stack.address, timeout=5, trust_env=False) as http:
         while (missing := _missing(http)) is not None:
             if time.monotonic() > until:
-                words = local_stack.supervisor.children[0].last_words()
-                raise ChildError(f"not ready after {READY_SECONDS:.0f} s: {missing}\n{words}")
+                output = local_stack.supervisor.children[0].log_tail()
+                raise ChildError(f"not ready after {READY_SECONDS:.0f} s: {missing}\n{output}")
             local_stack.tend()
             time.sleep(TEND_SECONDS / 2)
 
 
 def _missing(http: httpx.Client) -> str | None:
-    """None when the API is ready, else what it waits for."""
+    """Return the reason why the API is not ready, or None."""
     try:
-        answer = http.get("/readyz")
+        response = http.get("/readyz")
     except httpx.TransportError:
-        return "the API does not answer"
-    return None if answer.is_success else answer.text
+        return "the API does not respond"
+    return None if response.is_success else response.text
 
 
 def _free_port(host: str, port: int, *, choose: bool) -> int:
-    """The port that is set, when it is free; else another where nobody has to know it."""
+    """Return the port in the settings if it is free; with `choose`, otherwise any free port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as probe:
@@ -181,14 +182,14 @@ def _free_port(host: str, port: int, *, choose: bool) -> int:
         if choose and port != 0:
             return _free_port(host, 0, choose=False)
         fail(
-            f"port {port} of {host} cannot be listened on ({error.strerror}); stop what uses it, "
-            "or set VISAVIS_PORT to another, or to 0 for any that is free",
+            f"VISAVIS_PORT: cannot listen on port {port} of {host} ({error.strerror}); stop the "
+            "program that uses it, or set VISAVIS_PORT to another port, or to 0 for any free port",
             MISUSED,
         )
 
 
 def _address(host: str, port: int) -> str:
-    """Where we reach it ourselves; a host that means "everywhere" is reached on loopback."""
+    """Return the URL for local requests: loopback if the API listens on all interfaces."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
@@ -196,14 +197,10 @@ def _address(host: str, port: int) -> str:
 def _check_extras() -> None:
     for package, extra in EXTRAS.items():
         if find_spec(package) is None:
-            fail(
-                f"this needs {package}, which is not installed; "
-                f"`pip install 'visavis-server[{extra}]'`",
-                MISUSED,
-            )
+            fail_missing(package, extra)
 
 
-def _put_aside(logs: Path) -> None:
+def _rotate_logs(logs: Path) -> None:
     for log in logs.glob("*.log"):
         if log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
@@ -211,7 +208,7 @@ def _put_aside(logs: Path) -> None:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """The first signal stops us; those that follow find us stopping already."""
+    """Raise StopSignal at the first signal and ignore later ones."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in SIGNALS:

@@ -1,1 +1,1 @@
-"""Outgoing HTTP requests to addresses that callers name, and the policy for those addresses."""
+"""Outgoing HTTP requests to URLs from callers, and the policy for those URLs."""

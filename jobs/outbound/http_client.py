@@ -1,8 +1,9 @@
-"""Requests to where callers have asked us to go: https, and the public internet only.
+"""HTTP client for URLs from callers: https, and addresses of the public internet only.
 
-A name is looked up once for each request, all that it leads to is checked, and what was checked is
-connected to, while TLS verifies the name: a DNS answer that changes in between changes nothing.
-Redirects are not followed, proxies of the environment not asked, and everything has an end.
+A host name is resolved once per request, all its addresses are checked, and the connection goes to
+a checked address while TLS verifies the name. So a DNS answer that changes in between has no
+effect. The client follows no redirects, uses no proxies of the environment, and limits every
+request in time and size.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING
 import httpcore
 
 from jobs.outbound.url_policy import (
-    NOTHING_ELSE,
-    Allowed,
+    PUBLIC_ONLY,
+    AllowList,
     OutboundError,
     Target,
     UrlRefused,
@@ -38,64 +39,74 @@ if TYPE_CHECKING:
 
     Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # (host, port) -> addresses
 
-__all__ = ["Answer", "Fetched", "NoAnswer", "Outbound", "OutboundError", "Unfit", "UrlRefused"]
+__all__ = [
+    "Download",
+    "NoResponse",
+    "OutboundClient",
+    "OutboundError",
+    "Response",
+    "UnusableResponse",
+    "UrlRefused",
+]
 
 CONNECT_SECONDS = 5.0  # for each address
-MOST_ADDRESSES = 4  # of a name, that are tried
+MOST_ADDRESSES = 4  # tried for one host name
 EXCERPT_BYTES = 1024
 EXCERPT_CHARACTERS = 200
-LOOKUPS = threading.BoundedSemaphore(256)  # at the same time
+LOOKUPS = threading.BoundedSemaphore(256)  # concurrent ones
 
 
 def sentence_of(error: OutboundError) -> str:
-    """The fault as its owner reads it."""
-    told = str(error)
-    return f"{told[0].upper()}{told[1:]}."
+    """Return the message as a sentence for callers."""
+    message = str(error)
+    return f"{message[0].upper()}{message[1:]}."
 
 
-class NoAnswer(OutboundError):
-    """Nobody answered, or not in time, or not as HTTP over TLS does."""
+class NoResponse(OutboundError):
+    """No answer, not in time, or not a valid one of HTTP over TLS."""
 
 
-class Unfit(OutboundError):
-    """There was an answer, and it is not what was asked for."""
+class UnusableResponse(OutboundError):
+    """The response does not have the requested content."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back."""
+class Response:
+    """Response to a POST."""
 
     status: int
     milliseconds: float
-    excerpt: str  # the beginning of the body, as far as it can be printed
-    retry_after: str | None  # the header, as it was sent
+    excerpt: str  # printable characters at the start of the body
+    retry_after: str | None  # the header, unparsed
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A file that was brought here."""
+class Download:
+    """A downloaded file."""
 
     bytes: int
-    content_type: str | None  # as the other side says
+    content_type: str | None  # as declared by the server
 
 
-async def look_up(host: str, port: int) -> list[str]:
-    """What the system's resolver says.
+async def resolve_host(host: str, port: int) -> list[str]:
+    """Return the addresses of a host from the system's resolver.
 
-    In a thread of its own that nobody waits for at the end: a resolver may stall for a minute.
+    It runs in a daemon thread, because a resolver can stall for a minute.
+
+    Raises: NoResponse: when the host is unknown or too many lookups are running.
     """
     if not LOOKUPS.acquire(blocking=False):
-        raise NoAnswer("too many names are being looked up just now")
+        raise NoResponse("too many host names are being resolved; try again later")
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[str]] = loop.create_future()
+    result: asyncio.Future[list[str]] = loop.create_future()
 
     def settle(addresses: list[str] | None) -> None:
-        if found.done():
+        if result.done():
             return
         if addresses is None:
-            found.set_exception(NoAnswer(f"the host {host} is not known to DNS"))
+            result.set_exception(NoResponse(f"the host {host} is unknown to DNS"))
         else:
-            found.set_result(addresses)
+            result.set_result(addresses)
 
     def work() -> None:
         addresses = None
@@ -106,22 +117,25 @@ async def look_up(host: str, port: int) -> list[str]:
             addresses = None
         finally:
             LOOKUPS.release()
-        with suppress(RuntimeError):  # the loop is over
+        with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(settle, addresses)
 
     threading.Thread(target=work, name="look-up", daemon=True).start()
-    return await found
+    return await result
 
 
-class Outbound:
-    """Sends and fetches. Raises OutboundError, whose sentence begins small and has no full stop."""
+class OutboundClient:
+    """HTTP client for URLs from callers.
+
+    Its methods raise `OutboundError`; the message starts in lower case and has no full stop.
+    """
 
     def __init__(
         self,
         tls: ssl.SSLContext,
         *,
-        allowed: Allowed = NOTHING_ELSE,
-        resolve: Resolve = look_up,
+        allowed: AllowList = PUBLIC_ONLY,
+        resolve: Resolve = resolve_host,
         seconds: float = 15.0,
     ) -> None:
         self._tls = tls
@@ -130,41 +144,43 @@ class Outbound:
         self._seconds = seconds
 
     def check_url(self, url: str) -> str:
-        """The URL as it will be asked for.
+        """Return the normalised URL. This sends nothing, not even a DNS query.
 
-        UrlRefused where it can be seen without asking anybody that we do not go there.
+        Raises: UrlRefused: when the policy forbids the URL.
         """
         return parse_target(url, self._allowed).url
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send `body`; any status is an answer."""
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Response:
+        """Send `body` and return the response, whatever its status."""
         target = parse_target(url, self._allowed)
         began = time.perf_counter()
         async with (
             _within(self._seconds, target),
-            self._asking("POST", target, headers=headers, body=body) as response,
+            self._request("POST", target, headers=headers, body=body) as response,
         ):
             excerpt = await _excerpt(response)
-            return Answer(
+            return Response(
                 status=response.status,
                 milliseconds=round(1000 * (time.perf_counter() - began), 1),
                 excerpt=excerpt,
                 retry_after=_header(response, b"retry-after"),
             )
 
-    async def fetch(self, url: str, path: Path, *, most_bytes: int, seconds: float) -> Fetched:
-        """Bring the file at `url` to `path`, which is not there when that fails.
+    async def fetch(self, url: str, path: Path, *, most_bytes: int, seconds: float) -> Download:
+        """Download the file at `url` to `path`; on failure `path` does not exist.
 
-        Unfit where there is none, or a larger one; NoAnswer where that takes longer than `seconds`.
+        Raises:
+            UnusableResponse: when the response is not a file of at most `most_bytes`.
+            NoResponse: when the host does not answer or the download exceeds `seconds`.
         """
         target = parse_target(url, self._allowed)
         try:
             async with (
                 _within(seconds, target),
-                self._asking("GET", target, headers={"accept": "*/*"}) as response,
+                self._request("GET", target, headers={"accept": "*/*"}) as response,
             ):
                 _check_head(response, most_bytes)
-                return Fetched(
+                return Download(
                     bytes=await _write(response, path, most_bytes),
                     content_type=_header(response, b"content-type"),
                 )
@@ -173,13 +189,13 @@ class Outbound:
             raise
 
     @asynccontextmanager
-    async def _asking(
+    async def _request(
         self, method: str, target: Target, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[httpcore.Response]:
-        """One request on a connection of its own."""
-        said = {"host": target.authority, "user-agent": "visavis", "connection": "close"}
+        """Send one request on a new connection."""
+        own_headers = {"host": target.authority, "user-agent": "visavis", "connection": "close"}
         if body is not None:
-            said["content-length"] = str(len(body))
+            own_headers["content-length"] = str(len(body))
         origin = httpcore.Origin(b"https", target.host.encode("ascii"), target.port)
         url = httpcore.URL(
             scheme=b"https", host=origin.host, port=origin.port, target=target.path.encode("ascii")
@@ -193,7 +209,7 @@ class Outbound:
             connection.stream(
                 method,
                 url,
-                headers=list((said | dict(headers)).items()),
+                headers=list((own_headers | dict(headers)).items()),
                 content=body,
                 extensions={"timeout": {"connect": CONNECT_SECONDS}},
             ) as response,
@@ -201,22 +217,22 @@ class Outbound:
             yield response
 
 
-def open_outbound(settings: Settings) -> Outbound:
-    """As `settings` say."""
-    import httpx  # for its certificates; 0.1 s
+def open_outbound(settings: Settings) -> OutboundClient:
+    """Return the client that the settings describe."""
+    import httpx  # takes 0.1 s; only its CA certificates are needed
 
     tls = httpx.create_ssl_context(trust_env=False)
     if settings.outbound_ca is not None:
         tls.load_verify_locations(settings.outbound_ca)
-    return Outbound(
+    return OutboundClient(
         tls, allowed=parse_allowed(settings.outbound_allow), seconds=settings.webhook_seconds
     )
 
 
 class _Checked(httpcore.AsyncNetworkBackend):
-    """Looks a name up, checks what it leads to, and connects to that."""
+    """Network backend that resolves a host, checks its addresses and connects to one of them."""
 
-    def __init__(self, allowed: Allowed, resolve: Resolve) -> None:
+    def __init__(self, allowed: AllowList, resolve: Resolve) -> None:
         self._allowed = allowed
         self._resolve = resolve
         self._plain = httpcore.AnyIOBackend()
@@ -229,51 +245,51 @@ class _Checked(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        failed: Exception = NoAnswer(f"the host {host} is not known to DNS")
+        failure: Exception = NoResponse(f"the host {host} is unknown to DNS")
         for address in (await self._checked(host, port))[:MOST_ADDRESSES]:
             try:
                 return await self._plain.connect_tcp(
                     str(address), port, timeout, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failed = error
-        raise failed
+                failure = error
+        raise failure
 
     async def sleep(self, seconds: float) -> None:
         await self._plain.sleep(seconds)
 
     async def _checked(self, host: str, port: int) -> list[Address]:
-        """All of them, or none: a name with one address that is refused is refused."""
-        written = [host] if _is_address(host) else await self._resolve(host, port)
-        checked = [check_address(host, each, self._allowed) for each in written]
+        """Return all addresses of the host; one forbidden address forbids the host."""
+        found = [host] if _is_address(host) else await self._resolve(host, port)
+        checked = [check_address(host, each, self._allowed) for each in found]
         return list(dict.fromkeys(checked))
 
 
 @asynccontextmanager
 async def _within(seconds: float, target: Target) -> AsyncIterator[None]:
-    """Wall clock for all of it, and every fault as a sentence."""
+    """Limit the whole request in time and turn network errors into `NoResponse`."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise NoAnswer(f"the host {target.host} did not finish within {seconds:g} s") from error
+        raise NoResponse(f"the host {target.host} did not finish within {seconds:g} s") from error
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-        raise NoAnswer(_told(error, target.host)) from error
+        raise NoResponse(_message(error, target.host)) from error
 
 
-def _told(error: Exception, host: str) -> str:
+def _message(error: Exception, host: str) -> str:
     if isinstance(error, httpcore.ConnectError):
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return f"the certificate of {host} is not accepted: {cause.verify_message}"
             if isinstance(cause, ssl.SSLError):
-                return f"the host {host} does not speak TLS as we do"
-        return f"the host {host} takes no connection"
+                return f"the TLS handshake with {host} failed"
+        return f"the host {host} accepts no connection"
     if isinstance(error, httpcore.TimeoutException):
-        return f"the host {host} takes no connection in time"
+        return f"the host {host} accepts no connection in time"
     if isinstance(error, httpcore.ProtocolError):
-        return f"the host {host} does not answer as HTTP does"
-    return f"the host {host} broke the connection off"
+        return f"the host {host} sends no valid HTTP response"
+    return f"the host {host} closed the connection"
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -285,7 +301,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _is_address(host: str) -> bool:
-    return ":" in host or host.rpartition(".")[2].isdigit()  # as `parse_target` leaves them
+    return ":" in host or host.rpartition(".")[2].isdigit()  # in the form of `parse_target`
 
 
 def _header(response: httpcore.Response, name: bytes) -> str | None:
@@ -307,12 +323,14 @@ async def _excerpt(response: httpcore.Response) -> str:
 
 def _check_head(response: httpcore.Response, most_bytes: int) -> None:
     if 300 <= response.status < 400:
-        raise Unfit(f"the answer is {response.status}, and redirects are not followed")
+        raise UnusableResponse(
+            f"the response has status {response.status}; redirects are not followed"
+        )
     if response.status != 200:
-        raise Unfit(f"the answer is {response.status}, not 200")
+        raise UnusableResponse(f"the response has status {response.status}, not 200")
     length = _header(response, b"content-length") or ""
     if length.isdecimal() and int(length) > most_bytes:
-        raise Unfit(f"the file is {length} bytes, more than {most_bytes}")
+        raise UnusableResponse(f"the file has {length} bytes, more than {most_bytes}")
 
 
 async def _write(response: httpcore.Response, path: Path, most_bytes: int) -> int:
@@ -321,6 +339,6 @@ async def _write(response: httpcore.Response, path: Path, most_bytes: int) -> in
         async for chunk in response.aiter_stream():
             written += len(chunk)
             if written > most_bytes:
-                raise Unfit(f"the file is more than {most_bytes} bytes")
-            await asyncio.to_thread(file.write, chunk)  # a disk may stall
+                raise UnusableResponse(f"the file has more than {most_bytes} bytes")
+            await asyncio.to_thread(file.write, chunk)  # a disk can stall
     return written

@@ -1,4 +1,4 @@
-"""Where a request that a caller has asked for may go: which URLs, and which addresses."""
+"""URL policy against server-side request forgery: allowed URLs and IP addresses."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Network = IPv4Network | IPv6Network
 
 LONGEST = 2048  # characters of a URL
 PLAIN_PORT = 443
-LOWEST_PORT = 1024  # of the others: what listens below speaks something else
+LOWEST_PORT = 1024  # of other ports; services below it speak other protocols
 
 VISIBLE = re.compile(r"[\x21-\x7e]*")
 WRITTEN = re.compile(r"https://([^/?#\\]*)(/[^?#\\]*)?(\?[^#\\]*)?", re.IGNORECASE)
 AUTHORITY = re.compile(r"(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a last label that some resolvers read as an address
+NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # some resolvers read such a last label as an address
 NEVER_PUBLIC = ("localhost", "local", "internal", "home.arpa")
 
-# The special-purpose registries of IANA (RFC 6890 and after), as far as they are not the public
-# internet; of IPv6 only 2000::/3 is. Written out: what `is_global` says differs between Pythons.
+# Ranges of IANA's special-purpose registries (RFC 6890 and later) that are not the public internet;
+# of IPv6 only 2000::/3 is public. They are listed because `is_global` differs between Pythons.
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("unspecified", ("0.0.0.0/8", "::/128")),
     ("loopback", ("127.0.0.0/8", "::1/128")),
@@ -38,59 +38,65 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tunnel", ("192.88.99.0/24", "2001::/32", "2002::/16")),  # relays, Teredo, 6to4
     ("documentation", ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")),
     ("documentation", ("3fff::/20",)),
-    ("cloud platform", ("168.63.129.16/32",)),  # of Azure; those of others lie in ranges above
+    (
+        "cloud platform",
+        ("168.63.129.16/32",),
+    ),  # of Azure; the ranges above contain those of other clouds
     ("reserved", ("192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "2001::/23")),
 )
-REFUSED = tuple((kind, ip_network(written)) for kind, ranges in KINDS for written in ranges)
+REFUSED = tuple((kind, ip_network(network)) for kind, ranges in KINDS for network in ranges)
 PUBLIC_V6 = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")  # an IPv4 address in its last 32 bits (RFC 6052)
 
 
 class OutboundError(Exception):
-    """A request of ours to somewhere else that came to nothing; the sentence says why."""
+    """An outgoing request failed; the message contains the reason."""
 
 
 class UrlRefused(OutboundError):
-    """We do not go there."""
+    """The policy forbids the URL or its address."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL taken apart once: what is checked is what is connected to."""
+    """A URL, parsed once, so the checked host is the one that is connected to."""
 
-    host: str  # an ASCII name in small letters, or an address without brackets
+    host: str  # an ASCII name in lower case, or an address without brackets
     port: int
     path: str  # with the query
 
     @property
     def authority(self) -> str:
-        """Host and port as the Host header writes them."""
+        """Return host and port in the form of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PLAIN_PORT else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """As it will be asked for: ASCII, and no two spellings of one host."""
+        """Return the normalised URL: ASCII, one spelling per host."""
         return f"https://{self.authority}{self.path}"
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """What an operator has opened beside the public internet."""
+class AllowList:
+    """Networks and hosts that an operator allows in addition to the public internet."""
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()
 
     def includes(self, host: str, address: Address) -> bool:
-        """Whether `host` may lead to this address although it is not public."""
+        """Return whether `host` may have this address although it is not public."""
         return host in self.hosts or any(address in network for network in self.networks)
 
 
-NOTHING_ELSE = Allowed()
+PUBLIC_ONLY = AllowList()
 
 
-def parse_allowed(entries: Iterable[str]) -> Allowed:
-    """Networks ("10.1.0.0/16"), addresses and host names. ValueError names what is none."""
+def parse_allowed(entries: Iterable[str]) -> AllowList:
+    """Parse networks ("10.1.0.0/16"), addresses and host names.
+
+    Raises: ValueError: when an entry is none of these.
+    """
     networks: list[Network] = []
     hosts: set[str] = set()
     for entry in entries:
@@ -98,50 +104,53 @@ def parse_allowed(entries: Iterable[str]) -> Allowed:
             networks.append(ip_network(entry))
         except ValueError:
             if not _is_name(entry.lower()):
-                raise ValueError(f"{entry!r} is neither a network nor a host name") from None
+                raise ValueError(f"{entry!r}: neither a network nor a host name") from None
             hosts.add(entry.lower())
-    return Allowed(tuple(networks), frozenset(hosts))
+    return AllowList(tuple(networks), frozenset(hosts))
 
 
-def parse_target(url: str, allowed: Allowed = NOTHING_ELSE) -> Target:
-    """Take `url` apart. UrlRefused where it can be seen without asking DNS that we do not go there.
+def parse_target(url: str, allowed: AllowList = PUBLIC_ONLY) -> Target:
+    """Parse a URL and check what can be checked without DNS.
 
-    What a name leads to is checked when it is connected to: `check_address`.
+    `check_address` checks the addresses of a host name at the connection.
+
+    Raises: UrlRefused: when the policy forbids the URL.
     """
     if len(url) > LONGEST:
-        raise UrlRefused(f"the URL is {len(url)} characters long; at most {LONGEST} are taken")
+        raise UrlRefused(f"the URL is {len(url)} characters long; at most {LONGEST} are allowed")
     if any(letter.isspace() or not letter.isprintable() for letter in url):
-        raise UrlRefused("the URL has a space or a control character in it")
-    if (written := WRITTEN.fullmatch(url)) is None:
+        raise UrlRefused("the URL contains a space or a control character")
+    if (parsed := WRITTEN.fullmatch(url)) is None:
         raise UrlRefused(_malformed(url))
-    authority, path, query = written[1], written[2] or "/", written[3] or ""
+    authority, path, query = parsed[1], parsed[2] or "/", parsed[3] or ""
     if VISIBLE.fullmatch(path + query) is None:
         raise UrlRefused(
-            "the URL has letters behind the host that are not ASCII; percent-encode them"
+            "the URL contains characters after the host that are not ASCII; percent-encode them"
         )
     if "@" in authority:
-        raise UrlRefused("the URL carries a user name or a password; leave them out")
+        raise UrlRefused("the URL contains a user name or a password; remove them")
     if (parts := AUTHORITY.fullmatch(authority)) is None:
-        raise UrlRefused(f"the URL has no host that can be read in {authority[:80]!r}")
+        raise UrlRefused(f"the URL has an invalid host ({authority[:80]!r})")
     host, port = _host(parts[1], allowed), int(parts[2] or PLAIN_PORT)
     if port != PLAIN_PORT and not LOWEST_PORT <= port <= 65535:
-        raise UrlRefused(
-            f"the URL names port {port}; use {PLAIN_PORT}, or one from {LOWEST_PORT} on"
-        )
+        raise UrlRefused(f"the URL has port {port}; use {PLAIN_PORT} or {LOWEST_PORT} to 65535")
     target = Target(host, port, path + query)
-    if len(target.url) > LONGEST:  # letters of a host that are not ASCII take more
+    if len(target.url) > LONGEST:  # the encoding of a host that is not ASCII is longer
         raise UrlRefused(
-            f"the URL is {len(target.url)} characters long; at most {LONGEST} are taken"
+            f"the URL is {len(target.url)} characters long; at most {LONGEST} are allowed"
         )
     return target
 
 
-def check_address(host: str, written: str, allowed: Allowed = NOTHING_ELSE) -> Address:
-    """The address to connect to, of one that `host` leads to. UrlRefused where it is not public."""
+def check_address(host: str, written: str, allowed: AllowList = PUBLIC_ONLY) -> Address:
+    """Return the address to connect to, given an address of `host`.
+
+    Raises: UrlRefused: when the address is invalid or not public.
+    """
     try:
         address = ip_address(written)
     except ValueError:
-        raise UrlRefused(f"the host {host} leads to something that is no address") from None
+        raise UrlRefused(f"the host {host} has an invalid address") from None
     inner = _inner(address)
     opened = allowed.includes(host, address) or allowed.includes(host, inner)
     if not opened and (kind := _refused_kind(inner)):
@@ -153,33 +162,33 @@ def _malformed(url: str) -> str:
     if not url.lower().startswith("https://"):
         return "the URL does not begin with https://"
     if "#" in url:
-        return "the URL has a fragment (#...); leave it out"
-    return "the URL has a backslash in it"
+        return "the URL has a fragment (#...); remove it"
+    return "the URL contains a backslash"
 
 
-def _host(written: str, allowed: Allowed) -> str:
-    """The host as it is asked for: no two spellings of one."""
+def _host(written: str, allowed: AllowList) -> str:
+    """Return the normalised host."""
     if written.startswith("["):
         return _literal(written[1:-1], IPv6Address, allowed)
     try:
         host = written.lower() if written.isascii() else idna.encode(written, uts46=True).decode()
     except idna.IDNAError:
-        raise UrlRefused(f"the URL has no host name in {written[:80]!r}") from None
+        raise UrlRefused(f"the URL has an invalid host name ({written[:80]!r})") from None
     if NUMBER.fullmatch(host.rpartition(".")[2]):
         return _literal(host, IPv4Address, allowed)
     if not _is_name(host):
-        raise UrlRefused(f"the URL has no host name in {written[:80]!r}")
+        raise UrlRefused(f"the URL has an invalid host name ({written[:80]!r})")
     if host not in allowed.hosts and _is_never_public(host):
         raise UrlRefused(f"the host {host} is not on the public internet")
     return host
 
 
-def _literal(written: str, kind: type[IPv4Address] | type[IPv6Address], allowed: Allowed) -> str:
+def _literal(written: str, kind: type[IPv4Address] | type[IPv6Address], allowed: AllowList) -> str:
     try:
         address = kind(written)
     except ValueError:
         raise UrlRefused(
-            f"the URL has no address in {written[:80]!r}; write IPv4 as four decimal numbers"
+            f"the URL has an invalid address ({written[:80]!r}); write IPv4 as four decimal numbers"
         ) from None
     return str(check_address(str(address), str(address), allowed))
 
@@ -193,7 +202,7 @@ def _is_never_public(host: str) -> bool:
 
 
 def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, where it does."""
+    """Return the IPv4 address that an IPv6 address embeds, otherwise the address."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jobs.sandbox.rlimits import tie
+from jobs.sandbox.rlimits import apply_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -167,7 +167,7 @@ def sniff(head: bytes) -> str:
     )
 
 
-def allowed(kind: str) -> dict[str, str]:
+def demuxer_options(kind: str) -> dict[str, str]:
     """Options of FFmpeg for a file of this kind: a picture in it is not looked at, and another file
     that it points at is not opened."""
     container = CONTAINERS[kind]
@@ -179,7 +179,7 @@ def allowed(kind: str) -> dict[str, str]:
     }
 
 
-def look(path: Path, limits: MediaLimits) -> ClipInfo:
+def inspect_clip(path: Path, limits: MediaLimits) -> ClipInfo:
     """The work of the child: sniff, open, decode. MediaError when it is no clip for us."""
     import av
     from av.error import FFmpegError
@@ -193,7 +193,7 @@ def look(path: Path, limits: MediaLimits) -> ClipInfo:
         with av.open(
             str(path),
             format=CONTAINERS[kind].demuxer,
-            options=allowed(kind),
+            options=demuxer_options(kind),
             metadata_errors="replace",
         ) as container:
             return _decoded(container, kind, limits)
@@ -319,10 +319,10 @@ def main(arguments: list[str]) -> None:
     """`probe PATH LIMITS`: one line of JSON, ClipInfo or {code, detail}."""
     _, path, text = arguments
     limits = MediaLimits(**json.loads(text))
-    tie(_rope(limits))
+    apply_limits(_rope(limits))
     answer: dict[str, Any]
     try:
-        answer = asdict(look(Path(path), limits))
+        answer = asdict(inspect_clip(Path(path), limits))
     except MediaError as error:
         answer = {"code": error.code, "detail": error.detail}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -1,8 +1,9 @@
-"""A short rope for a child that reads a stranger's file: limits of the operating system.
+"""Resource limits (setrlimit) for child processes that parse untrusted files.
 
-`tie` binds this process. As a script, `python -I -S rope.py LIMITS COMMAND...` ties itself and then
-becomes the command, because between fork and exec of a process with threads hardly anything is
-safe. LIMITS is written `CPU=30,AS=1073741824`, with the names of `resource.RLIMIT_`.
+`apply_limits` limits this process. As a script, `python -I -S rlimits.py LIMITS COMMAND...` limits
+itself and then executes the command, because in a process with threads hardly anything is safe
+between fork and exec. LIMITS has the form `CPU=30,AS=1073741824`, with the names of
+`resource.RLIMIT_`.
 """
 
 import os
@@ -11,30 +12,31 @@ import sys
 from collections.abc import Mapping
 
 
-def tie(limits: Mapping[str, int]) -> None:
-    """Set each limit, soft and hard, where it is tighter than what holds already."""
-    for name, wanted in limits.items():
+def apply_limits(limits: Mapping[str, int]) -> None:
+    """Set each limit, soft and hard, if it is tighter than the present one."""
+    for name, limit in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
-        # A second more until SIGKILL: SIGXCPU before it tells why.
-        last = wanted + 1 if name == "CPU" else wanted
-        hard = resource.getrlimit(which)[1]
-        if hard != resource.RLIM_INFINITY:
-            last = min(last, hard)
+        # SIGXCPU comes a second before SIGKILL, so the exit status shows the reason.
+        hard = limit + 1 if name == "CPU" else limit
+        present = resource.getrlimit(which)[1]
+        if present != resource.RLIM_INFINITY:
+            hard = min(hard, present)
         try:
-            resource.setrlimit(which, (min(wanted, last), last))
-        except (OSError, ValueError):  # macOS does not limit address space; the wall clock stays
+            resource.setrlimit(which, (min(limit, hard), hard))
+        except (OSError, ValueError):  # macOS has no limit of address space; the timeout remains
             continue
 
 
-def roped(command: list[str], limits: Mapping[str, int]) -> list[str]:
-    """The command line that runs `command` within `limits`."""
-    written = ",".join(f"{name}={most}" for name, most in limits.items())
-    return [sys.executable, "-I", "-S", __file__, written, *command]
+def limited_command(command: list[str], limits: Mapping[str, int]) -> list[str]:
+    """Return the command line that runs `command` within `limits`."""
+    text = ",".join(f"{name}={limit}" for name, limit in limits.items())
+    return [sys.executable, "-I", "-S", __file__, text, *command]
 
 
 def main(arguments: list[str]) -> None:
-    written, *command = arguments
-    tie({name: int(most) for name, _, most in (each.partition("=") for each in written.split(","))})
+    text, *command = arguments
+    pairs = (pair.partition("=") for pair in text.split(","))
+    apply_limits({name: int(limit) for name, _, limit in pairs})
     os.execv(command[0], command)
 
 

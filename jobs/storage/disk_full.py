@@ -1,4 +1,4 @@
-"""No room left: how a full disk, a full storage and a full database say so."""
+"""Errors of a full disk or a full database."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether this error, or one that it came from, says that there is no room left."""
-    seen: set[int] = set()  # a cause may be its own: `raise error from error`
+    """Return whether this error, or one of its causes, means that no space is left."""
+    seen: set[int] = set()  # an error can be its own cause: `raise error from error`
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, OSError) and error.errno in FULL_ERRORS:
             return True
-        if _database_is_full(getattr(error, "orig", error)):  # SQLAlchemy wraps the driver's
+        if _database_is_full(getattr(error, "orig", error)):  # SQLAlchemy wraps the driver's error
             return True
         error = error.__cause__
     return False

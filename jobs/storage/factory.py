@@ -18,7 +18,7 @@ from jobs.storage.local import LocalStorage as LocalStorage
 from jobs.storage.s3 import S3Storage as S3Storage
 from jobs.storage.s3 import disposition as disposition
 from jobs.storage.s3 import s3_client
-from jobs.telemetry.redaction import masked
+from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -39,6 +39,6 @@ def open_storage(settings: Settings) -> LocalStorage | S3Storage:
             prefix=f"{prefix}/" if prefix else "",
         )
     raise StorageError(
-        f"VISAVIS_STORAGE_URL {masked(settings.storage_url)!r} is neither file:///folder nor "
+        f"VISAVIS_STORAGE_URL {redact(settings.storage_url)!r} is neither file:///folder nor "
         "s3://bucket/prefix?endpoint_url=...&region=..."
     )

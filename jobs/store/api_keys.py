@@ -1,8 +1,8 @@
-"""API keys: who may call, as which tenant, and what for.
+"""API keys: credentials of callers, each with a tenant and scopes.
 
-A key reads `vv_<id>_<secret>`. The secret is 256 random bits, so its plain sha256 is kept: a slow
-hash makes up for secrets that can be guessed, and here there is nothing to guess. Whoever reads the
-table can neither use a key nor make one up.
+A key has the form `vv_<id>_<secret>`. The secret is 256 random bits, so its plain sha256 is stored:
+slow hashes are for secrets that can be guessed. A reader of the table can neither use nor forge a
+key.
 """
 
 from __future__ import annotations
@@ -38,62 +38,62 @@ ID_BYTES, SECRET_BYTES = 6, 32
 TOKEN = re.compile(rf"vv_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
 TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LONGEST_NAME = 100
-NOTED_EVERY = timedelta(minutes=1)  # `last_used_at` is no log: most requests write nothing
+LAST_USED_STEP = timedelta(minutes=1)  # so most requests write nothing
 NO_DIGEST = "0" * 64
-HOW_TO_MAKE_ONE = "visavis-server keys create --tenant NAME --name WHAT-FOR --scope read,write"
+CREATE_COMMAND = "visavis-server keys create --tenant NAME --name WHAT-FOR --scope read,write"
 
 
 class Scope(StrEnum):
-    """What a key may do."""
+    """Rights of a key."""
 
-    READ = "read"  # whatever changes nothing
-    WRITE = "write"  # send, cancel, retry, delete
-    ADMIN = "admin"  # both, and for every tenant
+    READ = "read"  # every request that changes nothing
+    WRITE = "write"  # submit, cancel, retry, delete
+    ADMIN = "admin"  # both, for every tenant
 
 
 ALL_SCOPES = frozenset(Scope)
 
 
 class KeyUnknown(LookupError):
-    """No key that is in use has this id."""
+    """No active key has this id."""
 
     def __init__(self, key_id: str) -> None:
-        super().__init__(f"there is no key {key_id!r} in use; see `visavis-server keys list`")
+        super().__init__(f"API key: no active key {key_id!r}; see `visavis-server keys list`")
 
 
 class NoKeys(RuntimeError):
-    """Keys are needed, and there is none: nobody could call."""
+    """Keys are required and no active key exists, so no client could call."""
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is known of a key: everything but its secret."""
+    """A key without its secret."""
 
     id: str
     tenant: str
-    name: str  # what for, in the operator's words
+    name: str  # its purpose, as the operator describes it
     scopes: frozenset[Scope]
     created_at: datetime
     expires_at: datetime | None  # None: never
     revoked_at: datetime | None
     last_used_at: datetime | None  # to the minute
 
-    def holds(self, now: datetime) -> bool:
-        """Whether it opens the door."""
+    def active(self, now: datetime) -> bool:
+        """Return whether the key is neither expired nor revoked."""
         expired = self.expires_at is not None and self.expires_at <= now
         return self.revoked_at is None and not expired
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key as it is made: the only time that its token is known."""
+    """A new key with its token, which is not stored."""
 
     key: ApiKey
     token: str
 
 
 class ApiKeyStore:
-    """Makes, checks and takes back keys."""
+    """API key rows."""
 
     def __init__(self, engine: Engine, *, clock: Clock = utc_now) -> None:
         self._engine = engine
@@ -107,80 +107,83 @@ class ApiKeyStore:
         *,
         lifetime: timedelta | None = None,
     ) -> NewKey:
-        """A new key. ValueError where tenant, name or scopes are none."""
+        """Create a key. Raises: ValueError: when tenant, name or scopes are invalid."""
         if not TENANT.fullmatch(tenant):
             raise ValueError(
-                f"tenant {tenant!r} is no name; write up to 63 of a-z, 0-9 and -, not - at first"
+                f"tenant: invalid name {tenant!r}; use up to 63 characters of a-z, 0-9 and -, "
+                "and no - at the start"
             )
         if not 0 < len(name) <= LONGEST_NAME:
-            raise ValueError(f"a key needs a name of 1 to {LONGEST_NAME} characters")
-        if not (given := frozenset(scopes)):
-            raise ValueError(f"a key needs a scope: {', '.join(Scope)}")
+            raise ValueError(
+                f"name: invalid length {len(name)}; use 1 to {LONGEST_NAME} characters"
+            )
+        if not (granted := frozenset(scopes)):
+            raise ValueError(f"scopes: none given; use {', '.join(Scope)}")
         with writing(self._engine) as connection:
-            return self._made(connection, tenant, name, given, lifetime)
+            return self._insert(connection, tenant, name, granted, lifetime)
 
     def rotate(self, key_id: str, *, grace: timedelta) -> NewKey:
-        """A key that follows this one, for as long again; the old one still holds for `grace`.
+        """Create a successor with the same lifetime; the old key stays active for `grace`.
 
-        KeyUnknown where there is none, or it holds no more.
+        Raises: KeyUnknown: when no active key has this id.
         """
         with writing(self._engine) as connection:
             now = self._clock()
-            old = _found(connection, key_id)
-            if old is None or not old.holds(now):
+            old = _find(connection, key_id)
+            if old is None or not old.active(now):
                 raise KeyUnknown(key_id)
             lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-            new = self._made(connection, old.tenant, old.name, old.scopes, lifetime)
+            new = self._insert(connection, old.tenant, old.name, old.scopes, lifetime)
             ends = now + grace if old.expires_at is None else min(now + grace, old.expires_at)
             _set(connection, old.id, expires_at=ends)
             return new
 
     def revoke(self, key_id: str) -> None:
-        """End a key now. KeyUnknown where there is none; harmless when said twice."""
+        """Revoke a key now; safe to repeat. Raises: KeyUnknown: when no key has this id."""
         with writing(self._engine) as connection:
-            key = _found(connection, key_id)
+            key = _find(connection, key_id)
             if key is None:
                 raise KeyUnknown(key_id)
             if key.revoked_at is None:
                 _set(connection, key_id, revoked_at=self._clock())
 
     def all(self) -> list[ApiKey]:
-        """Every key there is or was, the newest first."""
+        """Return every key, expired and revoked ones too, newest first."""
         newest = sa.select(api_keys).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
         with reading(self._engine) as connection:
             return [_key(row) for row in connection.execute(newest).mappings()]
 
     def any(self) -> bool:
-        """Whether there is a key that holds."""
+        """Return whether an active key exists."""
         with reading(self._engine) as connection:
-            some = sa.select(api_keys.c.id).where(_in_use(self._clock())).limit(1)
+            some = sa.select(api_keys.c.id).where(_active(self._clock())).limit(1)
             return connection.execute(some).first() is not None
 
     def authenticate(self, token: str) -> ApiKey | None:
-        """The key that this token is of; None where it is unknown, expired or revoked."""
+        """Return the key of this token; None if it is unknown, expired or revoked."""
         parts = TOKEN.fullmatch(token)
         key_id, secret = (parts[1], parts[2]) if parts else ("", token)
         this = sa.select(api_keys).where(api_keys.c.id == key_id)
         with reading(self._engine) as connection:
             row = connection.execute(this).mappings().first()
-        known = NO_DIGEST if row is None else str(row["digest"])
-        right = hmac.compare_digest(_digest(secret), known)
+        stored = NO_DIGEST if row is None else str(row["digest"])
+        matches = hmac.compare_digest(_digest(secret), stored)
         now = self._clock()
-        if row is None or not right or not (key := _key(row)).holds(now):
+        if row is None or not matches or not (key := _key(row)).active(now):
             return None
-        if key.last_used_at is None or key.last_used_at + NOTED_EVERY <= now:
+        if key.last_used_at is None or key.last_used_at + LAST_USED_STEP <= now:
             self._note_use(key.id, now)
         return key
 
     def _note_use(self, key_id: str, now: datetime) -> None:
-        """What cannot be noted refuses nobody: reading goes on where the disk is full."""
+        """Write `last_used_at`; a failure is only logged, so reads work on a full disk."""
         try:
             with writing(self._engine) as connection:
                 _set(connection, key_id, last_used_at=now)
         except OperationalError as error:
             logger.warning("use of a key not noted", extra={"key": key_id, "reason": str(error)})
 
-    def _made(
+    def _insert(
         self,
         connection: Connection,
         tenant: str,
@@ -214,9 +217,9 @@ class ApiKeyStore:
 
 
 def require_keys(settings: Settings) -> None:
-    """NoKeys, with the command that makes one, where keys are needed and there is none.
+    """Check that a client can call. The database has to be up to date.
 
-    The database has to be up to date.
+    Raises: NoKeys: when keys are required and no active key exists; the message has the command.
     """
     if not settings.keys_needed:
         return
@@ -231,19 +234,19 @@ def require_keys(settings: Settings) -> None:
         if settings.access == "keys"
         else f"{settings.host} can be reached from other machines"
     )
-    raise NoKeys(f"{why}, and there is no key that holds; make one first: `{HOW_TO_MAKE_ONE}`")
+    raise NoKeys(f"{why}, but no active API key exists; create one first: `{CREATE_COMMAND}`")
 
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _in_use(now: datetime) -> ColumnElement[bool]:
+def _active(now: datetime) -> ColumnElement[bool]:
     unexpired = sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
     return sa.and_(api_keys.c.revoked_at.is_(None), unexpired)
 
 
-def _found(connection: Connection, key_id: str) -> ApiKey | None:
+def _find(connection: Connection, key_id: str) -> ApiKey | None:
     this = sa.select(api_keys).where(api_keys.c.id == key_id).with_for_update()
     row = connection.execute(this).mappings().first()
     return None if row is None else _key(row)
@@ -258,7 +261,7 @@ def _key(row: RowMapping) -> ApiKey:
         id=row["id"],
         tenant=row["tenant"],
         name=row["name"],
-        scopes=frozenset(Scope(word) for word in row["scopes"].split(",")),
+        scopes=frozenset(Scope(scope) for scope in row["scopes"].split(",")),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],

@@ -1,9 +1,9 @@
-"""Whose turn it is: the one order in which jobs are claimed and in which their places are told.
+"""Fair share scheduling: the order in which queued jobs are claimed and numbered.
 
-Within a tenant's own queue the priority counts and then the age. Between tenants it is shares: a
-job's share is its place in its tenant's queue and the jobs of that tenant that run already, and the
-smallest share is next, of equal ones the oldest. So whoever sends a thousand jobs waits for them,
-and whoever sends one waits for one of each other tenant's at the most.
+Within the queue of a tenant, jobs are ordered by priority, then by age. Between tenants, they are
+ordered by share: the job's position in the queue of its tenant plus the number of running jobs of
+that tenant. The smallest share is next, among equal shares the oldest job. So a tenant with a
+thousand jobs delays itself, and a tenant with one job waits for at most one of each other tenant.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ IN_ITS_QUEUE = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
 
 
 def select_next() -> Select[tuple[str, int, datetime | None]]:
-    """The queued job that is next.
+    """Select the next queued job.
 
-    It is the first of some tenant's queue, so only these are looked at: as many looks into the
-    index as there are tenants who wait, however long the queues are.
+    It is the first one in the queue of some tenant. So the query reads the index once for each
+    waiting tenant, however long the queues are.
     """
     queued, least = jobs.alias("queued"), sa.func.min
-    waits = queued.c.state == State.QUEUED
-    names = sa.select(least(queued.c.tenant).label("tenant")).where(waits).cte(recursive=True)
-    following = sa.select(least(queued.c.tenant)).where(waits, queued.c.tenant > names.c.tenant)
+    waiting = queued.c.state == State.QUEUED
+    names = sa.select(least(queued.c.tenant).label("tenant")).where(waiting).cte(recursive=True)
+    following = sa.select(least(queued.c.tenant)).where(waiting, queued.c.tenant > names.c.tenant)
     names = names.union_all(
         sa.select(following.scalar_subquery()).where(names.c.tenant.is_not(None))
     )
-    own = sa.and_(waits, queued.c.tenant == names.c.tenant)
+    own = sa.and_(waiting, queued.c.tenant == names.c.tenant)
     in_its_queue = (queued.c.priority.desc(), queued.c.created_at, queued.c.id)
 
     def of_the_first(column: ColumnElement[Any]) -> ColumnElement[Any]:
         first = sa.select(column).where(own).order_by(*in_its_queue).limit(1)
         return first.scalar_subquery().label(column.name)
 
-    at_work = jobs.alias("at_work")
+    claimed = jobs.alias("claimed")
     running = sa.select(sa.func.count()).where(
-        at_work.c.state == State.RUNNING, at_work.c.tenant == names.c.tenant
+        claimed.c.state == State.RUNNING, claimed.c.tenant == names.c.tenant
     )
     firsts = (
         sa.select(
@@ -68,28 +68,30 @@ def select_next() -> Select[tuple[str, int, datetime | None]]:
     )
 
 
-def select_places(job_ids: Collection[str] | None = None) -> Select[tuple[str, int]]:
-    """The places of those of these jobs that are queued, or of all that are; 1 is next."""
-    turns = _turns()
-    places = sa.select(turns.c.id, turns.c.place)
-    return places if job_ids is None else places.where(turns.c.id.in_(job_ids))
+def select_positions(job_ids: Collection[str] | None = None) -> Select[tuple[str, int]]:
+    """Select the positions of the queued jobs among these, or of all queued jobs; 1 is next."""
+    queue = _queue()
+    positions = sa.select(queue.c.id, queue.c.position)
+    return positions if job_ids is None else positions.where(queue.c.id.in_(job_ids))
 
 
-def _turns() -> Subquery:
-    """Every queued job and its place."""
-    at_work = (
+def _queue() -> Subquery:
+    """Every queued job with its position."""
+    running_jobs = (
         sa.select(jobs.c.tenant, sa.func.count().label("running"))
         .where(jobs.c.state == State.RUNNING)
         .group_by(jobs.c.tenant)
-        .subquery("at_work")
+        .subquery("running_jobs")
     )
-    own_place = sa.func.row_number().over(partition_by=jobs.c.tenant, order_by=IN_ITS_QUEUE)
-    share = (own_place + sa.func.coalesce(at_work.c.running, 0)).label("share")
+    own_position = sa.func.row_number().over(partition_by=jobs.c.tenant, order_by=IN_ITS_QUEUE)
+    share = (own_position + sa.func.coalesce(running_jobs.c.running, 0)).label("share")
     shares = (
         sa.select(jobs.c.id, jobs.c.created_at, share)
-        .outerjoin(at_work, at_work.c.tenant == jobs.c.tenant)
+        .outerjoin(running_jobs, running_jobs.c.tenant == jobs.c.tenant)
         .where(jobs.c.state == State.QUEUED)
         .subquery("shares")
     )
-    place = sa.func.row_number().over(order_by=(shares.c.share, shares.c.created_at, shares.c.id))
-    return sa.select(shares.c.id, place.label("place")).subquery("turns")
+    position = sa.func.row_number().over(
+        order_by=(shares.c.share, shares.c.created_at, shares.c.id)
+    )
+    return sa.select(shares.c.id, position.label("position")).subquery("queue")

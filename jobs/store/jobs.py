@@ -11,7 +11,7 @@ from jobs.db.engine import reading, writing
 from jobs.db.tables import jobs
 from jobs.model import JobStatus, State, utc_now
 from jobs.store import deletions, idempotency
-from jobs.store.fair_share import select_places
+from jobs.store.fair_share import select_positions
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey
 from jobs.store.job_rows import (
     NOT_IN_WORK,
@@ -177,7 +177,7 @@ class JobStore:
 
 def _positions(connection: Connection, job_ids: Collection[str] | None = None) -> dict[str, int]:
     """Return the positions of these jobs, or of all queued jobs."""
-    return {row.id: row.place for row in connection.execute(select_places(job_ids))}
+    return {row.id: row.position for row in connection.execute(select_positions(job_ids))}
 
 
 def _statuses(connection: Connection, job_ids: Collection[str]) -> dict[str, JobStatus]:

@@ -1,7 +1,7 @@
-"""What a tenant may use, and what it uses: jobs in flight, seconds of sound a day, stored bytes.
+"""Quotas of tenants: jobs in flight, seconds of audio per day, stored bytes.
 
-The settings say what holds for everybody, a row of `tenants` what holds for one. Whoever submits
-locks that row first, so of two submissions at once the second counts the first.
+The settings contain the default quota, a row of `tenants` the own values of one tenant. A
+submission locks that row first, so the second of two concurrent submissions counts the first.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ IN_FLIGHT = (State.QUEUED, State.RUNNING)
 
 @dataclass(frozen=True)
 class Quota:
-    """How much of each a tenant may have; 0 is no limit."""
+    """Limits of a tenant; 0 is no limit."""
 
     jobs_in_flight: int = 0  # queued or running at a time
-    seconds_a_day: float = 0.0  # of clips that were accepted, from midnight to midnight in UTC
+    seconds_a_day: float = 0.0  # of accepted clips, from midnight to midnight in UTC
     stored_bytes: int = 0  # of clips and outputs
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How much of each a tenant has."""
+    """Current usage of a tenant."""
 
     jobs_in_flight: int
     seconds_today: float
@@ -47,28 +47,30 @@ class Usage:
 
 @dataclass(frozen=True)
 class Tenant:
-    """A tenant, what it may, and what it has."""
+    """A tenant with its quota and usage."""
 
     name: str
-    own: Mapping[str, float]  # what was set for it alone, by the names of `Quota`
-    quota: Quota  # what holds for it
+    own: Mapping[str, float]  # values set for this tenant, by the names of `Quota`
+    quota: Quota  # own values and defaults
     usage: Usage
 
 
 class QuotaExceeded(Exception):
-    """What was asked for would be more than the tenant may have."""
+    """The request would exceed a quota of the tenant."""
 
-    def __init__(self, what: str, limit: float, used: float, asked: float) -> None:
-        super().__init__(f"{what}: {asked:g} more than {used:g} of {limit:g}")
+    def __init__(self, what: str, limit: float, used: float, requested: float) -> None:
+        super().__init__(
+            f"{what}: quota exceeded ({requested:g} requested, {used:g} of {limit:g} used)"
+        )
         self.what = what  # a name of `Quota`
         self.limit = limit
-        self.used = used  # without what was asked for
-        self.asked = asked
-        self.again_in: timedelta | None = None  # None: not by waiting alone
+        self.used = used  # without the request
+        self.requested = requested
+        self.again_in: timedelta | None = None  # None: waiting alone does not help
 
 
 def default_quota(settings: Settings) -> Quota:
-    """What holds for every tenant that has nothing of its own."""
+    """Return the quota of tenants without own values."""
     return Quota(
         jobs_in_flight=settings.quota_jobs_in_flight,
         seconds_a_day=settings.quota_seconds_a_day,
@@ -77,17 +79,20 @@ def default_quota(settings: Settings) -> Quota:
 
 
 def hold_to_quota(connection: Connection, tenant: str, default: Quota) -> Quota:
-    """What holds for this tenant; it is locked until the transaction ends."""
+    """Return the tenant's quota and lock its row until the transaction ends."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    mine = dialect.insert(tenants).values(name=tenant)
-    locked = mine.on_conflict_do_update(
-        index_elements=["name"], set_={"name": mine.excluded.name}
+    row = dialect.insert(tenants).values(name=tenant)
+    locked = row.on_conflict_do_update(
+        index_elements=["name"], set_={"name": row.excluded.name}
     ).returning(*(tenants.c[each.name] for each in fields(Quota)))
     return _merged(connection.execute(locked).one()._mapping, default)
 
 
 def check_jobs(connection: Connection, tenant: str, quota: Quota, added: int) -> None:
-    """QuotaExceeded where the tenant's jobs in flight, `added` counted already, are too many."""
+    """Check the jobs in flight, which include `added` new ones.
+
+    Raises: QuotaExceeded: when they are too many.
+    """
     if not quota.jobs_in_flight:
         return
     count = _in_flight(connection, tenant)
@@ -96,7 +101,10 @@ def check_jobs(connection: Connection, tenant: str, quota: Quota, added: int) ->
 
 
 def check_bytes(connection: Connection, tenant: str, quota: Quota, added: int) -> None:
-    """QuotaExceeded where what is stored, with `added` counted already, is too much."""
+    """Check the stored bytes, which include `added` new ones.
+
+    Raises: QuotaExceeded: when they are too many.
+    """
     if not quota.stored_bytes:
         return
     stored = _stored(connection, tenant)
@@ -107,35 +115,38 @@ def check_bytes(connection: Connection, tenant: str, quota: Quota, added: int) -
 def charge_seconds(
     connection: Connection, tenant: str, quota: Quota, seconds: float, now: datetime
 ) -> None:
-    """Count the seconds of a clip. QuotaExceeded where there are not so many left today."""
+    """Add the seconds of a clip to the usage of today.
+
+    Raises: QuotaExceeded: when fewer seconds are left.
+    """
     this = tenants.c.name == tenant
     row = connection.execute(sa.select(tenants).where(this)).one()
     used = row.seconds_of_day if row.day == now.date() else 0.0
     limit = quota.seconds_a_day
     if limit and used + seconds > limit:
-        refusal = QuotaExceeded("seconds_a_day", limit, used, seconds)
-        refusal.again_in = None if seconds > limit else _midnight(now) - now
-        raise refusal
+        exceeded = QuotaExceeded("seconds_a_day", limit, used, seconds)
+        exceeded.again_in = None if seconds > limit else _midnight(now) - now
+        raise exceeded
     counted = {"day": now.date(), "seconds_of_day": used + seconds}
     connection.execute(tenants.update().where(this).values(counted))
 
 
 class TenantStore:
-    """Reads what tenants use, and sets what they may."""
+    """Tenant rows: own quota values, and usage."""
 
     def __init__(self, engine: Engine, default: Quota) -> None:
         self._engine = engine
         self._default = default
 
     def set_own(self, name: str, own: Mapping[str, float | None]) -> None:
-        """What holds for this tenant alone, by the names of `Quota`; None: as for everybody."""
+        """Set own values of the tenant, by the names of `Quota`; None restores the default."""
         with writing(self._engine) as connection:
             hold_to_quota(connection, name, self._default)
             if own:
                 connection.execute(tenants.update().where(tenants.c.name == name).values(own))
 
     def all(self, today: date) -> list[Tenant]:
-        """Every tenant that has sent a job or has something of its own."""
+        """Return every tenant that has submitted a job or has own values."""
         with reading(self._engine) as connection:
             rows = connection.execute(sa.select(tenants).order_by(tenants.c.name)).all()
             return [self._tenant(connection, row, today) for row in rows]
@@ -160,8 +171,8 @@ def _merged(row: RowMapping, default: Quota) -> Quota:
 
 
 def _in_flight(connection: Connection, tenant: str) -> int:
-    mine = sa.and_(jobs.c.state.in_(IN_FLIGHT), jobs.c.tenant == tenant)
-    return connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
+    in_flight = sa.and_(jobs.c.state.in_(IN_FLIGHT), jobs.c.tenant == tenant)
+    return connection.execute(sa.select(sa.func.count()).where(in_flight)).scalar_one()
 
 
 def _stored(connection: Connection, tenant: str) -> int:

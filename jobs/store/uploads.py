@@ -1,9 +1,9 @@
-"""Clips that are sent to the storage by itself, in parts, before a job asks for them.
+"""Uploads: clips that are sent to the storage in parts, before a job uses them.
 
-    open -> ready      once all parts have come and the clip was looked at
+    open -> ready      when all parts have arrived and the clip was probed
 
-An upload is its sender's tenant's. It expires; until then any number of jobs may use it, and its
-object stays for as long as one of them is still to be done.
+An upload belongs to the tenant of its sender. Until it expires any number of jobs can use it; its
+object stays as long as one of them is unfinished.
 """
 
 from __future__ import annotations
@@ -28,53 +28,53 @@ if TYPE_CHECKING:
     from jobs.sandbox.audio_probe import ClipInfo
 
 PART_BYTES = 100 * 2**20
-AT_ONCE = 8
-GRACE = timedelta(minutes=5)  # for a request that found the upload just before it expired
-HOLD = timedelta(minutes=1)  # an upload that nobody has removed in this time is anybody's again
+BATCH_SIZE = 8
+GRACE = timedelta(minutes=5)  # for a request that read the upload just before it expired
+HOLD = timedelta(minutes=1)  # an upload that is not removed in this time is taken again
 
 
 class UploadMissing(LookupError):
     """No upload of this tenant has this id, or it has expired."""
 
     def __init__(self, upload_id: str) -> None:
-        super().__init__(f"there is no upload {upload_id}")
+        super().__init__(f"upload not found: {upload_id}")
         self.upload_id = upload_id
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One row: a clip that is on its way or here."""
+    """An upload, complete or not."""
 
     id: str
     tenant: str
     bytes: int
     key: str
-    session: str  # of the storage, for its parts
+    session: str  # the storage's id of the multipart upload
     created_at: datetime
     expires_at: datetime
-    container: str | None  # None: not looked at yet
+    container: str | None  # None: not probed yet
     seconds: float | None
     sha256: str | None
 
     @property
     def ready(self) -> bool:
-        """Whether jobs may use it."""
+        """Return whether jobs can use the upload."""
         return self.sha256 is not None
 
     @property
     def sizes(self) -> list[int]:
-        """Bytes of each part: all but the last are as long as parts are."""
+        """Return the bytes of each part: `PART_BYTES`, the last one the rest."""
         full, rest = divmod(self.bytes, PART_BYTES)
         return [PART_BYTES] * full + ([rest] if rest else [])
 
 
 def upload_folder(upload_id: str) -> str:
-    """Everything that is stored of an upload lies below this."""
+    """Return the folder of all objects of an upload."""
     return f"uploads/{upload_id}"
 
 
 def upload_key(upload_id: str) -> str:
-    """Where the clip lies: its kind is not known before it is here."""
+    """Return the key of the clip; its format is unknown before it has arrived."""
     return f"{upload_folder(upload_id)}/clip.bin"
 
 
@@ -91,9 +91,9 @@ class UploadStore:
     def add(
         self, tenant: str, *, bytes: int, upload_id: str, session: str, seconds: float
     ) -> Upload:
-        """Announce a clip of so many bytes, whose parts have to come within `seconds`.
+        """Announce a clip of this size; its parts have to arrive within `seconds`.
 
-        QuotaExceeded where that would be more than the tenant may have stored.
+        Raises: QuotaExceeded: when the tenant's stored bytes would exceed the quota.
         """
         now = self._clock()
         row = {
@@ -113,7 +113,10 @@ class UploadStore:
         return self.get(tenant, upload_id)
 
     def get(self, tenant: str, upload_id: str) -> Upload:
-        """UploadMissing where it is another tenant's, has expired, or never was."""
+        """Return the upload.
+
+        Raises: UploadMissing: when the tenant has no such upload or it has expired.
+        """
         this = sa.select(uploads).where(
             uploads.c.id == upload_id,
             uploads.c.tenant == tenant,
@@ -126,20 +129,23 @@ class UploadStore:
         return _upload(row)
 
     def ready(self, upload: Upload, clip: ClipInfo, sha256: str, *, seconds: float) -> Upload:
-        """Keep what was found in the clip; it may be used for so many seconds from now on."""
-        found = {
+        """Save the result of the probe; jobs can use the upload for `seconds` from now on."""
+        probed = {
             "container": clip.container,
             "seconds": clip.seconds,
             "sha256": sha256,
             "expires_at": self._clock() + timedelta(seconds=seconds),
         }
-        open_one = sa.and_(uploads.c.id == upload.id, uploads.c.sha256.is_(None))
+        unprobed = sa.and_(uploads.c.id == upload.id, uploads.c.sha256.is_(None))
         with writing(self._engine) as connection:
-            connection.execute(uploads.update().where(open_one).values(found))
+            connection.execute(uploads.update().where(unprobed).values(probed))
         return self.get(upload.tenant, upload.id)
 
     def take_expired(self) -> list[Upload]:
-        """Uploads to remove now, taken so that nobody else does meanwhile; then say `forget`."""
+        """Return uploads to remove; other processes do not get them for a while.
+
+        The caller removes the objects and then calls `forget`.
+        """
         now = self._clock()
         in_use = sa.exists().where(
             jobs.c.input_key == uploads.c.key,
@@ -149,7 +155,7 @@ class UploadStore:
             sa.select(uploads)
             .where(uploads.c.expires_at <= now - GRACE, uploads.c.held_until <= now, ~in_use)
             .order_by(uploads.c.expires_at)
-            .limit(AT_ONCE)
+            .limit(BATCH_SIZE)
             .with_for_update(skip_locked=True)
         )
         with writing(self._engine) as connection:
@@ -160,13 +166,13 @@ class UploadStore:
         return taken
 
     def forget(self, upload: Upload) -> None:
-        """Drop the row of an upload whose object is gone; harmless when said twice."""
+        """Delete the row of an upload whose object was removed; safe to repeat."""
         with writing(self._engine) as connection:
             connection.execute(uploads.delete().where(uploads.c.id == upload.id))
 
 
 def new_upload_id() -> str:
-    """As hard to guess as a job's."""
+    """Return an id that cannot be guessed."""
     return new_job_id()
 
 

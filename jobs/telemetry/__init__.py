@@ -1,1 +1,1 @@
-"""Logging and redaction."""
+"""Logging, and redaction of credentials."""

@@ -1,4 +1,4 @@
-"""Logging, configured once in each process's door: facts in `extra=`, one line for an event."""
+"""Logging: one line per event, facts in `extra=`; each process configures it once at start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from jobs.telemetry.redaction import masked
+from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -19,7 +19,7 @@ QUIET = (
     "alembic",
     "boto3",
     "botocore",
-    "celery.app.trace",  # every wake-up, also those that find nothing
+    "celery.app.trace",  # logs every wake-up, even without a job to claim
     "celery.worker.strategy",
     "kombu",
     "s3transfer",
@@ -28,7 +28,7 @@ QUIET = (
 
 
 def configure(settings: Settings) -> None:
-    """Send every log line of this process to stderr, in the form that `settings` ask for."""
+    """Send every log line of this process to stderr, in the format of the settings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(settings.log_format))
     root = logging.getLogger()
@@ -38,8 +38,8 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def formatter(form: str) -> structlog.stdlib.ProcessorFormatter:
-    """`console` for people, `json` for collectors: time, level, logger, event, facts."""
+def formatter(log_format: str) -> structlog.stdlib.ProcessorFormatter:
+    """Return the formatter: `console` for people, `json` for log collectors."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,  # the request id, the job
         structlog.stdlib.add_log_level,
@@ -49,22 +49,22 @@ def formatter(form: str) -> structlog.stdlib.ProcessorFormatter:
     ]
     last: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if form == "json"
+        if log_format == "json"
         else [_for_people()]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _mask],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _redact],
     )
 
 
-def _mask(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:
-    """The line as it is written, also the words of errors that name an address."""
-    return masked(str(line))
+def _redact(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:
+    """Redact the finished line, which includes the text of exceptions."""
+    return redact(str(line))
 
 
 def _for_people() -> structlog.dev.ConsoleRenderer:
-    """Plain tracebacks: the pretty ones print every local variable, hundreds of lines of them."""
+    """Return a renderer with plain tracebacks; rich ones print every local variable."""
     return structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )

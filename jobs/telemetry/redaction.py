@@ -1,4 +1,4 @@
-"""Passwords in addresses are for the servers that they open, and for no eyes."""
+"""Redact credentials in URLs before they are logged or printed."""
 
 import re
 
@@ -8,6 +8,6 @@ SECRET_PARTS = re.compile(
 )
 
 
-def masked(words: str) -> str:
-    """The same words with `***` for every password in an address: `redis://:***@host/0`."""
-    return SECRET_PARTS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", words))
+def redact(text: str) -> str:
+    """Replace every password in a URL of the text by `***`: `redis://:***@host/0`."""
+    return SECRET_PARTS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", text))

@@ -1,1 +1,1 @@
-"""File formats of recordings, datasets and results."""
+"""File formats of audio, datasets and results."""

@@ -1,11 +1,12 @@
-"""The released layout of a dataset: scenes of sound and motion in a folder, mapped into memory.
+"""Released layout of a dataset: a folder of scenes with audio and motion, memory-mapped.
 
 Letters: T frames (30 a second), C channels of motion.
 
-    <scene>_audio.wav                 48 kHz, 2 channels (the person, the partner), 1600 T samples
-    <scene>_body_pose.npy             [T, 104] joint angles in rad, and a few lengths
+    <scene>_audio.wav                 48 kHz, 2 channels (left the person, right the partner),
+                                      1600 T samples
+    <scene>_body_pose.npy             [T, 104] joint angles in rad and a few lengths
     <scene>_face_expression.npy       [T, 256] face codes
-    <scene>_missing_face_frames.npy   frames whose face codes mean nothing
+    <scene>_missing_face_frames.npy   frames with invalid face codes
 """
 
 from __future__ import annotations
@@ -31,49 +32,52 @@ AUDIO, POSE, FACE, MISSING = (
 ENDINGS = (AUDIO, POSE, FACE, MISSING)
 POSE_CHANNELS, FACE_CHANNELS = 104, 256
 AUDIO_CHANNELS = 2
-WRAPPED_CHANNEL = 3  # the pose channel that counts turns
-UNWRAPPED_PEOPLE = ("PXB184", "RLW104")  # whose recordings have it, told by the name of the folder
+WRAPPED_CHANNEL = 3  # pose channel that is wrapped to [0, 2 pi)
+UNWRAPPED_PEOPLE = ("PXB184", "RLW104")  # folder names of the people recorded without wrapping
 
 
 class DatasetError(ValueError):
-    """A scene that is not whole, or a folder without any: one sentence, with what to do."""
+    """Incomplete or invalid scene, or a folder without scenes."""
 
 
 @dataclass(frozen=True)
 class SceneFiles:
-    """Where the four files of a scene are."""
+    """Paths of the four files of a scene."""
 
     folder: Path
     name: str
 
     @property
     def audio(self) -> Path:
-        """Sound: channel 0 the person, channel 1 the partner."""
+        """Path of the audio: left (first) channel the person, right the partner."""
         return self.folder / f"{self.name}{AUDIO}"
 
     @property
     def pose(self) -> Path:
-        """Body pose."""
+        """Path of the body pose."""
         return self.folder / f"{self.name}{POSE}"
 
     @property
     def face(self) -> Path:
-        """Face codes."""
+        """Path of the face codes."""
         return self.folder / f"{self.name}{FACE}"
 
     @property
     def missing(self) -> Path:
-        """Frames without a face."""
+        """Path of the list of frames with invalid face codes."""
         return self.folder / f"{self.name}{MISSING}"
 
     @property
     def absent(self) -> list[Path]:
-        """Those of the four that are not there."""
+        """Paths of the files that do not exist."""
         paths = (self.audio, self.pose, self.face, self.missing)
         return [path for path in paths if not path.is_file()]
 
     def open(self) -> SceneData:
-        """The scene, mapped into memory. DatasetError where its files do not fit each other."""
+        """Open the scene, memory-mapped.
+
+        Raises: DatasetError: when a file is invalid or the lengths of the files differ.
+        """
         scene = SceneData(
             self,
             open_audio(self.audio),
@@ -84,8 +88,8 @@ class SceneFiles:
         frames = len(scene.pose)
         if len(scene.face) != frames:
             raise DatasetError(
-                f"scene {self.name} has {frames} frames of pose and {len(scene.face)} of face "
-                f"codes; both must have the same: {self.face}"
+                f"{self.face}: {len(scene.face)} frames of face codes for {frames} frames of pose; "
+                f"scene {self.name} must have as many of both"
             )
         check_audio(scene.audio, frames)
         check_missing(self.missing, scene.missing, frames)
@@ -94,50 +98,53 @@ class SceneFiles:
 
 @dataclass(frozen=True)
 class SceneData:
-    """One scene. Motion and sound stay on disk until they are cut."""
+    """One scene. Motion and audio are read from disk on access."""
 
     files: SceneFiles
     audio: WavFile
-    pose: Array  # [T, 104], mapped
-    face: Array  # [T, 256], mapped
-    missing: Frames
+    pose: Array  # [T, 104], memory-mapped
+    face: Array  # [T, 256], memory-mapped
+    missing: Frames  # with invalid face codes
 
     @property
     def name(self) -> str:
-        """What its files begin with."""
+        """Name of the scene, the prefix of its files."""
         return self.files.name
 
     @property
     def frames(self) -> int:
-        """T."""
+        """Number of frames, T."""
         return len(self.pose)
 
     def present(self) -> NDArray[np.bool_]:
-        """False where the face codes mean nothing, [T]."""
+        """Mask of frames with valid face codes, [T]."""
         present = np.ones(self.frames, np.bool_)
         present[self.missing] = False
         return present
 
     def poses(self, start: int, stop: int) -> Array:
-        """Frames [start, stop) of the pose, counted turns wrapped; float32 [n, 104]."""
-        cut = np.array(self.pose[start:stop], np.float32)
+        """Read frames [start, stop) of the pose, WRAPPED_CHANNEL wrapped; float32 [n, 104]."""
+        poses = np.array(self.pose[start:stop], np.float32)
         if self.files.folder.resolve().name in UNWRAPPED_PEOPLE:
-            cut[:, WRAPPED_CHANNEL] = wrapped(cut[:, WRAPPED_CHANNEL])
-        return cut
+            poses[:, WRAPPED_CHANNEL] = wrapped(poses[:, WRAPPED_CHANNEL])
+        return poses
 
     def codes(self, start: int, stop: int) -> Array:
-        """Frames [start, stop) of the face codes, float32 [n, 256]; missing ones mean nothing."""
+        """Read frames [start, stop) of the face codes, float32 [n, 256], also invalid ones."""
         return np.array(self.face[start:stop], np.float32)
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
-        """The sound of frames [start, stop), [1600 (stop - start), 2]."""
+        """Read the audio of frames [start, stop), [1600 (stop - start), 2]."""
         return self.audio.read(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
 
 
 def listed_scenes(folder: Path) -> list[SceneFiles]:
-    """All scenes of which there is at least one file, by name. DatasetError for none."""
+    """List the scenes with at least one file, by name.
+
+    Raises: DatasetError: when the folder does not exist or contains no scenes.
+    """
     if not folder.is_dir():
-        raise DatasetError(f"{folder} is no folder; name the one that has the scenes")
+        raise DatasetError(f"{folder}: folder not found; name the folder of the scenes")
     names = {
         path.name.removesuffix(ending)
         for path in folder.iterdir()
@@ -146,99 +153,116 @@ def listed_scenes(folder: Path) -> list[SceneFiles]:
     }
     if not names:
         raise DatasetError(
-            f"no scenes (*{AUDIO}) in {folder}; `python -m training data make-demo` makes some"
+            f"{folder}: no scenes (*{AUDIO}); `python -m training data make-demo` makes some"
         )
     return [SceneFiles(folder, name) for name in sorted(names)]
 
 
 def find_scenes(folder: Path) -> list[SceneFiles]:
-    """The scenes of a folder, by name. DatasetError for none, and for one that lacks a file."""
+    """List the scenes of a folder, by name.
+
+    Raises: DatasetError: when there are no scenes or a scene is incomplete.
+    """
     scenes = listed_scenes(folder)
     absent = [path.name for scene in scenes for path in scene.absent]
     if absent:
         more = f" and {len(absent) - 4} more" if len(absent) > 4 else ""
         raise DatasetError(
-            f"{folder} lacks {', '.join(absent[:4])}{more}; a scene is four files: get them, or "
-            "take away what is left of that scene"
+            f"{folder}: missing {', '.join(absent[:4])}{more}; a scene has four files: add them, "
+            "or remove the others of that scene"
         )
     return scenes
 
 
 def open_motion(path: Path, channels: int) -> Array:
-    """Pose or face codes [T, channels], mapped. DatasetError for anything else."""
+    """Open pose or face codes [T, channels], memory-mapped.
+
+    Raises: DatasetError: when the file is missing, damaged or of another shape.
+    """
     motion = _array(path, mapped=True)
     if motion.ndim != 2 or motion.shape[1] != channels or motion.dtype.kind != "f":
         raise DatasetError(
-            f"{path} must be [frames, {channels}] of floats, found {list(motion.shape)} of "
+            f"{path}: must be [frames, {channels}] of floats, found {list(motion.shape)} of "
             f"{motion.dtype}"
         )
     return motion
 
 
 def open_audio(path: Path) -> WavFile:
-    """The sound of a scene, mapped. DatasetError for other rates or another count of channels."""
+    """Open the audio of a scene, memory-mapped.
+
+    Raises: DatasetError: when the file is invalid, or its rate or number of channels differs.
+    """
     try:
-        sound = open_wav(path)
+        audio = open_wav(path)
     except WavError as error:
         raise DatasetError(str(error)) from error
-    if sound.rate != SAMPLE_RATE or sound.channels != AUDIO_CHANNELS:
+    if audio.rate != SAMPLE_RATE or audio.channels != AUDIO_CHANNELS:
         raise DatasetError(
-            f"{path} has {sound.rate} Hz and {sound.channels} channel(s); a dataset has "
-            f"{SAMPLE_RATE} Hz and {AUDIO_CHANNELS}"
+            f"{path}: must have {SAMPLE_RATE} Hz and {AUDIO_CHANNELS} channels, found "
+            f"{audio.rate} Hz and {audio.channels} channel(s)"
         )
-    return sound
+    return audio
 
 
 def read_missing(path: Path) -> Frames:
-    """Frames whose face codes mean nothing, in any order. DatasetError for other than whole ones.
+    """Read the frames with invalid face codes, in any order.
 
-    Nothing is missing where the array is empty, of whatever type.
+    An empty array of any type means that there are none.
+
+    Raises: DatasetError: when the file is damaged or holds other values than integers.
     """
-    found = _array(path, mapped=False).reshape(-1)
-    if not len(found):
+    frames = _array(path, mapped=False).reshape(-1)
+    if not len(frames):
         return np.zeros(0, np.int64)
-    if found.dtype.kind not in "iuf" or bool((found != np.floor(found)).any()):
-        raise DatasetError(f"{path} must be whole numbers of frames, found {found.dtype}")
-    return found.astype(np.int64)
+    if frames.dtype.kind not in "iuf" or bool((frames != np.floor(frames)).any()):
+        raise DatasetError(f"{path}: must be integers, found {frames.dtype}")
+    return frames.astype(np.int64)
 
 
-def check_audio(sound: WavFile, frames: int) -> None:
-    """DatasetError where the sound is not as long as its motion."""
-    if len(sound) != frames * SAMPLES_PER_FRAME:
+def check_audio(audio: WavFile, frames: int) -> None:
+    """Check that audio and motion have the same length.
+
+    Raises: DatasetError: when the lengths differ.
+    """
+    if len(audio) != frames * SAMPLES_PER_FRAME:
         raise DatasetError(
-            f"{sound.path} has {len(sound)} samples for {frames} frames of motion; "
-            f"{SAMPLES_PER_FRAME} samples belong to a frame, {frames * SAMPLES_PER_FRAME} to these"
+            f"{audio.path}: {len(audio)} samples for {frames} frames of motion; "
+            f"{frames * SAMPLES_PER_FRAME} are needed, {SAMPLES_PER_FRAME} per frame"
         )
 
 
 def check_missing(path: Path, missing: Frames, frames: int) -> None:
-    """DatasetError where a frame is named that the scene has not."""
+    """Check that the frames with invalid face codes exist.
+
+    Raises: DatasetError: when a number is outside the scene.
+    """
     outside = missing[(missing < 0) | (missing >= frames)]
     if len(outside):
         raise DatasetError(
-            f"{path} names frame {outside[0]}; the scene has {frames}, counted from 0"
+            f"{path}: frame {outside[0]} does not exist; the scene has {frames}, counted from 0"
         )
 
 
 def wrapped(angle: Array) -> Array:
-    """Angles brought to [0, 2 pi): pose column 3 of PXB184 and RLW104, whose turns are counted.
+    """Wrap angles to [0, 2 pi), as needed for pose column 3 of PXB184 and RLW104.
 
-    The reference shifts by pi and wraps, twice, which comes to this.
+    The reference shifts by pi and wraps, twice, which has the same result.
     """
     return np.mod(angle, 2 * np.pi)
 
 
 def _array(path: Path, *, mapped: bool) -> NDArray[Any]:
-    """What numpy.save wrote; pickles are refused."""
+    """Load a numpy array; pickles are refused."""
     try:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError) as error:
         if "Object arrays" in str(error) or "Python objects" in str(error):
             raise DatasetError(
-                f"{path} holds Python objects, which are not opened; save it again as numbers"
+                f"{path}: contains Python objects, which are not loaded; save it as numbers"
             ) from error
         raise DatasetError(
-            f"{path} is cut off or no array of numpy ({error}); get it again"
+            f"{path}: truncated or not a numpy array ({error}); get it again"
         ) from error

@@ -1,1 +1,1 @@
-"""Released people: their files in, a person directory out, and back. None of it is executed."""
+"""Import of released people into person directories, without executing code, and export back."""

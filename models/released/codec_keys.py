@@ -1,8 +1,8 @@
-"""A released avatar under this project's names: what its checkpoint and its assets become.
+"""Conversion of a released avatar (checkpoint and assets) to the names of this project.
 
-Source: spec/renderer.md sections 2 to 6 and parity/avatar/contract.json. Reading the files is the
-importer's work. Buffers of a checkpoint hold over what the assets would give; weight norm is
-folded; what only training reads is dropped.
+Source: spec/renderer.md sections 2 to 6 and parity/avatar/contract.json.
+Buffers of a checkpoint take precedence over the assets, weight norm is folded into the kernels, and
+tensors that only training uses are dropped. The files are read in `models/released/avatar.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PARALLEL = "module."
-SPREAD = 64.0  # of a texture, where the assets name none
-PARTS = {"skip": "conv_resize", "first": "conv1", "second": "conv2"}  # of a block: ours, theirs
+SPREAD = 64.0  # standard deviation of the texture, if the assets do not contain it
+PARTS = {"skip": "conv_resize", "first": "conv1", "second": "conv2"}  # of a block: here, released
 LEGACY = {"weight": "weight_v", "g": "weight_g"}
 DROPPED = ("lbs_fn.", "cal.", "pixel_cal.", "learn_blur.", "renderer.", "meye_mask")
 BUFFERS = ("geo_fn.", "seam_sampler.", "seam_sampler_2k.", "tex_mean", "face_cond_mask")
@@ -48,31 +48,34 @@ MASKS = {
 
 @dataclass(frozen=True)
 class Converted:
-    """What `checkpoint.write` puts into avatar.safetensors, and what was of no use."""
+    """Config and weights of avatar.safetensors, and unused keys of the checkpoint."""
 
     config: CodecConfig
     weights: dict[str, Tensor]
-    unknown: tuple[str, ...]  # keys of the checkpoint that no released avatar is known to have
+    unknown: tuple[str, ...]  # keys that the known released avatars do not have
 
 
 def convert(
     state: Mapping[str, Tensor],  # the checkpoint's "model"
     assets: Mapping[str, Any],  # static_assets.pt, arrays or tensors
     *,
-    shadow_from_pose: bool,  # does config.yml have `pose_to_shadow`?
-    occlusion: Tensor | None = None,  # [1 or views, H, W] the `ao` of the defaults, without it
+    shadow_from_pose: bool,  # True if config.yml has `pose_to_shadow`
+    occlusion: Tensor | None = None,  # [1 or views, H, W] `ao` of the defaults; None otherwise
 ) -> Converted:
-    """Raises CheckpointError for what is missing or has another shape, by its released name."""
-    state = _current(state)
+    """Convert an avatar.
+
+    Raises: CheckpointError: when a tensor is missing or has another shape, with its released name.
+    """
+    state = _normalised_keys(state)
     try:
         config = config_of(state, assets, shadow_from_pose=shadow_from_pose)
         weights = _networks(config, state, assets) | _tables(config, state, assets)
     except KeyError as error:
-        raise CheckpointError(f"the released avatar lacks {error.args[0]}") from error
+        raise CheckpointError(f"{error.args[0]} is missing in the released avatar") from error
     if not shadow_from_pose:
         if occlusion is None:
             raise CheckpointError(
-                "this avatar has no pose_to_shadow and needs `ao` in its render defaults"
+                "`ao` is missing in the render defaults; avatars without pose_to_shadow need it"
             )
         weights["occlusion"] = occlusion.float()
     return Converted(config, weights, _unknown(state))
@@ -81,7 +84,10 @@ def convert(
 def config_of(
     state: Mapping[str, Tensor], assets: Mapping[str, Any], *, shadow_from_pose: bool
 ) -> CodecConfig:
-    """The sizes, told by the shapes of weights. KeyError names a key that is not there."""
+    """Infer the sizes from the shapes of weights.
+
+    Raises: KeyError: when a tensor is missing.
+    """
     bones = assets["lbs_model_json"]["Skeleton"]["Bones"]
     decoder = "decoder.local_pose_conv_block.conv2.weight_v"
     more: dict[str, Any] = {}
@@ -121,7 +127,7 @@ def config_of(
 
 
 def layer_names(config: CodecConfig) -> Iterator[tuple[str, str]]:
-    """Every layer's name here and in a checkpoint, without weight and bias."""
+    """Pairs of names of each layer, here and in a checkpoint, without weight and bias."""
     yield from _block("decoder.local_pose", "decoder.local_pose_conv_block")
     yield "decoder.body_seed", "decoder.embs_fc.0"
     yield from _blocks("decoder.body_blocks", "decoder.embs_conv_block", config.body_map)
@@ -172,7 +178,7 @@ def cameras(
     height: int,
     width: int,
 ) -> dict[str, Camera]:
-    """The cameras of released render defaults, named by their order."""
+    """Convert the cameras of released render defaults, named by their order."""
     result = {}
     for number, (k, rt) in enumerate(zip(defaults["K"], defaults["Rt"], strict=True), start=1):
         intrinsics, pose = np.asarray(k, np.float64), np.asarray(rt, np.float64)
@@ -181,23 +187,23 @@ def cameras(
     return result
 
 
-def _block(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
-    for part, released in PARTS.items():
-        yield f"{ours}.{part}", f"{theirs}.{released}"
+def _block(name: str, released: str) -> Iterator[tuple[str, str]]:
+    for part, released_part in PARTS.items():
+        yield f"{name}.{part}", f"{released}.{released_part}"
 
 
-def _blocks(ours: str, theirs: str, channels: Sequence[int]) -> Iterator[tuple[str, str]]:
+def _blocks(name: str, released: str, channels: Sequence[int]) -> Iterator[tuple[str, str]]:
     for n in range(len(channels) - 1):
-        yield from _block(f"{ours}.{n}", f"{theirs}.{n}")
+        yield from _block(f"{name}.{n}", f"{released}.{n}")
 
 
-def _code(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
-    yield f"{ours}.mean", f"{theirs}.mu"
-    yield f"{ours}.log_spread", f"{theirs}.logvar"
+def _code(name: str, released: str) -> Iterator[tuple[str, str]]:
+    yield f"{name}.mean", f"{released}.mu"
+    yield f"{name}.log_spread", f"{released}.logvar"
 
 
-def _current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without what training on several GPUs put before every key, and under today's names."""
+def _normalised_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Remove the prefix of training on several GPUs and use the current names of weight norm."""
     result = {}
     for key, value in state.items():
         stem, _, leaf = key.removeprefix(PARALLEL).rpartition(".")
@@ -208,7 +214,10 @@ def _current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _numbered(
     state: Mapping[str, Tensor], pattern: str, *, first: int = 0, step: int = 1
 ) -> Iterator[Tensor]:
-    """The kernels of layers that are counted. KeyError where there is not even the first."""
+    """Kernels of consecutively numbered layers.
+
+    Raises: KeyError: when the first is missing.
+    """
     number = first
     if (key := pattern.format(first) + ".weight_v") not in state:
         raise KeyError(key)
@@ -220,13 +229,13 @@ def _numbered(
 def _channels(
     state: Mapping[str, Tensor], pattern: str, *, first: int = 0, halves: int = 1
 ) -> tuple[int, ...]:
-    """What goes into the first layer and comes out of each; halves: of layers in groups."""
+    """Input channels of the first layer and output channels of each; halves: number of groups."""
     kernels = list(_numbered(state, pattern, first=first))
     return kernels[0].shape[1], *(len(kernel) // halves for kernel in kernels)
 
 
 def _transposed(state: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
-    """The same of transposed convolutions; between them are layers without weights."""
+    """Channels of transposed convolutions, with layers without weights in between."""
     kernels = list(_numbered(state, pattern, step=2))
     return kernels[0].shape[0], *(kernel.shape[1] for kernel in kernels)
 
@@ -236,29 +245,30 @@ def _networks(
 ) -> dict[str, Tensor]:
     with torch.device("meta"):
         networks = CodecNetworks(config)
-    wanted, result = networks.state_dict(), {}
-    for ours, theirs in layer_names(config):
-        transposed = isinstance(networks.get_submodule(ours), Upwards)
-        kernel, bias = folded(state, theirs, transposed=transposed), state[f"{theirs}.bias"]
-        _check_shape(f"{theirs}.weight_v", kernel, wanted[f"{ours}.weight"])
-        _check_shape(f"{theirs}.bias", bias, wanted[f"{ours}.bias"])
-        result[f"{ours}.weight"], result[f"{ours}.bias"] = kernel, bias.float()
+    expected, result = networks.state_dict(), {}
+    for name, released in layer_names(config):
+        transposed = isinstance(networks.get_submodule(name), Upwards)
+        kernel = fold_weight_norm(state, released, transposed=transposed)
+        bias = state[f"{released}.bias"]
+        _check_shape(f"{released}.weight_v", kernel, expected[f"{name}.weight"])
+        _check_shape(f"{released}.bias", bias, expected[f"{name}.bias"])
+        result[f"{name}.weight"], result[f"{name}.bias"] = kernel, bias.float()
     result["face_decoder.mean"] = state["decoder_face.bias"].float()
-    for ours, theirs in MASKS.items():
-        if ours in wanted:
-            mask = state.get(theirs)
-            result[ours] = _mask(theirs, mask, assets, wanted[ours])
+    for name, released in MASKS.items():
+        if name in expected:
+            mask = state.get(released)
+            result[name] = _mask(released, mask, assets, expected[name])
     return {NETWORKS + name: value for name, value in result.items()}
 
 
-def folded(state: Mapping[str, Tensor], layer: str, *, transposed: bool) -> Tensor:
-    """A kernel with its gains, over one norm of all of it."""
+def fold_weight_norm(state: Mapping[str, Tensor], layer: str, *, transposed: bool) -> Tensor:
+    """Kernel with weight norm folded in: one gain per output channel, one norm of the kernel."""
     kernel, gain = state[f"{layer}.weight_v"].float(), state[f"{layer}.weight_g"].float()
     shape = [1] * kernel.ndim
     shape[1 if transposed else 0] = -1
     out = kernel.shape[1 if transposed else 0]
     if gain.numel() != out:
-        raise CheckpointError(f"{layer}.weight_g must hold {out} numbers, found {gain.numel()}")
+        raise CheckpointError(f"{layer}.weight_g must have {out} values, found {gain.numel()}")
     return kernel * (gain.reshape(shape) / kernel.norm())
 
 
@@ -267,24 +277,24 @@ def _check_shape(key: str, found: Tensor, expected: Tensor) -> None:
         raise CheckpointError(f"{key} must be {list(expected.shape)}, found {list(found.shape)}")
 
 
-def _mask(key: str, stored: Tensor | None, assets: Mapping[str, Any], wanted: Tensor) -> Tensor:
-    """A checkpoint's mask, or what the assets make of it."""
-    size = wanted.shape[-1]
+def _mask(key: str, stored: Tensor | None, assets: Mapping[str, Any], expected: Tensor) -> Tensor:
+    """Mask of the checkpoint, or computed from the assets."""
+    size = expected.shape[-1]
     mask = _mask_from_assets(key, assets, size) if stored is None else stored.float()
-    if mask.numel() != wanted.numel():
-        raise CheckpointError(f"{key} must be {list(wanted.shape)}, found {list(mask.shape)}")
-    return mask.reshape(wanted.shape)
+    if mask.numel() != expected.numel():
+        raise CheckpointError(f"{key} must be {list(expected.shape)}, found {list(mask.shape)}")
+    return mask.reshape(expected.shape)
 
 
 def _mask_from_assets(key: str, assets: Mapping[str, Any], size: int) -> Tensor:
     if key == "encoder.mask":
         return (resized(1 - _asset(assets, "face_mask")[None, None], size) != 0).float()
     if key == "encoder_face.tex_cond_mask":
-        seen = _asset(assets, "mugsy_face_mask")[..., 0]
-        return resized(seen[None, None], size, corners=True)
+        face = _asset(assets, "mugsy_face_mask")[..., 0]
+        return resized(face[None, None], size, corners=True)
     if key == "decoder.pose_cond_mask":
-        heard = _asset(assets, "pose_cond_mask") * (1 - _asset(assets, "head_cond_mask"))
-        return heard.int().float()
+        body = _asset(assets, "pose_cond_mask") * (1 - _asset(assets, "head_cond_mask"))
+        return body.int().float()
     if key == "shadow_net.ao_mean":
         return interpolate(_asset(assets, "ao_mean")[None], (size, size), mode="nearest")
     if key == "decoder_face.frontal_view":
@@ -328,10 +338,10 @@ def _skeleton(assets: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def skin_tables(
-    pairs: Sequence[Sequence[float]],  # (joint, weight), one vertex after the other
-    offsets: Sequence[int],  # [V + 1] where each vertex's start
+    pairs: Sequence[Sequence[float]],  # (joint, weight), ordered by vertex
+    offsets: Sequence[int],  # [V + 1] index of the first pair of each vertex
 ) -> tuple[Tensor, Tensor]:
-    """-> weights and joints [V, 8]; further ones are dropped, missing ones weigh nothing."""
+    """Skinning weights and joints, [V, 8]: at most 8 joints per vertex, padded with weight 0."""
     flat = torch.tensor(pairs, dtype=torch.float64)
     weights = torch.zeros(len(offsets) - 1, MOST_JOINTS)
     joints = torch.zeros(len(offsets) - 1, MOST_JOINTS, dtype=torch.int32)
@@ -364,10 +374,10 @@ def _mesh(
 
 
 def _seams(
-    prefix: str, state: Mapping[str, Tensor], theirs: str, assets: Mapping[str, Any]
+    prefix: str, state: Mapping[str, Tensor], released: str, assets: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     target, source, uv, weight = (
-        state.get(theirs + name, _tensor(assets[name]))
+        state.get(released + name, _tensor(assets[name]))
         for name in ("dst_ij", "src_ij", "uvs", "weights")
     )
     return {prefix + k: v for k, v in seam_tables(target, source, uv, weight).items()}

@@ -1,7 +1,7 @@
-"""A person directory back in the released layout, so that the reference can load it.
+"""Export of a person directory to the released layout, which the reference can load.
 
-The motion networks are written, an avatar's own files are copied: nothing here changes those. Parts
-that the reference wants to find and never uses are written as zeros.
+Motion networks are converted back; the files of the avatar are copied unchanged. Tensors that the
+reference requires and never uses are written as zeros.
 Letters: d width of the speech models.
 """
 
@@ -27,7 +27,7 @@ from models.motion.lips import sinusoids
 from models.motion.resample import sinc_filters
 from models.motion.speech import SAMPLE_RATE, SPEECH_RATE
 from models.released import motion_keys as released
-from models.released.layout import PLACES
+from models.released.layout import PATTERNS
 from models.released.person import open_sources
 from models.released.reader import ReleasedError
 from models.released.weight_names import guide_rules, released_key, tokenizer_rules
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     State = OrderedDict[str, Tensor]
 
 CPU = torch.device("cpu")
-CONTEXT_KERNELS = range(2, 14)  # of the aggregator inside every speech model
-STEPS_AHEAD, CODES, HALVES = 12, 320, 2  # of parts of the speech model that nobody uses
-DOUBLE = ("pose", "code")  # statistics in double precision, by their names
-DIFFUSION = {  # of args.json, where it does not follow from the network
+CONTEXT_KERNELS = range(2, 14)  # of the aggregator in each speech model
+STEPS_AHEAD, CODES, HALVES = 12, 320, 2  # sizes of unused parts of the speech model
+DOUBLE = ("pose", "code")  # name prefixes of statistics in double precision
+DIFFUSION = {  # values of args.json that do not follow from the network
     "add_frame_cond": None, "batch_size": 4, "cond_mask_prob": 0.2, "cuda": True,
     "dataset": "social", "device": 0, "diffusion_steps": 10, "lambda_vel": 0.0,
     "latent_dim": 512, "log_interval": 1000, "lr": 0.0001, "lr_anneal_steps": 0,
@@ -71,35 +71,36 @@ VQ_FILE = "checkpoints/vq/c1_pose/net_iter0.pth"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a person came from, as person.json says."""
+    """Origin of a person, from person.json."""
 
-    person: str  # the name that the files carry
+    person: str  # name in the released files
     sources: Mapping[str, str]  # file -> sha256
 
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """One .safetensors file of a person directory."""
+    """Content of one .safetensors file of a person directory."""
 
     config: dict[str, Any]
     weights: dict[str, Tensor]
 
 
 def export_person(folder: Path, out: Path, *, avatar: Path | None = None) -> list[str]:
-    """Write the motion part of a person below `out`; answers what its owner should know.
+    """Write the motion networks of a person below `out` and return notes for the user.
 
-    avatar: where the person was imported from; the avatar's own files are copied from there.
-    ReleasedError where `out` exists, or for a person who cannot be told in the released layout.
+    avatar: source of the import, from which the files of the avatar are copied.
+
+    Raises: ReleasedError: when `out` exists or the released layout cannot represent the person.
     """
     if out.exists():
-        raise ReleasedError(f"{out} exists; name another folder")
-    kept, statistics, provenance = _read(folder)
+        raise ReleasedError(f"{out}: already exists; name another folder")
+    networks, statistics, provenance = _read(folder)
     person = provenance.person
-    notes = _check(folder, kept)
+    notes = _check(folder, networks)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _write_all(draft, person, kept, statistics)
+        _write_all(draft, person, networks, statistics)
         if avatar is not None:
             _copy_avatar(draft, avatar, provenance)
         draft.chmod(0o755)
@@ -108,8 +109,8 @@ def export_person(folder: Path, out: Path, *, avatar: Path | None = None) -> lis
         shutil.rmtree(draft, ignore_errors=True)
     if avatar is None:
         notes.append(
-            f"the avatar's own files are not written: copy checkpoints/ca_body/data/{person} and "
-            f"assets/render_defaults_{person}.pth from where they were released, or say --avatar"
+            f"the files of the avatar were not written: copy checkpoints/ca_body/data/{person} and "
+            f"assets/render_defaults_{person}.pth from the release, or use --avatar"
         )
     return notes
 
@@ -117,7 +118,7 @@ def export_person(folder: Path, out: Path, *, avatar: Path | None = None) -> lis
 def denoiser_state(
     network: StoredNetwork, speech: StoredNetwork, lips: StoredNetwork | None
 ) -> State:
-    """A diffusion checkpoint: the network, and the speech models that it carries."""
+    """State dict of a diffusion checkpoint: the network and the speech models inside."""
     state = _renamed(network, released.DENOISER)
     freqs_cis = rotary_table(network.config["width"])
     state["rotary.freqs"] = freqs_cis
@@ -125,40 +126,40 @@ def denoiser_state(
         state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = freqs_cis
     for layer in range(network.config["encoder_layers"]):
         state[f"cond_encoder.{layer}.rotary.freqs"] = freqs_cis
-    _carry(state, speech)
+    _add_speech(state, speech)
     if lips is not None:
         state.update({released.LIP_PART + key: value for key, value in lip_state(lips).items()})
     return state
 
 
 def guide_state(network: StoredNetwork, speech: StoredNetwork) -> State:
-    """The model_state_dict of a guide's checkpoint."""
+    """State dict of the checkpoint of a guide."""
     state = _renamed(network, guide_rules(network.config["audio_blocks"]))
     freqs_cis = rotary_table(network.config["width"])
     state["rotary.freqs"] = freqs_cis
     for layer in range(network.config["layers"]):
         state[f"seqTransDecoder.stack.{layer}.rotary.freqs"] = freqs_cis
-    _carry(state, speech)
+    _add_speech(state, speech)
     return state
 
 
 def tokenizer_state(network: StoredNetwork) -> State:
-    """The net of a tokenizer's checkpoint; every code counts as used once."""
+    """State dict of the checkpoint of a tokenizer, with a usage count of 1 for each code."""
     state = _renamed(network, tokenizer_rules())
     width, channels = network.config["width"], network.config["channels"]
     state["decoder.project_mean_shape.weight"] = torch.zeros(width, channels)
     state["decoder.project_mean_shape.bias"] = torch.zeros(width)
     for level, codebook in enumerate(network.weights["codebooks"]):
-        before = f"quantizer.layers.{level}._codebook."
-        state[before + "inited"] = torch.ones(1)
-        state[before + "cluster_size"] = torch.ones(len(codebook))
-        state[before + "embed"] = codebook.clone()
-        state[before + "embed_avg"] = codebook.clone()
+        prefix = f"quantizer.layers.{level}._codebook."
+        state[prefix + "inited"] = torch.ones(1)
+        state[prefix + "cluster_size"] = torch.ones(len(codebook))
+        state[prefix + "embed"] = codebook.clone()
+        state[prefix + "embed_avg"] = codebook.clone()
     return state
 
 
 def speech_state(speech: StoredNetwork) -> State:
-    """The whole vq-wav2vec model, of which only the first convolutions are used."""
+    """State dict of the vq-wav2vec model; only its first convolutions are used."""
     state = _renamed(speech, released.SPEECH)
     width = speech.config["layers"][-1][0]
     state["vector_quantizer.vars"] = torch.zeros(1, CODES, width // HALVES)
@@ -166,39 +167,39 @@ def speech_state(speech: StoredNetwork) -> State:
     state["vector_quantizer.weight_proj.0.0.bias"] = torch.zeros(2 * width)
     state["vector_quantizer.weight_proj.1.weight"] = torch.zeros(HALVES * CODES, 2 * width)
     state["vector_quantizer.weight_proj.1.bias"] = torch.zeros(HALVES * CODES)
-    for place, kernel in enumerate(CONTEXT_KERNELS):
-        before = f"feature_aggregator.conv_layers.{place}."
-        state[before + "1.weight"] = torch.zeros(width, width, kernel)
+    for layer, kernel in enumerate(CONTEXT_KERNELS):
+        prefix = f"feature_aggregator.conv_layers.{layer}."
+        state[prefix + "1.weight"] = torch.zeros(width, width, kernel)
         for leaf in ("1.bias", "3.weight", "3.bias"):
-            state[before + leaf] = torch.zeros(width)
+            state[prefix + leaf] = torch.zeros(width)
     state.update(_predictions(width))
     return state
 
 
 def lip_state(lips: StoredNetwork) -> State:
-    """The model_state_dict of the lip regressor's checkpoint."""
+    """State dict of the checkpoint of the lip regressor."""
     state = _renamed(lips, released.LIPS)
     width = lips.config["layers"][-1][0]
     table = sinusoids(lips.config["positions"], width)
     state["regression_model.cond_positional_encoding.pe"] = table
     state["regression_model.target_positional_encoding.pe"] = table.clone()
     state["audio_encoder.resampler.kernel"] = sinc_filters(SAMPLE_RATE, SPEECH_RATE)
-    inside = "audio_encoder.wav2vec_model."
-    state.update({inside + key: value for key, value in _predictions(width).items()})
+    prefix = "audio_encoder.wav2vec_model."
+    state.update({prefix + key: value for key, value in _predictions(width).items()})
     return state
 
 
 def write_data_stats(path: Path, statistics: Mapping[str, Any]) -> None:
-    """What stats.json says, as a data_stats.pth."""
+    """Write statistics of stats.json as data_stats.pth."""
     arrays = {}
     for name, value in statistics.items():
-        kind = np.float64 if name.startswith(DOUBLE) else np.float32
-        arrays[name] = np.atleast_1d(np.asarray(value, kind))
+        dtype = np.float64 if name.startswith(DOUBLE) else np.float32
+        arrays[name] = np.atleast_1d(np.asarray(value, dtype))
     torch.save(arrays, path)
 
 
 def rotary_table(width: int) -> Tensor:
-    """[d / 2], as every checkpoint carries it."""
+    """Rotary frequencies [d / 2], which each released checkpoint contains."""
     return 1 / 10000 ** (torch.arange(0, width, 2) / width)
 
 
@@ -209,69 +210,70 @@ def _read(folder: Path) -> tuple[dict[str, StoredNetwork], dict[str, Any], Prove
         names = ["face", "body", "guide", "tokenizer", "speech"]
         if (folder / "lips.safetensors").is_file():
             names.append("lips")
-        kept = {
+        networks = {
             name: StoredNetwork(*checkpoint.read(folder / f"{name}.safetensors", device=CPU))
             for name in names
         }
     except (PersonError, checkpoint.CheckpointError, OSError, ValueError) as error:
-        raise ReleasedError(f"{folder} cannot be exported: {error}") from error
-    said = manifest.provenance
-    provenance = Provenance(said.get("person", manifest.name), said.get("sources") or {})
-    return kept, statistics, provenance
+        raise ReleasedError(f"{folder}: cannot be exported: {error}") from error
+    facts = manifest.provenance
+    provenance = Provenance(facts.get("person", manifest.name), facts.get("sources") or {})
+    return networks, statistics, provenance
 
 
 def _copy_avatar(folder: Path, source: Path, provenance: Provenance) -> None:
-    """The four files that the person was imported from, and no others."""
+    """Copy the four files that the avatar was imported from."""
     known = set(provenance.sources.values())
     with open_sources([source], provenance.person) as layout:
         for what in AVATAR_FILES:
-            path, place = layout.file(what), PLACES[what].format(person=provenance.person)
+            path, target = layout.file(what), PATTERNS[what].format(person=provenance.person)
             if sha256_of(path) not in known:
-                raise ReleasedError(f"{path} is not the file that this person was imported from")
-            (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / place)
+                raise ReleasedError(f"{path}: not the file that the person was imported from")
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / target)
 
 
-def _check(folder: Path, kept: Mapping[str, StoredNetwork]) -> list[str]:
-    """Refuse what the layout has no place for; tell what the reference builds otherwise."""
-    if kept["speech"].config.get("kind") != "convolutions":
+def _check(folder: Path, networks: Mapping[str, StoredNetwork]) -> list[str]:
+    """Refuse networks that the layout cannot represent and return notes on other sizes."""
+    if networks["speech"].config.get("kind") != "convolutions":
         raise ReleasedError(
-            f"{folder} hears by a front end of its own, which the released layout has no place for"
+            f"{folder}: its speech front end cannot be exported; the released layout supports "
+            "'convolutions' only"
         )
-    if "lips" not in kept:
-        raise ReleasedError(f"{folder} has no lips.safetensors, which released faces hear")
+    if "lips" not in networks:
+        raise ReleasedError(f"{folder}: lips.safetensors not found; released faces need it")
     for name in ("face", "body"):
-        if kept[name].config.get("audio_context"):
+        if networks[name].config.get("audio_context"):
             raise ReleasedError(
-                f"the {name} of {folder} is made of several rows of speech at once, which no "
-                "released network is"
+                f"{folder}: audio_context of the {name} cannot be exported; released networks take "
+                "one row of speech features at a time"
             )
     fixed = ("width", "hidden", "encoder_layers", "tail_hidden", "longest_rows")
     return [
-        f"the reference builds a {name} with {key} {getattr(preset, key)} only; this one has "
-        f"{kept[name].config[key]}"
+        f"{name}: {key} is {networks[name].config[key]}; the reference supports "
+        f"{getattr(preset, key)} only"
         for name, preset in (("face", FACE), ("body", BODY))
         for key in fixed
-        if kept[name].config[key] != getattr(preset, key)
+        if networks[name].config[key] != getattr(preset, key)
     ]
 
 
 def _write_all(
-    folder: Path, person: str, kept: Mapping[str, StoredNetwork], statistics: Mapping[str, Any]
+    folder: Path, person: str, networks: Mapping[str, StoredNetwork], statistics: Mapping[str, Any]
 ) -> None:
-    frames = kept["body"].config["longest_keys"] * KEY_FRAMES
+    frames = networks["body"].config["longest_keys"] * KEY_FRAMES
     data = {"data_root": f"./dataset/{person}/", "max_seq_length": frames}
     for name, form, more in (("face", "face", {}), ("body", "pose", BODY_ONLY)):
         place = folder / "checkpoints" / "diffusion" / f"c1_{form}"
-        sizes = {key: kept[name].config[key] for key in ("layers", "heads")}
+        sizes = {key: networks[name].config[key] for key in ("layers", "heads")}
         named = {"data_format": form, "save_dir": f"c1_{form}"}
         _write_args(place, DIFFUSION | more | data | sizes | named)
-        lips = kept["lips"] if name == "face" else None
-        state = denoiser_state(kept[name], kept["speech"], lips)
+        lips = networks["lips"] if name == "face" else None
+        state = denoiser_state(networks[name], networks["speech"], lips)
         torch.save(state, place / "model000000000.pt")
-    _write_tokenizer(folder, kept["tokenizer"], data)
-    _write_guide(folder, kept["guide"], kept["speech"], data)
-    _write_assets(folder / "assets", kept["speech"], kept["lips"])
+    _write_tokenizer(folder, networks["tokenizer"], data)
+    _write_guide(folder, networks["guide"], networks["speech"], data)
+    _write_assets(folder / "assets", networks["speech"], networks["lips"])
     recordings = folder / "dataset" / person
     recordings.mkdir(parents=True)
     write_data_stats(recordings / "data_stats.pth", statistics)
@@ -302,7 +304,7 @@ def _write_guide(
 
 
 def _write_assets(folder: Path, speech: StoredNetwork, lips: StoredNetwork) -> None:
-    """The speech models by themselves, which the reference builds its networks from."""
+    """Write the speech models, from which the reference builds its networks."""
     folder.mkdir()
     shared = {
         "conv_aggregator_layers": str([(speech.config["layers"][-1][0], kernel, 1)
@@ -324,9 +326,9 @@ def _write_assets(folder: Path, speech: StoredNetwork, lips: StoredNetwork) -> N
         "log_compression": True,
         "vq_type": "none",
     }
-    inside = "audio_encoder.wav2vec_model."
+    prefix = "audio_encoder.wav2vec_model."
     regressor = lip_state(lips)
-    wav2vec = OrderedDict(released.subnetwork(regressor, inside))
+    wav2vec = OrderedDict(released.subnetwork(regressor, prefix))
     for name, args, model in (
         ("vq-wav2vec.pt", gumbel, speech_state(speech)),
         ("wav2vec_large.pt", large, wav2vec),
@@ -345,19 +347,21 @@ def _write_args(folder: Path, args: Mapping[str, Any]) -> None:
     (folder / "args.json").write_text(text, encoding="utf-8")
 
 
-def _renamed(kept: StoredNetwork, rules: released.Rules) -> State:
-    return OrderedDict((released_key(name, rules), value) for name, value in kept.weights.items())
+def _renamed(network: StoredNetwork, rules: released.Rules) -> State:
+    return OrderedDict(
+        (released_key(name, rules), value) for name, value in network.weights.items()
+    )
 
 
-def _carry(state: State, speech: StoredNetwork) -> None:
+def _add_speech(state: State, speech: StoredNetwork) -> None:
     state["audio_resampler.kernel"] = sinc_filters(SAMPLE_RATE, SPEECH_RATE)
-    inside = speech_state(speech)
-    state.update({released.AUDIO_PART + key: value for key, value in inside.items()})
+    model = speech_state(speech)
+    state.update({released.AUDIO_PART + key: value for key, value in model.items()})
 
 
 def _predictions(width: int) -> dict[str, Tensor]:
-    before = "wav2vec_predictions.project_to_steps."
+    prefix = "wav2vec_predictions.project_to_steps."
     return {
-        before + "weight": torch.zeros(width, width, 1, STEPS_AHEAD),
-        before + "bias": torch.zeros(width),
+        prefix + "weight": torch.zeros(width, width, 1, STEPS_AHEAD),
+        prefix + "bias": torch.zeros(width),
     }

@@ -1,4 +1,4 @@
-"""Where everything lies in a folder of the released layout.
+"""Paths of the files in a folder of the released layout.
 
     checkpoints/diffusion/c1_face/   args.json, model000155000.pt
     checkpoints/diffusion/c1_pose/   the same
@@ -9,8 +9,8 @@
                                      render_defaults_PERSON.pth
     dataset/PERSON/                  data_stats.pth
 
-Of several checkpoints the one with the most iterations is taken; a folder above, or one less, makes
-no difference.
+Of several checkpoints, the one with the most iterations is used. The search also works from a
+parent folder or a subfolder.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 PEOPLE = ("PXB184", "RLW104", "TXB805", "GQS883")
 SETTINGS = "args.json"
-NEEDED = (".pt", ".pth", ".ckpt", SETTINGS, "config.yml")  # of archives; the rest is recordings
+NEEDED = (".pt", ".pth", ".ckpt", SETTINGS, "config.yml")  # in archives; the rest is recordings
 OPTIMISER = re.compile(r"opt\d+\.pt")
-PLACES = {  # what lies where, in words
+PATTERNS = {  # for error messages and copies
     "face": "checkpoints/diffusion/*_face/model*.pt",
     "body": "checkpoints/diffusion/*_pose/model*.pt",
     "guide": "checkpoints/guide/*_pose/checkpoints/iter-*.pt",
@@ -47,22 +47,22 @@ PLACES = {  # what lies where, in words
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights, and the settings that they were trained with."""
+    """Paths of weights and of the settings they were trained with."""
 
     weights: Path
     settings: Path
 
 
 def is_needed(name: str) -> bool:
-    """Whether a file in an archive is one of those above."""
+    """Return whether the importer needs a file of an archive."""
     last = name.rpartition("/")[2]
     return last.endswith(NEEDED) and not last.startswith("._") and not OPTIMISER.fullmatch(last)
 
 
 class Layout:
-    """The files of one person below some folders; looked for when they are asked for.
+    """Files of one person below some folders.
 
-    Every method raises ReleasedError for a file that is needed and is not there.
+    The methods search for one file each and raise ReleasedError if it is not found.
     """
 
     def __init__(self, folders: Sequence[Path], person: str) -> None:
@@ -75,36 +75,47 @@ class Layout:
         )
 
     def diffusion(self, kind: str) -> Checkpoint:
-        """The checkpoint of the "face" or of the "body"."""
-        form = "face" if kind == "face" else "pose"
-        found = self._checkpoints(r".*/diffusion/[^/]+/model\d+\.pt", up=1)
-        right = [each for each in found if _form(each) == form]
-        return self._chosen(kind, right)
+        """Find the checkpoint of the "face" or "body" denoiser.
+
+        Raises: ReleasedError: when it is not found, ambiguous or of another person.
+        """
+        data_format = "face" if kind == "face" else "pose"
+        checkpoints = self._checkpoints(r".*/diffusion/[^/]+/model\d+\.pt", up=1)
+        return self._select(kind, [each for each in checkpoints if _format(each) == data_format])
 
     def guide(self) -> Checkpoint:
-        """The checkpoint of the guide."""
-        found = self._checkpoints(r".*/guide/[^/]+/checkpoints/iter-\d+\.pt", up=2)
-        return self._chosen("guide", found)
+        """Find the checkpoint of the guide.
+
+        Raises: ReleasedError: when it is not found, ambiguous or of another person.
+        """
+        checkpoints = self._checkpoints(r".*/guide/[^/]+/checkpoints/iter-\d+\.pt", up=2)
+        return self._select("guide", checkpoints)
 
     def tokenizer(self, named: str | None = None) -> Checkpoint:
-        """The checkpoint of the tokenizer: the one named by the guide, else the latest."""
+        """Find the checkpoint of the tokenizer: the one that the guide names, else the latest.
+
+        Raises: ReleasedError: when it is not found, ambiguous or of another person.
+        """
         pattern = r".*/vq/[^/]+/net_(iter\d+|last|best)\.pth"
         if named is not None:
             last = re.split(r"[\\/]", named)[-1]
             exact = self._checkpoints(rf".*/vq/[^/]+/{re.escape(last)}", up=1)
             if exact:
-                return self._chosen("tokenizer", exact)
-        return self._chosen("tokenizer", self._checkpoints(pattern, up=1))
+                return self._select("tokenizer", exact)
+        return self._select("tokenizer", self._checkpoints(pattern, up=1))
 
     def file(self, what: str) -> Path:
-        """One of the other files of PLACES."""
-        found = self.optional(what)
-        if found is None:
-            raise self._missing(what)
-        return found
+        """Find one of the other files of PATTERNS.
+
+        Raises: ReleasedError: when it is not found.
+        """
+        path = self.optional(what)
+        if path is None:
+            raise self._not_found(what)
+        return path
 
     def optional(self, what: str) -> Path | None:
-        """The same, None where it is not there."""
+        """Find one of the other files of PATTERNS, None if it does not exist."""
         pattern = {
             "statistics": r"(?:.*/{person}/data_stats|.*/data_stats_{person})\.pth",
             "speech": r".*/vq-wav2vec\.pt",
@@ -115,45 +126,45 @@ class Layout:
             "avatar assets": r".*/{person}/static_assets\.pt",
             "avatar weights": r".*/{person}/body_dec\.ckpt",
         }[what].format(person=re.escape(self.person))
-        found = [path for path in self._files if re.fullmatch(pattern, path.as_posix())]
-        return found[-1] if found else None
+        matches = [path for path in self._files if re.fullmatch(pattern, path.as_posix())]
+        return matches[-1] if matches else None
 
     def _checkpoints(self, pattern: str, *, up: int) -> list[Checkpoint]:
-        """One of each folder: that with the most iterations; args.json lies `up` folders above."""
+        """Checkpoint with the most iterations of each folder; args.json is `up` folders above."""
         latest: dict[Path, Path] = {}
         for path in self._files:
             if re.fullmatch(pattern, path.as_posix()):
                 latest[path.parent] = max(latest.get(path.parent, path), path, key=_iterations)
         return [Checkpoint(path, path.parents[up - 1] / SETTINGS) for path in latest.values()]
 
-    def _chosen(self, what: str, found: list[Checkpoint]) -> Checkpoint:
-        """The only one, or the only one that was trained on this person's recordings."""
-        if not found:
-            raise self._missing(what)
-        mine = [each for each in found if self.person in _trained_on(each)]
-        if len(mine) == 1:
-            return mine[0]
-        if len(found) > 1:
-            listed = ", ".join(str(each.weights) for each in found)
+    def _select(self, what: str, checkpoints: list[Checkpoint]) -> Checkpoint:
+        """Select the only checkpoint, or the only one trained on recordings of this person."""
+        if not checkpoints:
+            raise self._not_found(what)
+        matching = [each for each in checkpoints if self.person in _trained_on(each)]
+        if len(matching) == 1:
+            return matching[0]
+        if len(checkpoints) > 1:
+            listed = ", ".join(str(each.weights) for each in checkpoints)
             raise ReleasedError(
-                f"there are several for the {what}: {listed}; leave that of {self.person} only"
+                f"{what}: several checkpoints found: {listed}; keep only that of {self.person}"
             )
-        (only,) = found
+        (only,) = checkpoints
         if others := [name for name in PEOPLE if name in _trained_on(only)]:
             raise ReleasedError(
-                f"{only.weights} was trained on {others[0]}, as {only.settings} says, and not on "
-                f"{self.person}"
+                f"{only.weights}: trained on {others[0]} instead of {self.person}, according to "
+                f"{only.settings}"
             )
         return only
 
-    def _missing(self, what: str) -> ReleasedError:
-        place = PLACES[what].format(person=self.person)
-        looked = " or ".join(map(str, self.folders))
-        return ReleasedError(f"there is no {place} in {looked}")
+    def _not_found(self, what: str) -> ReleasedError:
+        path = PATTERNS[what].format(person=self.person)
+        folders = " or ".join(map(str, self.folders))
+        return ReleasedError(f"{path}: not found in {folders}")
 
 
 def _iterations(path: Path) -> tuple[int, str]:
-    """How long it was trained; "last" and "best" do not say, and come first."""
+    """Sort key by number of iterations; "last" and "best" have no number and come first."""
     numbers = re.findall(r"\d+", path.stem)
     return (int(numbers[-1]) if numbers else -1, path.name)
 
@@ -162,8 +173,8 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
     return read_json(checkpoint.settings) if checkpoint.settings.is_file() else {}
 
 
-def _form(checkpoint: Checkpoint) -> str:
-    """Whether it draws faces or poses: as its settings say, else as its folder is called."""
+def _format(checkpoint: Checkpoint) -> str:
+    """Data format, "face" or "pose", from the settings, else from the name of the folder."""
     by_name = checkpoint.weights.parent.name.rpartition("_")[2]
     return str(_settings(checkpoint).get("data_format") or by_name)
 

@@ -1,8 +1,7 @@
-"""Released weights under this project's names: the keys of the reference's checkpoints, renamed.
+"""Names of released motion weights in this project: one table of patterns per network.
 
-A table of patterns for each network and nothing else; what a table does not know is an error, and
-what it marks as dropped (parts of the speech networks that are never used, tables that are
-computed) is left out. Reading the files themselves is the importer's work.
+A key that matches no pattern is an error. Dropped keys (unused parts of the speech networks, tables
+that are computed) have None as their name.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Rules = tuple[tuple[str, str | None], ...]  # pattern of a key -> its name here; None: dropped
+Rules = tuple[tuple[str, str | None], ...]  # pattern of a key -> name here, None if dropped
 
 _ATTENTION = (
     (r"in_proj_weight", "in_weight"),
@@ -54,7 +53,7 @@ _LAYERS: Rules = (
 _COMPUTED: Rules = (
     (r"(.*\.)?rotary\.freqs", None),
     (r"audio_resampler\.kernel", None),
-    (r"(audio_model|lip_model|transformer|tokenizer)\..*", None),  # networks of their own
+    (r"(audio_model|lip_model|transformer|tokenizer)\..*", None),  # separate networks
 )
 DENOISER: Rules = (
     (r"null_cond_embed", "null_tokens"),
@@ -94,8 +93,8 @@ GUIDE: Rules = (
 TOKENIZER: Rules = (
     (r"encoder\.enc\.0\.(weight|bias)", r"encoder_in.\1"),
     (r"decoder\.dec\.8\.(weight|bias)", r"decoder_out.\1"),
-    (r"decoder\.project_mean_shape\.(weight|bias)", None),  # is in the file and in no sum
-    (r"quantizer\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)", None),  # of training
+    (r"decoder\.project_mean_shape\.(weight|bias)", None),  # unused
+    (r"quantizer\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)", None),  # for training
 )
 _UNUSED_SPEECH: Rules = (
     (r"(vector_quantizer|wav2vec_predictions)\..*", None),
@@ -131,25 +130,31 @@ LIPS: Rules = (
     (r"project_output\.(weight|bias)", r"out.\1"),
 )  # fmt: skip
 PARALLEL = "module."
-AUDIO_PART, LIP_PART = "audio_model.", "lip_model."  # of a face or body checkpoint
-LAYERS_A_BLOCK = 6  # convolutions of the guide's audio blocks; three entries of a Sequential each
+AUDIO_PART, LIP_PART = "audio_model.", "lip_model."  # prefixes in a denoiser checkpoint
+LAYERS_PER_BLOCK = 6  # convolutions of an audio block, each with three entries of a Sequential
 
 
 def rename_key(key: str, rules: Rules) -> str | None:
-    """A released key's name here, None where it is dropped. KeyError for one that is not known."""
+    """Name of a released key here, None if it is dropped.
+
+    Raises: KeyError: when no pattern matches.
+    """
     for pattern, name in rules:
         if match := re.fullmatch(pattern, key):
             return match.expand(name) if name is not None else None
-    raise KeyError(f"{key} is no key of such a network")
+    raise KeyError(f"unknown key {key}")
 
 
 def strip_parallel(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same without what training on several GPUs put before every key."""
+    """Remove the prefix that training on several GPUs adds to each key."""
     return {key.removeprefix(PARALLEL): value for key, value in weights.items()}
 
 
 def convert(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Weights under released keys -> under ours, float32. KeyError names a key not known."""
+    """Rename released weights and convert them to float32.
+
+    Raises: KeyError: when a key is unknown.
+    """
     result = {}
     for key, value in strip_parallel(weights).items():
         name = rename_key(key, rules)
@@ -159,7 +164,10 @@ def convert(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
 
 
 def convert_guide(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As `convert`; the convolutions over sound are numbered by their place in the checkpoint."""
+    """Convert a guide; its audio convolutions are numbered by their order in the checkpoint.
+
+    Raises: KeyError: when a key is unknown.
+    """
     weights = strip_parallel(weights)
     convolutions = sorted(
         {int(key.split(".")[1]) for key in weights if key.startswith("pre_audio.")}
@@ -175,19 +183,22 @@ def convert_guide(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def audio_blocks(keys: Iterable[str]) -> int:
-    """How many blocks of convolutions a guide has, told by its keys."""
+    """Count the audio blocks of a guide from its keys."""
     plain = (key.removeprefix(PARALLEL) for key in keys)
     last = max(int(key.split(".")[1]) for key in plain if key.startswith("pre_audio."))
-    return last // (3 * LAYERS_A_BLOCK)
+    return last // (3 * LAYERS_PER_BLOCK)
 
 
 def convert_tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As `convert`; the codebooks become one tensor [R, N, d]."""
+    """Convert a tokenizer; its codebooks are joined to one tensor [R, N, d].
+
+    Raises: KeyError: when a key is unknown.
+    """
     books: dict[int, Tensor] = {}
     rules: list[tuple[str, str | None]] = list(TOKENIZER)
-    for place in range(4):
-        rules.append((rf"encoder\.enc\.{2 * place + 2}\.(weight|bias)", rf"encoder.{place}.\1"))
-        rules.append((rf"decoder\.dec\.{2 * place}\.(weight|bias)", rf"decoder.{place}.\1"))
+    for layer in range(4):
+        rules.append((rf"encoder\.enc\.{2 * layer + 2}\.(weight|bias)", rf"encoder.{layer}.\1"))
+        rules.append((rf"decoder\.dec\.{2 * layer}\.(weight|bias)", rf"decoder.{layer}.\1"))
     rest = {}
     for key, value in strip_parallel(weights).items():
         if match := re.fullmatch(r"quantizer\.layers\.(\d+)\._codebook\.embed", key):
@@ -199,7 +210,7 @@ def convert_tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def subnetwork(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights of a network inside another: those below `prefix`, without it."""
+    """Weights of a network inside another: the keys with `prefix`, which is removed."""
     return {
         key.removeprefix(prefix): value
         for key, value in strip_parallel(weights).items()

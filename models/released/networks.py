@@ -1,8 +1,8 @@
-"""Released networks as this project keeps them: each a config and weights under our names.
+"""Conversion of released networks to a config and weights under the names of this project.
 
-Sizes are told by the weights; what weights do not tell (heads, strides, activations) by the
-settings beside them, or it is as released. Everything that does not fit is a ReleasedError with
-the file, the key, and the shapes.
+Sizes are inferred from the weights. Values that weights do not contain (heads, strides,
+activations) come from the settings beside them or are the released ones. A mismatch raises
+ReleasedError with the file, the key and the shapes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from models.motion.statistics import LENGTHS
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
 from models.released import motion_keys as released
 from models.released.reader import ReleasedError
-from models.released.weight_names import APART, guide_rules, released_key, tokenizer_rules
+from models.released.weight_names import STRIDE, guide_rules, released_key, tokenizer_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     Weights = Mapping[str, Tensor]
 
 CHANNELS = {"face": 256, "body": 104}
-HALF = 2e-3  # how well half precision, and sines of large angles, keep a table
-DEFAULT_HEADS = 4  # of diffusion, where the settings do not say
-PLAIN_SPEECH = {  # flags of a speech model that its convolutions here have
+TABLE_TOLERANCE = 2e-3  # of tables in half precision and of sines of large angles
+DEFAULT_HEADS = 4  # of denoisers whose settings do not contain it
+PLAIN_SPEECH = {  # flags of a speech model that its convolutions here support
     "skip_connections_feat": False,
     "non_affine_group_norm": False,
 }
-LIP_SPEECH = {  # flags of wav2vec_large that the lip regressor here has
+LIP_SPEECH = {  # flags of wav2vec_large that the lip regressor here supports
     **PLAIN_SPEECH,
     "activation": "relu",
     "log_compression": True,
@@ -62,20 +62,23 @@ OPTIONAL_STATISTICS = {"pose_std_flat": 1, "code_std_flat": 1, "audio_std": 2}
 
 @dataclass(frozen=True)
 class Network:
-    """What one .safetensors file will hold."""
+    """Content of one .safetensors file."""
 
     config: dict[str, Any]
     weights: dict[str, Tensor]
-    notes: tuple[str, ...] = ()  # what the person who imports should know
+    notes: tuple[str, ...] = ()  # for the user who imports
 
 
 def denoiser(kind: str, weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
-    """The "face" or "body" denoiser of a diffusion checkpoint."""
+    """Convert the "face" or "body" denoiser of a diffusion checkpoint.
+
+    Raises: ReleasedError: when a tensor or a setting does not match.
+    """
     weights = released.strip_parallel(weights)
     _check_process(settings, path)
     _check_computed(weights, path)
     layers = _count(weights, r"seqTransDecoder\.stack\.(\d+)\.", path)
-    _agree(path, "layers", settings.get("layers"), layers)
+    _check_setting(path, "layers", settings.get("layers"), layers)
     sizes = {
         "channels": _size(weights, "input_projection.weight", 1, path),
         "audio_channels": _size(weights, "cond_projection.weight", 1, path),
@@ -110,7 +113,10 @@ def denoiser(kind: str, weights: Weights, settings: Mapping[str, Any], path: Pat
 
 
 def guide(weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
-    """The guide of its checkpoint's model_state_dict."""
+    """Convert the guide in the model_state_dict of its checkpoint.
+
+    Raises: ReleasedError: when a tensor or a setting does not match.
+    """
     weights = released.strip_parallel(weights)
     _check_computed(weights, path)
     blocks = _audio_blocks(weights, path)
@@ -126,19 +132,22 @@ def guide(weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
         hidden=_size(weights, "seqTransDecoder.stack.0.linear1.weight", 0, path),
         longest_rows=_size(weights, "null_cond_embed", 1, path),
     )
-    for name, found in (
+    for name, size in (
         ("layers", layers),
         ("dim", config.width),
-        ("num_audio_layers", blocks),  # what trained it does not write it down
+        ("num_audio_layers", blocks),  # the reference does not always write it
     ):
-        _agree(path, name, settings.get(name), found)
+        _check_setting(path, name, settings.get(name), size)
     converted = _converted(lambda: released.convert_guide(weights), path)
     _check_fit(lambda: Guide(config), converted, guide_rules(blocks), path)
     return Network(asdict(config), converted)
 
 
 def tokenizer(weights: Weights, settings: Mapping[str, Any], path: Path) -> Network:
-    """The tokenizer of its checkpoint's net."""
+    """Convert the tokenizer in the net of its checkpoint.
+
+    Raises: ReleasedError: when a tensor or a setting does not match.
+    """
     weights = released.strip_parallel(weights)
     key = "quantizer.layers.{}._codebook.embed"
     depth = _count(weights, r"quantizer\.layers\.(\d+)\.", path)
@@ -151,8 +160,8 @@ def tokenizer(weights: Weights, settings: Mapping[str, Any], path: Path) -> Netw
         depth=depth,
     )
     names = {"nb_joints": "channels", "output_emb_width": "width", "code_dim": "codes"}
-    for name, ours in (names | {"depth": "depth"}).items():
-        _agree(path, name, settings.get(name), getattr(config, ours))
+    for name, field in (names | {"depth": "depth"}).items():
+        _check_setting(path, name, settings.get(name), getattr(config, field))
     for level in range(depth):
         _check_shape(weights, key.format(level), [config.codes, config.width], path)
     converted = _converted(lambda: released.convert_tokenizer(weights), path)
@@ -161,27 +170,30 @@ def tokenizer(weights: Weights, settings: Mapping[str, Any], path: Path) -> Netw
 
 
 def speech(weights: Weights, args: Mapping[str, Any] | None, path: Path) -> Network:
-    """The front end: convolutions of the gumbel speech model. args: of its own checkpoint."""
+    """Convert the front end, the convolutions of the gumbel speech model.
+
+    args: hyper-parameters from the separate checkpoint of the model, if it exists.
+
+    Raises: ReleasedError: when a tensor or an argument does not match.
+    """
     weights = released.strip_parallel(weights)
     layers = _conv_layers(weights, "", args, path)
     notes = []
     if args is None:
         notes.append(
-            "no arguments of the speech model were found (assets/vq-wav2vec.pt): activation gelu "
-            "and no log compression are taken, as in its published training command"
+            "arguments of the speech model not found (assets/vq-wav2vec.pt): using activation gelu "
+            "and no log compression, as in its published training command"
         )
     elif "log_compression" not in args:
-        notes.append(
-            "the speech checkpoint does not say whether it has log compression; none is taken"
-        )
-    said = args or {}
-    _check_flags(PLAIN_SPEECH, said, path)
+        notes.append("log_compression not found in the speech checkpoint: using no log compression")
+    settings = args or {}
+    _check_flags(PLAIN_SPEECH, settings, path)
     config = _config(
         ConvSpeechConfig,
         path,
         layers=layers,
-        activation=said.get("activation", "relu") if args is not None else "gelu",
-        log_compression=bool(said.get("log_compression", False)),
+        activation=settings.get("activation", "relu") if args is not None else "gelu",
+        log_compression=bool(settings.get("log_compression", False)),
     )
     converted = _converted(lambda: released.convert(weights, released.SPEECH), path)
     _check_fit(lambda: ConvSpeech(config), converted, released.SPEECH, path)
@@ -189,16 +201,21 @@ def speech(weights: Weights, args: Mapping[str, Any] | None, path: Path) -> Netw
 
 
 def lips(weights: Weights, args: Mapping[str, Any] | None, path: Path) -> Network:
-    """The lip regressor. args: of wav2vec_large, if it is there."""
+    """Convert the lip regressor.
+
+    args: hyper-parameters of wav2vec_large, if its checkpoint exists.
+
+    Raises: ReleasedError: when a tensor or an argument does not match.
+    """
     weights = released.strip_parallel(weights)
     _check_computed(weights, path)
-    inside = "audio_encoder.wav2vec_model."
-    layers = _conv_layers(weights, inside, args, path)
+    prefix = "audio_encoder.wav2vec_model."
+    layers = _conv_layers(weights, prefix, args, path)
     _check_flags(LIP_SPEECH, args or {}, path)
-    pattern = re.escape(inside) + r"feature_aggregator\.conv_layers\.(\d+)\."
+    pattern = re.escape(prefix) + r"feature_aggregator\.conv_layers\.(\d+)\."
     kernels = tuple(
-        _size(weights, f"{inside}feature_aggregator.conv_layers.{place}.1.weight", 2, path)
-        for place in range(_count(weights, pattern, path))
+        _size(weights, f"{prefix}feature_aggregator.conv_layers.{layer}.1.weight", 2, path)
+        for layer in range(_count(weights, pattern, path))
     )
     blocks = "regression_model.transformer_"
     table = weights.get("regression_model.cond_positional_encoding.pe")
@@ -219,31 +236,37 @@ def lips(weights: Weights, args: Mapping[str, Any] | None, path: Path) -> Networ
 
 
 def statistics(values: object, path: Path) -> dict[str, Any]:
-    """What stats.json will hold."""
+    """Convert statistics to the content of stats.json.
+
+    Raises: ReleasedError: when a statistic is missing or invalid.
+    """
     if not isinstance(values, dict):
-        raise ReleasedError(f"{path} must be a dict of arrays, found {type(values).__name__}")
+        raise ReleasedError(f"{path}: must be a dict of arrays, found {type(values).__name__}")
     result: dict[str, Any] = {}
     for name, length in {**LENGTHS, "audio_std_flat": 1, **OPTIONAL_STATISTICS}.items():
         if name not in values:
             if name in OPTIONAL_STATISTICS:
                 continue
-            raise ReleasedError(f"{path} lacks {name}")
+            raise ReleasedError(f"{path}: {name} is missing")
         array = torch.as_tensor(values[name])
         if list(array.shape) != [length]:
             raise ReleasedError(f"{path}: {name} must be [{length}], found {list(array.shape)}")
         if "std" in name and not bool((array > 0).all()):
-            raise ReleasedError(f"{path}: {name} must be above 0 everywhere, found {array.min()}")
+            raise ReleasedError(f"{path}: {name} must be above 0, found {array.min()}")
         result[name] = array.tolist()
     return result | {"audio_std_flat": result["audio_std_flat"][0]}
 
 
 def conv_args(checkpoint: object, path: Path) -> dict[str, Any] | None:
-    """The hyper-parameters of a speech checkpoint, None where they cannot be read.
+    """Hyper-parameters of a speech checkpoint, None if they cannot be read.
 
-    Newer versions keep them below cfg, as plain values or as objects that are not looked into.
+    Newer versions of fairseq store them under cfg, as plain values or as objects, which are not
+    read.
+
+    Raises: ReleasedError: when the checkpoint has neither args nor cfg.
     """
     if not isinstance(checkpoint, dict) or not checkpoint.keys() & {"args", "cfg"}:
-        raise ReleasedError(f"{path} lacks 'args'")
+        raise ReleasedError(f"{path}: 'args' is missing")
     newer = checkpoint.get("cfg")
     args = checkpoint.get("args") or (newer.get("model") if isinstance(newer, dict) else None)
     if isinstance(args, argparse.Namespace):
@@ -252,10 +275,10 @@ def conv_args(checkpoint: object, path: Path) -> dict[str, Any] | None:
 
 
 def _check_process(settings: Mapping[str, Any], path: Path) -> None:
-    """Refuse what the networks or the sampler here cannot be."""
+    """Refuse settings that the networks or the sampler here do not support."""
     for name in ("unconstrained", "not_rotary"):
         if settings.get(name):
-            raise ReleasedError(f"{path.parent}/args.json: {name} is not known here")
+            raise ReleasedError(f"{path.parent}/args.json: {name} is not supported")
     schedule = settings.get("noise_schedule", "cosine")
     if schedule != "cosine":
         raise ReleasedError(
@@ -264,60 +287,60 @@ def _check_process(settings: Mapping[str, Any], path: Path) -> None:
 
 
 def _check_computed(weights: Weights, path: Path) -> None:
-    """Hold tables that are a function of the sizes against our own."""
+    """Compare stored tables with the computed ones."""
     for key, value in weights.items():
         leaf = key.rpartition(".")[2]
         if key.endswith("rotary.freqs"):
             pairs = torch.arange(0, 2 * len(value), 2) / (2 * len(value))
-            wanted = 1 / 10000**pairs
+            expected = 1 / 10000**pairs
         elif key.endswith("resampler.kernel"):
-            wanted = sinc_filters(SAMPLE_RATE, SPEECH_RATE)
+            expected = sinc_filters(SAMPLE_RATE, SPEECH_RATE)
         elif leaf == "pe" and value.ndim == 2:
-            wanted = sinusoids(*value.shape)
+            expected = sinusoids(*value.shape)
         else:
             continue
-        if value.shape != wanted.shape:
-            raise _misshapen(path, key, list(wanted.shape), value)
-        if not torch.allclose(value.float(), wanted, rtol=HALF, atol=HALF):
-            raise ReleasedError(f"{path}: {key} is not the table that a network of its size has")
+        if value.shape != expected.shape:
+            raise _shape_error(path, key, list(expected.shape), value)
+        if not torch.allclose(value.float(), expected, rtol=TABLE_TOLERANCE, atol=TABLE_TOLERANCE):
+            raise ReleasedError(f"{path}: {key} differs from the table of a network of this size")
 
 
 def _audio_blocks(weights: Weights, path: Path) -> int:
-    """How many blocks of convolutions a guide has; all of them are there."""
-    places = {int(m[1]) for key in weights if (m := re.match(r"pre_audio\.(\d+)\.", key))}
-    step = APART * len(AUDIO_DILATIONS)
-    blocks = max(places, default=step) // step
-    wanted = {APART * place for place in range(blocks * len(AUDIO_DILATIONS) + 1)}
-    for place in sorted(wanted - places):
-        raise ReleasedError(f"{path} lacks pre_audio.{place}.weight")
-    for place in sorted(places - wanted):
-        raise ReleasedError(f"{path}: pre_audio.{place} has no place in {blocks} blocks")
+    """Count the audio blocks of a guide and check that they are complete."""
+    layers = {int(m[1]) for key in weights if (m := re.match(r"pre_audio\.(\d+)\.", key))}
+    per_block = STRIDE * len(AUDIO_DILATIONS)
+    blocks = max(layers, default=per_block) // per_block
+    expected = {STRIDE * layer for layer in range(blocks * len(AUDIO_DILATIONS) + 1)}
+    for layer in sorted(expected - layers):
+        raise ReleasedError(f"{path}: pre_audio.{layer}.weight is missing")
+    for layer in sorted(layers - expected):
+        raise ReleasedError(f"{path}: unexpected pre_audio.{layer} in {blocks} blocks")
     return blocks
 
 
 def _conv_layers(
-    weights: Weights, before: str, args: Mapping[str, Any] | None, path: Path
+    weights: Weights, prefix: str, args: Mapping[str, Any] | None, path: Path
 ) -> tuple[tuple[int, int, int], ...]:
-    """(channels, kernel, stride) of a speech model; strides are as its args say, or as released."""
-    before += "feature_extractor.conv_layers."
-    count = _count(weights, re.escape(before) + r"(\d+)\.", path)
+    """(channels, kernel, stride) of a speech model; strides from its args, else as released."""
+    prefix += "feature_extractor.conv_layers."
+    count = _count(weights, re.escape(prefix) + r"(\d+)\.", path)
     sizes = [
-        tuple(_size(weights, f"{before}{place}.0.weight", axis, path) for axis in (0, 2))
-        for place in range(count)
+        tuple(_size(weights, f"{prefix}{layer}.0.weight", axis, path) for axis in (0, 2))
+        for layer in range(count)
     ]
     if args is not None and "conv_feature_layers" in args:
-        said = _listed(args["conv_feature_layers"], path)
-        if [layer[:2] for layer in said] != sizes:
+        layers = _parse_layers(args["conv_feature_layers"], path)
+        if [layer[:2] for layer in layers] != sizes:
             raise ReleasedError(
-                f"{path}: conv_feature_layers say {[layer[:2] for layer in said]}, the weights "
+                f"{path}: conv_feature_layers is {[layer[:2] for layer in layers]}, the weights "
                 f"have {sizes}"
             )
-        return said
+        return layers
     known = RELEASED_LAYERS[:count]
     if [kernel for _, kernel in sizes] != [kernel for _, kernel, _ in known]:
         raise ReleasedError(
-            f"{path}: kernels {[kernel for _, kernel in sizes]} are not the released ones, so "
-            "their strides are not known; add the speech model's own checkpoint to assets"
+            f"{path}: unknown strides for kernels {[kernel for _, kernel in sizes]}, which differ "
+            "from the released ones; add the checkpoint of the speech model to assets"
         )
     return tuple(
         (channels, kernel, stride)
@@ -325,39 +348,39 @@ def _conv_layers(
     )
 
 
-def _listed(said: Any, path: Path) -> tuple[tuple[int, int, int], ...]:
-    """What a text like "[(512, 10, 5), (512, 8, 4)]" lists; never evaluated."""
+def _parse_layers(text: Any, path: Path) -> tuple[tuple[int, int, int], ...]:
+    """Parse a text like "[(512, 10, 5), (512, 8, 4)]" without evaluating it."""
     try:
-        value = ast.literal_eval(said) if isinstance(said, str) else said
+        value = ast.literal_eval(text) if isinstance(text, str) else text
         return tuple((int(c), int(k), int(s)) for c, k, s in value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ReleasedError(f"{path}: conv_feature_layers {said!r:.80} lists no layers") from error
+        raise ReleasedError(f"{path}: invalid conv_feature_layers {text!r:.80}") from error
 
 
-def _check_flags(wanted: Mapping[str, Any], said: Mapping[str, Any], path: Path) -> None:
-    for name, value in wanted.items():
-        if name in said and said[name] != value:
-            raise ReleasedError(f"{path}: {name} must be {value}, found {said[name]}")
+def _check_flags(expected: Mapping[str, Any], args: Mapping[str, Any], path: Path) -> None:
+    for name, value in expected.items():
+        if name in args and args[name] != value:
+            raise ReleasedError(f"{path}: {name} must be {value}, found {args[name]}")
 
 
-def _agree(path: Path, name: str, said: object, found: int) -> None:
-    """Hold a setting against the weights; settings that are absent agree."""
-    if said is not None and said != found:
-        raise ReleasedError(f"{path}: args.json says {name} {said}, the weights have {found}")
+def _check_setting(path: Path, name: str, value: object, size: int) -> None:
+    """Compare a setting with the weights; a setting may be absent."""
+    if value is not None and value != size:
+        raise ReleasedError(f"{path}: {name} is {value} in args.json and {size} in the weights")
 
 
 def _count(weights: Weights, pattern: str, path: Path | None = None) -> int:
-    """How many there are, told by the highest number. With a path, none is an error."""
+    """Count layers by the highest number. If a path is given, 0 is an error."""
     numbers = {int(match[1]) for key in weights if (match := re.match(pattern, key))}
     if not numbers and path is not None:
         readable = pattern.replace(r"(\d+)", "0").replace("\\", "")
-        raise ReleasedError(f"{path} lacks {readable}*; is it another file?")
+        raise ReleasedError(f"{path}: {readable}* is missing; is it the right file?")
     return max(numbers, default=-1) + 1
 
 
 def _size(weights: Weights, key: str, axis: int, path: Path) -> int:
     if key not in weights:
-        raise ReleasedError(f"{path} lacks {key}")
+        raise ReleasedError(f"{path}: {key} is missing")
     if weights[key].ndim <= axis:
         raise ReleasedError(
             f"{path}: {key} must have at least {axis + 1} axes, found {list(weights[key].shape)}"
@@ -366,28 +389,28 @@ def _size(weights: Weights, key: str, axis: int, path: Path) -> int:
 
 
 def _width(weights: Weights, path: Path) -> int:
-    """Of a transformer, as most of some tensors have it: so the odd one out is told."""
-    places = {"final_layer.weight": 1, "null_cond_hidden": 1, "norm_cond.weight": 0}
-    sizes = [_size(weights, key, axis, path) for key, axis in places.items()]
+    """Width of a transformer by majority of three tensors, so errors name the deviating one."""
+    axes = {"final_layer.weight": 1, "null_cond_hidden": 1, "norm_cond.weight": 0}
+    sizes = [_size(weights, key, axis, path) for key, axis in axes.items()]
     return Counter(sizes).most_common(1)[0][0]
 
 
-def _check_shape(weights: Weights, key: str, wanted: list[int], path: Path) -> None:
+def _check_shape(weights: Weights, key: str, expected: list[int], path: Path) -> None:
     if key not in weights:
-        raise ReleasedError(f"{path} lacks {key}")
-    if list(weights[key].shape) != wanted:
-        raise _misshapen(path, key, wanted, weights[key])
+        raise ReleasedError(f"{path}: {key} is missing")
+    if list(weights[key].shape) != expected:
+        raise _shape_error(path, key, expected, weights[key])
 
 
-def _misshapen(path: Path, key: str, wanted: list[int], found: Tensor) -> ReleasedError:
-    return ReleasedError(f"{path}: {key} must be {wanted}, found {list(found.shape)}")
+def _shape_error(path: Path, key: str, expected: list[int], value: Tensor) -> ReleasedError:
+    return ReleasedError(f"{path}: {key} must be {expected}, found {list(value.shape)}")
 
 
 def _config(make: Callable[..., Any], path: Path, **values: Any) -> Any:
     try:
         return make(**values)
     except (ValueError, TypeError) as error:
-        raise ReleasedError(f"{path} and its args.json do not fit together: {error}") from error
+        raise ReleasedError(f"{path}: does not match its args.json: {error}") from error
 
 
 def _converted(convert: Callable[[], dict[str, Tensor]], path: Path) -> dict[str, Tensor]:
@@ -400,14 +423,14 @@ def _converted(convert: Callable[[], dict[str, Tensor]], path: Path) -> dict[str
 def _check_fit(
     make: Callable[[], nn.Module], converted: Weights, rules: released.Rules, path: Path
 ) -> None:
-    """Hold names and shapes against the network; nothing is allocated for it."""
+    """Compare names and shapes with the network, without allocating its weights."""
     with torch.device("meta"):
-        wanted = make().state_dict()
-    for name, like in wanted.items():
+        expected = make().state_dict()
+    for name, like in expected.items():
         if name not in converted:
-            raise ReleasedError(f"{path} lacks {released_key(name, rules)}")
+            raise ReleasedError(f"{path}: {released_key(name, rules)} is missing")
         if converted[name].shape != like.shape:
             key = released_key(name, rules)
-            raise _misshapen(path, key, list(like.shape), converted[name])
-    for name in converted.keys() - wanted.keys():
-        raise ReleasedError(f"{path}: {released_key(name, rules)} has no place in such a network")
+            raise _shape_error(path, key, list(like.shape), converted[name])
+    for name in converted.keys() - expected.keys():
+        raise ReleasedError(f"{path}: unexpected key {released_key(name, rules)}")

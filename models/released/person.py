@@ -1,6 +1,6 @@
-"""A released person becomes a person directory: every part is read and checked, then all written.
+"""Import of a released person: read and check all parts, then write the person directory.
 
-The directory appears at once and whole: it is written beside its place and then renamed.
+The directory is created atomically: it is written to a temporary folder and then renamed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,49 +49,49 @@ AUTHORS = "Ng, Romero, Bagautdinov, Bai, Darrell, Kanazawa, Richard: arXiv 2401.
 CPU = torch.device("cpu")
 ARCHIVES = ("{person}_models.tar", "asset_models.tar", "{person}.tar.gz", "{person}.zip")
 DEFAULTS = {"steps": 100, "guidance_face": 10.0, "guidance_body": 2.0, "diversity": 0.97}
-NO_GUIDANCE = 1.0  # where training never dropped the condition
+NO_GUIDANCE = 1.0  # for denoisers trained without dropping the condition
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One part of a person: what was found, and what becomes of it."""
+    """Result of reading and checking one part of a person."""
 
     part: str
-    file: str  # of the person directory
+    file: str  # in the person directory
     sources: tuple[Path, ...] = ()
     fault: str | None = None
     notes: tuple[str, ...] = ()
-    content: Network | dict[str, Any] | dict[str, Camera] | None = None  # None: nothing to write
+    content: Network | dict[str, Any] | dict[str, Camera] | None = None  # of `file`, if any
 
 
 @dataclass(frozen=True)
-class Released:
-    """Everything that was found for a person, and nothing is wrong with it."""
+class ReleasedPerson:
+    """All parts of a person, without faults."""
 
     person: str
     folders: tuple[Path, ...]
-    findings: tuple[CheckResult, ...]
+    parts: tuple[CheckResult, ...]
     defaults: dict[str, Any]
 
 
 @contextmanager
 def open_sources(sources: Sequence[Path], person: str) -> Iterator[Layout]:
-    """The files of some folders and archives; what is unpacked goes when the block is left.
+    """Find the files of a person in folders and archives, which are unpacked temporarily.
 
-    Raises ReleasedError.
+    Raises: ReleasedError: when a source is neither a folder nor a valid archive.
     """
     with tempfile.TemporaryDirectory(prefix="visavis-import-") as scratch:
         folders = []
-        for place, source in enumerate(sources):
+        for number, source in enumerate(sources):
             if source.is_dir():
                 folders.append(source.resolve())
                 archives = [] if (source / "checkpoints").is_dir() else _archives(source, person)
             elif is_archive(source):
                 archives = [source]
             else:
-                raise ReleasedError(f"{source} is neither a folder nor a .zip, .tar or .tar.gz")
+                raise ReleasedError(f"{source}: neither a folder nor a .zip, .tar or .tar.gz")
             for archive in archives:
-                folder = Path(scratch).resolve() / f"{place}-{archive.name}"
+                folder = Path(scratch).resolve() / f"{number}-{archive.name}"
                 folder.mkdir()
                 unpack(archive, folder, select=is_needed)
                 folders.append(folder)
@@ -99,60 +99,67 @@ def open_sources(sources: Sequence[Path], person: str) -> Iterator[Layout]:
 
 
 def check_released(layout: Layout) -> list[CheckResult]:
-    """Every part, read and checked; what is wrong with one stands in its finding."""
-    return list(_findings(_Files(layout)))
+    """Read and check each part; faults are reported in the results."""
+    return list(_results(_Files(layout)))
 
 
-def read_released(layout: Layout) -> Released:
-    """Everything. Raises ReleasedError for the first thing that is wrong."""
-    files, findings = _Files(layout), []
-    for finding in _findings(files):
-        if finding.fault:
-            raise ReleasedError(finding.fault)
-        findings.append(finding)
-    shown = {"size": files.picture_size(), "views": files.shown()}
-    defaults = DEFAULTS | files.guidance() | shown
-    return Released(layout.person, tuple(layout.folders), tuple(findings), defaults)
+def read_released(layout: Layout) -> ReleasedPerson:
+    """Read and check each part.
+
+    Raises: ReleasedError: when a part has a fault.
+    """
+    files, parts = _Files(layout), []
+    for result in _results(files):
+        if result.fault:
+            raise ReleasedError(result.fault)
+        parts.append(result)
+    look = {"size": files.image_size(), "views": files.default_views()}
+    defaults = DEFAULTS | files.guidance() | look
+    return ReleasedPerson(layout.person, tuple(layout.folders), tuple(parts), defaults)
 
 
 def write_released(
-    found: Released, out: Path, *, title: str | None = None, overwrite: bool = False
+    released_person: ReleasedPerson,
+    out: Path,
+    *,
+    title: str | None = None,
+    overwrite: bool = False,
 ) -> float:
-    """Write the person directory `out`; answers how many seconds a clip may last.
+    """Write the person directory `out` and return the longest clip in seconds.
 
-    ReleasedError where `out` exists and is not to be replaced.
+    Raises: ReleasedError: when `out` exists without `overwrite`, or the result cannot be loaded.
     """
     if out.exists() and not overwrite:
-        raise ReleasedError(f"{out} exists; name another folder or say --overwrite")
+        raise ReleasedError(f"{out}: already exists; name another folder or use --overwrite")
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        for finding in found.findings:
-            _write(draft / finding.file, finding.content)
-        seconds = load_animator(draft, device=CPU).max_seconds  # as a worker will
+        for result in released_person.parts:
+            _write(draft / result.file, result.content)
+        seconds = load_animator(draft, device=CPU).max_seconds  # loaded as in a worker
         if seconds <= 0:
-            raise ReleasedError("these networks take no clip of any length")
+            raise ReleasedError(f"{released_person.person}: the networks do not take any clip")
         files = [path.name for path in draft.iterdir()]
-        write_manifest(draft, _facts(found, out.name, title, seconds), files)
+        write_manifest(draft, _manifest(released_person, out.name, title, seconds), files)
         draft.chmod(0o755)
         _replace(draft, out)
     except checkpoint.CheckpointError as error:
-        raise ReleasedError(f"what was made of these files cannot be loaded: {error}") from error
+        raise ReleasedError(f"the imported person cannot be loaded: {error}") from error
     except SafetensorError as error:
-        raise ReleasedError(f"{draft} cannot be written: {error}") from error
+        raise ReleasedError(f"{draft}: cannot be written: {error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return seconds
 
 
 class _Files:
-    """The files of a person, each read once, when it is asked for first."""
+    """Files of a person, each read on first access and cached."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
     def parts(self) -> list[tuple[str, str, Callable[[], CheckResult]]]:
-        """(part, file, how it is read), in the order in which they are told."""
+        """Triples (part, file, reader), in the order of the report."""
         return [
             ("face", "face.safetensors", self._face),
             ("body", "body.safetensors", self._body),
@@ -166,37 +173,37 @@ class _Files:
         ]
 
     def guidance(self) -> dict[str, float]:
-        """Guidance cannot be used where training never dropped the condition."""
+        """Defaults for denoisers that do not support guidance."""
         result = {}
         for kind in ("face", "body"):
             settings = read_json(self.layout.diffusion(kind).settings)
-            if settings.get("cond_mask_prob") == 0:
+            if settings.get("cond_mask_prob") == 0:  # the condition was never dropped in training
                 result[f"guidance_{kind}"] = NO_GUIDANCE
         return result
 
-    def picture_size(self) -> str:
-        """Of one of the released views."""
-        width, height = avatars.picture_size(self.avatar.config)
+    def image_size(self) -> str:
+        """Size of the released views, as WxH."""
+        width, height = avatars.image_size(self.avatar.config)
         return f"{width}x{height}"
 
-    def shown(self) -> list[str]:
-        """What a video has where no views are named: the two that were released."""
+    def default_views(self) -> list[str]:
+        """Names of the first two released views."""
         return list(avatars.cameras_of(self.avatar, self.layout.file("cameras")))[:2]
 
     @cached_property
     def face(self) -> tuple[dict[str, Tensor], dict[str, Any], Checkpoint]:
-        return _diffusion(self.layout.diffusion("face"))
+        return _read_diffusion(self.layout.diffusion("face"))
 
     @cached_property
     def body(self) -> tuple[dict[str, Tensor], dict[str, Any], Checkpoint]:
-        return _diffusion(self.layout.diffusion("body"))
+        return _read_diffusion(self.layout.diffusion("body"))
 
     @cached_property
     def guide(self) -> tuple[dict[str, Tensor], dict[str, Any], Checkpoint]:
-        found = self.layout.guide()
-        value = read_torch(found.weights, inert=OPTIMISER)
-        weights = tensors_of(value, found.weights, key="model_state_dict")
-        return weights, read_json(found.settings), found
+        paths = self.layout.guide()
+        value = read_torch(paths.weights, inert=OPTIMISER)
+        weights = tensors_of(value, paths.weights, key="model_state_dict")
+        return weights, read_json(paths.settings), paths
 
     @cached_property
     def avatar(self) -> avatars.ReleasedAvatar:
@@ -208,66 +215,69 @@ class _Files:
         )
 
     def _face(self) -> CheckResult:
-        weights, settings, found = self.face
-        network = networks.denoiser("face", weights, settings, found.weights)
-        return _of(network, found.weights, found.settings)
+        weights, settings, paths = self.face
+        network = networks.denoiser("face", weights, settings, paths.weights)
+        return _result(network, paths.weights, paths.settings)
 
     def _body(self) -> CheckResult:
-        weights, settings, found = self.body
-        network = networks.denoiser("body", weights, settings, found.weights)
-        return _of(network, found.weights, found.settings)
+        weights, settings, paths = self.body
+        network = networks.denoiser("body", weights, settings, paths.weights)
+        return _result(network, paths.weights, paths.settings)
 
     def _guide(self) -> CheckResult:
-        weights, settings, found = self.guide
-        return _of(networks.guide(weights, settings, found.weights), found.weights, found.settings)
+        weights, settings, paths = self.guide
+        network = networks.guide(weights, settings, paths.weights)
+        return _result(network, paths.weights, paths.settings)
 
     def _tokenizer(self) -> CheckResult:
         _, settings, _ = self.guide
         named = settings.get("resume_pth")
-        found = self.layout.tokenizer(str(named) if named else None)
-        value = read_torch(found.weights, inert=OPTIMISER)
-        weights = tensors_of(value, found.weights, key="net")
-        network = networks.tokenizer(weights, read_json(found.settings), found.weights)
-        return _of(network, found.weights, found.settings)
+        paths = self.layout.tokenizer(str(named) if named else None)
+        value = read_torch(paths.weights, inert=OPTIMISER)
+        weights = tensors_of(value, paths.weights, key="net")
+        network = networks.tokenizer(weights, read_json(paths.settings), paths.weights)
+        return _result(network, paths.weights, paths.settings)
 
     def _speech(self) -> CheckResult:
-        """The copy inside the checkpoints, which all must share; else the model's own file."""
+        """Read the speech model in the checkpoints, which must be equal; else its separate file."""
         path = self.layout.optional("speech")
-        checkpoint_of = read_torch(path, inert=SETTINGS) if path else None
-        args = networks.conv_args(checkpoint_of, path) if path else None
-        made: tuple[Network, Path] | None = None
-        for weights, _, found in (self.face, self.body, self.guide):
+        separate = read_torch(path, inert=SETTINGS) if path else None
+        args = networks.conv_args(separate, path) if path else None
+        first: tuple[Network, Path] | None = None
+        for weights, _, paths in (self.face, self.body, self.guide):
             inside = released.subnetwork(weights, released.AUDIO_PART)
             if not inside:
                 continue
-            network = networks.speech(inside, args, found.weights)
-            if made is not None and not _same(made[0].weights, network.weights):
+            network = networks.speech(inside, args, paths.weights)
+            if first is not None and not _equal(first[0].weights, network.weights):
                 raise ReleasedError(
-                    f"{found.weights} holds another speech model than {made[1]}; a person has one"
+                    f"{paths.weights}: its speech model differs from that in {first[1]}; all "
+                    "checkpoints of a person must contain the same"
                 )
-            made = made or (network, found.weights)
-        if made is not None:
-            return _of(made[0], made[1], *([path] if path else []))
+            first = first or (network, paths.weights)
+        if first is not None:
+            return _result(first[0], first[1], *([path] if path else []))
         if path is None:
             raise ReleasedError(
-                f"no checkpoint holds the speech model, and there is no {path or 'vq-wav2vec.pt'}; "
-                "get asset_models.tar"
+                "speech model not found, neither in a checkpoint nor in vq-wav2vec.pt; get "
+                "asset_models.tar"
             )
-        weights = tensors_of(checkpoint_of, path, key="model")
-        return _of(networks.speech(weights, args, path), path)
+        weights = tensors_of(separate, path, key="model")
+        return _result(networks.speech(weights, args, path), path)
 
     def _lips(self) -> CheckResult:
-        """The copy inside the face's checkpoint, else the regressor's own file."""
-        weights, _, found = self.face
+        """Read the lip regressor in the checkpoint of the face, else its separate file."""
+        weights, _, paths = self.face
         path = self.layout.optional("lip speech")
         args = networks.conv_args(read_torch(path, inert=SETTINGS), path) if path else None
-        used = [path] if path else []
+        more = [path] if path else []
         if inside := released.subnetwork(weights, released.LIP_PART):
-            network = networks.lips(inside, args, found.weights)
-            return _of(network, found.weights, *used)
-        own = self.layout.file("lips")
-        weights = tensors_of(read_torch(own, inert=SETTINGS), own, key="model_state_dict")
-        return _of(networks.lips(weights, args, own), own, *used)
+            network = networks.lips(inside, args, paths.weights)
+            return _result(network, paths.weights, *more)
+        separate = self.layout.file("lips")
+        value = read_torch(separate, inert=SETTINGS)
+        weights = tensors_of(value, separate, key="model_state_dict")
+        return _result(networks.lips(weights, args, separate), separate, *more)
 
     def _statistics(self) -> CheckResult:
         path = self.layout.file("statistics")
@@ -280,71 +290,70 @@ class _Files:
     def _avatar(self) -> CheckResult:
         names = ("avatar config", "avatar assets", "avatar weights", "cameras")
         paths = [self.layout.file(name) for name in names]
-        return _of(avatars.network_of(self.avatar, paths[2]), *paths)
+        return _result(avatars.network_of(self.avatar, paths[2]), *paths)
 
 
-def _findings(files: _Files) -> Iterator[CheckResult]:
-    contents, right = {}, True
+def _results(files: _Files) -> Iterator[CheckResult]:
+    contents, valid = {}, True
     for part, file, read in files.parts():
-        finding = _found(part, file, read)
-        contents[part], right = finding.content, right and not finding.fault
-        yield finding
-    if right:
+        result = _read_part(part, file, read)
+        contents[part], valid = result.content, valid and not result.fault
+        yield result
+    if valid:
         try:
-            _check_together(contents)
+            _check_sizes(contents)
         except ReleasedError as error:
             yield CheckResult("together", MANIFEST, fault=str(error))
 
 
-def _found(part: str, file: str, read: Callable[[], CheckResult]) -> CheckResult:
+def _read_part(part: str, file: str, read: Callable[[], CheckResult]) -> CheckResult:
     try:
-        finding = read()
+        result = read()
     except ReleasedError as error:
         return CheckResult(part, file, fault=str(error))
-    return CheckResult(part, file, finding.sources, None, finding.notes, finding.content)
+    return replace(result, part=part, file=file)
 
 
-def _of(network: Network, *sources: Path) -> CheckResult:
+def _result(network: Network, *sources: Path) -> CheckResult:
     return CheckResult("", "", sources, notes=network.notes, content=network)
 
 
-def _diffusion(found: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any], Checkpoint]:
-    weights = tensors_of(read_torch(found.weights), found.weights)
-    return weights, read_json(found.settings), found
+def _read_diffusion(paths: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any], Checkpoint]:
+    weights = tensors_of(read_torch(paths.weights), paths.weights)
+    return weights, read_json(paths.settings), paths
 
 
-def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def _check_together(contents: dict[str, Any]) -> None:
-    """Whether networks that are right by themselves fit each other."""
+def _check_sizes(contents: dict[str, Any]) -> None:
+    """Check that the sizes of the networks match each other."""
     config = {part: each.config for part, each in contents.items() if isinstance(each, Network)}
-    heard = 2 * config["speech"]["layers"][-1][0]
+    speech = 2 * config["speech"]["layers"][-1][0]
     lips = 3 * config["lips"]["vertices"]
-    for part, wanted_channels in (("face", heard + lips), ("body", heard), ("guide", heard)):
-        found = config[part]["audio_channels"]
-        if found != wanted_channels:
+    for part, expected in (("face", speech + lips), ("body", speech), ("guide", speech)):
+        channels = config[part]["audio_channels"]
+        if channels != expected:
             raise ReleasedError(
-                f"the {part} takes {found} channels of sound; speech model and lips give "
-                f"{wanted_channels}"
+                f"{part}: takes {channels} audio channels; speech model and lips give {expected}"
             )
     if config["guide"]["codes"] != config["tokenizer"]["codes"]:
         raise ReleasedError(
-            f"the guide knows {config['guide']['codes']} codes, the tokenizer has "
-            f"{config['tokenizer']['codes']}: they were not trained together"
+            f"guide: has {config['guide']['codes']} codes, the tokenizer has "
+            f"{config['tokenizer']['codes']}; they were not trained together"
         )
     if config["tokenizer"]["channels"] != config["body"]["channels"]:
         raise ReleasedError(
-            f"the tokenizer has {config['tokenizer']['channels']} channels, the body "
-            f"{config['body']['channels']}"
+            f"tokenizer: has {config['tokenizer']['channels']} channels, the body has "
+            f"{config['body']['channels']}; they must be equal"
         )
 
 
 def _archives(folder: Path, person: str) -> list[Path]:
-    """What is downloaded for this person, as far as it lies in the folder."""
-    places = (folder / name.format(person=person) for name in ARCHIVES)
-    return [path for path in places if is_archive(path)]
+    """Downloaded archives of this person in the folder."""
+    paths = (folder / name.format(person=person) for name in ARCHIVES)
+    return [path for path in paths if is_archive(path)]
 
 
 def _write(path: Path, content: Network | dict[str, Any] | dict[str, Camera] | None) -> None:
@@ -358,35 +367,38 @@ def _write(path: Path, content: Network | dict[str, Any] | dict[str, Camera] | N
         path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _facts(found: Released, name: str, title: str | None, seconds: float) -> dict[str, Any]:
+def _manifest(
+    released_person: ReleasedPerson, name: str, title: str | None, seconds: float
+) -> dict[str, Any]:
     return {
         "name": name,
-        "title": title or f"{found.person}, as released",
+        "title": title or f"{released_person.person}, as released",
         "licence": LICENCE,
         "avatar": {"kind": "codec"},
         "limits": {"max_seconds": seconds},
-        "defaults": found.defaults,
+        "defaults": released_person.defaults,
         "provenance": {
-            "person": found.person,
+            "person": released_person.person,
             "authors": AUTHORS,
             "made_by": "visavis-server import-person",
-            "sources": _digests(found),
+            "sources": _digests(released_person),
         },
     }
 
 
-def _digests(found: Released) -> dict[str, str]:
-    """Every file that was read, by its name in its folder, with its sha256."""
-    paths = {path for finding in found.findings for path in finding.sources}
+def _digests(released_person: ReleasedPerson) -> dict[str, str]:
+    """SHA-256 of each file that was read, by its path in its folder."""
+    paths = {path for result in released_person.parts for path in result.sources}
     named = {}
     for path in sorted(paths):
-        folder = next((each for each in found.folders if path.is_relative_to(each)), path.parent)
+        folders = [each for each in released_person.folders if path.is_relative_to(each)]
+        folder = folders[0] if folders else path.parent
         named[path.relative_to(folder).as_posix()] = sha256_of(path)
     return named
 
 
 def _replace(draft: Path, out: Path) -> None:
-    """Put the draft in its place; what was there goes when the new one stands."""
+    """Rename the draft to `out`; a previous directory is removed afterwards."""
     if not out.exists():
         draft.rename(out)
         return

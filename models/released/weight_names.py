@@ -1,4 +1,4 @@
-"""Names of weights the other way, ours -> released, by the tables of models/motion/released."""
+"""Inverse renaming, from names here to released keys, by the tables of `motion_keys`."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from models.released import motion_keys as released
 
 GROUP = re.compile(r"\((?:\?P<(?P<name>\w+)>)?(?P<inside>[^()]*)\)")
 REFERENCE = re.compile(r"\\(?:g<(\w+)>|(\d))")
-APART = 3  # entries of the guide's Sequential from one convolution to the next
+STRIDE = 3  # entries of the Sequential of a guide per convolution
 
 
 def released_key(name: str, rules: released.Rules) -> str:
-    """The key that the tables rename to `name`. KeyError if there is none."""
+    """Released key of a weight.
+
+    Raises: KeyError: when no rule gives this name.
+    """
     for pattern, template in _inverted(rules):
         if match := pattern.fullmatch(name):
             return match.expand(template)
-    raise KeyError(f"no released key becomes {name}")
+    raise KeyError(f"no released key for {name}")
 
 
 def guide_rules(blocks: int) -> released.Rules:
-    """The table of a guide, its convolutions over sound by their places among so many blocks."""
+    """Rules of a guide with this number of audio blocks."""
     count = blocks * len(AUDIO_DILATIONS)
     convolutions = tuple(
-        (rf"pre_audio\.{APART * place}\.(weight|bias)", rf"audio.{place}.\1")
-        for place in range(count)
+        (rf"pre_audio\.{STRIDE * layer}\.(weight|bias)", rf"audio.{layer}.\1")
+        for layer in range(count)
     )
-    last = (rf"pre_audio\.{APART * count}\.(weight|bias)", r"audio_out.\1")
+    last = (rf"pre_audio\.{STRIDE * count}\.(weight|bias)", r"audio_out.\1")
     return (*convolutions, last, *released.GUIDE)
 
 
 def tokenizer_rules() -> released.Rules:
-    """The table of a tokenizer; its codebooks stand under the key of the first."""
-    places = range(len(DILATIONS))
+    """Rules of a tokenizer; the joined codebooks have the key of the first."""
+    layers = range(len(DILATIONS))
     return (
-        *((rf"encoder\.enc\.{2 * at + 2}\.(weight|bias)", rf"encoder.{at}.\1") for at in places),
-        *((rf"decoder\.dec\.{2 * at}\.(weight|bias)", rf"decoder.{at}.\1") for at in places),
+        *((rf"encoder\.enc\.{2 * at + 2}\.(weight|bias)", rf"encoder.{at}.\1") for at in layers),
+        *((rf"decoder\.dec\.{2 * at}\.(weight|bias)", rf"decoder.{at}.\1") for at in layers),
         (r"quantizer\.layers\.0\._codebook\.embed", "codebooks"),
         *released.TOKENIZER,
     )
@@ -46,20 +49,20 @@ def tokenizer_rules() -> released.Rules:
 
 @lru_cache
 def _inverted(rules: released.Rules) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """(pattern of our name, template of the released key) of every rule that keeps its weights."""
-    return tuple(_turned(pattern, template) for pattern, template in rules if template is not None)
+    """Pairs (pattern of the name here, template of the released key), without dropped keys."""
+    return tuple(_inverse(pattern, template) for pattern, template in rules if template is not None)
 
 
-def _turned(pattern: str, template: str) -> tuple[re.Pattern[str], str]:
+def _inverse(pattern: str, template: str) -> tuple[re.Pattern[str], str]:
     groups = list(GROUP.finditer(pattern))
-    numbers = {group["name"] or str(place): place for place, group in enumerate(groups, 1)}
-    name, at = "", 0
+    numbers = {group["name"] or str(number): number for number, group in enumerate(groups, 1)}
+    name, end = "", 0
     for reference in REFERENCE.finditer(template):
         number = numbers[reference[1] or reference[2]]
-        name += re.escape(template[at : reference.start()])
+        name += re.escape(template[end : reference.start()])
         name += f"(?P<g{number}>{groups[number - 1]['inside']})"
-        at = reference.end()
-    name += re.escape(template[at:])
-    places = iter(range(1, len(groups) + 1))
-    key = GROUP.sub(lambda _: rf"\g<g{next(places)}>", pattern)
+        end = reference.end()
+    name += re.escape(template[end:])
+    order = iter(range(1, len(groups) + 1))
+    key = GROUP.sub(lambda _: rf"\g<g{next(order)}>", pattern)
     return re.compile(name), key.replace(r"\.", ".")

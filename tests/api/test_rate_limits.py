@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api import rate_limits as rates
-from api.rate_limits import Allowance, Rates
+from api.rate_limits import Allowance, RateLimits
 from cli.local.embedded_redis import EmbeddedRedis
 from jobs.settings import Settings
 from jobs.store.api_keys import Scope
@@ -26,33 +26,33 @@ def few(settings: Settings, **changed: object) -> Settings:
     return settings.model_copy(update=few | changed)
 
 
-def taken(counter: Rates, key: str, kind: str = "read") -> Allowance:
+def taken(counter: RateLimits, key: str, kind: str = "read") -> Allowance:
     allowance = counter.take(key, kind)
     assert allowance is not None
     return allowance
 
 
 def test_each_key_has_its_own(settings: Settings) -> None:
-    with closing(Rates(few(settings))) as counter:
+    with closing(RateLimits(few(settings))) as counter:
         reads = [taken(counter, "a") for _ in range(7)]
 
-        assert [each.spent for each in reads] == [False] * 5 + [True] * 2
+        assert [each.exceeded for each in reads] == [False] * 5 + [True] * 2
         assert [each.remaining for each in reads] == [4, 3, 2, 1, 0, 0, 0]
         assert all(1 <= each.reset_seconds <= 120 for each in reads)
-        assert not taken(counter, "b").spent
+        assert not taken(counter, "b").exceeded
         assert taken(counter, "a", "write").limit == 2
 
 
 def test_no_limit_counts_nothing(settings: Settings) -> None:
-    with closing(Rates(few(settings, reads_per_minute=0))) as counter:
+    with closing(RateLimits(few(settings, reads_per_minute=0))) as counter:
         assert counter.take("a", "read") is None
 
 
 @pytest.mark.services
 def test_processes_count_together(settings: Settings, redis: EmbeddedRedis) -> None:
     shared = few(settings, broker_url=redis.url)
-    with closing(Rates(shared)) as one, closing(Rates(shared)) as other:
-        spent = [taken(each, "together").spent for each in (one, other) * 4]
+    with closing(RateLimits(shared)) as one, closing(RateLimits(shared)) as other:
+        spent = [taken(each, "together").exceeded for each in (one, other) * 4]
 
     assert spent == [False] * 5 + [True] * 3
 
@@ -62,7 +62,10 @@ def test_a_redis_that_is_gone_refuses_nobody(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rates, "AWAY_SECONDS", 0.0)
-    with EmbeddedRedis() as redis, closing(Rates(few(settings, broker_url=redis.url))) as counter:
+    with (
+        EmbeddedRedis() as redis,
+        closing(RateLimits(few(settings, broker_url=redis.url))) as counter,
+    ):
         before = taken(counter, "gone").remaining
         redis.stop()
         while_gone = [taken(counter, "gone").remaining for _ in range(2)]
@@ -75,7 +78,7 @@ def test_a_redis_that_is_gone_refuses_nobody(
 
 def test_a_broker_that_is_no_redis_of_ours_is_not_asked(settings: Settings) -> None:
     for url in ("", "sentinel://a:1", "amqp://a"):
-        with closing(Rates(few(settings, broker_url=url))) as counter:
+        with closing(RateLimits(few(settings, broker_url=url))) as counter:
             assert taken(counter, "a").remaining == 4
 
 

@@ -23,7 +23,7 @@ from jobs.model import LOCAL
 from jobs.settings import Settings
 from jobs.store.api_keys import ApiKeyStore, Scope
 from tests.api.rows import running, submit, succeeded
-from tests.api.services.test_upload_intake import uploaded
+from tests.api.services.test_multipart_uploads import uploaded
 from tests.api_server import Served, serving, write_person
 
 with warnings.catch_warnings():

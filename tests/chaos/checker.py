@@ -1,4 +1,4 @@
-"""What was accepted, what became of it, and whether that is what was promised."""
+"""Check of all accepted jobs after the faults: none lost, none doubled, all outputs complete."""
 
 import io
 import math
@@ -13,36 +13,36 @@ import httpx
 from jobs.database import Database, open_database
 from jobs.model import Job, State
 from jobs.store.pagination import JobFilter
-from tests.chaos.cluster import World
+from tests.chaos.cluster import Cluster
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 FRAME_RATE = 30
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A job as its owner knows it."""
+    """Accepted job as its client sees it."""
 
     id: str
     seconds: float
     takes: int
-    canceled: bool  # the owner was told so
+    canceled: bool  # the API confirmed the cancellation
 
 
 @dataclass
-class Loss:
-    """A kill of the worker that had a job, and when the job ran again."""
+class Interruption:
+    """Fault that stopped the worker of a job, and the time until the job ran again."""
 
     job_id: str
     attempt: int
     kind: str
     at: float
-    again_after: float | None = None  # seconds
+    recovery_seconds: float | None = None
 
 
 @dataclass
 class Report:
-    """What a run has shown."""
+    """Results of a chaos run."""
 
     setup: str
     seed: int
@@ -52,44 +52,46 @@ class Report:
     codes: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    again: list[float] = field(default_factory=list)  # sorted
+    recovery: list[float] = field(default_factory=list)  # seconds until a job ran again, sorted
     findings: list[str] = field(default_factory=list)
-    errors: Counter[str] = field(default_factory=Counter)  # of which kind, from the logs
+    errors: Counter[str] = field(default_factory=Counter)  # tracebacks in the logs by type
 
     def quantile(self, share: float) -> float:
-        """Of the seconds from a kill to the job's next run."""
-        if not self.again:
+        """Quantile of the seconds until a job ran again."""
+        if not self.recovery:
             return math.nan
-        return self.again[min(len(self.again) - 1, math.ceil(share * len(self.again)) - 1)]
+        last = len(self.recovery) - 1
+        return self.recovery[min(last, math.ceil(share * len(self.recovery)) - 1)]
 
     def lines(self) -> list[str]:
-        """The report, for people."""
+        """Report as text."""
 
-        def told(counted: Counter) -> str:
-            return ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "none"
+        def listed(counts: Counter) -> str:
+            return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
 
         return [
             f"set-up {self.setup}, seed {self.seed}, {self.seconds:.0f} s",
-            f"jobs accepted {self.jobs}: {told(self.states)}",
-            f"reasons of failure: {told(self.codes)}",
-            f"attempts a job: {told(self.attempts)}",
-            f"faults: {told(self.faults)}",
-            f"from kill to running again ({len(self.again)} jobs): p50 {self.quantile(0.5):.1f} s, "
-            f"p95 {self.quantile(0.95):.1f} s, longest {self.quantile(1.0):.1f} s",
+            f"jobs accepted {self.jobs}: {listed(self.states)}",
+            f"error codes: {listed(self.codes)}",
+            f"attempts per job: {listed(self.attempts)}",
+            f"faults: {listed(self.faults)}",
+            f"seconds until a job ran again ({len(self.recovery)} jobs): "
+            f"p50 {self.quantile(0.5):.1f} s, p95 {self.quantile(0.95):.1f} s, "
+            f"longest {self.quantile(1.0):.1f} s",
             f"findings: {len(self.findings)}",
             *(f"  {finding}" for finding in self.findings),
-            f"tracebacks in the logs: {told(self.errors)}",
+            f"tracebacks in the logs: {listed(self.errors)}",
         ]
 
 
 class Watcher:
-    """Looks at all unfinished jobs, many times a second, through a store of its own."""
+    """Polls all unfinished jobs many times per second through a separate connection."""
 
-    def __init__(self, world: World) -> None:
-        self.database: Database = open_database(world.settings)
+    def __init__(self, cluster: Cluster) -> None:
+        self.database: Database = open_database(cluster.settings)
         self.unfinished: dict[str, Job] = {}
-        self.losses: list[Loss] = []
-        self._over = threading.Event()
+        self.interruptions: list[Interruption] = []
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Watcher":
@@ -97,84 +99,77 @@ class Watcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stop.set()
         self._thread.join()
         self.database.close()
 
-    def held_by(self, pid: int) -> Job | None:
-        """The job that this worker has."""
-        held = (job for job in list(self.unfinished.values()) if job.state is State.RUNNING)
-        return next((job for job in held if str(job.worker).endswith(f"-{pid}")), None)
+    def running_on(self, pid: int) -> Job | None:
+        """Return the job of the worker with this process id."""
+        return next((job for job in self._running() if str(job.worker).endswith(f"-{pid}")), None)
 
-    def at_stage(self, stage: str, *, seconds: float) -> Job | None:
-        """A job that is at this stage just now; None where none comes to it in the time."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for job in list(self.unfinished.values()):
-                if job.state is State.RUNNING and job.stage == stage:
+    def wait_for_running(self, *, stage: str | None = None, seconds: float) -> Job | None:
+        """Wait for a running job, in this stage where one is given. None after the timeout."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for job in self._running():
+                if stage in (None, job.stage):
                     return job
-            time.sleep(LOOK_SECONDS / 5)
+            time.sleep(POLL_SECONDS / 5)
         return None
 
-    def at_work(self, *, seconds: float) -> Job | None:
-        """A job that runs just now; None where none does in the time."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for job in list(self.unfinished.values()):
-                if job.state is State.RUNNING:
-                    return job
-            time.sleep(LOOK_SECONDS / 5)
-        return None
+    def record_interruption(self, job: Job, kind: str) -> None:
+        """Record that the worker of this job was stopped now."""
+        self.interruptions.append(Interruption(job.id, job.attempt, kind, time.monotonic()))
 
-    def lost(self, job: Job, kind: str) -> None:
-        """The worker of this job was killed just now."""
-        self.losses.append(Loss(job.id, job.attempt, kind, time.monotonic()))
+    def _running(self) -> list[Job]:
+        return [job for job in list(self.unfinished.values()) if job.state is State.RUNNING]
 
     def _watch(self) -> None:
-        wanted = JobFilter(states=(State.QUEUED, State.RUNNING))
-        while not self._over.wait(LOOK_SECONDS):
-            jobs = {job.id: job for job in self.database.jobs.page(wanted, limit=200).jobs}
+        unfinished = JobFilter(states=(State.QUEUED, State.RUNNING))
+        while not self._stop.wait(POLL_SECONDS):
+            jobs = {job.id: job for job in self.database.jobs.page(unfinished, limit=200).jobs}
             now = time.monotonic()
-            for loss in self.losses:
-                if loss.again_after is None:
-                    job = jobs.get(loss.job_id) or self.database.jobs.get(loss.job_id)
-                    if job.attempt > loss.attempt or job.state.final:
-                        loss.again_after = now - loss.at
+            for each in self.interruptions:
+                if each.recovery_seconds is None:
+                    job = jobs.get(each.job_id) or self.database.jobs.get(each.job_id)
+                    if job.attempt > each.attempt or job.state.final:
+                        each.recovery_seconds = now - each.at
             self.unfinished = jobs
 
 
-def settle(watcher: Watcher, report: Report, *, seconds: float) -> None:
-    """Wait until every job has ended; one that does not is a finding."""
-    until = time.monotonic() + seconds
+def wait_for_all(watcher: Watcher, report: Report, *, seconds: float) -> None:
+    """Wait until every job has ended; each unfinished job is a finding."""
+    deadline = time.monotonic() + seconds
     time.sleep(1)
-    while watcher.unfinished and time.monotonic() < until:
+    while watcher.unfinished and time.monotonic() < deadline:
         time.sleep(0.2)
     for job in watcher.unfinished.values():
         report.findings.append(f"{job.id} has not ended: {job.state}, {job.stage}, {job.attempt}")
 
 
-def balance(world: World, watcher: Watcher, accepted: list[Accepted], report: Report) -> None:
-    """Count: nothing is lost, nothing doubled, and what has succeeded is whole and plays."""
+def check(cluster: Cluster, watcher: Watcher, accepted: list[Accepted], report: Report) -> None:
+    """Check that no job is lost or doubled and that the outputs of each success are playable."""
     rows = _all_rows(watcher.database)
     report.jobs = len(accepted)
-    known = {each.id for each in accepted}
-    report.findings += [f"{job_id} was accepted and is gone" for job_id in known - rows.keys()]
-    report.findings += [f"{job_id} was made and never told" for job_id in rows.keys() - known]
+    ids = {each.id for each in accepted}
+    report.findings += [f"{job_id} was accepted and is lost" for job_id in ids - rows.keys()]
+    report.findings += [f"{job_id} was created twice" for job_id in rows.keys() - ids]
     with httpx.Client(timeout=60, trust_env=False, follow_redirects=True) as http:
         for each in accepted:
             if (job := rows.get(each.id)) is None:
                 continue
             report.states[str(job.state)] += 1
             report.attempts[job.attempt] += 1
-            found = _faults_of(each, job)
+            errors = _errors_of(each, job)
             if job.state is State.SUCCEEDED:
-                found += _faults_of_outputs(each, job, http, world.addresses[0])
+                errors += _errors_of_outputs(each, job, http, cluster.addresses[0])
             if job.state is State.FAILED:
                 report.codes[str(job.error_code)] += 1
-            report.findings += [f"{each.id} {fault}" for fault in found]
-    report.again = sorted(x.again_after for x in watcher.losses if x.again_after is not None)
-    stuck = [x for x in watcher.losses if x.again_after is None]
-    report.findings += [f"{loss.job_id} never ran again after {loss.kind}" for loss in stuck]
+            report.findings += [f"{each.id} {error}" for error in errors]
+    seconds = [each.recovery_seconds for each in watcher.interruptions]
+    report.recovery = sorted(each for each in seconds if each is not None)
+    stuck = [each for each in watcher.interruptions if each.recovery_seconds is None]
+    report.findings += [f"{each.job_id} never ran again after {each.kind}" for each in stuck]
 
 
 def _all_rows(database: Database) -> dict[str, Job]:
@@ -187,38 +182,38 @@ def _all_rows(database: Database) -> dict[str, Job]:
             return rows
 
 
-def _faults_of(each: Accepted, job: Job) -> list[str]:
+def _errors_of(each: Accepted, job: Job) -> list[str]:
     if not job.state.final:
         return [f"has not ended: {job.state}"]
     if each.canceled and job.state is not State.CANCELED:
         return [f"was canceled and is {job.state}"]
     if job.state is State.CANCELED and not each.canceled:
-        return ["is canceled, and nobody asked for that"]
+        return ["is canceled without a request"]
     if job.state is State.FAILED and not (job.error_code and job.error_detail):
-        return ["has failed without a reason"]
+        return ["failed without an error code and detail"]
     if job.state is not State.SUCCEEDED and job.outputs:
         return [f"is {job.state} and has outputs"]
     return []
 
 
-def _faults_of_outputs(each: Accepted, job: Job, http: httpx.Client, address: str) -> list[str]:
+def _errors_of_outputs(each: Accepted, job: Job, http: httpx.Client, address: str) -> list[str]:
     names = [output.name for output in job.outputs]
-    wanted = [f"take-{take}.mp4" for take in range(1, each.takes + 1)]
-    if names != wanted:
-        return [f"has the outputs {names}, not {wanted}"]
+    expected = [f"take-{take}.mp4" for take in range(1, each.takes + 1)]
+    if names != expected:
+        return [f"has the outputs {names}, not {expected}"]
     return [
-        f"{output.name}: {fault}"
+        f"{output.name}: {error}"
         for output in job.outputs
-        if (fault := _fault_of_video(each, job, output.name, output.bytes, http, address))
+        if (error := _error_of_video(each, job, output.name, output.bytes, http, address))
     ]
 
 
-def _fault_of_video(
+def _error_of_video(
     each: Accepted, job: Job, name: str, size: int, http: httpx.Client, address: str
 ) -> str | None:
     answer = http.get(f"{address}/jobs/{job.id}/outputs/{name}")
     if answer.status_code != 200:
-        return f"cannot be fetched: {answer.status_code} {answer.text[:200]}"
+        return f"cannot be downloaded: {answer.status_code} {answer.text[:200]}"
     if len(answer.content) != size:
         return f"has {len(answer.content)} bytes, not {size}"
     try:

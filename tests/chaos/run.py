@@ -1,8 +1,8 @@
-"""`python -m tests.chaos.run --jobs 200 --kills 50`: a service is maltreated, and nothing is lost.
+"""Chaos test of a whole service: `python -m tests.chaos.run --jobs 200 --kills 50`.
 
-A person sends recordings, again and again under one Idempotency-Key until they are accepted, and
-cancels some. Meanwhile faults come, by chance and by a seed. Then everything is left in peace, and
-counted: accepted = succeeded + failed with a reason + canceled, each success once, whole, playable.
+A client sends clips, retries each under one Idempotency-Key until it is accepted, and cancels some.
+Random faults, reproducible by seed, are injected meanwhile. Afterwards all jobs are checked:
+accepted = succeeded + failed with an error + canceled; each success once, complete and playable.
 """
 
 import argparse
@@ -22,53 +22,54 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from tests.audio_clips import write_clip
-from tests.chaos.checker import Accepted, Report, Watcher, balance, settle
-from tests.chaos.cluster import World, world
-from tests.chaos.faults import Scene, deck
+from tests.chaos.checker import Accepted, Report, Watcher, check, wait_for_all
+from tests.chaos.cluster import Cluster, running_cluster
+from tests.chaos.faults import Fault, FaultContext, shuffled_faults
 
-SECONDS = (0.5, 0.7, 1.0)  # of clips
-QUEUED = 6  # unfinished jobs that the person keeps up
+CLIP_SECONDS = (0.5, 0.7, 1.0)
+QUEUED = 6  # unfinished jobs at a time
 START_SECONDS = 120.0
-GIVE_UP_SECONDS = 300.0  # for one request to be accepted, for all jobs to end
+GIVE_UP_SECONDS = 300.0  # limit for one request, and for the end of all jobs
 ERROR = re.compile(r"([\w.]+(?:Error|Exception)): ")
 SETUPS = ("embedded", "servers")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it."""
+    """Size of a chaos run."""
 
     setup: str
     jobs: int
     kills: int
     seed: int
-    environment: Mapping[str, str] = field(default_factory=dict)  # of every process
-    pause_seconds: float = 2.0  # between faults, at the most
+    environment: Mapping[str, str] = field(default_factory=dict)  # of every process of the cluster
+    pause_seconds: float = 2.0  # longest pause between faults
     limit_seconds: float = 1800.0
 
 
-class Person:
-    """Sends recordings and cancels some, whatever the service does to the requests."""
+class Client:
+    """Client that submits clips, cancels some, and retries failed requests."""
 
-    def __init__(self, made: World, watcher: Watcher, random: Random, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, watcher: Watcher, random: Random, folder: Path) -> None:
         self.accepted: list[Accepted] = []
-        self.enough = threading.Event()
-        self._made, self._watcher, self._random = made, watcher, random
+        self.stop = threading.Event()
+        self._cluster, self._watcher, self._random = cluster, watcher, random
         self._clips = {
-            each: write_clip(folder / f"{each}.wav", seconds=each).read_bytes() for each in SECONDS
+            seconds: write_clip(folder / f"{seconds}.wav", seconds=seconds).read_bytes()
+            for seconds in CLIP_SECONDS
         }
 
-    def send_until_enough(self) -> None:
-        """One job after the other."""
+    def run(self) -> None:
+        """Submit one job after the other until `stop`."""
         with httpx.Client(timeout=30, trust_env=False) as http:
-            while not self.enough.is_set():
+            while not self.stop.is_set():
                 if len(self._watcher.unfinished) >= QUEUED:
                     time.sleep(0.1)
                     continue
-                self._send(http)
+                self._submit(http)
 
-    def _send(self, http: httpx.Client) -> None:
-        seconds, takes = self._random.choice(SECONDS), self._random.choice((1, 1, 2, 3))
+    def _submit(self, http: httpx.Client) -> None:
+        seconds, takes = self._random.choice(CLIP_SECONDS), self._random.choice((1, 1, 2, 3))
         fields = {
             "takes": takes,
             "steps": self._random.choice((2, 20, 60)),
@@ -76,29 +77,29 @@ class Person:
         }
         headers = {"Idempotency-Key": uuid.UUID(int=self._random.getrandbits(128)).hex}
         files = {"audio": self._clips[seconds]}
-        answer = self._asked(http, "/generate", data=fields, files=files, headers=headers)
+        answer = self._post(http, "/generate", data=fields, files=files, headers=headers)
         job_id = answer.json()["id"]
         canceled = False
         if self._random.random() < 0.06:
             time.sleep(self._random.uniform(0, 3))
-            told = self._asked(http, f"/jobs/{job_id}/cancel", accepted=(200, 409))
-            canceled = told.status_code == 200
+            answer = self._post(http, f"/jobs/{job_id}/cancel", accepted=(200, 409))
+            canceled = answer.status_code == 200
         self.accepted.append(Accepted(job_id, seconds, takes, canceled))
 
-    def _asked(
+    def _post(
         self,
         http: httpx.Client,
         path: str,
         *,
         accepted: Sequence[int] = (200, 202),
-        **asked: object,
+        **request: object,
     ) -> httpx.Response:
-        """The answer, at last: refused connections, lost answers, 503 and 507 are tried again."""
-        until = time.monotonic() + GIVE_UP_SECONDS
+        """Post with retries after connection errors, lost answers, 503 and 507."""
+        deadline = time.monotonic() + GIVE_UP_SECONDS
         while True:
-            address = self._random.choice(self._made.addresses)
+            address = self._random.choice(self._cluster.addresses)
             try:
-                answer = http.post(f"{address}{path}", **asked)  # type: ignore[arg-type]
+                answer = http.post(f"{address}{path}", **request)  # type: ignore[arg-type]
             except httpx.TransportError as error:
                 reason = repr(error)
             else:
@@ -106,57 +107,59 @@ class Person:
                     return answer
                 reason = f"{answer.status_code} {answer.text[:300]}"
                 assert answer.status_code in (503, 507), reason
-            assert time.monotonic() < until, reason
+            assert time.monotonic() < deadline, reason
             time.sleep(0.3)
 
 
 def run(plan: Plan) -> Report:
-    """Chaos, peace, and the count."""
+    """Inject faults, wait for all jobs, check them."""
     report = Report(plan.setup, plan.seed)
     began = time.monotonic()
     with (
         TemporaryDirectory(prefix="visavis-chaos-") as folder,
-        world(plan.setup, workers=2, apis=2, environment=plan.environment) as made,
+        running_cluster(plan.setup, workers=2, apis=2, environment=plan.environment) as cluster,
     ):
-        _wait_until_ready(made)
-        with Watcher(made) as watcher:
-            person = Person(made, watcher, Random(plan.seed), Path(folder))
-            sending = threading.Thread(target=person.send_until_enough, daemon=True)
+        _wait_until_ready(cluster)
+        with Watcher(cluster) as watcher:
+            client = Client(cluster, watcher, Random(plan.seed), Path(folder))
+            sending = threading.Thread(target=client.run, daemon=True)
             sending.start()
-            scene = Scene(made, watcher, Random(plan.seed + 1), report.faults)
-            _maltreat(scene, person, plan, sending)
-            person.enough.set()
+            context = FaultContext(cluster, watcher, Random(plan.seed + 1), report.faults)
+            _inject_faults(context, client, plan, sending)
+            client.stop.set()
             sending.join(GIVE_UP_SECONDS)
             if sending.is_alive():
                 report.findings.append("a request was never answered")
-            settle(watcher, report, seconds=GIVE_UP_SECONDS)
-            balance(made, watcher, person.accepted, report)
-            report.errors = _errors_in_logs(made)
+            wait_for_all(watcher, report, seconds=GIVE_UP_SECONDS)
+            check(cluster, watcher, client.accepted, report)
+            report.errors = _errors_in_logs(cluster)
             if report.findings:
-                _keep_logs(made, report)
+                _add_logs(cluster, report)
     report.seconds = time.monotonic() - began
     return report
 
 
-def _maltreat(scene: Scene, person: Person, plan: Plan, sending: threading.Thread) -> None:
-    until = time.monotonic() + plan.limit_seconds
-    cards: list = []
-    while time.monotonic() < until and sending.is_alive():
-        kills = sum(count for kind, count in scene.counted.items() if kind.startswith("kill"))
+def _inject_faults(
+    context: FaultContext, client: Client, plan: Plan, sending: threading.Thread
+) -> None:
+    deadline = time.monotonic() + plan.limit_seconds
+    faults: list[Fault] = []
+    while time.monotonic() < deadline and sending.is_alive():
+        kills = sum(count for kind, count in context.counts.items() if kind.startswith("kill"))
         if kills >= plan.kills:
-            if len(person.accepted) >= plan.jobs:
+            if len(client.accepted) >= plan.jobs:
                 return
             time.sleep(0.5)
             continue
-        cards = cards or deck(scene.random, skewed=plan.setup == "servers")
-        cards.pop()(scene)
-        time.sleep(scene.random.uniform(0, plan.pause_seconds))
+        faults = faults or shuffled_faults(context.random, skewed=plan.setup == "servers")
+        faults.pop()(context)
+        time.sleep(context.random.uniform(0, plan.pause_seconds))
 
 
-def _wait_until_ready(made: World) -> None:
-    until = time.monotonic() + START_SECONDS
+def _wait_until_ready(cluster: Cluster) -> None:
+    deadline = time.monotonic() + START_SECONDS
     with httpx.Client(timeout=10, trust_env=False) as http:
-        for address in made.addresses:
+        for address in cluster.addresses:
             while True:
                 try:
                     answer = http.get(f"{address}/readyz")
@@ -165,39 +168,40 @@ def _wait_until_ready(made: World) -> None:
                     reason = answer.text
                 except httpx.TransportError as error:
                     reason = repr(error)
-                assert time.monotonic() < until, (reason, [each.words() for each in made.apis])
+                logs = [api.log_tail() for api in cluster.apis]
+                assert time.monotonic() < deadline, (reason, logs)
                 time.sleep(0.2)
 
 
-def _errors_in_logs(made: World) -> Counter[str]:
-    """Tracebacks by kind: what a killed ffmpeg or a storage that is away leaves is expected."""
-    said = [line for each in made.processes for line in each.log.read_text().splitlines()]
-    return Counter(found[1] for line in said if (found := ERROR.match(line)))
+def _errors_in_logs(cluster: Cluster) -> Counter[str]:
+    """Count tracebacks by type; a killed ffmpeg or an unreachable storage leaves some."""
+    lines = [line for each in cluster.processes for line in each.log.read_text().splitlines()]
+    return Counter(error[1] for line in lines if (error := ERROR.match(line)))
 
 
-def _keep_logs(made: World, report: Report) -> None:
-    """The lines about jobs of which something was found, and where workers are just now."""
+def _add_logs(cluster: Cluster, report: Report) -> None:
+    """Add log lines of the jobs with findings, and stack traces of the workers."""
     ids = {finding.split()[0] for finding in report.findings}
-    for worker in made.workers:
+    for worker in cluster.workers:
         if worker.running:
             worker.running.send_signal(signal.SIGUSR1)
     time.sleep(1)
-    report.findings += [f"  {worker.name}: {worker.words()}" for worker in made.workers]
-    for process in made.processes:
+    report.findings += [f"  {worker.name}: {worker.log_tail()}" for worker in cluster.workers]
+    for process in cluster.processes:
         lines = process.log.read_text(errors="replace").splitlines()
-        told = [line for line in lines if any(job_id in line for job_id in ids)]
-        report.findings += [f"  {process.name}: {line[:300]}" for line in told[-40:]]
+        matching = [line for line in lines if any(job_id in line for job_id in ids)]
+        report.findings += [f"  {process.name}: {line[:300]}" for line in matching[-40:]]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--setup", choices=(*SETUPS, "both"), default="both")
-    parser.add_argument("--jobs", type=int, default=200, help="at least so many")
-    parser.add_argument("--kills", type=int, default=50, help="so many kills")
+    parser.add_argument("--jobs", type=int, default=200, help="at least this many jobs")
+    parser.add_argument("--kills", type=int, default=50, help="at least this many kills")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=30, help="of chaos, at the most")
+    parser.add_argument("--minutes", type=float, default=30, help="time limit of the faults")
     arguments = parser.parse_args()
-    found = 0
+    findings = 0
     for setup in SETUPS if arguments.setup == "both" else (arguments.setup,):
         plan = Plan(
             setup,
@@ -208,8 +212,8 @@ def main() -> int:
         )
         report = run(plan)
         print("\n".join(report.lines()), flush=True)  # noqa: T201
-        found += len(report.findings)
-    return min(found, 1)
+        findings += len(report.findings)
+    return min(findings, 1)
 
 
 if __name__ == "__main__":

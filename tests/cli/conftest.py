@@ -1,4 +1,4 @@
-"""Commands called in this process, with a person who is small enough for tests."""
+"""Commands called in this process, with a small person."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """`call("doctor", VISAVIS_PORT="1")` runs `visavis-server doctor` in a folder of its own."""
+    """`call("doctor", VISAVIS_PORT="1")` runs `visavis-server doctor` in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VISAVIS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("VISAVIS_DEVICE", "cpu")

@@ -1,4 +1,4 @@
-"""The command itself: help, version, options, settings, extras that are missing."""
+"""The command itself: help, version, options, settings, missing extras."""
 
 import subprocess
 import sys
@@ -15,12 +15,12 @@ from tests.cli.conftest import Call
 ROOT = Path(__file__).parents[2]
 
 
-def test_it_says_its_version(call: Call) -> None:
+def test_version_is_printed(call: Call) -> None:
     assert call("--version").stdout == f"visavis-server {version('visavis-server')}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["generate", "--help"]])
-def test_help_needs_neither_torch_nor_a_web_framework(arguments: list[str]) -> None:
+def test_help_works_without_torch_and_web_framework(arguments: list[str]) -> None:
     blocked = ("torch", "fastapi", "uvicorn", "warp", "numpy", "training", "api")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); from cli.main import app\n"
@@ -34,14 +34,23 @@ def test_help_needs_neither_torch_nor_a_web_framework(arguments: list[str]) -> N
 
 
 def test_every_command_is_in_the_help(call: Call) -> None:
-    told = call("--help").stdout
+    text = call("--help").stdout
 
-    commands = ("up", "api", "worker", "generate", "webhook-secret", "migrate", "doctor")
-    assert all(name in told for name in commands)
+    commands = (
+        "up",
+        "api",
+        "worker",
+        "generate",
+        "webhook-secret",
+        "migrate",
+        "maintain",
+        "doctor",
+    )
+    assert all(name in text for name in commands)
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "words"),
+    ("option", "value", "message"),
     [
         ("--takes", "11", "--takes: should be less than or equal to 10, not '11'"),
         ("--size", "77", "--size: size '77' needs even numbers of pixels from 64 to 2048"),
@@ -50,18 +59,18 @@ def test_every_command_is_in_the_help(call: Call) -> None:
         ("--person", "../ada", "--person: String should match pattern"),
     ],
 )
-def test_an_option_out_of_its_range_is_named_as_it_was_written(
-    call: Call, option: str, value: str, words: str
+def test_an_invalid_option_is_named_in_the_error(
+    call: Call, option: str, value: str, message: str
 ) -> None:
     done = call("generate", "talk.wav", option, value)
 
     assert done.exit_code == 2
-    assert words in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "doctor", "up"])
-def test_a_setting_that_makes_no_sense_is_named_with_its_variable(call: Call, command: str) -> None:
+def test_an_invalid_setting_is_named_with_its_variable(call: Call, command: str) -> None:
     done = call(command, VISAVIS_PORT="many", VISAVIS_LOG_LEVEL="loud")
 
     assert done.exit_code == 2
@@ -71,7 +80,7 @@ def test_a_setting_that_makes_no_sense_is_named_with_its_variable(call: Call, co
     assert lines[1].startswith("VISAVIS_LOG_LEVEL: should be 'debug', 'info'")
 
 
-def test_a_secret_that_is_set_twice_is_told_and_not_shown(call: Call) -> None:
+def test_a_secret_that_is_set_twice_is_rejected_and_not_printed(call: Call) -> None:
     done = call(
         "api", VISAVIS_DATABASE_URL="postgresql://me:hush@db/x", VISAVIS_DATABASE_URL_FILE="f"
     )
@@ -81,7 +90,7 @@ def test_a_secret_that_is_set_twice_is_told_and_not_shown(call: Call) -> None:
     assert "hush" not in done.output
 
 
-def test_a_worker_without_a_broker_says_what_to_do(call: Call) -> None:
+def test_a_worker_without_a_broker_prints_a_fix(call: Call) -> None:
     done = call("worker", VISAVIS_BROKER_URL="")
 
     assert done.exit_code == 2
@@ -89,14 +98,14 @@ def test_a_worker_without_a_broker_says_what_to_do(call: Call) -> None:
     assert "visavis-server up" in done.stderr
 
 
-def test_a_worker_without_its_device_says_what_to_do(call: Call) -> None:
+def test_a_worker_without_its_device_prints_a_fix(call: Call) -> None:
     done = call("worker", VISAVIS_BROKER_URL="redis://127.0.0.1:1/0", VISAVIS_DEVICE="cuda:77")
 
     assert done.exit_code == 2
-    assert "VISAVIS_DEVICE is cuda:77" in done.stderr
+    assert "VISAVIS_DEVICE: cuda:77" in done.stderr
 
 
-def test_an_extra_that_is_missing_is_told_with_the_command_that_installs_it(
+def test_a_missing_extra_is_reported_with_its_install_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(typer.Exit) as left, needing("worker"):
@@ -106,12 +115,12 @@ def test_an_extra_that_is_missing_is_told_with_the_command_that_installs_it(
     assert "pip install 'visavis-server[worker]'" in capsys.readouterr().err
 
 
-def test_a_module_of_ours_that_is_missing_is_a_bug_and_shown_as_one() -> None:
+def test_a_missing_module_of_the_project_is_a_bug() -> None:
     with pytest.raises(ModuleNotFoundError), needing("worker"):
         raise ModuleNotFoundError("No module named 'worker.typo'", name="worker.typo")
 
 
-def test_the_secret_of_webhooks_is_said_and_two_while_it_changes(call: Call) -> None:
+def test_the_webhook_secret_is_printed_and_both_during_a_change(call: Call) -> None:
     now = {"VISAVIS_SIGNING_SECRET": "new"}
     both = now | {"VISAVIS_PREVIOUS_SIGNING_SECRET": "old"}
 

@@ -1,4 +1,4 @@
-"""`visavis-server up` as its users start it, with a person who is small enough for tests."""
+"""Running `visavis-server up` with a tiny person."""
 
 import os
 import signal
@@ -23,19 +23,19 @@ from tests.tiny_person import write_tiny_person
 from tests.webhook_receiver import Receiver, receiving
 
 START_SECONDS = 60.0
-STEPS = 400  # of a job that is to be caught in the middle
+STEPS = 400  # slow enough to interrupt the job in its face stage
 
 Environment = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A running `up`, how to call it, and what belongs to it."""
+    """Running `up`: its process, settings, log, and an HTTP client."""
 
     process: subprocess.Popen
     http: httpx.Client
     settings: Settings
-    said: Path
+    log: Path
 
     def submit(self, clip: Path, **fields: object) -> str:
         answer = self.http.post("/generate", data=fields, files={"audio": clip.read_bytes()})
@@ -50,18 +50,18 @@ class Stack:
     ) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while not true(job := self.job(job_id)):
-            assert time.monotonic() < deadline, (job, self.said.read_text()[-3000:])
+            assert time.monotonic() < deadline, (job, self.log.read_text()[-3000:])
             time.sleep(0.05)
         return job
 
     def child(self, name: str) -> psutil.Process:
-        """The one that runs the command `name`."""
-        (found,) = (
+        """Return the child process that runs the command `name`."""
+        (process,) = (
             child
             for child in psutil.Process(self.process.pid).children()
             if child.cmdline()[-1:] == [name]
         )
-        return found
+        return process
 
     def stored(self, job_id: str) -> Job:
         database = open_database(self.settings)
@@ -85,7 +85,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
-    """Where webhooks go."""
+    """Receiver of the webhooks."""
     with receiving(tmp_path_factory.mktemp("receiver")) as running:
         yield running
 
@@ -94,12 +94,12 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 def environment(
     people: Path, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
-    reached = {"VISAVIS_OUTBOUND_ALLOW": "127.0.0.1", "VISAVIS_OUTBOUND_CA": str(receiver.ca)}
-    return {**service_environment(people, tmp_path_factory.mktemp("data")), **reached}
+    outbound = {"VISAVIS_OUTBOUND_ALLOW": "127.0.0.1", "VISAVIS_OUTBOUND_CA": str(receiver.ca)}
+    return {**service_environment(people, tmp_path_factory.mktemp("data")), **outbound}
 
 
 def service_environment(people: Path, data: Path) -> Environment:
-    """Short leases, one thread, any free port; nothing from the outside but where code lies."""
+    """Environment with short leases, one thread and any free port; only paths are inherited."""
     paths = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     return paths | {
         "OMP_NUM_THREADS": "1",
@@ -116,25 +116,25 @@ def service_environment(people: Path, data: Path) -> Environment:
 
 @pytest.fixture(scope="module")
 def stack(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(environment, tmp_path_factory.mktemp("said")) as running:
+    with started(environment, tmp_path_factory.mktemp("logs")) as running:
         yield running
 
 
 @contextmanager
 def started(environment: Environment, folder: Path) -> Iterator[Stack]:
-    """Start `up` and wait for its page; at the end stop it, and see that nothing is left."""
-    said = folder / "said"
-    with said.open("wb") as output:
+    """Start `up` and wait for its page; then stop it and check that no process is left."""
+    log = folder / "up.log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command("up"), env=environment, stdout=output, stderr=output, cwd=folder
         )
     family: list[psutil.Process] = []
     try:
-        address = _address(process, said)
+        address = _address(process, log)
         family = psutil.Process(process.pid).children(recursive=True)
         settings = Settings(data=Path(environment["VISAVIS_DATA"]))
         with httpx.Client(base_url=address, timeout=30, trust_env=False) as http:
-            yield Stack(process, http, settings, said)
+            yield Stack(process, http, settings, log)
     finally:
         if process.poll() is None:
             family += psutil.Process(process.pid).children(recursive=True)
@@ -143,18 +143,18 @@ def started(environment: Environment, folder: Path) -> Iterator[Stack]:
         _, alive = psutil.wait_procs(family, timeout=5)
         for orphan in alive:
             orphan.kill()
-    assert alive == [], said.read_text()[-3000:]
+    assert alive == [], log.read_text()[-3000:]
 
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "cli.main", *arguments]
 
 
-def _address(process: subprocess.Popen, said: Path) -> str:
+def _address(process: subprocess.Popen, log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        lines = [line for line in said.read_text().splitlines() if line.startswith("  page  ")]
+        lines = [line for line in log.read_text().splitlines() if line.startswith("  page  ")]
         if lines:
             return lines[0].split()[-1]
         time.sleep(0.05)
-    raise AssertionError(f"`up` did not start:\n{said.read_text()}")
+    raise AssertionError(f"`up` did not start:\n{log.read_text()}")

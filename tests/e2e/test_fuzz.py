@@ -1,4 +1,4 @@
-"""A hundred damaged files through API and worker; `make fuzz` sends thousands."""
+"""Fuzz test of API and worker with a hundred mutated files; `make fuzz` sends thousands."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from tests.fuzzing import fuzz, mutated, seeds
 pytestmark = pytest.mark.services
 
 
-def test_damaged_files_are_refused_or_done_and_nobody_dies(stack: Stack, tmp_path: Path) -> None:
+def test_mutated_files_are_rejected_or_rendered_without_a_crash(
+    stack: Stack, tmp_path: Path
+) -> None:
     report = fuzz(stack, mutated(seeds(tmp_path), seed=7, count=100))
 
     assert list(report.faults) == [], "\n".join(report.lines())
@@ -19,7 +21,7 @@ def test_damaged_files_are_refused_or_done_and_nobody_dies(stack: Stack, tmp_pat
     assert sum(each.job_id is None for each in report.sent) > 5
 
 
-def test_the_same_seed_makes_the_same_files() -> None:
+def test_equal_seeds_give_equal_files() -> None:
     kinds = {"a": bytes(range(256)) * 8, "b": b"OggS" + bytes(300)}
 
     assert list(mutated(kinds, seed=3, count=30)) == list(mutated(kinds, seed=3, count=30))

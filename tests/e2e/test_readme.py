@@ -1,4 +1,4 @@
-"""README is true: its commands exist, and its snippets run against a real `up`."""
+"""README: its commands exist, and its snippets run against a real `up`."""
 
 import re
 import shlex
@@ -23,20 +23,20 @@ def blocks(language: str) -> list[str]:
 
 
 def lines() -> list[str]:
-    """Every command of the README, without its comment."""
-    found = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in found if line]
+    """Return every command of the README without its comment."""
+    commands = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [command for command in commands if command]
 
 
 @pytest.fixture(scope="module")
 def stack(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     larger = {"VISAVIS_MAX_UPLOAD_BYTES": "10000000"}
     data = {"VISAVIS_DATA": str(tmp_path_factory.mktemp("data"))}
-    with started({**environment, **larger, **data}, tmp_path_factory.mktemp("said")) as running:
+    with started({**environment, **larger, **data}, tmp_path_factory.mktemp("logs")) as running:
         yield running
 
 
-def test_every_make_target_that_is_named_exists() -> None:
+def test_every_named_make_target_exists() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
 
@@ -44,7 +44,7 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert set(named) <= set(targets)
 
 
-def test_every_file_that_is_linked_exists() -> None:
+def test_every_linked_file_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
 
     assert links
@@ -52,14 +52,14 @@ def test_every_file_that_is_linked_exists() -> None:
 
 
 @pytest.mark.services
-def test_the_upload_by_curl_answers_a_job(stack: Stack) -> None:
+def test_the_upload_by_curl_creates_a_job(stack: Stack) -> None:
     (line,) = (line for line in lines() if line.startswith("curl "))
-    words = shlex.split(line)
-    fields = dict(after.split("=", 1) for flag, after in pairwise(words) if flag == "-F")
+    arguments = shlex.split(line)
+    fields = dict(value.split("=", 1) for flag, value in pairwise(arguments) if flag == "-F")
     clip = ROOT / fields.pop("audio").removeprefix("@")
 
     answer = stack.http.post(
-        words[-1].removeprefix(ADDRESS), data=fields, files={"audio": clip.read_bytes()}
+        arguments[-1].removeprefix(ADDRESS), data=fields, files={"audio": clip.read_bytes()}
     )
 
     job = answer.json()
@@ -67,7 +67,7 @@ def test_the_upload_by_curl_answers_a_job(stack: Stack) -> None:
 
 
 @pytest.mark.services
-def test_the_snippet_fetches_a_video(stack: Stack, tmp_path: Path) -> None:
+def test_the_python_snippet_downloads_a_video(stack: Stack, tmp_path: Path) -> None:
     (snippet,) = blocks("python")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     code = snippet.replace(ADDRESS, str(stack.http.base_url).rstrip("/"))
@@ -78,14 +78,14 @@ def test_the_snippet_fetches_a_video(stack: Stack, tmp_path: Path) -> None:
         assert video.streams.video[0].codec_context.name == "h264"
 
 
-def test_the_commands_of_the_server_run(environment: Environment, tmp_path: Path) -> None:
-    ours = [line for line in lines() if line.startswith(".venv/bin/visavis-server ")]
-    assert len(ours) == 2
+def test_the_server_commands_run(environment: Environment, tmp_path: Path) -> None:
+    server_lines = [line for line in lines() if line.startswith(".venv/bin/visavis-server ")]
+    assert len(server_lines) == 2
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    for line in ours:
-        words = command(*shlex.split(line)[1:])
+    for line in server_lines:
+        arguments = command(*shlex.split(line)[1:])
         done = subprocess.run(
-            words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+            arguments, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

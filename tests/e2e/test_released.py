@@ -1,4 +1,4 @@
-"""A released person, imported beside a running service, is shown by it: from files to an MP4."""
+"""Released person imported beside a running service: from released files to an MP4."""
 
 import io
 import subprocess
@@ -14,12 +14,12 @@ from tests.tiny_person import write_tiny_person
 
 pytestmark = pytest.mark.services
 
-WIDTH, HEIGHT = 64, 96  # of one view, as the config of the released layout says
+WIDTH, HEIGHT = 64, 96  # of one view in the released config
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of this file alone: somebody comes to it."""
+    """Separate catalogue of persons, because a test adds one."""
     folder = tmp_path_factory.mktemp("people")
     write_tiny_person(folder)
     return folder
@@ -29,7 +29,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def released(
     stack: Stack, environment: Environment, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """The name of a person who was imported while `up` was running."""
+    """Name of a person imported while `up` runs."""
     source = write_released_person(tmp_path_factory.mktemp("released"))
     assert PERSON not in names(stack)
     done = subprocess.run(
@@ -49,8 +49,8 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "short.wav", seconds=0.5)
 
 
-def filmed(stack: Stack, clip: Path, **fields: object) -> tuple[int, int, int]:
-    """Width, height and number of frames of the MP4 that the service answers with."""
+def rendered(stack: Stack, clip: Path, **fields: object) -> tuple[int, int, int]:
+    """Render a clip; return width, height and frame count of the MP4."""
     job_id = stack.submit(clip, steps=2, **fields)
     job = stack.until(
         job_id, lambda job: job["state"] in ("succeeded", "failed", "canceled"), seconds=60
@@ -58,28 +58,28 @@ def filmed(stack: Stack, clip: Path, **fields: object) -> tuple[int, int, int]:
     assert job["state"] == "succeeded", job
     content = stack.http.get(job["outputs"][0]["path"]).content
     with av.open(io.BytesIO(content)) as video:
-        picture = video.streams.video[0]
+        frames = video.streams.video[0]
         assert video.streams.audio[0].codec_context.name == "aac"
-        return picture.width, picture.height, sum(1 for _ in video.decode(picture))
+        return frames.width, frames.height, sum(1 for _ in video.decode(frames))
 
 
-def test_an_upload_shows_both_released_views(stack: Stack, released: str, short: Path) -> None:
+def test_an_upload_renders_both_released_views(stack: Stack, released: str, short: Path) -> None:
     worker, api = stack.child("worker").pid, stack.child("api").pid
 
-    assert filmed(stack, short, person=released) == (2 * WIDTH, HEIGHT, 15)
+    assert rendered(stack, short, person=released) == (2 * WIDTH, HEIGHT, 15)
 
     assert (stack.child("worker").pid, stack.child("api").pid) == (worker, api)
 
 
-def test_one_view_at_another_size_can_be_asked_for(
+def test_a_request_can_choose_one_view_and_another_size(
     stack: Stack, released: str, short: Path
 ) -> None:
-    asked = {"person": released, "views": "view-2", "size": "128x64"}
+    fields = {"person": released, "views": "view-2", "size": "128x64"}
 
-    assert filmed(stack, short, **asked) == (128, 64, 15)
+    assert rendered(stack, short, **fields) == (128, 64, 15)
 
 
-def test_a_view_that_nobody_released_is_refused(stack: Stack, released: str, short: Path) -> None:
+def test_an_unknown_view_is_rejected(stack: Stack, released: str, short: Path) -> None:
     answer = stack.http.post(
         "/generate",
         data={"person": released, "views": "view-3"},
@@ -87,4 +87,4 @@ def test_a_view_that_nobody_released_is_refused(stack: Stack, released: str, sho
     )
 
     assert (answer.status_code, answer.json()["code"]) == (422, "view_unknown")
-    assert "there are: view-1, view-2." in answer.json()["detail"]
+    assert "available: view-1, view-2." in answer.json()["detail"]

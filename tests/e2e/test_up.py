@@ -1,4 +1,4 @@
-"""From an upload to an MP4 through real processes, whatever is killed on the way."""
+"""Upload to MP4 with real processes, and recovery after a process was killed."""
 
 import io
 import signal
@@ -30,10 +30,10 @@ def done(job: dict) -> bool:
 
 def check_video(content: bytes, *, seconds: float, size: int = 64) -> None:
     with av.open(io.BytesIO(content)) as video:
-        picture, sound = video.streams.video[0], video.streams.audio[0]
-        assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
-        assert (picture.width, picture.height, picture.average_rate) == (size, size, 30)
-        assert sum(1 for _ in video.decode(picture)) == round(seconds * 30)
+        frames, audio = video.streams.video[0], video.streams.audio[0]
+        assert (frames.codec_context.name, audio.codec_context.name) == ("h264", "aac")
+        assert (frames.width, frames.height, frames.average_rate) == (size, size, 30)
+        assert sum(1 for _ in video.decode(frames)) == round(seconds * 30)
 
 
 def test_an_upload_becomes_a_video(stack: Stack, clip: Path) -> None:
@@ -59,11 +59,11 @@ def test_the_same_request_gives_the_same_motion(stack: Stack, clip: Path) -> Non
     assert first == second
 
 
-def test_bad_uploads_are_refused_and_the_service_goes_on(
+def test_invalid_uploads_are_rejected_and_the_service_keeps_running(
     stack: Stack, clip: Path, tmp_path: Path
 ) -> None:
     flac = write_clip(tmp_path / "clip.flac").read_bytes()
-    bad = [
+    invalid = [
         (b"", 422, "audio_empty"),
         (b"#EXTM3U\nhttp://127.0.0.1/", 415, "audio_type_unsupported"),
         (flac[:50] + bytes(500), 422, None),
@@ -71,7 +71,7 @@ def test_bad_uploads_are_refused_and_the_service_goes_on(
         (write_clip(tmp_path / "long.mp3", seconds=60).read_bytes(), 422, "clip_too_long"),
         (bytes(3_000_000), 413, "upload_too_large"),
     ]
-    for content, status, code in bad:
+    for content, status, code in invalid:
         answer = stack.http.post("/generate", files={"audio": content})
         problem(answer, status, code or answer.json()["code"])
 
@@ -80,11 +80,11 @@ def test_bad_uploads_are_refused_and_the_service_goes_on(
 
 
 @pytest.mark.parametrize("stage", ["face", "render"])
-def test_a_killed_worker_costs_an_attempt_and_not_the_job(
+def test_a_job_succeeds_on_its_second_attempt_after_its_worker_was_killed(
     stack: Stack, clip: Path, stage: str
 ) -> None:
-    wanted = {"steps": STEPS} if stage == "face" else {"size": "512", "takes": 2}
-    job_id = stack.submit(clip, **wanted)
+    fields = {"steps": STEPS} if stage == "face" else {"size": "512", "takes": 2}
+    job_id = stack.submit(clip, **fields)
     stack.until(job_id, lambda job: job["stage"] == stage, seconds=60)
 
     stack.child("worker").kill()
@@ -95,24 +95,24 @@ def test_a_killed_worker_costs_an_attempt_and_not_the_job(
     job = stack.until(job_id, done, seconds=90)
     assert (job["state"], job["attempt"]) == ("succeeded", 2), job
     stored = stack.stored(job_id)
-    made_by = [int(output.key.split("/attempt-")[1].split("/")[0]) for output in stored.outputs]
-    assert made_by == sorted(made_by)  # takes that were finished before are not made again
-    assert made_by[-1] == 2
-    assert len(stored.outputs) == wanted.get("takes", 1)
-    drawn_by = 1 if stage == "render" else 2  # motion that was drawn is not drawn again
-    assert stored.motion_key == f"jobs/{job_id}/attempt-{drawn_by}/motion.npz"
+    attempts = [int(output.key.split("/attempt-")[1].split("/")[0]) for output in stored.outputs]
+    assert attempts == sorted(attempts)  # finished takes are not rendered again
+    assert attempts[-1] == 2
+    assert len(stored.outputs) == fields.get("takes", 1)
+    sampled_by = 1 if stage == "render" else 2  # finished motion is not sampled again
+    assert stored.motion_key == f"jobs/{job_id}/attempt-{sampled_by}/motion.npz"
     for output in job["outputs"]:
-        size = int(wanted.get("size", 64))
+        size = int(fields.get("size", 64))
         check_video(stack.http.get(output["path"]).content, seconds=2.0, size=size)
     assert list(stack.settings.scratch.glob("worker-*/job-*")) == []
 
 
-def test_a_killed_api_and_a_killed_redis_lose_nothing(
+def test_killing_the_api_and_redis_loses_no_job_and_no_webhook(
     stack: Stack, clip: Path, receiver: Receiver
 ) -> None:
     job_id = stack.submit(clip, steps=STEPS, callback_url=receiver.url())
     stack.child("api").kill()
-    redis = next(child for child in _family(stack) if "redis" in child.name())
+    redis = next(child for child in _descendants(stack) if "redis" in child.name())
     redis.kill()
 
     deadline = time.monotonic() + 60
@@ -124,22 +124,24 @@ def test_a_killed_api_and_a_killed_redis_lose_nothing(
             pass
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    (told,) = receiver.wait_for(1)
-    event = Webhook(webhook_secret(stack.settings.signing_key())).verify(told.body, told.headers)
+    (webhook,) = receiver.wait_for(1)
+    event = Webhook(webhook_secret(stack.settings.signing_key())).verify(
+        webhook.body, webhook.headers
+    )
     assert (event["type"], event["data"]["id"]) == ("job.succeeded", job_id)
     after = stack.submit(clip)
     assert stack.until(after, done, seconds=60)["state"] == "succeeded"
 
 
-def test_a_signal_hands_the_job_back_and_leaves_nobody(
+def test_sigterm_requeues_the_job_and_leaves_no_process(
     environment: Environment, clip: Path, tmp_path: Path
 ) -> None:
-    elsewhere = {**environment, "VISAVIS_DATA": str(tmp_path / "data")}
-    with started(elsewhere, tmp_path) as stack:
+    other = {**environment, "VISAVIS_DATA": str(tmp_path / "data")}
+    with started(other, tmp_path) as stack:
         job_id = stack.submit(clip, steps=STEPS)
         stack.until(job_id, lambda job: job["stage"] == "face", seconds=60)
         stack.process.send_signal(signal.SIGTERM)
-        assert stack.process.wait(30) == 0, stack.said.read_text()
+        assert stack.process.wait(30) == 0, stack.log.read_text()
 
         job = stack.stored(job_id)
 
@@ -147,16 +149,16 @@ def test_a_signal_hands_the_job_back_and_leaves_nobody(
     assert list((tmp_path / "data" / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize("access", ["auto", "keys"])  # where one is needed it has its own
-def test_one_recording_can_be_sent_through_and_everything_stops(
+@pytest.mark.parametrize("access", ["auto", "keys"])  # `up` creates an API key for itself
+def test_up_with_submit_writes_the_videos_and_stops(
     environment: Environment, clip: Path, tmp_path: Path, access: str
 ) -> None:
     arguments = ["up", "--submit", str(clip), "--out", str(tmp_path / "out"), "--takes", "2"]
     data = tmp_path / "data"
-    elsewhere = {**environment, "VISAVIS_DATA": str(data), "VISAVIS_ACCESS": access}
+    other = {**environment, "VISAVIS_DATA": str(data), "VISAVIS_ACCESS": access}
 
     ended = subprocess.run(
-        command(*arguments), env=elsewhere, capture_output=True, text=True, timeout=90
+        command(*arguments), env=other, capture_output=True, text=True, timeout=90
     )
 
     assert ended.returncode == 0, ended.stderr
@@ -171,6 +173,5 @@ def test_one_recording_can_be_sent_through_and_everything_stops(
     assert (tmp_path / "data" / "logs" / "worker.log").stat().st_size > 0
 
 
-def _family(stack: Stack) -> list:
-
+def _descendants(stack: Stack) -> list[psutil.Process]:
     return psutil.Process(stack.process.pid).children(recursive=True)

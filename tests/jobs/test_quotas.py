@@ -93,7 +93,7 @@ def test_seconds_are_counted_until_midnight(database: Database, clock: Clock) ->
 
     refusal = refused(database, seconds=41)
 
-    assert (refusal.what, refusal.used, refusal.asked) == ("seconds_a_day", 60, 41)
+    assert (refusal.what, refusal.used, refusal.requested) == ("seconds_a_day", 60, 41)
     assert refusal.again_in is not None
     assert timedelta(hours=11) < refusal.again_in < timedelta(hours=12)  # it is noon
     send(database, seconds=40)
@@ -111,7 +111,7 @@ def test_bytes_are_counted_until_they_are_deleted(database: Database) -> None:
 
     refusal = refused(database, size=301)
 
-    assert (refusal.what, refusal.used, refusal.asked) == ("stored_bytes", 700, 301)
+    assert (refusal.what, refusal.used, refusal.requested) == ("stored_bytes", 700, 301)
     send(database, size=300)
     database.jobs.delete(job.id)
     send(database, size=301)

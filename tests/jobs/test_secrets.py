@@ -11,7 +11,7 @@ from jobs.queue.celery_app import make_celery, wake
 from jobs.settings import SECRETS, Settings
 from jobs.storage.factory import StorageError, open_storage
 from jobs.telemetry import logging as logs
-from jobs.telemetry.redaction import masked
+from jobs.telemetry.redaction import redact
 
 HUSH = "hush-hush"
 ADDRESSES = {
@@ -95,7 +95,7 @@ def test_a_setting_that_makes_no_sense_shows_no_other(tmp_path: Path) -> None:
     ],
 )
 def test_passwords_in_addresses_are_masked(words: str, seen: str) -> None:
-    assert masked(words) == seen
+    assert redact(words) == seen
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

@@ -49,9 +49,9 @@ def get_recordings(
     archive, statistics = dataset_downloads(person, mirror)
     downloads = folder / DOWNLOADS
     if origin is not None and mirror is None:
-        path = Path(origin) / archive.place
+        path = Path(origin) / archive.path
         if not path.is_file():
-            raise DownloadError(f"there is no {path}; name the folder that has {archive.place}")
+            raise DownloadError(f"there is no {path}; name the folder that has {archive.path}")
     else:
         path = fetch(archive, downloads, progress=progress)
     scenes = _unpacked(path, place)

@@ -1,1 +1,1 @@
-"""Audio and a request to files, in this process."""
+"""Pipeline from audio and a request to output files, without jobs or a server."""

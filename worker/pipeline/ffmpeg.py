@@ -1,4 +1,4 @@
-"""ffmpeg as a child on a short rope: an argument list, one pipe, its words in the error."""
+"""ffmpeg as a child process: an argument list, one pipe, resource limits, its output in errors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from jobs.sandbox.rlimits import roped
+from jobs.sandbox.rlimits import limited_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 QUIET = ("-nostdin", "-hide_banner", "-v", "error")
-WORDS = 400  # of the first it said, where the cause stands, and of the last
-WHERE = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )+")  # which part of ffmpeg spoke
-LOOK_SECONDS = 0.25  # how often the watch looks at the clock
-NEEDED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # what finds the program's own parts
+EXCERPT = 400  # characters of the first output, which names the cause, and of the last
+ORIGIN = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )+")  # the part of ffmpeg that wrote a line
+CHECK_SECONDS = 0.25  # between two checks of the deadline
+PATHS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # needed to find programs and libraries
 
 
 class FfmpegError(RuntimeError):
-    """ffmpeg did not do what it was asked to."""
+    """ffmpeg failed, was killed or cannot be started."""
 
     def __init__(self, words: str, *, status: int | None = None, stalled: bool = False) -> None:
         super().__init__(words)
@@ -37,34 +37,36 @@ class FfmpegError(RuntimeError):
 
 
 def executable() -> str:
-    """What IMAGEIO_FFMPEG_EXE names, the binary in the wheel `imageio-ffmpeg`, or that of PATH.
+    """Return IMAGEIO_FFMPEG_EXE, the binary in the wheel `imageio-ffmpeg`, or the one on PATH.
 
-    The wheel's own search runs what it finds and keeps a failure for ever: one that was killed by
-    chance, and the process would never find an ffmpeg again. So nothing is run here.
+    The wheel's own search runs the binary and caches a failure for the life of the process. This
+    search runs nothing, so a binary that was killed once is found again.
+
+    Raises: FfmpegError: when there is no ffmpeg.
     """
     if named := os.environ.get("IMAGEIO_FFMPEG_EXE"):
         return named
-    spec = find_spec("imageio_ffmpeg")  # found and not imported
+    spec = find_spec("imageio_ffmpeg")  # without an import
     folder = Path(spec.origin).parent / "binaries" if spec and spec.origin else None
     bundled = sorted(folder.glob("ffmpeg-*")) if folder else []
     if found := next((str(path) for path in bundled if os.access(path, os.X_OK)), None):
         return found
     if (found := shutil.which("ffmpeg")) is None:
         raise FfmpegError(
-            "no ffmpeg for this machine in the wheel imageio-ffmpeg; install ffmpeg and set "
-            "IMAGEIO_FFMPEG_EXE to it"
+            "the wheel imageio-ffmpeg has no ffmpeg for this machine; install ffmpeg and set "
+            "IMAGEIO_FFMPEG_EXE to its path"
         )
     return found
 
 
 class Ffmpeg:
-    """`with Ffmpeg(arguments, patience=60) as child:`; it is dead when the block ends.
+    """`with Ffmpeg(arguments, patience=60) as child:`; the process is gone when the block ends.
 
-    feed: whether we write to its stdin, else we read its stdout. patience: it is killed when all of
-    its work takes longer than so many seconds; one that is fed, when it does not take what it is
-    fed, or does not come to its end, for so long. Waiting for us never counts. rope: limits as in
-    `jobs.sandbox.rlimits`, for one that reads a stranger's file; it sees no variable of our
-    environment.
+    feed: True to write to its stdin, False to read its stdout. patience: seconds after which it is
+    killed. Without `feed` they cover all of its work. With `feed` they cover each write and the end
+    of the work; the time between writes does not count. rlimits: resource limits as in
+    `jobs.sandbox.rlimits`, for untrusted files; the process then gets no other environment
+    variables than paths.
     """
 
     def __init__(
@@ -73,96 +75,98 @@ class Ffmpeg:
         *,
         patience: float,
         feed: bool = False,
-        rope: Mapping[str, int] | None = None,
+        rlimits: Mapping[str, int] | None = None,
     ) -> None:
         command = [executable(), *QUIET, *arguments]
-        self._command = command if rope is None else roped(command, rope)
-        self._environment = None if rope is None else _plain_environment()
+        self._command = command if rlimits is None else limited_command(command, rlimits)
+        self._environment = None if rlimits is None else _minimal_environment()
         self._feed = feed
         self._patience = patience
         self._stalled = False
-        self._over = threading.Event()
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
-        # A file and no pipe: nobody has to read it while the other pipe is busy.
-        self._said = tempfile.TemporaryFile()
+        # A file, because a second pipe would have to be read while the first one is busy.
+        self._stderr = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE if self._feed else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if self._feed else subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._stderr,
                 env=self._environment,
             )
         except OSError as error:
-            self._said.close()
-            raise FfmpegError(f"{self._command[0]} does not run: {error.strerror}") from error
-        self._deadline = math.inf if self._feed else self._soon()
-        self._watch = threading.Thread(target=self._kill_when_late, daemon=True)
+            self._stderr.close()
+            raise FfmpegError(f"{self._command[0]} cannot be started: {error.strerror}") from error
+        self._deadline = math.inf if self._feed else self._next_deadline()
+        self._watch = threading.Thread(target=self._kill_after_deadline, daemon=True)
         self._watch.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._process.kill()  # harmless when it has ended
+        self._ended.set()
+        self._process.kill()  # no effect on an ended process
         self._process.wait()
         self._watch.join()
-        self._said.close()
+        self._stderr.close()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 _close(pipe)
 
     @property
     def pipe(self) -> IO[bytes]:
-        """The end of the pipe that is ours."""
+        """The end of the pipe in this process."""
         pipe = self._process.stdin if self._feed else self._process.stdout
         assert pipe is not None
         return pipe
 
     def write(self, data: memoryview) -> None:
-        """Hand over `data`. FfmpegError where it does not take it."""
-        self._deadline = self._soon()
+        """Write `data` to ffmpeg. Raises: FfmpegError: when it does not accept the data."""
+        self._deadline = self._next_deadline()
         try:
             self.pipe.write(data)
-        except OSError:  # it has gone: `finish` knows why
+        except OSError:  # ffmpeg has ended; `finish` raises the reason
             self.finish()
-            raise FfmpegError("ffmpeg stopped reading before the end") from None
+            raise FfmpegError("ffmpeg stopped reading before the end of the data") from None
         self._deadline = math.inf
 
     def finish(self) -> None:
-        """Wait for the end. FfmpegError with its words where that is not a good one."""
+        """Wait for the end. Raises: FfmpegError: with the output of ffmpeg, when it failed."""
         if self._feed:
-            self._deadline = self._soon()
+            self._deadline = self._next_deadline()
             _close(self.pipe)
         status = self._process.wait()
         if self._stalled:
-            raise FfmpegError(f"ffmpeg did nothing for {self._patience:g} s", stalled=True)
+            raise FfmpegError(f"no progress in ffmpeg for {self._patience:g} s", stalled=True)
         if status != 0:
-            raise FfmpegError(self._words() or f"ffmpeg ended with {status}", status=status)
+            raise FfmpegError(
+                self._output() or f"ffmpeg exited with status {status}", status=status
+            )
 
-    def _soon(self) -> float:
+    def _next_deadline(self) -> float:
         return time.monotonic() + self._patience
 
-    def _words(self) -> str:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").splitlines()
-        said = "\n".join(WHERE.sub("", line) for line in lines).strip()
-        return said if len(said) <= 2 * WORDS else f"{said[:WORDS]} ... {said[-WORDS:]}"
+    def _output(self) -> str:
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").splitlines()
+        text = "\n".join(ORIGIN.sub("", line) for line in lines).strip()
+        return text if len(text) <= 2 * EXCERPT else f"{text[:EXCERPT]} ... {text[-EXCERPT:]}"
 
-    def _kill_when_late(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
+    def _kill_after_deadline(self) -> None:
+        while not self._ended.wait(CHECK_SECONDS):
             if time.monotonic() > self._deadline:
                 self._stalled = True
                 self._process.kill()
                 return
 
 
-def _plain_environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in NEEDED if name in os.environ}
+def _minimal_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in PATHS if name in os.environ}
 
 
 def _close(pipe: IO[bytes]) -> None:
     try:
         pipe.close()
-    except OSError:  # what was not written yet finds no reader any more
+    except OSError:  # buffered data has no reader any more
         return

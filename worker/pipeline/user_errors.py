@@ -1,4 +1,4 @@
-"""User errors: faults of a request, with the code and the sentence that end its job."""
+"""User errors: exceptions that fail a job at once, with a code and a message for its owner."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CODES: Mapping[type[Exception], str] = {
     ClipMissing: "clip_missing",
     PersonUnknown: "person_unknown",
     MotionError: "clip_unsuitable",
-    CameraUnknown: "view_unknown",  # listed before its base class
+    CameraUnknown: "view_unknown",  # before its base class CameraError
     CameraError: "size_unsupported",
     SizeUnsupported: "size_unsupported",
 }
@@ -31,14 +31,14 @@ CODES: Mapping[type[Exception], str] = {
 
 @dataclass(frozen=True)
 class UserError:
-    """A fault of the request; another attempt would fail as well."""
+    """Code and message of a job that fails without a retry."""
 
     code: str
     sentence: str
 
 
 def user_error_of(error: Exception) -> UserError | None:
-    """Return the user error for an exception; None for a fault of the service."""
+    """Return the user error behind an exception, or None for other errors."""
     if isinstance(error, MediaError):
         return UserError(error.code, sentence(error.detail))
     for kind, code in CODES.items():
@@ -47,6 +47,6 @@ def user_error_of(error: Exception) -> UserError | None:
     return None
 
 
-def sentence(words: str) -> str:
-    """Return the text with a capital at the start and one full stop at the end."""
-    return words[:1].upper() + words[1:].rstrip(".") + "."
+def sentence(text: str) -> str:
+    """Return the text with a capital letter at the start and one full stop at the end."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,1 +1,1 @@
-"""The worker process: claims, leases, attempts and health."""
+"""Worker process: claims, leases, attempts and health."""

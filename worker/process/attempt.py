@@ -1,4 +1,4 @@
-"""One attempt at a job: the work, under a lease, and the one write that ends it."""
+"""One attempt at a job: its work under a lease, and the single write of its outcome."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from worker.process.outcomes import (
     ShutdownRequested,
     StageStuck,
     resource_failure_of,
-    stuck_at,
+    stage_timeout,
 )
 from worker.process.progress import Reporter
 from worker.process.retry import is_outage, with_retries
-from worker.process.watchdog import Limits, Watchdog, leave_at_once
+from worker.process.watchdog import Limits, Watchdog, exit_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,13 +42,13 @@ def attempt(
     work: Work,
     *,
     store: AttemptStore,
-    leave: StopRequest,
+    stop: StopRequest,
     limits: Limits | None = None,
-    give_up: Callable[[], None] = leave_at_once,
+    exit_process: Callable[[], None] = exit_at_once,
 ) -> AttemptOutcome:
-    """Do `work` for a claimed job and write what became of it. Raises nothing of the job's.
+    """Do `work` for a claimed job and write its outcome; errors of the job are not raised.
 
-    give_up: ends the process, where a stage hangs and its thread cannot be interrupted.
+    exit_process: called when a stage hangs and its thread cannot be interrupted.
     """
     renew = partial(store.renew, job.id, job.attempt)
     seconds = store.lease_seconds
@@ -56,8 +56,8 @@ def attempt(
     watchdog = Watchdog(
         limits.for_clip(job.clip_seconds),
         grace_seconds=limits.grace_seconds,
-        put_back=partial(_put_back_stuck, job, store),
-        leave=give_up,
+        release=partial(_release_stuck, job, store),
+        exit_process=exit_process,
     )
     with (
         structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt),
@@ -66,63 +66,63 @@ def attempt(
     ):
         logger.info("job begins", extra={"clip_seconds": job.clip_seconds})
         write = partial(store.progress, job.id, job.attempt)
-        report = Reporter(write, lost=lease.lost, leave=leave, watchdog=watchdog)
+        report = Reporter(write, lost=lease.lost, stop=stop, watchdog=watchdog)
         try:
-            ending = _worked(job, work, report, store)
-        except SQLAlchemyError as error:  # nothing can be written: the lease runs out by itself
+            outcome = _work(job, work, report, store)
+        except SQLAlchemyError as error:  # the outcome cannot be written: the lease expires
             logger.warning("database away at the end", extra={"reason": str(error)})
-            ending = AttemptOutcome.AWAY
-        logger.info("job ends", extra={"ending": str(ending)})
-    return ending
+            outcome = AttemptOutcome.OUTAGE
+        logger.info("job ends", extra={"ending": str(outcome)})
+    return outcome
 
 
-def _worked(job: Job, work: Work, report: Reporter, store: AttemptStore) -> AttemptOutcome:
+def _work(job: Job, work: Work, report: Reporter, store: AttemptStore) -> AttemptOutcome:
     try:
         outputs = work(job, report)
         held = with_retries(lambda: store.succeed(job.id, job.attempt, outputs), report.pause)
     except LeaseLost as error:
         logger.warning("job lost", extra={"reason": str(error)})
-        return AttemptOutcome.LOST
+        return AttemptOutcome.LEASE_LOST
     except ShutdownRequested as error:
         held = store.release(job.id, job.attempt, str(error), counts=False)
-        return AttemptOutcome.HANDED_BACK if held else AttemptOutcome.LOST
+        return AttemptOutcome.HANDED_BACK if held else AttemptOutcome.LEASE_LOST
     except StageStuck as error:
-        return _set_back(job, error, stuck_at(error), store)
+        return _resource_failure(job, error, stage_timeout(error), store)
     except Exception as error:
         if is_outage(error):
-            return _put_back(job, error, store)
-        if (setback := resource_failure_of(error)) is not None:
-            return _set_back(job, error, setback, store)
+            return _outage(job, error, store)
+        if (failure := resource_failure_of(error)) is not None:
+            return _resource_failure(job, error, failure, store)
         return _failed(job, error, store)
-    return AttemptOutcome.PUBLISHED if held else AttemptOutcome.LOST
+    return AttemptOutcome.PUBLISHED if held else AttemptOutcome.LEASE_LOST
 
 
-def _put_back(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
+def _outage(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
     logger.warning("job put back", extra={"reason": str(error)})
-    reason = "storage or database did not answer"
+    reason = "the storage or database did not respond"
     store.release(job.id, job.attempt, reason, counts=False)
-    return AttemptOutcome.AWAY
+    return AttemptOutcome.OUTAGE
 
 
-def _put_back_stuck(job: Job, store: AttemptStore, error: StageStuck) -> None:
-    """From the watchdog's thread, while that of the attempt hangs."""
-    _set_back(job, error, stuck_at(error), store)
+def _release_stuck(job: Job, store: AttemptStore, error: StageStuck) -> None:
+    """Release the job from the watchdog's thread, while the thread of the attempt hangs."""
+    _resource_failure(job, error, stage_timeout(error), store)
 
 
-def _set_back(
-    job: Job, error: Exception, setback: ResourceFailure, store: AttemptStore
+def _resource_failure(
+    job: Job, error: Exception, failure: ResourceFailure, store: AttemptStore
 ) -> AttemptOutcome:
-    logger.error("job set back", extra={"code": setback.code, "reason": str(error)})
-    store.release(job.id, job.attempt, setback.reason, code=setback.code)
-    return AttemptOutcome.SET_BACK
+    logger.error("job set back", extra={"code": failure.code, "reason": str(error)})
+    store.release(job.id, job.attempt, failure.reason, code=failure.code)
+    return AttemptOutcome.RESOURCE_FAILURE
 
 
 def _failed(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
-    if (refusal := user_error_of(error)) is not None:
-        logger.info("job refused", extra={"code": refusal.code, "reason": refusal.sentence})
-        store.fail(job.id, job.attempt, refusal.code, refusal.sentence)
-        return AttemptOutcome.REFUSED
+    if (user_error := user_error_of(error)) is not None:
+        logger.info("job refused", extra={"code": user_error.code, "reason": user_error.sentence})
+        store.fail(job.id, job.attempt, user_error.code, user_error.sentence)
+        return AttemptOutcome.USER_ERROR
     incident = new_job_id()[-12:]
     logger.error("internal error", exc_info=error, extra={"incident": incident})
-    store.release(job.id, job.attempt, f"an internal error, report incident {incident}")
-    return AttemptOutcome.BROKEN
+    store.release(job.id, job.attempt, f"internal error; report incident {incident}")
+    return AttemptOutcome.INTERNAL_ERROR

@@ -1,8 +1,8 @@
-"""The process of a worker: a Celery app whose one task empties the queue of jobs.
+"""The worker process: a Celery app with one task, which claims jobs until the queue is empty.
 
-One process for each GPU, pool "solo": nothing forks, so torch and CUDA live where they were
-started. A message only wakes, so one that is lost while the worker is busy costs nothing: it looks
-for the next job by itself before it sleeps again.
+One process per GPU, pool "solo": nothing forks, so torch and CUDA stay in the process that started
+them. A message is only a wake-up. Losing one while the worker is busy costs nothing, because the
+worker claims the next job before it waits again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from worker.process.job import JobContext, run
 from worker.process.outcomes import AttemptOutcome
 from worker.process.progress import StopRequest
 from worker.process.retry import RetryingStorage, with_retries
-from worker.process.scratch import job_noted, scratch_room
+from worker.process.scratch import recorded_job, scratch_folder
 from worker.process.watchdog import Limits
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BROKEN_DEVICE = 70  # exit status: whoever watches over this process starts a new one
+BROKEN_DEVICE = 70  # exit status; a supervisor should start a new process
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """Everything that one worker process works with, opened once."""
+    """Resources of one worker process, opened once."""
 
     store: AttemptStore
     storage: Storage
@@ -68,16 +68,16 @@ class WorkerContext:
     device: torch.device
     encoder: Encoder
     scratch: Path
-    leave: StopRequest
+    stop: StopRequest
     limits: Limits
 
     def attempt(self, job: Job) -> AttemptOutcome:
-        """One attempt at a claimed job."""
-        with job_noted(self.scratch, job.id, job.attempt):
-            return attempt(job, self._work, store=self.store, leave=self.leave, limits=self.limits)
+        """Run one attempt at a claimed job."""
+        with recorded_job(self.scratch, job.id, job.attempt):
+            return attempt(job, self._work, store=self.store, stop=self.stop, limits=self.limits)
 
     def obstacle(self) -> str | None:
-        """Why a job would fail here now."""
+        """Return the reason why a job would fail on this worker now, or None."""
         return obstacle(self.scratch, self.storage)
 
     def _work(self, job: Job, report: Reporter) -> list[Output]:
@@ -104,18 +104,21 @@ class WorkerContext:
             try:
                 return run(job, context, report)
             except torch.OutOfMemoryError:
-                self.people.clear()  # the next attempt has the memory of others for itself
+                self.people.clear()  # the next attempt has the memory of other persons
                 raise
 
 
 def run_worker(settings: Settings) -> int:
-    """Work until a signal; answers the exit status. DeviceError where the device is not there."""
-    leave = StopRequest()
+    """Work until a signal and return the exit status.
+
+    Raises: DeviceError: when the device does not exist.
+    """
+    stop = StopRequest()
     name = f"{socket.gethostname()}-{os.getpid()}"
     with ExitStack() as stack:
         device = start(settings)
         store = stack.enter_context(closing(open_database(settings))).attempts
-        bench = WorkerContext(
+        context = WorkerContext(
             store=store,
             storage=stack.enter_context(closing(open_storage(settings))),
             people=PersonCache(
@@ -125,43 +128,43 @@ def run_worker(settings: Settings) -> int:
             device=device,
             encoder=choose_encoder(device.type),
             scratch=stack.enter_context(
-                scratch_room(settings.scratch, orphaned=partial(put_back_orphan, store))
+                scratch_folder(settings.scratch, on_orphan=partial(release_orphan, store))
             ),
-            leave=leave,
+            stop=stop,
             limits=Limits(settings.stage_seconds),
         )
-        shift = ClaimLoop(
-            bench.store, bench.attempt, worker=name, leave=leave, obstacle=bench.obstacle
+        claim_loop = ClaimLoop(
+            store, context.attempt, worker=name, stop=stop, obstacle=context.obstacle
         )
         app = stack.enter_context(closing(make_celery(settings)))
-        return _consume(app, settings, name, lambda: _look(shift, bench, app), leave)
+        return _consume(app, settings, name, lambda: _wake_up(claim_loop, context, app), stop)
 
 
-def put_back_orphan(store: AttemptStore, job_id: str, attempt: int) -> None:
-    """What a worker had that died on this machine need not wait for the end of its lease."""
+def release_orphan(store: AttemptStore, job_id: str, attempt: int) -> None:
+    """Release the job of a dead worker on this machine before its lease expires."""
     try:
-        if store.release(job_id, attempt, f"attempt {attempt} ended with its worker"):
+        if store.release(job_id, attempt, f"the worker of attempt {attempt} died"):
             logger.warning("job of a dead worker put back", extra={"job": job_id})
-    except SQLAlchemyError as error:  # then the reaper does it
+    except SQLAlchemyError as error:  # the reaper releases it later
         logger.warning("job of a dead worker not put back", extra={"reason": str(error)})
 
 
-def _look(shift: ClaimLoop, bench: WorkerContext, app: Celery) -> None:
-    """What a wake-up means."""
-    endings = shift.run()
-    if AttemptOutcome.BROKEN in endings and not works(bench.device):
+def _wake_up(claim_loop: ClaimLoop, context: WorkerContext, app: Celery) -> None:
+    """Claim jobs until the queue is empty, then end the process if its device is broken."""
+    outcomes = claim_loop.run()
+    if AttemptOutcome.INTERNAL_ERROR in outcomes and not works(context.device):
         logger.error("the device computes no more; this process ends, a new one may do better")
         state.should_stop = BROKEN_DEVICE  # type: ignore[assignment]
-    if AttemptOutcome.HANDED_BACK in endings:
-        wake(app, "handed-back")  # another worker need not wait for the reaper
+    if AttemptOutcome.HANDED_BACK in outcomes:
+        wake(app, "handed-back")  # another worker can claim it without waiting for the reaper
 
 
 def _consume(
-    app: Celery, settings: Settings, name: str, look: Callable[[], None], leave: StopRequest
+    app: Celery, settings: Settings, name: str, wake_up: Callable[[], None], stop: StopRequest
 ) -> int:
     @app.task(name=WAKE)
     def woken(job_id: str) -> None:
-        look()
+        wake_up()
 
     def configure_logging(**_: Any) -> None:
         logs.configure(settings)
@@ -169,13 +172,13 @@ def _consume(
     def drain_at_start(**_: Any) -> None:
         wake(app, "start")
 
-    def leave_now(**_: Any) -> None:
-        leave.ask()  # in a signal handler: a plain flag and nothing else
+    def stop_soon(**_: Any) -> None:
+        stop.request()  # it runs in a signal handler, so it only sets a flag
 
     signals.setup_logging.connect(configure_logging)
     signals.worker_ready.connect(drain_at_start)
-    signals.worker_shutting_down.connect(leave_now)
-    warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle; we take JSON only
+    signals.worker_shutting_down.connect(stop_soon)
+    warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle; only JSON is accepted
     worker = app.Worker(
         hostname=f"worker@{name}",
         pool_cls="solo",

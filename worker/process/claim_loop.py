@@ -1,4 +1,4 @@
-"""What a worker does when it is woken: claim and work until the queue is empty."""
+"""Claim loop: claim jobs and run them until the queue is empty."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # between claims, while something is away
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between claims during an outage
 
-
-TROUBLED = (AttemptOutcome.AWAY, AttemptOutcome.SET_BACK)  # the next job may fare no better
+# Outcomes after which the next job may fail in the same way.
+ENVIRONMENT_FAILURES = (AttemptOutcome.OUTAGE, AttemptOutcome.RESOURCE_FAILURE)
 
 
 class ClaimLoop:
-    """Claims jobs one after the other; waits, and goes on, while something is away.
+    """Claims and runs jobs one after the other; waits during an outage.
 
-    obstacle: why a job would fail here now. After trouble nothing is claimed while there is one:
-    a worker whose disk is full must not fail everybody's job in turn.
+    obstacle: returns the reason why a job would fail on this worker now, or None. After an outage
+    or a resource failure, no job is claimed until it returns None: a worker with a full disk must
+    not fail one job after the other.
     """
 
     def __init__(
@@ -37,22 +38,22 @@ class ClaimLoop:
         attempt: Callable[[Job], AttemptOutcome],
         *,
         worker: str,
-        leave: StopRequest,
+        stop: StopRequest,
         obstacle: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._store = store
         self._attempt = attempt
         self._worker = worker
-        self._leave = leave
+        self._stop = stop
         self._obstacle = obstacle
-        self._troubled = False
+        self._check_health = False
         self._pause = SHORTEST_PAUSE
 
     def run(self) -> list[AttemptOutcome]:
-        """Work until no job is queued, or the worker is asked to leave."""
-        endings: list[AttemptOutcome] = []
-        while not self._leave.asked:
-            if self._hindered():
+        """Work until no job is queued or the worker is asked to stop."""
+        outcomes: list[AttemptOutcome] = []
+        while not self._stop.requested:
+            if self._unhealthy():
                 self._wait()
                 continue
             try:
@@ -63,21 +64,21 @@ class ClaimLoop:
                 continue
             if job is None:
                 break
-            endings.append(self._attempt(job))
-            self._troubled = endings[-1] in TROUBLED
-            if self._troubled:
+            outcomes.append(self._attempt(job))
+            self._check_health = outcomes[-1] in ENVIRONMENT_FAILURES
+            if self._check_health:
                 self._wait()
             else:
                 self._pause = SHORTEST_PAUSE
-        return endings
+        return outcomes
 
-    def _hindered(self) -> bool:
-        if self._troubled and (reason := self._obstacle()) is not None:
+    def _unhealthy(self) -> bool:
+        if self._check_health and (reason := self._obstacle()) is not None:
             logger.warning("no claim: no job could be done here", extra={"reason": reason})
             return True
-        self._troubled = False
+        self._check_health = False
         return False
 
     def _wait(self) -> None:
-        self._leave.pause(self._pause)
+        self._stop.pause(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)

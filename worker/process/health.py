@@ -1,7 +1,7 @@
-"""Whether a worker can work just now: looked at after trouble, before it claims again.
+"""Health check of a worker, after an outage or a resource failure and before its next claim.
 
-A full disk or a storage that is away fails every job that is tried there. So the one job that met
-it pays with an attempt at the most, and the others stay in the queue for workers that can.
+With a full disk or an unavailable storage every job fails. The check limits the damage to one
+attempt of one job; the other jobs stay in the queue for healthy workers.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ PROBE_BYTES = 1 << 20
 
 
 def obstacle(scratch: Path, storage: Storage) -> str | None:
-    """Why a job would fail here now; None where a file can be written to scratch and stored."""
-    place = job_folder(new_job_id())  # what is left of it by a crash is swept like any job's
+    """Write a file to scratch and store it; return the reason of a failure, or None."""
+    folder_key = job_folder(
+        new_job_id()
+    )  # after a crash, the sweep removes it like an orphaned job
     try:
         with tempfile.TemporaryDirectory(prefix="probe-", dir=scratch) as folder:
             probe = Path(folder) / "probe"
             probe.write_bytes(bytes(PROBE_BYTES))
-            storage.put(f"{place}/probe", probe, "application/octet-stream")
-            storage.delete(place)
+            storage.put(f"{folder_key}/probe", probe, "application/octet-stream")
+            storage.delete(folder_key)
     except OSError as error:
         return f"cannot write to {scratch}: {error.strerror}"
     except StorageError as error:

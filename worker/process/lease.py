@@ -1,4 +1,4 @@
-"""A thread that renews the lease while the work goes on, and says when it could not."""
+"""Lease of an attempt, renewed by a background thread while the work goes on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RENEWALS = 3  # in the time of one lease
-TRIES = 4  # between two renewals, while the database does not answer
+RENEWALS = 3  # per lease duration
+TRIES = 4  # per renewal interval, while the database does not respond
 
 
 class Lease(BackgroundThread):
-    """`with Lease(renew, seconds=15) as lease:`; `lease.lost` is set when the job is gone.
+    """`with Lease(renew, seconds=15) as lease:`; `lease.lost` is set when the lease is lost.
 
-    renew: holds the job for another `seconds`, False when another attempt has it.
+    renew: extends the lease by `seconds`; returns False when another attempt has the job.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class Lease(BackgroundThread):
         self._ends = now() + seconds
 
     def _run(self) -> None:
-        usual = self._seconds / RENEWALS
-        wait = usual
+        interval = self._seconds / RENEWALS
+        wait = interval
         while not self._ended.wait(wait):
-            wait = usual if self._renewed() else usual / TRIES
+            wait = interval if self._renewed() else interval / TRIES
             if self._now() >= self._ends:
                 self.lost.set()
             if self.lost.is_set():
                 return
 
     def _renewed(self) -> bool:
-        """Renew once; the new end counts from before the call, so it is never believed too late."""
+        """Renew once. The new end counts from before the call, so it is never too late."""
         began = self._now()
         try:
             held = self._renew()

@@ -1,4 +1,8 @@
-"""Errors that cost an attempt under a name of their own: no caller's fault, and no bug either."""
+"""Outcomes of an attempt, the exceptions that stop it, and resource failures.
+
+A resource failure (disk, storage, GPU memory, stage timeout) counts as an attempt: the job is
+retried, and the error has its own code.
+"""
 
 from __future__ import annotations
 
@@ -11,65 +15,65 @@ from jobs.storage.disk_full import is_full
 from jobs.storage.factory import StorageFull
 
 
-class Stopped(Exception):  # no error, the way out
+class Stopped(Exception):  # not an error of the job
     """The attempt has to end now."""
 
 
 class LeaseLost(Stopped):
-    """The job is no longer this attempt's."""
+    """The job was canceled or deleted, or another worker has it."""
 
 
 class ShutdownRequested(Stopped):
-    """The worker was asked to leave; the job goes back into the queue."""
+    """The worker is shutting down; the job goes back into the queue."""
 
 
 class StageStuck(Stopped):
-    """A stage gave no sign of progress for as long as it may."""
+    """A stage exceeded its time limit without progress; this counts as an attempt."""
 
     def __init__(self, stage: str, seconds: float) -> None:
-        super().__init__(f"the stage {stage} gave no sign of progress for {seconds:.0f} s")
+        super().__init__(f"no progress in stage {stage} for {seconds:.0f} s")
         self.stage = stage
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended."""
+    """Outcome of an attempt."""
 
     PUBLISHED = "published"
-    REFUSED = "refused"  # the caller's fault: the job has failed with a sentence
-    LOST = "lost"  # the lease went, and with it the right to write
-    HANDED_BACK = "handed back"  # the worker was asked to leave
-    AWAY = "away"  # storage or database do not answer
-    SET_BACK = "set back"  # something here ran out: it counts, and is tried again
-    BROKEN = "broken"  # our fault: it counts, and is tried again
+    USER_ERROR = "refused"  # the job failed, with a message for its owner
+    LEASE_LOST = "lost"  # this attempt may not write any more
+    HANDED_BACK = "handed back"  # the worker is shutting down
+    OUTAGE = "away"  # the storage or database does not respond
+    RESOURCE_FAILURE = "set back"  # it counts as an attempt, and the job is retried
+    INTERNAL_ERROR = "broken"  # it counts as an attempt, and the job is retried
 
 
 @dataclass(frozen=True)
 class ResourceFailure:
-    """Why an attempt ended; the job ends with it where that was the last one allowed."""
+    """Reason for a failed attempt; after the last attempt the job fails with it."""
 
     code: str
-    reason: str  # follows "the last: " in the job's sentence
+    reason: str  # part of a sentence in the job's error detail
 
 
 def resource_failure_of(error: Exception) -> ResourceFailure | None:
-    """The setback that an error means; None where it is another's or ours."""
+    """Return the resource failure behind an error, or None for other errors."""
     if isinstance(error, StorageFull):
         return ResourceFailure(
-            "storage_full", "the storage had no room left for what the job makes"
+            "storage_full", "no space left in the storage for the files of the job"
         )
     if is_full(error):
         return ResourceFailure(
-            "disk_full", "the worker's disk had no room left for the files of the job"
+            "disk_full", "no space left on the worker's disk for the files of the job"
         )
     if isinstance(error, torch.OutOfMemoryError):
         return ResourceFailure(
             "out_of_memory",
-            "the memory of the worker's GPU does not hold one frame or one take of it; ask for a "
-            "smaller size, fewer views or a shorter clip",
+            "one frame or one take does not fit into the memory of the worker's GPU; use a smaller "
+            "size, fewer views or a shorter clip",
         )
     return None
 
 
-def stuck_at(error: StageStuck) -> ResourceFailure:
-    """The setback of a stage that gave no sign of progress."""
+def stage_timeout(error: StageStuck) -> ResourceFailure:
+    """Return the resource failure of a stage that exceeded its time limit."""
     return ResourceFailure("stage_timeout", str(error))

@@ -1,9 +1,9 @@
-"""How an attempt tells its progress, and how it learns that it has to stop.
+"""Progress of an attempt, and the checks that stop it.
 
-Stopped       the attempt ends without a word in the job's row
-  LeaseLost   the job was canceled or deleted, or another worker has it, or may have it
-  Leaving     this worker was asked to leave
-  StageStuck  a stage gave no sign of progress for too long: this one costs an attempt
+Stopped              the attempt has to end
+  LeaseLost          the job was canceled or deleted, or another worker may have it
+  ShutdownRequested  the worker is shutting down
+  StageStuck         a stage showed no progress for too long; this counts as an attempt
 """
 
 from __future__ import annotations
@@ -23,98 +23,100 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVERY_SECONDS = 0.3  # writes to the database within a stage
+WRITE_SECONDS = 0.3  # between two writes of the same stage to the database
 NAP_SECONDS = 0.1
 
 
 class StopRequest:
-    """The word that this worker should leave: a plain flag, because signal handlers set it.
+    """Request to shut down the worker: a plain flag, because signal handlers set it.
 
-    No `threading.Event`: its lock may be held by the very thread that the signal interrupts.
+    A `threading.Event` would not work: the interrupted thread may hold its lock.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
-    def ask(self) -> None:
-        """Let the current job go at its next step, and claim no other."""
-        self.asked = True
+    def request(self) -> None:
+        """Hand back the current job at its next step, and claim no other."""
+        self.requested = True
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but not longer than until the worker is asked to leave."""
+        """Sleep, at most until a stop is requested."""
         until = time.monotonic() + seconds
-        while not self.asked and (left := until - time.monotonic()) > 0:
+        while not self.requested and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, NAP_SECONDS))
 
 
 class AttemptMonitor(Protocol):
-    """Who wants to know that the attempt lives, and may end it: worker/process/watchdog.py."""
+    """Interface of the watchdog."""
 
     def sign(self, stage: str) -> None:
-        """The attempt lives, and is at `stage`."""
+        """Record that `stage` makes progress."""
 
     def check(self) -> None:
-        """Raises Stopped when the attempt has to end."""
+        """Check that the attempt may go on. Raises: Stopped: when it has to end."""
 
 
 class NoMonitor:
-    """Nobody: the work takes as long as it takes."""
+    """Monitor without time limits."""
 
     def sign(self, stage: str) -> None:
-        """Nobody wants to know."""
+        """Record nothing."""
 
     def check(self) -> None:
-        """There is no limit."""
+        """Raise nothing."""
 
 
 NO_MONITOR = NoMonitor()
 
 
 class Reporter:
-    """The `Progress` of one attempt: writes a few times a second, stops when there is a reason."""
+    """The `Progress` of one attempt: writes to the database, and stops the attempt if necessary."""
 
     def __init__(
         self,
         write: Callable[[str, float], bool],
         *,
         lost: Event,
-        leave: StopRequest,
+        stop: StopRequest,
         watchdog: AttemptMonitor = NO_MONITOR,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """write: into the job's row; False means that the row is no longer ours."""
+        """write: writes to the job's row; returns False when another attempt has the job."""
         self._write = write
         self._lost = lost
-        self._leave = leave
+        self._stop = stop
         self._watchdog = watchdog
         self._now = now
         self._stage = ""
         self._written_at = 0.0
 
     def __call__(self, stage: str, fraction: float) -> None:
-        """Tell how far `stage` is. Raises Stopped when the attempt has to end."""
+        """Report the progress of `stage`. Raises: Stopped: when the attempt has to end."""
         self.check()
         self._watchdog.sign(stage)
-        if stage == self._stage and self._now() - self._written_at < EVERY_SECONDS:
+        if stage == self._stage and self._now() - self._written_at < WRITE_SECONDS:
             return
         self._stage, self._written_at = stage, self._now()
         try:
             held = self._write(stage, fraction)
-        except SQLAlchemyError as error:  # progress is for the eye; the lease decides
+        except SQLAlchemyError as error:  # only the lease ends an attempt
             logger.warning("progress not written", extra={"reason": str(error)})
             return
         if not held:
-            raise LeaseLost(f"the job was canceled, deleted or taken away during {stage}")
+            raise LeaseLost(
+                f"the job was canceled, deleted or claimed by another worker during {stage}"
+            )
 
     def pause(self, seconds: float) -> None:
-        """Sleep. Raises Stopped when the attempt has to end."""
-        self._leave.pause(seconds)
+        """Sleep. Raises: Stopped: when the attempt has to end."""
+        self._stop.pause(seconds)
         self.check()
 
     def check(self) -> None:
-        """Raises Stopped when the attempt has to end."""
+        """Check that the attempt may go on. Raises: Stopped: when it has to end."""
         if self._lost.is_set():
             raise LeaseLost("the lease was not renewed in time")
-        if self._leave.asked:
-            raise ShutdownRequested("the worker was asked to leave")
+        if self._stop.requested:
+            raise ShutdownRequested("the worker is shutting down")
         self._watchdog.check()

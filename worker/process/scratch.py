@@ -1,7 +1,7 @@
-"""Room on the disk for one worker: swept by the next one when a worker was killed.
+"""Scratch folder of one worker, locked while the worker lives.
 
-A lock that nobody holds is proof that its worker is dead, sooner than its lease can tell: so the
-next one on this machine also finds the job that it had.
+The folder of a killed worker has an open lock. The next worker on this machine removes the folder
+and releases the job that was recorded in it, before the lease of the job expires.
 """
 
 from __future__ import annotations
@@ -18,57 +18,59 @@ if TYPE_CHECKING:
 
 PREFIX = "worker-"
 LOCK = "lock"
-NOTE = "job"  # which one, and which attempt at it
+RECORD = "job"  # file with the job id and the number of the attempt
 
 
 @contextmanager
-def scratch_room(
-    folder: Path, *, orphaned: Callable[[str, int], None] = lambda job_id, attempt: None
+def scratch_folder(
+    parent: Path, *, on_orphan: Callable[[str, int], None] = lambda job_id, attempt: None
 ) -> Iterator[Path]:
-    """A folder of our own below `folder`, gone at the end; those of dead workers go first.
+    """Create a folder below `parent` and remove it at the end; first remove those of dead workers.
 
-    orphaned: told the job and the attempt that a dead worker had.
+    on_orphan: called with the job id and attempt of each dead worker.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder, orphaned)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent, on_orphan)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=parent))
     with (draft / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # before it has the name that sweepers look for
-        room = draft.rename(folder / draft.name.replace(".draft-", PREFIX))
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # it is locked before it has the name that _sweep looks for
+        folder = draft.rename(parent / draft.name.replace(".draft-", PREFIX))
         try:
-            yield room
+            yield folder
         finally:
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def job_noted(room: Path, job_id: str, attempt: int) -> Iterator[None]:
-    """For as long as the block lasts, the next worker finds the job here if this one dies."""
-    note = room / NOTE
-    with suppress(OSError):  # a full disk: then its lease has to run out
-        note.write_text(f"{job_id} {attempt}")
+def recorded_job(folder: Path, job_id: str, attempt: int) -> Iterator[None]:
+    """Record the job in the scratch folder, so that the next worker finds it if this one dies."""
+    record = folder / RECORD
+    with suppress(OSError):  # the disk may be full; an orphaned job then waits for its lease
+        record.write_text(f"{job_id} {attempt}")
     try:
         yield
     finally:
         with suppress(OSError):
-            note.unlink()
+            record.unlink()
 
 
-def _noted(room: Path) -> tuple[str, int] | None:
+def _read_record(folder: Path) -> tuple[str, int] | None:
     try:
-        job_id, attempt = (room / NOTE).read_text().split()
+        job_id, attempt = (folder / RECORD).read_text().split()
         return job_id, int(attempt)
-    except (OSError, ValueError):  # it had none, or was killed while it wrote
+    except (OSError, ValueError):  # the worker had no job, or was killed while writing
         return None
 
 
-def _sweep(folder: Path, orphaned: Callable[[str, int], None]) -> None:
-    for lock in folder.glob(f"{PREFIX}*/{LOCK}"):
+def _sweep(parent: Path, on_orphan: Callable[[str, int], None]) -> None:
+    for lock in parent.glob(f"{PREFIX}*/{LOCK}"):
         try:
             with lock.open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if (noted := _noted(lock.parent)) is not None:
-                    orphaned(*noted)
+                if (job := _read_record(lock.parent)) is not None:
+                    on_orphan(*job)
                 shutil.rmtree(lock.parent, ignore_errors=True)
-        except OSError:  # held: that worker lives; or gone: another one swept
+        except OSError:  # its worker holds the lock, or another worker has removed the folder
             continue

@@ -1,8 +1,8 @@
-"""The watchdog of an attempt: a stage that gives no sign of progress for too long is ended.
+"""Watchdog of an attempt: ends a stage that shows no progress for too long.
 
-First the attempt is told, and ends at its next step. Where there is no next step, because the
-thread hangs in a driver or a file system and nothing can interrupt it, the job is put back from
-here and the process leaves: whoever watches over it starts a new one.
+The attempt ends at its next step. If there is no next step, because the thread hangs in a driver or
+a file system and cannot be interrupted, the watchdog releases the job and ends the process; a
+supervisor should start a new one.
 """
 
 from __future__ import annotations
@@ -24,29 +24,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STUCK = 71  # exit status of a process whose thread cannot be interrupted
-SHORT_CLIP_SECONDS = 20.0  # limits are for clips up to this; longer ones get as much more
-LAST_WORDS_SECONDS = 10.0  # for putting the job back, before the process leaves
-LOOKS = 4  # in the shortest time that is waited for
+SHORT_CLIP_SECONDS = 20.0  # the limits apply up to this length and grow in proportion above it
+RELEASE_SECONDS = 10.0  # to release the job before the process ends
+CHECKS = 4  # per shortest limit
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long each stage may go without a sign of progress."""
+    """Time limit of each stage without progress."""
 
     stages: Mapping[str, float] = field(default_factory=lambda: STAGE_SECONDS)
-    grace_seconds: float = 30.0  # for an attempt that was told, to reach its next step
+    grace_seconds: float = 30.0  # for a stopped attempt to reach its next step
 
     def for_clip(self, seconds: float) -> Mapping[str, float]:
-        """The limits for a clip so long."""
+        """Return the limits for a clip of this length."""
         longer = max(1.0, seconds / SHORT_CLIP_SECONDS)
         return {stage: longer * limit for stage, limit in self.stages.items()}
 
 
 class Watchdog(BackgroundThread):
-    """`with Watchdog(limits, ...) as watchdog:`; `check` raises once a stage has taken too long.
+    """`with Watchdog(stages, ...) as watchdog:`; `check` raises once a stage has taken too long.
 
-    put_back: gives the job back with this reason, where the attempt cannot do so any more.
-    leave: ends the process.
+    release: releases the job when the attempt itself hangs. exit_process: ends the process.
     """
 
     def __init__(
@@ -54,29 +53,29 @@ class Watchdog(BackgroundThread):
         stages: Mapping[str, float],
         *,
         grace_seconds: float,
-        put_back: Callable[[StageStuck], None],
-        leave: Callable[[], None],
+        release: Callable[[StageStuck], None],
+        exit_process: Callable[[], None],
     ) -> None:
         super().__init__("watchdog")
         self._stages = stages
         self._grace = grace_seconds
-        self._put_back = put_back
-        self._leave = leave
-        self._sign = ("", time.monotonic())  # the stage, and when it last gave a sign
+        self._release = release
+        self._exit_process = exit_process
+        self._sign = ("", time.monotonic())  # the stage and the time of its last progress
         self._stuck: StageStuck | None = None
-        self._look_seconds = min(1.0, grace_seconds / LOOKS, *(s / LOOKS for s in stages.values()))
+        self._interval = min(1.0, *(s / CHECKS for s in (grace_seconds, *stages.values())))
 
     def check(self) -> None:
-        """Raises StageStuck when the attempt has to end."""
+        """Check the stage. Raises: StageStuck: when the attempt has to end."""
         if self._stuck is not None:
             raise self._stuck
 
     def sign(self, stage: str) -> None:
-        """The attempt lives, and is at `stage`."""
+        """Record that `stage` makes progress."""
         self._sign = (stage, time.monotonic())
 
     def _run(self) -> None:
-        while not self._ended.wait(self._look_seconds):
+        while not self._ended.wait(self._interval):
             stage, since = self._sign
             limit = self._stages.get(stage)
             if limit is None or time.monotonic() - since < limit:
@@ -89,12 +88,12 @@ class Watchdog(BackgroundThread):
 
     def _give_up(self, stuck: StageStuck) -> None:
         logger.error("the attempt cannot be ended; this process ends", extra={"stage": stuck.stage})
-        words = threading.Thread(target=self._put_back, args=(stuck,), daemon=True)
-        words.start()
-        words.join(LAST_WORDS_SECONDS)  # a database that hangs, too, must not keep us
-        self._leave()
+        release = threading.Thread(target=self._release, args=(stuck,), daemon=True)
+        release.start()
+        release.join(RELEASE_SECONDS)  # the database may hang, too
+        self._exit_process()
 
 
-def leave_at_once() -> NoReturn:
-    """End this process though a thread of it hangs."""
+def exit_at_once() -> NoReturn:
+    """End this process although one of its threads hangs."""
     os._exit(STUCK)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from api.background import job_watch as module
 from api.background.job_watch import JobWatcher, watching
-from api.services.conditional import has_ended, has_moved
+from api.services.conditional import has_changed, has_ended
 from jobs.model import JobStatus, State
 
 QUEUED = JobStatus(State.QUEUED, 0, "queued", 0.0, 1)
@@ -36,7 +36,7 @@ class Table:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.01)
 
 
@@ -51,7 +51,7 @@ def test_a_change_is_told_to_everybody_by_one_look_at_a_time() -> None:
         table = Table(**{f"job-{number}": QUEUED for number in range(10)})
         threads = threading.active_count()
         async with watching(table) as watch:
-            moved = partial(has_moved, known=(State.QUEUED, 0))
+            moved = partial(has_changed, known=(State.QUEUED, 0))
             waiters = [
                 asyncio.create_task(watch.until(f"job-{number % 10}", moved, seconds=30))
                 for number in range(1000)

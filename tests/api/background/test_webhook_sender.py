@@ -9,19 +9,19 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from api.background.webhook_sender import Sender
+from api.background.webhook_sender import WebhookSender
 from jobs.database import Database, stores_on
 from jobs.db.engine import connect
 from jobs.db.migrate import upgrade
 from jobs.model import LOCAL, NewJob, new_job_id
-from jobs.outbound.http_client import Answer, NoAnswer
+from jobs.outbound.http_client import NoResponse, Response
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.webhooks.outbox import Delivery, DeliveryState, Outbox
 from jobs.webhooks.signing import webhook_secret
 
-Answers = Callable[[str], Awaitable[Answer]]
-FINE = Answer(204, 1.0, "", None)
+Answers = Callable[[str], Awaitable[Response]]
+FINE = Response(204, 1.0, "", None)
 
 
 @pytest.fixture
@@ -48,16 +48,16 @@ def told(database: Database, job_id: str) -> Delivery:
     return delivery
 
 
-def sender(database: Database, answers: Answers) -> Sender:
-    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+def sender(database: Database, answers: Answers) -> WebhookSender:
+    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
         assert headers["webhook-id"]
         assert body
         return await answers(url)
 
-    return Sender(Outbox(database.engine), post, [b"key"])
+    return WebhookSender(Outbox(database.engine), post, [b"key"])
 
 
-async def fine(_url: str) -> Answer:
+async def fine(_url: str) -> Response:
     return FINE
 
 
@@ -71,7 +71,7 @@ def test_a_dead_endpoint_delays_nobody_else(database: Database) -> None:
     dead = [canceled(database, "https://dead.example/") for _ in range(12)]
     alive = [canceled(database, f"https://alive-{number % 4}.example/") for number in range(12)]
 
-    async def answers(url: str) -> Answer:
+    async def answers(url: str) -> Response:
         if "dead" in url:
             await asyncio.sleep(3600)
         return FINE
@@ -93,7 +93,7 @@ def test_two_senders_send_each_delivery_once(database: Database) -> None:
     jobs = [canceled(database, f"https://{number % 5}.example/") for number in range(20)]
     urls: list[str] = []
 
-    async def answers(url: str) -> Answer:
+    async def answers(url: str) -> Response:
         urls.append(url)
         await asyncio.sleep(0.01)
         return FINE
@@ -117,7 +117,7 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(database: Database) -
     }
     verified: dict[str, str] = {}
 
-    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
         for tenant in ("acme", "rival", LOCAL):
             with suppress(WebhookVerificationError):
                 event = Webhook(webhook_secret(b"key", tenant)).verify(body, dict(headers))
@@ -125,7 +125,7 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(database: Database) -
         return FINE
 
     async def send() -> None:
-        sending = Sender(Outbox(database.engine), post, [b"key"])
+        sending = WebhookSender(Outbox(database.engine), post, [b"key"])
         await sending.start_due()
         await sending.until_sent()
 
@@ -137,11 +137,11 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(database: Database) -
 def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.background.webhook_sender.LEAVE_SECONDS", 0.05)
+    monkeypatch.setattr("api.background.webhook_sender.GRACE_SECONDS", 0.05)
     job = canceled(database, "https://slow.example/")
     begun = asyncio.Event()
 
-    async def stall(_url: str) -> Answer:
+    async def stall(_url: str) -> Response:
         begun.set()
         await asyncio.sleep(3600)
         return FINE
@@ -155,11 +155,13 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
             await running
 
     async def follow() -> None:
-        later = Sender(Outbox(database.engine, clock=lambda: held.due_at), post_fine, [b"key"])
+        later = WebhookSender(
+            Outbox(database.engine, clock=lambda: held.due_at), post_fine, [b"key"]
+        )
         assert await later.start_due()
         await later.until_sent()
 
-    async def post_fine(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post_fine(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
         return FINE
 
     asyncio.run(leave())
@@ -172,27 +174,27 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
 @pytest.mark.parametrize(
     ("answer", "status", "sentence"),
     [
-        (Answer(500, 1.0, "oh no", None), 500, "The receiver answered 500: 'oh no'."),
-        (Answer(404, 1.0, "", None), 404, "The receiver answered 404."),
+        (Response(500, 1.0, "oh no", None), 500, "The receiver answered 500: 'oh no'."),
+        (Response(404, 1.0, "", None), 404, "The receiver answered 404."),
         (
-            Answer(301, 1.0, "", None),
+            Response(301, 1.0, "", None),
             301,
             "The receiver answered 301, and redirects are not followed.",
         ),
-        (NoAnswer("the host a.example is away"), None, "The host a.example is away."),
+        (NoResponse("the host a.example is away"), None, "The host a.example is away."),
         (
             ZeroDivisionError(),
             None,
-            "Something went wrong here, not on the receiver's side.",
+            "Internal error of the sender, not caused by the receiver.",
         ),
     ],
 )
 def test_what_goes_wrong_is_written_down_and_tried_again(
-    database: Database, answer: Answer | Exception, status: int | None, sentence: str
+    database: Database, answer: Response | Exception, status: int | None, sentence: str
 ) -> None:
     job = canceled(database, "https://a.example/")
 
-    async def answers(_url: str) -> Answer:
+    async def answers(_url: str) -> Response:
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -215,8 +217,8 @@ def test_what_goes_wrong_is_written_down_and_tried_again(
 def test_one_that_is_gone_is_not_tried_again(database: Database) -> None:
     job = canceled(database, "https://a.example/")
 
-    async def gone(_url: str) -> Answer:
-        return Answer(410, 1.0, "", None)
+    async def gone(_url: str) -> Response:
+        return Response(410, 1.0, "", None)
 
     async def send() -> None:
         sending = sender(database, gone)
@@ -227,7 +229,7 @@ def test_one_that_is_gone_is_not_tried_again(database: Database) -> None:
 
     kept = told(database, job)
     assert kept.state is DeliveryState.FAILED
-    assert kept.log[0]["error"] == "The receiver answered 410 Gone: it is not asked again."
+    assert kept.log[0]["error"] == "The receiver answered 410 Gone: no further tries."
 
 
 def test_a_database_that_is_away_does_not_stop_it(
@@ -244,11 +246,11 @@ def test_a_database_that_is_away_does_not_stop_it(
 
     outbox.take_due = away_at_first
 
-    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
         return FINE
 
     async def send() -> None:
-        sending = Sender(outbox, post, [b"key"])
+        sending = WebhookSender(outbox, post, [b"key"])
         running = asyncio.create_task(sending.run())
         await until(lambda: told(database, job).state == "delivered")
         sending.close()

@@ -1,258 +1,150 @@
-"""/uploads: a clip that is sent by itself, in parts, and then used by jobs."""
+"""Many uploads at once, and slow ones: they are bounded, and nobody else waits for them."""
 
-import base64
-import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from jobs.maintenance.reaper import maintain
+from jobs.sandbox.audio_probe import MediaError
 from jobs.settings import Settings
-from jobs.store import uploads as rows
 from tests.api_server import Served, serving
-from tests.audio_clips import write_clip
-from tests.clock import Clock
 from tests.problems import problem
 
-pytestmark = pytest.mark.usefixtures("queue")
-
-
-def announce(served: Served, size: int) -> dict:
-    answer = served.http.post("/uploads", json={"bytes": size})
-    assert answer.status_code == 201, answer.text
-    return answer.json()
-
-
-def send(served: Served, upload: dict, content: bytes) -> None:
-    for part in upload["parts"]:
-        piece = content[part["first"] : part["first"] + part["bytes"]]
-        assert httpx.put(part["url"], content=piece).status_code in (200, 204)
-
-
-def complete(served: Served, upload: dict) -> httpx.Response:
-    return served.http.post(f"/uploads/{upload['id']}/complete")
-
-
-def uploaded(served: Served, clip: bytes) -> dict:
-    upload = announce(served, len(clip))
-    send(served, upload, clip)
-    answer = complete(served, upload)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def test_a_clip_that_was_sent_before_becomes_jobs(served: Served, clip: bytes) -> None:
-    upload = uploaded(served, clip)
-    assert (upload["state"], upload["parts"]) == ("ready", [])
-    assert upload["clip_seconds"] == pytest.approx(0.5)
-
-    by_json = served.http.post("/generate", json={"upload_id": upload["id"], "takes": 2})
-    by_form = served.http.post("/generate", data={"upload_id": upload["id"]})
-
-    for answer in (by_json, by_form):
-        assert answer.status_code == 202, answer.text
-        job = served.services.database.jobs.get(answer.json()["id"])
-        assert b"".join(served.services.storage.open(job.input_key)) == clip
-        assert job.clip_seconds == pytest.approx(0.5)
-    assert by_json.json()["request"]["takes"] == 2
-
-
-def test_a_file_is_sent_in_as_many_parts_as_it_takes(
-    served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "PART_BYTES", 40_000)
-    monkeypatch.setattr("api.routes.uploads.PART_BYTES", 40_000)
-    upload = announce(served, len(clip))
-    assert [part["number"] for part in upload["parts"]] == [1, 2, 3]
-
-    upload["parts"].reverse()
-    send(served, upload, clip)
-
-    answer = complete(served, upload)
-    assert answer.status_code == 200, answer.text
-    stored = served.services.storage.open(rows.upload_key(upload["id"]))
-    assert b"".join(stored) == clip
-
-
-def test_what_has_not_come_is_named(served: Served, clip: bytes) -> None:
-    upload = announce(served, len(clip))
-
-    body = problem(complete(served, upload), 409, "part_missing")
-    assert body["detail"].startswith("Part 1 is missing;")
-
-    asked = {"upload_id": upload["id"]}
-    body = problem(served.http.post("/generate", json=asked), 422, "upload_incomplete")
-    assert f"/uploads/{upload['id']}/complete" in body["detail"]
-    send(served, upload, clip)
-    assert complete(served, upload).status_code == 200
-
-
-def test_completing_twice_changes_nothing(served: Served, clip: bytes) -> None:
-    upload = uploaded(served, clip)
-
-    assert complete(served, upload).json() == upload
-    assert served.http.get(f"/uploads/{upload['id']}").json() == upload
-
-
-@pytest.mark.parametrize("piece", [b"short", None])
-def test_a_part_of_another_length_is_not_kept(
-    served: Served, clip: bytes, piece: bytes | None
-) -> None:
-    upload = announce(served, len(clip))
-    url = upload["parts"][0]["url"]
-
-    body = problem(httpx.put(url, content=piece or clip + b"more"), 400, "part_incomplete")
-
-    assert str(len(clip)) in body["detail"]
-    problem(complete(served, upload), 409, "part_missing")
-
-
-def test_a_link_that_was_altered_takes_nothing(served: Served, clip: bytes) -> None:
-    url = announce(served, len(clip))["parts"][0]["url"]
-    other = announce(served, len(clip))["parts"][0]["url"]
-
-    for altered in (
-        url.replace(f"bytes={len(clip)}", "bytes=5"),
-        url.replace(".part-1", ".part-2"),
-        url.partition("?")[0] + "?" + other.partition("?")[2],
-    ):
-        problem(httpx.put(altered, content=b"12345"), 403, "link_invalid")
-    problem(httpx.get(url), 422, "invalid_request")  # and it is no download
-
-
-def test_what_is_no_clip_is_refused_and_gone(served: Served) -> None:
-    upload = announce(served, 100)
-    send(served, upload, b"x" * 100)
-
-    problem(complete(served, upload), 415, "audio_type_unsupported")
-
-    problem(complete(served, upload), 404, "upload_not_found")
-    folder = served.services.storage.folder / "uploads" / upload["id"]  # type: ignore[union-attr]
-    assert not folder.exists()
-
-
-def test_the_limit_of_the_person_holds(served: Served, tmp_path: Path) -> None:
-    long = write_clip(tmp_path / "long.flac", seconds=2.5).read_bytes()
-    upload = uploaded(served, long)
-
-    asked = {"upload_id": upload["id"], "person": "ada"}
-    body = problem(served.http.post("/generate", json=asked), 422, "clip_too_long")
-
-    assert "1 s long" in body["detail"]
-    assert "2.50 s" in body["detail"]
-
-
-@pytest.mark.parametrize("asked", [{"bytes": 0}, {"bytes": "many"}, {}, {"bytes": 1, "name": "a"}])
-def test_an_announcement_that_does_not_fit_is_refused(served: Served, asked: dict) -> None:
-    problem(served.http.post("/uploads", json=asked), 422, "invalid_request")
-
-
-def test_too_large_a_clip_is_refused_before_it_is_sent(served: Served) -> None:
-    body = problem(served.http.post("/uploads", json={"bytes": 2**40}), 413, "upload_too_large")
-    assert str(2 * 2**30) in body["detail"]
-
-
-def test_an_upload_that_is_not_there(served: Served) -> None:
-    missing = "0" * 32
-    problem(served.http.get(f"/uploads/{missing}"), 404, "upload_not_found")
-    problem(served.http.post(f"/uploads/{missing}/complete"), 404, "upload_not_found")
-    asked = {"upload_id": missing}
-    problem(served.http.post("/generate", json=asked), 422, "upload_unknown")
-
-
-def test_the_same_sound_is_the_same_request(served: Served, clip: bytes) -> None:
-    upload = uploaded(served, clip)
-    key = {"Idempotency-Key": "sound-1"}
-
-    sent = served.http.post("/generate", files={"audio": ("a", clip)}, headers=key)
-    named = served.http.post("/generate", json={"upload_id": upload["id"]}, headers=key)
-
-    assert named.json()["id"] == sent.json()["id"]
-    assert named.headers["idempotent-replayed"] == "true"
+HEAD = (
+    "POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"
+    "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+)
 
 
 @pytest.fixture
-def aging(settings: Settings, tmp_path: Path) -> Iterator[tuple[Served, Clock]]:
-    """An API whose uploads have a clock of their own."""
-    with serving(Settings(data=tmp_path, people=settings.people)) as running:
-        clock = Clock()
-        clock.now = datetime.now(UTC)  # the reaper has begun with the true time
-        running.services.database.uploads._clock = clock
-        yield running, clock
-
-
-def test_an_expired_upload_is_swept(aging: tuple[Served, Clock], clip: bytes) -> None:
-    served, clock = aging
-    whole, half = uploaded(served, clip), announce(served, len(clip))
-    send(served, half, clip)
-    folder = served.services.storage.folder / "uploads"  # type: ignore[union-attr]
-    assert len(list(folder.iterdir())) == 2
-
-    clock.advance(25 * 3600)
-    maintain(served.services.maintenance)
-    maintain(served.services.maintenance)
-
-    assert list(folder.iterdir()) == []
-    problem(served.http.get(f"/uploads/{whole['id']}"), 404, "upload_not_found")
-
-
-def test_json_takes_the_clip_in_base64(served: Served, clip: bytes) -> None:
-    asked = {
-        "audio": base64.b64encode(clip).decode(),
-        "views": ["front", "side"],
-        "outputs": ["motion"],
-        "metadata": {"order": "17"},
-        "priority": 3,
+def narrow(settings: Settings, tmp_path: Path) -> Iterator[Served]:
+    """An API that takes two uploads at a time."""
+    changed = {
+        "data": tmp_path,
+        "database_url": f"sqlite:///{tmp_path}/visavis.db",
+        "uploads_at_once": 2,
     }
-
-    job = served.http.post("/generate", json=asked)
-
-    assert job.status_code == 202, job.text
-    told = job.json()
-    assert (told["priority"], told["metadata"]) == (3, {"order": "17"})
-    assert told["request"]["views"] == ["front", "side"]
-    key = served.services.database.jobs.get(told["id"]).input_key
-    assert b"".join(served.services.storage.open(key)) == clip
+    with serving(settings.model_copy(update=changed)) as served:
+        yield served
 
 
-BAD_JSON = [
-    ({}, "audio: is missing; send it, or upload_id"),
-    ({"audio": "AAAA", "upload_id": "0" * 32}, "came with upload_id"),
-    (
-        {"audio_url": "https://a.example/", "upload_id": "0" * 32},
-        "came with upload_id and audio_url",
-    ),
-    ({"audio": "*not base64*"}, "base64"),
-    ({"audio": 7}, "audio"),
-    ({"upload_id": "../secret"}, "upload_id"),
-    ({"audio": "AAAA", "takes": 0}, "takes"),
-    ({"audio": "AAAA", "colour": "red"}, "colour"),
-    ({"audio": "AAAA", "metadata": "{}"}, "metadata"),
-    ([], "body"),
-    ("text", "body"),
-]
+def begin(served: Served) -> socket.socket:
+    """An upload that does not go on."""
+    host, port = served.http.base_url.host, served.http.base_url.port
+    begun = socket.create_connection((host, port), timeout=30)
+    begun.sendall(HEAD.encode())
+    return begun
 
 
-@pytest.mark.parametrize(("asked", "told"), BAD_JSON)
-def test_json_that_does_not_fit_is_told(served: Served, asked: object, told: str) -> None:
-    body = problem(served.http.post("/generate", json=asked), 422, "invalid_request")
+def test_one_upload_too_many_is_told_to_come_again(narrow: Served, clip: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(begin(narrow))
+        deadline = time.monotonic() + 20
+        while True:
+            answer = narrow.http.post("/generate", files={"audio": ("a", clip)})
+            if answer.status_code != 202:
+                break
+            assert time.monotonic() < deadline, "both may not have arrived yet"
 
-    assert told in body["detail"]
+        assert "All 2 upload slots" in problem(answer, 503, "uploads_busy")["detail"]
+        assert int(answer.headers["retry-after"]) > 0
+        assert narrow.http.get("/jobs").status_code == 200
+
+    while narrow.http.post("/generate", files={"audio": ("a", clip)}).status_code != 202:
+        assert time.monotonic() < deadline, "those who left have left their places"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"audio":', b"\xff", b"[" * 100_000])
-def test_what_is_no_json_is_said_to_be(served: Served, body: bytes) -> None:
-    headers = {"content-type": "application/json"}
-    problem(served.http.post("/generate", content=body, headers=headers), 400, "malformed_body")
+def test_an_upload_that_does_not_arrive_is_given_up(settings: Settings) -> None:
+    with (
+        serving(settings.model_copy(update={"upload_seconds": 0.3})) as impatient,
+        begin(impatient) as begun,
+    ):
+        said = b""
+        while chunk := begun.recv(4096):  # and the connection is closed
+            said += chunk
+
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"upload_too_slow"' in said
 
 
-def test_json_that_is_too_long_is_pointed_elsewhere(served: Served) -> None:
-    asked = json.dumps({"audio": "A" * 3_000_000})
-    headers = {"content-type": "application/json"}
-    body = problem(
-        served.http.post("/generate", content=asked, headers=headers), 413, "upload_too_large"
-    )
-    assert "POST /uploads" in body["detail"]
+def test_a_part_that_does_not_arrive_is_given_up(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"upload_seconds": 0.3})) as impatient:
+        announced = impatient.http.post("/uploads", json={"bytes": 1000}).json()
+        link = httpx.URL(announced["parts"][0]["url"])
+        head = (
+            f"PUT {link.raw_path.decode()} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+        )
+        with socket.create_connection((link.host, link.port), timeout=30) as begun:
+            begun.sendall(head.encode() + b"\r\n" + bytes(10))
+            said = begun.recv(4096)
+        again = impatient.http.get(f"/uploads/{announced['id']}").json()
+
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert again["state"] == "open"
+
+
+def test_whoever_completes_a_large_clip_takes_no_thread_of_others(
+    served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many look at their clips as there are threads for everything else."""
+    go_on = threading.Event()
+
+    def slowly(*_: object, **__: object) -> None:
+        assert go_on.wait(60)
+        raise MediaError("audio_damaged", "it is damaged")
+
+    monkeypatch.setattr("api.services.multipart_uploads.probed", slowly)
+    ids = []
+    for _ in range(45):
+        announced = served.http.post("/uploads", json={"bytes": len(clip)}).json()
+        assert served.http.put(announced["parts"][0]["url"], content=clip).status_code == 204
+        ids.append(announced["id"])
+    with ThreadPoolExecutor(len(ids)) as pool:
+        waiting = [
+            pool.submit(served.http.post, f"/uploads/{each}/complete", timeout=90) for each in ids
+        ]
+        try:
+            deadline = time.monotonic() + 30
+            while served.app.state.intake._threads.borrowed_tokens < len(ids):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            read = served.http.get("/jobs")
+        finally:
+            go_on.set()
+
+    assert read.status_code == 200
+    assert {each.result().status_code for each in waiting} == {422}
+
+
+def test_who_waits_for_the_end_takes_no_place(narrow: Served, clip: bytes) -> None:
+    def send(**headers: str) -> httpx.Response:
+        return narrow.http.post("/generate", files={"audio": ("a", clip)}, headers=headers)
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(send, prefer="wait=60") for _ in range(2)]
+        deadline = time.monotonic() + 20
+        while narrow.app.state.watch.waiting < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        third = send()
+        for job in narrow.http.get("/jobs").json()["jobs"]:
+            narrow.http.delete(f"/jobs/{job['id']}")
+
+    assert third.status_code == 202
+    assert [each.result().status_code for each in waiting] == [202, 202]
+
+
+def test_a_form_whose_headers_have_no_end_is_refused(served: Served) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="' + b"a" * 1_500_000
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+
+    answer = served.http.post("/generate", content=body, headers=headers)
+
+    problem(answer, 400, "malformed_body")

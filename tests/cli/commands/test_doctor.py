@@ -1,18 +1,18 @@
-"""`doctor` says what is there, and what to do about what is not."""
+"""`doctor` checks a machine and its settings."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from cli.commands.doctor import CheckResult, Mark, examine
+from cli.commands.doctor import CheckResult, Status, run_checks
 from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from tests.cli.conftest import Call
 
 
-def findings(settings: Settings) -> dict[str, CheckResult]:
-    return {finding.thing: finding for finding in examine(settings)}
+def check(settings: Settings) -> dict[str, CheckResult]:
+    return {result.subject: result for result in run_checks(settings)}
 
 
 @pytest.fixture
@@ -20,19 +20,19 @@ def settings(tmp_path: Path, people: Path) -> Settings:
     return Settings(data=tmp_path / "data", people=people, device="cpu")
 
 
-def test_a_machine_with_everything_is_well(call: Call, people: Path) -> None:
+def test_every_check_is_ok_on_a_complete_machine(call: Call, people: Path) -> None:
     done = call("doctor", VISAVIS_PEOPLE=str(people))
 
     assert done.exit_code == 0, done.stdout
-    things = [line.split()[1] for line in done.stdout.splitlines()]
-    assert things == [
+    subjects = [line.split()[1] for line in done.stdout.splitlines()]
+    assert subjects == [
         "python", "api", "torch", "device", "ffmpeg", "encoder", "broker", "database", "storage",
         "person",
     ]  # fmt: skip
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
 
 
-def test_something_bad_is_said_and_is_the_exit_status(call: Call, tmp_path: Path) -> None:
+def test_a_failed_check_is_printed_and_sets_the_exit_status(call: Call, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     done = call("doctor", VISAVIS_PEOPLE=str(tmp_path / "empty"), VISAVIS_DEVICE="cuda:77")
@@ -40,47 +40,50 @@ def test_something_bad_is_said_and_is_the_exit_status(call: Call, tmp_path: Path
     assert done.exit_code == 1
     bad = [line for line in done.stdout.splitlines() if line.startswith("bad")]
     assert len(bad) == 2
-    assert "set it to auto" in bad[0]
+    assert "use auto" in bad[0]
     assert "set VISAVIS_PEOPLE" in bad[1]
 
 
-def test_nothing_is_made_by_looking(settings: Settings) -> None:
-    assert findings(settings)["database"].mark is Mark.OK
+def test_checks_create_no_files(settings: Settings) -> None:
+    assert check(settings)["database"].status is Status.OK
     assert not (settings.data / "visavis.db").exists()
 
 
-def test_a_database_with_jobs_is_counted_and_an_empty_one_is_told(settings: Settings) -> None:
+def test_jobs_are_counted_and_an_empty_database_is_a_warning(settings: Settings) -> None:
     settings.data.mkdir()
     (settings.data / "visavis.db").touch()
-    assert findings(settings)["database"].mark is Mark.WARN
+    assert check(settings)["database"].status is Status.WARN
 
     upgrade(settings.database_url)
 
-    assert findings(settings)["database"].found.endswith("0 jobs")
+    assert check(settings)["database"].text.endswith("0 jobs")
 
 
-def test_addresses_that_do_not_answer_are_bad_and_passwords_are_not_shown(
+def test_unreachable_services_are_bad_and_passwords_are_not_shown(
     settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    wrong = {
+    unreachable = {
         "broker_url": "redis://127.0.0.1:1/0",
         "database_url": "postgresql://me:secret@127.0.0.1:1/visavis",
         "storage_url": f"file://{tmp_path}/file/objects",
     }
 
-    found = findings(settings.model_copy(update=wrong))
+    results = check(settings.model_copy(update=unreachable))
 
-    for thing, variable in (
+    for subject, variable in (
         ("broker", "VISAVIS_BROKER_URL"),
         ("database", "VISAVIS_DATABASE_URL"),
         ("storage", "VISAVIS_STORAGE_URL"),
     ):
-        assert (found[thing].mark, variable in found[thing].found) == (Mark.BAD, True), found
-    assert "secret" not in found["database"].found
+        result = results[subject]
+        assert (result.status, variable in result.text) == (Status.BAD, True), results
+    assert "secret" not in results["database"].text
 
 
-def test_each_person_is_held_against_its_digests(settings: Settings, tmp_path: Path) -> None:
+def test_files_of_each_person_are_compared_with_their_digests(
+    settings: Settings, tmp_path: Path
+) -> None:
     for name in ("broken", "damaged", "short"):
         folder = tmp_path / "people" / name
         folder.mkdir(parents=True)
@@ -93,14 +96,17 @@ def test_each_person_is_held_against_its_digests(settings: Settings, tmp_path: P
     (tmp_path / "people" / "damaged" / "guide.safetensors").write_bytes(b"x")
     (tmp_path / "people" / "short" / "stats.json").unlink()
 
-    found = findings(settings.model_copy(update={"people": tmp_path / "people"}))
+    results = check(settings.model_copy(update={"people": tmp_path / "people"}))
 
-    assert all(found[f"person {name}"].mark is Mark.BAD for name in ("broken", "damaged", "short"))
-    assert "guide.safetensors" in found["person damaged"].found
-    assert "lacks stats.json" in found["person short"].found
+    people = ("broken", "damaged", "short")
+    assert all(results[f"person {name}"].status is Status.BAD for name in people)
+    assert "guide.safetensors" in results["person damaged"].text
+    assert "lacks stats.json" in results["person short"].text
 
 
-def test_a_secret_that_others_may_read_is_told(call: Call, people: Path, tmp_path: Path) -> None:
+def test_a_secret_file_that_others_can_read_is_a_warning(
+    call: Call, people: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "secret.txt"
     path.write_text("hush-hush")
     path.chmod(0o644)
@@ -110,13 +116,14 @@ def test_a_secret_that_others_may_read_is_told(call: Call, people: Path, tmp_pat
     careful = call("doctor", VISAVIS_PEOPLE=str(people), VISAVIS_SIGNING_SECRET_FILE=str(path))
 
     assert done.exit_code == 0, done.output
-    (told,) = (line for line in done.stdout.splitlines() if line.startswith("warn"))
-    assert "may be read by others (0644)" in told
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("warn"))
+    assert "other users can read" in line
+    assert "(0644)" in line
     assert "hush-hush" not in done.output
     assert "chmod" not in careful.stdout
 
 
-def test_no_password_is_shown(call: Call, people: Path) -> None:
+def test_no_password_is_printed(call: Call, people: Path) -> None:
     done = call(
         "doctor",
         VISAVIS_PEOPLE=str(people),
@@ -126,6 +133,6 @@ def test_no_password_is_shown(call: Call, people: Path) -> None:
     )
 
     assert done.exit_code == 1
-    assert done.stdout.count("does not answer") == 2
+    assert done.stdout.count("does not respond") == 2
     assert "me:***@127.0.0.1" in done.stdout
     assert "hush-hush" not in done.output

@@ -1,4 +1,4 @@
-"""The database up to date, or a sentence and a status that tell what it lacks."""
+"""`migrate`, and the schema checks of other commands."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from tests.cli.conftest import Call
 
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty database, set for every command."""
+    """URL of an empty database, set for every command."""
     address = f"sqlite:///{tmp_path / 'visavis.db'}"
     monkeypatch.setenv("VISAVIS_DATABASE_URL", address)
     return address
 
 
-def put_at(url: str, revision: str) -> None:
+def set_revision(url: str, revision: str) -> None:
     engine = connect(url)
     with writing(engine) as connection:
         version = sa.table("alembic_version", sa.column("version_num"))
@@ -26,11 +26,11 @@ def put_at(url: str, revision: str) -> None:
     engine.dispose()
 
 
-def test_what_is_pending_is_told_and_then_applied(call: Call, url: str) -> None:
+def test_pending_migrations_are_listed_and_then_applied(call: Call, url: str) -> None:
     check = call("migrate", "--check")
     assert check.exit_code == 1
     assert check.stdout.splitlines()[0].startswith("pending  0001  ")
-    assert schema_state(url).current is None  # nothing was done
+    assert schema_state(url).current is None  # nothing was applied
 
     applied = call("migrate")
     assert applied.exit_code == 0
@@ -42,11 +42,11 @@ def test_what_is_pending_is_told_and_then_applied(call: Call, url: str) -> None:
         assert (again.exit_code, again.stdout) == (0, f"up to date at {newest}\n")
 
 
-def test_a_newer_database_is_refused_by_everybody(
+def test_a_newer_database_is_rejected_by_every_command(
     call: Call, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(url, migrate=True)
-    put_at(url, "9999")
+    set_revision(url, "9999")
     monkeypatch.setenv("VISAVIS_BROKER_URL", "redis://127.0.0.1:1/0")
 
     for arguments in (["migrate"], ["migrate", "--check"], ["api"], ["worker"], ["up"]):
@@ -56,7 +56,7 @@ def test_a_newer_database_is_refused_by_everybody(
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "up"])
-def test_an_older_database_is_refused_where_nobody_may_migrate(
+def test_an_older_database_is_rejected_if_migration_is_disabled(
     call: Call, url: str, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("VISAVIS_MIGRATE", "false")
@@ -69,16 +69,16 @@ def test_an_older_database_is_refused_where_nobody_may_migrate(
     assert schema_state(url).current is None
 
 
-def test_a_database_that_is_away_is_told(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_is_reported(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISAVIS_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
 
     done = call("migrate", "--check")
 
     assert done.exit_code == 1
-    assert "the database does not answer" in done.stderr
+    assert "the database does not respond" in done.stderr
 
 
-def test_preparing_is_enough_and_may_be_done_again(url: str) -> None:
+def test_preparing_a_database_can_be_repeated(url: str) -> None:
     with pytest.raises(SchemaError, match="lacks"):
         prepare(url, migrate=False)
     for migrate in (True, False, True):

@@ -1,4 +1,4 @@
-"""Released people by the command: import, check, download from a host that misbehaves, export."""
+"""Released people: import, check, download from a faulty server, export."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_released_person(tmp_path_factory.mktemp("released"))
 
 
-def test_an_import_says_what_it_made(call: Call, source: Path, tmp_path: Path) -> None:
+def test_an_import_prints_the_person_directory(call: Call, source: Path, tmp_path: Path) -> None:
     done = call("import-person", str(source), "--person", PERSON, "--out", f"people/{PERSON}")
 
     assert done.exit_code == 0, done.output
@@ -32,8 +32,8 @@ def test_an_import_says_what_it_made(call: Call, source: Path, tmp_path: Path) -
     assert json.loads((tmp_path / "people" / PERSON / "person.json").read_text())["name"] == PERSON
 
 
-def test_a_person_who_was_imported_speaks(call: Call, source: Path, tmp_path: Path) -> None:
-    """The worker's own way, from a recording to an MP4."""
+def test_an_imported_person_can_be_rendered(call: Call, source: Path, tmp_path: Path) -> None:
+    """The whole pipeline, from a clip to an MP4."""
     write_clip(tmp_path / "talk.wav", seconds=0.2)
     call("import-person", str(source), "--person", PERSON, "--out", f"people/{PERSON}")
 
@@ -45,9 +45,7 @@ def test_a_person_who_was_imported_speaks(call: Call, source: Path, tmp_path: Pa
         assert video.streams.video[0].frames == 6
 
 
-def test_a_person_goes_to_the_folder_of_people_under_a_name(
-    call: Call, source: Path, tmp_path: Path
-) -> None:
+def test_a_person_is_imported_under_a_new_name(call: Call, source: Path, tmp_path: Path) -> None:
     arguments = ["import-person", str(source), "--person", PERSON, "--name", "ada"]
     done = call(*arguments, VISAVIS_PEOPLE=str(tmp_path / "all"))
 
@@ -56,7 +54,7 @@ def test_a_person_goes_to_the_folder_of_people_under_a_name(
     assert (manifest["name"], manifest["title"]) == ("ada", f"{PERSON}, as released")
 
 
-def test_a_check_tells_every_part_and_writes_nothing(
+def test_a_check_lists_every_part_and_writes_nothing(
     call: Call, source: Path, tmp_path: Path
 ) -> None:
     done = call("import-person", str(source), "--person", PERSON, "--out", "p", "--name", "p",
@@ -71,41 +69,41 @@ def test_a_check_tells_every_part_and_writes_nothing(
     assert not (tmp_path / "p").exists()
 
 
-def test_a_check_tells_everything_that_is_missing(call: Call, tmp_path: Path) -> None:
+def test_a_check_lists_every_missing_part(call: Call, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     done = call("import-person", "empty", "--person", PERSON, "--check")
 
     assert done.exit_code == 1
-    told = " ".join(done.stdout.split())
+    output = " ".join(done.stdout.split())
     for place in ("diffusion/*_face/model*.pt", "diffusion/*_pose/model*.pt", "iter-*.pt",
                   STATISTICS, f"render_defaults_{PERSON}.pth",
                   f"ca_body/data/{PERSON}/config.yml"):  # fmt: skip
-        assert place in told
-    assert "would be written" not in told
+        assert place in output
+    assert "would be written" not in output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"),
+    ("arguments", "status", "message"),
     [
-        (["nowhere", "--person", PERSON], 1, "nowhere is neither a folder nor a .zip, .tar"),
-        ([".", "--person", "../x"], 2, "'../x' is no name of a person"),
+        (["nowhere", "--person", PERSON], 1, "nowhere: neither a folder nor a .zip, .tar"),
+        ([".", "--person", "../x"], 2, "invalid person name '../x'"),
         ([".", "--person", PERSON, "--name", "a", "--out", "b"], 2, "--out must end with the name"),
-        ([".", "--person", PERSON], 1, "there is no checkpoints/diffusion/*_face/model*.pt in"),
+        ([".", "--person", PERSON], 1, "checkpoints/diffusion/*_face/model*.pt: not found in"),
     ],
 )
-def test_what_cannot_be_imported_is_told(
-    call: Call, tmp_path: Path, arguments: list[str], status: int, words: str
+def test_an_invalid_import_is_rejected(
+    call: Call, tmp_path: Path, arguments: list[str], status: int, message: str
 ) -> None:
     done = call("import-person", *arguments, VISAVIS_PEOPLE=str(tmp_path / "people"))
     assert (done.exit_code, done.stdout) == (status, "")
-    assert done.stderr.startswith(words)
+    assert done.stderr.startswith(message)
     assert not (tmp_path / "people").exists()
 
 
 @pytest.fixture
 def mirror(source: Path, tmp_path: Path) -> Iterator[FaultyHttpServer]:
-    """Everything that is downloaded for a person."""
+    """A server with all downloads of a person."""
     avatar = source / "checkpoints" / "ca_body" / "data" / PERSON
     with tarfile.open(tmp_path / "models.tar", "w") as archive:
         for part in ("diffusion", "guide", "vq"):
@@ -130,57 +128,57 @@ def mirror(source: Path, tmp_path: Path) -> Iterator[FaultyHttpServer]:
     host.server.server_close()
 
 
-def test_a_download_shows_the_licence_and_imports(
+def test_a_download_prints_the_licence_and_imports(
     call: Call, mirror: FaultyHttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = hashlib.sha256(mirror.files[STATISTICS]).hexdigest()
-    monkeypatch.setitem(download.STATISTICS, PERSON, found)
+    digest = hashlib.sha256(mirror.files[STATISTICS]).hexdigest()
+    monkeypatch.setitem(download.STATISTICS, PERSON, digest)
     mirror.faults = iter(["break"])
     arguments = ["download-person", PERSON, "--from", mirror.url, "--out", f"people/{PERSON}"]
 
-    refused = call(*arguments)
+    rejected = call(*arguments)
     asked_before = list(mirror.requests)
     done = call(*arguments, "--accept-licence")
 
-    assert refused.exit_code == 2
-    assert "CC BY-NC 4.0" in refused.stdout
-    assert "--accept-licence" in refused.stderr
+    assert rejected.exit_code == 2
+    assert "CC BY-NC 4.0" in rejected.stdout
+    assert "--accept-licence" in rejected.stderr
     assert asked_before == []
     assert done.exit_code == 0, done.output
     assert "CC BY-NC 4.0: you may use and share" in done.stdout
-    assert "asset_models.tar answers 404" in done.stdout  # goes without
-    assert "no log compression are taken" in done.stdout
+    assert "asset_models.tar: status 404" in done.stdout  # goes without
+    assert "and no log compression" in done.stdout
     assert (tmp_path / "people" / PERSON / "person.json").is_file()
     assert (tmp_path / "data" / "downloads" / PERSON / f"{PERSON}_models.tar").is_file()
 
 
-def test_a_download_that_is_gone_is_told_and_makes_no_person(
+def test_a_missing_download_is_reported_and_creates_no_person(
     call: Call, mirror: FaultyHttpServer, tmp_path: Path
 ) -> None:
     del mirror.files[f"{PERSON}.tar.gz"]
     done = call("download-person", PERSON, "--from", mirror.url, "--out", f"people/{PERSON}",
                 "--accept-licence")  # fmt: skip
     assert done.exit_code == 1
-    assert done.stderr.startswith(f"{mirror.url}/{PERSON}.tar.gz answers 404: the file is no")
+    assert done.stderr.startswith(f"{mirror.url}/{PERSON}.tar.gz: status 404, the file is not")
     assert not (tmp_path / "people").exists()
 
 
-def test_files_that_are_there_need_no_download(call: Call, source: Path, tmp_path: Path) -> None:
+def test_files_in_a_folder_need_no_download(call: Call, source: Path, tmp_path: Path) -> None:
     done = call("download-person", PERSON, "--from", str(source), "--out", f"people/{PERSON}",
                 "--accept-licence")  # fmt: skip
     assert done.exit_code == 0, done.output
     assert (tmp_path / "people" / PERSON / "person.json").is_file()
 
 
-def test_nobody_else_was_released(call: Call) -> None:
+def test_an_unknown_released_person_is_rejected(call: Call) -> None:
     done = call("download-person", "ada")
     assert done.exit_code == 2
     assert done.stderr == (
-        "there is no released person 'ada'; there are PXB184, RLW104, TXB805, GQS883\n"
+        "no released person 'ada'; the released people are PXB184, RLW104, TXB805, GQS883\n"
     )
 
 
-def test_an_export_says_what_is_left_to_copy(call: Call, source: Path, tmp_path: Path) -> None:
+def test_an_export_lists_the_files_to_copy(call: Call, source: Path, tmp_path: Path) -> None:
     call("import-person", str(source), "--person", PERSON, "--out", f"people/{PERSON}")
     done = call("export-person", f"people/{PERSON}", "--out", "back")
 
@@ -189,4 +187,4 @@ def test_an_export_says_what_is_left_to_copy(call: Call, source: Path, tmp_path:
     assert done.stdout.splitlines()[-1] == "back"
     assert (tmp_path / "back" / "assets" / "vq-wav2vec.pt").is_file()
     again = call("export-person", f"people/{PERSON}", "--out", "back")
-    assert (again.exit_code, again.stderr) == (1, "back exists; name another folder\n")
+    assert (again.exit_code, again.stderr) == (1, "back: already exists; name another folder\n")

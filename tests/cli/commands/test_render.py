@@ -71,14 +71,14 @@ def test_samples_are_rendered_in_front_of_anything(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["render-dataset", "nowhere", "--person", "demo"], "nowhere is no folder"),
+        (["render-dataset", "nowhere", "--person", "demo"], "nowhere: folder not found"),
         (["render-dataset", "data", "--person", "ada"], "Unknown person 'ada'; available"),
         (["render-dataset", "data", "--person", "demo", "--views", "top"], "No camera 'top'"),
         (
             ["render-dataset", "data", "--person", "demo", "--scenes", "c"],
             "data: unknown scene 'c'",
         ),
-        (["render-results", "none.npz", "--person", "demo"], "no results at none.npz"),
+        (["render-results", "none.npz", "--person", "demo"], "none.npz: results not found"),
     ],
 )
 def test_what_cannot_be_rendered_is_told_and_leaves_nothing(

@@ -1,11 +1,11 @@
-"""`tenants`: what is set is listed."""
+"""`tenants`: quotas are set and listed."""
 
 import json
 
 from tests.cli.conftest import Call
 
 
-def test_what_is_set_is_listed(call: Call) -> None:
+def test_quotas_are_set_and_listed(call: Call) -> None:
     assert call("tenants", "set", "acme", "--jobs-in-flight", "5").exit_code == 0
     assert call("tenants", "set", "acme", "--stored-bytes", "7000000").exit_code == 0
 
@@ -19,8 +19,8 @@ def test_what_is_set_is_listed(call: Call) -> None:
     assert json.loads(call("tenants", "list", "--json").stdout)[0]["own"] == ["jobs_in_flight"]
 
 
-def test_a_name_that_is_none_is_refused(call: Call) -> None:
+def test_an_invalid_tenant_is_rejected(call: Call) -> None:
     done = call("tenants", "set", "Acme Inc")
 
     assert done.exit_code == 2
-    assert "'Acme Inc' is no name" in done.stderr
+    assert "tenant: invalid name 'Acme Inc'" in done.stderr

@@ -1,4 +1,4 @@
-"""The embedded Redis, and the queue that only wakes."""
+"""The embedded Redis, and wake-ups of workers through its queue."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from cli.local import embedded_redis as broker
+from cli.local import embedded_redis
 from cli.local.embedded_redis import BrokerError, EmbeddedRedis, find_server
 from jobs.queue.celery_app import QUEUE, WAKE, make_celery, reachable, wake
 from jobs.settings import Settings
@@ -37,7 +37,7 @@ def settings_for(url: str, folder: Path) -> Settings:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs that is not only waiting to be buried."""
+    """Return True if the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -45,15 +45,15 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.services
-def test_it_answers_on_a_socket_that_only_we_can_open(redis: EmbeddedRedis) -> None:
-    assert redis.answers()
+def test_it_responds_on_a_socket_that_only_its_user_can_open(redis: EmbeddedRedis) -> None:
+    assert redis.responds()
     assert redis.alive()
     assert redis.socket.stat().st_mode & 0o777 == 0o700
     assert len(str(redis.socket)) < 100  # macOS takes 104
 
 
 @pytest.mark.services
-def test_it_is_gone_afterwards(tmp_path: Path) -> None:
+def test_it_is_stopped_and_removed_at_the_end(tmp_path: Path) -> None:
     with EmbeddedRedis() as redis:
         pid = redis.pid
         assert pid is not None
@@ -63,13 +63,13 @@ def test_it_is_gone_afterwards(tmp_path: Path) -> None:
 
 
 @pytest.mark.services
-@pytest.mark.skipif(sys.platform != "linux", reason="PDEATHSIG is a word of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="PDEATHSIG needs Linux")
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tmp_path)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(tmp_path)},  # a killed process tidies nothing
+        env=os.environ | {"TMPDIR": str(tmp_path)},  # a killed process removes no files
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
@@ -86,10 +86,10 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.services
-def test_wake_ups_survive_a_kill_of_redis(redis: EmbeddedRedis, tmp_path: Path) -> None:
+def test_wake_ups_survive_a_crash_of_redis(redis: EmbeddedRedis, tmp_path: Path) -> None:
     app = make_celery(settings_for(redis.url, tmp_path))
     assert all(wake(app, f"job-{number}") for number in range(20))
-    time.sleep(1.1)  # Redis writes its file to disk once a second
+    time.sleep(1.1)  # Redis syncs its file once a second
     assert redis.pid is not None
     os.kill(redis.pid, signal.SIGKILL)
 
@@ -101,10 +101,10 @@ def test_wake_ups_survive_a_kill_of_redis(redis: EmbeddedRedis, tmp_path: Path) 
 
 
 @pytest.mark.services
-def test_two_never_keep_their_queue_in_one_folder(redis: EmbeddedRedis, tmp_path: Path) -> None:
-    with pytest.raises(BrokerError, match="another Redis keeps its queue"):
+def test_two_servers_cannot_use_the_same_folder(redis: EmbeddedRedis, tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="another Redis uses"):
         EmbeddedRedis(tmp_path / "redis").__enter__()
-    assert redis.answers()
+    assert redis.responds()
 
 
 @pytest.mark.services
@@ -126,7 +126,7 @@ def test_a_wake_up_is_a_job_id_in_json(redis: EmbeddedRedis, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "url", ["", "redis+socket:///nowhere/s?virtual_host=0", "redis://127.0.0.1:9/0"]
 )
-def test_waking_without_a_broker_is_quickly_no(tmp_path: Path, url: str) -> None:
+def test_waking_without_a_broker_fails_quickly(tmp_path: Path, url: str) -> None:
     app = make_celery(settings_for(url, tmp_path))
     began = time.monotonic()
 
@@ -137,7 +137,7 @@ def test_waking_without_a_broker_is_quickly_no(tmp_path: Path, url: str) -> None
     app.close()
 
 
-def test_the_queue_speaks_json_only(tmp_path: Path) -> None:
+def test_the_queue_accepts_only_json(tmp_path: Path) -> None:
     app = make_celery(settings_for("", tmp_path))
 
     assert app.conf.accept_content == ["json"]
@@ -146,7 +146,7 @@ def test_the_queue_speaks_json_only(tmp_path: Path) -> None:
     app.close()
 
 
-def test_a_redis_on_the_path_comes_before_the_one_in_the_wheel(
+def test_a_redis_on_the_path_is_preferred_to_the_one_in_the_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = tmp_path / "valkey-server"
@@ -157,17 +157,17 @@ def test_a_redis_on_the_path_comes_before_the_one_in_the_wheel(
     assert find_server() == server
 
 
-def test_without_any_redis_it_says_what_to_install(
+def test_a_missing_redis_is_reported_with_a_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(broker, "_bundled_server", lambda: None)
+    monkeypatch.setattr(embedded_redis, "_bundled_server", lambda: None)
 
     with pytest.raises(BrokerError, match=r"apt install redis-server.*3.13.*VISAVIS_BROKER_URL"):
         EmbeddedRedis().__enter__()
 
 
-def test_a_redis_that_does_not_start_tells_its_words(
+def test_a_redis_that_does_not_start_is_reported_with_its_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = tmp_path / "redis-server"

@@ -1,8 +1,7 @@
-"""What `up --submit` says over HTTP, against a service of a few lines."""
+"""HTTP requests of `up --submit`, against a fake service."""
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,13 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cli.local.submit import Caller, Submission, SubmitError
+from cli.local.submit import Client, Submission, SubmitError
 from cli.progress_bars import Bars
 from jobs.request.model import GenerateRequest
 
-Answer = Callable[[], httpx.Response]
-
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.local.submit.POLL_SECONDS", 0.001)
 
 
@@ -33,20 +30,20 @@ def view(state: str, *, progress: float = 0.0, error: str | None = None) -> dict
 
 
 class Service:
-    """Answers GET /jobs/j1 with one thing after the other."""
+    """Responds to each request with the next of the given responses."""
 
-    def __init__(self, *answers: dict[str, Any] | int | Exception) -> None:
-        self.answers = list(answers)
+    def __init__(self, *responses: dict[str, Any] | int | Exception) -> None:
+        self.responses = list(responses)
         self.sent = b""
         self.tended = 0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
             self.sent = request.read()
-            return self._answer(self.answers.pop(0), 202)
+            return self._respond(self.responses.pop(0), 202)
         if request.url.path.endswith(".mp4"):
             return httpx.Response(200, content=b"an mp4")
-        return self._answer(self.answers.pop(0), 200)
+        return self._respond(self.responses.pop(0), 200)
 
     def submit(self, folder: Path, **request: object) -> list[Path]:
         clip = folder / "talk.wav"
@@ -54,20 +51,20 @@ class Service:
         submission = Submission(clip, GenerateRequest.model_validate(request), folder / "out")
         console = Console(file=io.StringIO())
         with httpx.Client(transport=httpx.MockTransport(self), base_url="http://s") as http:
-            return Caller(http, self.tend).submit(submission, Bars(console))
+            return Client(http, self.tend).submit(submission, Bars(console))
 
     def tend(self) -> None:
         self.tended += 1
 
-    def _answer(self, answer: dict[str, Any] | int | Exception, status: int) -> httpx.Response:
-        if isinstance(answer, Exception):
-            raise answer
-        if isinstance(answer, int):
-            return httpx.Response(answer, content=json.dumps({"detail": "The disk is full."}))
-        return httpx.Response(status, json=answer)
+    def _respond(self, response: dict[str, Any] | int | Exception, status: int) -> httpx.Response:
+        if isinstance(response, Exception):
+            raise response
+        if isinstance(response, int):
+            return httpx.Response(response, content=json.dumps({"detail": "The disk is full."}))
+        return httpx.Response(status, json=response)
 
 
-def test_outputs_are_fetched_under_the_name_of_the_clip(tmp_path: Path) -> None:
+def test_outputs_are_downloaded_under_the_name_of_the_clip(tmp_path: Path) -> None:
     service = Service(view("queued"), view("running", progress=0.5), view("succeeded"))
 
     files = service.submit(tmp_path, takes=2, seed=3, views=["side", "front"])
@@ -80,32 +77,32 @@ def test_outputs_are_fetched_under_the_name_of_the_clip(tmp_path: Path) -> None:
     assert b'name="seed"\r\n\r\n3' in service.sent
     assert b'name="views"\r\n\r\nside,front' in service.sent
     assert b'name="outputs"\r\n\r\nvideo' in service.sent
-    assert b"steps" not in service.sent  # what is not asked for is the person's
+    assert b"steps" not in service.sent  # without it, the default of the person applies
 
 
-def test_a_service_that_is_started_again_in_between_is_forgiven(tmp_path: Path) -> None:
+def test_a_restart_of_the_service_is_waited_for(tmp_path: Path) -> None:
     service = Service(view("queued"), httpx.ConnectError("gone"), 503, view("succeeded"))
 
     assert len(service.submit(tmp_path)) == 1
     assert service.tended == 3
 
 
-def test_a_service_that_stays_away_is_not_waited_for_for_ever(
+def test_a_long_outage_of_the_service_ends_the_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.local.submit.SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr("cli.local.submit.OUTAGE_SECONDS", 0.0)
     service = Service(view("queued"), *[httpx.ConnectError("gone")] * 9)
 
-    with pytest.raises(SubmitError, match="has not answered"):
+    with pytest.raises(SubmitError, match="No response from the service"):
         service.submit(tmp_path)
 
 
-def test_a_refusal_is_told_in_its_own_words(tmp_path: Path) -> None:
+def test_the_message_of_a_rejection_is_raised(tmp_path: Path) -> None:
     with pytest.raises(SubmitError, match=r"^The disk is full\.$"):
         Service(422).submit(tmp_path)
 
 
-def test_a_failed_job_is_told_in_its_own_words(tmp_path: Path) -> None:
+def test_the_message_of_a_failed_job_is_raised(tmp_path: Path) -> None:
     service = Service(view("queued"), view("failed", error="The clip is too long."))
 
     with pytest.raises(SubmitError, match=r"^The clip is too long\.$"):

@@ -1,4 +1,4 @@
-"""Children are started again when they die, and end when they are told to."""
+"""The supervisor restarts its children and stops them."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from cli.local.supervisor import Child, ChildError, Command, Supervisor
 FOREVER = "import time; time.sleep(60)"
 
 
-class Watch:
-    """A supervisor, and what it said."""
+class Recorder:
+    """A supervisor with a record of its log lines."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.said: list[str] = []
-        self.supervisor = Supervisor([], self.said.append)
+        self.lines: list[str] = []
+        self.supervisor = Supervisor([], self.lines.append)
 
     def start(self, code: str) -> Child:
         command = Command("toy", ["-c", code], {"TOY": "1"}, self.folder / "logs" / "toy.log")
@@ -29,7 +29,7 @@ class Watch:
         child.start()
         return child
 
-    def tend_until_another(self, child: Child, pid: int) -> None:
+    def tend_until_restarted(self, child: Child, pid: int) -> None:
         deadline = time.monotonic() + 10
         while child.process is None or child.process.pid == pid:
             assert time.monotonic() < deadline
@@ -38,77 +38,79 @@ class Watch:
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Watch]:
-    made = Watch(tmp_path)
-    yield made
-    made.supervisor.stop()
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    recorder = Recorder(tmp_path)
+    yield recorder
+    recorder.supervisor.stop()
 
 
-def until(child: Child) -> int:
+def wait_for(child: Child) -> int:
     assert child.process is not None
     return child.process.wait(10)
 
 
-def test_a_child_that_was_killed_is_started_again_after_a_pause(watch: Watch) -> None:
-    child = watch.start(FOREVER)
+def test_a_killed_child_is_restarted_after_a_pause(recorder: Recorder) -> None:
+    child = recorder.start(FOREVER)
     assert child.process is not None
     pid = child.process.pid
     os.kill(pid, signal.SIGKILL)
-    until(child)
+    wait_for(child)
     began = time.monotonic()
 
-    watch.tend_until_another(child, pid)
+    recorder.tend_until_restarted(child, pid)
 
     assert time.monotonic() - began >= 0.45
-    assert watch.said == ["the toy was killed by signal 9; it is started again"]
+    assert recorder.lines == ["the toy was killed by signal 9; restarting it"]
     assert child.pause == 1.0  # the next one waits longer
 
 
-def test_a_child_that_lived_long_is_started_without_a_longer_pause(watch: Watch) -> None:
-    child = watch.start("")
-    until(child)
+def test_a_child_that_ran_for_long_is_restarted_after_the_shortest_pause(
+    recorder: Recorder,
+) -> None:
+    child = recorder.start("")
+    wait_for(child)
     child.pause, child.started_at = 8.0, time.monotonic() - 100
 
-    watch.supervisor.tend()
+    recorder.supervisor.tend()
 
     assert child.due - time.monotonic() < 0.6
-    assert watch.said == ["the toy ended with status 0; it is started again"]
+    assert recorder.lines == ["the toy exited with status 0; restarting it"]
 
 
-def test_a_child_that_is_misused_is_not_started_for_ever(watch: Watch) -> None:
-    child = watch.start("import sys; print('VISAVIS_X: is wrong'); sys.exit(2)")
-    until(child)
+def test_a_misconfigured_child_is_not_restarted(recorder: Recorder) -> None:
+    child = recorder.start("import sys; print('VISAVIS_X: is wrong'); sys.exit(2)")
+    wait_for(child)
 
     with pytest.raises(ChildError, match="the toy does not start: VISAVIS_X: is wrong"):
-        watch.supervisor.tend()
+        recorder.supervisor.tend()
 
 
-def test_children_are_asked_before_they_are_killed(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
+def test_children_are_terminated_before_they_are_killed(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.local.supervisor.STOP_SECONDS", 1.0)
     ready = "print('ready', flush=True); time.sleep(60)"
-    polite = watch.start(f"import time; {ready}")
-    deaf = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); {ready}"
-    stubborn = watch.start(deaf)
+    cooperative = recorder.start(f"import time; {ready}")
+    ignoring = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); {ready}"
+    stubborn = recorder.start(ignoring)
     deadline = time.monotonic() + 10
-    while stubborn.last_words().count("ready") < 2:
+    while stubborn.log_tail().count("ready") < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
-    watch.supervisor.stop()
+    recorder.supervisor.stop()
 
-    assert (polite.ended(), stubborn.ended()) == (-signal.SIGTERM, -signal.SIGKILL)
-
-
-def test_a_child_has_the_environment_it_was_given(watch: Watch) -> None:
-    child = watch.start("import os; print(os.environ['TOY'], os.getpid() == os.getsid(0))")
-    until(child)
-
-    assert child.last_words() == "1 True"  # in a session of its own: Ctrl-C is not for it
+    assert (cooperative.ended(), stubborn.ended()) == (-signal.SIGTERM, -signal.SIGKILL)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a tether needs Linux")
+def test_a_child_gets_its_environment(recorder: Recorder) -> None:
+    child = recorder.start("import os; print(os.environ['TOY'], os.getpid() == os.getsid(0))")
+    wait_for(child)
+
+    assert child.log_tail() == "1 True"  # in its own session, which Ctrl-C does not reach
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PDEATHSIG needs Linux")
 def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     import subprocess
 

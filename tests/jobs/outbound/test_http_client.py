@@ -11,14 +11,14 @@ import httpcore
 import pytest
 
 from jobs.outbound.http_client import (
-    NoAnswer,
-    Outbound,
+    NoResponse,
+    OutboundClient,
     OutboundError,
-    Unfit,
+    UnusableResponse,
     UrlRefused,
     open_outbound,
 )
-from jobs.outbound.url_policy import NOTHING_ELSE, Allowed, parse_allowed
+from jobs.outbound.url_policy import PUBLIC_ONLY, AllowList, parse_allowed
 from jobs.settings import Settings
 from tests.webhook_receiver import HOST, Receiver, receiving
 
@@ -55,11 +55,13 @@ def outbound(
     receiver: Receiver,
     names: Names | None = None,
     *,
-    allowed: Allowed = LOOPBACK,
+    allowed: AllowList = LOOPBACK,
     seconds: float = LONG,
-) -> Outbound:
+) -> OutboundClient:
     tls = ssl.create_default_context(cafile=receiver.ca)
-    return Outbound(tls, allowed=allowed, resolve=names or Names(["127.0.0.1"]), seconds=seconds)
+    return OutboundClient(
+        tls, allowed=allowed, resolve=names or Names(["127.0.0.1"]), seconds=seconds
+    )
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -108,9 +110,9 @@ def test_an_answer_that_changes_between_check_and_connection_changes_nothing(
         raise httpcore.ConnectError
 
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", dial)
-    sender = outbound(receiver, names, allowed=NOTHING_ELSE)
+    sender = outbound(receiver, names, allowed=PUBLIC_ONLY)
 
-    assert isinstance(refused(sender.post(receiver.url(host=HOST), b"", {})), NoAnswer)
+    assert isinstance(refused(sender.post(receiver.url(host=HOST), b"", {})), NoResponse)
     assert (dialled, names.asked) == (["93.184.216.34"], [HOST])
     assert isinstance(refused(sender.post(receiver.url(host=HOST), b"", {})), UrlRefused)
     assert dialled == ["93.184.216.34"]
@@ -137,7 +139,7 @@ def test_one_address_that_is_refused_refuses_the_name(
         raise AssertionError(f"dialled {host}")
 
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", dial)
-    sender = outbound(receiver, Names(addresses), allowed=NOTHING_ELSE)
+    sender = outbound(receiver, Names(addresses), allowed=PUBLIC_ONLY)
 
     error = refused(sender.post("https://hooks.example/", b"", {}))
 
@@ -147,7 +149,7 @@ def test_one_address_that_is_refused_refuses_the_name(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost"])
 def test_loopback_is_refused_however_it_is_written(receiver: Receiver, host: str) -> None:
-    sender = outbound(receiver, allowed=NOTHING_ELSE)
+    sender = outbound(receiver, allowed=PUBLIC_ONLY)
 
     assert isinstance(refused(sender.post(receiver.url(host=host), b"", {})), UrlRefused)
     with pytest.raises(UrlRefused):
@@ -183,7 +185,7 @@ def test_the_name_must_be_in_the_certificate(receiver: Receiver) -> None:
 
 
 def test_a_certificate_of_nobody_known_is_not_accepted(receiver: Receiver) -> None:
-    plain = Outbound(ssl.create_default_context(), allowed=LOOPBACK)
+    plain = OutboundClient(ssl.create_default_context(), allowed=LOOPBACK)
 
     assert "is not accepted" in str(refused(plain.post(receiver.url(), b"", {})))
 
@@ -208,7 +210,7 @@ def test_the_resolver_of_the_system_is_asked(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls = ssl.create_default_context(cafile=receiver.ca)
-    sender = Outbound(tls, allowed=parse_allowed(["localhost"]))
+    sender = OutboundClient(tls, allowed=parse_allowed(["localhost"]))
 
     error = refused(sender.post(receiver.url(host="localhost"), b"", {}))
     assert "certificate of localhost" in str(error)  # it was found and connected to
@@ -218,7 +220,7 @@ def test_the_resolver_of_the_system_is_asked(
 
     monkeypatch.setattr(socket, "getaddrinfo", knows_nobody)
     error = refused(sender.post("https://nobody.invalid/", b"", {}))
-    assert "nobody.invalid is not known to DNS" in str(error)
+    assert "nobody.invalid is unknown to DNS" in str(error)
 
 
 def test_a_resolver_that_stalls_costs_no_more_than_the_time(receiver: Receiver) -> None:
@@ -227,7 +229,7 @@ def test_a_resolver_that_stalls_costs_no_more_than_the_time(receiver: Receiver) 
         return []
 
     tls = ssl.create_default_context(cafile=receiver.ca)
-    sender = Outbound(tls, resolve=stall, seconds=0.2)
+    sender = OutboundClient(tls, resolve=stall, seconds=0.2)
 
     assert "within 0.2 s" in str(refused(sender.post("https://a.example/", b"", {})))
 
@@ -235,7 +237,7 @@ def test_a_resolver_that_stalls_costs_no_more_than_the_time(receiver: Receiver) 
 def test_one_that_answers_nothing_costs_no_more_than_the_time(receiver: Receiver) -> None:
     error = refused(outbound(receiver, seconds=0.5).post(receiver.url("/stall"), b"", {}))
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoResponse)
     assert "within 0.5 s" in str(error)
 
 
@@ -270,10 +272,10 @@ def test_a_file_is_fetched(receiver: Receiver, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("/a.wav", 404, "the answer is 404, not 200"),
+        ("/a.wav", 404, "the response has status 404, not 200"),
         ("/redirect", 200, "redirects are not followed"),
-        ("/a.wav", 200, "the file is 9 bytes, more than 8"),
-        ("/endless", 200, "the file is more than 8 bytes"),
+        ("/a.wav", 200, "the file has 9 bytes, more than 8"),
+        ("/endless", 200, "the file has more than 8 bytes"),
     ],
 )
 def test_a_file_that_is_not_there_or_too_large_leaves_nothing_behind(
@@ -284,7 +286,7 @@ def test_a_file_that_is_not_there_or_too_large_leaves_nothing_behind(
 
     error = refused(outbound(receiver).fetch(receiver.url(path), place, most_bytes=8, seconds=LONG))
 
-    assert isinstance(error, Unfit)
+    assert isinstance(error, UnusableResponse)
     assert words in str(error)
     assert not place.exists()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox.audio_probe import MediaError, MediaLimits, look, probe
+from jobs.sandbox.audio_probe import MediaError, MediaLimits, inspect_clip, probe
 from tests.audio_clips import write_clip
 
 LIMITS = MediaLimits(max_seconds=5.0)
@@ -47,7 +47,7 @@ def test_every_promised_format_is_read(
 ) -> None:
     path = write_clip(tmp_path / f"clip.{ending}", seconds=1.5, channels=channels)
 
-    info = look(path, LIMITS)
+    info = inspect_clip(path, LIMITS)
 
     assert (info.container, info.codec, info.channels) == (container, codec, channels)
     assert info.seconds == pytest.approx(1.5, abs=0.06)
@@ -56,7 +56,7 @@ def test_every_promised_format_is_read(
 def test_the_name_of_a_file_means_nothing(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.flac").rename(tmp_path / "playlist.m3u8")
 
-    assert look(path, LIMITS).container == "flac"
+    assert inspect_clip(path, LIMITS).container == "flac"
 
 
 def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_length_is_counted_and_not_believed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "liar"
     path.write_bytes(content)
 
-    assert look(path, LIMITS).seconds == pytest.approx(1.0, abs=0.06)
+    assert inspect_clip(path, LIMITS).seconds == pytest.approx(1.0, abs=0.06)
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "ogg"])
@@ -89,7 +89,9 @@ def test_a_recording_that_breaks_off_is_as_long_as_what_is_there(
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
-    assert 0.9 < look(path, LIMITS).seconds < 2.6  # Ogg loses its last page: a second of sound
+    assert (
+        0.9 < inspect_clip(path, LIMITS).seconds < 2.6
+    )  # Ogg loses its last page: a second of sound
 
 
 def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -129,7 +131,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 def test_what_is_no_clip_is_refused_with_a_code_and_a_sentence(tmp_path: Path) -> None:
     for why, (path, code) in bad_files(tmp_path).items():
         with pytest.raises(MediaError) as caught:
-            look(path, LIMITS)
+            inspect_clip(path, LIMITS)
         assert caught.value.code == code, why
         assert len(caught.value.detail) > 20, why
 
@@ -138,7 +140,7 @@ def test_a_clip_that_is_too_long_is_told_both_lengths(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "long.wav", seconds=6.25)
 
     with pytest.raises(MediaError, match=r"may be 5 s long and is 6\.25 s"):
-        look(path, LIMITS)
+        inspect_clip(path, LIMITS)
 
 
 def test_a_wav_with_a_codec_that_is_not_listed_is_refused(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_a_wav_with_a_codec_that_is_not_listed_is_refused(tmp_path: Path) -> Non
     path.write_bytes(content)
 
     with pytest.raises(MediaError) as caught:
-        look(path, LIMITS)
+        inspect_clip(path, LIMITS)
 
     assert caught.value.code == "audio_type_unsupported"
     assert "adpcm" in caught.value.detail
@@ -192,7 +194,7 @@ def test_a_child_that_takes_too_long_is_ended(
 
 def test_a_child_on_a_rope_can_write_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom jobs.sandbox.rlimits import tie\ntie({'FSIZE': 0})\n"
+        "import sys\nfrom jobs.sandbox.rlimits import apply_limits\napply_limits({'FSIZE': 0})\n"
         f"file = open({str(tmp_path / 'out')!r}, 'wb', buffering=0)\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "try: file.write(b'x')\nexcept OSError: sys.exit(7)\n"

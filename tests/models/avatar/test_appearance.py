@@ -98,5 +98,5 @@ def test_edges_in_part_covered_keep_the_colour_of_the_skin(paint: Callable[..., 
 
 @pytest.mark.parametrize("samples", [0, 5])
 def test_samples_that_nobody_can_wait_for_are_refused(samples: int) -> None:
-    with pytest.raises(ValueError, match=f"must be 1 to 4 along a pixel's side {samples}"):
+    with pytest.raises(ValueError, match=f"must be 1 to 4 along a pixel's side \\({samples}\\)"):
         RenderOptions(samples=samples)

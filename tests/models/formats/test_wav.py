@@ -1,4 +1,4 @@
-"""Wave files, mapped: every kind that is read, and what is said of the others."""
+"""WAV files: supported sample formats, and errors for other files."""
 
 import struct
 from pathlib import Path
@@ -8,22 +8,22 @@ import pytest
 
 from models.formats.wav import WavError, open_wav
 
-WAVE = np.array([[0.0, -1.0], [0.5, 0.25], [-0.75, 0.125]], np.float32)
+SAMPLES = np.array([[0.0, -1.0], [0.5, 0.25], [-0.75, 0.125]], np.float32)
 
 
-def head(kind: int, bits: int, channels: int = 2, *, extensible: bool = False) -> bytes:
+def format_chunk(kind: int, bits: int, channels: int = 2, *, extensible: bool = False) -> bytes:
     block = channels * bits // 8
-    form = struct.pack("<HHIIHH", kind, channels, 48_000, 48_000 * block, block, bits)
+    chunk = struct.pack("<HHIIHH", kind, channels, 48_000, 48_000 * block, block, bits)
     if not extensible:
-        return form
-    return b"\xfe\xff" + form[2:] + struct.pack("<HHIH14x", 22, bits, 3, kind)
+        return chunk
+    return b"\xfe\xff" + chunk[2:] + struct.pack("<HHIH14x", 22, bits, 3, kind)
 
 
-def write(path: Path, form: bytes, content: bytes, *, size: int | None = None) -> Path:
-    """With a chunk of another program, of odd length, in between."""
+def write(path: Path, chunk: bytes, content: bytes, *, size: int | None = None) -> Path:
+    """Write a WAV file with an unknown chunk of odd length before the samples."""
     chunks = b"".join(
         (
-            b"fmt " + struct.pack("<I", len(form)) + form,
+            b"fmt " + struct.pack("<I", len(chunk)) + chunk,
             b"LIST" + struct.pack("<I", 3) + b"abc\0",
             b"data" + struct.pack("<I", len(content) if size is None else size) + content,
         )
@@ -41,60 +41,66 @@ def of_24_bit(samples: np.ndarray) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "bits", "content"),
     [
-        (1, 16, (WAVE * 32768).astype("<i2").tobytes()),
-        (1, 24, of_24_bit(WAVE)),
-        (1, 32, (WAVE.astype(np.float64) * 2**31).astype("<i4").tobytes()),
-        (3, 32, WAVE.tobytes()),
-        (3, 64, WAVE.astype("<f8").tobytes()),
+        (1, 16, (SAMPLES * 32768).astype("<i2").tobytes()),
+        (1, 24, of_24_bit(SAMPLES)),
+        (1, 32, (SAMPLES.astype(np.float64) * 2**31).astype("<i4").tobytes()),
+        (3, 32, SAMPLES.tobytes()),
+        (3, 64, SAMPLES.astype("<f8").tobytes()),
     ],
 )
 @pytest.mark.parametrize("extensible", [False, True])
-def test_samples_come_back_whatever_they_are_kept_as(
+def test_samples_of_each_format_are_read(
     tmp_path: Path, kind: int, bits: int, content: bytes, extensible: bool
 ) -> None:
-    form = head(kind, bits, extensible=extensible)
-    found = open_wav(write(tmp_path / "a.wav", form, content))
-    assert (len(found), found.channels, found.rate, found.bits) == (3, 2, 48_000, bits)
-    assert isinstance(found.raw, np.memmap)
-    np.testing.assert_array_equal(found.read(), WAVE)
-    np.testing.assert_array_equal(found.read(1, 2), WAVE[1:2])
-    assert found.read().dtype == np.float32
+    chunk = format_chunk(kind, bits, extensible=extensible)
+    file = open_wav(write(tmp_path / "a.wav", chunk, content))
+    assert (len(file), file.channels, file.rate, file.bits) == (3, 2, 48_000, bits)
+    assert isinstance(file.raw, np.memmap)
+    np.testing.assert_array_equal(file.read(), SAMPLES)
+    np.testing.assert_array_equal(file.read(1, 2), SAMPLES[1:2])
+    assert file.read().dtype == np.float32
 
 
-def test_a_file_that_was_written_into_a_pipe_is_as_long_as_it_is(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.wav", head(3, 32), WAVE.tobytes(), size=0xFFFF_FFFF)
-    np.testing.assert_array_equal(open_wav(path).read(), WAVE)
+def test_the_length_of_a_file_written_to_a_pipe_is_its_size(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", format_chunk(3, 32), SAMPLES.tobytes(), size=0xFFFF_FFFF)
+    np.testing.assert_array_equal(open_wav(path).read(), SAMPLES)
 
 
-def test_a_file_without_a_sample_is_empty(tmp_path: Path) -> None:
-    assert open_wav(write(tmp_path / "a.wav", head(1, 16), b"")).read().shape == (0, 2)
+def test_a_file_without_samples_is_empty(tmp_path: Path) -> None:
+    assert open_wav(write(tmp_path / "a.wav", format_chunk(1, 16), b"")).read().shape == (0, 2)
 
 
 @pytest.mark.parametrize(
-    ("form", "content", "size", "words"),
+    ("chunk", "content", "size", "message"),
     [
-        (head(1, 16), b"1234", 400, "cut off: it has 4 of 400 bytes"),
-        (head(1, 8), b"1234", None, "2 channels of 8 bit in form 1"),
-        (head(85, 16), b"1234", None, "16 bit in form 85"),
-        (b"too short.", b"1234", None, "does not say what its samples are"),
+        (format_chunk(1, 16), b"1234", 400, "truncated, 4 of 400 bytes"),
+        (format_chunk(1, 8), b"1234", None, "2 channels of 8 bit, format tag 1"),
+        (format_chunk(85, 16), b"1234", None, "16 bit, format tag 85"),
+        (b"too short.", b"1234", None, "the format of the samples is missing"),
     ],
 )
-def test_what_cannot_be_read_is_told(
-    tmp_path: Path, form: bytes, content: bytes, size: int | None, words: str
+def test_unsupported_and_damaged_files_are_refused(
+    tmp_path: Path, chunk: bytes, content: bytes, size: int | None, message: str
 ) -> None:
-    path = write(tmp_path / "a.wav", form, content, size=size)
-    with pytest.raises(WavError, match=words) as caught:
+    path = write(tmp_path / "a.wav", chunk, content, size=size)
+    with pytest.raises(WavError, match=message) as caught:
         open_wav(path)
     assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, "cannot be read: No such file"), (b"", "cut off or no wave"), (b"ID3" * 9, "no wave")],
+    ("content", "message"),
+    [
+        (None, r"cannot be read \(No such file"),
+        (b"", "truncated or not a WAV file"),
+        (b"ID3" * 9, "not a WAV file"),
+    ],
 )
-def test_what_is_no_wave_file_is_told(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_files_of_other_formats_are_refused(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
     path = tmp_path / "a.wav"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(WavError, match=words):
+    with pytest.raises(WavError, match=message):
         open_wav(path)

@@ -192,6 +192,6 @@ def zeroed_after_end(keys: Tensor, lengths: Tensor) -> Tensor:
     return keys * (frames < lengths[:, None])[..., None]
 
 
-def probabilities_by_token(kept: Nucleus) -> Tensor:
+def probabilities_by_token(result: Nucleus) -> Tensor:
     """Probabilities of a nucleus in the order of the tokens, [B, N]."""
-    return torch.zeros_like(kept.probabilities).scatter(1, kept.tokens, kept.probabilities)
+    return torch.zeros_like(result.probabilities).scatter(1, result.tokens, result.probabilities)

@@ -122,17 +122,17 @@ def test_logits_depend_on_the_clip_unless_it_is_dropped(guide: Guide) -> None:
 
 def test_the_nucleus_ends_with_the_token_that_crosses_top_p() -> None:
     logits = torch.tensor([[0.1, 0.5, 0.3, 0.1], [0.97, 0.01, 0.01, 0.01]]).log()
-    kept = nucleus(logits, 0.7)
+    result = nucleus(logits, 0.7)
     torch.testing.assert_close(
-        probabilities_by_token(kept), torch.tensor([[0, 0.625, 0.375, 0], [1.0, 0, 0, 0]])
+        probabilities_by_token(result), torch.tensor([[0, 0.625, 0.375, 0], [1.0, 0, 0, 0]])
     )
 
 
 def test_the_nucleus_contains_at_least_the_most_likely_token() -> None:
     logits = randn(16, 50)
-    kept = nucleus(logits, 1e-9)
-    assert ((kept.probabilities > 0).sum(1) == 1).all()
-    assert torch.equal(probabilities_by_token(kept).argmax(1), logits.argmax(1))
+    result = nucleus(logits, 1e-9)
+    assert ((result.probabilities > 0).sum(1) == 1).all()
+    assert torch.equal(probabilities_by_token(result).argmax(1), logits.argmax(1))
 
 
 def test_a_top_p_of_one_keeps_all_tokens() -> None:
@@ -143,18 +143,18 @@ def test_a_top_p_of_one_keeps_all_tokens() -> None:
 @pytest.mark.parametrize("top_p", [0.1, 0.5, 0.94])
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p: float) -> None:
     logits = randn(16, 50)
-    kept = probabilities_by_token(nucleus(logits, top_p)) > 0
+    selected = probabilities_by_token(nucleus(logits, top_p)) > 0
     probabilities = logits.softmax(-1)
-    inside = (probabilities * kept).sum(1)
-    weakest = torch.where(kept, probabilities, torch.ones_like(probabilities)).amin(1)
+    inside = (probabilities * selected).sum(1)
+    weakest = torch.where(selected, probabilities, torch.ones_like(probabilities)).amin(1)
     assert (inside >= top_p - 1e-6).all()
     assert (inside - weakest < top_p).all()
 
 
 def test_samples_come_from_the_nucleus_only() -> None:
-    kept = nucleus(torch.tensor([[0.6, 0.3, 0.1]]).log(), 0.8)
+    result = nucleus(torch.tensor([[0.6, 0.3, 0.1]]).log(), 0.8)
     generator = Generator().manual_seed(1)
-    tokens = [int(kept.sample([generator])) for _ in range(600)]
+    tokens = [int(result.sample([generator])) for _ in range(600)]
     assert set(tokens) == {0, 1}
     assert tokens.count(0) == pytest.approx(400, abs=50)
 

@@ -85,19 +85,19 @@ def test_the_time_embedding_starts_with_sines_of_falling_frequency() -> None:
 
 
 def test_attention_equals_that_of_torch() -> None:
-    ours = seeded(Attention(WIDTH, HEADS))
-    theirs = torch.nn.MultiheadAttention(WIDTH, HEADS, batch_first=True).eval()
-    theirs.load_state_dict(
+    attention = seeded(Attention(WIDTH, HEADS))
+    reference = torch.nn.MultiheadAttention(WIDTH, HEADS, batch_first=True).eval()
+    reference.load_state_dict(
         {
-            "in_proj_weight": ours.in_weight,
-            "in_proj_bias": ours.in_bias,
-            "out_proj.weight": ours.out.weight,
-            "out_proj.bias": ours.out.bias,
+            "in_proj_weight": attention.in_weight,
+            "in_proj_bias": attention.in_bias,
+            "out_proj.weight": attention.out.weight,
+            "out_proj.bias": attention.out.bias,
         }
     )
     x, rotated, plain = randn(2, 5, WIDTH), randn(2, 7, WIDTH, seed=3), randn(2, 7, WIDTH, seed=4)
-    got = ours.attend(ours.queries(x), ours.keys_values(rotated, plain))
-    torch.testing.assert_close(got, theirs(x, rotated, plain)[0], rtol=1e-4, atol=1e-5)
+    got = attention.attend(attention.queries(x), attention.keys_values(rotated, plain))
+    torch.testing.assert_close(got, reference(x, rotated, plain)[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("takes", [1, 3])

@@ -288,9 +288,9 @@ def check_guide_logits(case: Case) -> None:
 
 
 def check_nucleus(case: Case) -> None:
-    kept = nucleus(case["logits"], case.config["top_p"])
-    case.check("probs", probabilities_by_token(kept))
-    case.check("kept", (kept.probabilities > 0).sum(1))
+    result = nucleus(case["logits"], case.config["top_p"])
+    case.check("probs", probabilities_by_token(result))
+    case.check("kept", (result.probabilities > 0).sum(1))
 
 
 def check_guide_ce(case: Case) -> None:

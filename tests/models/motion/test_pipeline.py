@@ -1,4 +1,4 @@
-"""A clip in, motion out, with a tiny person: lengths, seeds, progress, both speakers."""
+"""Motion of clips, with a tiny person: lengths, seeds, progress, both speakers."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -27,7 +27,7 @@ SHORT = int(0.5 * RATE)
 
 @pytest.fixture(scope="module")
 def animator() -> Animator:
-    """With a tail that is not as quiet as untrained convolutions are."""
+    """Tiny person with larger weights in the tail, whose untrained output is too small."""
     networks = tiny_person.tiny_networks()
     for convolution in networks.body.tail:
         convolution.weight.data *= 3
@@ -48,8 +48,8 @@ def sampling(*seeds: int, **more: float) -> Sampling:
     return Sampling(seeds=seeds or (1,), **{**choices, **more})
 
 
-def far(one: Motion, other: Motion) -> tuple[float, float]:
-    """The largest difference of face and pose, in spreads of the person."""
+def distance(one: Motion, other: Motion) -> tuple[float, float]:
+    """Largest differences of face and pose, in standard deviations of the person."""
     statistics = tiny_person.tiny_statistics()
     face, pose = one.face - other.face, one.pose - other.pose
     return (
@@ -62,7 +62,7 @@ def far(one: Motion, other: Motion) -> tuple[float, float]:
     ("samples", "frames"),
     [(1, 1), (1599, 1), (1600, 1), (1601, 2), (4800, 3), (192_001, 121), (960_000, 600)],
 )
-def test_a_clip_of_any_length_gets_a_frame_for_every_1600_samples(
+def test_a_clip_of_any_length_gets_one_frame_per_1600_samples(
     animator: Animator, samples: int, frames: int
 ) -> None:
     motion = animator.animate(clip(samples), sampling())[0]
@@ -72,17 +72,17 @@ def test_a_clip_of_any_length_gets_a_frame_for_every_1600_samples(
         assert part.isfinite().all()
 
 
-def test_silence_is_animated_too(animator: Animator) -> None:
+def test_silence_is_animated(animator: Animator) -> None:
     motion = animator.animate(torch.zeros(SHORT, 2), sampling())[0]
     assert motion.face.isfinite().all()
     assert motion.pose.isfinite().all()
 
 
-@pytest.mark.parametrize(("samples", "told"), [(960_001, "20.01 s"), (1_920_000, "40.00 s")])
-def test_too_long_a_clip_is_refused_with_both_lengths(
-    animator: Animator, samples: int, told: str
+@pytest.mark.parametrize(("samples", "seconds"), [(960_001, "20.01 s"), (1_920_000, "40.00 s")])
+def test_the_error_for_a_clip_too_long_gives_both_lengths(
+    animator: Animator, samples: int, seconds: str
 ) -> None:
-    with pytest.raises(MotionError, match=f"is {told} long; this person's networks take 20 s"):
+    with pytest.raises(MotionError, match=f"is {seconds} long; this person's networks take 20 s"):
         animator.animate(torch.zeros(samples, 2), sampling())
 
 
@@ -92,13 +92,13 @@ def test_an_empty_clip_is_refused(animator: Animator) -> None:
 
 
 @pytest.mark.parametrize("shape", [(4800,), (2, 4800), (4800, 1), (1, 4800, 2)], ids=str)
-def test_sound_of_another_shape_is_refused(animator: Animator, shape: tuple[int, ...]) -> None:
+def test_audio_of_another_shape_is_refused(animator: Animator, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"must be \[samples, 2\], got \[{shape[0]}"):
         animator.animate(torch.zeros(shape), sampling())
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"seeds": ()}, "seeds: empty"),
         ({"steps": 0}, "1 to 1000 \\(0\\)"),
@@ -107,50 +107,50 @@ def test_sound_of_another_shape_is_refused(animator: Animator, shape: tuple[int,
         ({"diversity": 1.1}, "at most 1 \\(1.1\\)"),
     ],
 )
-def test_a_request_that_cannot_be_served_is_refused(wrong: dict, told: str) -> None:
-    with pytest.raises(MotionError, match=told):
+def test_invalid_sampling_options_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(MotionError, match=message):
         replace(sampling(), **wrong)
 
 
-def test_the_same_seed_gives_the_same_motion_and_another_another(animator: Animator) -> None:
+def test_equal_seeds_give_equal_motion_and_other_seeds_other_motion(animator: Animator) -> None:
     first, again, other = (animator.animate(clip(SHORT), sampling(s))[0] for s in (7, 7, 8))
     assert torch.equal(first.face, again.face)
     assert torch.equal(first.pose, again.pose)
-    assert min(far(first, other)) > 0.01
+    assert min(distance(first, other)) > 0.01
 
 
-def test_a_take_does_not_depend_on_how_many_there_are(animator: Animator) -> None:
+def test_a_take_does_not_depend_on_the_number_of_takes(animator: Animator) -> None:
     together = animator.animate(clip(SHORT), sampling(5, 6, 7))
-    assert min(far(together[0], together[2])) > 0.01
+    assert min(distance(together[0], together[2])) > 0.01
     for take, seed in enumerate((5, 6, 7)):
         alone = animator.animate(clip(SHORT), sampling(seed))[0]
-        assert max(far(together[take], alone)) < 1e-4
+        assert max(distance(together[take], alone)) < 1e-4
 
 
-@pytest.mark.parametrize("holds", [1, 2, 3])
-def test_takes_are_the_same_where_the_memory_holds_only_some(holds: int) -> None:
-    roomy, narrow = tiny_person.tiny_animator(), tiny_person.tiny_animator()
-    drawn: list[int] = []
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_takes_are_the_same_if_memory_limits_their_number(limit: int) -> None:
+    unlimited, limited = tiny_person.tiny_animator(), tiny_person.tiny_animator()
+    sizes: list[int] = []
 
-    def too_many(_network: object, given: tuple[Tensor, ...]) -> None:
-        drawn.append(len(given[0]) // 2)
-        if drawn[-1] > holds:
+    def limit_memory(_network: object, inputs: tuple[Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]) // 2)
+        if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    for network in (narrow.networks.face, narrow.networks.body):
-        network.register_forward_pre_hook(too_many)
-    told: list[tuple[str, float]] = []
-    asked = sampling(5, 6, 7, 8, 9)
+    for network in (limited.networks.face, limited.networks.body):
+        network.register_forward_pre_hook(limit_memory)
+    reports: list[tuple[str, float]] = []
+    options = sampling(5, 6, 7, 8, 9)
 
-    found = narrow.animate(clip(SHORT), asked, progress=lambda *now: told.append(now))
+    parts = limited.animate(clip(SHORT), options, progress=lambda *report: reports.append(report))
 
-    whole = roomy.animate(clip(SHORT), asked)
-    assert max(drawn) == 5
-    assert all(max(far(*pair)) < 1e-4 for pair in zip(whole, found, strict=True))
-    assert [share for stage, share in told if stage == "body"][-1] == pytest.approx(1.0)
+    whole = unlimited.animate(clip(SHORT), options)
+    assert max(sizes) == 5
+    assert all(max(distance(*pair)) < 1e-4 for pair in zip(whole, parts, strict=True))
+    assert [share for stage, share in reports if stage == "body"][-1] == pytest.approx(1.0)
 
 
-def test_a_memory_that_holds_no_take_is_told() -> None:
+def test_memory_too_small_for_one_take_is_an_error() -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -160,11 +160,13 @@ def test_a_memory_that_holds_no_take_is_told() -> None:
         animator.animate(clip(SHORT), sampling(5, 6))
 
 
-def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Animator) -> None:
-    heard = animator.extract(clip(4 * RATE))
+def test_key_poses_of_a_take_equal_those_of_the_take_alone(animator: Animator) -> None:
+    features = animator.extract(clip(4 * RATE))
 
     def keys(*seeds: int) -> Tensor:
-        return animator.keys(heard, sampling(*seeds).diversity, take_generators(sampling(*seeds)))
+        return animator.keys(
+            features, sampling(*seeds).diversity, take_generators(sampling(*seeds))
+        )
 
     together = keys(5, 6, 7)
     assert not torch.equal(together[0], together[2])
@@ -172,91 +174,91 @@ def test_key_poses_of_a_take_are_exactly_those_of_the_take_alone(animator: Anima
         torch.testing.assert_close(together[take], keys(seed)[0], rtol=0, atol=1e-6)
 
 
-def test_the_parts_one_after_the_other_are_the_whole(animator: Animator) -> None:
+def test_the_steps_in_sequence_equal_animate(animator: Animator) -> None:
     whole = animator.animate(clip(SHORT), sampling(5))[0]
-    heard, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
-    face = animator.faces(heard, sampling(5), generators)[0]
-    keys = animator.keys(heard, sampling(5).diversity, generators)
-    pose = animator.poses(heard, keys, sampling(5), generators)[0]
+    features, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
+    face = animator.faces(features, sampling(5), generators)[0]
+    keys = animator.keys(features, sampling(5).diversity, generators)
+    pose = animator.poses(features, keys, sampling(5), generators)[0]
     assert torch.equal(whole.face, face)
     assert torch.equal(whole.pose, pose)
 
 
-def test_a_body_without_its_face_is_the_same(animator: Animator) -> None:
+def test_a_body_without_a_face_is_the_same(animator: Animator) -> None:
     whole = animator.animate(clip(SHORT), sampling(5))[0]
-    heard, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
-    animator.face_noise(heard, generators)
-    keys = animator.keys(heard, sampling(5).diversity, generators)
-    assert torch.equal(whole.pose, animator.poses(heard, keys, sampling(5), generators)[0])
+    features, generators = animator.extract(clip(SHORT)), take_generators(sampling(5))
+    animator.face_noise(features, generators)
+    keys = animator.keys(features, sampling(5).diversity, generators)
+    assert torch.equal(whole.pose, animator.poses(features, keys, sampling(5), generators)[0])
 
 
 def test_the_stages_come_in_order_and_each_ends_at_one(animator: Animator) -> None:
-    told: list[tuple[str, float]] = []
-    animator.animate(clip(SHORT), sampling(1, 2), progress=lambda *now: told.append(now))
-    assert list(dict.fromkeys(stage for stage, _ in told)) == ["speech", "face", "guide", "body"]
+    reports: list[tuple[str, float]] = []
+    animator.animate(clip(SHORT), sampling(1, 2), progress=lambda *report: reports.append(report))
+    assert list(dict.fromkeys(stage for stage, _ in reports)) == ["speech", "face", "guide", "body"]
     for stage in ("speech", "face", "guide", "body"):
-        shares = [share for name, share in told if name == stage]
+        shares = [share for name, share in reports if name == stage]
         assert shares == sorted(shares)
         assert shares[-1] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("stage", ["speech", "face", "guide", "body"])
-def test_an_exception_in_progress_ends_the_work(animator: Animator, stage: str) -> None:
-    class Asked(Exception):
+def test_an_exception_from_progress_ends_the_work(animator: Animator, stage: str) -> None:
+    class Canceled(Exception):
         pass
 
-    told: list[str] = []
+    stages: list[str] = []
 
     def progress(name: str, _: float) -> None:
-        told.append(name)
+        stages.append(name)
         if name == stage:
-            raise Asked
+            raise Canceled
 
-    with pytest.raises(Asked):
+    with pytest.raises(Canceled):
         animator.animate(clip(SHORT), sampling(), progress=progress)
-    assert told.count(stage) == 1
-    assert told[-1] == stage
+    assert stages.count(stage) == 1
+    assert stages[-1] == stage
 
 
-def test_the_random_numbers_of_others_are_left_alone(animator: Animator) -> None:
+def test_global_random_state_is_not_changed(animator: Animator) -> None:
     before = torch.get_rng_state()
     animator.animate(clip(SHORT), sampling(1, 2))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_others_random_numbers_do_not_change_the_motion(animator: Animator) -> None:
+def test_global_random_state_does_not_change_the_motion(animator: Animator) -> None:
     first = animator.animate(clip(SHORT), sampling())[0]
     torch.rand(3)
     again = animator.animate(clip(SHORT), sampling())[0]
     assert torch.equal(first.pose, again.pose)
 
 
-def test_the_callers_sound_is_left_as_it_was(animator: Animator) -> None:
-    sound = clip(SHORT)
-    before = sound.clone()
-    animator.animate(sound, sampling())
-    assert torch.equal(sound, before)
+def test_the_audio_of_the_caller_is_not_changed(animator: Animator) -> None:
+    audio = clip(SHORT)
+    before = audio.clone()
+    animator.animate(audio, sampling())
+    assert torch.equal(audio, before)
 
 
 @pytest.mark.parametrize("samples", [SHORT, 216_700])
-def test_the_end_of_a_clip_is_heard(animator: Animator, samples: int) -> None:
-    sound = clip(samples)
-    other = sound.clone()
+def test_motion_depends_on_the_end_of_a_clip(animator: Animator, samples: int) -> None:
+    audio = clip(samples)
+    other = audio.clone()
     other[-1700:] = 0.4 * other[-1700:].flip(1)
-    first, second = (animator.animate(part, sampling())[0] for part in (sound, other))
-    assert min(far(first, second)) > 0
+    first, second = (animator.animate(part, sampling())[0] for part in (audio, other))
+    assert min(distance(first, second)) > 0
 
 
 @pytest.mark.parametrize("channel", [0, 1])
-def test_both_speakers_matter(animator: Animator, channel: int) -> None:
-    sound = clip(SHORT)
-    other = sound.clone()
+def test_motion_depends_on_both_speakers(animator: Animator, channel: int) -> None:
+    audio = clip(SHORT)
+    other = audio.clone()
     other[: SHORT // 2, channel] = 0
-    first, second = (animator.animate(part, sampling())[0] for part in (sound, other))
-    assert min(far(first, second)) > 1e-3
+    first, second = (animator.animate(part, sampling())[0] for part in (audio, other))
+    assert min(distance(first, second)) > 1e-3
 
 
-def test_guidance_changes_the_part_that_it_is_for(animator: Animator) -> None:
+def test_guidance_changes_its_own_part_only(animator: Animator) -> None:
     plain = animator.animate(clip(SHORT), sampling())[0]
     face = animator.animate(clip(SHORT), sampling(guidance_face=4.0))[0]
     body = animator.animate(clip(SHORT), sampling(guidance_body=4.0))[0]
@@ -266,7 +268,7 @@ def test_guidance_changes_the_part_that_it_is_for(animator: Animator) -> None:
     assert not torch.equal(plain.pose, body.pose)
 
 
-def test_seeds_of_takes_are_far_apart_and_always_the_same() -> None:
+def test_seeds_of_takes_are_distinct_and_reproducible() -> None:
     seeds = [take_seed(seed, take) for seed in range(20) for take in range(1, 11)]
     assert len(set(seeds)) == 200
     assert all(0 <= seed < 2**63 for seed in seeds)
@@ -275,7 +277,7 @@ def test_seeds_of_takes_are_far_apart_and_always_the_same() -> None:
     assert take_seed(10, 1) == 5789154665933260553
 
 
-def test_the_longest_clip_is_the_shortest_of_what_the_networks_take() -> None:
+def test_the_longest_clip_is_the_smallest_limit_of_the_networks() -> None:
     networks = tiny_person.tiny_networks()
     assert Animator(networks, device=CPU).max_seconds == 20
     short = replace(tiny_person.GUIDE, longest_rows=330)
@@ -283,7 +285,7 @@ def test_the_longest_clip_is_the_shortest_of_what_the_networks_take() -> None:
     assert Animator(replace(networks, guide=guide), device=CPU).max_frames == 330
 
 
-def test_a_person_on_disk_moves_as_the_one_in_memory(tmp_path: Path) -> None:
+def test_a_person_loaded_from_disk_gives_the_same_motion(tmp_path: Path) -> None:
     loaded = load_animator(tiny_person.write_tiny_person(tmp_path), device=CPU)
     memory = tiny_person.tiny_animator()
     assert loaded.max_seconds == memory.max_seconds
@@ -293,8 +295,8 @@ def test_a_person_on_disk_moves_as_the_one_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["speech", "face", "body", "guide", "tokenizer", "stats"])
-def test_a_person_that_lacks_a_file_is_told_which(tmp_path: Path, name: str) -> None:
+def test_the_error_for_an_incomplete_person_names_the_file(tmp_path: Path, name: str) -> None:
     person = tiny_person.write_tiny_person(tmp_path)
     next(person.glob(f"{name}.*")).unlink()
-    with pytest.raises(CheckpointError, match=rf"{name}\.\w+: .* not found"):
+    with pytest.raises(CheckpointError, match=rf"{name}\.\w+: (weights|statistics) not found"):
         load_animator(person, device=CPU)

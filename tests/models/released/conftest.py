@@ -1,4 +1,4 @@
-"""A released person in small, made once; tests that change a file change a copy."""
+"""A small released person, written once; tests that change files get a copy."""
 
 import shutil
 from collections.abc import Callable
@@ -14,25 +14,25 @@ Import = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be changed."""
+    """Folder in the released layout; read-only."""
     return write_released_person(tmp_path_factory.mktemp("released"))
 
 
 @pytest.fixture(scope="session")
 def person(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The person directory that is made of it; not to be changed."""
+    """Person directory imported from `whole`; read-only."""
     return import_to(tmp_path_factory.mktemp("people") / PERSON, whole)
 
 
 @pytest.fixture
 def source(whole: Path, tmp_path: Path) -> Path:
-    """A copy, to be changed."""
+    """Copy of `whole` that a test may change."""
     return Path(shutil.copytree(whole, tmp_path / "source"))
 
 
 @pytest.fixture
 def imported(tmp_path: Path) -> Import:
-    """`imported(source)` is the person directory that is made of it."""
+    """Function that imports sources and returns the person directory."""
 
     def run(*sources: Path, overwrite: bool = False) -> Path:
         return import_to(tmp_path / "people" / PERSON, *sources, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""The files of a released avatar: what is accepted, and how the rest is refused."""
+"""Reading of the files of a released avatar, and refusal of invalid ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.released.avatar import ReleasedAvatar, _once, cameras_of, network_of, read_avatar
+from models.released.avatar import ReleasedAvatar, _shared, cameras_of, network_of, read_avatar
 from models.released.networks import Network
 from models.released.reader import ReleasedError
 from tests.released_layout import PERSON, avatar_state, avatar_views, write_avatar
@@ -32,7 +32,7 @@ def read(folder: Path, tmp_path: Path) -> Read:
     )
 
 
-def made(read: Read) -> Network:
+def converted(read: Read) -> Network:
     return network_of(read(), Path("body_dec.ckpt"))
 
 
@@ -51,9 +51,11 @@ def edit_config(folder: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_old_names_of_weight_norm_and_of_several_gpus_are_taken(folder: Path, read: Read) -> None:
+def test_old_names_of_weight_norm_and_of_several_gpus_are_accepted(
+    folder: Path, read: Read
+) -> None:
     state = torch.load(folder / "body_dec.ckpt")["model"]
-    plain = made(read)
+    plain = converted(read)
     renamed = {}
     for key, value in state.items():
         if key.endswith("weight_v"):
@@ -64,88 +66,90 @@ def test_old_names_of_weight_norm_and_of_several_gpus_are_taken(folder: Path, re
             renamed["module." + key] = value
     save_state(folder, renamed)
 
-    again = made(read)
+    again = converted(read)
 
     assert again.config == plain.config
     assert all(torch.equal(again.weights[key], value) for key, value in plain.weights.items())
 
 
-def test_buffers_of_the_checkpoint_hold_over_the_assets(folder: Path, read: Read) -> None:
+def test_buffers_of_the_checkpoint_take_precedence_over_the_assets(
+    folder: Path, read: Read
+) -> None:
     state = avatar_state()
     state["decoder.body_cond_mask"] = torch.full((1, 1, 16, 16), 0.25)
     state["tex_mean"] = torch.full((1, 3, 64, 64), 7.0)
     save_state(folder, state)
-    weights = made(read).weights
+    weights = converted(read).weights
     assert weights["networks.decoder.body_mask"].unique().tolist() == [0.25]
     assert weights["texture_mean"].unique().tolist() == [7.0]
 
 
-def test_keys_that_nobody_reads_are_told_and_no_fault(folder: Path, read: Read) -> None:
-    assert made(read).notes == ()
+def test_unused_keys_are_reported_in_a_note(folder: Path, read: Read) -> None:
+    assert converted(read).notes == ()
     save_state(folder, avatar_state() | {"loss.scale": torch.ones(1), "loss.x": torch.ones(1)})
-    assert made(read).notes == ("body_dec.ckpt holds loss.scale and 1 more, which nobody reads",)
+    assert converted(read).notes == ("body_dec.ckpt: loss.scale and 1 more not used",)
 
 
-def test_references_in_the_config_are_followed(read: Read) -> None:
+def test_references_in_the_config_are_resolved(read: Read) -> None:
     cameras = cameras_of(read(), Path("views.pth"))
     assert [(camera.width, camera.height) for camera in cameras.values()] == [(64, 96)] * 2
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
-        ("model:\n", "other:\n", r"config\.yml lacks 'model'"),
-        ("  encoder_face:", "  encoder_faces:", r"config\.yml lacks model\.encoder_face"),
-        ("pose_to_shadow:", "other:", r"body_dec\.ckpt lacks shadow_net\.\*; it is no whole"),
+        ("model:\n", "other:\n", r"config\.yml: 'model' is missing"),
+        ("  encoder_face:", "  encoder_faces:", r"config\.yml: model\.encoder_face is missing"),
+        ("pose_to_shadow:", "other:", r"body_dec\.ckpt: shadow_net\.\* is missing; the avatar is"),
         ("width: 64", "width: 63", r"views\.pth: a picture's sides must be even"),
     ],
 )
-def test_a_config_that_does_not_fit_is_told(
-    folder: Path, read: Read, old: str, new: str, words: str
+def test_a_config_that_does_not_match_is_refused(
+    folder: Path, read: Read, old: str, new: str, message: str
 ) -> None:
     edit_config(folder, old, new)
-    with pytest.raises(ReleasedError, match=words):
+    with pytest.raises(ReleasedError, match=message):
         cameras_of(read(), Path("views.pth"))
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "message"),
     [
         ({"K": torch.zeros(0, 3, 3)}, r"K must be \[views, 3, 3\], found \[0, 3, 3\]"),
-        ({"campos": torch.zeros(2, 3)}, "campos is not where Rt puts the cameras"),
+        ({"campos": torch.zeros(2, 3)}, "campos does not match the camera centres"),
         ({"campos": torch.zeros(3)}, r"campos must be \[2, 3\], found \[3\]"),
-        ({"K": torch.full((2, 3, 3), torch.nan)}, "K and Rt must be finite everywhere"),
+        ({"K": torch.full((2, 3, 3), torch.nan)}, "K and Rt must be finite"),
     ],
 )
-def test_cameras_that_do_not_fit_are_told(
-    read: Read, tmp_path: Path, more: dict[str, torch.Tensor], words: str
+def test_invalid_cameras_are_refused(
+    read: Read, tmp_path: Path, more: dict[str, torch.Tensor], message: str
 ) -> None:
     views_with(tmp_path, **more)
-    with pytest.raises(ReleasedError, match=words):
+    with pytest.raises(ReleasedError, match=message):
         cameras_of(read(), Path("views.pth"))
 
 
-def test_an_avatar_whose_light_is_a_picture_needs_that_picture(
+def test_an_avatar_with_an_occlusion_map_needs_that_map(
     folder: Path, tmp_path: Path, read: Read
 ) -> None:
     edit_config(folder, "pose_to_shadow:", "other:")
     save_state(folder, avatar_state() | {"shadow_net.shadow_pred.bias": torch.zeros(1)})
-    with pytest.raises(ReleasedError, match="lacks ao, which an avatar without pose_to_shadow"):
+    with pytest.raises(ReleasedError, match="ao is missing; avatars without pose_to_shadow"):
         read()
     views_with(tmp_path, ao=torch.ones(2, 40, 40))
     with pytest.raises(ReleasedError, match=r"ao must be \[2, 1, height, width\], found \[2, 40"):
         read()
 
 
-def test_a_picture_of_light_is_kept_once_unless_views_have_their_own() -> None:
+def test_occlusion_maps_are_stored_once_if_they_are_equal() -> None:
     same = torch.rand(1, 1, 5, 5).expand(3, -1, -1, -1)
-    assert _once(same).shape == (1, 5, 5)
+    assert _shared(same).shape == (1, 5, 5)
     own = torch.rand(3, 1, 5, 5)
-    assert torch.equal(_once(own), own[:, 0])
+    assert torch.equal(_shared(own), own[:, 0])
 
 
-def test_parts_of_an_avatar_are_told_when_missing(folder: Path, read: Read) -> None:
+def test_the_error_names_a_missing_network_of_the_avatar(folder: Path, read: Read) -> None:
     state = {k: v for k, v in avatar_state().items() if not k.startswith("decoder_view.")}
     save_state(folder, state)
-    with pytest.raises(ReleasedError, match=r"body_dec\.ckpt lacks decoder_view\.\*; it is no"):
+    with pytest.raises(ReleasedError, match=r"body_dec\.ckpt: decoder_view\.\* is missing; the"):
         read()

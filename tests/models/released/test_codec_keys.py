@@ -1,4 +1,4 @@
-"""Released weights and assets to ours: what is taken, what is refused, and what comes back."""
+"""Conversion of released avatars: sizes, precedence, errors, round trip."""
 
 import re
 from dataclasses import asdict
@@ -34,7 +34,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("config", [FROM_POSE, FROM_OCCLUSION], ids=["pose", "occlusion"])
-def test_sizes_are_told_by_the_weights(config: object) -> None:
+def test_sizes_are_inferred_from_the_weights(config: object) -> None:
     assert tiny_released(config).config == config
 
 
@@ -51,7 +51,7 @@ def test_names_of_older_weights_are_read() -> None:
     assert same(make(older), make(tiny_state()))
 
 
-def test_what_a_checkpoint_holds_goes_before_the_assets() -> None:
+def test_tensors_of_the_checkpoint_take_precedence_over_the_assets() -> None:
     mean, mask = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 16, 16)
     index = torch.zeros(32, 32, 3, dtype=torch.int64)
     more = {
@@ -69,13 +69,13 @@ def test_what_a_checkpoint_holds_goes_before_the_assets() -> None:
     assert len(weights["seams.blended"]) == 32
 
 
-def test_what_nobody_knows_is_told() -> None:
+def test_unknown_keys_are_reported() -> None:
     state = tiny_state() | {"cal.holder.params": torch.ones(4, 6), "mystery.weight": torch.ones(1)}
-    made = convert(state, tiny_assets(), shadow_from_pose=True)
-    assert made.unknown == ("mystery.weight_v",)
+    converted = convert(state, tiny_assets(), shadow_from_pose=True)
+    assert converted.unknown == ("mystery.weight_v",)
 
 
-def test_a_spread_of_the_texture_may_be_named() -> None:
+def test_the_assets_may_contain_the_spread_of_the_texture() -> None:
     assert make(tiny_state())["texture_spread"] == 64
     assert make(tiny_state(), tex_var=32.0)["texture_spread"] == 32
 
@@ -84,21 +84,21 @@ def test_a_spread_of_the_texture_may_be_named() -> None:
     "key",
     ["decoder.tex_conv.bias", "encoder.mu.weight_g", "upscale_net.conv_block.0.weight_v"],
 )
-def test_a_missing_key_is_named(key: str) -> None:
+def test_the_error_names_a_missing_key(key: str) -> None:
     state = tiny_state()
     del state[key]
-    with pytest.raises(CheckpointError, match=f"lacks {re.escape(key)}"):
+    with pytest.raises(CheckpointError, match=f"{re.escape(key)} is missing"):
         make(state)
 
 
-def test_a_missing_asset_is_named() -> None:
+def test_the_error_names_a_missing_asset() -> None:
     assets = tiny_assets()
     del assets["ao_mean"], assets["face_mask"]
-    with pytest.raises(CheckpointError, match="lacks face_mask"):
+    with pytest.raises(CheckpointError, match="face_mask is missing"):
         convert(tiny_state(), assets, shadow_from_pose=True)
 
 
-def test_a_wrong_shape_is_told_with_the_right_one() -> None:
+def test_the_error_for_a_wrong_shape_gives_the_right_one() -> None:
     state = tiny_state() | {"decoder.tex_conv.bias": torch.zeros(3, 8, 8)}
     with pytest.raises(
         CheckpointError,
@@ -107,20 +107,18 @@ def test_a_wrong_shape_is_told_with_the_right_one() -> None:
         make(state)
 
 
-def test_gains_of_another_number_are_refused() -> None:
+def test_a_wrong_number_of_gains_is_refused() -> None:
     state = tiny_state() | {"encoder.mu.weight_g": torch.ones(9)}
-    with pytest.raises(
-        CheckpointError, match=r"encoder\.mu\.weight_g must hold 4 numbers, found 9"
-    ):
+    with pytest.raises(CheckpointError, match=r"encoder\.mu\.weight_g must have 4 values, found 9"):
         make(state)
 
 
-def test_a_shadow_that_nobody_tells_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="needs `ao` in its render defaults"):
+def test_an_avatar_without_any_source_of_shadows_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="`ao` is missing in the render defaults"):
         convert(tiny_state(FROM_OCCLUSION), tiny_assets(), shadow_from_pose=False)
 
 
-def test_a_vertex_hangs_on_eight_joints_at_most() -> None:
+def test_a_vertex_has_at_most_eight_joints() -> None:
     pairs = [[3, 1.0], *([joint, 0.1] for joint in range(10))]
     weights, joints = skin_tables(pairs, [0, 1, 11])
     assert joints.tolist() == [[3, 0, 0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5, 6, 7]]
@@ -133,7 +131,7 @@ def test_cameras_are_named_by_their_order() -> None:
 
 
 @pytest.mark.parametrize("config", [FROM_POSE, FROM_OCCLUSION], ids=["pose", "occlusion"])
-def test_a_written_avatar_comes_back_the_same(tmp_path: Path, config: object) -> None:
+def test_a_saved_avatar_is_restored(tmp_path: Path, config: object) -> None:
     made, path = tiny_released(config), tmp_path / "avatar.safetensors"
     checkpoint.write(path, asdict(made.config), made.weights)
     model = load_codec(path, device=CPU)
@@ -146,18 +144,18 @@ def test_a_written_avatar_comes_back_the_same(tmp_path: Path, config: object) ->
 
 
 @pytest.mark.parametrize(
-    ("gone", "said"),
+    ("removed", "message"),
     [("uv_corners", "lacks 'uv_corners'"), (f"{NETWORKS}view.out.bias", "is no codec avatar")],
 )
-def test_a_file_that_lacks_something_is_refused(tmp_path: Path, gone: str, said: str) -> None:
+def test_an_incomplete_file_is_refused(tmp_path: Path, removed: str, message: str) -> None:
     made, path = tiny_released(), tmp_path / "avatar.safetensors"
-    del made.weights[gone]
+    del made.weights[removed]
     checkpoint.write(path, asdict(made.config), made.weights)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         load_codec(path, device=CPU)
 
 
-def test_a_config_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_config_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "avatar.safetensors"
     checkpoint.write(path, {"channels": 3}, {"x": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="the config has 'channels'"):

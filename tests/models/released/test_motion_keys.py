@@ -1,4 +1,4 @@
-"""Keys of released checkpoints under this project's names."""
+"""Names of released motion weights in this project."""
 
 import json
 from collections.abc import Callable
@@ -20,12 +20,12 @@ Convert = Callable[[Weights], Weights]
 
 
 def keys_of(spec: str) -> Weights:
-    """Every key of a released checkpoint, also of what is never used; hardly any weights."""
+    """All keys of a released checkpoint, also unused ones, with tiny weights."""
     entries = json.loads((FOLDER / "specs" / f"{spec}.json").read_text())
     return {key: torch.zeros(1) for key in entries}
 
 
-def by(rules: released.Rules) -> Convert:
+def converter(rules: released.Rules) -> Convert:
     return lambda weights: released.convert(weights, rules)
 
 
@@ -42,25 +42,25 @@ def guide() -> Guide:
 
 
 NETWORKS = {
-    "face_small": (face, by(released.DENOISER)),
-    "pose_small": (body, by(released.DENOISER)),
+    "face_small": (face, converter(released.DENOISER)),
+    "pose_small": (body, converter(released.DENOISER)),
     "guide_small": (guide, released.convert_guide),
     "vq_small": (lambda: Tokenizer(TokenizerConfig(1, 1, 1, 1)), released.convert_tokenizer),
-    "speech_vq": (lambda: ConvSpeech(ConvSpeechConfig()), by(released.SPEECH)),
-    "lip": (lambda: LipRegressor(LipConfig(vertices=1)), by(released.LIPS)),
+    "speech_vq": (lambda: ConvSpeech(ConvSpeechConfig()), converter(released.SPEECH)),
+    "lip": (lambda: LipRegressor(LipConfig(vertices=1)), converter(released.LIPS)),
 }
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_key_of_a_released_checkpoint_has_its_place(name: str) -> None:
+def test_the_keys_of_a_released_checkpoint_give_all_weights_of_the_network(name: str) -> None:
     make, convert = NETWORKS[name]
     with torch.device("meta"):
-        wanted = make().state_dict().keys()
-    assert convert(keys_of(name)).keys() == wanted
+        expected = make().state_dict().keys()
+    assert convert(keys_of(name)).keys() == expected
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_prefix_of_training_on_several_gpus_is_taken_off(name: str) -> None:
+def test_the_prefix_of_training_on_several_gpus_is_removed(name: str) -> None:
     _, convert = NETWORKS[name]
     plain = keys_of(name)
     prefixed = {f"module.{key}": value for key, value in plain.items()}
@@ -68,9 +68,9 @@ def test_the_prefix_of_training_on_several_gpus_is_taken_off(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_unknown_key_is_an_error_that_names_it(name: str) -> None:
+def test_the_error_names_an_unknown_key(name: str) -> None:
     _, convert = NETWORKS[name]
-    with pytest.raises(KeyError, match=r"momentum_encoder\.weight is no key of such a network"):
+    with pytest.raises(KeyError, match=r"unknown key momentum_encoder\.weight"):
         convert(keys_of(name) | {"momentum_encoder.weight": torch.zeros(1)})
 
 
@@ -79,12 +79,12 @@ def test_an_unknown_key_is_an_error_that_names_it(name: str) -> None:
     ["vector_quantizer.vars", "wav2vec_predictions.project_to_steps.bias",
      "feature_aggregator.conv_layers.3.1.weight"],
 )  # fmt: skip
-def test_parts_of_the_speech_network_that_are_never_used_are_tolerated(unused: str) -> None:
+def test_unused_parts_of_the_speech_network_are_dropped(unused: str) -> None:
     assert released.convert({unused: torch.zeros(1)}, released.SPEECH) == {}
     assert released.convert({f"audio_model.{unused}": torch.zeros(1)}, released.DENOISER) == {}
 
 
-def test_networks_inside_a_denoiser_are_found_by_their_prefix() -> None:
+def test_networks_inside_a_denoiser_are_extracted_by_their_prefix() -> None:
     weights = keys_of("face_small")
     for prefix, spec in ((released.AUDIO_PART, "speech_vq"), (released.LIP_PART, "lip")):
         assert released.subnetwork(weights, prefix).keys() == keys_of(spec).keys()
@@ -93,24 +93,24 @@ def test_networks_inside_a_denoiser_are_found_by_their_prefix() -> None:
 
 
 @pytest.mark.parametrize(("spec", "blocks"), [("guide_small", 1), ("guide_released", 2)])
-def test_the_blocks_of_a_guide_are_told_by_its_keys(spec: str, blocks: int) -> None:
+def test_the_audio_blocks_of_a_guide_are_counted_from_its_keys(spec: str, blocks: int) -> None:
     keys = keys_of(spec)
     assert released.audio_blocks(keys) == blocks
     assert released.audio_blocks(f"module.{key}" for key in keys) == blocks
 
 
-def test_the_guides_convolutions_keep_their_order() -> None:
+def test_the_convolutions_of_the_guide_keep_their_order() -> None:
     weights = {
         key: torch.tensor([float(key.split(".")[1])]) if key.startswith("pre_audio.") else value
         for key, value in keys_of("guide_released").items()
     }
     converted = released.convert_guide(weights)
-    places = [float(converted[f"audio.{index}.weight"]) for index in range(12)]
-    assert places == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33]
+    values = [float(converted[f"audio.{index}.weight"]) for index in range(12)]
+    assert values == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33]
     assert float(converted["audio_out.weight"]) > 33
 
 
-def test_codebooks_become_one_tensor_in_the_order_of_their_levels() -> None:
+def test_codebooks_are_joined_in_the_order_of_their_levels() -> None:
     weights = {
         f"quantizer.layers.{level}._codebook.embed": torch.full((5, 3), float(level))
         for level in (3, 0, 2, 1)
@@ -120,6 +120,6 @@ def test_codebooks_become_one_tensor_in_the_order_of_their_levels() -> None:
     assert codebooks[:, 0, 0].tolist() == [0, 1, 2, 3]
 
 
-def test_weights_become_single_precision() -> None:
+def test_weights_are_converted_to_single_precision() -> None:
     weights = {"final_layer.bias": torch.zeros(2, dtype=torch.float64)}
     assert released.convert(weights, released.DENOISER)["motion_out.bias"].dtype == torch.float32

@@ -1,4 +1,4 @@
-"""What is accepted of the reference's checkpoints, and how the rest is refused."""
+"""Conversion of released networks, and refusal of checkpoints that do not match."""
 
 import argparse
 import json
@@ -72,19 +72,19 @@ def read(name: str, weights: Weights) -> Network:
 
 
 @pytest.mark.parametrize("name", READ)
-def test_sizes_are_told_by_the_weights(name: str, states: dict[str, Weights]) -> None:
+def test_sizes_are_inferred_from_the_weights(name: str, states: dict[str, Weights]) -> None:
     network = read(name, states[name])
     assert network.notes == ()
     if name in CONFIGS:
-        made = type(CONFIGS[name])(**network.config)
-        assert made == CONFIGS[name]
+        config = type(CONFIGS[name])(**network.config)
+        assert config == CONFIGS[name]
     else:
         assert network.config["kind"] == "convolutions"
         assert network.config["log_compression"] is True
 
 
 @pytest.mark.parametrize("name", READ)
-def test_the_prefix_of_several_gpus_and_half_precision_are_taken(
+def test_the_prefix_of_several_gpus_and_half_precision_are_accepted(
     name: str, states: dict[str, Weights]
 ) -> None:
     plain = read(name, {key: value.half().float() for key, value in states[name].items()})
@@ -96,26 +96,22 @@ def test_the_prefix_of_several_gpus_and_half_precision_are_taken(
 
 
 @pytest.mark.parametrize("name", READ)
-def test_tables_and_parts_that_nobody_uses_may_be_absent(
-    name: str, states: dict[str, Weights]
-) -> None:
-    spare = ("rotary.freqs", "resampler.kernel", "project_mean_shape", "cluster_size", "inited",
+def test_tables_and_unused_parts_may_be_absent(name: str, states: dict[str, Weights]) -> None:
+    optional = ("rotary.freqs", "resampler.kernel", "project_mean_shape", "cluster_size", "inited",
              "embed_avg", "vector_quantizer", "wav2vec_predictions")  # fmt: skip
-    bare = {k: v for k, v in states[name].items() if not any(part in k for part in spare)}
+    bare = {k: v for k, v in states[name].items() if not any(part in k for part in optional)}
     assert read(name, bare).weights.keys() == read(name, states[name]).weights.keys()
 
 
 @pytest.mark.parametrize("name", ["face", "body"])
-def test_networks_inside_a_denoiser_are_left_to_their_own_readers(
-    name: str, states: dict[str, Weights]
-) -> None:
+def test_networks_inside_a_denoiser_are_ignored(name: str, states: dict[str, Weights]) -> None:
     more = {f"{part}.x.weight": torch.zeros(1) for part in ("transformer", "tokenizer")}
     more["audio_model.anything"] = torch.zeros(1)
     assert read(name, states[name] | more).weights.keys() == read(name, states[name]).weights.keys()
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_key_that_is_missing_is_named(name: str, states: dict[str, Weights]) -> None:
+def test_the_error_names_a_missing_key(name: str, states: dict[str, Weights]) -> None:
     state = states[name]
     for key in [key for key in state if key.endswith(("bias", "embed"))][::9]:
         if any(part in key for part in ("quantizer.vars", "predictions", "project_mean",
@@ -130,7 +126,7 @@ def test_a_key_that_is_missing_is_named(name: str, states: dict[str, Weights]) -
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "shape", "words"),
+    ("name", "key", "shape", "message"),
     [
         ("face", "time_mlp.1.bias", [3], r"time_mlp\.1\.bias must be \[64\], found \[3\]"),
         ("face", "null_cond_embed", [16], r"null_cond_embed must have at least 2 axes, found"),
@@ -148,16 +144,16 @@ def test_a_key_that_is_missing_is_named(name: str, states: dict[str, Weights]) -
          r"feature_extractor\.conv_layers\.2\.2\.weight must be \[8\], found \[9\]"),
     ],
 )  # fmt: skip
-def test_a_wrong_shape_is_told_with_the_right_one(
-    name: str, key: str, shape: list[int], words: str, states: dict[str, Weights]
+def test_the_error_for_a_wrong_shape_gives_the_right_one(
+    name: str, key: str, shape: list[int], message: str, states: dict[str, Weights]
 ) -> None:
-    with pytest.raises(ReleasedError, match=rf"^here/weights\.pt: {words}"):
+    with pytest.raises(ReleasedError, match=rf"^here/weights\.pt: {message}"):
         read(name, states[name] | {key: torch.zeros(shape)})
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_key_that_nobody_knows_is_named(name: str, states: dict[str, Weights]) -> None:
-    with pytest.raises(ReleasedError, match=r"here/weights\.pt: momentum\.weight is no key"):
+def test_the_error_names_an_unknown_key(name: str, states: dict[str, Weights]) -> None:
+    with pytest.raises(ReleasedError, match=r"here/weights\.pt: unknown key momentum\.weight"):
         read(name, states[name] | {"momentum.weight": torch.zeros(1)})
 
 
@@ -169,54 +165,54 @@ def test_a_key_that_nobody_knows_is_named(name: str, states: dict[str, Weights])
         ("lips", "regression_model.cond_positional_encoding.pe"),
     ],
 )
-def test_a_table_with_other_values_is_another_network(
+def test_a_table_with_other_values_is_refused(
     name: str, key: str, states: dict[str, Weights]
 ) -> None:
-    with pytest.raises(ReleasedError, match=f"{key} is not the table"):
+    with pytest.raises(ReleasedError, match=f"{key} differs from the table"):
         read(name, states[name] | {key: states[name][key] + 0.01})
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("settings", "message"),
     [
-        ({"layers": 8}, "args.json says layers 8, the weights have 2"),
-        ({"heads": 5}, "do not fit together: width 16 must be even and divisible by 5"),
-        ({"heads": "many"}, "do not fit together"),
-        ({"not_rotary": True}, "not_rotary is not known here"),
-        ({"unconstrained": True}, "unconstrained is not known here"),
+        ({"layers": 8}, "layers is 8 in args.json and 2 in the weights"),
+        ({"heads": 5}, "does not match its args.json: width 16 must be even and divisible by 5"),
+        ({"heads": "many"}, "does not match its args.json"),
+        ({"not_rotary": True}, "not_rotary is not supported"),
+        ({"unconstrained": True}, "unconstrained is not supported"),
         ({"noise_schedule": "linear"}, "noise_schedule must be 'cosine', found 'linear'"),
     ],
 )
-def test_settings_that_do_not_fit_are_told(
-    said: dict[str, Any], words: str, states: dict[str, Weights]
+def test_settings_that_do_not_match_are_refused(
+    settings: dict[str, Any], message: str, states: dict[str, Weights]
 ) -> None:
-    with pytest.raises(ReleasedError, match=words):
-        networks.denoiser("face", states["face"], DIFFUSION_ARGS | said, PATH)
+    with pytest.raises(ReleasedError, match=message):
+        networks.denoiser("face", states["face"], DIFFUSION_ARGS | settings, PATH)
 
 
-def test_heads_are_four_where_nobody_says(states: dict[str, Weights]) -> None:
+def test_the_default_number_of_heads_is_four(states: dict[str, Weights]) -> None:
     assert networks.denoiser("face", states["face"], {}, PATH).config["heads"] == 4
 
 
-@pytest.mark.parametrize("said", [{}, {"num_audio_layers": 1}, {"num_audio_layers": None}])
-def test_the_blocks_of_a_guide_are_told_by_the_weights(
-    said: dict[str, Any], states: dict[str, Weights]
+@pytest.mark.parametrize("settings", [{}, {"num_audio_layers": 1}, {"num_audio_layers": None}])
+def test_the_audio_blocks_of_a_guide_are_inferred_from_the_weights(
+    settings: dict[str, Any], states: dict[str, Weights]
 ) -> None:
-    assert networks.guide(states["guide"], said, PATH).config["audio_blocks"] == 1
+    assert networks.guide(states["guide"], settings, PATH).config["audio_blocks"] == 1
 
 
-def test_blocks_that_are_not_there_are_told(states: dict[str, Weights]) -> None:
-    with pytest.raises(ReleasedError, match="says num_audio_layers 2, the weights have 1"):
+def test_missing_audio_blocks_are_reported(states: dict[str, Weights]) -> None:
+    with pytest.raises(ReleasedError, match=r"num_audio_layers is 2 in args\.json and 1 in the"):
         networks.guide(states["guide"], {"num_audio_layers": 2}, PATH)
     fewer = {k: v for k, v in states["guide"].items() if not k.startswith("pre_audio.6.")}
-    with pytest.raises(ReleasedError, match=r"lacks pre_audio\.6\.weight"):
+    with pytest.raises(ReleasedError, match=r"pre_audio\.6\.weight is missing"):
         networks.guide(fewer, {}, PATH)
     none = {k: v for k, v in states["guide"].items() if not k.startswith("pre_audio.")}
-    with pytest.raises(ReleasedError, match=r"lacks pre_audio\.0\.weight"):
+    with pytest.raises(ReleasedError, match=r"pre_audio\.0\.weight is missing"):
         networks.guide(none, {}, PATH)
 
 
-def test_without_the_speech_models_own_file_its_published_settings_are_taken(
+def test_without_the_file_of_the_speech_model_its_published_settings_are_used(
     states: dict[str, Weights],
 ) -> None:
     network = networks.speech(states["speech"], None, PATH)
@@ -226,7 +222,7 @@ def test_without_the_speech_models_own_file_its_published_settings_are_taken(
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "found"),
+    ("checkpoint", "arguments"),
     [
         ({"args": argparse.Namespace(activation="gelu")}, {"activation": "gelu"}),
         ({"args": None, "cfg": {"model": {"activation": "relu"}}}, {"activation": "relu"}),
@@ -235,49 +231,49 @@ def test_without_the_speech_models_own_file_its_published_settings_are_taken(
         ({"cfg": {}}, None),
     ],
 )
-def test_arguments_are_found_where_old_and_new_versions_keep_them(
-    checkpoint: dict[str, Any], found: dict[str, Any] | None
+def test_arguments_of_old_and_new_versions_are_read(
+    checkpoint: dict[str, Any], arguments: dict[str, Any] | None
 ) -> None:
-    assert networks.conv_args(checkpoint, PATH) == found
+    assert networks.conv_args(checkpoint, PATH) == arguments
 
 
-def test_a_speech_model_without_any_arguments_is_told() -> None:
-    with pytest.raises(ReleasedError, match="lacks 'args'"):
+def test_a_speech_model_without_arguments_is_refused() -> None:
+    with pytest.raises(ReleasedError, match="'args' is missing"):
         networks.conv_args({"model": {}}, PATH)
 
 
-def test_log_compression_that_is_not_told_is_none_and_a_warning(states: dict[str, Weights]) -> None:
+def test_missing_log_compression_means_none_and_is_noted(states: dict[str, Weights]) -> None:
     args = {key: value for key, value in SPEECH_ARGS.items() if key != "log_compression"}
     network = networks.speech(states["speech"], args, PATH)
     assert network.config["log_compression"] is False
-    assert "does not say whether it has log compression" in network.notes[0]
+    assert "log_compression not found in the speech checkpoint" in network.notes[0]
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("arguments", "message"),
     [
         ({"skip_connections_feat": True}, "skip_connections_feat must be False, found True"),
         ({"activation": "silu"}, "activation must be 'gelu' or 'relu', got 'silu'"),
-        ({"conv_feature_layers": "[(8, 10, 5)]"}, "conv_feature_layers say"),
-        ({"conv_feature_layers": "__import__('os').mkdir('m')"}, "lists no layers"),
+        ({"conv_feature_layers": "[(8, 10, 5)]"}, "conv_feature_layers is"),
+        ({"conv_feature_layers": "__import__('os').mkdir('m')"}, "invalid conv_feature_layers"),
     ],
 )
-def test_a_speech_model_of_another_kind_is_told(
-    said: dict[str, Any], words: str, states: dict[str, Weights]
+def test_an_unsupported_speech_model_is_refused(
+    arguments: dict[str, Any], message: str, states: dict[str, Weights]
 ) -> None:
-    with pytest.raises(ReleasedError, match=words):
-        networks.speech(states["speech"], SPEECH_ARGS | said, PATH)
+    with pytest.raises(ReleasedError, match=message):
+        networks.speech(states["speech"], SPEECH_ARGS | arguments, PATH)
 
 
-def test_a_lip_model_of_another_kind_is_told(states: dict[str, Weights]) -> None:
+def test_an_unsupported_lip_model_is_refused(states: dict[str, Weights]) -> None:
     with pytest.raises(ReleasedError, match="log_compression must be True, found False"):
         networks.lips(states["lips"], {"log_compression": False}, PATH)
 
 
-def test_strides_that_nobody_tells_are_an_error(states: dict[str, Weights]) -> None:
+def test_unknown_strides_are_an_error(states: dict[str, Weights]) -> None:
     key = "feature_extractor.conv_layers.1.0.weight"
     other = states["speech"] | {key: torch.zeros(8, 8, 9)}
-    with pytest.raises(ReleasedError, match="strides are not known; add"):
+    with pytest.raises(ReleasedError, match=r"unknown strides for kernels .* add"):
         networks.speech(other, None, PATH)
 
 
@@ -289,17 +285,17 @@ def statistics(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         (statistics(code_std=np.ones(3)), r"code_std must be \[256\], found \[3\]"),
-        (statistics(pose_std=np.zeros(104)), "pose_std must be above 0 everywhere, found 0"),
+        (statistics(pose_std=np.zeros(104)), "pose_std must be above 0, found 0"),
         (statistics(audio_std_flat=np.array([np.nan])), "audio_std_flat must be above 0"),
-        ({"pose_mean": np.zeros(104)}, "lacks code_mean"),
+        ({"pose_mean": np.zeros(104)}, "code_mean is missing"),
         ([1], "must be a dict of arrays, found list"),
     ],
 )
-def test_statistics_that_do_not_fit_are_told(values: object, words: str) -> None:
-    with pytest.raises(ReleasedError, match=rf"^here/weights\.pt:? ?{words}"):
+def test_invalid_statistics_are_refused(values: object, message: str) -> None:
+    with pytest.raises(ReleasedError, match=rf"^here/weights\.pt: {message}"):
         networks.statistics(values, PATH)
 
 
@@ -314,8 +310,8 @@ RELEASED = {
 
 
 @pytest.mark.parametrize("spec", RELEASED)
-def test_our_presets_have_the_shapes_of_the_released_checkpoints(spec: str) -> None:
-    """Every key of the contract, without a number: on torch's meta device."""
+def test_the_presets_have_the_shapes_of_the_released_checkpoints(spec: str) -> None:
+    """All keys of the contract, on the meta device and therefore without values."""
     make, name = RELEASED[spec]
     entries = json.loads((SPECS / f"{spec}.json").read_text())
     tables = ("rotary.freqs", "resampler.kernel", ".pe")
@@ -334,8 +330,8 @@ def test_our_presets_have_the_shapes_of_the_released_checkpoints(spec: str) -> N
         "lips": lambda: networks.lips(weights, None, PATH),
     }[name]()
     with torch.device("meta"):
-        wanted = make()
+        expected = make()
     shapes = {key: value.shape for key, value in network.weights.items()}
-    assert shapes == {key: value.shape for key, value in wanted.state_dict().items()}
+    assert shapes == {key: value.shape for key, value in expected.state_dict().items()}
     network.config.pop("kind", None)
-    assert type(wanted.config)(**network.config) == wanted.config
+    assert type(expected.config)(**network.config) == expected.config

@@ -1,4 +1,4 @@
-"""A released person becomes a person directory that a worker loads; or nothing at all."""
+"""Import of released people: complete person directories or nothing."""
 
 import json
 import os
@@ -34,7 +34,7 @@ TOKENIZER = "checkpoints/vq/c1_pose/net_iter300000.pth"
 AVATAR = f"checkpoints/ca_body/data/{PERSON}"
 STATISTICS = f"dataset/{PERSON}/data_stats.pth"
 VIEWS = f"assets/render_defaults_{PERSON}.pth"
-KINDS = {  # every file of torch, and the key that its weights stand under
+KINDS = {  # all torch files, with the key of their weights
     FACE: None,
     BODY: None,
     GUIDE: "model_state_dict",
@@ -48,8 +48,8 @@ KINDS = {  # every file of torch, and the key that its weights stand under
 }
 
 
-class Evil:
-    """Makes a folder when it is unpickled."""
+class Malicious:
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -59,8 +59,8 @@ class Evil:
 
 
 def change(path: Path, edit: Callable[[Any], None]) -> None:
-    """Of what torch saved."""
-    value = torch.load(path, weights_only=False)  # of our own making
+    """Edit the content of a torch file."""
+    value = torch.load(path, weights_only=False)  # written by the tests
     edit(value)
     torch.save(value, path)
 
@@ -70,27 +70,27 @@ def weights_of(value: dict[str, Any], key: str | None) -> dict[str, Any]:
 
 
 def refusal(imported: Import, source: Path, tmp_path: Path) -> str:
-    """The sentence with which it is refused; nothing is left behind."""
+    """Error message of a refused import, which must leave no files."""
     with pytest.raises(ReleasedError) as caught:
         imported(source)
     people = tmp_path / "people"
     assert not people.exists() or list(people.iterdir()) == []
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    return sentence
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def test_a_released_person_animates_a_clip(person: Path) -> None:
     check_files(person)
     animator = load_animator(person, device=CPU)
-    sound = 0.1 * torch.randn(48_000, 2, generator=torch.Generator().manual_seed(0))
-    (motion,) = animator.animate(sound, Sampling((3,), 2, 10.0, 2.0, 0.97))
+    audio = 0.1 * torch.randn(48_000, 2, generator=torch.Generator().manual_seed(0))
+    (motion,) = animator.animate(audio, Sampling((3,), 2, 10.0, 2.0, 0.97))
     assert animator.max_seconds == 20.0
     assert (motion.face.shape, motion.pose.shape) == ((30, 256), (30, 104))
     assert bool(motion.face.isfinite().all()) and bool(motion.pose.isfinite().all())
 
 
-def test_the_directory_says_what_it_is_and_where_it_came_from(whole: Path, person: Path) -> None:
+def test_the_manifest_contains_licence_defaults_and_sources(whole: Path, person: Path) -> None:
     manifest = json.loads((person / "person.json").read_text())
     assert manifest["name"] == PERSON
     assert manifest["licence"] == "CC BY-NC 4.0"
@@ -115,9 +115,9 @@ def test_the_directory_says_what_it_is_and_where_it_came_from(whole: Path, perso
     )  # fmt: skip
 
 
-def test_everything_is_what_the_files_say(whole: Path, person: Path) -> None:
+def test_imported_values_equal_those_in_the_files(whole: Path, person: Path) -> None:
     speech = load_speech(person / "speech.safetensors", device=CPU)
-    assert speech.config.log_compression is True  # as the arguments of vq-wav2vec.pt say
+    assert speech.config.log_compression is True  # from the arguments in vq-wav2vec.pt
     values = torch.load(whole / STATISTICS, weights_only=False)
     statistics = load_statistics(person / "stats.json", device=CPU)
     assert statistics.audio_std == float(values["audio_std_flat"][0])
@@ -137,19 +137,19 @@ def test_the_avatar_renders_the_released_views(person: Path) -> None:
     views = list(avatar.cameras.values())
     (frames,) = avatar.render(torch.zeros(2, 256), torch.zeros(2, 104), views)
     assert frames.shape == (2, 96, 2 * 64, 3)
-    assert frames.any()  # the body is in the picture
+    assert frames.any()  # the body is visible
 
 
-def test_networks_inside_are_taken_before_those_of_the_assets(
+def test_networks_inside_checkpoints_take_precedence_over_the_assets(
     source: Path, imported: Import
 ) -> None:
-    """Those of the assets are in half precision here, so the two differ."""
+    """The two differ, because those of the assets are in half precision here."""
     inside = torch.load(source / FACE)["audio_model.feature_extractor.conv_layers.1.0.weight"]
     _, weights = checkpoint.read(imported(source) / "speech.safetensors", device=CPU)
     assert torch.equal(weights["stack.convolutions.1.weight"], inside)
 
 
-def test_without_networks_inside_those_of_the_assets_are_taken(
+def test_without_networks_inside_checkpoints_the_assets_are_used(
     source: Path, imported: Import
 ) -> None:
     def strip(state: dict[str, Any]) -> None:
@@ -168,18 +168,16 @@ def test_without_networks_inside_those_of_the_assets_are_taken(
     assert load_animator(person, device=CPU).networks.lips is not None
 
 
-def test_assets_may_be_absent_where_the_checkpoints_carry_everything(source: Path) -> None:
+def test_assets_may_be_absent_if_the_checkpoints_contain_everything(source: Path) -> None:
     for name in ("vq-wav2vec.pt", "wav2vec_large.pt", "iter-0200000.pt"):
         (source / "assets" / name).unlink()
     with open_sources([source], PERSON) as layout:
-        found = read_released(layout)
-    (notes,) = (each.notes for each in found.findings if each.part == "speech")
-    assert "no log compression are taken" in notes[0]
+        person = read_released(layout)
+    (notes,) = (each.notes for each in person.parts if each.part == "speech")
+    assert "and no log compression" in notes[0]
 
 
-def test_other_people_and_other_stuff_in_the_folder_are_left_alone(
-    source: Path, imported: Import
-) -> None:
+def test_files_of_other_people_in_the_folder_are_ignored(source: Path, imported: Import) -> None:
     shutil.copytree(source / "dataset" / PERSON, source / "dataset" / "RLW104")
     (source / "dataset" / "RLW104" / "data_stats.pth").write_bytes(b"broken")
     (source / "assets" / "render_defaults_RLW104.pth").write_bytes(b"broken")
@@ -189,7 +187,7 @@ def test_other_people_and_other_stuff_in_the_folder_are_left_alone(
 
 
 @pytest.mark.parametrize("where", ["alone", "in a folder"])
-def test_archives_are_taken_as_they_were_downloaded(
+def test_downloaded_archives_are_imported(
     source: Path, imported: Import, tmp_path: Path, where: str
 ) -> None:
     folder = tmp_path / "downloads"
@@ -218,11 +216,13 @@ def test_archives_are_taken_as_they_were_downloaded(
     assert {name: (again / name).read_bytes() for name in files} == files
 
 
-def test_an_archive_that_leads_elsewhere_is_refused(imported: Import, tmp_path: Path) -> None:
+def test_an_archive_with_a_path_outside_its_folder_is_refused(
+    imported: Import, tmp_path: Path
+) -> None:
     path = tmp_path / f"{PERSON}.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("../people/evil.pt", b"evil")
-    assert "which leads elsewhere; refused" in refusal(imported, path, tmp_path)
+    assert "a path outside its folder; refused" in refusal(imported, path, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -231,44 +231,44 @@ def test_code_in_a_file_is_not_executed(
 ) -> None:
     marker = tmp_path / "marker"
 
-    def poison(value: dict[str, Any]) -> None:
-        value["model" if KINDS[kind] == "args" else "extra"] = Evil(marker)
+    def insert(value: dict[str, Any]) -> None:
+        value["model" if KINDS[kind] == "args" else "extra"] = Malicious(marker)
 
-    change(source / kind, poison)
+    change(source / kind, insert)
 
-    sentence = refusal(imported, source, tmp_path)
+    message = refusal(imported, source, tmp_path)
 
-    assert f"{kind} asks for posix.mkdir" in sentence
+    assert f"{kind}: contains posix.mkdir" in message
     assert not marker.exists()
 
 
-def test_a_plain_pickle_in_place_of_a_checkpoint_is_not_opened(
+def test_a_plain_pickle_in_place_of_a_checkpoint_is_not_loaded(
     source: Path, imported: Import, tmp_path: Path
 ) -> None:
     marker = tmp_path / "marker"
     for protocol in (0, 2, 4, 5):
-        (source / FACE).write_bytes(pickle.dumps(Evil(marker), protocol=protocol))
-        assert f"{FACE} " in refusal(imported, source, tmp_path)
+        (source / FACE).write_bytes(pickle.dumps(Malicious(marker), protocol=protocol))
+        assert f"{FACE}: " in refusal(imported, source, tmp_path)
     assert not marker.exists()
 
 
 @pytest.mark.parametrize(
     "kind", [FACE, STATISTICS, "assets/vq-wav2vec.pt", f"{AVATAR}/static_assets.pt"]
 )
-def test_a_file_that_is_cut_off_is_named(
+def test_the_error_names_a_truncated_file(
     kind: str, source: Path, imported: Import, tmp_path: Path
 ) -> None:
     content = (source / kind).read_bytes()
     (source / kind).write_bytes(content[: len(content) * 3 // 4])
 
-    sentence = refusal(imported, source, tmp_path)
+    message = refusal(imported, source, tmp_path)
 
-    assert kind in sentence
-    assert sentence.endswith("get it again")
+    assert kind in message
+    assert message.endswith("download it again")
 
 
 @pytest.mark.parametrize(
-    ("kind", "key", "shape", "words"),
+    ("kind", "key", "shape", "message"),
     [
         (FACE, "final_layer.weight", [256, 15],
          "final_layer.weight must be [256, 16], found [256, 15]"),
@@ -278,13 +278,13 @@ def test_a_file_that_is_cut_off_is_named(
         (STATISTICS, "code_mean", [3], "code_mean must be [256], found [3]"),
         (VIEWS, "Rt", [2, 4, 4], "Rt must be [views, 3, 4], found [2, 4, 4]"),
         (f"{AVATAR}/static_assets.pt", "lbs_template_verts", [5, 3],
-         "lbs_template_verts must have 4 as topology.v2uv has (V), found [5, 3]"),
+         "lbs_template_verts must have V = 4 as in topology.v2uv, found [5, 3]"),
         (f"{AVATAR}/body_dec.ckpt", "encoder.mu.bias", [3],
          "encoder.mu.bias must be [4], found [3]"),
     ],
 )  # fmt: skip
-def test_a_wrong_shape_is_told_with_file_key_and_the_right_one(
-    kind: str, key: str, shape: list[int], words: str,
+def test_the_error_for_a_wrong_shape_gives_file_key_and_the_right_one(
+    kind: str, key: str, shape: list[int], message: str,
     source: Path, imported: Import, tmp_path: Path,
 ) -> None:  # fmt: skip
     tensor: Any = torch.zeros(shape)
@@ -294,9 +294,9 @@ def test_a_wrong_shape_is_told_with_file_key_and_the_right_one(
             key, tensor.numpy() if kind == STATISTICS else tensor
         ),
     )
-    sentence = refusal(imported, source, tmp_path)
-    assert kind in sentence
-    assert words in sentence, sentence
+    error = refusal(imported, source, tmp_path)
+    assert kind in error
+    assert message in error, error
 
 
 @pytest.mark.parametrize(
@@ -312,39 +312,42 @@ def test_a_wrong_shape_is_told_with_file_key_and_the_right_one(
         (f"{AVATAR}/body_dec.ckpt", "decoder_view.unet.out.weight_g"),
     ],
 )
-def test_a_key_that_is_missing_is_told_with_its_file(
+def test_the_error_for_a_missing_key_names_file_and_key(
     kind: str, key: str, source: Path, imported: Import, tmp_path: Path
 ) -> None:
     change(source / kind, lambda value: weights_of(value, KINDS[kind]).pop(key))
-    sentence = refusal(imported, source, tmp_path)
-    assert kind in sentence
-    assert f"lacks {key}" in sentence, sentence
+    message = refusal(imported, source, tmp_path)
+    assert kind in message
+    assert f": {key}" in message, message
+    assert "is missing" in message, message
 
 
 @pytest.mark.parametrize(
-    "gone", [FACE.rpartition("/")[0], STATISTICS, VIEWS, f"{AVATAR}/config.yml", AVATAR]
+    "removed", [FACE.rpartition("/")[0], STATISTICS, VIEWS, f"{AVATAR}/config.yml", AVATAR]
 )
-def test_a_file_that_is_missing_is_told_with_its_place(
-    gone: str, source: Path, imported: Import, tmp_path: Path
+def test_the_error_for_a_missing_file_gives_its_path(
+    removed: str, source: Path, imported: Import, tmp_path: Path
 ) -> None:
-    path = source / gone
+    path = source / removed
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert refusal(imported, source, tmp_path).startswith("there is no ")
+    assert ": not found in " in refusal(imported, source, tmp_path)
 
 
-def test_settings_that_are_missing_are_told(source: Path, imported: Import, tmp_path: Path) -> None:
+def test_missing_settings_are_reported(source: Path, imported: Import, tmp_path: Path) -> None:
     (source / "checkpoints/diffusion/c1_face/args.json").unlink()
-    assert "c1_face/args.json cannot be read" in refusal(imported, source, tmp_path)
+    assert "c1_face/args.json: cannot be read" in refusal(imported, source, tmp_path)
 
 
-def test_speech_models_that_differ_are_told(source: Path, imported: Import, tmp_path: Path) -> None:
+def test_different_speech_models_are_refused(
+    source: Path, imported: Import, tmp_path: Path
+) -> None:
     key = "audio_model.feature_extractor.conv_layers.1.0.weight"
     change(source / BODY, lambda state: state.__setitem__(key, state[key] + 1))
-    sentence = refusal(imported, source, tmp_path)
-    assert f"{BODY} holds another speech model than" in sentence
+    message = refusal(imported, source, tmp_path)
+    assert f"{BODY}: its speech model differs from that in" in message
 
 
-def test_networks_that_do_not_belong_together_are_told(
+def test_networks_that_do_not_match_are_refused(
     source: Path, imported: Import, tmp_path: Path
 ) -> None:
     def grow(net: dict[str, Any]) -> None:
@@ -354,20 +357,22 @@ def test_networks_that_do_not_belong_together_are_told(
     change(source / TOKENIZER, lambda value: grow(value["net"]))
     path = source / "checkpoints/vq/c1_pose/args.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"code_dim": 9}))
-    assert "knows 8 codes, the tokenizer has 9" in refusal(imported, source, tmp_path)
+    assert "guide: has 8 codes, the tokenizer has 9" in refusal(imported, source, tmp_path)
 
 
-def test_training_without_condition_drop_has_no_guidance(source: Path, imported: Import) -> None:
+def test_training_without_dropped_conditions_disables_guidance(
+    source: Path, imported: Import
+) -> None:
     path = source / "checkpoints/diffusion/c1_face/args.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cond_mask_prob": 0}))
     defaults = json.loads((imported(source) / "person.json").read_text())["defaults"]
     assert (defaults["guidance_face"], defaults["guidance_body"]) == (1.0, 2.0)
 
 
-def test_a_person_who_is_there_stays_unless_told_otherwise(whole: Path, imported: Import) -> None:
+def test_an_existing_person_is_replaced_only_with_overwrite(whole: Path, imported: Import) -> None:
     person = imported(whole)
     (person / "note").write_text("mine")
-    with pytest.raises(ReleasedError, match=r"PXB184 exists; .* say --overwrite"):
+    with pytest.raises(ReleasedError, match=r"PXB184: already exists; .* use --overwrite"):
         imported(whole)
     assert (person / "note").is_file()
 
@@ -377,9 +382,7 @@ def test_a_person_who_is_there_stays_unless_told_otherwise(whole: Path, imported
     assert [path.name for path in person.parent.iterdir()] == [PERSON]
 
 
-def test_a_person_who_is_there_survives_a_failed_replacement(
-    source: Path, imported: Import
-) -> None:
+def test_an_existing_person_survives_a_failed_replacement(source: Path, imported: Import) -> None:
     person = imported(source)
     (source / STATISTICS).write_bytes(b"")
     with pytest.raises(ReleasedError):
@@ -387,9 +390,9 @@ def test_a_person_who_is_there_survives_a_failed_replacement(
     check_files(person)
 
 
-def test_a_source_that_is_neither_folder_nor_archive_is_told(tmp_path: Path) -> None:
+def test_a_source_other_than_a_folder_or_archive_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(ReleasedError, match=r"nowhere is neither a folder nor a \.zip"),
+        pytest.raises(ReleasedError, match=r"nowhere: neither a folder nor a \.zip"),
         open_sources([tmp_path / "nowhere"], PERSON),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Results in the reference's form, read as its scripts read them."""
+"""Results in the format of the reference, read as its scripts read them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def written(tmp_path: Path, results: Results, kind: str) -> dict:
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("face", 256), ("pose", 104)])
-def test_names_shapes_and_types_are_the_references(
+def test_names_shapes_and_types_are_those_of_the_reference(
     tmp_path: Path, kind: str, channels: int
 ) -> None:
     content = written(tmp_path, drawn(), kind)
@@ -38,27 +38,29 @@ def test_names_shapes_and_types_are_the_references(
     }
 
 
-def test_samples_follow_each_other_repetition_by_repetition(tmp_path: Path) -> None:
+def test_samples_are_ordered_by_repetition(tmp_path: Path) -> None:
     results = drawn(lengths=[60, 40, 50])
     assert results.pose is not None
     content = written(tmp_path, results, "pose")
     for repetition in range(2):
         for sample in range(3):
-            at = repetition * 3 + sample
-            assert np.array_equal(content["motions"][at, :, 0].T, results.pose[repetition, sample])
-            assert np.array_equal(content["gt"][at, :, 0].T, results.true_pose[sample])
-            assert np.array_equal(content["audio"][at], results.audio[sample])
+            index = repetition * 3 + sample
+            assert np.array_equal(
+                content["motions"][index, :, 0].T, results.pose[repetition, sample]
+            )
+            assert np.array_equal(content["gt"][index, :, 0].T, results.true_pose[sample])
+            assert np.array_equal(content["audio"][index], results.audio[sample])
     assert content["lengths"].tolist() == [60, 40, 50, 60, 40, 50]
 
 
-def test_key_frames_are_normalised(tmp_path: Path) -> None:
+def test_key_poses_are_normalised(tmp_path: Path) -> None:
     results = drawn()
     assert results.key_poses is not None
     keys = written(tmp_path, results, "pose")["keyframes"]
     np.testing.assert_allclose(keys[4], results.key_poses[1, 1] / 0.02, rtol=1e-5)
 
 
-def test_a_face_that_was_not_seen_is_the_mean(tmp_path: Path) -> None:
+def test_a_face_that_was_not_tracked_is_the_mean(tmp_path: Path) -> None:
     present = np.ones((3, 60), bool)
     present[1, 7] = False
     content = written(tmp_path, replace(drawn(), face_present=present), "face")
@@ -67,6 +69,6 @@ def test_a_face_that_was_not_seen_is_the_mean(tmp_path: Path) -> None:
     assert content["keyframes"][[1, 4], 8].all()
 
 
-def test_what_was_not_drawn_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="have no face"):
+def test_results_without_the_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="face is missing"):
         written(tmp_path, replace(drawn(), face=None), "face")

@@ -1,4 +1,4 @@
-"""Names there and back."""
+"""Inverse renaming of released keys."""
 
 import json
 
@@ -19,23 +19,23 @@ TABLES = {
 
 
 @pytest.mark.parametrize("spec", TABLES)
-def test_every_key_that_is_renamed_comes_back_by_its_new_name(spec: str) -> None:
-    rules, kept = TABLES[spec], 0
+def test_renaming_and_its_inverse_give_the_same_key(spec: str) -> None:
+    rules, count = TABLES[spec], 0
     for key in json.loads((SPECS / f"{spec}.json").read_text()):
-        if "_codebook" in key:  # all levels become one tensor
+        if "_codebook" in key:  # all levels are joined to one tensor
             continue
         name = released.rename_key(key, rules)
         if name is not None:
             assert released_key(name, rules) == key
-            kept += 1
-    assert kept > 15
+            count += 1
+    assert count > 15
 
 
-def test_the_codebooks_stand_under_the_key_of_the_first() -> None:
+def test_the_joined_codebooks_have_the_key_of_the_first() -> None:
     key = released_key("codebooks", tokenizer_rules())
     assert key == "quantizer.layers.0._codebook.embed"
 
 
-def test_a_name_that_is_not_ours_is_an_error() -> None:
-    with pytest.raises(KeyError, match="no released key becomes momentum"):
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(KeyError, match="no released key for momentum"):
         released_key("momentum", released.DENOISER)

@@ -170,7 +170,7 @@ def test_statistics_in_the_archive_are_kept_and_it_goes_without_any(
     del host.files[STATISTICS]
     without = command(*words, tmp_path / "one", "--keep-archive")
     assert without.status == 0
-    assert f"{STATISTICS} answers 404" in without
+    assert f"{STATISTICS}: status 404" in without
     assert "it goes without" in without
     assert (tmp_path / "one" / "downloads" / f"{PERSON}.zip").is_file()
     host.files[f"{PERSON}.zip"] = archive(data, inside="", statistics=b"inside")
@@ -191,10 +191,10 @@ def test_what_cannot_be_fetched_leaves_nothing_half_done(
 ) -> None:
     (data / "a_body_pose.npy").unlink()
     for content, words in (
-        (None, "answers 404: the file is no longer there; say --from"),
-        (b"PK\x03\x04 cut off", "damaged or cut off"),
-        (archive(data, inside="../"), "leads elsewhere"),
-        (archive(data), "lacks a_body_pose.npy"),
+        (None, "status 404, the file is not available; use --from"),
+        (b"PK\x03\x04 cut off", "damaged or truncated"),
+        (archive(data, inside="../"), "a path outside its folder"),
+        (archive(data), "missing a_body_pose.npy"),
     ):
         to = tmp_path / "dataset"
         (to / "downloads" / f"{PERSON}.zip").unlink(missing_ok=True)

@@ -110,7 +110,7 @@ FAULTS = {
     "no list": Fault(lambda folder: (folder / MISSING).unlink(), ERROR, MISSING, None, "not there"),
     "cut off": Fault(
         lambda folder: (folder / FACE).write_bytes((folder / FACE).read_bytes()[:5000]),
-        ERROR, FACE, None, "cut off or no array",
+        ERROR, FACE, None, "truncated or not a numpy array",
     ),
     "other width": Fault(array(POSE, lambda m: m[:, :100]), ERROR, POSE, None, "[frames, 104]"),
     "face too short": Fault(
@@ -118,7 +118,7 @@ FAULTS = {
     ),
     "sound too short": Fault(
         sound(lambda s: s[: 321 * SAMPLES_PER_FRAME + 5]), ERROR, AUDIO, 321,
-        "1600 samples belong to a frame",
+        "are needed, 1600 per frame",
     ),
     "one channel": Fault(sound(lambda s: s[:, :1]), ERROR, AUDIO, None, "1 channel"),
     "another rate": Fault(sound(lambda s: s, rate=44_100), ERROR, AUDIO, None, "44100 Hz"),
@@ -127,7 +127,7 @@ FAULTS = {
     ),
     "infinite face": Fault(planted(FACE, 77, 255, np.inf), ERROR, FACE, 77, "in 1 frames: 77"),
     "frame outside": Fault(missing([4, 100_000]), ERROR, MISSING, 100_000, "counted from 0"),
-    "frame below 0": Fault(missing([-2, 4]), ERROR, MISSING, -2, "names frame -2"),
+    "frame below 0": Fault(missing([-2, 4]), ERROR, MISSING, -2, "frame -2 does not exist"),
     "frame named twice": Fault(missing([4, 9, 4]), WARNING, MISSING, 4, "more than once"),
     "missing frames": Fault(
         missing([5, 6, 7, 40]), NOTE, MISSING, 5, "have no face: 5-7, 40"

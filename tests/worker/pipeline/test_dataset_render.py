@@ -118,7 +118,9 @@ def test_what_cannot_be_rendered_is_told_before_anything_is(dataset: Path) -> No
     with pytest.raises(PieceError, match="scene a: the pose of frame 20 are not finite numbers"):
         scene_pieces(dataset, scenes=[], longest=16, most=None)
     np.save(dataset / "a_body_pose.npy", pose[:39])
-    with pytest.raises(DatasetError, match="scene a has 39 frames of pose and 40 of face codes"):
+    with pytest.raises(
+        DatasetError, match="40 frames of face codes for 39 frames of pose; scene a"
+    ):
         scene_pieces(dataset, scenes=[], longest=16, most=None)
     (dataset / "a_body_pose.npy").unlink()
     assert len(scene_pieces(dataset, scenes=["b"], longest=16, most=None)) == 2

@@ -1,4 +1,4 @@
-"""Every clip that is accepted becomes 48 kHz, two channels, unmixed and of the right length."""
+"""Every accepted clip is decoded to 48 kHz and two unmixed channels of the right length."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from worker.pipeline.ffmpeg import FfmpegError
 
 
 def write_wav(path: Path, samples: np.ndarray, *, rate: int = SAMPLE_RATE) -> Path:
-    """[samples, channels] as float wav."""
+    """Write [samples, channels] as a wav of floats."""
     layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
     with av.open(str(path), "w", format="wav") as container:
         stream = container.add_stream("pcm_f32le", rate=rate, layout=layout)
@@ -31,73 +31,73 @@ def write_wav(path: Path, samples: np.ndarray, *, rate: int = SAMPLE_RATE) -> Pa
 def test_every_accepted_format_is_decoded(tmp_path: Path, ending: str) -> None:
     clip = write_clip(tmp_path / f"clip.{ending}", seconds=0.5)
 
-    sound = decode(clip, tmp_path / "raw", max_seconds=2)
+    audio = decode(clip, tmp_path / "raw", max_seconds=2)
 
-    exact = {"wav": 0, "flac": 32}.get(ending, 3000)  # lossy ones may pad, by a packet or two
-    assert abs(len(sound.samples) - 24_000) <= exact
-    assert (sound.samples.shape[1], sound.samples.dtype) == (2, np.float32)
-    assert np.abs(sound.samples[4800:9600]).max() == pytest.approx(8000 / 32768, rel=0.1)
-    assert sound.partner_speaks
-
-
-def test_the_channels_of_a_stereo_clip_are_kept_and_never_mixed(tmp_path: Path) -> None:
-    given = np.random.default_rng(0).uniform(-1, 1, (4801, 2)).astype(np.float32)
-    given[:, 1] *= 0.25
-
-    sound = decode(write_wav(tmp_path / "c.wav", given), tmp_path / "raw", max_seconds=1)
-
-    np.testing.assert_array_equal(sound.samples, given)
+    exact = {"wav": 0, "flac": 32}.get(ending, 3000)  # lossy codecs may pad by a packet or two
+    assert abs(len(audio.samples) - 24_000) <= exact
+    assert (audio.samples.shape[1], audio.samples.dtype) == (2, np.float32)
+    assert np.abs(audio.samples[4800:9600]).max() == pytest.approx(8000 / 32768, rel=0.1)
+    assert audio.partner_speaks
 
 
-def test_a_mono_clip_is_the_person_alone_at_full_loudness(tmp_path: Path) -> None:
-    given = np.random.default_rng(0).uniform(-1, 1, (4800, 1)).astype(np.float32)
+def test_the_channels_of_a_stereo_clip_are_not_mixed(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, (4801, 2)).astype(np.float32)
+    samples[:, 1] *= 0.25
 
-    sound = decode(write_wav(tmp_path / "c.wav", given), tmp_path / "raw", max_seconds=1)
+    audio = decode(write_wav(tmp_path / "c.wav", samples), tmp_path / "raw", max_seconds=1)
 
-    np.testing.assert_array_equal(sound.samples[:, :1], given)
-    assert not sound.samples[:, 1].any()
-    assert not sound.partner_speaks
-
-
-def test_numbers_that_are_no_sound_are_made_sound(tmp_path: Path) -> None:
-    given = np.full((4800, 2), 3.0, np.float32)
-    given[0], given[1], given[2] = np.nan, np.inf, -np.inf
-
-    sound = decode(write_wav(tmp_path / "c.wav", given), tmp_path / "raw", max_seconds=1)
-
-    assert sound.samples[:4, 0].tolist() == [0.0, 1.0, -1.0, 1.0]
+    np.testing.assert_array_equal(audio.samples, samples)
 
 
-def test_a_tenth_of_a_second_is_a_clip(tmp_path: Path) -> None:
+def test_a_mono_clip_is_the_person_alone_at_full_volume(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, (4800, 1)).astype(np.float32)
+
+    audio = decode(write_wav(tmp_path / "c.wav", samples), tmp_path / "raw", max_seconds=1)
+
+    np.testing.assert_array_equal(audio.samples[:, :1], samples)
+    assert not audio.samples[:, 1].any()
+    assert not audio.partner_speaks
+
+
+def test_invalid_samples_are_replaced(tmp_path: Path) -> None:
+    samples = np.full((4800, 2), 3.0, np.float32)
+    samples[0], samples[1], samples[2] = np.nan, np.inf, -np.inf
+
+    audio = decode(write_wav(tmp_path / "c.wav", samples), tmp_path / "raw", max_seconds=1)
+
+    assert audio.samples[:4, 0].tolist() == [0.0, 1.0, -1.0, 1.0]
+
+
+def test_a_clip_of_a_tenth_of_a_second_is_decoded(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.wav", seconds=0.1)
 
     assert len(decode(clip, tmp_path / "raw", max_seconds=1).samples) == 4800
 
 
-def test_other_sample_rates_keep_the_length(tmp_path: Path) -> None:
+def test_a_clip_of_another_sample_rate_keeps_its_length(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.wav", seconds=1.0, rate=8000)
 
-    sound = decode(clip, tmp_path / "raw", max_seconds=2)
+    audio = decode(clip, tmp_path / "raw", max_seconds=2)
 
-    assert abs(len(sound.samples) - 48_000) <= 64
-    assert sound.seconds == pytest.approx(1.0, abs=0.002)
+    assert abs(len(audio.samples) - 48_000) <= 64
+    assert audio.seconds == pytest.approx(1.0, abs=0.002)
 
 
-def test_no_more_is_decoded_than_is_allowed(tmp_path: Path) -> None:
+def test_decoding_ends_at_the_longest_allowed_length(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.wav", seconds=1.0)
 
     assert len(decode(clip, tmp_path / "raw", max_seconds=0.25).samples) == 12_000
 
 
-def test_a_gap_in_the_timestamps_costs_no_sound(
+def test_a_gap_in_the_timestamps_loses_no_audio(
     tmp_path: Path, malicious_files: dict[str, Attack]
 ) -> None:
     half_a_second = malicious_files["ticks of 16 ms in webm"][0]
     (tmp_path / "clip").write_bytes(half_a_second)
 
-    sound = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=0.6)
+    audio = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=0.6)
 
-    assert sound.seconds == pytest.approx(0.5, abs=0.02)
+    assert audio.seconds == pytest.approx(0.5, abs=0.02)
 
 
 def broken_flac(tmp_path: Path) -> bytes:
@@ -120,9 +120,7 @@ def playlist(tmp_path: Path) -> bytes:
         (playlist, "audio_type_unsupported"),
     ],
 )
-def test_a_file_that_is_no_clip_is_the_callers_fault(
-    tmp_path: Path, make: object, code: str
-) -> None:
+def test_an_invalid_file_is_a_user_error(tmp_path: Path, make: object, code: str) -> None:
     clip = tmp_path / "clip"
     clip.write_bytes(make(tmp_path))
 
@@ -133,42 +131,40 @@ def test_a_file_that_is_no_clip_is_the_callers_fault(
     assert len(caught.value.detail) > 20
 
 
-def test_a_name_is_never_read_as_an_option_or_an_address(tmp_path: Path) -> None:
+def test_a_file_name_is_not_read_as_an_option_or_url(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.wav", seconds=0.1).rename(tmp_path / "http:%d-i -y.wav")
 
     assert len(decode(clip, tmp_path / "raw", max_seconds=1).samples) == 4800
 
 
-def test_a_decoder_that_does_not_come_to_an_end_is_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decoder_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_clip(tmp_path / "clip.wav")
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(stuck_ffmpeg(tmp_path)))
 
-    with pytest.raises(MediaError, match="in the time") as caught:
+    with pytest.raises(MediaError, match="within the time") as caught:
         decode(clip, tmp_path / "raw", max_seconds=3, wall_seconds=0.1)
 
     assert caught.value.code == "audio_unreadable"
 
 
-def test_whoever_cancels_does_not_wait_for_all_of_a_long_clip(tmp_path: Path) -> None:
+def test_decoding_of_a_long_clip_can_be_canceled_early(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.wav", seconds=20.0)
-    told: list[float] = []
+    shares: list[float] = []
 
     def cancel_half_way(share: float) -> None:
-        told.append(share)
+        shares.append(share)
         if share > 0.5:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
         decode(clip, tmp_path / "raw", max_seconds=20.0, progress=cancel_half_way)
 
-    assert told == sorted(told)
-    assert len(told) > 50
+    assert shares == sorted(shares)
+    assert len(shares) > 50
     assert (tmp_path / "raw").stat().st_size < 20.0 * SAMPLE_RATE * 8
 
 
-def test_a_decoder_that_is_killed_is_no_fault_of_the_clip(
+def test_a_killed_decoder_is_not_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "killed-ffmpeg"

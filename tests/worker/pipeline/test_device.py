@@ -1,4 +1,4 @@
-"""Device and threads are what the settings say, or the refusal says what to set."""
+"""Choice of device and threads from the settings."""
 
 from pathlib import Path
 
@@ -11,21 +11,23 @@ from worker.pipeline.device import DeviceError, choose_device, describe, start, 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda:x", "CPU", "", "mps"])
-def test_a_word_that_is_no_device_is_refused(wanted: str) -> None:
-    with pytest.raises(DeviceError, match="set it to auto, cpu, cuda"):
-        choose_device(wanted)
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "CPU", "", "mps"])
+def test_an_invalid_device_name_is_rejected(name: str) -> None:
+    with pytest.raises(DeviceError, match="use auto, cpu, cuda"):
+        choose_device(name)
 
 
 @WITHOUT_GPU
-@pytest.mark.parametrize("wanted", ["cuda", "cuda:1"])
-def test_a_gpu_that_is_not_there_is_refused(wanted: str) -> None:
-    with pytest.raises(DeviceError, match=f"VISAVIS_DEVICE is {wanted} and torch"):
-        choose_device(wanted)
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_missing_gpu_is_rejected(name: str) -> None:
+    with pytest.raises(
+        DeviceError, match=f"VISAVIS_DEVICE: {name} is not available, because torch"
+    ):
+        choose_device(name)
 
 
 @WITHOUT_GPU
-def test_auto_takes_the_cpu_where_there_is_no_gpu() -> None:
+def test_auto_selects_the_cpu_without_a_gpu() -> None:
     device = choose_device("auto")
 
     assert describe(device) == "cpu"
@@ -33,15 +35,15 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu() -> None:
 
 
 @pytest.mark.gpu
-def test_auto_takes_the_first_gpu() -> None:
+def test_auto_selects_the_first_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:0")
-    with pytest.raises(DeviceError, match="there are"):
+    with pytest.raises(DeviceError, match="does not exist; the last of"):
         choose_device("cuda:99")
 
 
-def test_threads_are_set_where_they_are_given(tmp_path: Path) -> None:
+def test_the_number_of_threads_is_set(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:
         start(Settings(data=tmp_path, device="cpu", threads=1))

@@ -151,7 +151,7 @@ def test_an_encoder_that_takes_no_frames_is_stopped(
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(stuck_ffmpeg(tmp_path)))
     monkeypatch.setattr("worker.pipeline.encode.PATIENCE", 0.1)
 
-    with pytest.raises(VideoError, match=r"at frame 0 .*did nothing for 0\.1 s"):
+    with pytest.raises(VideoError, match=r"at frame 0 .*no progress in ffmpeg for 0\.1 s"):
         encode(
             batches(30, size=512),
             sound(tmp_path, two_tones(1.0)),
@@ -183,7 +183,7 @@ def test_an_encoder_is_believed_only_when_it_has_encoded_something() -> None:
 def test_an_ffmpeg_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
 
-    assert encoder_fault(X264) == "/nowhere/ffmpeg does not run: No such file or directory"
+    assert encoder_fault(X264) == "/nowhere/ffmpeg cannot be started: No such file or directory"
 
 
 def test_a_machine_without_a_gpu_is_not_asked_for_its_encoder() -> None:

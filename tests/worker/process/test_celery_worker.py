@@ -1,58 +1,54 @@
-"""What a wake-up means to the process of a worker."""
+"""Wake-ups: messages of the queue, as version 0.1 sent them too."""
 
+import signal
+import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
-import torch
+from celery import Celery
 from celery.worker import state
 
-from worker.process.celery_worker import BROKEN_DEVICE, _look
-from worker.process.outcomes import AttemptOutcome
+from jobs.queue.celery_app import QUEUE, make_celery
+from jobs.settings import Settings
+from tests.jobs.db.version_0_1 import FACTS
+from worker.process.celery_worker import _consume
+from worker.process.progress import StopRequest
 
 
-@pytest.fixture(autouse=True)
-def _not_stopping() -> Iterator[None]:
-    before = state.should_stop
-    yield
-    state.should_stop = before
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, broker_url="memory://")
 
 
-class Woken:
-    """A wake-up whose shift ends as it is told."""
-
-    def __init__(self, *endings: AttemptOutcome, device: object) -> None:
-        self.sent: list[str] = []
-        self.shift = SimpleNamespace(run=lambda: list(endings))
-        self.bench = SimpleNamespace(device=device)
-        self.app = SimpleNamespace(
-            conf=SimpleNamespace(broker_url="redis://"),
-            send_task=lambda name, args, **_: self.sent.append(args[0]),
-        )
-
-    def look(self) -> None:
-        _look(self.shift, self.bench, self.app)
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    opened = make_celery(settings)
+    yield opened
+    opened.close()
+    state.should_stop = None
+    for number, handler in before.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)  # the worker has installed its own
 
 
-def test_a_broken_device_ends_the_process_so_that_a_new_one_can_do_better(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("worker.process.celery_worker.works", lambda device: False)
-    Woken(AttemptOutcome.PUBLISHED, AttemptOutcome.BROKEN, device=torch.device("cpu")).look()
+def test_a_message_of_version_0_1_wakes_the_worker(app: Celery, settings: Settings) -> None:
+    with app.connection_for_write() as connection:
+        connection.default_channel._put(QUEUE, FACTS["wake_message"])
+    wakes: list[None] = []
 
-    assert state.should_stop == BROKEN_DEVICE
+    def stop(status: int) -> None:
+        state.should_stop = status  # type: ignore[assignment]
 
+    def wake_up() -> None:
+        wakes.append(None)
+        if len(wakes) == 2:  # the worker wakes itself once when it starts
+            stop(0)
 
-def test_a_bug_on_a_device_that_works_does_not_end_the_process() -> None:
-    before = state.should_stop
-    Woken(AttemptOutcome.BROKEN, device=torch.device("cpu")).look()
+    too_late = threading.Timer(30, stop, [1])
+    too_late.start()
+    status = _consume(app, settings, "tester", wake_up, StopRequest())
+    too_late.cancel()
 
-    assert state.should_stop == before
-
-
-def test_a_job_that_was_handed_back_is_announced_to_the_others() -> None:
-    woken = Woken(AttemptOutcome.PUBLISHED, AttemptOutcome.HANDED_BACK, device=torch.device("cpu"))
-
-    woken.look()
-
-    assert woken.sent == ["handed-back"]
+    assert (status, len(wakes)) == (0, 2)

@@ -1,4 +1,4 @@
-"""A worker that has met trouble looks whether a job could be done, before it claims one."""
+"""Health check of a worker before its next claim."""
 
 import errno
 from pathlib import Path
@@ -10,7 +10,7 @@ from jobs.storage.factory import StorageError, open_storage
 from worker.process.health import obstacle
 
 
-def test_nothing_is_in_the_way_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_healthy_worker_has_no_obstacle_and_leaves_no_files(tmp_path: Path) -> None:
     storage = open_storage(Settings(data=tmp_path / "data"))
     (tmp_path / "scratch").mkdir()
 
@@ -20,18 +20,18 @@ def test_nothing_is_in_the_way_and_nothing_is_left(tmp_path: Path) -> None:
     assert [path for path in storage.folder.rglob("*") if path.is_file()] == []
 
 
-def test_a_full_disk_and_a_storage_that_refuses_are_told(
+def test_a_full_disk_and_a_failing_storage_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def away(key: str, path: Path, content_type: str) -> None:
-        raise StorageError("on holiday")
+    def fail(key: str, path: Path, content_type: str) -> None:
+        raise StorageError("no response")
 
     storage = open_storage(Settings(data=tmp_path / "data"))
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "put", away)
-        assert obstacle(tmp_path, storage) == "on holiday"
+        patch.setattr(storage, "put", fail)
+        assert obstacle(tmp_path, storage) == "no response"
     monkeypatch.setattr(Path, "write_bytes", full)
     assert obstacle(tmp_path, storage) == f"cannot write to {tmp_path}: No space left on device"

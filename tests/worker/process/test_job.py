@@ -51,14 +51,14 @@ class Floor:
         self.database, self.storage, self.scratch = database, storage, scratch
         self.animator = ToyAnimator()
         self.person = toy_person(self.animator)
-        self.leave = StopRequest()
+        self.stop = StopRequest()
         self.seen: list[str] = []
         self.at: dict[str, Callable[[], None]] = {}  # what happens when a stage begins
 
     def work(self) -> AttemptOutcome:
         job = self.database.attempts.claim("tester")
         assert job is not None
-        return attempt(job, self._work, store=self.database.attempts, leave=self.leave)
+        return attempt(job, self._work, store=self.database.attempts, stop=self.stop)
 
     def named(self, name: str) -> Person:
         if name != self.person.name:
@@ -245,7 +245,7 @@ def test_views_that_cannot_be_shown_end_the_job_before_anything_is_drawn(
 ) -> None:
     job_id = submit(seconds=0.1, **asked).id
 
-    assert floor.work() is AttemptOutcome.REFUSED
+    assert floor.work() is AttemptOutcome.USER_ERROR
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.error_detail) == (State.FAILED, code, words)
@@ -280,7 +280,7 @@ def test_a_retry_draws_nothing_again(floor: Floor, submit: Submit) -> None:
     job_id = submit(seconds=0.2, takes=2).id
     floor.at["render"] = lambda: 1 / 0
 
-    assert floor.work() is AttemptOutcome.BROKEN
+    assert floor.work() is AttemptOutcome.INTERNAL_ERROR
     kept = floor.database.jobs.get(job_id)
     floor.seen.clear()
     assert floor.work() is AttemptOutcome.PUBLISHED
@@ -315,7 +315,7 @@ def crash_in_take(floor: Floor, take: int) -> None:
         return ToyAvatar.render(avatar, *asked, batch=batch, look=look)
 
     avatar.render = render
-    assert floor.work() is AttemptOutcome.BROKEN
+    assert floor.work() is AttemptOutcome.INTERNAL_ERROR
     del avatar.render
 
 
@@ -395,7 +395,7 @@ def test_a_job_that_was_taken_away_is_left_without_a_word(
 
     floor.at[stage] = take_away
 
-    assert floor.work() is AttemptOutcome.LOST
+    assert floor.work() is AttemptOutcome.LEASE_LOST
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.attempt, job.worker) == (State.RUNNING, 2, "somebody")
@@ -409,7 +409,7 @@ def test_a_job_that_was_canceled_stops_at_its_next_step(
     job_id = submit(seconds=0.2).id
     floor.at[stage] = lambda: floor.database.jobs.cancel(job_id) or None
 
-    assert floor.work() is AttemptOutcome.LOST
+    assert floor.work() is AttemptOutcome.LEASE_LOST
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.outputs, floor.seen[-1]) == (State.CANCELED, (), stage)
@@ -422,7 +422,7 @@ def test_a_job_that_was_deleted_stops_at_its_next_step(
     job_id = submit(seconds=0.2).id
     floor.at[stage] = lambda: floor.database.jobs.delete(job_id) and None
 
-    assert floor.work() is AttemptOutcome.LOST
+    assert floor.work() is AttemptOutcome.LEASE_LOST
 
     assert (floor.database.jobs.page().jobs, floor.seen[-1]) == ([], stage)
 
@@ -448,7 +448,7 @@ def test_canceling_ends_long_work_within_a_moment(floor: Floor, submit: Submit) 
 
     timer = threading.Timer(0.5, cancel)
     timer.start()
-    assert floor.work() is AttemptOutcome.LOST
+    assert floor.work() is AttemptOutcome.LEASE_LOST
     took = time.monotonic() - canceled_at[0]
 
     timer.join()
@@ -477,7 +477,7 @@ def test_a_callers_fault_ends_the_job_with_a_sentence(
     floor.animator.longest = 2.0
     job_id = submit(**request_).id
 
-    assert floor.work() is AttemptOutcome.REFUSED
+    assert floor.work() is AttemptOutcome.USER_ERROR
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, code, ())
@@ -494,7 +494,7 @@ def test_more_faults_of_callers(
     job_id = submit(seconds=0.1).id
     monkeypatch.setattr(ToyAvatar, "camera", refuse(error))
 
-    assert floor.work() is AttemptOutcome.REFUSED
+    assert floor.work() is AttemptOutcome.USER_ERROR
 
     assert floor.database.jobs.get(job_id).error_code == code
 
@@ -503,7 +503,7 @@ def test_a_clip_that_is_gone_ends_the_job(floor: Floor, submit: Submit) -> None:
     job = submit()
     del floor.storage.objects[job.input_key]
 
-    assert floor.work() is AttemptOutcome.REFUSED
+    assert floor.work() is AttemptOutcome.USER_ERROR
 
     assert floor.database.jobs.get(job.id).error_code == "clip_missing"
 
@@ -517,7 +517,7 @@ def test_our_fault_is_logged_with_its_number_and_tried_again_until_it_is_enough(
     endings = [floor.work() for _ in range(3)]
 
     job = floor.database.jobs.get(job_id)
-    assert endings == [AttemptOutcome.BROKEN] * 3
+    assert endings == [AttemptOutcome.INTERNAL_ERROR] * 3
     assert (job.state, job.error_code) == (State.FAILED, "attempts_exhausted")
     broken = [record for record in caplog.records if record.message == "internal error"]
     assert len(broken) == 3
@@ -546,7 +546,7 @@ def test_a_storage_that_stays_away_puts_the_job_back_uncounted(
     job_id = submit(seconds=0.1).id
     for _ in range(5):
         floor.storage.away = 8
-        assert floor.work() is AttemptOutcome.AWAY
+        assert floor.work() is AttemptOutcome.OUTAGE
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.attempt) == (State.QUEUED, 5)
@@ -562,12 +562,12 @@ def test_a_full_disk_costs_attempts_and_then_ends_the_job_with_a_sentence(
     for _ in range(3):
         floor.at["render"] = refuse(OSError(number, os.strerror(number)))
         floor.seen.clear()
-        assert floor.work() is AttemptOutcome.SET_BACK
+        assert floor.work() is AttemptOutcome.RESOURCE_FAILURE
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, "disk_full", ())
     assert job.error_detail == (
-        "The job did not end in 3 attempts; the last: the worker's disk had no room left for the "
+        "The job did not end in 3 attempts; the last: no space left on the worker's disk for the "
         "files of the job."
     )
 
@@ -582,7 +582,7 @@ def test_a_full_storage_is_waited_for_and_then_costs_attempts(floor: Floor, subm
 
     floor.storage.put = full
 
-    assert [floor.work() for _ in range(3)] == [AttemptOutcome.SET_BACK] * 3
+    assert [floor.work() for _ in range(3)] == [AttemptOutcome.RESOURCE_FAILURE] * 3
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "storage_full")
@@ -627,11 +627,11 @@ def test_a_memory_that_holds_no_frame_ends_the_job_with_a_sentence(
     job_id = submit(seconds=0.2).id
     floor.person = replace(floor.person, models=Models(floor.animator, ToyAvatar(holds=0)))
 
-    assert [floor.work() for _ in range(3)] == [AttemptOutcome.SET_BACK] * 3
+    assert [floor.work() for _ in range(3)] == [AttemptOutcome.RESOURCE_FAILURE] * 3
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "out_of_memory")
-    assert "ask for a smaller size" in str(job.error_detail)
+    assert "use a smaller size" in str(job.error_detail)
 
 
 def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(
@@ -643,7 +643,7 @@ def test_a_database_that_goes_away_ends_the_attempt_and_not_the_worker(
     with monkeypatch.context() as patch:
         for name in ("checkpoint", "release", "progress"):
             patch.setattr(floor.database.attempts, name, away)
-        assert floor.work() is AttemptOutcome.AWAY
+        assert floor.work() is AttemptOutcome.OUTAGE
 
     job = floor.database.jobs.get(job_id)
     assert job.state is State.RUNNING  # its lease expires, then the reaper requeues it
@@ -653,14 +653,14 @@ def test_a_worker_that_is_asked_to_leave_hands_its_job_back_with_its_motion(
     floor: Floor, submit: Submit
 ) -> None:
     job_id = submit(seconds=0.5).id
-    floor.at["render"] = floor.leave.ask
+    floor.at["render"] = floor.stop.request
 
     assert floor.work() is AttemptOutcome.HANDED_BACK
 
     job = floor.database.jobs.get(job_id)
     assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 4)
     assert job.motion_key is not None
-    floor.leave = StopRequest()
+    floor.stop = StopRequest()
     assert floor.work() is AttemptOutcome.PUBLISHED
     assert len(floor.animator.asked) == 1
 
@@ -670,7 +670,7 @@ def test_a_worker_that_waits_for_a_storage_still_leaves(floor: Floor, submit: Su
 
     def leave_while_away() -> None:
         floor.storage.away = 1000
-        floor.leave.ask()
+        floor.stop.request()
 
     floor.at["decode"] = leave_while_away
 
@@ -692,10 +692,10 @@ def test_a_stale_attempt_cannot_publish(floor: Floor, submit: Submit) -> None:
     published = floor.database.jobs.get(job_id)
 
     ending = attempt(
-        stale, lambda job, report: [], store=floor.database.attempts, leave=StopRequest()
+        stale, lambda job, report: [], store=floor.database.attempts, stop=StopRequest()
     )
 
-    assert ending is AttemptOutcome.LOST
+    assert ending is AttemptOutcome.LEASE_LOST
     assert floor.database.jobs.get(job_id) == published
 
 

@@ -63,7 +63,7 @@ def test_a_shutdown_during_a_pause_ends_the_retries() -> None:
     action, calls = failing(OUTAGE, times=99)
 
     def pause(seconds: float) -> None:
-        raise ShutdownRequested("the worker was asked to leave")
+        raise ShutdownRequested("the worker is shutting down")
 
     with pytest.raises(ShutdownRequested):
         with_retries(action, pause)

@@ -1,4 +1,4 @@
-"""A stage that hangs ends, whether its thread can be interrupted or not."""
+"""The watchdog ends a stage that hangs, even if its thread cannot be interrupted."""
 
 import subprocess
 import sys
@@ -17,10 +17,10 @@ from worker.process.outcomes import AttemptOutcome
 from worker.process.progress import Reporter, StopRequest
 from worker.process.watchdog import STUCK, Limits
 
-GIVES_UP = 30.0
+TIMEOUT = 30.0  # of the test
 
 
-def claimed(database: Database, submit: Submit) -> Job:
+def claim(database: Database, submit: Submit) -> Job:
     submit()
     job = database.attempts.claim("tester")
     assert job is not None
@@ -28,62 +28,71 @@ def claimed(database: Database, submit: Submit) -> Job:
 
 
 def test_a_stage_without_progress_ends_at_its_next_step(database: Database, submit: Submit) -> None:
-    job = claimed(database, submit)
+    job = claim(database, submit)
 
-    def dawdle(_: Job, report: Reporter) -> list:
+    def stall(_: Job, report: Reporter) -> list:
         report("face", 0.5)
-        for _ in range(int(GIVES_UP / 0.02)):
+        for _ in range(int(TIMEOUT / 0.02)):
             time.sleep(0.02)
             report.check()
         return []
 
-    limits = Limits({"face": 0.1}, grace_seconds=GIVES_UP)
-    ending = attempt(job, dawdle, store=database.attempts, leave=StopRequest(), limits=limits)
+    limits = Limits({"face": 0.1}, grace_seconds=TIMEOUT)
+    outcome = attempt(job, stall, store=database.attempts, stop=StopRequest(), limits=limits)
 
     after = database.jobs.get(job.id)
-    assert (ending, after.state, after.attempt) == (AttemptOutcome.SET_BACK, State.QUEUED, 1)
-    assert after.error_detail == "the stage face gave no sign of progress for 0 s"
+    assert (outcome, after.state, after.attempt) == (
+        AttemptOutcome.RESOURCE_FAILURE,
+        State.QUEUED,
+        1,
+    )
+    assert after.error_detail == "no progress in stage face for 0 s"
 
 
-def test_signs_of_progress_are_enough(database: Database, submit: Submit) -> None:
-    job = claimed(database, submit)
+def test_a_slow_stage_with_progress_is_not_ended(database: Database, submit: Submit) -> None:
+    job = claim(database, submit)
 
-    def plod(_: Job, report: Reporter) -> list:
+    def work_slowly(_: Job, report: Reporter) -> list:
         began = time.monotonic()
         while time.monotonic() - began < 3.0:
             report("face", 0.5)
         return []
 
-    limits = Limits({"face": 1.5}, grace_seconds=GIVES_UP)
+    limits = Limits({"face": 1.5}, grace_seconds=TIMEOUT)
     assert (
-        attempt(job, plod, store=database.attempts, leave=StopRequest(), limits=limits)
+        attempt(job, work_slowly, store=database.attempts, stop=StopRequest(), limits=limits)
         is AttemptOutcome.PUBLISHED
     )
 
 
-def test_a_thread_that_hangs_is_left_with_its_job_put_back(
+def test_a_job_whose_thread_hangs_is_released_and_the_process_ends(
     database: Database, submit: Submit
 ) -> None:
-    job = claimed(database, submit)
-    given_up = threading.Event()
+    job = claim(database, submit)
+    ended = threading.Event()
 
     def hang(_: Job, report: Reporter) -> list:
         report("render", 0.5)
-        assert given_up.wait(GIVES_UP)
+        assert ended.wait(TIMEOUT)
         return []
 
     limits = Limits({"render": 0.1}, grace_seconds=0.1)
-    ending = attempt(
-        job, hang, store=database.attempts, leave=StopRequest(), limits=limits, give_up=given_up.set
+    outcome = attempt(
+        job,
+        hang,
+        store=database.attempts,
+        stop=StopRequest(),
+        limits=limits,
+        exit_process=ended.set,
     )
 
     after = database.jobs.get(job.id)
     assert (after.state, after.attempt) == (State.QUEUED, 1)
     assert "stage render" in str(after.error_detail)
-    assert ending is AttemptOutcome.LOST  # what it did after all counts for nothing
+    assert outcome is AttemptOutcome.LEASE_LOST  # its result is discarded
 
 
-def test_the_last_attempt_that_hangs_names_the_stage(database: Database, submit: Submit) -> None:
+def test_a_job_that_fails_by_a_timeout_names_the_stage(database: Database, submit: Submit) -> None:
     job_id = submit().id
 
     def hang(_: Job, report: Reporter) -> list:
@@ -96,12 +105,12 @@ def test_the_last_attempt_that_hangs_names_the_stage(database: Database, submit:
         job = database.attempts.claim("tester")
         assert job is not None
         attempt(
-            job, hang, store=database.attempts, leave=StopRequest(), limits=Limits({"speech": 0.05})
+            job, hang, store=database.attempts, stop=StopRequest(), limits=Limits({"speech": 0.05})
         )
 
     job = database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "stage_timeout")
-    assert "the last: the stage speech gave no sign" in str(job.error_detail)
+    assert "the last: no progress in stage speech" in str(job.error_detail)
 
 
 def test_longer_clips_have_more_time() -> None:
@@ -111,14 +120,14 @@ def test_longer_clips_have_more_time() -> None:
     assert limits.for_clip(60.0)["render"] == 3 * STAGE_SECONDS["render"]
 
 
-def test_some_stages_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_single_stages_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISAVIS_STAGE_SECONDS", "render=60, face=9.5")
 
     assert Settings().stage_seconds == STAGE_SECONDS | {"render": 60.0, "face": 9.5}
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("value", "message"),
     [
         ("paint=60", "unknown stage 'paint'; available: decode, speech"),
         ("render", "'render' is no number of seconds"),
@@ -126,12 +135,12 @@ def test_some_stages_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("render=inf", "write a number above 0"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_told(
-    monkeypatch: pytest.MonkeyPatch, words: str, told: str
+def test_an_invalid_limit_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, value: str, message: str
 ) -> None:
-    monkeypatch.setenv("VISAVIS_STAGE_SECONDS", words)
+    monkeypatch.setenv("VISAVIS_STAGE_SECONDS", value)
 
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         Settings()
 
 
@@ -145,15 +154,15 @@ from worker.process.watchdog import Limits
 
 def hang(job, report):
     report("render", 0.5)
-    threading.Event().wait()  # as a thread in a driver: nothing interrupts it
+    threading.Event().wait()  # like a thread in a driver, which cannot be interrupted
 
 database = open_database(Settings(database_url=sys.argv[1]))
 attempts, limits = database.attempts, Limits({"render": 0.2}, 0.2)
-attempt(attempts.claim("stuck"), hang, store=attempts, leave=StopRequest(), limits=limits)
+attempt(attempts.claim("stuck"), hang, store=attempts, stop=StopRequest(), limits=limits)
 """
 
 
-def test_the_process_leaves_with_its_status_where_nothing_else_helps(
+def test_a_process_with_a_thread_that_hangs_exits_with_its_own_status(
     database: Database, submit: Submit
 ) -> None:
     job_id = submit().id

@@ -196,7 +196,7 @@ def occlusion_shadow(fill_seed: int) -> OcclusionShadow:
             name = ours.removeprefix("occlusion_shadow.")
             kernel = network.get_submodule(name).weight
             drawn = layer(theirs, tuple(kernel.shape), fill_seed, transposed=False)
-            state[f"{name}.weight"] = released.folded(drawn, theirs, transposed=False)
+            state[f"{name}.weight"] = released.fold_weight_norm(drawn, theirs, transposed=False)
             shape = tuple(network.get_submodule(name).bias.shape)
             state[f"{name}.bias"] = bias(theirs, shape, fill_seed)
     size = config.occlusion_size

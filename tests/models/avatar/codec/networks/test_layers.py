@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate, leaky_relu
 
 from models.avatar.codec.networks.layers import Block, Convolution, UpBlock, Upwards, channels_last
-from models.released.codec_keys import folded
+from models.released.codec_keys import fold_weight_norm
 
 Tensor = torch.Tensor
 
@@ -55,7 +55,7 @@ def test_a_bias_is_a_picture() -> None:
 def test_one_norm_goes_over_a_whole_kernel(transposed: bool) -> None:
     kernel, gain = drawn(4, 6, 3, 3), torch.arange(1.0, 7.0 if transposed else 5.0)
     state = {"layer.weight_v": kernel, "layer.weight_g": gain}
-    made = folded(state, "layer", transposed=transposed)
+    made = fold_weight_norm(state, "layer", transposed=transposed)
     channel = made[:, 2] if transposed else made[2]
     plain = (kernel[:, 2] if transposed else kernel[2]) * 3 / kernel.square().sum().sqrt()
     torch.testing.assert_close(channel, plain)

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.model import State
 from jobs.store.quotas import TenantStore
-from tests.api.services.test_upload_intake import announce, uploaded
+from tests.api.services.test_multipart_uploads import announce, uploaded
 from tests.api_server import Served
 from tests.audio_clips import write_clip
 from tests.problems import problem
@@ -135,7 +135,7 @@ BAD_ITEMS = [
     ([{}], "items.1.upload_id: is missing"),
     ([7], "items.1"),
     ([{"upload_id": "?"}], "items.1.upload_id"),
-    ([{"upload_id": "0" * 32, "audio": "AAAA"}], "items.1.audio: no such field"),
+    ([{"upload_id": "0" * 32, "audio": "AAAA"}], "items.1.audio: unknown field"),
 ]
 
 
@@ -192,7 +192,7 @@ def test_a_batch_is_held_to_the_quota_as_a_whole(
     served: Served, upload: str, three_more: int
 ) -> None:
     body = problem(send(served, [{"upload_id": upload}] * 4), 429, "quota_jobs")
-    assert f"Of {three_more + 3} jobs {three_more} are queued" in body["detail"]
+    assert f"{three_more} of {three_more + 3} queued" in body["detail"]
     assert batch(served, [{"upload_id": upload}] * 3)["counts"]["queued"] == 3
 
 

@@ -210,7 +210,7 @@ def test_a_key_does_what_its_scope_says(tenants: Tenants, row: tuple[str, str]) 
 
     refused = problem(ask(may_not, row, job.id), 403, "scope_missing")
 
-    assert refused["detail"].endswith(f"needs one that may {word}.")
+    assert refused["detail"].endswith(f"needs {word} access.")
     assert tenants.served.services.database.jobs.get(job.id) == job
     allowed = tenants.reader if reads else tenants.writer
     assert ask(allowed, row).status_code not in (401, 403)

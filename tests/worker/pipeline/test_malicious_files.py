@@ -1,4 +1,4 @@
-"""What the worker makes of files that attack: a short sound, or a sentence for the caller."""
+"""Malicious files become short audio or a user error."""
 
 import signal
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.sandbox.audio_probe import MediaError
-from jobs.sandbox.rlimits import roped
+from jobs.sandbox.rlimits import limited_command
 from tests.malicious_files import Attack
 from worker.pipeline.decode import SAMPLE_RATE, decode
 from worker.pipeline.ffmpeg import FfmpegError
@@ -17,23 +17,23 @@ from worker.pipeline.ffmpeg import FfmpegError
 SECONDS = 2.0
 
 
-def test_every_attack_is_a_short_sound_or_the_callers_fault(
+def test_every_malicious_file_is_short_audio_or_a_user_error(
     malicious_files: dict[str, Attack], tmp_path: Path
 ) -> None:
-    """Also of those that the API refuses: storage is not believed either."""
-    heard = 0
+    """Files that the API rejects are included, because the storage is not trusted either."""
+    decoded = 0
     for content, _ in malicious_files.values():
         (tmp_path / "clip").write_bytes(content)
         try:
-            sound = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=SECONDS)
+            audio = decode(tmp_path / "clip", tmp_path / "raw", max_seconds=SECONDS)
         except MediaError as error:
             assert str(tmp_path) not in error.detail
             continue
-        heard += 1
-        assert len(sound.samples) <= SECONDS * SAMPLE_RATE
-        assert np.isfinite(sound.samples).all()
+        decoded += 1
+        assert len(audio.samples) <= SECONDS * SAMPLE_RATE
+        assert np.isfinite(audio.samples).all()
 
-    assert heard > 8
+    assert decoded > 8
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,18 @@ def test_every_attack_is_a_short_sound_or_the_callers_fault(
         ),
     ],
 )
-def test_a_rope_holds_over_the_start_of_another_program(
-    tmp_path: Path, limit: str, code: str
-) -> None:
+def test_resource_limits_persist_across_exec(tmp_path: Path, limit: str, code: str) -> None:
     name, _, most = limit.partition("=")
-    command = roped([sys.executable, "-I", "-S", "-c", code], {name: int(most)})
+    command = limited_command([sys.executable, "-I", "-S", "-c", code], {name: int(most)})
 
-    held = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
-    free = roped([sys.executable, "-I", "-S", "-c", "print(1)"], {name: int(most)})
+    limited = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
+    harmless = limited_command([sys.executable, "-I", "-S", "-c", "print(1)"], {name: int(most)})
 
-    assert held.returncode != 0
-    assert subprocess.run(free, capture_output=True).stdout == b"1\n"
+    assert limited.returncode != 0
+    assert subprocess.run(harmless, capture_output=True).stdout == b"1\n"
 
 
-def ending_by(signal_name: str, folder: Path) -> Path:
+def ffmpeg_killed_by(signal_name: str, folder: Path) -> Path:
     program = folder / "ffmpeg"
     program.write_text(f"#!/bin/sh\nkill -s {signal_name} $$\n")
     program.chmod(0o755)
@@ -70,10 +68,10 @@ def ending_by(signal_name: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("signal_name", ["XCPU", "SEGV", "ABRT"])
-def test_a_decoder_that_is_ended_for_what_it_does_is_the_callers_fault(
+def test_a_decoder_killed_for_its_own_fault_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal_name: str
 ) -> None:
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ending_by(signal_name, tmp_path)))
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg_killed_by(signal_name, tmp_path)))
 
     with pytest.raises(MediaError) as caught:
         decode(tmp_path / "clip", tmp_path / "raw", max_seconds=1)
@@ -81,22 +79,22 @@ def test_a_decoder_that_is_ended_for_what_it_does_is_the_callers_fault(
     assert caught.value.code == "audio_unreadable"
 
 
-def test_a_decoder_that_is_ended_from_outside_is_nobodys_fault(
+def test_a_decoder_killed_from_outside_is_not_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ending_by("KILL", tmp_path)))
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg_killed_by("KILL", tmp_path)))
 
     with pytest.raises(FfmpegError):
         decode(tmp_path / "clip", tmp_path / "raw", max_seconds=1)
 
 
-def test_too_much_work_is_told_from_being_killed() -> None:
-    busy = roped([sys.executable, "-I", "-S", "-c", "while True: pass"], {"CPU": 1})
+def test_a_cpu_limit_has_its_own_signal() -> None:
+    busy = limited_command([sys.executable, "-I", "-S", "-c", "while True: pass"], {"CPU": 1})
 
     assert subprocess.run(busy, timeout=60).returncode == -signal.SIGXCPU
 
 
-def test_a_decoder_sees_nothing_of_our_environment(
+def test_a_decoder_gets_no_environment_variables_except_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = tmp_path / "ffmpeg"

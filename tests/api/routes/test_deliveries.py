@@ -18,7 +18,7 @@ from tests.api_server import Served, serving
 from tests.problems import problem
 from tests.webhook_receiver import Receiver, receiving
 
-API_DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+API_DOCS = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
 UNDER_WAY = {"stage", "stages", "progress", "position"}  # of a job that has not ended
 LATER = {"expires_at", "expired"}  # what the operator's settings make of it
@@ -181,8 +181,8 @@ def test_a_name_that_leads_to_loopback_is_not_reached(
         ("https://[::ffff:169.254.169.254]/", "not on the public internet: link-local."),
         ("https://2130706433/", "write IPv4 as four decimal numbers."),
         ("https://localhost:8443/", "The host localhost is not on the public internet."),
-        ("https://me:word@example.com/", "a user name or a password; leave them out."),
-        ("https://example.com:25/", "The URL names port 25;"),
+        ("https://me:word@example.com/", "a user name or a password; remove them."),
+        ("https://example.com:25/", "The URL has port 25;"),
         ("x" * 3000, "The URL is 3000 characters long;"),
     ],
 )

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from api.services.upload_intake import sweep
+from api.services.upload_intake import remove_leftovers
 from cli.local.embedded_redis import EmbeddedRedis
 from jobs.model import State
 from jobs.queue.celery_app import QUEUE
@@ -258,7 +258,7 @@ def test_what_a_killed_process_left_goes_after_a_while(
         (tmp_path / name / "audio").touch()
         os.utime(tmp_path / name, (time.time() - age, time.time() - age))
 
-    sweep()
+    remove_leftovers()
 
     assert {path.name for path in tmp_path.iterdir()} == {"visavis-upload-new", "other"}
 

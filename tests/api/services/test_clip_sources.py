@@ -101,5 +101,5 @@ def test_it_is_off_unless_it_is_allowed(served: Served, elsewhere: Receiver) -> 
 
     answer = served.http.post("/generate", json={"audio_url": elsewhere.url("/clip.wav")})
 
-    assert "fetches nothing" in problem(answer, 422, "audio_url_refused")["detail"]
+    assert "does not fetch audio_url" in problem(answer, 422, "audio_url_refused")["detail"]
     assert len(elsewhere.received) == before

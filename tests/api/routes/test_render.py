@@ -10,7 +10,7 @@ from jobs.persons import list_people
 from jobs.request.model import motion_digest
 from jobs.storage.factory import ObjectMissing
 from jobs.storage.keys import attempt_key
-from tests.api.services.test_upload_intake import uploaded
+from tests.api.services.test_multipart_uploads import uploaded
 from tests.api_server import Served
 from tests.problems import problem
 

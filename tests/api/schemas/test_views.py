@@ -54,7 +54,7 @@ def test_what_is_no_list_of_views_is_refused(served: Served, clip: bytes, views:
 def test_an_unknown_view_is_told_which_there_are(served: Served, clip: bytes) -> None:
     body = problem(generate(served, clip, views="front,below"), 422, "view_unknown")
 
-    assert body["detail"] == "There is no view 'below' of 'demo'; there are: front, side, back."
+    assert body["detail"] == "View 'below' of 'demo' not found; available: front, side, back."
     assert body["errors"] == [{"field": "views", "detail": body["detail"]}]
 
 

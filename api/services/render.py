@@ -1,0 +1,99 @@
+"""Render the motion of an existing job again, as a new job, without sampling it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.problems import Problem
+from api.schemas.generate import fitting
+from api.services.idempotency import make_once
+from api.services.submit import checked_callback, people_of, person_for, submit
+from jobs.model import KeptMotion, NewJob, new_job_id
+from jobs.request.model import JobRequest, motion_digest
+from jobs.storage.keys import attempt_key, job_folder
+from jobs.store.idempotency import IdempotencyKey, request_digest
+
+if TYPE_CHECKING:
+    from api.dependencies import Services
+    from api.schemas.render import RenderAsked
+    from api.services.idempotency import Accepted
+    from jobs.model import Job
+
+
+def render_again(
+    source: Job, body: RenderAsked, key: str | None, tenant: str, services: Services
+) -> Accepted[Job]:
+    """Make the new job, or return the one that its Idempotency-Key made before.
+
+    Raises:
+        Problem: when the motion of `source` cannot be rendered as requested.
+    """
+    facts = body.model_dump(mode="json", exclude_defaults=True) | {"render": source.id}
+    idempotency_key = (
+        None if key is None else IdempotencyKey(key, request_digest(facts, ""), tenant)
+    )
+    return make_once(
+        idempotency_key,
+        find=services.database.idempotency_keys.made_by,
+        make=lambda: _make(source, body, idempotency_key, tenant, services),
+    )
+
+
+def _make(
+    source: Job, body: RenderAsked, key: IdempotencyKey | None, tenant: str, services: Services
+) -> Job:
+    look = body.changed_look()
+    shown = _takes(source, body)
+    request = fitting(JobRequest, source.request.model_dump() | look | {"shown": shown})
+    motion = _motion(source, request, services)
+    new_id = new_job_id()
+    copied = KeptMotion(attempt_key(new_id, 0, "motion.npz"), motion.digest)
+    callback_url = checked_callback(body.callback_url, services)
+    services.storage.copy(motion.key, copied.key)  # either job may be deleted
+    new = NewJob(
+        new_id,
+        request,
+        input_key=_clip(source, new_id, services),
+        clip_seconds=source.clip_seconds,
+        tenant=tenant,
+        priority=body.priority,
+        metadata=body.metadata,
+        callback_url=callback_url,
+        motion=copied,
+    )
+    return submit(new, key, services)
+
+
+def _takes(source: Job, body: RenderAsked) -> tuple[int, ...] | None:
+    count = source.request.takes
+    for take in body.takes or ():
+        if take > count:
+            detail = f"Take {take} not found; the job has takes 1 to {count}."
+            raise Problem("take_unknown", detail, errors=[{"field": "takes", "detail": detail}])
+    return body.takes
+
+
+def _motion(source: Job, request: JobRequest, services: Services) -> KeptMotion:
+    """The stored motion of the job, when sampling it again would give the same."""
+    person = person_for(request, people_of(services))
+    if source.input_expired_at is not None:
+        day = f"{source.input_expired_at:%Y-%m-%d}"
+        detail = f"The recording was kept until {day}; send it again as a new job."
+        raise Problem("input_expired", detail)
+    if source.motion_key is None or source.motion_digest is None:
+        ended = "and will have none" if source.state.final else "yet; wait until it renders"
+        raise Problem("motion_missing", f"The job has no motion {ended}.")
+    if source.motion_digest != motion_digest(request, person.digest):
+        detail = f"The person {person.name!r} has changed since; send the recording again."
+        raise Problem("motion_outdated", detail)
+    return KeptMotion(source.motion_key, source.motion_digest)
+
+
+def _clip(source: Job, new_id: str, services: Services) -> str:
+    """The storage key of the new job's clip: a copy, or the upload that several jobs share."""
+    own = f"{job_folder(source.id)}/"
+    if not source.input_key.startswith(own):
+        return source.input_key
+    copy = f"{job_folder(new_id)}/{source.input_key.removeprefix(own)}"
+    services.storage.copy(source.input_key, copy)
+    return copy
