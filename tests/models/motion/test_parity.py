@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.formats.dataset import wrapped
+from models.formats.dataset import wrap_angle
 from models.motion.denoiser import Denoiser
 from models.motion.diffusion import (
     cosine_betas,
@@ -354,7 +354,7 @@ def _check_losses(case: Case, network: Denoiser, predicted: Tensor, x0: Tensor) 
 
 
 def check_pose_wrap(case: Case) -> None:
-    case.check("wrapped", wrapped(case.arrays["angle"]))
+    case.check("wrapped", wrap_angle(case.arrays["angle"]))
 
 
 def check_test_chunks(case: Case) -> None:
