@@ -11,6 +11,7 @@ import sqlalchemy
 
 from jobs.database import stores_on
 from jobs.settings import Settings
+from jobs.store.job_rows import JobLimits
 from jobs.store.jobs import JobStore
 from jobs.store.pagination import Page
 from tests.api_server import Served, serving
@@ -44,8 +45,7 @@ def test_a_fault_of_ours_is_an_incident_that_the_log_explains(
 ) -> None:
     with serving(settings) as served:
         database = served.services.database
-        jobs = BrokenStore(database.engine, max_attempts=3, quota=database.config.quota)
-        broken = replace(database, jobs=jobs)
+        broken = replace(database, jobs=BrokenStore(database.engine, JobLimits()))
         served.app.state.services = replace(served.services, database=broken)
 
         body = problem(served.http.get("/jobs"), 500, "internal_error")

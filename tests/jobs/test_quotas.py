@@ -12,6 +12,7 @@ from jobs.db.engine import connect
 from jobs.model import Job, NewJob, Output, new_job_id
 from jobs.request import GenerateRequest
 from jobs.storage.keys import input_key
+from jobs.store.job_rows import JobLimits
 from jobs.store.quotas import Quota, QuotaExceeded, TenantStore
 from tests.clock import Clock
 from tests.jobs.rows import claim
@@ -21,7 +22,7 @@ QUOTA = Quota(jobs_in_flight=3, seconds_a_day=100, stored_bytes=1000)
 
 @pytest.fixture
 def database(database_url: str, clock: Clock) -> Iterator[Database]:
-    opened = stores_on(connect(database_url), StoreConfig(quota=QUOTA), clock=clock)
+    opened = stores_on(connect(database_url), StoreConfig(jobs=JobLimits(quota=QUOTA)), clock=clock)
     yield opened
     opened.close()
 

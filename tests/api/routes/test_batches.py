@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from jobs.model import State
-from jobs.store.quotas import TenantStore
 from tests.api.services.test_multipart_uploads import announce, uploaded
 from tests.api_server import Served
 from tests.audio_clips import write_clip
@@ -180,7 +179,7 @@ def test_nothing_is_accepted_where_one_is_refused(
 def three_more(served: Served) -> Iterator[int]:
     """A quota that leaves room for three jobs; how many there are."""
     database = served.services.database
-    tenants = TenantStore(database.engine, database.config.quota)
+    tenants = database.tenants
     (local,) = (each for each in tenants.all(date.today()) if each.name == "local")
     before = local.usage.jobs_in_flight
     tenants.set_own("local", {"jobs_in_flight": before + 3})
