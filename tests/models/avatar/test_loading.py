@@ -1,4 +1,4 @@
-"""A person's folder in, an avatar out; the demo person as she is shipped."""
+"""Loading of avatars from person directories, and the demo person as shipped."""
 
 import json
 from pathlib import Path
@@ -23,20 +23,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_gives_an_avatar(folder: Path) -> None:
+def test_a_person_directory_gives_an_avatar(folder: Path) -> None:
     avatar = load_avatar(folder, device=CPU)
     assert list(avatar.cameras) == ["front", "side"]
     assert len(avatar.unit_names) == 52
     assert len(avatar.parameter_names) == 104
 
 
-def test_a_folder_without_a_person_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_person_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(AvatarError, match=r"no person at .*nobody: there is no person\.json"):
         load_avatar(tmp_path / "nobody", device=CPU)
 
 
 @pytest.mark.parametrize(
-    ("manifest", "said"),
+    ("manifest", "message"),
     [
         ('{"avatar": {"kind": "puppet"}}', "kind 'puppet'; known is 'blendshape'"),
         ('{"name": "demo"}', "kind None; known is 'blendshape'"),
@@ -44,24 +44,24 @@ def test_a_folder_without_a_person_is_refused(tmp_path: Path) -> None:
         ('{"avatar": ', r"person\.json is not JSON"),
     ],
 )
-def test_a_person_without_an_avatar_we_know_is_refused(
-    folder: Path, manifest: str, said: str
+def test_an_unknown_avatar_kind_or_a_broken_manifest_raises_an_error(
+    folder: Path, manifest: str, message: str
 ) -> None:
     (folder / "person.json").write_text(manifest)
-    with pytest.raises(AvatarError, match=said):
+    with pytest.raises(AvatarError, match=message):
         load_avatar(folder, device=CPU)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tensor in sight", b"\x08" + 30 * b"\x00"])
-def test_weights_that_are_none_are_refused(folder: Path, content: bytes) -> None:
+def test_invalid_weights_raise_an_error(folder: Path, content: bytes) -> None:
     (folder / "avatar.safetensors").write_bytes(content)
     with pytest.raises(AvatarError, match=r"avatar\.safetensors is no blendshape avatar"):
         load_avatar(folder, device=CPU)
 
 
-def test_missing_files_are_told_by_name(folder: Path) -> None:
+def test_the_error_names_the_missing_file(folder: Path) -> None:
     (folder / "cameras.json").unlink()
-    with pytest.raises(CameraError, match=r"no cameras at .*cameras\.json"):
+    with pytest.raises(CameraError, match=r"cameras not found: .*cameras\.json"):
         load_avatar(folder, device=CPU)
     (folder / "avatar.safetensors").unlink()
     with pytest.raises(AvatarError, match=r"no avatar at .*avatar\.safetensors"):
@@ -69,14 +69,14 @@ def test_missing_files_are_told_by_name(folder: Path) -> None:
 
 
 class TestTheDemoPerson:
-    def test_she_has_three_cameras(self, demo: BlendshapeAvatar) -> None:
+    def test_the_demo_person_has_three_cameras(self, demo: BlendshapeAvatar) -> None:
         assert list(demo.cameras) == ["front", "wide", "side"]
 
-    def test_she_is_small_enough_for_a_repository(self) -> None:
+    def test_the_avatar_file_is_small_enough_for_the_repository(self) -> None:
         person = Path(__file__).parents[3] / "people" / "demo"
         assert (person / "avatar.safetensors").stat().st_size < 3_000_000
 
-    def test_she_is_in_every_picture_with_a_wall_behind_her(self, demo: BlendshapeAvatar) -> None:
+    def test_every_camera_shows_the_person_in_front_of_a_wall(self, demo: BlendshapeAvatar) -> None:
         for name, camera in demo.cameras.items():
             still = torch.zeros(1, 256), torch.zeros(1, 104)
             frame = next(demo.render(*still, [camera.resized(640, 360)]))[0]
@@ -100,7 +100,7 @@ class TestTheDemoPerson:
         assert top >= camera.project(demo.model.template)[:, 1].min()
         assert bottom <= head[:, 1].max() + 2
 
-    def test_her_open_mouth_is_darker_than_her_lips(self, demo: BlendshapeAvatar) -> None:
+    def test_an_open_mouth_is_darker_than_closed_lips(self, demo: BlendshapeAvatar) -> None:
         units = torch.zeros(2, 52)
         units[1, demo.unit_names.index("jawOpen")] = 0.8
         camera = demo.camera().resized(512, 512)
@@ -112,7 +112,7 @@ class TestTheDemoPerson:
         assert opened[spot].mean() < 0.7 * shut[spot].mean()
 
     def test_no_teeth_shine_between_closed_lips(self, demo: BlendshapeAvatar) -> None:
-        """Lips do not quite meet at the corners of the mouth: what is behind them is dark."""
+        """Lips do not quite meet at the corners of the mouth, so the inside must be dark."""
         camera = demo.camera().resized(1024, 1024)
         frame = next(demo.render(torch.zeros(1, 256), torch.zeros(1, 104), [camera]))[0]
         lip = demo.model.template[list(demo.model.config.upper_lip)].mean(0)

@@ -145,7 +145,7 @@ def test_a_saved_avatar_is_restored(tmp_path: Path, config: object) -> None:
 
 @pytest.mark.parametrize(
     ("removed", "message"),
-    [("uv_corners", "lacks 'uv_corners'"), (f"{NETWORKS}view.out.bias", "is no codec avatar")],
+    [("uv_corners", "lacks 'uv_corners'"), (f"{NETWORKS}view.out.bias", "is not a codec avatar")],
 )
 def test_an_incomplete_file_is_refused(tmp_path: Path, removed: str, message: str) -> None:
     made, path = tiny_released(), tmp_path / "avatar.safetensors"
