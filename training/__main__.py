@@ -51,9 +51,9 @@ def parser() -> argparse.ArgumentParser:
 
 def judge_person(arguments: argparse.Namespace) -> None:
     """Print what `training.demo.judge` measures, and write it as JSON."""
-    from training.demo.judge import judged
+    from training.demo.judge import judge
 
-    figures = judged(
+    figures = judge(
         arguments.person,
         arguments.data,
         clips=arguments.clips,

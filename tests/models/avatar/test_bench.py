@@ -30,10 +30,10 @@ def test_the_blendshape_benchmark_measures_every_method_and_prints_what_it_write
     printed = capsys.readouterr().out
     assert [report["size"] for report in reports] == ["64x64", "96x64"]
     for report in reports:
-        plain, *kernels = report["ways"]
+        plain, *kernels = report["methods"]
         assert plain["times_plain"] == 1
         assert len(kernels) == 4
-        assert all(way["frames_per_second"] > 0 and way["way"] in printed for way in kernels)
+        assert all(row["frames_per_second"] > 0 and row["name"] in printed for row in kernels)
         assert {"skin", "draw_faces", "light"} <= set(report["stages_cpu_milliseconds"])
         assert report["peak_megabytes"] > 0
 
@@ -56,8 +56,8 @@ def test_the_codec_benchmark_compares_the_fast_path_with_the_reference(
     (report,) = json.loads(out.read_text())
     printed = capsys.readouterr().out
     assert report["size"] == "2 views of 64x96"
-    for way in (report["fast"], report["plain"]):
-        assert way["cpu_seconds"] > 0
-        assert all(stage in printed for stage in way["stages"])
+    for method in (report["fast"], report["plain"]):
+        assert method["cpu_seconds"] > 0
+        assert all(stage in printed for stage in method["stages"])
     assert "body code" in report["plain"]["stages"]
     assert "body code" not in report["fast"]["stages"]
