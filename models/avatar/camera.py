@@ -61,7 +61,7 @@ class Camera:
         return np.asarray(-np.array(self.rotation).T @ np.array(self.translation))
 
     def resized(self, width: int, height: int) -> Camera:
-        """The same view at another image size: everything visible before stays visible.
+        """Resize the image; everything that was visible stays visible.
 
         The centre stays in the centre; a wider or taller image shows more at its edges.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class PlainCodec(CodecModel):
-    """The same networks, evaluated without caching or shortcuts."""
+    """Codec model evaluated without caching or shortcuts."""
 
     @torch.inference_mode()
     def picture(self, face: Tensor, pose: Tensor, cameras: Sequence[Camera]) -> Tensor:

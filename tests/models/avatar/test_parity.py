@@ -162,8 +162,8 @@ def check_view(case: Case, avatar: Avatar) -> None:
     case.check("geom", posed.vertices)
     case.check("normals", posed.normals)
     case.check("view_cos", facing)
-    seen = torch.cat([avatar.model.uv_map.spread(facing[..., None]), posed.texture], dim=1)
-    case.check("cond_view", seen)
+    inputs = torch.cat([avatar.model.uv_map.spread(facing[..., None]), posed.texture], dim=1)
+    case.check("cond_view", inputs)
     case.check("tex_view_rec", avatar.chain.residual)
 
 

@@ -1,6 +1,6 @@
 """Body shape of the demo person: the base mesh, deformed by public-domain targets.
 
-The person resembles no real person: she is a mix of averages of the source, made friendlier.
+The shape is a mix of averages of the source, made friendlier; it resembles no real person.
 """
 
 from __future__ import annotations

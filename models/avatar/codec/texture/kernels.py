@@ -54,7 +54,7 @@ def render(
     rounding: float,  # added before truncation
     samples: int,  # per pixel side
     keys: wp.array3d(dtype=wp.int64),  # [B, H * samples, W * samples]
-    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W, 3 or 4], the background, drawn over in place
+    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W, 3 or 4], the background; rendered over in place
 ):
     b, row, column = wp.tid()
     half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0

@@ -58,7 +58,7 @@ class Surface:
         posed: Tensor,  # [B, V, 3]
         texture: Tensor,  # [B, 3, S, S]
         camera: Camera,
-        frames: Tensor,  # [B, H, W, 3 or 4] uint8, RGB or RGBA, drawn over in place
+        frames: Tensor,  # [B, H, W, 3 or 4] uint8, RGB or RGBA, rendered over in place
         *,
         samples: int = 1,
         rounding: bool = False,

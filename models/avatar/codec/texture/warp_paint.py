@@ -33,7 +33,7 @@ def render(
     uv: Tensor,  # [U, 2]
     uv_faces: Tensor,  # [F, 3]
     texture: Tensor,  # [B, 3, S, S]
-    frames: Tensor,  # [B, H, W, 3 or 4] uint8, drawn over in place
+    frames: Tensor,  # [B, H, W, 3 or 4] uint8, rendered over in place
     *,
     samples: int,
     rounding: bool,

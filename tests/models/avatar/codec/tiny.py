@@ -100,7 +100,7 @@ def tiny_assets() -> dict[str, Any]:
 
 
 def tiny_released(config: CodecConfig = FROM_POSE) -> released.Converted:
-    """The same avatar, converted to the names of this project."""
+    """Released avatar, converted to the names of this project."""
     from_pose = config.shadow_from_pose
     return released.convert(
         tiny_state(config),
