@@ -19,7 +19,7 @@ from models.formats.dataset import find_scenes
 from models.motion.pipeline import Sampling, load_animator, take_seed
 from training.data.audio import FRAME_RATE, loudness
 from training.data.scenes import chunks
-from training.data.voice_activity import heard
+from training.data.voice_activity import speech_mask
 from training.demo.speech.motion_rules import ARMS, UNIT
 from training.evaluation.metrics import correlation
 
@@ -56,8 +56,8 @@ def judge_without_truth(clips: Sequence[SampledClip]) -> dict[str, float]:
     """Measures that need no truth: lips against loudness and silence, arms during speech."""
     jaw = np.concatenate([clip.units[:, JAW] for clip in clips])
     level = np.concatenate([loudness(clip.samples[:, 0].astype(np.float32)) for clip in clips])
-    own = np.concatenate([heard(clip.samples, 0) for clip in clips])
-    other = np.concatenate([heard(clip.samples, 1) for clip in clips]) & ~own
+    own = np.concatenate([speech_mask(clip.samples, 0) for clip in clips])
+    other = np.concatenate([speech_mask(clip.samples, 1) for clip in clips]) & ~own
     arms = np.concatenate([arm_speed(clip.pose) for clip in clips])
     return {
         "jaw_loudness": correlation(jaw, level),
@@ -97,8 +97,8 @@ def judge_body(clips: Sequence[SampledClip]) -> dict[str, float]:
         for n in (1, 2)
     )
     sampled, true = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    own = np.concatenate([heard(clip.samples, 0) for clip in clips])
-    other = np.concatenate([heard(clip.samples, 1) for clip in clips]) & ~own
+    own = np.concatenate([speech_mask(clip.samples, 0) for clip in clips])
+    other = np.concatenate([speech_mask(clip.samples, 1) for clip in clips]) & ~own
     arms = np.concatenate([arm_speed(true_pose) for _, true_pose in pairs])
     return {
         "body_speed_ratio": float(speed),

@@ -50,7 +50,13 @@ from tests.models.motion.golden import (
 from training.data.scenes import released_chunks
 from training.evaluation import metrics
 from training.loop.schedules import StepSchedule
-from training.networks.codebooks import Codebook, LearningTokenizer, k_means, perplexity, updated
+from training.networks.codebooks import (
+    Codebook,
+    LearningTokenizer,
+    k_means,
+    perplexity,
+    update_codebook,
+)
 from training.networks.losses import length_mask, motion_loss, token_loss, tokenizer_loss
 
 LIP_LEAD_ROWS = 2  # 320 leading zeros add two rows
@@ -252,7 +258,7 @@ def check_vq_dead_codes(case: Case) -> None:
 
     book = Codebook(case["embed"], case["embed_avg"], case["cluster_size"])
     chosen = nearest(case["x"], book.codes)
-    after = updated(book, case["x"], chosen, case["x"][case["picks"].long()], revive=False)
+    after = update_codebook(book, case["x"], chosen, case["x"][case["picks"].long()], revive=False)
     case.check("indices", chosen)
     case.check("quantized", book.codes[chosen])
     case.check("embed_after", after.codes)

@@ -9,7 +9,7 @@ import pytest
 from tests import tiny_person
 from tests.training.scenes import write_scene, write_turns
 from training.data.audio import SAMPLES_PER_FRAME, loudness
-from training.data.voice_activity import heard
+from training.data.voice_activity import speech_mask
 from training.demo.judge import (
     JAW,
     REPORTED,
@@ -107,7 +107,7 @@ def test_a_short_pause_counts_as_speech_and_a_long_one_does_not() -> None:
     samples = talk().samples.reshape(FRAMES, SAMPLES_PER_FRAME, 2).copy()
     samples[60:66] = 0
     samples[80:110] = 0
-    speaks = heard(samples.reshape(-1, 2), 0)
+    speaks = speech_mask(samples.reshape(-1, 2), 0)
     assert speaks[40:70].all()
     assert not speaks[88:102].any()
 
