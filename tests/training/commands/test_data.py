@@ -111,7 +111,7 @@ def test_options_change_the_pieces_and_the_folder_of_features(
     assert not (data / "features").exists()
 
 
-@pytest.mark.parametrize("words", [("check",), ("stats",), ("features", "--person", ".")])
+@pytest.mark.parametrize("arguments", [("check",), ("stats",), ("features", "--person", ".")])
 def test_errors_are_one_sentence(command, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     answer = command(arguments[0], tmp_path, *arguments[1:])
     assert answer.status == 1

@@ -68,7 +68,7 @@ def test_cuts_longer_than_every_scene_are_rejected(tmp_path: Path) -> None:
     write_scene(tmp_path, "a", 30)
     with pytest.raises(ValueError, match=r"no scene of the test split .* longer than 30 frames"):
         find_cuts(tmp_path, "test", 30)
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="folder not found"):
         find_cuts(tmp_path / "nowhere", "test", 30)
 
 
