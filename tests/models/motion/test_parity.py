@@ -228,7 +228,7 @@ def check_vq_train(case: Case) -> None:
     learner.train()
     motion = case["motion"]
     predicted, quantised = learner(motion)
-    learner.learn(motion, torch.Generator())
+    learner.update_codebooks(motion, torch.Generator())
     losses = tokenizer_loss(
         predicted,
         motion,
