@@ -37,8 +37,8 @@ def canceled(database: Database, url: str, tenant: str = LOCAL) -> str:
     job_id = new_job_id()
     key = input_key(job_id, "wav")
     request = GenerateRequest()
-    asked = {"input_key": key, "clip_seconds": 1.0, "callback_url": url, "tenant": tenant}
-    database.jobs.submit(NewJob(job_id, request, **asked))
+    fields = {"input_key": key, "clip_seconds": 1.0, "callback_url": url, "tenant": tenant}
+    database.jobs.submit(NewJob(job_id, request, **fields))
     assert database.jobs.cancel(job_id)
     return job_id
 

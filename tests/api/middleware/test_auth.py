@@ -23,7 +23,7 @@ from tests.api.rows import VIDEO
 from tests.api_server import Served, serving
 from tests.problems import problem
 
-NOBODY = "0198c0ffee0070008000000000000000"
+UNKNOWN_ID = "0198c0ffee0070008000000000000000"
 ID = "{id}"
 
 # Routes that need no key, and their status without one.
@@ -76,7 +76,7 @@ class Tenants:
     reader: httpx.Client  # of acme, read access only
     writer: httpx.Client  # of acme, write access only
     admin: httpx.Client  # of a third tenant
-    nobody: httpx.Client
+    anonymous: httpx.Client
 
     def job(self, state: State = State.QUEUED, tenant: str = "acme") -> Job:
         """Make a job in this state."""
@@ -142,7 +142,7 @@ def tenants(keyed_settings: Settings) -> Iterator[Tenants]:
             reader=client_with_key("acme", Scope.READ),
             writer=client_with_key("acme", Scope.WRITE),
             admin=client_with_key("operators", Scope.ADMIN),
-            nobody=stack.enter_context(client(served, None)),
+            anonymous=stack.enter_context(client(served, None)),
         )
 
 
@@ -158,7 +158,7 @@ def routes(router: FastAPI | APIRouter) -> set[tuple[str, str]]:
     return answered
 
 
-def send(http: httpx.Client, row: tuple[str, str], job_id: str = NOBODY) -> httpx.Response:
+def send(http: httpx.Client, row: tuple[str, str], job_id: str = UNKNOWN_ID) -> httpx.Response:
     with http.stream(row[0], ASKING[row].replace(ID, job_id)) as answer:
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             return answer  # the stream would not end
@@ -178,17 +178,17 @@ def test_a_route_requires_a_valid_key(tenants: Tenants, row: tuple[str, str]) ->
     )
     tenants.served.services.database.api_keys.revoke(made.key.id)
 
-    missing = send(tenants.nobody, row, job.id)
+    missing = send(tenants.anonymous, row, job.id)
     problem(missing, 401, "key_missing")
     assert missing.headers["www-authenticate"] == 'Bearer realm="visavis"'
     for token in (made.token, f"vv_{'0' * 12}_{'0' * 64}", "x", "%00", "vv__"):
-        answer = tenants.nobody.request(
+        answer = tenants.anonymous.request(
             row[0], ASKING[row].replace(ID, job.id), headers={"authorization": f"bearer {token}"}
         )
         problem(answer, 401, "key_invalid")
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     for wrong in ("", "Bearer", "Basic YTpi", made.token):
-        answer = tenants.nobody.request(
+        answer = tenants.anonymous.request(
             row[0], ASKING[row].replace(ID, job.id), headers={"authorization": wrong}
         )
         problem(answer, 401, "key_missing")
@@ -199,7 +199,7 @@ def test_a_route_requires_a_valid_key(tenants: Tenants, row: tuple[str, str]) ->
 def test_a_public_route_needs_no_key(tenants: Tenants, row: tuple[str, str]) -> None:
     path = row[1].replace("{key:path}", "a").replace("{name}", "a")
 
-    assert tenants.nobody.request(row[0], path).status_code == PUBLIC[row]
+    assert tenants.anonymous.request(row[0], path).status_code == PUBLIC[row]
 
 
 @pytest.mark.parametrize("row", ASKING, ids=" ".join)
@@ -223,10 +223,10 @@ def test_a_job_of_another_tenant_is_answered_like_an_unknown_job(
 ) -> None:
     job = tenants.job(state)
 
-    other, none = send(tenants.rival, row, job.id), send(tenants.rival, row, NOBODY)
+    other, none = send(tenants.rival, row, job.id), send(tenants.rival, row, UNKNOWN_ID)
 
     problem(other, 404, "job_not_found")
-    assert other.text.replace(job.id, ID) == none.text.replace(NOBODY, ID)
+    assert other.text.replace(job.id, ID) == none.text.replace(UNKNOWN_ID, ID)
     for changing in ("x-request-id", "date"):
         assert other.headers.pop(changing)
         none.headers.pop(changing)
@@ -304,14 +304,14 @@ def test_a_signed_link_needs_no_key(tenants: Tenants, tmp_path: Path) -> None:
 
     (output,) = tenants.acme.get(f"/jobs/{job.id}").json()["outputs"]
 
-    assert tenants.nobody.get(output["url"]).content == VIDEO
-    problem(tenants.nobody.get(output["path"]), 401, "key_missing")
-    problem(tenants.nobody.get(output["url"].replace(job.id, NOBODY)), 403, "link_invalid")
+    assert tenants.anonymous.get(output["url"]).content == VIDEO
+    problem(tenants.anonymous.get(output["path"]), 401, "key_missing")
+    problem(tenants.anonymous.get(output["url"].replace(job.id, UNKNOWN_ID)), 403, "link_invalid")
 
 
 def test_an_unknown_route_requires_a_key_too(tenants: Tenants) -> None:
     for path in ("/jobs/", "/JOBS", "/metrics", "/docs/x", "/openapi.json/", "/healthz/"):
-        problem(tenants.nobody.get(path), 401, "key_missing")
+        problem(tenants.anonymous.get(path), 401, "key_missing")
     problem(tenants.acme.get("/metrics"), 404, "route_not_found")
 
 
@@ -325,7 +325,7 @@ def test_a_large_body_is_not_read_without_a_key(tenants: Tenants) -> None:
             yield bytes(100_000)
 
     with suppress(httpx.WriteError):  # the server may close the connection early
-        problem(tenants.nobody.post("/generate", content=body()), 401, "key_missing")
+        problem(tenants.anonymous.post("/generate", content=body()), 401, "key_missing")
 
 
 def test_a_local_caller_needs_no_key_but_a_sent_key_is_checked(served: Served) -> None:
@@ -334,7 +334,7 @@ def test_a_local_caller_needs_no_key_but_a_sent_key_is_checked(served: Served) -
 
     with client(served, made.token) as acme, client(served, made.token[:-1]) as wrong:
         assert acme.get("/jobs").json() == {"jobs": [], "next": None}
-        problem(acme.delete(f"/jobs/{NOBODY}"), 403, "scope_missing")
+        problem(acme.delete(f"/jobs/{UNKNOWN_ID}"), 403, "scope_missing")
         problem(wrong.get("/jobs"), 401, "key_invalid")
 
 
@@ -356,7 +356,7 @@ def test_a_public_service_without_keys_does_not_start(settings: Settings, tmp_pa
 
 
 def test_openapi_documents_which_routes_require_a_key(tenants: Tenants) -> None:
-    document = tenants.nobody.get("/openapi.json").json()
+    document = tenants.anonymous.get("/openapi.json").json()
 
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():
@@ -388,9 +388,9 @@ def test_uploads_and_batches_belong_to_their_tenant(tenants: Tenants, clip: byte
         own = upload["id"] if "uploads" in path else batch["id"]
         other, none = (
             problem(tenants.rival.request(method, path.format(each)), 404, code)["detail"]
-            for each in (own, NOBODY)
+            for each in (own, UNKNOWN_ID)
         )
-        assert other.replace(own, "") == none.replace(NOBODY, "")
+        assert other.replace(own, "") == none.replace(UNKNOWN_ID, "")
     for path, body in (("/generate", {"upload_id": upload["id"]}), ("/batches", items)):
         problem(tenants.rival.post(path, json=body), 422, "upload_unknown")
     listed = tenants.rival.get("/jobs", params={"batch": batch["id"]}).json()["jobs"]

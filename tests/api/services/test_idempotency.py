@@ -7,7 +7,9 @@ import httpx
 import pytest
 
 from api.services import submit as submit_module
+from api.services.idempotency import Accepted, make_once
 from jobs.storage.factory import LocalStorage
+from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey
 from tests.api.rows import running
 from tests.api_server import Served
 from tests.audio_clips import write_clip
@@ -153,3 +155,27 @@ def test_a_key_may_contain_all_visible_characters(served: Served, clip: bytes) -
     ids = {generate(served, clip, key).json()["id"] for _ in range(2)}
 
     assert (len(key), len(ids)) == (255, 1)
+
+
+def test_a_conflict_returns_what_the_other_request_made() -> None:
+    found = iter([None, "made before"])
+
+    def make() -> str:
+        raise IdempotencyConflict
+
+    accepted = make_once(IdempotencyKey("key", "digest"), find=lambda _: next(found), make=make)
+
+    assert accepted == Accepted("made before", replayed=True)
+
+
+def test_a_conflict_with_a_deleted_job_makes_another_one() -> None:
+    conflicts = iter([IdempotencyConflict()])
+
+    def make() -> str:
+        for conflict in conflicts:
+            raise conflict
+        return "made now"
+
+    accepted = make_once(IdempotencyKey("key", "digest"), find=lambda _: None, make=make)
+
+    assert accepted == Accepted("made now", replayed=False)
