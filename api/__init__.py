@@ -1,1 +1,1 @@
-"""The HTTP door: uploads, jobs, people, health and the page. Knows `jobs` and nobody else."""
+"""HTTP service: uploads, jobs, people, health and the web page."""

@@ -165,7 +165,7 @@ def _key_reused(_request: Request, error: Exception) -> JSONResponse:
 
 def _quota(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, QuotaExceeded)
-    limit, used, asked = error.limit, error.used, error.requested
+    limit, used, requested = error.limit, error.used, error.requested
     wait = None if error.again_in is None else math.ceil(error.again_in.total_seconds())
     if error.what == "jobs_in_flight":
         code = "quota_jobs"
@@ -175,17 +175,18 @@ def _quota(_request: Request, error: Exception) -> JSONResponse:
         code = "quota_seconds"
         reason = (
             f"Daily audio quota reached: {used:.1f} of {limit:g} s used, and the clip has "
-            f"{asked:.1f} s"
+            f"{requested:.1f} s"
         )
         fix = "send a shorter clip" if wait is None else "retry after midnight UTC"
     else:
         code = "quota_bytes"
         reason = (
-            f"Storage quota reached: {used:g} of {limit:g} bytes stored, and this needs {asked:g}"
+            f"Storage quota reached: {used:g} of {limit:g} bytes stored, and this needs "
+            f"{requested:g}"
         )
         fix = "delete jobs first"
     headers = {} if wait is None else {"Retry-After": str(wait)}
-    numbers = {"limit": limit, "used": used, "asked": asked}
+    numbers = {"limit": limit, "used": used, "asked": requested}
     return problem_response(code, f"{reason}; {fix}.", headers, quota=numbers)
 
 

@@ -133,7 +133,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
         422,
         "The URL does not begin with https://. Send a callback_url like https://example.com/hook.",
     ),
-    "clip_too_long": ProblemType(422, "The clip may be 20 s long and is 31.50 s; cut it."),
+    "clip_too_long": ProblemType(422, "The clip is 31.50 s, and the limit is 20 s; cut it."),
     "clip_too_short": ProblemType(422, "The clip is 0.020 s long; send 0.1 s or more."),
     "audio_empty": ProblemType(422, "The audio file is empty; send a recording."),
     "audio_missing": ProblemType(422, "The file contains no audio; send a recording."),
@@ -147,7 +147,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
     ),
     "audio_channels": ProblemType(422, "The audio has 3 channels; send 2 or 1."),
     "audio_sample_rate": ProblemType(
-        422, "The audio has 2000 samples a second; send 4000 to 192000, best 48000."
+        422, "The audio has 2000 samples per second; send 4000 to 192000, preferably 48000."
     ),
     "rate_limited": ProblemType(
         429,

@@ -217,7 +217,7 @@ def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> di
             posed = pose_mesh(
                 avatar.model, motion.face[frame : frame + 1], motion.pose[frame : frame + 1]
             )
-        painter.paint(posed, [camera], picture)
+        painter.render(posed, [camera], picture)
     return {stage: seconds * 1e3 / (frames - 1) for stage, seconds in spent.items()}
 
 

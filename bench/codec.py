@@ -48,11 +48,11 @@ STAGES = {  # method: name of its stage in the table
     "body_codes": "body code",
     "face_codes": "face code",
     "decoded": "decoder",
-    "decoded_plainly": "decoder",
-    "as_posed": "skeleton, normals, shadow",
-    "added": "view network",
-    "finished": "upscaler, texture",
-    "shown": COLOURS,
+    "decoded_full_size": "decoder",
+    "pose_decoded": "skeleton, normals, shadow",
+    "view_residual": "view network",
+    "final_texture": "upscaler, texture",
+    "colour_views": COLOURS,
 }
 
 
@@ -84,7 +84,7 @@ class Stages:
             if hasattr(model, name):
                 setattr(model, name, self.timed(stage, getattr(model, name)))
         surface = model.surface
-        for name, stage in (("raster", RASTERISER), ("paint", COLOURS)):
+        for name, stage in (("raster", RASTERISER), ("render", COLOURS)):
             object.__setattr__(surface, name, self.timed(stage, getattr(surface, name)))
 
 

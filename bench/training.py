@@ -25,7 +25,7 @@ from bench.timing import Cost, Report, report_on, timed, write_json
 from models.motion.lips import LipRegressor, lip_geometry, lip_rows
 from models.motion.speech import SAMPLES_PER_FRAME, ConvSpeech
 from training.data.scenes import Scene
-from training.loop.loop import Run, one_step
+from training.loop.loop import Run, training_step
 from training.networks.recipes import Recipe, Windows, read_recipe
 from training.networks.trainers import Split, body_training, face_training
 
@@ -158,13 +158,13 @@ def _row(
     recipe = _recipe(part, sizes, plan)
     training = _training(part, recipe, features.result.cpu(), generator)
     run = Run(training, recipe.loop, device=device)
-    batch = training.draw(torch.Generator().manual_seed(recipe.loop.seed))
+    batch = training.sample(torch.Generator().manual_seed(recipe.loop.seed))
     batch = replace(batch, rows={**batch.rows, "features": features.result.cpu()}).to(device)
     with torch.no_grad():
         first = float(training.losses(batch)["loss"])
     plain = PlainLoop(run, extract, audio)
     plain_loss = float(plain.step(batch))
-    ours = timed(lambda: one_step(run), repeats=plan.our_steps).cost
+    ours = timed(lambda: training_step(run), repeats=plan.our_steps).cost
     theirs = [timed(lambda: plain.step(batch)).cost for _ in range(plan.plain_steps)]
     cheapest = min(theirs, key=lambda cost: cost.cpu)
     saved = cheapest.cpu - ours.cpu

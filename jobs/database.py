@@ -13,9 +13,10 @@ from jobs.store.attempts import AttemptStore
 from jobs.store.batches import BatchStore
 from jobs.store.deletions import DeletionStore
 from jobs.store.idempotency import IdempotencyKeyStore
+from jobs.store.job_rows import JobLimits
 from jobs.store.jobs import JobStore
 from jobs.store.periodic_tasks import PeriodicTaskStore
-from jobs.store.quotas import Quota, TenantStore, default_quota
+from jobs.store.quotas import TenantStore, default_quota
 from jobs.store.retention import RetentionStore
 from jobs.store.uploads import UploadStore
 from jobs.webhooks.outbox import Outbox
@@ -31,12 +32,11 @@ REPORT_SECONDS = 45.0  # a webhook is sent again when its result is this late af
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """Times, counts and quota of the stores."""
+    """Times and limits of the stores."""
 
     lease_seconds: float = 15.0
     wake_seconds: float = 10.0
-    max_attempts: int = 3
-    quota: Quota = field(default_factory=Quota)  # of each tenant that has no own value
+    jobs: JobLimits = field(default_factory=JobLimits)
     webhook_hold_seconds: float = 60.0  # a delivery is taken again after this time
 
 
@@ -68,22 +68,22 @@ def stores_on(
 ) -> Database:
     """Create the stores on `engine`; closing the database disposes of the engine."""
     config = config or StoreConfig()
-    max_attempts, quota = config.max_attempts, config.quota
+    limits = config.jobs
     return Database(
         engine,
         config,
-        jobs=JobStore(engine, max_attempts=max_attempts, quota=quota, clock=clock),
+        jobs=JobStore(engine, limits, clock=clock),
         attempts=AttemptStore(
             engine,
             lease_seconds=config.lease_seconds,
             wake_seconds=config.wake_seconds,
             clock=clock,
         ),
-        batches=BatchStore(engine, max_attempts=max_attempts, quota=quota, clock=clock),
+        batches=BatchStore(engine, limits, clock=clock),
         idempotency_keys=IdempotencyKeyStore(engine, clock=clock),
         api_keys=ApiKeyStore(engine),  # keys expire by the clock of this machine, as they are made
-        tenants=TenantStore(engine, quota),
-        uploads=UploadStore(engine, quota, clock=clock),
+        tenants=TenantStore(engine, limits.quota),
+        uploads=UploadStore(engine, limits.quota, clock=clock),
         deletions=DeletionStore(engine, clock=clock),
         retention=RetentionStore(engine, clock=clock),
         periodic_tasks=PeriodicTaskStore(engine, clock=clock),
@@ -96,8 +96,7 @@ def open_database(settings: Settings) -> Database:
     config = StoreConfig(
         lease_seconds=settings.lease_seconds,
         wake_seconds=settings.wake_seconds,
-        max_attempts=settings.max_attempts,
-        quota=default_quota(settings),
+        jobs=JobLimits(settings.max_attempts, default_quota(settings)),
         webhook_hold_seconds=settings.webhook_seconds + REPORT_SECONDS,
     )
     engine = connect(settings.database_url)

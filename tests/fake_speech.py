@@ -48,7 +48,7 @@ class HummingEngine:
         self.name = name
         self.pitch = pitch
 
-    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+    def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
         letters = text.lower()
         seconds = 0.1 / pace
         count = int(seconds * self.rate)

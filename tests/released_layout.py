@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models.avatar.codec.config import CodecConfig
 from models.avatar.codec.model import CodecNetworks
-from models.avatar.codec.networks.layers import Upwards
+from models.avatar.codec.networks.layers import TransposedConvolution
 from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.guide import Guide, GuideConfig
 from models.motion.lips import LipConfig, LipRegressor, sinusoids
@@ -235,7 +235,7 @@ def avatar_state() -> "OrderedDict[str, Tensor]":
     for ours, theirs in layer_names(AVATAR):
         kernel = shapes[f"{ours}.weight"]
         gains = [1] * kernel.ndim
-        axis = 1 if isinstance(networks.get_submodule(ours), Upwards) else 0
+        axis = 1 if isinstance(networks.get_submodule(ours), TransposedConvolution) else 0
         gains[axis] = kernel.shape[axis]
         state[f"{theirs}.weight_v"] = torch.randn_like(kernel)
         state[f"{theirs}.weight_g"] = torch.rand(gains) + 0.5

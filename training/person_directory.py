@@ -1,6 +1,6 @@
-"""Person directories: where trainers put what workers load.
+"""Person directories, written by trainers and loaded by workers.
 
-A file is replaced whole; person.json is written after it, so a worker always sees one version.
+Files are replaced atomically and person.json is written last, so a worker always sees one version.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from training.data.features import (
     LIPS,
     SPEECH,
     FreshFeatures,
-    keep,
-    load_ears,
-    open_kept,
-    shelf,
+    feature_cache,
+    fill_cache,
+    load_extractor,
+    open_cached,
 )
 from training.data.scenes import FACE, load_scenes
 from training.data.statistics import measure
@@ -61,15 +61,15 @@ DEMO_FACTS: dict[str, Any] = {
 
 
 class FeatureMode(Enum):
-    """Where the features of a window come from."""
+    """Source of the features of a window."""
 
-    KEPT = "kept"  # made once, on disk
-    ANEW = "anew"  # the networks hear every window when it is drawn
-    NOTHING = "nothing"  # there are none: for the tokenizer, which hears nothing
+    CACHED = "cached"  # computed once, on disk
+    FRESH = "fresh"  # computed for every window when it is sampled
+    NONE = "none"  # no features: for the tokenizer
 
 
 def prepare(person: Path, data: Path) -> None:
-    """Statistics and speech front end, where the person has none yet."""
+    """Write statistics and the speech front end if the person has none yet."""
     person.mkdir(parents=True, exist_ok=True)
     if not (person / "stats.json").is_file():
         (person / "stats.json").write_text(json.dumps(measure(data)) + "\n", encoding="utf-8")
@@ -78,7 +78,7 @@ def prepare(person: Path, data: Path) -> None:
 
 
 def write_speech(path: Path, front_end: ConvSpeech | MelSpeech) -> None:
-    """Keep a front end with its kind."""
+    """Write a speech front end with its kind."""
     config = {"kind": kind_of(front_end), **asdict(front_end.config)}
     checkpoint.write(path, config, front_end.state_dict())
 
@@ -88,30 +88,32 @@ def person_scenes(
     data: Path,
     kind: str,
     *,
-    hearing: FeatureMode = FeatureMode.KEPT,
+    mode: FeatureMode = FeatureMode.CACHED,
     features: Path | None = None,
     device: torch.device = CPU,
 ) -> list[Scene]:
-    """All scenes of a dataset, heard by this person's networks, normalised by her statistics.
+    """All scenes of a dataset with features of a person's networks, normalised by her statistics.
 
-    features: where they are kept, `features` in the dataset if not given; those that are not there
-    are made, on `device`. Face codes come with her lips, if she has any. Raises DatasetError and
-    CheckpointError.
+    features: folder of the cache, default `features` in the dataset; missing ones are computed on
+    `device`. Features of the face include lips if the person has a lip regressor.
+    Raises: DatasetError: when a scene is invalid. CheckpointError: when a network is missing.
     """
-    ears = load_ears(person, device=device)
-    place = features or data / FOLDER
-    speech = shelf(ears, SPEECH, place)
-    lips = shelf(ears, LIPS, place) if kind == FACE and ears.lips is not None else None
+    extractor = load_extractor(person, device=device)
+    folder = features or data / FOLDER
+    speech = feature_cache(extractor, SPEECH, folder)
+    lips = None
+    if kind == FACE and extractor.lips is not None:
+        lips = feature_cache(extractor, LIPS, folder)
 
     def extract(scene: SceneData) -> torch.Tensor | FeatureSource:
-        if hearing is FeatureMode.NOTHING:
+        if mode is FeatureMode.NONE:
             return torch.zeros(scene.frames, 0)
-        if hearing is FeatureMode.ANEW:
-            return FreshFeatures(ears, scene, lips=lips is not None)
-        for kept in (speech, lips):
-            if kept is not None and keep(ears, kept, [scene]):
-                logger.info("heard the %s of scene %s", kept.part, scene.name)
-        return open_kept(ears, scene, speech, lips)
+        if mode is FeatureMode.FRESH:
+            return FreshFeatures(extractor, scene, lips=lips is not None)
+        for cache in (speech, lips):
+            if cache is not None and fill_cache(extractor, cache, [scene]):
+                logger.info("computed %s features of scene %s", cache.part, scene.name)
+        return open_cached(extractor, scene, speech, lips)
 
     statistics = load_statistics(person / "stats.json", device=CPU)
     mean, std = (
@@ -123,14 +125,17 @@ def person_scenes(
 
 
 def complete(person: Path, **provenance: str) -> bool:
-    """Write person.json if all files are there. What it said before stays, but for the hashes."""
+    """Write person.json if all files exist; return False otherwise.
+
+    An existing person.json keeps its members, except the digests of files.
+    """
     if not all((person / name).is_file() for name in FILES):
         return False
     facts = dict(DEMO_FACTS)
     before = person / MANIFEST
     if before.is_file():
-        kept = json.loads(before.read_text(encoding="utf-8"))
-        facts = {name: kept[name] for name in kept if name not in ("schema", "files")}
+        old = json.loads(before.read_text(encoding="utf-8"))
+        facts = {name: old[name] for name in old if name not in ("schema", "files")}
     facts["provenance"] = {**facts.get("provenance", {}), **provenance}
     write_manifest(person, facts, FILES)
     return True

@@ -26,6 +26,7 @@ from api.schemas.parameters import (
     IdempotencyKeyHeader,
 )
 from api.services.batches import accept_batch
+from api.services.submit import REQUEST_CHECKS
 from api.services.upload_intake import UploadRoute
 from jobs.model import State
 from jobs.store.batches import Batch, BatchItem
@@ -51,6 +52,7 @@ in `items` of a JSON object, or as JSON lines. All of them are accepted, or none
         }
     },
     responses=problems(
+        *REQUEST_CHECKS,
         "malformed_body",
         "upload_too_slow",
         "idempotency_key_reused",
@@ -59,10 +61,6 @@ in `items` of a JSON object, or as JSON lines. All of them are accepted, or none
         "invalid_request",
         "upload_unknown",
         "upload_incomplete",
-        "person_unknown",
-        "view_unknown",
-        "size_unsupported",
-        "callback_url_refused",
         "clip_too_long",
         "quota_jobs",
         "quota_seconds",

@@ -13,7 +13,7 @@ from api.schemas.generate import GenerateBody, GenerateForm, body_of, request_bo
 from api.schemas.jobs import JobView, job_view
 from api.schemas.parameters import ACCEPTED_HEADERS, RETRY_SECONDS, IdempotencyKeyHeader
 from api.services.conditional import Prefer, has_ended, seconds_to_wait
-from api.services.submit import accept
+from api.services.submit import REQUEST_CHECKS, accept
 from api.services.upload_intake import UploadRequest, UploadRoute
 from jobs.model import Job
 from jobs.sandbox.audio_probe import ACCEPTED
@@ -42,10 +42,7 @@ read it at `Location` until it has ended.""",
         "invalid_request",
         "upload_unknown",
         "upload_incomplete",
-        "person_unknown",
-        "view_unknown",
-        "size_unsupported",
-        "callback_url_refused",
+        *REQUEST_CHECKS,
         "clip_too_long",
         "clip_too_short",
         "audio_empty",

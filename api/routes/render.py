@@ -9,6 +9,7 @@ from api.schemas.jobs import JobView, job_view
 from api.schemas.parameters import ACCEPTED_HEADERS, RETRY_SECONDS, IdempotencyKeyHeader, JobId
 from api.schemas.render import RenderAsked
 from api.services.render import render_again
+from api.services.submit import REQUEST_CHECKS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -32,10 +33,7 @@ been canceled, if that was after its motion was stored; it may be deleted afterw
         "input_expired",
         "invalid_request",
         "take_unknown",
-        "person_unknown",
-        "view_unknown",
-        "size_unsupported",
-        "callback_url_refused",
+        *REQUEST_CHECKS,
         "quota_jobs",
         "storage_unavailable",
         "database_unavailable",

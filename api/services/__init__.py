@@ -1,1 +1,1 @@
-"""What routes do: accept uploads, submit jobs, serve files, answer conditional requests."""
+"""Operations of routes: receive uploads, submit jobs, serve files, answer conditional requests."""

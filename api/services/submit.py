@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     Body = GenerateForm | GenerateBody
 
+# Codes of the checks in this module.
+REQUEST_CHECKS = ("person_unknown", "view_unknown", "size_unsupported", "callback_url_refused")
+
 
 def accept(body: Body, key: str | None, tenant: str, services: Services) -> Accepted[Job]:
     """Make the job of a request, or return the one that its Idempotency-Key made before."""

@@ -1,1 +1,1 @@
-"""Database tables, connections, migrations and the clock."""
+"""Database tables, connections, migrations, clock and identity."""

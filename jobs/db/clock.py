@@ -1,7 +1,7 @@
-"""One clock for all machines: that of the database.
+"""Database clock: the time of the database server, shared by all machines.
 
-A lease that one machine writes is read by another. Where their clocks differ by more than a lease,
-jobs would be taken from workers that live, or be left with those that died.
+One machine writes a lease, another one reads it. If their clocks differed by more than a lease,
+jobs would be taken from live workers or stay with dead ones.
 """
 
 from __future__ import annotations
@@ -27,41 +27,44 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ASK_SECONDS = 30.0  # how far two machines' seconds can differ in this time does not matter
+QUERY_SECONDS = 30.0  # the drift of two machines in this time is negligible
 
 
 class DatabaseClock:
-    """The time of the server, counted on from its last answer by a clock that nobody sets."""
+    """Time of the server: its last answer plus the time of a monotonic clock since then."""
 
     def __init__(self, engine: Engine, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._told: datetime | None = None
-        self._told_at = 0.0
+        self._server_time: datetime | None = None
+        self._queried_at = 0.0
 
     def __call__(self) -> datetime:
-        """The present. An error of the database where it has never answered."""
+        """Return the present. Raises: SQLAlchemyError: when the database has never answered."""
         with self._lock:
-            if self._told is None or self._monotonic() - self._told_at > ASK_SECONDS:
-                self._ask()
-            assert self._told is not None
-            return self._told + timedelta(seconds=self._monotonic() - self._told_at)
+            if self._server_time is None or self._elapsed() > QUERY_SECONDS:
+                self._query()
+            assert self._server_time is not None
+            return self._server_time + timedelta(seconds=self._elapsed())
 
-    def _ask(self) -> None:
+    def _elapsed(self) -> float:
+        return self._monotonic() - self._queried_at
+
+    def _query(self) -> None:
         try:
             with reading(self._engine) as connection:
-                asked = sa.select(sa.func.clock_timestamp())
-                told: datetime = connection.execute(asked).scalar_one()
-                told_at = self._monotonic()
+                now = sa.select(sa.func.clock_timestamp())
+                server_time: datetime = connection.execute(now).scalar_one()
+                queried_at = self._monotonic()
         except SQLAlchemyError as error:
-            if self._told is None:
+            if self._server_time is None:
                 raise
             logger.warning("clock not asked", extra={"reason": str(error)})
             return
-        self._told, self._told_at = told.astimezone(UTC), told_at
+        self._server_time, self._queried_at = server_time.astimezone(UTC), queried_at
 
 
 def clock_of(engine: Engine) -> Clock:
-    """The server's; that of this machine for SQLite, which is nowhere else."""
+    """Return the clock of the database; for SQLite, which is local, that of this machine."""
     return DatabaseClock(engine) if engine.dialect.name == "postgresql" else utc_now

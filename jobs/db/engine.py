@@ -1,4 +1,4 @@
-"""The tables, how to connect to them, and how they are brought up to date."""
+"""Database connections and transactions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BUSY_MILLISECONDS = 10_000
 
 
 def connect(url: str) -> Engine:
-    """An engine for `url`; SQLite in WAL mode, so that readers never wait for a writer.
+    """Create an engine for `url`; SQLite in WAL mode, so that readers never wait for a writer.
 
-    Its errors do not show what was written: that is the callers'.
+    Its errors do not contain the parameters, which are data of callers.
     """
     engine = sa.create_engine(_with_driver(url), pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
@@ -31,14 +31,14 @@ def connect(url: str) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads: takes no lock on SQLite."""
+    """Open a read-only transaction; it takes no lock on SQLite."""
     with engine.connect().execution_options(visavis_reads=True) as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes, committed at the end: on SQLite the only one of its time."""
+    """Open a write transaction, committed at the end; SQLite runs one at a time."""
     with engine.begin() as connection:
         yield connection
 
@@ -57,7 +57,7 @@ def _make_folder(engine: Engine) -> None:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
+    connection.isolation_level = None  # _begin_sqlite starts transactions, not the driver
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     cursor.execute("PRAGMA journal_mode = WAL")
@@ -68,5 +68,5 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     reads = connection.get_execution_options().get("visavis_reads", False)
-    # IMMEDIATE: two writers wait for each other here, instead of failing at their first write.
+    # With IMMEDIATE a second writer waits here instead of failing at its first write.
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

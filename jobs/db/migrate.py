@@ -1,4 +1,4 @@
-"""Database migrations: apply them, or check that none is pending."""
+"""Database migrations: apply pending ones, or check that none is pending."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jobs.db.engine import connect, reading, writing
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-UPGRADE_LOCK = 0x76697361  # a number for PostgreSQL's advisory lock: "visa"
+UPGRADE_LOCK = 0x76697361  # key of PostgreSQL's advisory lock: "visa" in ASCII
 
 
 def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest schema; many processes may do so at once."""
-    from alembic import command  # takes 0.2 s to import, and only starting processes need it
+    """Migrate the database at `url` to the newest schema; concurrent calls are safe."""
+    from alembic import command  # takes 0.2 s to import and is needed at start only
 
     engine = connect(url)
     try:
@@ -33,20 +33,20 @@ def upgrade(url: str) -> None:
 
 
 class SchemaError(RuntimeError):
-    """The database's schema is not the one that this program works with: a sentence."""
+    """The schema of the database does not match this program."""
 
 
 @dataclass(frozen=True)
 class SchemaState:
-    """Which migrations a database has."""
+    """Migrations of a database."""
 
-    current: str | None  # None: it is empty
-    pending: tuple[str, ...]  # "0003 Idempotency keys ...", in the order of their application
-    newer: bool  # it has one that this program does not know
+    current: str | None  # None: the database is empty
+    pending: tuple[str, ...]  # "0003  Idempotency keys ...", in order
+    newer: bool  # the current migration is unknown to this program
 
 
 def schema_state(url: str) -> SchemaState:
-    """How the database at `url` stands; changes nothing."""
+    """Return the migrations of the database at `url`."""
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
@@ -65,18 +65,21 @@ def schema_state(url: str) -> SchemaState:
 
 
 def refuse_newer(state: SchemaState) -> None:
-    """Raises SchemaError for a database that a newer program has brought up to date."""
+    """Reject a newer database.
+
+    Raises: SchemaError: when a newer program has migrated the database.
+    """
     if state.newer:
         raise SchemaError(
-            f"the database is at migration {state.current}, which this version of visavis does not "
-            "know: a newer one was at work; install that one, or restore a backup from before it"
+            f"the database is at migration {state.current}, which is unknown to this version of "
+            "visavis; install the newer version that migrated it, or restore an older backup"
         )
 
 
 def prepare(url: str, *, migrate: bool) -> None:
-    """What a process does at its start: bring the database up to date, or insist that it is.
+    """Prepare the database at the start of a process: migrate it, or check that it is current.
 
-    SchemaError where it is not, or where it is newer than this program.
+    Raises: SchemaError: when migrations are pending and `migrate` is false, or it is newer.
     """
     state = schema_state(url)
     refuse_newer(state)
@@ -84,7 +87,7 @@ def prepare(url: str, *, migrate: bool) -> None:
         first = state.pending[0].split()[0]
         count = "1 migration" if len(state.pending) == 1 else f"{len(state.pending)} migrations"
         raise SchemaError(
-            f"the database lacks {count}, from {first} on, and VISAVIS_MIGRATE is false; run "
+            f"the database lacks {count}, starting with {first}, and VISAVIS_MIGRATE is false; run "
             "`visavis-server migrate`"
         )
     if state.pending:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """Aware datetimes in UTC on every database; SQLite keeps no zone, so it is put back here."""
+    """Aware datetimes in UTC on every database; for SQLite, which stores no zone, it is added."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -22,7 +22,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"{value} has no time zone; use datetime.now(UTC)")
+            raise ValueError(f"datetime without time zone: {value}; use datetime.now(UTC)")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -64,7 +64,7 @@ jobs = Table(
     Column("outputs", sa.JSON, nullable=False),
     Column("error_code", sa.String(64)),
     Column("error_detail", sa.Text),
-    Column("person", sa.String(64), nullable=False, server_default=""),  # of `request`, to look for
+    Column("person", sa.String(64), nullable=False, server_default=""),  # as in `request`
     Column("priority", sa.Integer, nullable=False, server_default="0"),
     Column("metadata", sa.JSON, nullable=False, server_default="{}"),
     Column("finished_takes", sa.JSON, nullable=False, server_default="[]"),
@@ -87,7 +87,7 @@ jobs = Table(
 )
 
 
-# The job that a request with an Idempotency-Key has made: see jobs/once.py.
+# Idempotency keys with their jobs: see jobs/store/idempotency.py.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -99,7 +99,7 @@ idempotency_keys = Table(
 )
 
 
-# Who may call: see jobs/keys.py.
+# API keys: see jobs/store/api_keys.py.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -115,7 +115,7 @@ api_keys = Table(
 )
 
 
-# What a tenant may use, where it is not what the settings say, and what it has: jobs/tenants.py.
+# Own quota values of tenants, and their usage: see jobs/store/quotas.py.
 tenants = Table(
     "tenants",
     metadata,
@@ -128,7 +128,7 @@ tenants = Table(
 )
 
 
-# Jobs that were deleted and whose objects have to be removed once more: see jobs/removals.py.
+# Deleted jobs whose objects have to be removed once more: see jobs/store/deletions.py.
 removals = Table(
     "removals",
     metadata,
@@ -140,7 +140,7 @@ removals = Table(
 )
 
 
-# What has to be told to callback URLs, and what became of it: see jobs/deliveries.py.
+# Webhook deliveries: see jobs/webhooks/outbox.py.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -150,7 +150,7 @@ deliveries = Table(
     Column("type", sa.String(32), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("url", sa.String(2048), nullable=False),
-    Column("host", sa.String(255), nullable=False),  # of the URL: those that stall wait together
+    Column("host", sa.String(255), nullable=False),  # of the URL; limits apply per host
     Column("body", sa.Text, nullable=False),
     Column("state", sa.String(16), nullable=False),
     Column("due_at", UtcDateTime),
@@ -161,7 +161,7 @@ deliveries = Table(
 )
 
 
-# What one process does at a time, and how far it is: see jobs/chores.py.
+# Periodic tasks and their progress: see jobs/store/periodic_tasks.py.
 chores = Table(
     "chores",
     metadata,
@@ -171,11 +171,11 @@ chores = Table(
 )
 
 
-# A word that this database and no other has: see jobs/chores.py.
+# Random id of this database: see jobs/db/identity.py.
 identity = Table("identity", metadata, Column("id", sa.String(32), primary_key=True))
 
 
-# Jobs that were sent together: see jobs/batches.py.
+# Batches of jobs: see jobs/store/batches.py.
 batches = Table(
     "batches",
     metadata,
@@ -189,7 +189,7 @@ batches = Table(
 )
 
 
-# Clips that callers have sent, or are sending, before a job asks for them: see jobs/uploads.py.
+# Clips uploaded before a job uses them: see jobs/store/uploads.py.
 uploads = Table(
     "uploads",
     metadata,

@@ -1,1 +1,1 @@
-"""The Celery queue that wakes workers."""
+"""Celery queue that wakes workers."""

@@ -1,4 +1,4 @@
-"""The queue only wakes: a message carries a job id and means "look into the database"."""
+"""Celery app of the queue: its messages only wake workers, which then query the database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WAKE = "visavis.wake"  # the one task: its argument is a job id
+WAKE = "visavis.wake"  # the only task; its argument is a job id
 QUEUE = "visavis"
 CONNECT_SECONDS = 1
 
-# Redis: unacknowledged messages come back within seconds instead of by a sweep every 100 s. The
-# visibility timeout may be short, because a wake-up that runs twice finds nothing to claim.
+# Redis restores unacknowledged messages within seconds instead of every 100 s. The visibility
+# timeout can be short, because a wake-up that is delivered twice finds nothing to claim.
 TRANSPORT_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 3600,
     "unacked_restore_interval": 2,
@@ -30,14 +30,14 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 
 
 def make_celery(settings: Settings) -> Celery:
-    """A Celery app for `settings.broker_url` that speaks JSON and nothing else."""
+    """Create a Celery app for `settings.broker_url` that accepts JSON only."""
     app = Celery("visavis", set_as_current=False)
     app.conf.update(
         broker_url=settings.broker_url or None,
         broker_transport_options=TRANSPORT_OPTIONS,
         broker_connection_timeout=CONNECT_SECONDS,
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # a worker waits for its broker as long as it takes
+        broker_connection_max_retries=None,  # a worker waits for its broker without limit
         redis_socket_connect_timeout=CONNECT_SECONDS,
         task_publish_retry=False,  # the reaper sends lost wake-ups again
         task_serializer="json",
@@ -45,11 +45,11 @@ def make_celery(settings: Settings) -> Celery:
         result_backend=None,
         task_ignore_result=True,
         task_default_queue=QUEUE,
-        task_acks_late=False,  # a lost wake-up costs nothing: the truth is a row
+        task_acks_late=False,  # a lost wake-up is harmless: the job is a row
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_concurrency=1,
-        worker_hijack_root_logger=False,  # jobs/telemetry/logging.py has configured it
+        worker_hijack_root_logger=False,  # jobs/telemetry/logging.py configures it
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         enable_utc=True,
@@ -58,7 +58,7 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def wake(app: Celery, job_id: str) -> bool:
-    """Tell workers to look. False, within two seconds, when the broker does not take it."""
+    """Wake a worker. Returns False, within two seconds, when the broker is unavailable."""
     if not app.conf.broker_url:
         return False
     try:
@@ -70,7 +70,7 @@ def wake(app: Celery, job_id: str) -> bool:
 
 
 def reachable(app: Celery) -> bool:
-    """Whether the broker answers just now."""
+    """Return whether the broker answers now."""
     if not app.conf.broker_url:
         return False
     try:

@@ -1,1 +1,1 @@
-"""Child processes with resource limits that parse untrusted files."""
+"""Resource-limited child processes that parse untrusted files."""

@@ -1,8 +1,9 @@
-"""What audio is accepted: an upload is looked at in a child process that is held on a short rope.
+"""Audio probe: check and measure an upload in a child process with resource limits.
 
-`probe` starts `python -m jobs.media probe`, which may use little memory and time, writes nothing,
-and opens no address. It forces the demuxer that the first bytes ask for, so the name of a file and
-what a playlist points at mean nothing, and it decodes the sound, so a header is not believed.
+`probe` starts `python -m jobs.sandbox.audio_probe probe`, which has little memory and time, and can
+write no file and open no URL. The child forces the demuxer that the first bytes select, so the
+file name and the entries of a playlist have no effect. It decodes all audio, so a false header has
+no effect either.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     import av
 
 ROOT = Path(__file__).resolve().parents[2]
-GRACE_SECONDS = 5.0  # for the child to start, beside the CPU time that it may use
-ANSWER_BYTES = 4096  # of the child: whatever became of it, it cannot fill our memory
+GRACE_SECONDS = 5.0  # for the start of the child
+OUTPUT_BYTES = 4096  # read from the child at most, so that it cannot fill our memory
 STREAMS = 16  # in one file
-BARREN_PACKETS = 1000  # one after the other without sound: more are an attack on our time
+EMPTY_PACKETS = 1000  # successive packets without audio; more are a denial-of-service attempt
 
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What a clip may be, and what looking at it may cost."""
+    """Limits of a clip and of its probe."""
 
     min_seconds: float = 0.1
     max_seconds: float = 600.0
@@ -40,14 +41,14 @@ class MediaLimits:
     max_sample_rate: int = 192_000
     wall_seconds: float = 20.0
     cpu_seconds: int = 15
-    memory_bytes: int = 1 << 30  # of address space: the libraries alone map 300 MB
+    memory_bytes: int = 1 << 30  # of address space; the libraries alone map 300 MB
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip is, as found by decoding it."""
+    """Properties of a clip, measured by decoding it."""
 
-    container: str  # also the ending of its key: "wav", "flac", "mp3", "ogg", "m4a", "webm"
+    container: str  # also the suffix of its key: "wav", "flac", "mp3", "ogg", "m4a", "webm"
     codec: str
     sample_rate: int
     channels: int
@@ -56,7 +57,7 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of file: how FFmpeg calls it, and which codecs we take in it."""
+    """A file format: its demuxer in FFmpeg and the accepted codecs."""
 
     demuxer: str
     codecs: frozenset[str]
@@ -76,7 +77,7 @@ ACCEPTED = "wav, flac, mp3, ogg (Vorbis or Opus), m4a (AAC) or webm (Opus or Vor
 
 
 class MediaError(ValueError):
-    """This file is no clip that we take: `code` for programs, the message for people."""
+    """The file is not an acceptable clip: `code` for programs, `detail` for people."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -85,7 +86,10 @@ class MediaError(ValueError):
 
 
 def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
-    """Look at an upload in a child process. MediaError says what is wrong and what to do."""
+    """Probe an upload in a child process.
+
+    Raises: MediaError: when the file is not an acceptable clip; the detail includes a fix.
+    """
     command = [
         sys.executable,
         "-m",
@@ -94,13 +98,13 @@ def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
         str(path.resolve()),
         json.dumps(asdict(limits)),
     ]
-    said = _said(command, patience=limits.wall_seconds + GRACE_SECONDS)
+    output = _output(command, timeout=limits.wall_seconds + GRACE_SECONDS)
     try:
-        answer = json.loads(said)
-        if "code" in answer:
-            raise MediaError(str(answer["code"]), str(answer["detail"]))
-        info = ClipInfo(**answer)
-    except (TypeError, ValueError) as error:  # it was ended, or is not what it was
+        result = json.loads(output)
+        if "code" in result:
+            raise MediaError(str(result["code"]), str(result["detail"]))
+        info = ClipInfo(**result)
+    except (TypeError, ValueError) as error:  # the child was killed, or taken over by the file
         if isinstance(error, MediaError):
             raise
         raise _unreadable() from None
@@ -109,36 +113,36 @@ def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
     return info
 
 
-def _said(command: list[str], *, patience: float) -> bytes:
-    """What the child answers; nothing, or half of it, where it was ended."""
+def _output(command: list[str], *, timeout: float) -> bytes:
+    """Return the output of the child, incomplete if it was killed."""
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={},  # no secret of ours goes near a stranger's file
+        env={},  # no secret of the environment reaches an untrusted file
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as child:
         assert child.stdout is not None
-        watch = threading.Timer(patience, child.kill)
-        watch.start()
+        timer = threading.Timer(timeout, child.kill)
+        timer.start()
         try:
-            return child.stdout.read(ANSWER_BYTES)
+            return child.stdout.read(OUTPUT_BYTES)
         finally:
-            watch.cancel()
-            child.kill()  # harmless when it has ended
+            timer.cancel()
+            child.kill()  # does nothing if the child has ended
 
 
 def _unreadable() -> MediaError:
     return MediaError(
         "audio_unreadable",
-        "the audio could not be read within the time and memory that one upload may use; "
+        "the audio could not be read within the time and memory limits of an upload; "
         "convert it to wav and send it again",
     )
 
 
 def check_seconds(seconds: float, limits: MediaLimits) -> None:
-    """MediaError where a clip of this length is too short or too long."""
+    """Check the length of a clip. Raises: MediaError: when it is too short or too long."""
     if seconds < limits.min_seconds:
         raise MediaError(
             "clip_too_short",
@@ -149,7 +153,10 @@ def check_seconds(seconds: float, limits: MediaLimits) -> None:
 
 
 def sniff(head: bytes) -> str:
-    """The kind of file that its first bytes tell: a key of CONTAINERS."""
+    """Return the file format, a key of CONTAINERS, from the first bytes.
+
+    Raises: MediaError: when the format is not accepted.
+    """
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "wav"
     if head[:4] == b"fLaC":
@@ -163,13 +170,12 @@ def sniff(head: bytes) -> str:
     if head[:3] == b"ID3" or _starts_mp3(head):
         return "mp3"
     raise MediaError(
-        "audio_type_unsupported", f"this is not an audio file that we read; send {ACCEPTED}"
+        "audio_type_unsupported", f"the file has no supported audio format; send {ACCEPTED}"
     )
 
 
 def demuxer_options(kind: str) -> dict[str, str]:
-    """Options of FFmpeg for a file of this kind: a picture in it is not looked at, and another file
-    that it points at is not opened."""
+    """Return FFmpeg options for a format: no pictures are decoded, no other files are opened."""
     container = CONTAINERS[kind]
     return {
         "protocol_whitelist": "file",
@@ -180,7 +186,10 @@ def demuxer_options(kind: str) -> dict[str, str]:
 
 
 def inspect_clip(path: Path, limits: MediaLimits) -> ClipInfo:
-    """The work of the child: sniff, open, decode. MediaError when it is no clip for us."""
+    """Sniff, open and decode a file; this runs in the child process.
+
+    Raises: MediaError: when the file is not an acceptable clip.
+    """
     import av
     from av.error import FFmpegError
 
@@ -205,12 +214,13 @@ def inspect_clip(path: Path, limits: MediaLimits) -> ClipInfo:
 
 def _decoded(container: av.container.InputContainer, kind: str, limits: MediaLimits) -> ClipInfo:
     if not container.streams.audio:
-        raise MediaError("audio_missing", "there is no sound in this file; send a recording")
+        raise MediaError("audio_missing", "the file contains no audio; send a recording")
     stream = container.streams.audio[0]
     codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
     if codec not in CONTAINERS[kind].codecs:
         raise MediaError(
-            "audio_type_unsupported", f"{kind} with {codec} inside is not read; send {ACCEPTED}"
+            "audio_type_unsupported",
+            f"the codec {codec} in {kind} is not supported; send {ACCEPTED}",
         )
     seconds, sample_rate, channels = 0.0, stream.codec_context.sample_rate, 0
     _check_rate(sample_rate, limits)
@@ -221,42 +231,42 @@ def _decoded(container: av.container.InputContainer, kind: str, limits: MediaLim
         sample_rate, channels = frame.sample_rate, frame.layout.nb_channels
         seconds += frame.samples / frame.sample_rate
         if seconds > limits.max_seconds + 0.5 / sample_rate:
-            _too_long(_told_seconds(container), limits)
+            _too_long(_header_seconds(container), limits)
     if channels == 0:
         raise MediaError(
-            "audio_empty", "no sound that can be decoded follows the header; export it again"
+            "audio_empty", "the file contains no audio after its header; export it again"
         )
     check_seconds(seconds, limits)
-    return ClipInfo(kind, _plain(codec), sample_rate, channels, round(seconds, 6))
+    return ClipInfo(kind, _codec_name(codec), sample_rate, channels, round(seconds, 6))
 
 
 def _frames(
     container: av.container.InputContainer, stream: av.AudioStream, kind: str
 ) -> Iterator[av.AudioFrame]:
-    """Every frame that decodes. A damaged packet or two are forgiven, a damaged file is not."""
+    """Yield every frame that can be decoded; a few damaged packets are ignored."""
     from av.error import FFmpegError
 
-    good, bad, barren = 0, 0, 0
+    good, bad, empty = 0, 0, 0
     packets = container.demux(stream)
-    while barren <= BARREN_PACKETS:
+    while empty <= EMPTY_PACKETS:
         try:
             packet = next(packets)
         except StopIteration:
             break
-        except FFmpegError:  # cut off in the middle: what came before counts
+        except FFmpegError:  # the file is truncated; the packets before count
             bad += 1
             break
-        barren += 1
+        empty += 1
         try:
             frames = packet.decode()
         except FFmpegError:
             bad += 1
             continue
         for frame in frames:
-            barren = 0
+            empty = 0
             good += 1
             yield frame
-    if bad > 2 + good // 10 or (bad and not good) or barren > BARREN_PACKETS:
+    if bad > 2 + good // 10 or (bad and not good) or empty > EMPTY_PACKETS:
         _damaged(kind)
 
 
@@ -264,8 +274,8 @@ def _check_channels(channels: int, limits: MediaLimits) -> None:
     if not 1 <= channels <= limits.max_channels:
         raise MediaError(
             "audio_channels",
-            f"the audio has {channels} channels; send 2 (the person, then the partner) "
-            "or 1 (the person alone)",
+            f"the audio has {channels} channels; send 2 (left: the person, right: the partner) "
+            "or 1 (the person)",
         )
 
 
@@ -273,63 +283,64 @@ def _check_rate(sample_rate: int, limits: MediaLimits) -> None:
     if not limits.min_sample_rate <= sample_rate <= limits.max_sample_rate:
         raise MediaError(
             "audio_sample_rate",
-            f"the audio has {sample_rate} samples a second; send {limits.min_sample_rate} to "
-            f"{limits.max_sample_rate}, best 48000",
+            f"the audio has {sample_rate} samples per second; send {limits.min_sample_rate} to "
+            f"{limits.max_sample_rate}, preferably 48000",
         )
 
 
-def _told_seconds(container: av.container.InputContainer) -> float:
+def _header_seconds(container: av.container.InputContainer) -> float:
     return (container.duration or 0) / 1_000_000
 
 
-def _too_long(told: float, limits: MediaLimits) -> NoReturn:
-    length = f"{told:.2f} s" if told > limits.max_seconds else "more than that"
+def _too_long(seconds: float, limits: MediaLimits) -> NoReturn:
+    length = f"{seconds:.2f} s" if seconds > limits.max_seconds else "longer"
     raise MediaError(
-        "clip_too_long", f"the clip may be {limits.max_seconds:g} s long and is {length}; cut it"
+        "clip_too_long",
+        f"the clip is {length}, and the limit is {limits.max_seconds:g} s; cut it",
     )
 
 
 def _damaged(kind: str) -> NoReturn:
     raise MediaError(
-        "audio_damaged", f"the file begins like {kind} and cannot be decoded; export it again"
+        "audio_damaged", f"the file begins like {kind} but cannot be decoded; export it again"
     )
 
 
-def _plain(codec: str) -> str:
+def _codec_name(codec: str) -> str:
     return {"mp3float": "mp3"}.get(codec, codec)
 
 
 def _starts_mp3(head: bytes) -> bool:
-    """Frame sync of MPEG layer III: eleven bits set, then version and layer."""
+    """Check for a frame sync of MPEG layer III: eleven bits set, then version and layer."""
     return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] & 0xF0 != 0xF0
 
 
-def _rope(limits: MediaLimits) -> dict[str, int]:
+def _rlimits(limits: MediaLimits) -> dict[str, int]:
     return {
         "CPU": limits.cpu_seconds,
         "AS": limits.memory_bytes,
         "FSIZE": 0,
         "CORE": 0,
         "NOFILE": 64,
-        "NPROC": 0,  # no further processes; does not bind root
+        "NPROC": 0,  # no further processes; root is exempt
     }
 
 
 def main(arguments: list[str]) -> None:
-    """`probe PATH LIMITS`: one line of JSON, ClipInfo or {code, detail}."""
+    """Run `probe PATH LIMITS`: print one line of JSON, a ClipInfo or {code, detail}."""
     _, path, text = arguments
     limits = MediaLimits(**json.loads(text))
-    apply_limits(_rope(limits))
-    answer: dict[str, Any]
+    apply_limits(_rlimits(limits))
+    result: dict[str, Any]
     try:
-        answer = asdict(inspect_clip(Path(path), limits))
+        result = asdict(inspect_clip(Path(path), limits))
     except MediaError as error:
-        answer = {"code": error.code, "detail": error.detail}
-    sys.stdout.write(json.dumps(answer) + "\n")
+        result = {"code": error.code, "detail": error.detail}
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":
     import logging
 
-    logging.disable(logging.CRITICAL)  # FFmpeg's words about a stranger's file
+    logging.disable(logging.CRITICAL)  # of FFmpeg about an untrusted file
     main(sys.argv[1:])

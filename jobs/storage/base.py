@@ -1,4 +1,4 @@
-"""What a storage is: objects by key, behind one face, a folder or a bucket."""
+"""Storage interface: objects by key, in a local folder or an S3 bucket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from contracts.outputs import OUTPUTS
+from jobs.storage.errors import StorageError
 from jobs.storage.keys import job_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 CONTENT_TYPES = {
-    ".webm": "video/webm",  # also clips that browsers record
+    ".webm": "video/webm",  # also clips recorded by browsers
     ".bin": "application/octet-stream",
     ".json": "application/json",
     ".wav": "audio/wav",
@@ -30,34 +31,9 @@ CONTENT_TYPES = {
 } | {output.suffix: output.content_type for output in OUTPUTS}
 
 
-class StorageError(RuntimeError):
-    """The storage did not do what it was asked to."""
-
-
-class StorageFull(StorageError):
-    """There is no room left for what was to be stored."""
-
-
-class ObjectMissing(StorageError):
-    """Nothing lies at this key."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"nothing is stored at {key}")
-        self.key = key
-
-
-class PartMissing(StorageError):
-    """A part of an upload has not come, or not whole."""
-
-    def __init__(self, number: int, *, expected: int, found: int) -> None:
-        told = f"has {found} of {expected} bytes" if found else "is missing"
-        super().__init__(f"part {number} {told}")
-        self.number = number
-
-
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What is known of an object without reading it."""
+    """Size and type of an object."""
 
     key: str
     bytes: int
@@ -66,78 +42,89 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as a listing tells it."""
+    """An object in a listing."""
 
     key: str
     modified: datetime
 
     @property
     def job_id(self) -> str:
-        """Whose it is."""
+        """Id of the job that the object belongs to."""
         return job_of(self.key)
 
 
 class Storage(Protocol):
-    """Objects by key: "jobs/<id>/attempt-1/take-1.mp4". An object is there whole or not at all."""
+    """Objects by key: "jobs/<id>/attempt-1/take-1.mp4". Writes are atomic.
+
+    Every method raises `StorageError` when the storage is unavailable.
+    """
 
     def put(self, key: str, path: Path, content_type: str) -> None:
         """Store the file at `path`."""
 
     def get(self, key: str, path: Path) -> None:
-        """Write the object to a file at `path`. ObjectMissing where there is none."""
+        """Write the object to `path`. Raises: ObjectMissing: when no object has the key."""
 
     def copy(self, key: str, to: str) -> None:
-        """Store the object once more. ObjectMissing where there is none."""
+        """Copy the object. Raises: ObjectMissing: when no object has the key."""
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The object in chunks, from byte `start` on, `length` bytes of it or all."""
+        """Return chunks of the object from byte `start` on, `length` bytes or the rest."""
 
     def stat(self, key: str) -> ObjectInfo:
-        """Size and type. ObjectMissing where there is none."""
+        """Return size and type. Raises: ObjectMissing: when no object has the key."""
 
     def delete(self, prefix: str) -> None:
-        """Remove every object below the folder `prefix`; harmless when there is none."""
+        """Remove every object below the folder `prefix`; missing ones are ignored."""
 
     def remove(self, keys: Sequence[str]) -> None:
-        """Remove these objects, up to a page of them; harmless where there are none."""
+        """Remove these objects, at most a page of them; missing ones are ignored."""
 
     def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
-        """Objects below `folder` in an order that stays, from the one after the key `after` on."""
+        """Return objects below `folder` in a stable order, starting after the key `after`."""
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
-        """A signed address that downloads the object as `filename` for so many seconds."""
+        """Return a signed URL that downloads the object as `filename`, valid for `seconds`."""
 
     def begin_parts(self, key: str) -> str:
-        """Prepare an object that callers send in parts; answers the name of this undertaking."""
+        """Start a multipart upload of the object; return the id of its session."""
 
     def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
-        """A signed address that takes a PUT of part `number` (from 1), of exactly so many bytes."""
+        """Return a signed URL for a PUT of part `number` (from 1) with exactly `bytes` bytes."""
 
     def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
-        """Make the object of its parts; harmless when done already. PartMissing names one."""
+        """Join the parts to the object; safe to repeat.
+
+        Raises: PartMissing: when a part is missing or incomplete.
+        """
 
     def abandon_parts(self, key: str, session: str) -> None:
-        """Forget parts that were sent; harmless when there are none."""
+        """Remove the parts of an unfinished upload; missing ones are ignored."""
 
     def check(self) -> None:
-        """StorageError when nothing could be stored now."""
+        """Check that objects can be stored. Raises: StorageError: when they cannot."""
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Close the connections."""
 
 
 def checked(key: str) -> str:
-    """The key. StorageError where it is none: a key is never a path elsewhere."""
+    """Return a valid key, which cannot lead to a path outside the storage.
+
+    Raises: StorageError: when the key is invalid.
+    """
     if len(key) > 255 or KEY.fullmatch(key) is None:
-        raise StorageError(f"{key!r} is no key: names of letters, digits, . _ -, split by slashes")
+        raise StorageError(
+            f"invalid key {key!r}; use names of letters, digits, . _ - separated by slashes"
+        )
     return key
 
 
 def content_type_of(key: str) -> str:
-    """That of its ending."""
+    """Return the content type of the key's suffix."""
     return CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")
 
 
 def part_key(key: str, number: int) -> str:
-    """Where a part of an object lies that is still to be put together."""
+    """Return the key of a part of an unfinished object."""
     return f"{key}.part-{number}"

@@ -1,4 +1,4 @@
-"""Where clips, motion and videos lie: a local folder or an S3 bucket, behind one face."""
+"""Storage of clips, motion and videos, opened from its URL: a local folder or an S3 bucket."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from jobs.storage.base import CONTENT_TYPES as CONTENT_TYPES
 from jobs.storage.base import ObjectInfo as ObjectInfo
-from jobs.storage.base import ObjectMissing as ObjectMissing
-from jobs.storage.base import PartMissing as PartMissing
 from jobs.storage.base import Storage as Storage
-from jobs.storage.base import StorageError as StorageError
-from jobs.storage.base import StorageFull as StorageFull
 from jobs.storage.base import StoredObject as StoredObject
+from jobs.storage.errors import ObjectMissing as ObjectMissing
+from jobs.storage.errors import PartMissing as PartMissing
+from jobs.storage.errors import StorageError as StorageError
+from jobs.storage.errors import StorageFull as StorageFull
 from jobs.storage.local import LocalStorage as LocalStorage
 from jobs.storage.s3 import S3Storage as S3Storage
 from jobs.storage.s3 import disposition as disposition
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 
 def open_storage(settings: Settings) -> LocalStorage | S3Storage:
-    """The storage that `settings.storage_url` names: `file:///folder` or `s3://bucket/prefix`."""
+    """Open the storage at `settings.storage_url`: `file:///folder` or `s3://bucket/prefix`.
+
+    Raises: StorageError: when the URL is invalid.
+    """
     address = urlsplit(settings.storage_url)
     if address.scheme == "file":
         folder = Path(unquote(address.path))
-        address_of_links = settings.public_url.rstrip("/")  # empty: where the caller came in
+        address_of_links = settings.public_url.rstrip("/")  # empty: relative to the API
         return LocalStorage(folder, address=address_of_links, signing_key=settings.signing_key())
     if address.scheme == "s3" and address.netloc:
         prefix = address.path.strip("/")
@@ -39,6 +42,6 @@ def open_storage(settings: Settings) -> LocalStorage | S3Storage:
             prefix=f"{prefix}/" if prefix else "",
         )
     raise StorageError(
-        f"VISAVIS_STORAGE_URL {redact(settings.storage_url)!r} is neither file:///folder nor "
-        "s3://bucket/prefix?endpoint_url=...&region=..."
+        f"VISAVIS_STORAGE_URL: invalid value {redact(settings.storage_url)!r}; use "
+        "file:///folder or s3://bucket/prefix?endpoint_url=...&region=..."
     )

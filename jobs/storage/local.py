@@ -1,4 +1,4 @@
-"""Objects in a folder of this machine, or of a disk that several share."""
+"""Local storage: objects in a folder of this machine, or of a shared disk."""
 
 from __future__ import annotations
 
@@ -14,30 +14,20 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from jobs.storage.base import (
-    CHUNK,
-    ObjectInfo,
-    ObjectMissing,
-    PartMissing,
-    StorageError,
-    StorageFull,
-    StoredObject,
-    checked,
-    content_type_of,
-    part_key,
-)
+from jobs.storage.base import CHUNK, ObjectInfo, StoredObject, checked, content_type_of, part_key
 from jobs.storage.disk_full import is_full
+from jobs.storage.errors import ObjectMissing, PartMissing, StorageError, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
 DRAFT = ".draft-"
-DRAFT_SECONDS = 86_400  # nobody writes to a file for a day
+DRAFT_SECONDS = 86_400  # no process writes to a file for a day
 
 
 class LocalStorage:
-    """A folder. Links lead to the API's `/files/{key}` and are signed with HMAC-SHA256."""
+    """A folder. Links lead to `/files/{key}` of the API and are signed with HMAC-SHA256."""
 
     def __init__(
         self,
@@ -53,13 +43,15 @@ class LocalStorage:
         self._now = now
 
     def put(self, key: str, path: Path, content_type: str) -> None:
-        """Copy beside the place, then rename: readers see all of it or nothing.
+        """Store the file at `path`: copy it to a draft, then rename the draft.
 
-        The type of a local object is that of its key's ending: see CONTENT_TYPES.
+        The content type has to be that of the key's suffix: see CONTENT_TYPES.
         """
-        place = self._place(key)
+        place = self._path(key)
         if content_type != content_type_of(key):
-            raise StorageError(f"{key} is stored as {content_type_of(key)}, not as {content_type}")
+            raise StorageError(
+                f"{key}: content type {content_type}, expected {content_type_of(key)}"
+            )
         with _storing(key, self.folder):
             place.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(place) as draft, path.open("rb") as source, draft.open("wb") as target:
@@ -68,31 +60,31 @@ class LocalStorage:
                 os.fsync(target.fileno())
 
     def get(self, key: str, path: Path) -> None:
-        with self._found(key).open("rb") as source, path.open("wb") as target:
+        with self._existing(key).open("rb") as source, path.open("wb") as target:
             shutil.copyfileobj(source, target, CHUNK)
 
     def copy(self, key: str, to: str) -> None:
-        self.put(to, self._found(key), content_type_of(to))
+        self.put(to, self._existing(key), content_type_of(to))
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        place = self._found(key)
+        place = self._existing(key)
         return _chunks(place, start, length)
 
     def stat(self, key: str) -> ObjectInfo:
-        return ObjectInfo(key, self._found(key).stat().st_size, content_type_of(key))
+        return ObjectInfo(key, self._existing(key).stat().st_size, content_type_of(key))
 
     def delete(self, prefix: str) -> None:
-        place = self._place(prefix)
+        place = self._path(prefix)
         try:
             shutil.rmtree(place)
-        except FileNotFoundError:  # nothing there, or somebody else removes it just now
+        except FileNotFoundError:  # it does not exist, or another process removes it
             return
         except OSError as error:
             raise StorageError(f"cannot remove {prefix}: {error.strerror}") from error
 
     def remove(self, keys: Sequence[str]) -> None:
         for key in keys:
-            place = self._place(key)
+            place = self._path(key)
             try:
                 place.unlink(missing_ok=True)
             except OSError as error:
@@ -100,14 +92,14 @@ class LocalStorage:
             _remove_empty(place.parent, below=self.folder)
 
     def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
-        """Drafts that a crash has left are removed on the way."""
-        root = self._place(folder)
+        """Return objects below `folder`; remove old drafts that a crash has left."""
+        root = self._path(folder)
         start = () if after is None else PurePosixPath(after).relative_to(folder).parts
         found: list[StoredObject] = []
         for path in _files_after(root, start):
             try:
                 modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            except FileNotFoundError:  # removed since
+            except FileNotFoundError:  # removed in the meantime
                 continue
             if path.name.startswith(DRAFT):
                 _remove_old_draft(path, self._now())
@@ -124,8 +116,8 @@ class LocalStorage:
         return f"{self._address}/files/{quote(key)}?{query}"
 
     def allows(self, key: str, *, filename: str, expires: str, signature: str) -> bool:
-        """Whether this is a link that was given out, and still holds."""
-        return self._holds(signature, expires, "GET", key, filename, expires)
+        """Return whether `link` has issued this URL and it has not expired."""
+        return self._valid(signature, expires, "GET", key, filename, expires)
 
     def begin_parts(self, key: str) -> str:
         checked(key)
@@ -138,23 +130,23 @@ class LocalStorage:
         return f"{self._address}/files/{quote(part)}?{query}"
 
     def allows_part(self, part: str, *, bytes: int, expires: str, signature: str) -> bool:
-        """Whether `part_link` has given out this address, and it still holds."""
-        return self._holds(signature, expires, "PUT", part, str(bytes), expires)
+        """Return whether `part_link` has issued this URL and it has not expired."""
+        return self._valid(signature, expires, "PUT", part, str(bytes), expires)
 
     @contextmanager
     def receiving(self, part: str) -> Iterator[BinaryIO]:
-        """A file to write a part to; kept whole when the block ends well, else not at all."""
-        place = self._place(part)
+        """Open a file for a part; it is stored if the block ends without an error."""
+        place = self._path(part)
         with _storing(part, self.folder):
             place.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(place) as draft, draft.open("wb") as file:
                 yield file
 
     def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
-        place = self._place(key)
+        place = self._path(key)
         if place.is_file():
             return
-        parts = [self._place(part_key(key, number)) for number in range(1, len(sizes) + 1)]
+        parts = [self._path(part_key(key, number)) for number in range(1, len(sizes) + 1)]
         for number, (part, size) in enumerate(zip(parts, sizes, strict=True), 1):
             found = part.stat().st_size if part.is_file() else 0
             if found != size:
@@ -173,15 +165,15 @@ class LocalStorage:
             part.unlink(missing_ok=True)
 
     def abandon_parts(self, key: str, session: str) -> None:
-        for part in self._place(key).parent.glob(f"{PurePosixPath(key).name}.part-*"):
+        for part in self._path(key).parent.glob(f"{PurePosixPath(key).name}.part-*"):
             part.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file stays open."""
 
     def path(self, key: str) -> Path:
-        """Where the object lies on this machine. ObjectMissing where there is none."""
-        return self._found(key)
+        """Return the path of the object. Raises: ObjectMissing: when no object has the key."""
+        return self._existing(key)
 
     def check(self) -> None:
         try:
@@ -191,18 +183,18 @@ class LocalStorage:
         except OSError as error:
             raise StorageError(f"cannot write to {self.folder}: {error.strerror}") from error
 
-    def _place(self, key: str) -> Path:
+    def _path(self, key: str) -> Path:
         return self.folder.joinpath(*PurePosixPath(checked(key)).parts)
 
-    def _found(self, key: str) -> Path:
-        place = self._place(key)
+    def _existing(self, key: str) -> Path:
+        place = self._path(key)
         if not place.is_file():
             raise ObjectMissing(key)
         return place
 
-    def _holds(self, signature: str, expires: str, *facts: str) -> bool:
-        known = hmac.compare_digest(self._signature(*facts).encode(), signature.encode())
-        return known and expires.isdecimal() and int(expires) >= self._now()
+    def _valid(self, signature: str, expires: str, *facts: str) -> bool:
+        matches = hmac.compare_digest(self._signature(*facts).encode(), signature.encode())
+        return matches and expires.isdecimal() and int(expires) >= self._now()
 
     def _signature(self, *facts: str) -> str:
         message = "\n".join(facts).encode()
@@ -231,7 +223,7 @@ def _replacing(place: Path) -> Iterator[Path]:
 
 
 def _files_after(folder: Path, start: Sequence[str]) -> Iterator[Path]:
-    """Files below the folder, by their names, from the one after the parts of a path on."""
+    """Yield files below the folder in order of their names, starting after the path `start`."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -253,11 +245,11 @@ def _remove_old_draft(path: Path, now: float) -> None:
 
 
 def _remove_empty(folder: Path, *, below: Path) -> None:
-    """The folder and those above it, as long as nothing is in them."""
+    """Remove the folder and its parents as far as they are empty."""
     while folder != below:
         try:
             folder.rmdir()
-        except OSError:  # not empty, or gone
+        except OSError:  # not empty, or already removed
             return
         folder = folder.parent
 

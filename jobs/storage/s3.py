@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket, or a folder in one."""
+"""S3 storage: objects in a bucket, or in a folder of one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jobs.storage.base import (
-    CHUNK,
-    ObjectInfo,
-    ObjectMissing,
-    PartMissing,
-    StorageError,
-    StorageFull,
-    StoredObject,
-    checked,
-    content_type_of,
-)
+from jobs.storage.base import CHUNK, ObjectInfo, StoredObject, checked, content_type_of
+from jobs.storage.errors import ObjectMissing, PartMissing, StorageError, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +18,7 @@ INSUFFICIENT_STORAGE = 507
 
 
 class S3Storage:
-    """A bucket, or a folder in one. Links are presigned and lead to the bucket itself."""
+    """A bucket, or a folder in one. Links are presigned URLs of the bucket."""
 
     def __init__(self, client: Any, *, bucket: str, prefix: str = "") -> None:
         self._client = client
@@ -53,8 +44,8 @@ class S3Storage:
         last = "" if length is None else str(start + length - 1)
         ranged = {"Range": f"bytes={start}-{last}"} if start or length is not None else {}
         with _as_storage_error(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
-        return _body(answer["Body"], key)
+            response = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
+        return _body(response["Body"], key)
 
     def stat(self, key: str) -> ObjectInfo:
         with _as_storage_error(key):
@@ -65,32 +56,22 @@ class S3Storage:
         with _as_storage_error(prefix):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._name(prefix) + "/"):
-                names = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
-                if names:
-                    objects = {"Objects": names, "Quiet": True}
-                    answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
-                    if refused := answer.get("Errors"):
-                        raise StorageError(f"S3 did not remove {refused[0]}")
+                self._remove([entry["Key"] for entry in page.get("Contents", [])])
 
     def remove(self, keys: Sequence[str]) -> None:
-        if not keys:
-            return
-        with _as_storage_error(keys[0]):
-            names = [{"Key": self._name(key)} for key in keys]
-            objects = {"Objects": names, "Quiet": True}
-            answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
-            if refused := answer.get("Errors"):
-                raise StorageError(f"S3 did not remove {refused[0]}")
+        if keys:
+            with _as_storage_error(keys[0]):
+                self._remove([self._name(key) for key in keys])
 
     def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
         start = {} if after is None else {"StartAfter": self._name(after)}
         with _as_storage_error(folder):
-            answer = self._client.list_objects_v2(
+            response = self._client.list_objects_v2(
                 Bucket=self._bucket, Prefix=self._name(folder) + "/", MaxKeys=limit, **start
             )
         return [
             StoredObject(entry["Key"].removeprefix(self._prefix), entry["LastModified"])
-            for entry in answer.get("Contents", [])
+            for entry in response.get("Contents", [])
         ]
 
     def link(self, key: str, *, filename: str, seconds: int) -> str:
@@ -105,10 +86,10 @@ class S3Storage:
 
     def begin_parts(self, key: str) -> str:
         with _as_storage_error(key):
-            begun = self._client.create_multipart_upload(
+            upload = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=self._name(key), ContentType=content_type_of(key)
             )
-        return str(begun["UploadId"])
+        return str(upload["UploadId"])
 
     def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
         parameters = self._session(key, session) | {"PartNumber": number, "ContentLength": bytes}
@@ -118,8 +99,8 @@ class S3Storage:
 
     def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
         try:
-            sent = self._sent(key, session)
-        except ObjectMissing:  # no such session: it was joined already, or abandoned
+            sent = self._sent_parts(key, session)
+        except ObjectMissing:  # the session is over: joined before, or abandoned
             self.stat(key)
             return
         for number, size in enumerate(sizes, 1):
@@ -142,8 +123,8 @@ class S3Storage:
     def _session(self, key: str, session: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._name(key), "UploadId": session}
 
-    def _sent(self, key: str, session: str) -> dict[int, dict[str, Any]]:
-        """The parts that have come, by number."""
+    def _sent_parts(self, key: str, session: str) -> dict[int, dict[str, Any]]:
+        """Return the parts that have arrived, by number."""
         found: dict[int, dict[str, Any]] = {}
         with _as_storage_error(key):
             pages = self._client.get_paginator("list_parts")
@@ -156,25 +137,39 @@ class S3Storage:
             self._client.head_bucket(Bucket=self._bucket)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._client.close()
+
+    def _remove(self, names: Sequence[str]) -> None:
+        if not names:
+            return
+        objects = {"Objects": [{"Key": name} for name in names], "Quiet": True}
+        response = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
+        if errors := response.get("Errors"):
+            raise StorageError(f"S3 did not remove {errors[0]}")
 
     def _name(self, key: str) -> str:
         return self._prefix + checked(key)
 
 
 def disposition(filename: str) -> str:
-    """The header that makes a browser save the answer as `filename`."""
+    """Return the Content-Disposition header that saves a response as `filename`."""
     return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def s3_client(query: dict[str, list[str]]) -> Any:
-    """A client by the parts behind the `?` of a storage URL. StorageError where one is unknown."""
+    """Create a client from the query of a storage URL.
+
+    Raises: StorageError: when the query has an unknown part or boto3 is not installed.
+    """
     unknown = query.keys() - {"endpoint_url", "region"}
     if unknown:
-        raise StorageError(f"VISAVIS_STORAGE_URL has unknown parts: {', '.join(sorted(unknown))}")
+        raise StorageError(
+            f"VISAVIS_STORAGE_URL: unknown parts {', '.join(sorted(unknown))}; use endpoint_url "
+            "and region"
+        )
     try:
-        import boto3  # an extra: who stores in a folder needs none of it
+        import boto3  # an extra that local storage does not need
         from botocore.config import Config
     except ImportError as error:
         raise StorageError("S3 needs boto3: pip install 'visavis-server[s3]'") from error
@@ -208,17 +203,15 @@ def _as_storage_error(key: str) -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         if code in ("404", "NoSuchKey", "NoSuchUpload"):
             raise ObjectMissing(key) from error
-        kind = StorageFull if _says_full(error.response) else StorageError
+        kind = StorageFull if _is_full(error.response) else StorageError
         raise kind(f"S3 refused {key}: {error}") from error
-    except Boto3Error as error:  # what `upload_file` makes of any refusal
-        kind = (
-            StorageFull if _says_full(getattr(error.__context__, "response", {})) else StorageError
-        )
-        raise kind(f"S3 did not take {key}: {error}") from error
+    except Boto3Error as error:  # `upload_file` wraps every ClientError in it
+        kind = StorageFull if _is_full(getattr(error.__context__, "response", {})) else StorageError
+        raise kind(f"S3 did not store {key}: {error}") from error
     except BotoCoreError as error:
         raise StorageError(f"S3 did not answer for {key}: {error}") from error
 
 
-def _says_full(answer: Mapping[str, Any]) -> bool:
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status == INSUFFICIENT_STORAGE or answer.get("Error", {}).get("Code") in FULL_CODES
+def _is_full(response: Mapping[str, Any]) -> bool:
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == INSUFFICIENT_STORAGE or response.get("Error", {}).get("Code") in FULL_CODES

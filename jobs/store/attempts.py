@@ -132,7 +132,7 @@ class AttemptStore:
         now = self._clock()
         with writing(self._engine) as connection:
             for row in _expired(connection, now):
-                reason = f"attempt {row['attempt']} ended without a word from its worker"
+                reason = f"the worker of attempt {row['attempt']} stopped without a result"
                 self._requeue(connection, row, reason, counts=True, code=EXHAUSTED)
             return self._unannounced(connection, now)
 

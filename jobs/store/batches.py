@@ -12,7 +12,7 @@ from jobs.db.engine import reading, writing
 from jobs.db.tables import batches, jobs
 from jobs.model import State, utc_now
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKeyReused
-from jobs.store.job_rows import UNFINISHED, end_job, queue_jobs
+from jobs.store.job_rows import UNFINISHED, JobLimits, end_job, queue_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from jobs.model import Clock, NewJob
     from jobs.store.idempotency import IdempotencyKey
-    from jobs.store.quotas import Quota
 
 
 class BatchMissing(LookupError):
@@ -69,13 +68,9 @@ class BatchStore:
     A method with a `tenant` treats another tenant's batch as missing; None sees all batches.
     """
 
-    def __init__(
-        self, engine: Engine, *, max_attempts: int, quota: Quota, clock: Clock = utc_now
-    ) -> None:
-        """quota: applies to each tenant that has no own value."""
+    def __init__(self, engine: Engine, limits: JobLimits, *, clock: Clock = utc_now) -> None:
         self._engine = engine
-        self._max_attempts = max_attempts
-        self._quota = quota
+        self._limits = limits
         self._clock = clock
 
     def submit(self, batch: NewBatch, new: Sequence[NewJob]) -> Batch:
@@ -89,7 +84,7 @@ class BatchStore:
         try:
             with writing(self._engine) as connection:
                 _insert(connection, batch, len(new), now)
-                queue_jobs(connection, new, self._quota, self._max_attempts, now)
+                queue_jobs(connection, new, self._limits, now)
                 return _read(connection, batch.id, batch.tenant)
         except IntegrityError as error:
             if batch.key is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -40,16 +41,21 @@ class JobMissing(LookupError):
         self.job_id = job_id
 
 
-def queue_jobs(
-    connection: Connection, new: Sequence[NewJob], quota: Quota, max_attempts: int, now: datetime
-) -> None:
-    """Insert queued rows for jobs of one tenant and charge them to the tenant's quota.
+@dataclass(frozen=True)
+class JobLimits:
+    """Limits of new jobs."""
 
-    quota: applies where the tenant has no own value.
-    """
+    max_attempts: int = 3
+    quota: Quota = field(default_factory=Quota)  # of each tenant that has no own value
+
+
+def queue_jobs(
+    connection: Connection, new: Sequence[NewJob], limits: JobLimits, now: datetime
+) -> None:
+    """Insert queued rows for jobs of one tenant and charge them to the tenant's quota."""
     tenant = new[0].tenant
-    quota = hold_to_quota(connection, tenant, quota)
-    connection.execute(jobs.insert(), [_new_row(each, max_attempts, now) for each in new])
+    quota = hold_to_quota(connection, tenant, limits.quota)
+    connection.execute(jobs.insert(), [_new_row(each, limits.max_attempts, now) for each in new])
     check_jobs(connection, tenant, quota, len(new))
     charge_seconds(connection, tenant, quota, sum(each.clip_seconds for each in new), now)
     check_bytes(connection, tenant, quota, sum(each.input_bytes for each in new))

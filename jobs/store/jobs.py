@@ -16,6 +16,7 @@ from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey
 from jobs.store.job_rows import (
     NOT_IN_WORK,
     UNFINISHED,
+    JobLimits,
     JobMissing,
     end_job,
     job_of_row,
@@ -26,7 +27,7 @@ from jobs.store.job_rows import (
 )
 from jobs.store.pagination import JobFilter, page_of, select_page
 from jobs.store.queue_positions import PositionCache
-from jobs.store.quotas import Quota, check_jobs, hold_to_quota
+from jobs.store.quotas import check_jobs, hold_to_quota
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -48,13 +49,9 @@ class JobStore:
     tenants.
     """
 
-    def __init__(
-        self, engine: Engine, *, max_attempts: int, quota: Quota, clock: Clock = utc_now
-    ) -> None:
-        """quota: applies to each tenant that has no own value."""
+    def __init__(self, engine: Engine, limits: JobLimits, *, clock: Clock = utc_now) -> None:
         self._engine = engine
-        self._max_attempts = max_attempts
-        self._quota = quota
+        self._limits = limits
         self._clock = clock
         self._position_cache = PositionCache(self._all_positions)
 
@@ -68,7 +65,7 @@ class JobStore:
         now = self._clock()
         try:
             with writing(self._engine) as connection:
-                queue_jobs(connection, [new], self._quota, self._max_attempts, now)
+                queue_jobs(connection, [new], self._limits, now)
                 if key is not None:
                     idempotency.bind(connection, key, new.id, now)
                 return read_job(connection, new.id)
@@ -131,7 +128,7 @@ class JobStore:
         again = {
             **NOT_IN_WORK,
             "state": State.QUEUED,
-            "max_attempts": jobs.c.attempt + self._max_attempts,
+            "max_attempts": jobs.c.attempt + self._limits.max_attempts,
             "woken_at": self._clock(),
             "started_at": None,
             "finished_at": None,
@@ -148,7 +145,7 @@ class JobStore:
             owner = connection.execute(sa.select(jobs.c.tenant).where(ended)).scalar()
             if owner is None:
                 return False
-            quota = hold_to_quota(connection, owner, self._quota)
+            quota = hold_to_quota(connection, owner, self._limits.quota)
             queued = update_job(connection, ended, again)
             check_jobs(connection, owner, quota, 1)
             return queued

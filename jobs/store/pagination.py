@@ -1,4 +1,4 @@
-"""Jobs in pages, newest first: which of them are wanted, and where the next page begins."""
+"""Pages of jobs, newest first: filters and cursors."""
 
 from __future__ import annotations
 
@@ -18,36 +18,42 @@ if TYPE_CHECKING:
 
     from jobs.model import Job, State
 
-PLACE = re.compile(r"([0-9T:.+-]{20,40}) ([0-9a-f]{1,32})")
+INVALID = "invalid cursor; use the cursor of an earlier page"
+POSITION = re.compile(r"([0-9T:.+-]{20,40}) ([0-9a-f]{1,32})")
 
 
 class CursorError(ValueError):
-    """What was given as a cursor is none of ours."""
+    """The cursor is invalid."""
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs: every condition has to hold, and an empty one holds for all."""
+    """Conditions of a listing; all have to hold, and an empty one is ignored."""
 
     states: tuple[State, ...] = ()
     person: str | None = None
     batch: str | None = None
-    tenant: str | None = None  # whose; None: everybody's
-    created_after: datetime | None = None  # this moment belongs to it
-    created_before: datetime | None = None  # this one does not
+    tenant: str | None = None  # None: all tenants
+    created_after: datetime | None = None  # inclusive
+    created_before: datetime | None = None  # exclusive
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some jobs, and the cursor of those after them; None after the last."""
+    """Jobs, and the cursor of the next page; None on the last page."""
 
     jobs: list[Job]
     cursor: str | None
 
 
-def select_page(wanted: JobFilter, *, limit: int, cursor: str | None) -> Select[tuple[object, ...]]:
-    """The rows of a page, newest first, and one more where there is one."""
-    conditions = _conditions(wanted)
+def select_page(
+    job_filter: JobFilter, *, limit: int, cursor: str | None
+) -> Select[tuple[object, ...]]:
+    """Select the rows of a page, newest first, and the first row of the next page.
+
+    Raises: CursorError: when the cursor is invalid.
+    """
+    conditions = _conditions(job_filter)
     if cursor is not None:
         conditions.append(_after(cursor))
     newest = (jobs.c.created_at.desc(), jobs.c.id.desc())
@@ -55,42 +61,43 @@ def select_page(wanted: JobFilter, *, limit: int, cursor: str | None) -> Select[
 
 
 def page_of(found: list[Job], *, limit: int) -> Page:
-    """The page that `select_page` has found."""
+    """Build the page from the rows of `select_page`."""
     shown = found[:limit]
     return Page(shown, _cursor(shown[-1]) if len(found) > limit else None)
 
 
-def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+def _conditions(job_filter: JobFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.states:
-        conditions.append(jobs.c.state.in_(wanted.states))
-    if wanted.batch is not None:
-        conditions.append(jobs.c.batch_id == wanted.batch)
-    if wanted.person is not None:
-        conditions.append(jobs.c.person == wanted.person)
-    if wanted.tenant is not None:
-        conditions.append(jobs.c.tenant == wanted.tenant)
-    if wanted.created_after is not None:
-        conditions.append(jobs.c.created_at >= wanted.created_after)
-    if wanted.created_before is not None:
-        conditions.append(jobs.c.created_at < wanted.created_before)
+    if job_filter.states:
+        conditions.append(jobs.c.state.in_(job_filter.states))
+    if job_filter.batch is not None:
+        conditions.append(jobs.c.batch_id == job_filter.batch)
+    if job_filter.person is not None:
+        conditions.append(jobs.c.person == job_filter.person)
+    if job_filter.tenant is not None:
+        conditions.append(jobs.c.tenant == job_filter.tenant)
+    if job_filter.created_after is not None:
+        conditions.append(jobs.c.created_at >= job_filter.created_after)
+    if job_filter.created_before is not None:
+        conditions.append(jobs.c.created_at < job_filter.created_before)
     return conditions
 
 
 def _cursor(job: Job) -> str:
-    place = f"{job.created_at.isoformat()} {job.id}"
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    position = f"{job.created_at.isoformat()} {job.id}"
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
 def _after(cursor: str) -> ColumnElement[bool]:
-    """Jobs that are older than the one that the cursor names."""
+    """Condition: the job is older than the job of the cursor."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        place = PLACE.fullmatch(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
-        created_at = datetime.fromisoformat(place[1]) if place else None
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        position = POSITION.fullmatch(text)
+        created_at = datetime.fromisoformat(position[1]) if position else None
     except (ValueError, binascii.Error) as error:
-        raise CursorError("is no cursor of ours") from error
-    if place is None or created_at is None or created_at.tzinfo is None:
-        raise CursorError("is no cursor of ours")
-    same_moment = sa.and_(jobs.c.created_at == created_at, jobs.c.id < place[2])
+        raise CursorError(INVALID) from error
+    if position is None or created_at is None or created_at.tzinfo is None:
+        raise CursorError(INVALID)
+    same_moment = sa.and_(jobs.c.created_at == created_at, jobs.c.id < position[2])
     return sa.or_(jobs.c.created_at < created_at, same_moment)

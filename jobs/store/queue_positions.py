@@ -1,8 +1,8 @@
-"""Places in the queue: everybody's are looked up at once, and told for a short while.
+"""Cached queue positions: one query computes all of them.
 
-Where each stands depends on all that stand before it, and everybody who polls asks. A look at a
-short queue costs less than the rest of an answer and is never kept. One at a long queue is kept for
-as long as makes looking cost a small part of a core, however many ask.
+A position depends on all jobs before it, and every polling client needs one. For a short queue the
+query costs less than the rest of the response, and its result is not kept. For a long queue it is
+kept so long that queries cost a small part of a CPU core, however many clients poll.
 """
 
 from __future__ import annotations
@@ -15,55 +15,55 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-SHORT = 100  # queued jobs: a look at so few is not worth keeping
-KEPT_TIMES_COST = 20  # so that looking costs a twentieth of a core at the most
+SHORT = 100  # queued jobs; positions of a shorter queue are not kept
+KEPT_TIMES_COST = 20  # so that queries use at most a twentieth of a core
 
 
 @dataclass(frozen=True)
-class _Seen:
-    places: Mapping[str, int] = field(default_factory=dict)
-    until: float = 0.0
-    good_enough_until: float = 0.0  # while somebody looks again
+class _Snapshot:
+    positions: Mapping[str, int] = field(default_factory=dict)
+    fresh_until: float = 0.0
+    usable_until: float = 0.0  # while another thread queries again
 
 
 class PositionCache:
-    """Who stands where, as of a moment ago."""
+    """Positions of queued jobs, at most a moment old."""
 
     def __init__(
         self,
-        look: Callable[[], Mapping[str, int]],
+        query: Callable[[], Mapping[str, int]],
         *,
         clock: Callable[[], float] = time.monotonic,
         cost: Callable[[], float] = time.thread_time,
     ) -> None:
-        """look: the places of all that are queued. cost: CPU seconds of this thread."""
-        self._look = look
+        """query: positions of all queued jobs. cost: CPU seconds of this thread."""
+        self._query = query
         self._clock = clock
         self._cost = cost
-        self._seen = _Seen()
-        self._looking = threading.Lock()
+        self._snapshot = _Snapshot()
+        self._querying = threading.Lock()
 
     def of(self, job_ids: Collection[str]) -> dict[str, int]:
-        """The places of those of these jobs that are queued. One that is new is looked up."""
-        if not self._tells(job_ids, until=self._seen.until):
-            waits = not self._tells(job_ids, until=self._seen.good_enough_until)
-            if self._looking.acquire(blocking=waits):
-                try:
-                    if not self._tells(job_ids, until=self._seen.until):  # nobody looked meanwhile
-                        self._look_now()
+        """Return the positions of the queued jobs among these; an unknown job causes a query."""
+        if not self._contains(job_ids, until=self._snapshot.fresh_until):
+            wait = not self._contains(job_ids, until=self._snapshot.usable_until)
+            if self._querying.acquire(blocking=wait):
+                try:  # another thread may have finished a query
+                    if not self._contains(job_ids, until=self._snapshot.fresh_until):
+                        self._refresh()
                 finally:
-                    self._looking.release()
-        places = self._seen.places
-        return {job_id: places[job_id] for job_id in job_ids if job_id in places}
+                    self._querying.release()
+        positions = self._snapshot.positions
+        return {job_id: positions[job_id] for job_id in job_ids if job_id in positions}
 
-    def _tells(self, job_ids: Collection[str], *, until: float) -> bool:
-        places = self._seen.places
-        return self._clock() < until and all(job_id in places for job_id in job_ids)
+    def _contains(self, job_ids: Collection[str], *, until: float) -> bool:
+        positions = self._snapshot.positions
+        return self._clock() < until and all(job_id in positions for job_id in job_ids)
 
-    def _look_now(self) -> None:
+    def _refresh(self) -> None:
         before = self._cost()
-        places = self._look()
+        positions = self._query()
         cost = self._cost() - before
-        kept = 0.0 if len(places) < SHORT else KEPT_TIMES_COST * cost
+        kept = 0.0 if len(positions) < SHORT else KEPT_TIMES_COST * cost
         now = self._clock()
-        self._seen = _Seen(places, now + kept, now + 2 * kept)
+        self._snapshot = _Snapshot(positions, now + kept, now + 2 * kept)

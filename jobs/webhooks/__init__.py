@@ -1,1 +1,1 @@
-"""Webhook outbox and signatures."""
+"""Webhooks: the outbox of deliveries, and their signatures."""

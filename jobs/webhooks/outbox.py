@@ -1,8 +1,8 @@
-"""The outbox: what callback URLs have to be told, written with what it tells of.
+"""Webhook outbox: each delivery row is written in the transaction of the job change it reports.
 
-A delivery is one event for one URL. Whoever sends it holds it for a while, as its next try; when
-nothing is heard of that try, it is anybody's again. So an event is told at least once, and its id
-stays the same, for the receiver to know one that comes twice.
+A delivery is one event for one URL. A sender takes it for a while, as its next try; if the result
+of the try is not recorded in time, the delivery can be taken again. So an event is sent at least
+once, and its id stays the same, which lets receivers drop duplicates.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
     from jobs.model import Clock, Job
 
-# The pauses after the tries that failed, in seconds: eight, over a day.
-PAUSES = (10, 60, 300, 900, 3600, 10_800, 21_600, 43_200)
-JITTER = 0.2  # of a pause, up or down: those that failed together come back apart
-LONGEST_WISH = PAUSES[-1]  # of what `Retry-After` may put off
+# Retry delays in seconds: eight, over a day.
+RETRY_DELAYS = (10, 60, 300, 900, 3600, 10_800, 21_600, 43_200)
+JITTER = 0.2  # fraction of a delay, up or down; it separates deliveries that failed together
+LONGEST_RETRY_AFTER = RETRY_DELAYS[-1]
 GONE = 410
-KEPT_TRIES = 30  # in the log
-PER_HOST = 4  # at the same time: one that stalls takes no more places
-PER_TENANT = 50  # nor does a tenant with many of them
-AT_ONCE = 20  # in one transaction
+LOGGED_TRIES = 30
+PER_HOST = 4  # concurrent tries, so a host that stalls occupies no more
+PER_TENANT = 50  # concurrent tries
+BATCH_SIZE = 20  # deliveries per transaction
 
 
 class DeliveryMissing(LookupError):
     """The job has no such delivery."""
 
     def __init__(self, delivery_id: str) -> None:
-        super().__init__(f"there is no delivery {delivery_id}")
+        super().__init__(f"delivery not found: {delivery_id}")
         self.delivery_id = delivery_id
 
 
 class DeliveryState(StrEnum):
-    """pending -> delivered | failed; `redeliver` makes it pending again."""
+    """States: pending -> delivered | failed; `redeliver` makes a delivery pending again."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -61,21 +61,21 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True)
 class Try:
-    """One sending, and what came of it."""
+    """One HTTP request of a delivery, with its result."""
 
     at: datetime
-    status: int | None  # of the answer; None where there was none
+    status: int | None  # of the response; None without one
     milliseconds: float
-    error: str | None  # why it counts as failed
+    error: str | None  # the reason of a failure
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One row, as it was when it was read."""
+    """A delivery row at the time of reading."""
 
     id: str
     job_id: str
-    tenant: str  # whose secret signs it
+    tenant: str  # its secret signs the webhook
     type: str
     created_at: datetime
     url: str
@@ -83,13 +83,13 @@ class Delivery:
     body: str
     state: DeliveryState
     due_at: datetime | None
-    tries: int  # that were begun; what a sender writes carries it
+    tries: int  # started ones; every write of a sender carries this number
     max_tries: int
-    log: tuple[Mapping[str, Any], ...]  # the latest tries, oldest first, as JSON
+    log: tuple[Mapping[str, Any], ...]  # latest tries, oldest first, as JSON
 
 
 def note_end(connection: Connection, job: Job, now: datetime) -> None:
-    """Remember to tell that the job has ended, where somebody wants to be told."""
+    """Insert the delivery of an ended job, if the job has a callback URL."""
     if job.callback_url is None:
         return
     row = {
@@ -104,20 +104,20 @@ def note_end(connection: Connection, job: Job, now: datetime) -> None:
         "state": DeliveryState.PENDING,
         "due_at": now,
         "tries": 0,
-        "max_tries": len(PAUSES) + 1,
+        "max_tries": len(RETRY_DELAYS) + 1,
         "log": [],
     }
     connection.execute(deliveries.insert().values(row))
 
 
 def _host_of(url: str) -> str:
-    """The host of a URL that was checked; of anything else something, so that the job can end."""
+    """Return the host of a checked URL. It never raises, so that the job can end."""
     authority = url.partition("://")[2].partition("/")[0]
     return re.sub(r":[0-9]+$", "", authority)[:255]
 
 
 class Outbox:
-    """Hands deliveries to senders, and keeps what became of them."""
+    """Delivery rows, as senders take and record them."""
 
     def __init__(
         self,
@@ -125,65 +125,65 @@ class Outbox:
         *,
         hold_seconds: float = 60.0,
         clock: Clock = utc_now,
-        draw: Callable[[], float] = random.random,
+        random: Callable[[], float] = random.random,
     ) -> None:
-        """hold_seconds: a try of which nothing was heard for so long is given up."""
+        """hold_seconds: time after which a try without a recorded result is given up."""
         self._engine = engine
         self._hold = timedelta(seconds=hold_seconds)
         self._clock = clock
-        self._draw = draw
+        self._random = random
 
     def take_due(self, *, most: int, busy: Iterable[Delivery] = ()) -> list[Delivery]:
-        """Deliveries to send now, each to nobody else.
+        """Return deliveries to send now; other senders do not get them for a while.
 
-        busy: those that the caller is sending; with them no host gets more than `PER_HOST` and no
-        tenant more than `PER_TENANT`, so that one that stalls keeps nobody else waiting.
+        busy: deliveries that the caller is sending. Together with them no host gets more than
+        `PER_HOST` and no tenant more than `PER_TENANT`, so a slow receiver does not delay others.
         """
         taken: list[Delivery] = []
-        places, now = _Places(busy), self._clock()
-        with reading(self._engine) as connection:  # mostly there is none, and nothing to lock
-            if connection.execute(_next_due(now, places)).first() is None:
+        slots, now = _Slots(busy), self._clock()
+        with reading(self._engine) as connection:  # usually none is due, and this takes no lock
+            if connection.execute(_next_due(now, slots)).first() is None:
                 return taken
         with writing(self._engine) as connection:
-            while len(taken) < min(most, AT_ONCE):
-                free = _next_due(now, places).with_for_update(skip_locked=True)
+            while len(taken) < min(most, BATCH_SIZE):
+                free = _next_due(now, slots).with_for_update(skip_locked=True)
                 row = connection.execute(free).mappings().first()
                 if row is None:
                     break
                 if (delivery := self._take(connection, row, now)) is not None:
                     taken.append(delivery)
-                    places.take(delivery)
+                    slots.take(delivery)
         return taken
 
     def record(self, delivery: Delivery, tried: Try, *, retry_after: str | None = None) -> bool:
-        """Write down what became of a try. False where somebody else has it by now."""
+        """Record the result of a try; False if another sender has taken the delivery since."""
         this = sa.and_(deliveries.c.id == delivery.id, deliveries.c.tries == delivery.tries)
         with writing(self._engine) as connection:
-            found = sa.select(deliveries).where(this).with_for_update()
-            row = connection.execute(found).mappings().first()
+            locked = sa.select(deliveries).where(this).with_for_update()
+            row = connection.execute(locked).mappings().first()
             if row is None:
                 return False
-            log = [*row["log"], to_jsonable_python(asdict(tried))][-KEPT_TRIES:]
-            values = {"log": log} | self._follows(row, tried, retry_after)
+            log = [*row["log"], to_jsonable_python(asdict(tried))][-LOGGED_TRIES:]
+            values = {"log": log} | self._next_state(row, tried, retry_after)
             connection.execute(deliveries.update().where(this).values(values))
             return True
 
     def of_job(self, job_id: str) -> list[Delivery]:
-        """What had to be told of a job, oldest first."""
+        """Return the deliveries of a job, oldest first."""
         with reading(self._engine) as connection:
             return _read(connection, deliveries.c.job_id == job_id)
 
     def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
-        """Send it again now, with as many tries as a new one has.
+        """Make a delivery due now, with as many tries as a new one.
 
-        DeliveryMissing where there is none.
+        Raises: DeliveryMissing: when the job has no such delivery.
         """
         now = self._clock()
         this = sa.and_(deliveries.c.id == delivery_id, deliveries.c.job_id == job_id)
         again = {
             "state": DeliveryState.PENDING,
             "due_at": now,
-            "max_tries": deliveries.c.tries + len(PAUSES) + 1,
+            "max_tries": deliveries.c.tries + len(RETRY_DELAYS) + 1,
         }
         with writing(self._engine) as connection:
             if connection.execute(deliveries.update().where(this).values(again)).rowcount != 1:
@@ -191,7 +191,7 @@ class Outbox:
             return _read(connection, this)[0]
 
     def _take(self, connection: Connection, row: RowMapping, now: datetime) -> Delivery | None:
-        """The next try; None where the last one was begun, and nothing was heard of it."""
+        """Start the next try; None if the last one has no recorded result."""
         held: dict[str, Any] = {"due_at": now + self._hold, "tries": row["tries"] + 1}
         if over := row["tries"] >= row["max_tries"]:
             held = {"state": DeliveryState.FAILED, "due_at": None}
@@ -199,36 +199,36 @@ class Outbox:
         connection.execute(deliveries.update().where(this).values(held))
         return None if over else _delivery({**row, **held})
 
-    def _follows(self, row: RowMapping, tried: Try, retry_after: str | None) -> dict[str, Any]:
+    def _next_state(self, row: RowMapping, tried: Try, retry_after: str | None) -> dict[str, Any]:
         if tried.error is None:
             return {"state": DeliveryState.DELIVERED, "due_at": None}
         left = row["max_tries"] - row["tries"]
         if tried.status == GONE or left < 1:
             return {"state": DeliveryState.FAILED, "due_at": None}
         now = self._clock()
-        seconds = pause_seconds(left, drawn=self._draw(), retry_after=retry_after, now=now)
+        seconds = retry_delay(left, random=self._random(), retry_after=retry_after, now=now)
         return {"due_at": now + timedelta(seconds=seconds)}
 
 
-def pause_seconds(left: int, *, drawn: float, retry_after: str | None, now: datetime) -> float:
-    """How long to wait before the next of the `left` tries; `drawn` is from 0..1."""
-    pause = PAUSES[-min(left, len(PAUSES))] * (1 + JITTER * (2 * drawn - 1))
-    return max(pause, min(_wish(retry_after, now), LONGEST_WISH))
+def retry_delay(left: int, *, random: float, retry_after: str | None, now: datetime) -> float:
+    """Return the seconds until the next of the `left` tries; `random` is from 0..1."""
+    delay = RETRY_DELAYS[-min(left, len(RETRY_DELAYS))] * (1 + JITTER * (2 * random - 1))
+    return max(delay, min(_retry_after_seconds(retry_after, now), LONGEST_RETRY_AFTER))
 
 
-def _wish(retry_after: str | None, now: datetime) -> float:
-    """Seconds of a Retry-After, which is a number or a date; 0 where it is neither."""
-    written = (retry_after or "").strip()
-    if written.isascii() and written.isdecimal():
-        return float(min(int(written[:9]), LONGEST_WISH))
+def _retry_after_seconds(retry_after: str | None, now: datetime) -> float:
+    """Parse a Retry-After header, which is a number or a date; 0 if it is neither."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(min(int(text[:9]), LONGEST_RETRY_AFTER))
     try:
-        return (parsedate_to_datetime(written) - now).total_seconds()
+        return (parsedate_to_datetime(text) - now).total_seconds()
     except (TypeError, ValueError):  # no date, or one without a zone
         return 0.0
 
 
-class _Places:
-    """Who has as many as allowed."""
+class _Slots:
+    """Numbers of concurrent tries, by host and by tenant."""
 
     def __init__(self, busy: Iterable[Delivery]) -> None:
         self._hosts: Counter[str] = Counter()
@@ -240,25 +240,25 @@ class _Places:
         self._hosts[delivery.host] += 1
         self._tenants[delivery.tenant] += 1
 
-    def left_for(self) -> ColumnElement[bool]:
-        """The deliveries that may still be taken."""
+    def free(self) -> ColumnElement[bool]:
+        """Condition: host and tenant of the delivery have a free slot."""
         hosts = [host for host, count in self._hosts.items() if count >= PER_HOST]
         tenants = [tenant for tenant, count in self._tenants.items() if count >= PER_TENANT]
         return sa.and_(deliveries.c.host.not_in(hosts), deliveries.c.tenant.not_in(tenants))
 
 
-def _next_due(now: datetime, places: _Places) -> sa.Select[tuple[Any, ...]]:
+def _next_due(now: datetime, slots: _Slots) -> sa.Select[tuple[Any, ...]]:
     return (
         sa.select(deliveries)
-        .where(deliveries.c.due_at <= now, places.left_for())
+        .where(deliveries.c.due_at <= now, slots.free())
         .order_by(deliveries.c.due_at, deliveries.c.id)
         .limit(1)
     )
 
 
-def _read(connection: Connection, which: ColumnElement[bool]) -> list[Delivery]:
-    found = sa.select(deliveries).where(which).order_by(deliveries.c.created_at, deliveries.c.id)
-    return [_delivery({**row}) for row in connection.execute(found).mappings()]
+def _read(connection: Connection, where: ColumnElement[bool]) -> list[Delivery]:
+    oldest = sa.select(deliveries).where(where).order_by(deliveries.c.created_at, deliveries.c.id)
+    return [_delivery({**row}) for row in connection.execute(oldest).mappings()]
 
 
 def _delivery(row: dict[str, Any]) -> Delivery:

@@ -1,4 +1,4 @@
-"""What a webhook says and how it is signed: https://www.standardwebhooks.com."""
+"""Body and signatures of webhooks, after https://www.standardwebhooks.com."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ TYPES = {
     State.CANCELED: "job.canceled",
 }
 PREFIX = "whsec_"
-PURPOSE = b"visavis webhook secret of "  # the signing secret signs links, too
+PURPOSE = b"visavis webhook secret of "  # the signing secret also signs links
 
 
 def event_body(job: Job, now: datetime) -> str:
-    """The event of a job that has ended, as it is sent, in ASCII: every try sends the same."""
-    event = {"type": TYPES[job.state], "timestamp": now, "data": described(job)}
+    """Return the event of an ended job as ASCII JSON; every try sends the same bytes."""
+    event = {"type": TYPES[job.state], "timestamp": now, "data": job_data(job)}
     return to_json(event, ensure_ascii=True).decode("ascii")
 
 
-def described(job: Job) -> dict[str, Any]:
-    """The job as GET /jobs/{id} shows it, without how far it is, how long it stays, and signed
-    links: a webhook may come later than they hold."""
+def job_data(job: Job) -> dict[str, Any]:
+    """Return the job as in GET /jobs/{id}, without progress, expiry and signed links.
+
+    A webhook can arrive after the links have expired.
+    """
     error = {"code": job.error_code or "failed", "detail": job.error_detail or ""}
     return {
         "id": job.id,
@@ -65,7 +67,7 @@ def described(job: Job) -> dict[str, Any]:
 
 
 def webhook_secret(signing_key: bytes, tenant: str = LOCAL) -> str:
-    """What a tenant verifies webhooks with. It is derived, so nothing has to be kept."""
+    """Return the secret with which a tenant verifies webhooks; it is derived and not stored."""
     secret = hmac.digest(signing_key, PURPOSE + tenant.encode(), hashlib.sha256)
     return PREFIX + base64.b64encode(secret).decode("ascii")
 
@@ -73,7 +75,7 @@ def webhook_secret(signing_key: bytes, tenant: str = LOCAL) -> str:
 def signed_headers(
     secrets: Sequence[str], *, delivery_id: str, at: datetime, body: bytes
 ) -> dict[str, str]:
-    """The headers of one try; a signature for each secret, and one that fits is enough."""
+    """Return the headers of one try, with a signature per secret; receivers accept any one."""
     seconds = str(int(at.timestamp()))
     message = f"{delivery_id}.{seconds}.".encode("ascii") + body
     return {

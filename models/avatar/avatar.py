@@ -39,7 +39,7 @@ class Avatar(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
-        look: RenderOptions = OWN,
+        options: RenderOptions = OWN,
     ) -> Iterator[NDArray[np.uint8]]:
         """Yield frames in order, [N, H, W * views, C] with N <= batch, views side by side.
 

@@ -1,7 +1,7 @@
-"""Cameras: where a view stands and how it projects, in the OpenCV convention.
+"""Pinhole cameras in the OpenCV convention, and the file cameras.json.
 
-x = R X + t looks right, down and forward; u = fx x / z + cx, v = fy y / z + cy. The centre of the
-pixel in row i and column j is at u = j + 0.5, v = i + 0.5. Lengths are decimetres.
+The axes of x = R X + t point right, down and forward; u = fx x / z + cx, v = fy y / z + cy. The
+centre of the pixel in row i and column j is at u = j + 0.5, v = i + 0.5. Lengths are decimetres.
 """
 
 from __future__ import annotations
@@ -26,21 +26,24 @@ SMALLEST, LARGEST = 64, 2048  # pixels
 
 
 class CameraError(ValueError):
-    """A camera that does not exist or a size that cannot be rendered."""
+    """Unknown camera, invalid cameras.json, or an image size that cannot be rendered."""
 
 
 class CameraUnknown(CameraError):
-    """A camera that this person does not have."""
+    """Camera name that this person does not have."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera and the size of its picture."""
+    """A pinhole camera and its image size.
+
+    Raises: CameraError: when the image size is odd or out of range.
+    """
 
     name: str
     width: int
     height: int
-    intrinsics: tuple[Vector, Vector, Vector]  # K: fx, cx, fy, cy; its skew is not used
+    intrinsics: tuple[Vector, Vector, Vector]  # K: fx, cx, fy, cy; the skew is ignored
     rotation: tuple[Vector, Vector, Vector]  # R, rows
     translation: Vector  # t
 
@@ -48,20 +51,21 @@ class Camera:
         for size in (self.width, self.height):
             if size % 2 or not SMALLEST <= size <= LARGEST:
                 raise CameraError(
-                    f"a picture's sides must be even and {SMALLEST} to {LARGEST} pixels, "
+                    f"image width and height must be even and {SMALLEST} to {LARGEST} pixels, "
                     f"got {self.width}x{self.height}"
                 )
 
     @property
     def position(self) -> NDArray[np.float64]:
-        """Where the camera stands, [3]."""
+        """Camera centre in world coordinates, [3]."""
         return np.asarray(-np.array(self.rotation).T @ np.array(self.translation))
 
     def resized(self, width: int, height: int) -> Camera:
-        """The same view at another size: what fitted into the picture still fits.
+        """Resize the image; everything that was visible stays visible.
 
-        The middle stays in the middle; a wider or taller picture shows more at its sides.
-        Raises CameraError for sides that are odd or out of range.
+        The centre stays in the centre; a wider or taller image shows more at its edges.
+
+        Raises: CameraError: when a side is odd or out of range.
         """
         (fx, skew, cx), (_, fy, cy), last = self.intrinsics
         scale = min(width / self.width, height / self.height)
@@ -71,21 +75,21 @@ class Camera:
         return replace(self, width=width, height=height, intrinsics=intrinsics)
 
     def project(self, points: Tensor) -> Tensor:
-        """World points [..., 3] -> pixels and depth (u, v, z), [..., 3]."""
+        """Project world points [..., 3] to pixels and depth (u, v, z), [..., 3]."""
         rotation, translation = (
             torch.tensor(part, dtype=points.dtype, device=points.device)
             for part in (self.rotation, self.translation)
         )
-        seen = points @ rotation.T + translation
+        in_camera = points @ rotation.T + translation
         (fx, _, cx), (_, fy, cy), _ = self.intrinsics
-        x, y, z = seen.unbind(-1)
+        x, y, z = in_camera.unbind(-1)
         return torch.stack([fx * x / z + cx, fy * y / z + cy, z], dim=-1)
 
 
 def looking_at(
     name: str, *, eye: Vector, target: Vector, focal: float, width: int, height: int
 ) -> Camera:
-    """A camera at `eye` with `target` in the middle; focal in picture heights, y is up."""
+    """A camera at `eye` with `target` in the centre; focal in image heights, y is up."""
     forward = np.array(target, float) - np.array(eye, float)
     forward /= np.linalg.norm(forward)
     right = np.cross(forward, [0.0, 1.0, 0.0])
@@ -104,33 +108,39 @@ def looking_at(
 
 
 def write_cameras(path: Path, cameras: Mapping[str, Camera]) -> None:
-    """Writes cameras.json; the first one is the default."""
+    """Write cameras.json; the first camera is the default."""
     entries = [asdict(camera) for camera in cameras.values()]
     path.write_text(json.dumps({"cameras": entries}, indent=1) + "\n", encoding="utf-8")
 
 
 def camera_named(name: str | None, cameras: Mapping[str, Camera]) -> Camera:
-    """A camera by name, the first one for None. CameraUnknown says which there are."""
+    """Return the camera of a name; None selects the first one.
+
+    Raises: CameraUnknown: when no camera has the name; the message lists all names.
+    """
     if name is None:
         return next(iter(cameras.values()))
     if name not in cameras:
-        raise CameraUnknown(f"no camera {name!r}; this person has {', '.join(cameras)}")
+        raise CameraUnknown(f"unknown camera {name!r}; this person has {', '.join(cameras)}")
     return cameras[name]
 
 
 def read_cameras(path: Path) -> dict[str, Camera]:
-    """Reads cameras.json. Raises CameraError where it is missing, broken or holds no camera."""
+    """Read cameras.json.
+
+    Raises: CameraError: when the file is missing, invalid or empty.
+    """
     if not path.is_file():
-        raise CameraError(f"no cameras at {path}; is this a person's folder?")
+        raise CameraError(f"cameras not found: {path}; is {path.parent} a person directory?")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["cameras"]
         cameras = {entry["name"]: _camera(entry) for entry in entries}
     except CameraError:
         raise
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CameraError(f"{path} is not a list of cameras: {error!r}") from error
+        raise CameraError(f"{path} is not a valid list of cameras: {error!r}") from error
     if not cameras:
-        raise CameraError(f"{path} holds no camera; a person needs at least one")
+        raise CameraError(f"{path} contains no camera; a person needs at least one")
     return cameras
 
 
@@ -142,7 +152,7 @@ def camera_of(
     rotation: NDArray[np.float64],  # [3, 3]
     translation: NDArray[np.float64],  # [3]
 ) -> Camera:
-    """A camera from arrays."""
+    """Build a camera from arrays."""
     k, r, t = _matrix(intrinsics), _matrix(rotation), _vector(translation)
     return Camera(name, width, height, k, r, t)
 

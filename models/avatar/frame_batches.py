@@ -1,4 +1,4 @@
-"""What rendering has in common, whatever the avatar: what is asked for, and batches made ahead.
+"""Input checks and prefetched frame batches, shared by all kinds of avatar.
 
 Letters: T frames of motion, N frames of a batch, H and W pixels.
 """
@@ -6,6 +6,7 @@ Letters: T frames of motion, N frames of a batch, H and W pixels.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,13 +14,41 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from models.avatar.appearance import RenderOptions
     from models.avatar.camera import Camera
 
     Frames = NDArray[np.uint8]  # [N, H, W * views, 3 or 4]
-    MakeBatch = Callable[[ThreadPoolExecutor, slice], Frames]
+
+
+@dataclass(frozen=True)
+class RenderBatch:
+    """Motion, cameras and options of some frames."""
+
+    face: Tensor  # [N, face_width]
+    pose: Tensor  # [N, pose_width]
+    cameras: list[Camera]  # all of the same height
+    options: RenderOptions
+
+    def __len__(self) -> int:
+        return len(self.face)
+
+    def __getitem__(self, frames: slice) -> RenderBatch:
+        return RenderBatch(self.face[frames], self.pose[frames], self.cameras, self.options)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the rendered frames, [N, H, W * views, 3 or 4]."""
+        width = sum(camera.width for camera in self.cameras)
+        return len(self), self.cameras[0].height, width, self.options.channels
+
+    def to(self, device: torch.device) -> RenderBatch:
+        """Copy the motion to a device as float32."""
+        face, pose = self.face.to(device).float(), self.pose.to(device).float()
+        return RenderBatch(face, pose, self.cameras, self.options)
 
 
 def check_motion(
@@ -31,7 +60,10 @@ def check_motion(
     face_width: int,
     pose_width: int,
 ) -> None:
-    """Raises ValueError for wrong shapes, cameras of different heights, or none at all."""
+    """Check the arguments of `render`.
+
+    Raises: ValueError: for wrong shapes, no cameras, mixed heights, or batch < 1.
+    """
     for name, value, width in (("face", face, face_width), ("pose", pose, pose_width)):
         if value.ndim != 2 or value.shape[1] != width:
             raise ValueError(f"{name} must be [T, {width}], got {list(value.shape)}")
@@ -39,21 +71,27 @@ def check_motion(
         raise ValueError(f"face has {len(face)} frames and pose {len(pose)}; they must match")
     if len({camera.height for camera in cameras}) != 1:
         heights = [camera.height for camera in cameras]
-        raise ValueError(f"views stand side by side and need one height, got {heights}")
+        raise ValueError(f"views are placed side by side and need one height, got {heights}")
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
 
 
-def batches_ahead(make: MakeBatch, count: int, batch: int, *, threads: int) -> Iterator[Frames]:
-    """`count` frames in batches; one is made while the caller has the one before it, no more.
+def batches_ahead(
+    render: Callable[[ThreadPoolExecutor, RenderBatch], Frames],
+    frames: RenderBatch,
+    batch: int,
+    *,
+    threads: int,
+) -> Iterator[Frames]:
+    """Yield rendered frames in batches, at most one batch ahead of the caller.
 
-    make: gets a pool of `threads` painters and which frames to make.
+    render: renders one batch with a pool of `threads` threads.
     """
-    ahead: list[Future[Frames]] = []
-    with ThreadPoolExecutor(1) as conductor, ThreadPoolExecutor(threads) as painters:
-        for start in range(0, count, batch):
-            ahead.append(conductor.submit(make, painters, slice(start, start + batch)))
-            if len(ahead) > 1:
-                yield ahead.pop(0).result()
-        for last in ahead:
+    pending: list[Future[Frames]] = []
+    with ThreadPoolExecutor(1) as prefetcher, ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(frames), batch):
+            pending.append(prefetcher.submit(render, pool, frames[start : start + batch]))
+            if len(pending) > 1:
+                yield pending.pop(0).result()
+        for last in pending:
             yield last.result()

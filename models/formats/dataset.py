@@ -1,6 +1,6 @@
 """Released layout of a dataset: a folder of scenes with audio and motion, memory-mapped.
 
-Letters: T frames (30 a second), C channels of motion.
+Letters: T frames (30 per second), C channels of motion.
 
     <scene>_audio.wav                 48 kHz, 2 channels (left the person, right the partner),
                                       1600 T samples
@@ -126,7 +126,7 @@ class SceneData:
         """Read frames [start, stop) of the pose, WRAPPED_CHANNEL wrapped; float32 [n, 104]."""
         poses = np.array(self.pose[start:stop], np.float32)
         if self.files.folder.resolve().name in UNWRAPPED_PEOPLE:
-            poses[:, WRAPPED_CHANNEL] = wrapped(poses[:, WRAPPED_CHANNEL])
+            poses[:, WRAPPED_CHANNEL] = wrap_angle(poses[:, WRAPPED_CHANNEL])
         return poses
 
     def codes(self, start: int, stop: int) -> Array:
@@ -244,7 +244,7 @@ def check_missing(path: Path, missing: Frames, frames: int) -> None:
         )
 
 
-def wrapped(angle: Array) -> Array:
+def wrap_angle(angle: Array) -> Array:
     """Wrap angles to [0, 2 pi), as needed for pose column 3 of PXB184 and RLW104.
 
     The reference shifts by pi and wraps, twice, which has the same result.

@@ -20,7 +20,7 @@ from models.avatar.camera import Camera, camera_of
 from models.avatar.codec.body import MOST_JOINTS
 from models.avatar.codec.config import CodecConfig
 from models.avatar.codec.model import NETWORKS, CodecNetworks
-from models.avatar.codec.networks.layers import Upwards, resized
+from models.avatar.codec.networks.layers import TransposedConvolution, resized
 from models.avatar.codec.networks.upscaler import blurred_mean
 from models.avatar.codec.texture.seams import seam_tables
 from models.avatar.codec.texture.uv import lay_out
@@ -247,7 +247,7 @@ def _networks(
         networks = CodecNetworks(config)
     expected, result = networks.state_dict(), {}
     for name, released in layer_names(config):
-        transposed = isinstance(networks.get_submodule(name), Upwards)
+        transposed = isinstance(networks.get_submodule(name), TransposedConvolution)
         kernel = fold_weight_norm(state, released, transposed=transposed)
         bias = state[f"{released}.bias"]
         _check_shape(f"{released}.weight_v", kernel, expected[f"{name}.weight"])

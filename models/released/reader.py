@@ -2,7 +2,7 @@
 
 A pickle names the functions it calls. The names are listed first, without calling them, and a file
 with a name that weights do not need is refused. Then the restricted unpickler of torch loads the
-file; numpy arrays and foreign objects are replaced by stand-ins that only store their arguments.
+file; numpy arrays and foreign objects are replaced by stand-ins that call nothing.
 """
 
 from __future__ import annotations

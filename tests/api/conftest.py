@@ -1,9 +1,12 @@
-"""An API for the tests of a file, with two people and no broker; a clip to send."""
+"""Fixtures of API tests: a server with two persons and without a broker, and a clip."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from jobs.db.engine import writing
+from jobs.db.tables import jobs
+from jobs.model import State, utc_now
 from jobs.settings import Settings
 from tests.api_server import Served, serving, write_person
 from tests.audio_clips import write_clip
@@ -22,8 +25,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def served(settings: Settings) -> Iterator[Served]:
-    with serving(settings) as running:
-        yield running
+    with serving(settings) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +37,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def queue(served: Served) -> Iterator[Served]:
-    """An API whose queue is empty, before and after."""
-    _empty(served)
+    """A server without queued or running jobs, before and after the test."""
+    _cancel_all(served)
     yield served
-    _empty(served)
+    _cancel_all(served)
 
 
-def _empty(served: Served) -> None:
-    while served.services.database.attempts.claim("tidy") is not None:
-        continue
+def _cancel_all(served: Served) -> None:
+    """One update: a test may leave a thousand jobs."""
+    unfinished = jobs.c.state.in_((State.QUEUED, State.RUNNING))
+    canceled = {"state": State.CANCELED, "finished_at": utc_now(), "lease_until": None}
+    with writing(served.services.database.engine) as connection:
+        connection.execute(jobs.update().where(unfinished).values(canceled))

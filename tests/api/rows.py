@@ -1,13 +1,22 @@
-"""Jobs in every state, made behind the door."""
+"""Jobs in several states, made without HTTP requests."""
 
 from pathlib import Path
 
 from jobs.model import Job, NewJob, Output, new_job_id
 from jobs.request.model import GenerateRequest
+from jobs.storage.factory import LocalStorage
 from jobs.storage.keys import attempt_key, input_key
 from tests.api_server import Served
 
 VIDEO = bytes(range(256)) * 20
+
+
+def stored_files(served: Served) -> set[Path]:
+    """Files of jobs and uploads. Maintenance writes other objects at any time."""
+    storage = served.services.storage
+    assert isinstance(storage, LocalStorage)
+    folders = (storage.folder / "jobs", storage.folder / "uploads")
+    return {path for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
 def submit(served: Served) -> Job:

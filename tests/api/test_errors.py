@@ -1,4 +1,4 @@
-"""Whatever goes wrong, the answer is problem+json with a stable code."""
+"""Every error is problem+json with a stable code; request ids, log lines and security headers."""
 
 import logging
 import socket
@@ -11,6 +11,7 @@ import sqlalchemy
 
 from jobs.database import stores_on
 from jobs.settings import Settings
+from jobs.store.job_rows import JobLimits
 from jobs.store.jobs import JobStore
 from jobs.store.pagination import Page
 from tests.api_server import Served, serving
@@ -31,7 +32,7 @@ def test_an_unknown_route_is_a_problem(served: Served) -> None:
         )
 
 
-def test_a_wrong_method_is_a_problem_and_names_the_right_one(served: Served) -> None:
+def test_a_wrong_method_is_a_problem_with_the_allowed_ones(served: Served) -> None:
     answer = served.http.delete("/jobs")
 
     problem(answer, 405, "method_not_allowed")
@@ -39,17 +40,16 @@ def test_a_wrong_method_is_a_problem_and_names_the_right_one(served: Served) -> 
     problem(served.http.get("/generate"), 405, "method_not_allowed")
 
 
-def test_a_fault_of_ours_is_an_incident_that_the_log_explains(
+def test_an_internal_error_is_an_incident_that_the_log_explains(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(settings) as served:
         database = served.services.database
-        jobs = BrokenStore(database.engine, max_attempts=3, quota=database.config.quota)
-        broken = replace(database, jobs=jobs)
+        broken = replace(database, jobs=BrokenStore(database.engine, JobLimits()))
         served.app.state.services = replace(served.services, database=broken)
 
         body = problem(served.http.get("/jobs"), 500, "internal_error")
-        problem(served.http.get("/nix"), 404, "route_not_found")  # it goes on
+        problem(served.http.get("/nix"), 404, "route_not_found")  # the server still runs
 
     logged = next(record for record in caplog.records if record.message == "internal error")
     assert body["incident"] in body["detail"]
@@ -58,22 +58,22 @@ def test_a_fault_of_ours_is_an_incident_that_the_log_explains(
     assert "secret detail" not in str(body)
 
 
-def test_a_database_that_is_away_is_told_from_a_fault(settings: Settings) -> None:
+def test_an_unavailable_database_is_not_an_internal_error(settings: Settings) -> None:
     with serving(settings) as served:
         url = "sqlite:////nowhere/at/all/visavis.db"
-        lost = stores_on(sqlalchemy.create_engine(url))
-        served.app.state.services = replace(served.services, database=lost)
+        broken = stores_on(sqlalchemy.create_engine(url))
+        served.app.state.services = replace(served.services, database=broken)
 
         answer = served.http.get("/jobs/0198")
         ready = served.http.get("/readyz")
-        lost.close()
+        broken.close()
 
     problem(answer, 503, "database_unavailable")
     assert int(answer.headers["retry-after"]) > 0
     assert "VISAVIS_DATABASE_URL" in problem(ready, 503, "not_ready")["checks"]["database"]
 
 
-def test_every_answer_has_an_id_and_careful_headers(served: Served) -> None:
+def test_every_response_has_a_request_id_and_security_headers(served: Served) -> None:
     for path in ("/healthz", "/nix", "/"):
         headers = served.http.get(path).headers
         assert len(headers["x-request-id"]) == 32
@@ -82,7 +82,7 @@ def test_every_answer_has_an_id_and_careful_headers(served: Served) -> None:
         assert "access-control-allow-origin" not in headers
 
 
-def test_a_request_id_is_taken_over_when_it_is_a_plain_word(served: Served) -> None:
+def test_a_valid_request_id_is_kept(served: Served) -> None:
     def returned(given: str) -> str:
         return served.http.get("/healthz", headers={"x-request-id": given}).headers["x-request-id"]
 
@@ -91,14 +91,14 @@ def test_a_request_id_is_taken_over_when_it_is_a_plain_word(served: Served) -> N
     assert returned("x" * 65) != "x" * 65
 
 
-def test_every_request_is_one_line_without_its_query(
+def test_every_request_is_one_log_line_without_its_query(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "api.middleware.access_log")
 
     served.http.get("/people", params={"signature": "hush"})
 
-    deadline = time.monotonic() + 5  # the line is written after the answer
+    deadline = time.monotonic() + 5  # the line is written after the response
     while not (
         lines := [each for each in caplog.records if getattr(each, "path", "") == "/people"]
     ):
@@ -109,11 +109,11 @@ def test_every_request_is_one_line_without_its_query(
     assert "hush" not in str(line.__dict__)
 
 
-def test_the_process_lives_whatever_is_missing(served: Served) -> None:
+def test_healthz_needs_no_other_service(served: Served) -> None:
     assert served.http.get("/healthz").json() == {"status": "ok"}
 
 
-def test_not_ready_says_what_is_missing_and_what_to_set(served: Served) -> None:
+def test_not_ready_names_the_missing_service_and_its_setting(served: Served) -> None:
     body = problem(served.http.get("/readyz"), 503, "not_ready")
 
     assert body["checks"]["database"] == body["checks"]["storage"] == "ok"
@@ -127,7 +127,7 @@ def test_people_come_with_limits_and_defaults(served: Served) -> None:
     assert people[1]["defaults"]["size"] == "512x512"
 
 
-def test_a_broken_off_upload_harms_nobody(served: Served) -> None:
+def test_an_aborted_upload_does_not_affect_the_server(served: Served) -> None:
     head = "POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"
     head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
     with socket.create_connection((served.http.base_url.host, served.http.base_url.port)) as sent:

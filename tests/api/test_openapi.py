@@ -1,4 +1,4 @@
-"""OpenAPI says what the routes answer, and the docs name every setting and route."""
+"""OpenAPI documents every response, and the docs name every setting and route."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def document(served: Served) -> dict:
     return served.http.get("/openapi.json").json()
 
 
-def test_it_is_valid(document: dict) -> None:
+def test_the_document_is_valid(document: dict) -> None:
     validate(document)
     assert document["info"]["title"] == "visavis"
     assert set(document["paths"]) == {
@@ -46,15 +46,15 @@ def test_it_is_valid(document: dict) -> None:
     }
 
 
-def asked(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
-    """Route, method and answer of one request for each thing that can easily be provoked."""
+def responses_to_requests(served: Served, clip: bytes) -> list[tuple[str, str, httpx.Response]]:
+    """Route, method and response of one request for each response that is easy to provoke."""
     get, post = served.http.get, served.http.post
     accepted = post("/generate", files={"audio": ("a", clip)})
     job = accepted.headers["location"]
-    once, clip_file = {"idempotency-key": "openapi"}, {"audio": ("a", clip)}
+    keyed, clip_file = {"idempotency-key": "openapi"}, {"audio": ("a", clip)}
     for takes in (1, 2):
         form = {"files": {"audio": ("a", clip)}, "data": {"takes": takes}}
-        reused = post("/generate", headers=once, **form)
+        reused = post("/generate", headers=keyed, **form)
     deliveries = "/jobs/{job_id}/deliveries"
     again = f"{deliveries}/{{delivery_id}}/redeliver"
     announced = post("/uploads", json={"bytes": 4})
@@ -129,7 +129,7 @@ def test_every_answer_is_documented(
     clip: bytes,
     document: dict,
 ) -> None:
-    for route, method, answer in asked(served, clip):
+    for route, method, answer in responses_to_requests(served, clip):
         responses = document["paths"][route][method]["responses"]
         status = str(answer.status_code)
         assert status in responses, (route, status, answer.text)
@@ -165,13 +165,13 @@ def test_both_kinds_of_body_are_documented(document: dict) -> None:
     assert set(form) == set(body) >= {"audio", "upload_id", "person", "takes", "metadata"}
 
 
-def test_every_setting_is_told_to_operators() -> None:
-    told = (ROOT / "docs" / "operations.md").read_text()
+def test_every_setting_is_in_the_operations_manual() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
 
-    missing = [name for name in Settings.model_fields if f"`VISAVIS_{name.upper()}`" not in told]
+    missing = [name for name in Settings.model_fields if f"`VISAVIS_{name.upper()}`" not in text]
     unknown = {
         word
-        for word in re.findall(r"`VISAVIS_([A-Z_]+)`", told)
+        for word in re.findall(r"`VISAVIS_([A-Z_]+)`", text)
         if word.lower() not in Settings.model_fields
         and word.removesuffix("_FILE").lower() not in SECRETS
     }
@@ -179,14 +179,14 @@ def test_every_setting_is_told_to_operators() -> None:
     assert unknown == set()
 
 
-def test_every_route_and_code_is_told_to_callers(document: dict) -> None:
-    told = (ROOT / "docs" / "api.md").read_text()
+def test_every_route_and_code_is_in_the_api_manual(document: dict) -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
 
     for path, methods in document["paths"].items():
         plain = re.sub(r"{job_id}|{upload_id}|{batch_id}", "{id}", path)
         for method, operation in methods.items():
-            assert f"`{method.upper()} {plain}`" in told
+            assert f"`{method.upper()} {plain}`" in text
             for response in operation["responses"].values():
                 problems = response.get("content", {}).get("application/problem+json", {})
                 for code in problems.get("examples", {}):
-                    assert f"`{code}`" in told, code
+                    assert f"`{code}`" in text, code

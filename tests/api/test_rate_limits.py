@@ -1,4 +1,4 @@
-"""Requests a minute: of each key for itself, by all processes together, whether Redis is there."""
+"""Rate limits: separate for each key, shared by all processes, and local without Redis."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,9 +21,9 @@ def redis() -> Iterator[EmbeddedRedis]:
         yield running
 
 
-def few(settings: Settings, **changed: object) -> Settings:
-    few = {"reads_per_minute": 5, "writes_per_minute": 2}
-    return settings.model_copy(update=few | changed)
+def limited_settings(settings: Settings, **changed: object) -> Settings:
+    limits = {"reads_per_minute": 5, "writes_per_minute": 2}
+    return settings.model_copy(update=limits | changed)
 
 
 def taken(counter: RateLimits, key: str, kind: str = "read") -> Allowance:
@@ -32,8 +32,8 @@ def taken(counter: RateLimits, key: str, kind: str = "read") -> Allowance:
     return allowance
 
 
-def test_each_key_has_its_own(settings: Settings) -> None:
-    with closing(RateLimits(few(settings))) as counter:
+def test_each_key_has_a_separate_limit(settings: Settings) -> None:
+    with closing(RateLimits(limited_settings(settings))) as counter:
         reads = [taken(counter, "a") for _ in range(7)]
 
         assert [each.exceeded for each in reads] == [False] * 5 + [True] * 2
@@ -43,14 +43,14 @@ def test_each_key_has_its_own(settings: Settings) -> None:
         assert taken(counter, "a", "write").limit == 2
 
 
-def test_no_limit_counts_nothing(settings: Settings) -> None:
-    with closing(RateLimits(few(settings, reads_per_minute=0))) as counter:
+def test_requests_are_not_counted_without_a_limit(settings: Settings) -> None:
+    with closing(RateLimits(limited_settings(settings, reads_per_minute=0))) as counter:
         assert counter.take("a", "read") is None
 
 
 @pytest.mark.services
 def test_processes_count_together(settings: Settings, redis: EmbeddedRedis) -> None:
-    shared = few(settings, broker_url=redis.url)
+    shared = limited_settings(settings, broker_url=redis.url)
     with closing(RateLimits(shared)) as one, closing(RateLimits(shared)) as other:
         spent = [taken(each, "together").exceeded for each in (one, other) * 4]
 
@@ -58,13 +58,13 @@ def test_processes_count_together(settings: Settings, redis: EmbeddedRedis) -> N
 
 
 @pytest.mark.services
-def test_a_redis_that_is_gone_refuses_nobody(
+def test_an_unavailable_redis_refuses_no_requests(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rates, "AWAY_SECONDS", 0.0)
     with (
         EmbeddedRedis() as redis,
-        closing(RateLimits(few(settings, broker_url=redis.url))) as counter,
+        closing(RateLimits(limited_settings(settings, broker_url=redis.url))) as counter,
     ):
         before = taken(counter, "gone").remaining
         redis.stop()
@@ -73,23 +73,23 @@ def test_a_redis_that_is_gone_refuses_nobody(
         after = taken(counter, "gone").remaining
 
     assert (before, while_gone) == (4, [4, 3])
-    assert after == 3  # it is counted there again, where nothing was written meanwhile
+    assert after == 3  # Redis did not count the requests of its outage
 
 
-def test_a_broker_that_is_no_redis_of_ours_is_not_asked(settings: Settings) -> None:
+def test_another_kind_of_broker_is_not_used(settings: Settings) -> None:
     for url in ("", "sentinel://a:1", "amqp://a"):
-        with closing(RateLimits(few(settings, broker_url=url))) as counter:
+        with closing(RateLimits(limited_settings(settings, broker_url=url))) as counter:
             assert taken(counter, "a").remaining == 4
 
 
 @pytest.fixture(scope="module")
 def limited(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("rates")
-    with serving(few(settings, database_url=f"sqlite:///{folder / 'v.db'}")) as served:
+    with serving(limited_settings(settings, database_url=f"sqlite:///{folder / 'v.db'}")) as served:
         yield served
 
 
-def test_answers_tell_what_is_left(limited: Served) -> None:
+def test_responses_have_rate_limit_headers(limited: Served) -> None:
     made = limited.services.database.api_keys.create("acme", "a test", [Scope.READ])
     headers = {"Authorization": f"Bearer {made.token}"}
 
@@ -108,7 +108,7 @@ def test_answers_tell_what_is_left(limited: Served) -> None:
     assert [answer.status_code for answer in refused] == [403, 403, 429]
 
 
-def test_at_home_nothing_is_counted(limited: Served) -> None:
+def test_local_callers_have_no_rate_limit(limited: Served) -> None:
     answers = [limited.http.get("/jobs") for _ in range(8)]
 
     assert {answer.status_code for answer in answers} == {200}

@@ -1,7 +1,7 @@
-"""Requests drawn from the API's own description: what it says is what it does.
+"""Requests generated from the OpenAPI document: the API behaves as documented.
 
-VISAVIS_TEST_EXAMPLES says how many for each operation, well formed and ill formed ones; `make
-schemathesis` takes more of them.
+VISAVIS_TEST_EXAMPLES sets the number of valid and of invalid requests for each operation; `make
+schemathesis` uses more.
 """
 
 import base64
@@ -27,7 +27,7 @@ from tests.api.services.test_multipart_uploads import uploaded
 from tests.api_server import Served, serving, write_person
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its imports
+    warnings.simplefilter("ignore")  # warnings of its imports
     import schemathesis
     from schemathesis.checks import CHECKS, load_all_checks
     from schemathesis.config import SchemathesisConfig
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.services
 
 EXAMPLES = int(os.environ.get("VISAVIS_TEST_EXAMPLES", "8"))
 load_all_checks()
-HELD_TO = (
+CHECKED = (
     "not_a_server_error",
     "status_code_conformance",
     "content_type_conformance",
@@ -44,7 +44,7 @@ HELD_TO = (
     "response_schema_conformance",
     "unsupported_method",
 )
-# A plain GET has nothing in it that could be ill formed.
+# A GET without parameters has no negative cases.
 DOCUMENT = create_app(Settings()).openapi()
 OPERATIONS = sorted(
     (
@@ -52,7 +52,7 @@ OPERATIONS = sorted(
         for path, methods in DOCUMENT["paths"].items()
         for method, operation in methods.items()
     ),
-    key=lambda known: (known[0].startswith("DELETE"), known[0]),  # last: what was there is gone
+    key=lambda each: (each[0].startswith("DELETE"), each[0]),  # DELETE removes the existing jobs
 )
 CASES = [
     pytest.param(label, mode, id=f"{label} {mode.value}")
@@ -63,8 +63,8 @@ CASES = [
 
 
 @dataclass(frozen=True)
-class There:
-    """A key, jobs in three states, and a link: what is drawn would never find them."""
+class Existing:
+    """A key, jobs in three states, and a link, which random values would never match."""
 
     key: str
     done: str
@@ -76,8 +76,8 @@ class There:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """An API with everything that it needs, so that no 503 is right; everybody needs a key."""
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with all services, so that 503 is always wrong; every caller needs a key."""
     folder = tmp_path_factory.mktemp("whole")
     with EmbeddedRedis() as redis:
         chosen = Settings(
@@ -99,33 +99,33 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def described(whole: Served) -> Any:
+def described(complete: Served) -> Any:
     config = SchemathesisConfig.from_dict({"seed": 1})
-    address = str(whole.http.base_url).rstrip("/")
+    address = str(complete.http.base_url).rstrip("/")
     return schemathesis.openapi.from_url(f"{address}/openapi.json", config=config)
 
 
 @pytest.fixture(scope="module")
-def there(whole: Served, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> There:
-    done = succeeded(whole, tmp_path_factory.mktemp("video"))
-    link = httpx.URL(whole.http.get(f"/jobs/{done.id}").json()["outputs"][0]["url"])
-    failed = running(whole)
-    whole.services.database.attempts.fail(
-        failed.id, failed.attempt, "audio_damaged", "It is damaged."
+def existing(complete: Served, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> Existing:
+    done = succeeded(complete, tmp_path_factory.mktemp("video"))
+    link = httpx.URL(complete.http.get(f"/jobs/{done.id}").json()["outputs"][0]["url"])
+    failed = running(complete)
+    complete.services.database.attempts.fail(
+        failed.id, failed.attempt, "audio_damaged", "The clip is damaged."
     )
-    key = whole.http.headers["authorization"]
-    upload = uploaded(whole, clip)["id"]
-    batch = whole.http.post("/batches", json={"items": [{"upload_id": upload}]}).json()["id"]
-    return There(key, done.id, failed.id, submit(whole).id, link, upload, batch)
+    key = complete.http.headers["authorization"]
+    upload = uploaded(complete, clip)["id"]
+    batch = complete.http.post("/batches", json={"items": [{"upload_id": upload}]}).json()["id"]
+    return Existing(key, done.id, failed.id, submit(complete).id, link, upload, batch)
 
 
 @pytest.mark.parametrize(("label", "mode"), CASES)
-def test_it_does_what_it_says(
-    described: Any, there: There, clip: bytes, label: str, mode: Any
+def test_an_operation_behaves_as_documented(
+    described: Any, existing: Existing, clip: bytes, label: str, mode: Any
 ) -> None:
     method, path = label.split()
     operation = described[path][method]
-    seen = 0
+    count = 0
 
     @settings(
         max_examples=EXAMPLES,
@@ -137,31 +137,33 @@ def test_it_does_what_it_says(
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def exercise(case: Any) -> None:
-        nonlocal seen
-        _made_real(case, seen, there, clip)
-        seen += 1
-        without = seen % 8 == 0  # such an answer must be documented, too
-        response = case.call(headers={} if without else {"Authorization": there.key}, timeout=30)
-        case.validate_response(response, checks=[CHECKS.get_one(name) for name in HELD_TO])
+        nonlocal count
+        _use_existing(case, count, existing, clip)
+        count += 1
+        without_key = count % 8 == 0  # this response must be documented, too
+        response = case.call(
+            headers={} if without_key else {"Authorization": existing.key}, timeout=30
+        )
+        case.validate_response(response, checks=[CHECKS.get_one(name) for name in CHECKED])
 
     exercise()
 
 
-def _made_real(case: Any, number: int, there: There, clip: bytes) -> None:
-    """Every other request is about something that is there."""
+def _use_existing(case: Any, number: int, existing: Existing, clip: bytes) -> None:
+    """Make every other request refer to existing jobs and files."""
     if number % 2 == 0:
         return
     path, method = case.operation.path, case.operation.method.upper()
     if path.endswith(("/cancel", "/retry")) or method == "DELETE":
-        case.path_parameters["job_id"] = there.failed if number % 4 == 1 else there.waiting
+        case.path_parameters["job_id"] = existing.failed if number % 4 == 1 else existing.waiting
     elif "job_id" in case.path_parameters:
-        case.path_parameters["job_id"] = there.done
+        case.path_parameters["job_id"] = existing.done
     if "name" in case.path_parameters:
         case.path_parameters["name"] = "take-1.mp4"
     if "key" in case.path_parameters:
-        case.path_parameters["key"] = there.link.path.removeprefix("/files/")
-        case.query.update(there.link.params)
-    for name, value in (("upload_id", there.upload), ("batch_id", there.batch)):
+        case.path_parameters["key"] = existing.link.path.removeprefix("/files/")
+        case.query.update(existing.link.params)
+    for name, value in (("upload_id", existing.upload), ("batch_id", existing.batch)):
         if name in case.path_parameters:
             case.path_parameters[name] = value
     if isinstance(case.body, dict) and "audio" in case.body:
@@ -171,4 +173,4 @@ def _made_real(case: Any, number: int, there: There, clip: bytes) -> None:
     if isinstance(case.body, dict) and isinstance(case.body.get("items"), list):
         for item in case.body["items"]:
             if isinstance(item, dict):
-                item["upload_id"] = there.upload
+                item["upload_id"] = existing.upload

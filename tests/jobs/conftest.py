@@ -17,6 +17,7 @@ from jobs.db.migrate import upgrade
 from jobs.db.tables import metadata
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage, S3Storage, open_storage
+from jobs.store.job_rows import JobLimits
 from tests.clock import Clock
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
@@ -62,7 +63,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(database_url: str, clock: Clock) -> Iterator[Database]:
-    config = StoreConfig(lease_seconds=15, wake_seconds=10, max_attempts=3)
+    config = StoreConfig(lease_seconds=15, wake_seconds=10, jobs=JobLimits(max_attempts=3))
     opened = stores_on(connect(database_url), config, clock=clock)
     yield opened
     opened.close()

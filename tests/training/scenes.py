@@ -1,4 +1,4 @@
-"""Scenes for tests: files as a dataset has them, and short ones whose motion follows the sound."""
+"""Scenes for tests: dataset files, and short scenes whose motion follows the features."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def read_wav(path: Path) -> NDArray[np.float32]:
 
 
 def write_scene(folder: Path, name: str, frames: int, *, missing: list[int] | None = None) -> None:
-    """Noise; face code 0 counts the frames, pose channel 7 never moves."""
+    """Noise; face code 0 is the frame number, pose channel 7 is constant."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(frames)
     write_wav(
@@ -37,25 +37,25 @@ def write_scene(folder: Path, name: str, frames: int, *, missing: list[int] | No
 
 
 def write_turns(folder: Path, name: str, frames: int) -> None:
-    """A scene whose speakers take turns: a second each, then a second of silence.
+    """A scene whose speakers take turns of a second, then a second of silence.
 
-    She has a face only while she speaks.
+    Face codes are zero except while the person speaks.
     """
     write_scene(folder, name, frames)
-    sound_path, face_path = (
+    audio_path, face_path = (
         folder / f"{name}_{end}" for end in ("audio.wav", "face_expression.npy")
     )
-    sound, face = read_wav(sound_path), np.load(face_path)
+    audio, face = read_wav(audio_path), np.load(face_path)
     turn = np.arange(frames) // 30 % 3
     for channel in (0, 1):
-        sound[np.repeat(turn, SAMPLES_PER_FRAME) != channel, channel] = 0
+        audio[np.repeat(turn, SAMPLES_PER_FRAME) != channel, channel] = 0
     face[turn != 0] = 0
-    write_wav(sound_path, sound)
+    write_wav(audio_path, audio)
     np.save(face_path, face)
 
 
 def following(frames: int, *, channels: int = 6, audio: int = 8, seed: int = 1) -> Scene:
-    """A scene ready to be drawn from: smooth features, and motion that is a mixture of them."""
+    """A scene in memory: smooth features, and motion that is a linear function of them."""
     rng = np.random.default_rng(seed)
     turns = rng.uniform(0.05, 0.4, audio)[None] * np.arange(frames)[:, None]
     features = np.sqrt(2) * np.sin(turns + rng.uniform(0, 6, audio))

@@ -1,4 +1,4 @@
-"""`python -m training`, from the command line to a file that workers load."""
+"""`python -m training`, from the command line to files that workers load."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from models.motion.tokenizer import load_tokenizer
 from tests import tiny_person
 from tests.training.scenes import write_turns
 from training.__main__ import main
-from training.loop.checkpoints import States
+from training.loop.checkpoints import CheckpointStore
 from training.networks.recipes import read_recipe
 
 CPU = torch.device("cpu")
@@ -28,12 +28,12 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["training", *map(str, words)])
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
     main()
 
 
-def test_a_tokenizer_is_trained_into_a_new_person_and_goes_on(
+def test_a_tokenizer_is_trained_into_a_new_person_and_resumed(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person, work = tmp_path / "ada", tmp_path / "work"
@@ -42,9 +42,9 @@ def test_a_tokenizer_is_trained_into_a_new_person_and_goes_on(
             monkeypatch,
             *("tokenizer", "--data", data, "--out", person, "--work", work, "--steps", steps),
         )
-        state = States(work / "tokenizer").newest()
-        assert state is not None
-        assert state["progress"]["step"] == steps
+        saved = CheckpointStore(work / "tokenizer").latest()
+        assert saved is not None
+        assert saved["progress"]["step"] == steps
     assert load_tokenizer(person / "tokenizer.safetensors", device=CPU).config == (
         read_recipe("tokenizer", "demo").network
     )
@@ -55,7 +55,7 @@ def test_a_tokenizer_is_trained_into_a_new_person_and_goes_on(
     ]
 
 
-def test_a_recipe_of_a_user_is_trained_and_the_best_weights_are_published(
+def test_the_best_weights_of_a_users_recipe_are_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):
@@ -65,24 +65,24 @@ def test_a_recipe_of_a_user_is_trained_and_the_best_weights_are_published(
         'base = "demo"\nvalidation_scenes = 1\nkept_as = "float32"\n[network]\nwidth = 8\n'
         "codes = 8\n[[windows]]\nframes = 60\nbatch = 4\n"
         '[loop]\nvalidate_steps = 2\npublish = "best"\n'
-        'schedule = { kind = "constant", rate = 0.5 }\n'  # so large that later ones are worse
+        'schedule = { kind = "constant", rate = 0.5 }\n'  # so high that later weights are worse
     )
-    words = ("tokenizer", "--data", tmp_path / "data", "--out", person, "--config", recipe)
-    command(monkeypatch, *words, "--steps", 9, "--device", "cpu")
+    arguments = ("tokenizer", "--data", tmp_path / "data", "--out", person, "--config", recipe)
+    command(monkeypatch, *arguments, "--steps", 9, "--device", "cpu")
     work = person / ".training" / "tokenizer"
     published = person / "tokenizer.safetensors"
     assert published.read_bytes() == (work / "best.safetensors").read_bytes()
     check_files(person)
-    state = States(work).newest()
-    assert state is not None
-    best = state["progress"]["best_step"]
+    saved = CheckpointStore(work).latest()
+    assert saved is not None
+    best = saved["progress"]["best_step"]
     assert best in (2, 4, 6, 8)
-    told = json.loads((person / "person.json").read_text())["provenance"]["tokenizer"]
-    assert told == f"9 steps, 0 min, best at {best}"
+    provenance = json.loads((person / "person.json").read_text())["provenance"]["tokenizer"]
+    assert provenance == f"9 steps, 0 min, best at {best}"
     assert load_tokenizer(published, device=CPU).config.width == 8
 
 
-def test_the_last_network_of_a_person_tells_how_all_were_made(
+def test_the_last_network_of_a_person_adds_the_provenance_of_all(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = tiny_person.write_tiny_person(tmp_path)
@@ -93,35 +93,39 @@ def test_the_last_network_of_a_person_tells_how_all_were_made(
         recipe.write_text(
             f'base = "demo"\n[network]\n{NETWORKS[name]}\n[[windows]]\nframes = 60\nbatch = 2\n'
         )
-        words = (name, "--data", data, "--out", person, "--steps", steps, "--no-board")
-        command(monkeypatch, *words, "--config", recipe, "--device", "cpu")
+        arguments = (name, "--data", data, "--out", person, "--steps", steps, "--no-board")
+        command(monkeypatch, *arguments, "--config", recipe, "--device", "cpu")
         assert not (person / "person.json").exists()
     (tmp_path / "guide").rename(person / "guide.safetensors")
-    command(monkeypatch, *words, "--config", recipe, "--device", "cpu")
-    told = json.loads((person / "person.json").read_text())["provenance"]
-    assert told == {"tokenizer": "1 steps, 0 min", "body": "2 steps, 0 min"}
+    command(monkeypatch, *arguments, "--config", recipe, "--device", "cpu")
+    provenance = json.loads((person / "person.json").read_text())["provenance"]
+    assert provenance == {"tokenizer": "1 steps, 0 min", "body": "2 steps, 0 min"}
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (("--config", "nowhere.toml"), "no recipe at nowhere.toml"),
         pytest.param(
             ("--device", "cuda"),
             "--device cuda, but torch finds no GPU here; try --device cpu",
-            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU"),
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU"),
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_a_sentence(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+def test_an_error_is_one_sentence(
+    tmp_path: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        command(monkeypatch, "face", "--data", data, "--out", tmp_path / "ada", *words)
-    assert str(caught.value).startswith(f"python -m training: {said}")
+        command(monkeypatch, "face", "--data", data, "--out", tmp_path / "ada", *arguments)
+    assert str(caught.value).startswith(f"python -m training: {message}")
 
 
-def test_a_person_who_was_whole_is_whole_after_more_training(
+def test_a_complete_person_is_complete_after_more_training(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = tiny_person.write_tiny_person(tmp_path)
@@ -129,7 +133,7 @@ def test_a_person_who_was_whole_is_whole_after_more_training(
     check_files(person)
     provenance = json.loads((person / "person.json").read_text())["provenance"]
     assert provenance == {"tokenizer": "1 steps, 0 min"}
-    assert States(person / ".training" / "tokenizer").newest() is not None
+    assert CheckpointStore(person / ".training" / "tokenizer").latest() is not None
 
 
 def test_the_judge_prints_its_figures_and_writes_them(
@@ -153,18 +157,20 @@ def test_the_judge_prints_its_figures_and_writes_them(
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [[], ["singer"], ["face"], ["face", "--data", "d", "--out", "o", "--steps", "many"],
      ["face", "--data", "d", "--out", "o", "--steps", "3", "--minutes", "1"]],
 )  # fmt: skip
-def test_a_command_that_cannot_be_says_how_it_is_used(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+def test_an_invalid_command_prints_the_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        command(monkeypatch, *words)
+        command(monkeypatch, *arguments)
     assert "usage: python -m training" in capsys.readouterr().err
 
 
-def test_a_folder_without_scenes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_scenes_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ValueError, match=r"no scenes .* make-demo"):
         command(monkeypatch, "face", "--data", tmp_path, "--out", tmp_path / "ada", "--steps", 1)

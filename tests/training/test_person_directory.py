@@ -1,4 +1,4 @@
-"""Person directories: statistics and speech once, person.json when all is there."""
+"""Person directories: statistics and speech once, person.json when complete."""
 
 import json
 from pathlib import Path
@@ -41,8 +41,8 @@ def person(tmp_path: Path) -> Path:
 
 
 def manifest(person: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((person / MANIFEST).read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads((person / MANIFEST).read_text(encoding="utf-8"))
+    return content
 
 
 def test_a_new_person_gets_statistics_and_a_front_end(tmp_path: Path, data: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_new_person_gets_statistics_and_a_front_end(tmp_path: Path, data: Path
     assert speech.config == DEMO_SPEECH
 
 
-def test_what_a_person_has_already_is_kept(tmp_path: Path, data: Path) -> None:
+def test_existing_files_of_a_person_are_kept(tmp_path: Path, data: Path) -> None:
     person = tmp_path / "ada"
     prepare(person, data)
     before = {path.name: path.read_bytes() for path in person.iterdir()}
@@ -64,7 +64,9 @@ def test_what_a_person_has_already_is_kept(tmp_path: Path, data: Path) -> None:
     assert {path.name: path.read_bytes() for path in person.iterdir()} == before
 
 
-def test_scenes_are_heard_and_normalised_as_the_worker_does_it(tmp_path: Path, data: Path) -> None:
+def test_scenes_have_the_features_and_normalisation_of_the_worker(
+    tmp_path: Path, data: Path
+) -> None:
     person = tmp_path / "ada"
     prepare(person, data)
     scenes = person_scenes(person, data, POSE)
@@ -72,12 +74,12 @@ def test_scenes_are_heard_and_normalised_as_the_worker_does_it(tmp_path: Path, d
     motion = torch.cat([scene.motion[:] for scene in scenes])
     assert motion.mean(0).abs().max() < 1e-3
     speech = load_speech(person / "speech.safetensors", device=CPU)
-    sound = load_statistics(person / "stats.json", device=CPU).normalised_audio(
+    audio = load_statistics(person / "stats.json", device=CPU).normalised_audio(
         torch.from_numpy(read_wav(data / "b_audio.wav"))
     )
-    heard = window(scenes[1], 0, 60)
-    assert torch.equal(heard.features, speech(sound[None])[0])
-    assert not heard.features.is_inference()
+    features = window(scenes[1], 0, 60)
+    assert torch.equal(features.features, speech(audio[None])[0])
+    assert not features.features.is_inference()
     face = window(person_scenes(person, data, FACE)[0], 0, 40)
     assert face.motion.shape == (40, 256)
     assert face.present.sum() == 38
@@ -91,7 +93,9 @@ def test_a_person_is_complete_only_with_all_files(person: Path, name: str) -> No
     assert not (person / MANIFEST).exists()
 
 
-def test_a_complete_person_is_whole_and_has_the_demo_persons_facts(person: Path) -> None:
+def test_a_complete_person_passes_its_checks_and_has_the_members_of_the_demo_person(
+    person: Path,
+) -> None:
     (person / MANIFEST).unlink()
     assert complete(person, face="3 steps")
     check_files(person)
@@ -104,7 +108,7 @@ def test_a_complete_person_is_whole_and_has_the_demo_persons_facts(person: Path)
     assert load_animator(person, device=CPU).max_seconds == 20
 
 
-def test_what_person_json_said_stays_but_for_the_hashes(person: Path) -> None:
+def test_members_of_person_json_stay_except_the_digests(person: Path) -> None:
     before = manifest(person)
     (person / "face.safetensors").write_bytes((person / "body.safetensors").read_bytes())
     assert complete(person, face="3 steps")
@@ -115,7 +119,7 @@ def test_what_person_json_said_stays_but_for_the_hashes(person: Path) -> None:
     check_files(person)
 
 
-def test_provenance_is_kept_network_by_network(person: Path) -> None:
+def test_provenance_is_stored_for_each_network(person: Path) -> None:
     complete(person, face="3 steps", body="5 steps")
     complete(person, face="6 steps")
     assert manifest(person)["provenance"] == {"face": "6 steps", "body": "5 steps"}

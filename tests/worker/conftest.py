@@ -12,6 +12,7 @@ from jobs.db.migrate import upgrade
 from jobs.model import Job, NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
+from jobs.store.job_rows import JobLimits
 from tests.audio_clips import write_clip
 from tests.worker.toys import DictStorage
 
@@ -28,9 +29,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(empty_database: Path, tmp_path: Path) -> Iterator[Database]:
     path = shutil.copyfile(empty_database, tmp_path / "visavis.db")
-    opened = stores_on(
-        connect(f"sqlite:///{path}"), StoreConfig(lease_seconds=15, wake_seconds=10, max_attempts=3)
-    )
+    config = StoreConfig(lease_seconds=15, wake_seconds=10, jobs=JobLimits(max_attempts=3))
+    opened = stores_on(connect(f"sqlite:///{path}"), config)
     yield opened
     opened.close()
 

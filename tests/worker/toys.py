@@ -103,10 +103,10 @@ class ToyAvatar:
         cameras: Sequence[Camera],
         *,
         batch: int,
-        look: RenderOptions,
+        options: RenderOptions,
     ) -> Iterator[NDArray[np.uint8]]:
         self.batches.append(batch)
-        below = (0, 0, 0, 0) if look.background == TRANSPARENT else look.background
+        below = (0, 0, 0, 0) if options.background == TRANSPARENT else options.background
         for start in range(0, len(face), batch):
             if min(batch, len(face) - start) > self.holds:
                 raise torch.OutOfMemoryError("CUDA out of memory")
@@ -117,7 +117,7 @@ class ToyAvatar:
                 grey = 255 * some[:, None, None, None] * (camera.name == "front")
                 views.append(np.broadcast_to(grey.astype(np.uint8), shape))
             frames = np.concatenate(views, axis=2)
-            if look.channels == 4:
+            if options.channels == 4:
                 frames = np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1)
             if below is not None:
                 frames[:, frames.shape[1] // 2 :] = below

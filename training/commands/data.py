@@ -1,115 +1,180 @@
-"""`python -m training data ...`: looks at datasets, measures, hears and fetches them."""
+"""`python -m training data ...`: make, check, measure and download datasets."""
 
 from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from contracts.files import write_atomically
 from models.motion.speech import FRAME_RATE
 from models.released.export import write_data_stats
+from training.commands.console import one_line_errors, print_line
+from training.commands.judge import DEMO_PERSON
 from training.data.checks import ERROR, NOTE, WARNING, check
-from training.data.features import FOLDER, LIPS, SPEECH, Pieces, keep, load_ears, shelf
+from training.data.features import (
+    FOLDER,
+    LIPS,
+    SPEECH,
+    Pieces,
+    feature_cache,
+    fill_cache,
+    load_extractor,
+)
 from training.data.scenes import open_scenes
 from training.data.statistics import measure
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
-TELL_BYTES = 50_000_000  # between two lines about the same file
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+PROGRESS_BYTES = 50_000_000  # between two progress lines of a download
 
 
-def add(commands: argparse._SubParsersAction[Any]) -> None:
-    """The commands about data that is there, beside the one that makes some."""
-    look = commands.add_parser("check", help="what is wrong with a dataset, by file and frame")
-    look.add_argument("folder", type=Path)
-    look.add_argument("--json", action="store_true", help="findings as JSON")
-    look.set_defaults(run=check_data)
+def add_commands(commands: Commands) -> None:
+    """Add `data` and its sub-commands."""
+    data = commands.add_parser("data", help="make, check, measure and download datasets")
+    parts = data.add_subparsers(dest="what", required=True)
+    _add_make_demo(parts)
+    _add_check(parts)
+    _add_stats(parts)
+    _add_features(parts)
+    _add_download(parts)
 
-    stats = commands.add_parser("stats", help="write what motion and sound are normalised with")
+
+def _add_make_demo(commands: Commands) -> None:
+    make = commands.add_parser("make-demo", help="make conversations of the demo person")
+    make.add_argument("folder", type=Path)
+    make.add_argument("--minutes", type=float, default=60.0, help="length of all conversations")
+    make.add_argument("--seed", type=int, default=1)
+    make.add_argument("--held-out", action="store_true", help="use the held-out voice for her")
+    make.add_argument(
+        "--person", type=Path, default=DEMO_PERSON, help="person directory with the face codes"
+    )
+    make.set_defaults(run=make_demo)
+
+
+def _add_check(commands: Commands) -> None:
+    check = commands.add_parser("check", help="find problems of a dataset, by file and frame")
+    check.add_argument("folder", type=Path)
+    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    check.set_defaults(run=check_data)
+
+
+def _add_stats(commands: Commands) -> None:
+    stats = commands.add_parser("stats", help="write the statistics that normalise a dataset")
     stats.add_argument("folder", type=Path)
     stats.add_argument("--out", type=Path, help="default: stats.json in the folder")
     stats.add_argument(
-        "--released", action="store_true", help="data_stats.pth, the form of released recordings"
+        "--released", action="store_true", help="write data_stats.pth, as in released recordings"
     )
     stats.set_defaults(run=write_statistics)
 
-    extract = commands.add_parser("features", help="run a person's frozen networks over a dataset")
+
+def _add_features(commands: Commands) -> None:
+    extract = commands.add_parser("features", help="compute a person's features of a dataset")
     extract.add_argument("folder", type=Path)
     extract.add_argument("--person", type=Path, required=True, help="person directory")
     extract.add_argument("--out", type=Path, help=f"default: {FOLDER} in the folder")
-    extract.add_argument("--piece-seconds", type=float, help="how long a clip is heard as one")
-    extract.add_argument("--hop-seconds", type=float, help="from the start of one to the next")
-    extract.add_argument("--dtype", choices=["float16", "float32"])
+    extract.add_argument("--piece-seconds", type=float, help="length of a piece")
+    extract.add_argument("--hop-seconds", type=float, help="from the start of a piece to the next")
+    extract.add_argument("--dtype", choices=["float16", "float32"], help="data type on disk")
     extract.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    extract.set_defaults(run=make_features)
+    extract.set_defaults(run=compute_features)
 
-    get = commands.add_parser("download", help="released recordings of a person, CC BY-NC 4.0")
+
+def _add_download(commands: Commands) -> None:
+    get = commands.add_parser("download", help="download a person's recordings (CC BY-NC 4.0)")
     get.add_argument("person")
     get.add_argument("--to", type=Path, default=Path("dataset"), help="folder of datasets")
-    get.add_argument("--from", dest="origin", help="a mirror, or a folder that has the archive")
-    get.add_argument("--accept-licence", action="store_true", help="do not ask")
-    get.add_argument("--keep-archive", action="store_true", help="after it was unpacked")
+    get.add_argument("--from", dest="origin", help="a mirror, or a folder with the archive")
+    get.add_argument("--accept-licence", action="store_true", help="accept without a prompt")
+    get.add_argument("--keep-archive", action="store_true", help="keep it after unpacking")
     get.set_defaults(run=download)
 
 
+def make_demo(arguments: argparse.Namespace) -> None:
+    """Make a dataset of synthetic conversations."""
+    from models.avatar.blendshape.model import load_blendshape
+    from training.demo.pose_keys import POSES
+    from training.demo.speech.conversations import held_out_voices, make_dataset, training_voices
+
+    avatar = load_blendshape(arguments.person / "avatar.safetensors", device=torch.device("cpu"))
+    make_dataset(
+        arguments.folder,
+        minutes=arguments.minutes,
+        seed=arguments.seed,
+        keys=json.loads(POSES.read_text()),
+        basis=avatar.face_basis.numpy(),
+        pick=held_out_voices if arguments.held_out else training_voices,
+    )
+
+
 def check_data(arguments: argparse.Namespace) -> None:
-    """A line for each finding; exit status 1 where one is an error."""
-    with told():
-        found = check(arguments.folder)
+    """Print a line per finding; exit status 1 if one is an error."""
+    with one_line_errors():
+        report = check(arguments.folder)
     if arguments.json:
-        facts = {"scenes": found.scenes, "frames": found.frames}
-        findings = [asdict(each) for each in found.findings]
-        say(json.dumps({**facts, "findings": findings}, indent=2))
+        findings = [
+            {
+                "level": finding.level,
+                "kind": finding.kind,
+                "file": finding.file,
+                "frame": finding.frame,
+                "words": finding.message,
+            }
+            for finding in report.findings
+        ]
+        content = {"scenes": report.scenes, "frames": report.frames, "findings": findings}
+        print_line(json.dumps(content, indent=2))
     else:
-        for each in found.findings:
-            say(str(each))
-        counts = ", ".join(f"{found.count(level)} {level}s" for level in (ERROR, WARNING, NOTE))
-        say(f"{found.scenes} scenes, {found.frames / FRAME_RATE / 60:.1f} min: {counts}")
-    if found.count(ERROR):
+        for finding in report.findings:
+            print_line(finding)
+        counts = ", ".join(f"{report.count(level)} {level}s" for level in (ERROR, WARNING, NOTE))
+        print_line(f"{report.scenes} scenes, {report.frames / FRAME_RATE / 60:.1f} min: {counts}")
+    if report.count(ERROR):
         raise SystemExit(1)
 
 
 def write_statistics(arguments: argparse.Namespace) -> None:
-    """Measure, and write one of the two forms."""
-    form = "data_stats.pth" if arguments.released else "stats.json"
-    path = arguments.out or arguments.folder / form
-    with told():
-        values = measure(arguments.folder)
-        draft = path.with_name(f".{path.name}.new")
-        if arguments.released:
-            write_data_stats(draft, values)
-        else:
-            draft.write_text(json.dumps(values) + "\n", encoding="utf-8")
-        draft.replace(path)
-    say(str(path))
+    """Compute the statistics, and write them in one of the two formats."""
+    name = "data_stats.pth" if arguments.released else "stats.json"
+    path = arguments.out or arguments.folder / name
+    with one_line_errors():
+        statistics = measure(arguments.folder)
+        with write_atomically(path) as draft:
+            if arguments.released:
+                write_data_stats(draft, statistics)
+            else:
+                draft.write_text(json.dumps(statistics) + "\n", encoding="utf-8")
+    print_line(path)
 
 
-def make_features(arguments: argparse.Namespace) -> None:
-    """Speech features of all scenes, and lips where the person has them."""
+def compute_features(arguments: argparse.Namespace) -> None:
+    """Compute speech features of all scenes, and lips if the person has a lip regressor."""
     device = torch.device(arguments.device)
-    with told():
-        ears = load_ears(arguments.person, device=device)
+    with one_line_errors():
+        extractor = load_extractor(arguments.person, device=device)
         scenes = open_scenes(arguments.folder)
-        place = arguments.out or arguments.folder / FOLDER
-        for part in (SPEECH, LIPS) if ears.lips is not None else (SPEECH,):
-            kept = shelf(ears, part, place, asked_pieces(arguments, ears.pieces))
-            made = keep(ears, kept, scenes, progress=tell_scene)
-            size = sum(path.stat().st_size for path in kept.folder.glob("*.npy"))
-            words = f"{len(scenes)} scenes, {made} heard now, {size / 1e9:.2f} GB"
-            say(f"{part}: {words} in {kept.folder}")
+        folder = arguments.out or arguments.folder / FOLDER
+        for part in (SPEECH, LIPS) if extractor.lips is not None else (SPEECH,):
+            cache = feature_cache(extractor, part, folder, _pieces(arguments, extractor.pieces))
+            computed = fill_cache(extractor, cache, scenes, progress=_print_scene)
+            size = sum(path.stat().st_size for path in cache.folder.glob("*.npy")) / 1e9
+            print_line(
+                f"{part}: {len(scenes)} scenes, {computed} computed now, {size:.2f} GB in "
+                f"{cache.folder}"
+            )
 
 
-def asked_pieces(arguments: argparse.Namespace, usual: Pieces) -> Pieces | None:
-    """None where nothing was said: then those that are there are kept to."""
-    asked = (arguments.piece_seconds, arguments.hop_seconds, arguments.dtype)
-    if asked == (None, None, None):
+def _pieces(arguments: argparse.Namespace, usual: Pieces) -> Pieces | None:
+    """Pieces of the options; None without options, which keeps those of an existing cache."""
+    options = (arguments.piece_seconds, arguments.hop_seconds, arguments.dtype)
+    if options == (None, None, None):
         return None
     frames = (
         round(arguments.piece_seconds * FRAME_RATE) if arguments.piece_seconds else usual.frames
@@ -119,61 +184,45 @@ def asked_pieces(arguments: argparse.Namespace, usual: Pieces) -> Pieces | None:
 
 
 def download(arguments: argparse.Namespace) -> None:
-    """Show the licence, ask, fetch and unpack."""
+    """Show the licence, prompt for its acceptance, then download and unpack."""
     from models.released.download import LICENCE, DownloadError
     from training.data.download import get_recordings
 
-    say(LICENCE.format(person=arguments.person))
+    print_line(LICENCE.format(person=arguments.person))
     if not arguments.accept_licence:
         if not sys.stdin.isatty():
-            raise SystemExit("nobody is there to be asked; say --accept-licence if you accept it")
+            raise SystemExit("no terminal for a prompt; pass --accept-licence to accept it")
         if input("Do you accept this licence? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise SystemExit("nothing was fetched")
+            raise SystemExit("nothing was downloaded")
     try:
-        with told():
+        with one_line_errors():
             scenes = get_recordings(
                 arguments.person,
                 arguments.to,
                 origin=arguments.origin,
-                progress=Telling(),
-                tell=say,
+                progress=_DownloadProgress(),
+                notify=print_line,
                 keep_archive=arguments.keep_archive,
             )
     except DownloadError as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
-        raise SystemExit("stopped; what came is kept and continued the next time") from None
-    say(f"{len(scenes)} scenes in {arguments.to / arguments.person}")
+        raise SystemExit("stopped; the next call continues the download") from None
+    print_line(f"{len(scenes)} scenes in {arguments.to / arguments.person}")
 
 
-class Telling:
-    """Tells how far a file is, now and then."""
+class _DownloadProgress:
+    """Prints the progress of a download at intervals."""
 
     def __init__(self) -> None:
-        self.told = 0
+        self.printed = 0  # bytes at the last line
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
-        if done - self.told >= TELL_BYTES or done == total:
-            self.told = done
+        if done - self.printed >= PROGRESS_BYTES or done == total:
+            self.printed = done
             of = f" of {total / 1e6:.0f}" if total is not None else ""
-            say(f"  {name}  {done / 1e6:.0f}{of} MB")
+            print_line(f"  {name}  {done / 1e6:.0f}{of} MB")
 
 
-def tell_scene(name: str, done: int, count: int) -> None:
-    """One line a scene."""
-    say(f"  {name}  {done} of {count}")
-
-
-def say(words: str) -> None:
-    """An answer of a command."""
-    sys.stdout.write(f"{words}\n")
-    sys.stdout.flush()
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """What is wrong with files is one sentence on stderr and exit status 1."""
-    try:
-        yield
-    except (ValueError, OSError) as error:  # DatasetError, CheckpointError and the like
-        raise SystemExit(str(error)) from error
+def _print_scene(name: str, done: int, count: int) -> None:
+    print_line(f"  {name}  {done} of {count}")

@@ -1,68 +1,69 @@
-"""`python -m training sample` and `evaluate`."""
+"""`python -m training sample` and `evaluate`: sample a dataset, and measure the samples."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training.commands.console import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.formats.results import Results
     from training.data.cuts import Cut
-    from training.evaluation.sampling import Drawing
+    from training.evaluation.sampling import SamplingSettings
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-PARTNER = Path("the partner's folder beside --data")  # of --flip-person without a folder
-LONGEST = 600  # frames, as the reference cuts scenes
+PARTNER = Path("the partner's folder beside --data")  # value of --flip-person without a folder
+LONGEST = 600  # frames of a cut, as in the reference
 
 
 def add_commands(commands: Commands) -> None:
-    """Both commands, with the reference's names for what is the same."""
-    sample = commands.add_parser("sample", help="sample a dataset's sound into results.npz")
-    _add_drawing(sample, samples=10, repetitions=3)
+    """Add `sample` and `evaluate`, with option names of the reference if they mean the same."""
+    sample = commands.add_parser("sample", help="sample motion for a dataset into results.npz")
+    _add_sampling_options(sample, samples=10, repetitions=3)
     sample.add_argument("--out", type=Path, required=True, help="folder for the results")
     sample.add_argument(
-        "--released-format", action="store_true", help="also write results.npy as the reference"
+        "--released-format", action="store_true", help="also write results.npy of the reference"
     )
     sample.set_defaults(run=sample_dataset)
-    judged = commands.add_parser("evaluate", help="figures of a person's samples and the truth's")
-    judged.add_argument("--results", type=Path, help="results.npz to measure, instead of sampling")
-    _add_drawing(judged, samples=None, repetitions=5)
-    judged.add_argument("--json", type=Path, help="where to write the figures, too")
-    judged.add_argument("--plots", type=Path, help="folder for pictures; needs matplotlib")
-    judged.set_defaults(run=evaluate_person)
+    measure = commands.add_parser("evaluate", help="measure samples of a person and the truth")
+    measure.add_argument("--results", type=Path, help="results.npz to measure, instead of sampling")
+    _add_sampling_options(measure, samples=None, repetitions=5)
+    measure.add_argument("--json", type=Path, help="also write the figures to this file")
+    measure.add_argument("--plots", type=Path, help="folder for plots; needs matplotlib")
+    measure.set_defaults(run=evaluate_person)
 
 
-def _add_drawing(
+def _add_sampling_options(
     command: argparse.ArgumentParser, *, samples: int | None, repetitions: int
 ) -> None:
     add = command.add_argument
     add("--person", type=Path, required=True, help="person directory")
     add("--data", type=Path, required=samples is not None, help="folder of scenes")
-    add("--split", choices=("train", "val", "test", "all"), default="test")
-    add("--num-samples", type=_count, default=samples, help="cuts of scenes; all without it"
-        if samples is None else f"cuts of scenes, {samples} without it")  # fmt: skip
-    add("--num-repetitions", type=_count, default=repetitions, help="takes of each")
+    add("--split", choices=("train", "val", "test", "all"), default="test", help="default: test")
+    add("--num-samples", type=_count, default=samples,
+        help=f"number of cuts; default: {'all' if samples is None else samples}")  # fmt: skip
+    add("--num-repetitions", type=_count, default=repetitions, help="takes of each cut")
     add("--max-seq-length", type=_count, default=LONGEST, help="frames of a cut")
-    add("--network", choices=("face", "body", "both"), default="both")
-    add("--steps", type=_steps, help="of diffusion: 100 or ddim100; the person's own without it")
-    add("--guidance", type=float, help="of what is drawn; the person's own without it")
-    add("--diversity", type=float, help="top-p of the guide; the person's own without it")
+    add("--network", choices=("face", "body", "both"), default="both", help="default: both")
+    add("--steps", type=_steps, help="diffusion steps, 100 or ddim100; default: the person's")
+    add("--guidance", type=float, help="guidance scale; default: the person's")
+    add("--diversity", type=float, help="top-p of the guide; default: the person's")
     add("--seed", type=int, default=10)
     add("--device", default="cpu", help="cpu, cuda or cuda:1")
     add("--flip-person", type=Path, nargs="?", const=PARTNER, metavar="DIR",
-        help="the partner's recordings, with the channels of sound swapped")  # fmt: skip
-    led = command.add_mutually_exclusive_group()
-    led.add_argument("--guide", dest="key_poses", action="store_const", const="guide",
-                     help="the guide draws the key poses (so without it, too)")  # fmt: skip
-    led.add_argument("--true-keys", dest="key_poses", action="store_const", const="true",
-                     help="the truth's key poses lead the body")  # fmt: skip
+        help="use the partner's recordings, with swapped audio channels")  # fmt: skip
+    source = command.add_mutually_exclusive_group()
+    source.add_argument("--guide", dest="key_poses", action="store_const", const="guide",
+                        help="use key poses of the guide (default)")  # fmt: skip
+    source.add_argument("--true-keys", dest="key_poses", action="store_const", const="true",
+                        help="use key poses of the truth")  # fmt: skip
     command.set_defaults(key_poses="guide")
 
 
@@ -74,36 +75,36 @@ def _count(text: str) -> int:
 
 
 def _steps(text: str) -> int:
-    found = re.fullmatch(r"(?:ddim)?(\d+)", text)
-    if not found:
+    match = re.fullmatch(r"(?:ddim)?(\d+)", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"must be a number or ddim and a number, got {text!r}")
-    return int(found[1])
+    return int(match[1])
 
 
 def sample_dataset(arguments: argparse.Namespace) -> None:
-    """Draw, and write results.npz and the released form."""
+    """Sample, and write results.npz and optionally the released format."""
     from models.formats.results import RESULTS, write_results
 
-    results = drawn_results(arguments)
+    results = sample_results(arguments)
     written = [arguments.out / RESULTS]
     write_results(written[0], results)
     if arguments.released_format:
         written += _write_released(arguments, results)
     for path in written:
-        sys.stdout.write(f"{path}\n")
+        print_line(path)
 
 
 def evaluate_person(arguments: argparse.Namespace) -> None:
-    """Draw or read results, and print their figures."""
+    """Sample or read results, and print their figures."""
     from models.formats.results import read_results
     from training.evaluation.evaluate import evaluate, table
 
     if (arguments.results is None) == (arguments.data is None):
-        raise SystemExit("evaluate needs --data to sample, or --results to read; one of the two")
-    results = read_results(arguments.results) if arguments.results else drawn_results(arguments)
+        raise SystemExit("evaluate needs either --data to sample, or --results to read")
+    results = read_results(arguments.results) if arguments.results else sample_results(arguments)
     evaluation = evaluate(results, arguments.person)
     for line in table(evaluation):
-        sys.stdout.write(f"{line}\n")
+        print_line(line)
     if arguments.json:
         content = {"options": dict(results.options), **evaluation.plain()}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
@@ -111,28 +112,28 @@ def evaluate_person(arguments: argparse.Namespace) -> None:
         from training.evaluation.plots import write_plots
 
         for path in write_plots(results, arguments.person, arguments.plots):
-            sys.stdout.write(f"{path}\n")
+            print_line(path)
 
 
-def drawn_results(arguments: argparse.Namespace) -> Results:
-    """Sample as the arguments say, and say what is sampled."""
+def sample_results(arguments: argparse.Namespace) -> Results:
+    """Sample with the options, and print a summary first."""
     import torch
 
     from models.motion.pipeline import load_animator
     from training.data.cuts import find_cuts, partner_folder, read_clips, shuffled
-    from training.evaluation.sampling import draw
+    from training.evaluation.sampling import sample_clips
 
-    drawing = _drawing(arguments)
+    settings = _settings(arguments)
     flipped = arguments.flip_person is not None
     folder: Path = arguments.data
     if flipped:
-        given = arguments.flip_person
-        folder = partner_folder(folder) if given is PARTNER else given
+        flip = arguments.flip_person
+        folder = partner_folder(folder) if flip is PARTNER else flip
     frames = arguments.max_seq_length
     cuts = find_cuts(folder, arguments.split, frames)
     chosen = shuffled(cuts, arguments.num_samples or len(cuts), arguments.seed)
-    for line in _said(arguments, folder, cuts, chosen):
-        sys.stdout.write(f"{line}\n")
+    for line in _summary(arguments, folder, cuts, chosen):
+        print_line(line)
     animator = load_animator(arguments.person, device=torch.device(arguments.device))
     clips = list(read_clips(chosen, frames, flipped=flipped))
     options = {
@@ -141,52 +142,52 @@ def drawn_results(arguments: argparse.Namespace) -> Results:
         "split": arguments.split,
         "flipped": flipped,
         "max_seq_length": frames,
-        **vars(drawing),
+        **vars(settings),
     }
-    return draw(animator, clips, drawing, options=options)
+    return sample_clips(animator, clips, settings, options=options)
 
 
-def _said(
+def _summary(
     arguments: argparse.Namespace, folder: Path, cuts: Sequence[Cut], chosen: Sequence[Cut]
 ) -> list[str]:
     scenes = sorted({cut.scene.name for cut in cuts})
     lines = [
         f"{arguments.split} split of {folder}: {len(scenes)} scenes with cuts, {scenes[0]} to "
-        f"{scenes[-1]}; {len(cuts)} cuts of {arguments.max_seq_length} frames, {len(chosen)} drawn"
+        f"{scenes[-1]}; {len(cuts)} cuts of {arguments.max_seq_length} frames, {len(chosen)} chosen"
     ]
     if arguments.num_samples and len(chosen) < arguments.num_samples:
-        lines.append(f"{arguments.num_samples} samples were asked for; there are no more")
+        lines.append(f"--num-samples is {arguments.num_samples}, but only {len(chosen)} exist")
     return lines
 
 
-def _drawing(arguments: argparse.Namespace) -> Drawing:
-    from training.evaluation.sampling import Drawing
+def _settings(arguments: argparse.Namespace) -> SamplingSettings:
+    from training.evaluation.sampling import SamplingSettings
 
-    own = _defaults(arguments.person)
+    defaults = _defaults(arguments.person)
 
-    def asked(option: str, default: str) -> Any:
-        value = getattr(arguments, option)
-        return own[default] if value is None else value
+    def option(name: str, default: str) -> Any:
+        value = getattr(arguments, name)
+        return defaults[default] if value is None else value
 
-    return Drawing(
+    return SamplingSettings(
         repetitions=arguments.num_repetitions,
         seed=arguments.seed,
-        steps=asked("steps", "steps"),
-        guidance_face=asked("guidance", "guidance_face"),
-        guidance_body=asked("guidance", "guidance_body"),
-        diversity=asked("diversity", "diversity"),
+        steps=option("steps", "steps"),
+        guidance_face=option("guidance", "guidance_face"),
+        guidance_body=option("guidance", "guidance_body"),
+        diversity=option("diversity", "diversity"),
         network=arguments.network,
         key_poses=arguments.key_poses,
     )
 
 
 def _defaults(person: Path) -> dict[str, Any]:
-    """How the person is sampled where nothing is asked for."""
+    """Sampling defaults of a person."""
     from contracts.person import MANIFEST, read_manifest
 
     path = person / MANIFEST
     if not path.is_file():
-        raise SystemExit(f"no {MANIFEST} in {person}; is this a whole person directory?")
+        raise SystemExit(f"no {MANIFEST} in {person}; is this a complete person directory?")
     return dict(read_manifest(person).defaults)
 
 

@@ -1,4 +1,4 @@
-"""Sound of the dataset: 48 kHz, channel 0 the person, channel 1 the partner."""
+"""Audio of a dataset: 48 kHz, left (first) channel the person, right channel the partner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_wav(path: Path, samples: NDArray[np.float32], *, rate: int = SAMPLE_RATE) -> None:
-    """Writes samples [N, channels] in [-1, 1] as 16 bit; what lies outside is clipped."""
+    """Write samples [N, channels] as 16 bit; values outside [-1, 1] are clipped."""
     whole = (np.clip(samples, -1, 1) * 32767).round().astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(whole.shape[1])
@@ -28,7 +28,7 @@ def write_wav(path: Path, samples: NDArray[np.float32], *, rate: int = SAMPLE_RA
 
 
 def loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Square root of the RMS of every frame of samples [N] -> [T]: about how loud it sounds."""
+    """Square root of the RMS of every frame of samples [N] -> [T]: approximate loudness."""
     frames = len(samples) // SAMPLES_PER_FRAME
     cut = samples[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME)
     return np.sqrt(np.sqrt((cut.astype(np.float64) ** 2).mean(1)))

@@ -1,4 +1,4 @@
-"""Cuts of a dataset's scenes: what is sampled and measured, the same cuts as the reference's.
+"""Cuts of scenes for sampling and evaluation, the same as in the reference.
 
 Letters: T frames of a cut, 1600 samples of 48 kHz to a frame.
 """
@@ -22,48 +22,49 @@ if TYPE_CHECKING:
 
     Item = TypeVar("Item")
 
-EVERYTHING = "all"  # for those who do not split
+ALL = "all"  # all scenes, without a split
 PARTNERS = {"PXB184": "RLW104", "RLW104": "PXB184", "TXB805": "GQS883", "GQS883": "TXB805"}
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Where a clip lies in a dataset."""
+    """Position of a clip in a dataset."""
 
     scene: SceneData
     first_frame: int
-    place: int  # among all cuts of the split, in their order
+    index: int  # among all cuts of the split
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A cut that was read: sound and the motion that belongs to it."""
+    """Audio and motion of a cut."""
 
     cut: Cut
-    audio: NDArray[np.float32]  # [1600 T, 2], channel 0 the person
-    face: NDArray[np.float32]  # [T, 256], zero where the face was not seen
+    audio: NDArray[np.float32]  # [1600 T, 2], left (first) channel the person
+    face: NDArray[np.float32]  # [T, 256], zero where the face is not visible
     pose: NDArray[np.float32]  # [T, 104]
-    present: NDArray[np.bool_]  # [T], false where the face was not seen
+    present: NDArray[np.bool_]  # [T], False where the face is not visible
 
 
 def split_scenes(scenes: Sequence[Item], part: str) -> Sequence[Item]:
-    """The scenes of a split, or of "all". Of few scenes the test takes what there is.
+    """Scenes of the split "train", "val" or "test", or "all".
 
-    ValueError where nothing is left for a split.
+    With few scenes, "test" takes all of them. Raises: ValueError: when a split is empty.
     """
-    chosen = scenes if part == EVERYTHING else scenes[SPLITS[part]]
+    chosen = scenes if part == ALL else scenes[SPLITS[part]]
     if not chosen:
         raise ValueError(
-            f"{len(scenes)} scenes are too few for a {part} split: the last 4 are the test, the 2 "
-            "before them the validation; take --split test or all"
+            f"{len(scenes)} scenes are too few for a {part} split: the last 4 are the test split, "
+            "the 2 before them the validation split; pass --split test or all"
         )
     return chosen
 
 
 def find_cuts(folder: Path, part: str, frames: int) -> list[Cut]:
-    """All cuts of `frames` frames that the scenes of a split have, scene by scene.
+    """Find all cuts of `frames` frames in the scenes of a split, scene by scene.
 
-    ValueError where there is none; DatasetError for a folder without scenes, or broken ones.
+    Raises: ValueError: when no scene is long enough. DatasetError: when a folder has no scenes, or
+    a scene is invalid.
     """
     starts = [
         (scene, start)
@@ -73,26 +74,26 @@ def find_cuts(folder: Path, part: str, frames: int) -> list[Cut]:
     if not starts:
         raise ValueError(
             f"no scene of the {part} split in {folder} is longer than {frames} frames; "
-            "ask for a shorter --max-seq-length"
+            "pass a shorter --max-seq-length"
         )
-    return [Cut(scene, start, place) for place, (scene, start) in enumerate(starts)]
+    return [Cut(scene, start, index) for index, (scene, start) in enumerate(starts)]
 
 
 def shuffled(cuts: Sequence[Cut], count: int, seed: int) -> list[Cut]:
-    """`count` of the cuts, or all if there are fewer, in an order that the seed decides."""
+    """Up to `count` cuts in a random order given by the seed."""
     order = np.random.default_rng(seed).permutation(len(cuts))
-    return [cuts[place] for place in order[:count]]
+    return [cuts[index] for index in order[:count]]
 
 
 def read_clips(cuts: Sequence[Cut], frames: int, *, flipped: bool = False) -> Iterator[Clip]:
-    """The clips of some cuts. flipped: the two channels of sound change places."""
+    """Read the clips of cuts. flipped: swap the two channels of audio."""
     for cut in cuts:
         first, last = cut.first_frame, cut.first_frame + frames
-        sound = cut.scene.samples(first, last)
+        audio = cut.scene.samples(first, last)
         present = cut.scene.present()[first:last]
         yield Clip(
             cut,
-            np.ascontiguousarray(sound[:, ::-1]) if flipped else sound,
+            np.ascontiguousarray(audio[:, ::-1]) if flipped else audio,
             np.where(present[:, None], cut.scene.codes(first, last), np.float32(0)),
             cut.scene.poses(first, last),
             present,
@@ -100,11 +101,14 @@ def read_clips(cuts: Sequence[Cut], frames: int, *, flipped: bool = False) -> It
 
 
 def partner_folder(folder: Path) -> Path:
-    """Where the partner's recordings of a released person lie. ValueError for others."""
+    """Folder with the recordings of a released person's partner.
+
+    Raises: ValueError: when the partner is unknown.
+    """
     name = folder.resolve().name
     if name not in PARTNERS:
         raise ValueError(
-            f"{name} is none of {', '.join(PARTNERS)}, whose partners are known; name the folder "
-            "of the partner's recordings: --flip-person DIR"
+            f"the partner of {name} is unknown (known: {', '.join(PARTNERS)}); pass the folder of "
+            "the partner's recordings: --flip-person DIR"
         )
     return folder.resolve().with_name(PARTNERS[name])

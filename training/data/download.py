@@ -1,4 +1,4 @@
-"""The released recordings of a person: fetched, unpacked, and looked at before they are shown."""
+"""Download of a person's released recordings: fetch, unpack, and check before they are used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STATISTICS = "data_stats.pth"
 DOWNLOADS = "downloads"
-MOST_BYTES = 256 << 30  # of what is unpacked: hours of 48 kHz sound
+MOST_BYTES = 256 << 30  # unpacked size of hours of 48 kHz audio
 
 
 def get_recordings(
@@ -29,70 +29,71 @@ def get_recordings(
     *,
     origin: str | None = None,
     progress: Progress = lambda _name, _done, _all: None,
-    tell: Callable[[str], None] = lambda _words: None,
+    notify: Callable[[str], None] = lambda _message: None,
     keep_archive: bool = False,
 ) -> list[SceneFiles]:
-    """Fetch and unpack a person's recordings into `folder / person`; answers the scenes.
+    """Download and unpack a person's recordings into `folder / person`; return the scenes.
 
-    origin: a mirror, or a folder that has the archive. What is there already is not fetched again,
-    and what was begun is continued. Raises DownloadError, ReleasedError, DatasetError.
+    origin: a mirror, or a folder with the archive. Existing recordings are not downloaded again; an
+    interrupted download is continued. Raises: DownloadError, ReleasedError, DatasetError: when the
+    archive cannot be fetched, unpacked or read.
     """
-    place = folder / person
-    if place.is_dir():
-        tell(f"{place} is there already")
-        return find_scenes(place)
+    target = folder / person
+    if target.is_dir():
+        notify(f"{target} exists already")
+        return find_scenes(target)
     mirror = origin if origin is not None and re.match(r"https?://", origin) else None
     if person not in PEOPLE and origin is None:
         raise DownloadError(
-            f"there are no released recordings of {person!r}; there are {', '.join(PEOPLE)}"
+            f"no recordings of {person!r} were released; available are {', '.join(PEOPLE)}"
         )
     archive, statistics = dataset_downloads(person, mirror)
     downloads = folder / DOWNLOADS
     if origin is not None and mirror is None:
         path = Path(origin) / archive.path
         if not path.is_file():
-            raise DownloadError(f"there is no {path}; name the folder that has {archive.path}")
+            raise DownloadError(f"{path} not found; pass the folder that has {archive.path}")
     else:
         path = fetch(archive, downloads, progress=progress)
-    scenes = _unpacked(path, place)
+    scenes = _unpack(path, target)
     if mirror is not None or origin is None:
-        _add_statistics(statistics, place, downloads, tell)
+        _add_statistics(statistics, target, downloads, notify)
         if not keep_archive:
             path.unlink()
     return scenes
 
 
-def _unpacked(archive: Path, place: Path) -> list[SceneFiles]:
-    """The scenes of an archive in their place; all of them or nothing."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+def _unpack(archive: Path, target: Path) -> list[SceneFiles]:
+    """Unpack all scenes of an archive, or none if one is invalid."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        unpack(archive, draft, select=_wanted, max_bytes=MOST_BYTES)
-        inside = {path.parent for path in draft.rglob(f"*{ENDINGS[0]}")}
-        named = {folder for folder in inside if folder.name == place.name}
-        source = min(named or inside, default=draft)
+        unpack(archive, draft, select=_selected, max_bytes=MOST_BYTES)
+        folders = {path.parent for path in draft.rglob(f"*{ENDINGS[0]}")}
+        named = {folder for folder in folders if folder.name == target.name}
+        source = min(named or folders, default=draft)
         find_scenes(source)
         source.chmod(0o755)
-        source.rename(place)
+        source.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return find_scenes(place)
+    return find_scenes(target)
 
 
-def _wanted(name: str) -> bool:
+def _selected(name: str) -> bool:
     last = name.rpartition("/")[2]
     return last.endswith((*ENDINGS, STATISTICS)) and not last.startswith("._")
 
 
 def _add_statistics(
-    parcel: Download, place: Path, downloads: Path, tell: Callable[[str], None]
+    statistics: Download, target: Path, downloads: Path, notify: Callable[[str], None]
 ) -> None:
-    """Where the archive had none. It goes without: `data stats` measures them."""
-    if (place / STATISTICS).is_file():
+    """Download the statistics if the archive has none; they are optional."""
+    if (target / STATISTICS).is_file():
         return
     try:
-        fetched = fetch(parcel, downloads)
+        fetched = fetch(statistics, downloads)
     except DownloadError as error:
-        tell(f"{error}; it goes without")
+        notify(f"{error}; continuing without statistics (`data stats` computes them)")
         return
-    fetched.replace(place / STATISTICS)
+    fetched.replace(target / STATISTICS)

@@ -1,8 +1,8 @@
-"""The dataset in training: scenes that stay on disk, windows and padded samples of them, splits.
+"""Scenes of a dataset on disk, and the windows and padded samples that training reads from them.
 
 Letters: T frames (30/s), C channels of motion, L feature rows, A features of a row, B samples.
-Nothing is loaded before it is drawn: motion is read through a memory map and normalised window by
-window, features are read as `training.data.features` has kept them.
+Data is loaded when it is sampled: motion is memory-mapped and normalised window by window, features
+come from the cache of `training.data.features`.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ if TYPE_CHECKING:
 
     from models.formats.dataset import SceneData
 
-    Hear = Callable[[SceneData], "Tensor | FeatureSource"]
+    Extract = Callable[[SceneData], "Tensor | FeatureSource"]
 
 logger = logging.getLogger(__name__)
 
 FACE, POSE = "face_expression", "body_pose"
-SHORTEST, LONGEST = 400, 600  # frames of a padded sample of the released settings
+SHORTEST, LONGEST = 400, 600  # frames of a padded sample in the released settings
 SPLITS = {"train": slice(None, -6), "val": slice(-6, -4), "test": slice(-4, None)}
-CONTENT_TRIES = 1000
+TRIES = 1000  # windows that are sampled to find one with a visible face
 
 
 class FeatureSource(Protocol):
-    """What a scene sounds like to a person's networks, wherever it is kept."""
+    """Features of a scene, cached or computed on demand."""
 
-    def fitting(self, start: int, frames: int) -> int:
-        """The last place up to `start` from which so many frames were heard as one."""
+    def latest_start(self, start: int, frames: int) -> int:
+        """The last frame up to `start` at which features of all frames belong together."""
         ...
 
     def window(self, start: int, frames: int, padded: int) -> Tensor:
-        """The rows of frames [start, start + frames), zeros behind them up to those of `padded`."""
+        """Rows of frames [start, start + frames), zero-padded to the rows of `padded` frames."""
         ...
 
 
 class Rows(Protocol):
-    """Rows in time, of which some are cut."""
+    """Rows in time that can be sliced."""
 
     def __len__(self) -> int:
-        """T."""
+        """Number of rows, T."""
         ...
 
     def __getitem__(self, rows: slice, /) -> Tensor:
-        """Some of them."""
+        """A slice of the rows."""
         ...
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One conversation, ready to be cut."""
+    """One conversation, ready for sampling."""
 
     name: str
-    features: Tensor | FeatureSource  # [L, A], or where they can be had
+    features: Tensor | FeatureSource  # [L, A], or their source
     motion: Rows  # [T, C], normalised
-    present: Tensor  # [T], 0 where the face was not seen
+    present: Tensor  # [T], 0 where the face is not visible
 
     @property
     def frames(self) -> int:
@@ -77,12 +77,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a scene; behind a short one there are zeros."""
+    """A part of a scene; a short one is zero-padded."""
 
     features: Tensor  # [L, A]
     motion: Tensor  # [T, C]
     present: Tensor  # [T]
-    frames: int  # those that are the scene's
+    frames: int  # without padding
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Batch:
 
     features: Tensor  # [B, L, A]
     motion: Tensor  # [B, T, C]
-    present: Tensor  # [B, T], 0 where the face was not seen
-    inside: Tensor  # [B, T] bool, False behind the end of a short sample
+    present: Tensor  # [B, T], 0 where the face is not visible
+    inside: Tensor  # [B, T] bool, False in the padding of a short sample
 
     @property
     def frames(self) -> int:
@@ -101,7 +101,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class StoredMotion:
-    """Motion as it lies on disk, normalised when it is cut; nothing where nothing was seen."""
+    """Motion on disk, normalised when it is sliced; zero where the face is not visible."""
 
     data: SceneData
     kind: str
@@ -115,14 +115,14 @@ class StoredMotion:
     def __getitem__(self, frames: slice, /) -> Tensor:
         read = self.data.codes if self.kind == FACE else self.data.poses
         cut = torch.from_numpy(read(frames.start, frames.stop))
-        unseen = self.present[frames, None] == 0
-        return ((cut - self.mean) / self.std).masked_fill(unseen, 0.0)  # may be NaN there
+        hidden = self.present[frames, None] == 0
+        return ((cut - self.mean) / self.std).masked_fill(hidden, 0.0)  # may be NaN there
 
 
 def open_scenes(folder: Path) -> list[SceneData]:
-    """The scenes of a folder, by name, without those in which no face was ever seen.
+    """Open the scenes of a folder in order of names, without those that never show a face.
 
-    DatasetError where there are none, or where one is not whole.
+    Raises: DatasetError: when no scene is left, or one is incomplete.
     """
     scenes = []
     for files in find_scenes(folder):
@@ -130,48 +130,49 @@ def open_scenes(folder: Path) -> list[SceneData]:
         if scene.present().any():
             scenes.append(scene)
         else:
-            logger.info("scene %s has no frame with a face; it is left out", scene.name)
+            logger.info("scene %s has no frame with a face: skipped", scene.name)
     if not scenes:
         raise DatasetError(f"no scene in {folder} has a frame with a face")
     return scenes
 
 
 def load_scenes(
-    folder: Path, kind: str, extract: Hear, *, mean: Tensor, std: Tensor
+    folder: Path, kind: str, extract: Extract, *, mean: Tensor, std: Tensor
 ) -> list[Scene]:
-    """All scenes of a folder with motion of `kind`, normalised by mean and std [C].
+    """Open all scenes of a folder with motion of `kind`, normalised by mean and std [C].
 
-    hear: gives a scene's features, or where they are kept. Raises DatasetError.
+    extract: returns the features of a scene, or their source.
+    Raises: DatasetError: when a scene is invalid.
     """
     return [_scene(data, kind, extract, mean, std) for data in open_scenes(folder)]
 
 
-def _scene(data: SceneData, kind: str, extract: Hear, mean: Tensor, std: Tensor) -> Scene:
-    seen = data.present() if kind == FACE else np.ones(data.frames, np.bool_)
-    present = torch.from_numpy(seen).float()
+def _scene(data: SceneData, kind: str, extract: Extract, mean: Tensor, std: Tensor) -> Scene:
+    visible = data.present() if kind == FACE else np.ones(data.frames, np.bool_)
+    present = torch.from_numpy(visible).float()
     return Scene(data.name, extract(data), StoredMotion(data, kind, mean, std, present), present)
 
 
-def draw_windows(
+def sample_windows(
     scenes: Sequence[Scene], frames: int, count: int, generator: Generator, *, step: int = 1
 ) -> Batch:
-    """`count` windows of `frames` frames; scenes are drawn by their length, starts by `step`.
+    """Sample `count` windows of `frames` frames: scenes by their length, starts in steps of `step`.
 
-    A window in which no face was seen is drawn again.
+    A window without a visible face is sampled again.
     """
     long = _long_enough(scenes, frames)
     weights = torch.tensor([float(scene.frames - frames + 1) for scene in long])
     chosen = torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def drawn(scene: Scene) -> Window:
+    def sample(scene: Scene) -> Window:
         last = (scene.frames - frames) // step
         start = step * int(torch.randint(last + 1, (1,), generator=generator))
         return window(scene, start, frames)
 
-    return _stacked([_with_content(long[index], drawn) for index in chosen.tolist()], frames)
+    return _stacked([_with_face(long[index], sample) for index in chosen.tolist()], frames)
 
 
-def draw_padded(
+def sample_padded(
     scenes: Sequence[Scene],
     count: int,
     generator: Generator,
@@ -179,47 +180,47 @@ def draw_padded(
     shortest: int = SHORTEST,
     longest: int = LONGEST,
 ) -> Batch:
-    """`count` samples of the released settings: scenes are drawn by their length, a sample has
-    [shortest, longest) frames from anywhere in its scene, and zeros behind them up to `longest`.
+    """Sample `count` windows as in the released settings, zero-padded to `longest` frames.
 
-    A sample in which no face was seen is drawn again. Differs from the reference where that has
-    slips: its index 0 is a frame of the last scene, its last possible start is never drawn, and it
-    stops at a scene that is shorter than `longest`.
+    Scenes are sampled by their length; a sample has [shortest, longest) frames from anywhere in its
+    scene. A sample without a visible face is sampled again. Three mistakes of the reference are
+    avoided: its index 0 is a frame of the last scene, it never samples the last possible start, and
+    it fails on a scene shorter than `longest`.
     """
     long = _long_enough(scenes, shortest)
     weights = torch.tensor([float(scene.frames) for scene in long])
     chosen = torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def drawn(scene: Scene) -> Window:
+    def sample(scene: Scene) -> Window:
         most = max(shortest + 1, min(longest, scene.frames + 1))
         frames = int(torch.randint(shortest, most, (1,), generator=generator))
         start = int(torch.randint(scene.frames - frames + 1, (1,), generator=generator))
         return window(scene, start, frames, padded=longest)
 
-    return _stacked([_with_content(long[index], drawn) for index in chosen.tolist()], longest)
+    return _stacked([_with_face(long[index], sample) for index in chosen.tolist()], longest)
 
 
 def window(scene: Scene, start: int, frames: int, *, padded: int = 0) -> Window:
-    """Frames [start, start + frames) of a scene, zeros behind them up to `padded` frames.
+    """Frames [start, start + frames) of a scene, zero-padded to `padded` frames.
 
-    It begins earlier where features are kept in pieces and none has all of it.
+    The window starts earlier when no piece of the cached features contains all of it.
     """
     padded = max(padded, frames)
-    heard = scene.features
-    if isinstance(heard, Tensor):
-        rows = len(heard) / scene.frames
+    source = scene.features
+    if isinstance(source, Tensor):
+        rows = len(source) / scene.frames
         first = round(start * rows)
-        features = filled(heard[first : first + round(frames * rows)], round(padded * rows))
+        features = pad_rows(source[first : first + round(frames * rows)], round(padded * rows))
     else:
-        start = heard.fitting(start, frames)
-        features = heard.window(start, frames, padded)
+        start = source.latest_start(start, frames)
+        features = source.window(start, frames, padded)
     cut = slice(start, start + frames)
-    motion, present = filled(scene.motion[cut], padded), filled(scene.present[cut], padded)
+    motion, present = pad_rows(scene.motion[cut], padded), pad_rows(scene.present[cut], padded)
     return Window(features, motion, present, frames)
 
 
-def filled(rows: Tensor, count: int) -> Tensor:
-    """Rows [n, ...] with zeros behind them, [count, ...]."""
+def pad_rows(rows: Tensor, count: int) -> Tensor:
+    """Zero-pad rows [n, ...] to [count, ...]."""
     if len(rows) == count:
         return rows
     return functional.pad(rows, (0, 0) * (rows.ndim - 1) + (0, count - len(rows)))
@@ -228,17 +229,17 @@ def filled(rows: Tensor, count: int) -> Tensor:
 def _long_enough(scenes: Sequence[Scene], frames: int) -> list[Scene]:
     long = [scene for scene in scenes if scene.frames >= frames and scene.present.any()]
     if not long:
-        raise ValueError(f"no scene has {frames} frames; make the window shorter")
+        raise ValueError(f"no scene has {frames} frames; use a shorter window")
     return long
 
 
-def _with_content(scene: Scene, drawn: Callable[[Scene], Window]) -> Window:
-    """A window in which something was seen."""
-    for _ in range(CONTENT_TRIES):
-        found = drawn(scene)
-        if found.present.any():
-            return found
-    raise ValueError(f"scene {scene.name} has hardly a frame with a face; take it away")
+def _with_face(scene: Scene, sample: Callable[[Scene], Window]) -> Window:
+    """Sample windows until one has a visible face."""
+    for _ in range(TRIES):
+        candidate = sample(scene)
+        if candidate.present.any():
+            return candidate
+    raise ValueError(f"scene {scene.name} has almost no frames with a face; remove it")
 
 
 def _stacked(windows: Sequence[Window], frames: int) -> Batch:
@@ -251,13 +252,13 @@ def _stacked(windows: Sequence[Window], frames: int) -> Batch:
 
 
 def chunks(frames: int, longest: int) -> range:
-    """First frames of the chunks of a scene, one behind the other; what is left over is not one."""
+    """First frames of consecutive chunks of a scene; a shorter rest is dropped."""
     return range(0, frames - longest + 1, longest)
 
 
 def released_chunks(frames: int, longest: int) -> range:
-    """First frames of the chunks that the reference tests a scene on.
+    """First frames of the chunks on which the reference tests a scene.
 
-    One that would end exactly with the scene is left out, as there.
+    As there, a last chunk that ends exactly with the scene is dropped.
     """
     return range(0, frames - longest, longest)

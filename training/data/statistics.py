@@ -1,4 +1,4 @@
-"""Statistics of a dataset, in one piece of memory at a time: stats.json, or the released file.
+"""Statistics of a dataset, computed in pieces: stats.json, or the released file.
 
 Letters: T frames, C channels.
 """
@@ -23,23 +23,24 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-SMALLEST_STD = 1e-3  # a channel that never moves keeps this, so that it is not blown up
-PIECE = 1800  # frames that are read at once
-SOUND_PIECE = 10 * SAMPLE_RATE
+SMALLEST_STD = 1e-3  # lower limit, so that normalisation does not amplify constant channels
+PIECE = 1800  # frames in memory
+AUDIO_PIECE = 10 * SAMPLE_RATE
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Means and spreads of pose, face codes and sound over all scenes of a folder, as lists.
+    """Means and standard deviations of pose, face codes and audio over all scenes of a folder.
 
-    A frame without a face does not count for the face codes. `_std_flat` is the spread of all
-    numbers together. DatasetError where a scene is not whole or holds what is no number.
+    Face codes of frames without a face are ignored. `_std_flat` is the standard deviation of all
+    numbers together. Raises: DatasetError: when a scene is incomplete or contains NaN or infinity.
     """
     scenes = [files.open() for files in find_scenes(folder)]
-    return _of("pose", lambda: poses(scenes)) | _of("code", lambda: codes(scenes)) | _sound(scenes)
+    motion = _motion("pose", lambda: poses(scenes)) | _motion("code", lambda: codes(scenes))
+    return motion | _audio(scenes)
 
 
 def poses(scenes: Sequence[SceneData]) -> Iterator[Array]:
-    """Pieces [n, 104] of all poses, counted turns wrapped."""
+    """Pieces [n, 104] of all poses, with full rotations wrapped."""
     for scene in scenes:
         for start in range(0, scene.frames, PIECE):
             yield scene.poses(start, start + PIECE)
@@ -54,30 +55,30 @@ def codes(scenes: Sequence[SceneData]) -> Iterator[Array]:
             yield scene.codes(start, start + PIECE)[present[cut]]
 
 
-def sounds(scenes: Sequence[SceneData]) -> Iterator[Array]:
-    """Pieces [n, 2] of all sound."""
+def audio_pieces(scenes: Sequence[SceneData]) -> Iterator[Array]:
+    """Pieces [n, 2] of all audio."""
     for scene in scenes:
-        for start in range(0, len(scene.audio), SOUND_PIECE):
-            yield scene.audio.read(start, start + SOUND_PIECE)
+        for start in range(0, len(scene.audio), AUDIO_PIECE):
+            yield scene.audio.read(start, start + AUDIO_PIECE)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What numbers are like, channel by channel and together."""
+    """Mean and standard deviation of each channel."""
 
     mean: NDArray[np.float64]  # [C]
     std: NDArray[np.float64]  # [C]
 
     @property
     def flat(self) -> float:
-        """The spread of the numbers of all channels about their common mean."""
+        """Standard deviation of all channels about their common mean."""
         return float(np.sqrt((self.std**2 + self.mean**2).mean() - self.mean.mean() ** 2))
 
 
 def spread(name: str, pieces: Callable[[], Iterable[Array]]) -> Spread:
-    """Of rows [n, C] that come in pieces; they are asked for twice, so that nothing cancels.
+    """Compute the spread of rows [n, C], read in pieces and twice for numerical stability.
 
-    DatasetError, with the name, where one is no number.
+    Raises: DatasetError: when a number is NaN or infinite.
     """
     count = 0
     total: Any = 0.0
@@ -87,8 +88,8 @@ def spread(name: str, pieces: Callable[[], Iterable[Array]]) -> Spread:
     mean = np.asarray(total / max(1, count))
     if not np.isfinite(mean).all():
         raise DatasetError(
-            f"the {name} of some scene holds NaN or infinity; `python -m training data check` "
-            "tells where"
+            f"{name}: some scene contains NaN or infinity; `python -m training data check` finds "
+            "the file and frame"
         )
     squares: Any = 0.0
     for piece in pieces():
@@ -96,22 +97,22 @@ def spread(name: str, pieces: Callable[[], Iterable[Array]]) -> Spread:
     return Spread(mean, np.sqrt(squares / max(1, count)))
 
 
-def _of(name: str, pieces: Callable[[], Iterable[Array]]) -> dict[str, Any]:
-    found = spread(name, pieces)
+def _motion(name: str, pieces: Callable[[], Iterable[Array]]) -> dict[str, Any]:
+    channels = spread(name, pieces)
     return {
-        f"{name}_mean": found.mean.tolist(),
-        f"{name}_std": np.maximum(found.std, SMALLEST_STD).tolist(),
-        f"{name}_std_flat": [found.flat],
+        f"{name}_mean": channels.mean.tolist(),
+        f"{name}_std": np.maximum(channels.std, SMALLEST_STD).tolist(),
+        f"{name}_std_flat": [channels.flat],
     }
 
 
-def _sound(scenes: Sequence[SceneData]) -> dict[str, Any]:
-    """Each channel, and one spread for both, which is what sound is normalised with."""
-    found = spread("audio", lambda: sounds(scenes))
-    if found.flat <= 0:
-        raise DatasetError("the sound of all scenes is silent; it cannot be normalised")
+def _audio(scenes: Sequence[SceneData]) -> dict[str, Any]:
+    """Statistics of each channel, and the common deviation that normalises audio."""
+    channels = spread("audio", lambda: audio_pieces(scenes))
+    if channels.flat <= 0:
+        raise DatasetError("audio: all scenes are silent, so it cannot be normalised")
     return {
-        "audio_mean": found.mean.tolist(),
-        "audio_std": found.std.tolist(),
-        "audio_std_flat": found.flat,
+        "audio_mean": channels.mean.tolist(),
+        "audio_std": channels.std.tolist(),
+        "audio_std_flat": channels.flat,
     }

@@ -1,4 +1,4 @@
-"""Who speaks when, by how loud the channels of a conversation are.
+"""Voice activity detection by the loudness of the channels of a conversation.
 
 Letters: n samples at 48 kHz, T frames at 30 a second.
 """
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-SILENT = 0.1  # of a channel's loud frames (95 % quantile): below it nobody speaks
-PAUSE = 11  # frames, odd: shorter pauses belong to speech
-QUIETEST = 1e-4  # a channel that never gets louder has nobody in it
+SILENT = 0.1  # fraction of a channel's loud frames (95 % quantile); below it is silence
+PAUSE = 11  # frames, odd: shorter pauses count as speech
+QUIETEST = 1e-4  # highest amplitude of an empty channel
 
 
-def heard(samples: Array, channel: int) -> NDArray[np.bool_]:
-    """Frames [T] in which a channel of [n, 2] speaks, pauses below a third of a second included."""
+def speech_mask(samples: Array, channel: int) -> NDArray[np.bool_]:
+    """Frames [T] with speech in a channel of [n, 2], including pauses below a third of a second."""
     level = loudness(samples[:, channel].astype(np.float32))
     loud = level > SILENT**0.5 * np.quantile(level, 0.95)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(loud, PAUSE // 2), PAUSE)
@@ -30,8 +30,8 @@ def heard(samples: Array, channel: int) -> NDArray[np.bool_]:
 
 
 def while_speaking(times: Array, audio: Array) -> Array:
-    """Those of the times, in seconds, at which channel 0 of a sound [n, 2] speaks."""
+    """Select the times, in seconds, with speech in the left (first) channel of audio [n, 2]."""
     if not len(times) or np.abs(audio[:, 0]).max() < QUIETEST:
         return times[:0]
-    speaks = heard(audio, 0)
-    return times[speaks[np.minimum((times * FRAME_RATE).astype(int), len(speaks) - 1)]]
+    speech = speech_mask(audio, 0)
+    return times[speech[np.minimum((times * FRAME_RATE).astype(int), len(speech) - 1)]]

@@ -1,1 +1,1 @@
-"""Makes the demo person: her body, her voice, her conversations and her motion."""
+"""Generation of the demo person: body, voices, conversations and motion."""

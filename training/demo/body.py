@@ -1,6 +1,6 @@
-"""Makes the demo person's body: `python -m training.demo.body --out people/demo`.
+"""Build the avatar of the demo person: `python -m training.demo.body --out people/demo`.
 
-Writes avatar.safetensors and cameras.json, byte for byte the same each time on one machine.
+Writes avatar.safetensors and cameras.json. Repeated runs on one machine write identical bytes.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ FACE_CODE = 256
 SKIN_JOINTS = 8
 SHINE = {"skin": 0.20, "eyes": 1.0, "teeth": 0.5, "tongue": 0.4, "sweater": 0.02}
 SHINE |= {"trousers": 0.02, "hair": 0.25, "bun": 0.25}
-WITH_THE_HEAD = ("hair", "bun", "teeth")  # these hang on the head's joint alone
-STILL = ("hair", "bun")  # no face unit moves these
-SMALLEST_MOVE = 2e-4  # decimetres; what a face unit moves less is left out
+RIGID_PARTS = ("hair", "bun", "teeth")  # attached to the head joint only
+STILL_PARTS = ("hair", "bun")  # not moved by any face unit
+SMALLEST_MOVE = 2e-4  # decimetres; smaller displacements are dropped
 
 
 def build_body() -> Body:
-    """The base mesh in the person's shape, on its skeleton."""
+    """Base mesh in the shape of the person, with its skeleton."""
     mesh = assets.read_base_mesh()
     shape = shape_body(mesh)
     return Body(mesh, shape, build_rig(shape))
 
 
 def unit_moves(body: Body, assembly: Assembly) -> tuple[tuple[str, ...], Points]:
-    """Names of the face units, and how each moves every vertex, [U, V, 3]."""
+    """Names of the face units and their vertex displacements, [U, V, 3]."""
     units = assets.read_face_units(len(body.shape))
     moves = np.stack([assembly.mix @ move for move in units.values()])
-    moves[:, assembly.of(*STILL)] = 0
+    moves[:, assembly.mask(*STILL_PARTS)] = 0
     return tuple(units), moves
 
 
 def skin_weights(body: Body, assembly: Assembly) -> tuple[Indices, Points]:
-    """The joints that a vertex hangs on and how much, [V, K] each, heaviest first."""
+    """Joints and skin weights of each vertex, [V, K] each, heaviest first."""
     weights = np.asarray(assembly.mix @ body.rig.weights)
-    rigid = assembly.of(*WITH_THE_HEAD)
+    rigid = assembly.mask(*RIGID_PARTS)
     weights[rigid] = 0
     weights[rigid, body.rig.joint("head")] = 1
     joints = np.argsort(-weights, axis=1, kind="stable")[:, :SKIN_JOINTS]
@@ -69,26 +69,29 @@ def skin_weights(body: Body, assembly: Assembly) -> tuple[Indices, Points]:
 
 
 def face_basis(units: int) -> NDArray[np.float32]:
-    """Orthonormal columns [256, U]: a face code is this times the face units."""
-    drawn = np.random.default_rng(0).standard_normal((FACE_CODE, units))
-    return np.linalg.qr(drawn)[0].astype(np.float32)
+    """Random orthonormal basis [256, U]; a face code is the basis times the face units."""
+    directions = np.random.default_rng(0).standard_normal((FACE_CODE, units))
+    return np.linalg.qr(directions)[0].astype(np.float32)
 
 
 def lip_vertices(assembly: Assembly, jaw: Points) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Pairs of vertices at the middle of the inner lips that part when the jaw opens, [V, 3]."""
+    """Upper and lower vertices at the middle of the inner lips, from the jaw displacement [V, 3].
+
+    The lower ones move down with the jaw, the upper ones do not.
+    """
     at, drop = assembly.template, -jaw[:, 1]
-    middle = np.flatnonzero(assembly.of("skin") & (np.abs(at[:, 0]) < 0.06))
+    middle = np.flatnonzero(assembly.mask("skin") & (np.abs(at[:, 0]) < 0.06))
     front = middle[at[middle, 2] > at[middle, 2].max() - 0.35]
-    falls, stays = front[drop[front] > 0.5 * drop[front].max()], front[drop[front] < 1e-3]
-    gap = np.linalg.norm(at[stays][:, None] - at[falls][None], axis=-1)
-    gap += 10 * np.abs(at[stays][:, None, 0] - at[falls][None, :, 0])  # straight above each other
+    moving, still = front[drop[front] > 0.5 * drop[front].max()], front[drop[front] < 1e-3]
+    gap = np.linalg.norm(at[still][:, None] - at[moving][None], axis=-1)
+    gap += 10 * np.abs(at[still][:, None, 0] - at[moving][None, :, 0])  # prefers vertical pairs
     nearest = np.argsort(gap.min(1), kind="stable")[:3]
-    upper, lower = stays[nearest], falls[gap[nearest].argmin(1)]
+    upper, lower = still[nearest], moving[gap[nearest].argmin(1)]
     return tuple(int(i) for i in upper), tuple(int(i) for i in lower)
 
 
 def build_cameras() -> dict[str, Camera]:
-    """The views of the person; the first is the default."""
+    """Cameras of the demo person; the first is the default."""
     shared = {"width": 512, "height": 512}
     views = [
         looking_at("front", eye=(0, 5.6, 15.0), target=(0, 4.95, 0.4), focal=2.15, **shared),
@@ -99,7 +102,7 @@ def build_cameras() -> dict[str, Camera]:
 
 
 def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dict[str, Tensor]]:
-    """What avatar.safetensors holds."""
+    """Config and weights of avatar.safetensors."""
     names, moves = unit_moves(body, assembly)
     rest = np.array([REST_FACE.get(name, 0.0) for name in names])
     template = assembly.template + np.einsum("u,uvc->vc", rest, moves)
@@ -136,14 +139,14 @@ def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dic
 
 def _tensor(values: NDArray[np.generic], dtype: type[np.generic]) -> Tensor:
     if np.issubdtype(dtype, np.integer) and values.max() > np.iinfo(dtype).max:  # type: ignore[type-var]
-        raise ValueError(f"{values.max()} does not fit into {np.dtype(dtype)}")
+        raise ValueError(f"value {values.max()} does not fit into {np.dtype(dtype)}")
     return torch.from_numpy(np.ascontiguousarray(values.astype(dtype)))
 
 
 def main() -> None:
-    """Writes the body into a person's folder."""
+    """Write the avatar into a person directory."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the person's folder")
+    parser.add_argument("--out", type=Path, required=True, help="person directory")
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     body = build_body()

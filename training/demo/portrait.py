@@ -1,7 +1,7 @@
-"""Takes the picture of the README: `python -m training.demo.portrait --out docs/pictures`.
+"""Render the picture of the README: `python -m training.demo.portrait --out docs/pictures`.
 
-The demo person, speaking, with her hands at work: units and key poses are chosen by hand here.
-Painted at twice the size and averaged.
+It shows the demo person speaking and gesturing, with face units and key poses chosen by hand. The
+image is rendered at twice the size and averaged.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ FACE = {
     "cheekSquintLeft": 0.25,
     "cheekSquintRight": 0.25,
 }
-HANDS = {"high_L": 0.25, "mid_L": 0.75, "open_R": 0.45, "mid_R": 0.55}  # shares of key poses
+HANDS = {"high_L": 0.25, "mid_L": 0.75, "open_R": 0.45, "mid_R": 0.55}  # weights of key poses
 BODY = {"head_rz": 0.06, "head_ry": -0.10, "head_rx": 0.03, "spine_upper_ry": 0.04}
 
 
-def draw_portrait(avatar: BlendshapeAvatar) -> NDArray[np.uint8]:
-    """[HEIGHT, WIDTH, 3] sRGB."""
+def render_portrait(avatar: BlendshapeAvatar) -> NDArray[np.uint8]:
+    """Render the portrait, [HEIGHT, WIDTH, 3] sRGB."""
     units = _row(avatar.unit_names, FACE)
     pose = _row(avatar.parameter_names, BODY)
-    for key, share in HANDS.items():
-        pose += share * _row(avatar.parameter_names, read_key(key))
+    for key, weight in HANDS.items():
+        pose += weight * _row(avatar.parameter_names, read_key(key))
     camera = avatar.camera("front").resized(2 * WIDTH, 2 * HEIGHT)
     frame = next(avatar.render(avatar.face_code(units), pose, [camera]))[0]
     blocks = frame.reshape(HEIGHT, 2, WIDTH, 2, 3).astype(np.float64)
@@ -58,7 +58,7 @@ def draw_portrait(avatar: BlendshapeAvatar) -> NDArray[np.uint8]:
 
 
 def read_key(name: str) -> Mapping[str, float]:
-    """One key pose of one hand: pose parameter -> radians."""
+    """Read a key pose of one hand: pose parameter -> radians."""
     keys: dict[str, dict[str, float]] = json.loads(POSES.read_text(encoding="utf-8"))
     return keys[name]
 
@@ -71,13 +71,13 @@ def _row(names: Sequence[str], values: Mapping[str, float]) -> Tensor:
 
 
 def main() -> None:
-    """Writes demo-person.png."""
+    """Write demo-person.png."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="a folder")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
     out: Path = parser.parse_args().out
     avatar = load_blendshape_avatar(PERSON, device=torch.device("cpu"))
     out.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_portrait(avatar)).save(out / "demo-person.png", optimize=True)
+    Image.fromarray(render_portrait(avatar)).save(out / "demo-person.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Key poses of each arm and hand, found by inverse kinematics: `python -m training.demo.pose_keys`.
+"""Key poses of arms and hands by inverse kinematics: `python -m training.demo.pose_keys`.
 
-A key says where the wrist is, where the palm looks and where the fingers point; least squares
-finds the angles. The result is `poses.json`: {"rest_L": {"elbow_L_flex": 0.65, ...}, ...}.
+A key pose is a wrist position and the directions of palm and fingers; least squares finds the
+joint angles. The result is `poses.json`: {"rest_L": {"elbow_L_flex": 0.65, ...}, ...}.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Residuals = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # [B, 7] -> [B, misses]
+    Residuals = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # [B, 7] -> [B, residuals]
 
 POSES = Path(__file__).with_name("poses.json")
-ELBOW = (2.2, 2.3, -0.1)  # where elbows like to be
+ELBOW = (2.2, 2.3, -0.1)  # decimetres, preferred elbow position
 LOWER = (-2.2, -2.2, -1.6, -0.1, -1.5, -0.5, -0.9)  # radians, in the order of _arm_angles
 UPPER = (2.2, 2.2, 1.6, 2.5, 1.5, 0.5, 0.9)
 STARTS = 5
-STEP = 1e-4  # radians, of the numeric derivative
+STEP = 1e-4  # radians, for the numeric derivative
 
 
 @dataclass(frozen=True)
 class Key:
-    """One hand's aim, in decimetres, for the left side; the right one is its mirror image."""
+    """Target of the left hand, in decimetres; the right hand uses the mirror image."""
 
     wrist: tuple[float, float, float]
-    palm: tuple[float, float, float]  # where the back of the hand looks
-    fingers: tuple[float, float, float]  # where they point
+    palm: tuple[float, float, float]  # direction of the back of the hand
+    fingers: tuple[float, float, float]  # direction of the fingers
     curl: float
     spread: float
     thumb: float
-    index: float | None = None  # curl of the index finger where it differs
+    index: float | None = None  # curl of the index finger, if different
 
 
 KEYS = {
@@ -59,7 +59,7 @@ KEYS = {
     "point": Key((1.5, 3.2, 3.3), (-0.35, -0.85, 0.1), (-0.1, 0.15, 0.95), 1.5, 0.0, 0.6, 0.08),
     "pinch": Key((1.45, 3.3, 2.9), (-0.6, -0.2, -0.1), (-0.35, 0.5, 0.75), 0.75, 0.05, 0.45, 0.75),
 }
-# Two hands at the same place would go through each other: the right one keeps in front.
+# The right hand is moved to the front in these poses, so that the hands do not intersect.
 RIGHT_IN_FRONT = {"rest": (-0.05, -0.12, 0.22), "me": (0.0, -0.55, 0.3)}
 
 
@@ -70,51 +70,51 @@ def _arm_angles(side: str) -> list[str]:
 
 
 def solve_arm(rig: Rig, side: str, name: str) -> dict[str, float]:
-    """The arm's angles in radians that come nearest to a key."""
+    """Angles of an arm, in radians, that best match a key pose."""
     key, mirror = KEYS[name], np.array([1.0 if side == "L" else -1.0, 1.0, 1.0])
     wrist = np.array(key.wrist) + np.array(RIGHT_IN_FRONT.get(name, (0, 0, 0))) * (side == "R")
-    aims = [wrist, np.array(ELBOW), unit(np.array(key.palm)), np.array(key.fingers)]
-    wrist, elbow, palm, fingers = (mirror * aim for aim in aims)
+    targets = [wrist, np.array(ELBOW), unit(np.array(key.palm)), np.array(key.fingers)]
+    wrist, elbow, palm, fingers = (mirror * target for target in targets)
     angles = _arm_angles(side)
     columns = [rig.parameter_names.index(angle) for angle in angles]
     hand, forearm = rig.joint(f"wrist.{side}"), rig.joint(f"lowerarm01.{side}")
 
-    def residuals(tried: NDArray[np.float64]) -> NDArray[np.float64]:  # [B, 7] -> [B, 19]
-        pose = torch.zeros(len(tried), len(rig.parameter_names), dtype=torch.float64)
-        pose[:, columns] = torch.from_numpy(np.ascontiguousarray(tried))
+    def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:  # [B, 7] -> [B, 19]
+        pose = torch.zeros(len(x), len(rig.parameter_names), dtype=torch.float64)
+        pose[:, columns] = torch.from_numpy(np.ascontiguousarray(x))
         states = joint_states(rig.skeleton, pose)
-        turned = quaternion_matrix(states[:, hand, 3:7]).numpy()
+        rotation = quaternion_matrix(states[:, hand, 3:7]).numpy()
         at = states[..., :3].numpy()
-        misses = [3 * (at[:, hand] - wrist), 0.55 * (at[:, forearm] - elbow)]
-        misses += [turned[..., 1] - palm, turned[..., 0] - fingers, 0.1 * tried]
-        return np.concatenate(misses, axis=1)
+        errors = [3 * (at[:, hand] - wrist), 0.55 * (at[:, forearm] - elbow)]
+        errors += [rotation[..., 1] - palm, rotation[..., 0] - fingers, 0.1 * x]
+        return np.concatenate(errors, axis=1)
 
     return dict(zip(angles, _least_squares(residuals, len(angles)), strict=True))
 
 
 def _least_squares(residuals: Residuals, count: int) -> list[float]:
-    """The best of a few descents, each from its own seeded start."""
+    """Best solution over several runs, each from a seeded random start."""
 
     def one(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(residuals(x[None])[0])
 
     def derivative(x: NDArray[np.float64]) -> NDArray[np.float64]:
         around = np.concatenate([x + STEP * np.eye(count), x - STEP * np.eye(count)])
-        ahead, behind = np.split(residuals(around), 2)
-        return np.asarray((ahead - behind).T / (2 * STEP))
+        plus, minus = np.split(residuals(around), 2)
+        return np.asarray((plus - minus).T / (2 * STEP))
 
-    found = []
+    results = []
     for seed in range(STARTS):
         start = np.random.default_rng(seed).uniform(-0.6, 0.6, count)
-        start[3] = 1.2  # an elbow that is bent a little
+        start[3] = 1.2  # a slightly bent elbow
         start = np.clip(start, np.array(LOWER) + 0.01, np.array(UPPER) - 0.01)
-        found.append(least_squares(one, start, derivative, bounds=(LOWER, UPPER), xtol=1e-6))
-    best = min(found, key=lambda result: float(result.cost))
+        results.append(least_squares(one, start, derivative, bounds=(LOWER, UPPER), xtol=1e-6))
+    best = min(results, key=lambda result: float(result.cost))
     return [round(float(angle), 5) for angle in best.x]
 
 
 def curl_fingers(side: str, key: Key) -> dict[str, float]:
-    """Angles of the fingers of one hand, in radians."""
+    """Finger angles of one hand, in radians."""
     angles: dict[str, float] = {}
     for i, finger in enumerate(FINGERS[1:]):
         curl = key.curl * (1 + 0.12 * i)
@@ -129,7 +129,7 @@ def curl_fingers(side: str, key: Key) -> dict[str, float]:
 
 
 def solve_keys(rig: Rig) -> dict[str, dict[str, float]]:
-    """Every key of both hands by name and side: pose parameter -> radians."""
+    """All key poses of both hands, by name and side: pose parameter -> radians."""
     return {
         f"{name}_{side}": solve_arm(rig, side, name) | curl_fingers(side, key)
         for name, key in KEYS.items()
@@ -138,7 +138,7 @@ def solve_keys(rig: Rig) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Writes poses.json again."""
+    """Write poses.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=POSES)
     out: Path = parser.parse_args().out

@@ -1,6 +1,6 @@
-"""How good a person's samples are: the paper's figures, lips, beats and speed, beside the truth.
+"""Evaluation of a person's samples: the paper's metrics, lips, beats and speed, next to the truth.
 
-What each figure is stands in docs/evaluation.md.
+docs/evaluation.md defines the metrics.
 Letters: R repetitions, N samples, T frames, C channels.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.data.audio import FRAME_RATE, SAMPLES_PER_FRAME
-from training.data.voice_activity import heard, while_speaking
+from training.data.voice_activity import speech_mask, while_speaking
 from training.evaluation import metrics
 from training.evaluation.beats import alignment, body_speed, frame_times, kinematic_beats, onsets
 from training.evaluation.joints import joint_columns
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
     Array = NDArray[np.floating[Any]]
     Table = dict[str, dict[str, "Figure"]]
 
-PAIRS_SEED = 10  # of the pairs of poses of Div_g
+PAIRS_SEED = 10  # seed of the pairs of poses of Div_g
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure: of the samples, of the truth where that says something, and of no skill."""
+    """One metric: of the samples, of the truth if meaningful, and of a baseline without skill."""
 
     predicted: float
     truth: float | None = None
-    no_skill: float | None = None  # a mouth that never moves; beats at any time of speech
+    no_skill: float | None = None  # baseline: a constant mouth, or beats at any time of speech
     unit: str = ""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures in groups, and why a group is missing."""
+    """All figures in groups, and the reasons for missing groups."""
 
     figures: Table
     left_out: dict[str, str]
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to JSON values."""
         groups = {
             group: {name: asdict(figure) for name, figure in figures.items()}
             for group, figures in self.figures.items()
@@ -61,7 +61,7 @@ class Evaluation:
 
 
 def evaluate(results: Results, person: Path) -> Evaluation:
-    """Everything that can be measured on some results, over the length of the shortest sample."""
+    """Compute all metrics of results, over the length of the shortest sample."""
     results = shortened(results)
     figures: Table = {}
     left_out = {}
@@ -84,7 +84,7 @@ def evaluate(results: Results, person: Path) -> Evaluation:
 
 
 def shortened(results: Results) -> Results:
-    """All samples as long as the shortest."""
+    """Cut all samples to the length of the shortest."""
     frames = int(results.lengths.min())
     if frames == results.frames:
         return results
@@ -103,22 +103,25 @@ def shortened(results: Results) -> Results:
 def motion_figures(
     predicted: Array,  # [R, N, T, C]
     true: Array,  # [N, T, C]
-    present: NDArray[np.bool_] | None = None,  # [N, T], false where the truth means nothing
+    present: NDArray[np.bool_] | None = None,  # [N, T], False where the truth is invalid
 ) -> dict[str, Figure]:
-    """The paper's five; the truth is only taken where it means something."""
-    seen = np.ones(true.shape[:2], np.bool_) if present is None else present
-    drawn, truth = _channels_first(predicted), _channels_first(true[None])
-    frames = metrics.frames_of(truth)[seen.ravel()]
-    steps = metrics.differences_of(truth)[(seen[:, 1:] & seen[:, :-1]).ravel()]
+    """The five metrics of the paper, over valid frames of the truth.
+
+    Raises: ValueError: when fewer than three frames are valid.
+    """
+    valid = np.ones(true.shape[:2], np.bool_) if present is None else present
+    sampled, truth = _channels_first(predicted), _channels_first(true[None])
+    frames = metrics.frames_of(truth)[valid.ravel()]
+    steps = metrics.differences_of(truth)[(valid[:, 1:] & valid[:, :-1]).ravel()]
     if len(steps) < 2:
-        raise ValueError("the truth has fewer than three frames that mean something")
-    moved = [t[:, s].var(1).mean() for t, s in zip(truth[0], seen, strict=True) if s.any()]
+        raise ValueError("the truth has fewer than three valid frames")
+    moved = [t[:, v].var(1).mean() for t, v in zip(truth[0], valid, strict=True) if v.any()]
     return {
-        "FD_g": Figure(metrics.frechet_distance(frames, metrics.frames_of(drawn))),
-        "FD_k": Figure(metrics.frechet_distance(steps, metrics.differences_of(drawn))),
-        "Div_g": Figure(_pair_distance(metrics.frames_of(drawn)), _pair_distance(frames)),
-        "Div_k": Figure(metrics.variance_over_time(drawn), float(np.mean(moved))),
-        "Div_sample": Figure(metrics.cross_sample_variance(drawn)),
+        "FD_g": Figure(metrics.frechet_distance(frames, metrics.frames_of(sampled))),
+        "FD_k": Figure(metrics.frechet_distance(steps, metrics.differences_of(sampled))),
+        "Div_g": Figure(_pair_distance(metrics.frames_of(sampled)), _pair_distance(frames)),
+        "Div_k": Figure(metrics.variance_over_time(sampled), float(np.mean(moved))),
+        "Div_sample": Figure(metrics.cross_sample_variance(sampled)),
     }
 
 
@@ -128,46 +131,46 @@ def _channels_first(motion: Array) -> Array:
 
 
 def _pair_distance(frames: Array) -> float:
-    """Div_g of frames [F, C], the same pairs each time."""
-    pairs = metrics.drawn_pairs(len(frames), np.random.default_rng(PAIRS_SEED))
+    """Div_g of frames [F, C], with the same pairs each time."""
+    pairs = metrics.sample_pairs(len(frames), np.random.default_rng(PAIRS_SEED))
     return metrics.pair_distance(frames.T[None, None], *pairs)
 
 
 def gesture_figures(
     predicted: Array,  # [R, N, T, J] joint angles
     true: Array,  # [N, T, J]
-    sounds: Array,  # [N, 1600 T, 2]
+    audio: Array,  # [N, 1600 T, 2]
 ) -> dict[str, Figure]:
-    """Speed of the body, and how its beats meet the voice.
+    """Speed of the body, and alignment of its beats with the voice.
 
-    No skill: beats that come at any time of speech.
+    Baseline without skill: beats at any time of speech.
     """
     fast, true_fast = (float(body_speed(angles).mean()) for angles in (predicted, true))
     figures = {"speed": Figure(fast, true_fast, unit="rad/s")}
-    drawn, truth, chance = [], [], []
-    for sample, audio in enumerate(sounds):
-        marks = onsets(audio[:, 0])
+    sampled, truth, chance = [], [], []
+    for sample, recording in enumerate(audio):
+        marks = onsets(recording[:, 0])
 
-        def score(times: Array, audio: Array = audio, marks: Array = marks) -> Array:
-            return alignment(while_speaking(times, audio), marks)
+        def score(times: Array, recording: Array = recording, marks: Array = marks) -> Array:
+            return alignment(while_speaking(times, recording), marks)
 
-        drawn += [score(kinematic_beats(take)) for take in predicted[:, sample]]
+        sampled += [score(kinematic_beats(take)) for take in predicted[:, sample]]
         truth.append(score(kinematic_beats(true[sample])))
         chance.append(score(frame_times(true.shape[1])))
-    met, true_met, by_chance = (_mean(np.concatenate(scores)) for scores in (drawn, truth, chance))
-    if met is not None:
-        figures["beat_alignment"] = Figure(met, true_met, by_chance)
+    means = [_mean(np.concatenate(scores)) for scores in (sampled, truth, chance)]
+    if means[0] is not None:
+        figures["beat_alignment"] = Figure(means[0], means[1], means[2])
     return figures
 
 
 def _mean(scores: Array) -> float | None:
-    """None where nobody speaks, or nothing moves."""
+    """Mean score; None without speech or movement."""
     return float(scores.mean()) if len(scores) else None
 
 
 @dataclass(frozen=True)
 class LipFrames:
-    """What is measured of lips in the frames of some samples, one after the other, [frames]."""
+    """Lip measurements in the concatenated frames of samples, each [frames]."""
 
     error: Array
     largest: Array
@@ -176,26 +179,26 @@ class LipFrames:
     speaks: NDArray[np.bool_]
 
     @classmethod
-    def together(cls, parts: Sequence[LipFrames]) -> LipFrames:
+    def concatenate(cls, parts: Sequence[LipFrames]) -> LipFrames:
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
 
 def lip_figures(results: Results, lips: Sequence[Lips]) -> dict[str, Figure]:
-    """Lips of the samples beside what they should have been, in frames in which a face was seen.
+    """Lips of the samples next to their target, in frames with a visible face.
 
-    No skill: lips that are held at the mean of what they should be.
+    Baseline without skill: lips constant at the mean of the target.
     """
     assert results.face is not None
-    seen = zip(lips, results.face_present, strict=True)
-    mean = np.concatenate([own.target[present] for own, present in seen]).mean(0)
-    drawn, true, still = [], [], []
+    pairs = zip(lips, results.face_present, strict=True)
+    mean = np.concatenate([own.target[present] for own, present in pairs]).mean(0)
+    sampled, true, still = [], [], []
     for sample, own in enumerate(lips):
-        measured = partial(lip_frames, own, results.face_present[sample], results.audio[sample])
-        drawn += [measured(own.read(take[sample])) for take in results.face]
-        true.append(measured(own.read(results.true_face[sample])))
-        still.append(measured(np.broadcast_to(mean, own.target.shape)))
-    sides = [LipFrames.together(part) for part in (drawn, true, still)]
+        measure = partial(lip_frames, own, results.face_present[sample], results.audio[sample])
+        sampled += [measure(own.read(take[sample])) for take in results.face]
+        true.append(measure(own.read(results.true_face[sample])))
+        still.append(measure(np.broadcast_to(mean, own.target.shape)))
+    sides = [LipFrames.concatenate(part) for part in (sampled, true, still)]
 
     def figure(measure: Callable[[LipFrames], float], unit: str = lips[0].unit) -> Figure:
         predicted, truth, no_skill = (float(measure(side)) for side in sides)
@@ -222,23 +225,23 @@ def lip_figures(results: Results, lips: Sequence[Lips]) -> dict[str, Figure]:
 
 def lip_frames(
     own: Lips,
-    seen: NDArray[np.bool_],  # [T]
+    visible: NDArray[np.bool_],  # [T]
     audio: Array,  # [1600 T, 2]
     vertices: Array,  # [T, V, 3]
 ) -> LipFrames:
-    """Some lips beside those that a sample should have, where a face was seen."""
-    vertices, target = vertices[seen], own.target[seen]
+    """Compare lips with their target, in frames with a visible face."""
+    vertices, target = vertices[visible], own.target[visible]
     return LipFrames(
         metrics.lip_vertex_error(vertices, target),
         metrics.largest_lip_error(vertices, target),
         own.opening(vertices),
         own.opening(target),
-        heard(audio, 0)[seen],
+        speech_mask(audio, 0)[visible],
     )
 
 
 def sampling_figures(results: Results) -> dict[str, Figure]:
-    """How fast the samples were drawn."""
+    """Sampling speed."""
     frames = results.repetitions * results.samples * results.frames
     speed = frames / results.sampling_seconds if results.sampling_seconds else 0.0
     return {
@@ -248,7 +251,7 @@ def sampling_figures(results: Results) -> dict[str, Figure]:
 
 
 def table(evaluation: Evaluation) -> Iterator[str]:
-    """The figures as lines for a terminal."""
+    """Format the figures as lines for a terminal."""
     yield f"{'':30}{'samples':>12}{'truth':>12}{'no skill':>12}"
     for group, figures in evaluation.figures.items():
         yield group

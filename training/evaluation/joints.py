@@ -1,7 +1,7 @@
-"""Which columns of a pose turn joints, and which belong together.
+"""Columns of a pose that are joint angles, and groups of them.
 
-A blendshape avatar names its columns; of others only the first three are known: they place the
-body.
+A blendshape avatar names its columns; of other avatars only the first three are known: the position
+of the body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Names = Sequence[str] | None
 
 PLACE, BREATH = "place", "breath"
-GROUPS = {  # by what names begin with
+GROUPS = {  # by the prefixes of column names
     PLACE: ("root_t",),
     "turn of the body": ("root_r",),
     "spine": ("spine",),
@@ -32,7 +32,7 @@ TOGETHER = 13  # columns without names
 
 
 def joint_columns(names: Names, channels: int) -> list[int]:
-    """The columns that are angles of joints."""
+    """Columns that are joint angles."""
     others = (*GROUPS[PLACE], *GROUPS[BREATH])
     if names is None:
         return list(range(PLACED, channels))
@@ -40,13 +40,13 @@ def joint_columns(names: Names, channels: int) -> list[int]:
 
 
 def joint_groups(names: Names, channels: int) -> dict[str, list[int]]:
-    """Columns that belong together; runs of them where they have no names."""
+    """Groups of columns; runs of columns if they have no names."""
     if names is None:
         starts = range(PLACED, channels, TOGETHER)
         runs = [list(range(start, min(start + TOGETHER, channels))) for start in starts]
         return {f"columns {run[0]} to {run[-1]}": run for run in runs}
-    found = {
-        group: [column for column, name in enumerate(names) if name.startswith(beginnings)]
-        for group, beginnings in GROUPS.items()
+    groups = {
+        group: [column for column, name in enumerate(names) if name.startswith(prefixes)]
+        for group, prefixes in GROUPS.items()
     }
-    return {group: columns for group, columns in found.items() if columns}
+    return {group: columns for group, columns in groups.items() if columns}

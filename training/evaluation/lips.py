@@ -1,9 +1,9 @@
-"""Lips as vertices: of face codes, and what they should have been.
+"""Lip vertices of face codes, and their target.
 
-Letters: T frames, V lip vertices. A person with a blendshape avatar has lips in millimetres, and
-the truth is what her true face codes make of them. A person whose face denoiser hears lips has the
-regressor of those lips: the truth is what it hears in the sound, and face codes are read by the
-linear map that fits the true codes of the other samples to it. Its unit is the regressor's.
+Letters: T frames, V lip vertices. For a blendshape avatar, lips are in millimetres and the target
+is computed from the true face codes. For a person whose face denoiser uses lip features, the target
+is the output of the lip regressor, in its unit; face codes are mapped to lips by a linear map that
+is fitted on the true codes of the other samples.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 AVATAR = "avatar.safetensors"
 CPU = torch.device("cpu")
-MILLIMETRES = 100.0  # in a decimetre
-ROLLS = ("mouthRollUpper", "mouthRollLower")  # the units that move the lips and little else
-MOVED = 0.5  # of what such a unit moves most: what moves less is no lip
-RIDGE = 1e-3  # of the mean variance of the codes: keeps the map of codes to lips tame
+MILLIMETRES = 100.0  # per decimetre
+ROLLS = ("mouthRollUpper", "mouthRollLower")  # face units that move the lips and little else
+MOVED = 0.5  # fraction of a unit's largest movement; a vertex that moves less is not on the lips
+RIDGE = 1e-3  # regularisation of the map, relative to the mean variance of the codes
 
 
 @dataclass(frozen=True)
 class Lips:
-    """The lips of one sample: how face codes are read, and what they should give."""
+    """Lips of one sample: functions of face codes, and the target."""
 
     target: Array  # [T, V, 3]
     read: Callable[[Array], Array]  # face codes [T, 256] -> vertices [T, V, 3]
@@ -51,19 +51,22 @@ class Lips:
 
 
 def lips_of(person: Path, results: Results) -> list[Lips]:
-    """The lips of each sample. ValueError for a person or results that have none to measure."""
+    """Lips of each sample.
+
+    Raises: ValueError: when the lips of a person or of the results cannot be measured.
+    """
     if (person / LIPS).is_file():
-        return _heard_lips(person, results)
+        return _regressor_lips(person, results)
     avatar = blendshape_of(person)
     if avatar is None:
         raise ValueError(
-            f"{person.name} has neither {LIPS} nor a blendshape avatar; lips cannot be measured"
+            f"{person.name} has neither {LIPS} nor a blendshape avatar: lips cannot be measured"
         )
     return _avatar_lips(avatar, results)
 
 
 def blendshape_of(person: Path) -> BlendshapeModel | None:
-    """The avatar of a person, where it is of that kind."""
+    """The blendshape avatar of a person; None for other kinds."""
     if not (person / MANIFEST).is_file():
         return None
     kind = read_manifest(person).avatar_kind
@@ -71,14 +74,14 @@ def blendshape_of(person: Path) -> BlendshapeModel | None:
 
 
 def lip_vertices(avatar: BlendshapeModel) -> list[int]:
-    """The skin that the lips are: what rolling them moves most, and their inner edge."""
+    """Skin vertices of the lips: those that the roll units move most, and the inner edge."""
     edge = {*avatar.config.upper_lip, *avatar.config.lower_lip}
     skin = avatar.vertices_of("skin")
-    moved = _moves(avatar, skin.tolist()).norm(dim=-1)  # [U, skin]
+    moved = _offsets(avatar, skin.tolist()).norm(dim=-1)  # [U, skin]
     lips = set(edge)
     for name in set(ROLLS) & set(avatar.unit_names):
-        by = moved[avatar.unit_names.index(name)]
-        lips |= set(skin[by > MOVED * by.max()].tolist())
+        movement = moved[avatar.unit_names.index(name)]
+        lips |= set(skin[movement > MOVED * movement.max()].tolist())
     return sorted(lips)
 
 
@@ -89,11 +92,11 @@ def _avatar_lips(avatar: BlendshapeModel, results: Results) -> list[Lips]:
         for edge in (avatar.config.upper_lip, avatar.config.lower_lip)
     )
     template = avatar.template[vertices]  # [V, 3]
-    moves = _moves(avatar, vertices)  # [U, V, 3]
+    offsets = _offsets(avatar, vertices)  # [U, V, 3]
 
     def read(face: Array) -> Array:
         units = avatar.unit_weights(torch.from_numpy(face))
-        moved = template + torch.einsum("tu,uvx->tvx", units, moves)
+        moved = template + torch.einsum("tu,uvx->tvx", units, offsets)
         return moved.numpy() * MILLIMETRES
 
     def opening(lips: Array) -> Array:
@@ -103,17 +106,17 @@ def _avatar_lips(avatar: BlendshapeModel, results: Results) -> list[Lips]:
     return [Lips(read(face), read, opening, "mm") for face in results.true_face]
 
 
-def _moves(avatar: BlendshapeModel, vertices: list[int]) -> Tensor:
-    """How each unit moves some vertices, [U, V, 3]."""
+def _offsets(avatar: BlendshapeModel, vertices: list[int]) -> Tensor:
+    """Offsets of vertices by each face unit, [U, V, 3]."""
     units = len(avatar.unit_names)
-    moves = torch.zeros(units, len(avatar.template), 3)
-    moves[:, avatar.moving] = avatar.shapes.view(units, -1, 3)
-    return moves[:, vertices]
+    offsets = torch.zeros(units, len(avatar.template), 3)
+    offsets[:, avatar.moving] = avatar.shapes.view(units, -1, 3)
+    return offsets[:, vertices]
 
 
-def _heard_lips(person: Path, results: Results) -> list[Lips]:
+def _regressor_lips(person: Path, results: Results) -> list[Lips]:
     if results.samples < 2:
-        raise ValueError("lips are read by a map that is fitted on other samples; draw two or more")
+        raise ValueError("the map to lips is fitted on other samples; sample two or more")
     targets = regressed_lips(person, results.audio)
     opening = first_component(targets)
     fits = [
@@ -123,28 +126,28 @@ def _heard_lips(person: Path, results: Results) -> list[Lips]:
         )
     ]
     return [
-        Lips(target, _sum(fits[:place] + fits[place + 1 :]).map(), opening, "units")
-        for place, target in enumerate(targets)
+        Lips(target, _sum(fits[:sample] + fits[sample + 1 :]).map(), opening, "units")
+        for sample, target in enumerate(targets)
     ]
 
 
 @torch.inference_mode()
 def regressed_lips(person: Path, audio: Array) -> list[Array]:
-    """What the regressor hears in each sound [N, 1600 T, 2]: N times [T, V, 3]."""
+    """Lips that the regressor predicts from audio [N, 1600 T, 2]: N times [T, V, 3]."""
     regressor = load_lips(person / LIPS, device=CPU)
     statistics = load_statistics(person / "stats.json", device=CPU)
-    found = []
-    for sound in audio:
-        normalised = statistics.normalised_audio(torch.from_numpy(sound))[None]
+    lips = []
+    for recording in audio:
+        normalised = statistics.normalised_audio(torch.from_numpy(recording))[None]
         geometry = lip_geometry(regressor, normalised)[0]  # [T, V * 3]
-        found.append(geometry.numpy().reshape(len(geometry), -1, 3))
-    return found
+        lips.append(geometry.numpy().reshape(len(geometry), -1, 3))
+    return lips
 
 
 def first_component(targets: list[Array]) -> Callable[[Array], Array]:
-    """How far lips are along the direction in which they move most, in its spread.
+    """First principal component of lips, in units of its standard deviation.
 
-    Which of the two ways is open is not known of a regressor's vertices.
+    Its sign is arbitrary: the vertices of a regressor do not show which direction is open.
     """
     flat = np.concatenate(targets).reshape(sum(map(len, targets)), -1).astype(np.float64)
     mean = flat.mean(0)
@@ -159,7 +162,7 @@ def first_component(targets: list[Array]) -> Callable[[Array], Array]:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What is needed of some frames to fit codes, with a one behind them, to lips."""
+    """Sums over frames for the least-squares fit of codes, with a constant column, to lips."""
 
     square: Array  # [257, 257]
     cross: Array  # [257, 3 V]
@@ -171,7 +174,7 @@ class _Fit:
 
     def map(self) -> Callable[[Array], Array]:
         ridge = np.eye(len(self.square)) * RIDGE * np.trace(self.square) / len(self.square)
-        ridge[-1, -1] = 0  # the mean is not held back
+        ridge[-1, -1] = 0  # no regularisation of the mean
         weights = np.linalg.solve(self.square + ridge, self.cross)
         return lambda face: (_with_one(face) @ weights).reshape(len(face), -1, 3)
 

@@ -1,8 +1,9 @@
-"""Samples of a dataset: what a person's networks make of its sound, kept beside the truth.
+"""Sampling of a dataset: motion of a person's networks for its audio, next to the truth.
 
-Letters: R repetitions, T frames, K key poses. Every take has its own seed, made of the request's
-seed, the cut's place in its split and the repetition; so a take is the same however many others
-are drawn. Sound is heard once for all repetitions of a clip, which are drawn as one batch.
+Letters: R repetitions, T frames, K key poses. The seed of every take derives from the seed of the
+settings, the index of the cut in its split, and the repetition, so a take does not depend on how
+many others are sampled. Features are computed once for all repetitions of a clip, which are sampled
+as one batch.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ KEY_POSES = ("guide", "true")
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """How a dataset is sampled."""
+class SamplingSettings:
+    """Settings for sampling a dataset."""
 
     repetitions: int
     seed: int
@@ -49,50 +50,52 @@ class Drawing:
     guidance_body: float
     diversity: float
     network: str = "both"
-    key_poses: str = "guide"  # who leads the body: the guide, or the truth
+    key_poses: str = "guide"  # source of the body's key poses: guide or truth
 
     def __post_init__(self) -> None:
         if self.repetitions < 1:
             raise ValueError(f"repetitions must be at least 1, got {self.repetitions}")
         for name, values in (("network", NETWORKS), ("key_poses", KEY_POSES)):
             if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {', '.join(values)}")
+                raise ValueError(
+                    f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}"
+                )
 
     def sampling(self, cut: Cut) -> Sampling:
-        """The takes of one cut, one a repetition."""
-        own = take_seed(self.seed, cut.place + 1)
-        seeds = tuple(take_seed(own, repetition + 1) for repetition in range(self.repetitions))
+        """Takes of one cut, one per repetition."""
+        cut_seed = take_seed(self.seed, cut.index + 1)
+        seeds = tuple(take_seed(cut_seed, number + 1) for number in range(self.repetitions))
         return Sampling(seeds, self.steps, self.guidance_face, self.guidance_body, self.diversity)
 
 
 @dataclass(frozen=True)
 class Takes:
-    """All repetitions of a clip."""
+    """Motion of all repetitions of a clip."""
 
     face: Floats | None  # [R, T, 256]
     pose: Floats | None  # [R, T, 104]
     key_poses: Floats | None  # [R, K, 104]
 
 
-def draw(
+def sample_clips(
     animator: Animator,
     clips: Sequence[Clip],
-    drawing: Drawing,
+    settings: SamplingSettings,
     *,
     options: Mapping[str, Any],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Results:
-    """Sample every clip; all are of one length. options: kept with the results."""
-    begun = clock()
+    """Sample all clips, which have the same length. options: stored with the results."""
+    started = clock()
     takes = []
     for number, clip in enumerate(clips, 1):
-        takes.append(draw_takes(animator, clip, drawing))
+        takes.append(sample_takes(animator, clip, settings))
         logger.info("sample %d of %d", number, len(clips))
-    seconds = clock() - begun
+    seconds = clock() - started
     return Results(
-        face=_together([take.face for take in takes]),
-        pose=_together([take.pose for take in takes]),
-        key_poses=_together([take.key_poses for take in takes]),
+        face=_stack([take.face for take in takes]),
+        pose=_stack([take.pose for take in takes]),
+        key_poses=_stack([take.key_poses for take in takes]),
         true_face=np.stack([clip.face for clip in clips]),
         true_pose=np.stack([clip.pose for clip in clips]),
         face_present=np.stack([clip.present for clip in clips]),
@@ -100,44 +103,44 @@ def draw(
         lengths=np.array([len(clip.pose) for clip in clips], np.int64),
         scenes=np.array([clip.cut.scene.name for clip in clips]),
         first_frames=np.array([clip.cut.first_frame for clip in clips], np.int64),
-        seeds=np.array([drawing.sampling(clip.cut).seeds for clip in clips], np.int64).T,
+        seeds=np.array([settings.sampling(clip.cut).seeds for clip in clips], np.int64).T,
         sampling_seconds=seconds,
         options=options,
     )
 
 
 @torch.inference_mode()
-def draw_takes(animator: Animator, clip: Clip, drawing: Drawing) -> Takes:
-    """All repetitions of one clip. A body alone is the body that is drawn with its face."""
-    sampling = drawing.sampling(clip.cut)
+def sample_takes(animator: Animator, clip: Clip, settings: SamplingSettings) -> Takes:
+    """Sample all repetitions of one clip. A body alone equals the body sampled with its face."""
+    sampling = settings.sampling(clip.cut)
     generators = take_generators(sampling)
-    heard = animator.extract(torch.from_numpy(clip.audio))
+    features = animator.extract(torch.from_numpy(clip.audio))
     face = None
-    if drawing.network == "body":
-        animator.face_noise(heard, generators)
+    if settings.network == "body":
+        animator.face_noise(features, generators)
     else:
-        face = _numbers(animator.faces(heard, sampling, generators))
-    if drawing.network == "face":
+        face = _to_numpy(animator.faces(features, sampling, generators))
+    if settings.network == "face":
         return Takes(face, None, None)
-    keys = _keys(animator, heard, clip, drawing, generators)
-    pose = _numbers(animator.poses(heard, keys, sampling, generators))
-    return Takes(face, pose, _numbers(animator.networks.statistics.pose(keys)))
+    keys = _keys(animator, features, clip, settings, generators)
+    pose = _to_numpy(animator.poses(features, keys, sampling, generators))
+    return Takes(face, pose, _to_numpy(animator.networks.statistics.pose(keys)))
 
 
 def _keys(
     animator: Animator,
-    heard: ClipFeatures,
+    features: ClipFeatures,
     clip: Clip,
-    drawing: Drawing,
+    settings: SamplingSettings,
     generators: list[Generator],
 ) -> Tensor:
-    """Normalised key poses [R, K, 104]; true ones are zero behind the end of a short clip."""
-    if drawing.key_poses == "guide":
-        return animator.keys(heard, drawing.diversity, generators)
+    """Normalised key poses [R, K, 104]; true ones are zero-padded after the end of a short clip."""
+    if settings.key_poses == "guide":
+        return animator.keys(features, settings.diversity, generators)
     true = torch.from_numpy(clip.pose[::KEY_FRAMES]).to(animator.device)
     keys = normalised_pose(true, animator.networks.statistics)
-    keys = functional.pad(keys, (0, 0, 0, heard.key_poses - len(keys)))
-    return keys.expand(drawing.repetitions, -1, -1)
+    keys = functional.pad(keys, (0, 0, 0, features.key_poses - len(keys)))
+    return keys.expand(settings.repetitions, -1, -1)
 
 
 def normalised_pose(pose: Tensor, statistics: Statistics) -> Tensor:
@@ -145,11 +148,11 @@ def normalised_pose(pose: Tensor, statistics: Statistics) -> Tensor:
     return (pose - statistics.pose_mean) / statistics.pose_std
 
 
-def _numbers(motion: Tensor) -> Floats:
+def _to_numpy(motion: Tensor) -> Floats:
     return motion.cpu().numpy()
 
 
-def _together(takes: Sequence[Floats | None]) -> Floats | None:
+def _stack(takes: Sequence[Floats | None]) -> Floats | None:
     """N times [R, ...] -> [R, N, ...]."""
-    drawn = [take for take in takes if take is not None]
-    return np.stack(drawn, 1) if drawn else None
+    present = [take for take in takes if take is not None]
+    return np.stack(present, 1) if present else None

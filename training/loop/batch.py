@@ -1,7 +1,7 @@
-"""What a step of training is made of, drawn at once for the whole batch.
+"""The global batch of one training step, including noise, timesteps and dropped conditions.
 
-Every process draws the same and takes its part, so what is learned from does not depend on how
-many processes or micro-batches share the work.
+Every process samples the same batch and trains on its share, so results do not depend on the
+number of processes or micro-batches.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """All that is random in a step but dropout."""
+    """All random numbers of a step except dropout."""
 
-    rows: dict[str, Tensor]  # by what they are, each [B, ...]
-    first: int = 0  # where in the longest clip the first frame stands
+    rows: dict[str, Tensor]  # by name, each [B, ...]
+    first: int = 0  # position of the first frame in the longest clip
 
     def __len__(self) -> int:
         return len(next(iter(self.rows.values())))
@@ -29,22 +29,25 @@ class TrainingBatch:
         return self.rows[name]
 
     def parts(self, count: int) -> list[TrainingBatch]:
-        """As even as it goes, in order. ValueError where there are fewer samples than parts."""
+        """Split in order into parts of nearly equal size.
+
+        Raises: ValueError: when the batch has fewer samples than parts.
+        """
         if count == 1:
             return [self]
         if len(self) < count:
             raise ValueError(
-                f"a batch of {len(self)} cannot be shared by {count} (processes times "
-                "micro-batches); make it larger or `accumulate` smaller"
+                f"a batch of {len(self)} cannot be split into {count} parts (processes times "
+                "micro-batches); use a larger batch or a smaller `accumulate`"
             )
-        edges = [len(self) * place // count for place in range(count + 1)]
+        edges = [len(self) * part // count for part in range(count + 1)]
         return [
             TrainingBatch({name: value[a:b] for name, value in self.rows.items()}, self.first)
             for a, b in pairwise(edges)
         ]
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """On another device; a GPU fetches it while the CPU goes on."""
+        """Move to another device; copies to a GPU are asynchronous."""
         if device.type != "cuda":
             return self
         moved = {

@@ -1,4 +1,4 @@
-"""States of a run on disk: written whole, the last few kept, damaged ones passed over."""
+"""Checkpoints of a run: atomic writes, limited number, corrupt files are skipped."""
 
 from __future__ import annotations
 
@@ -18,75 +18,75 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".state"
 
 
-class StateError(ValueError):
-    """A run that cannot go on from what is on disk."""
+class ResumeError(ValueError):
+    """A run that cannot be resumed from its checkpoints."""
 
 
 @dataclass(frozen=True)
-class States:
-    """The states of one run, `step-00001200.state` and so on, in a folder of their own."""
+class CheckpointStore:
+    """Folder with the checkpoints of one run: `step-00001200.state` and so on."""
 
     folder: Path
     keep: int = 3
 
-    def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Written beside its place, on the disk before it takes it; older ones go."""
+    def save(self, step: int, checkpoint: dict[str, Any]) -> Path:
+        """Write a checkpoint atomically, synced to disk, and remove the oldest ones."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}{SUFFIX}"
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with draft.open("wb") as file:
-                torch.save(state, file)
+                torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
         _sync(self.folder)
-        self._forget_old()
+        self._remove_old()
         return path
 
-    def newest(self) -> dict[str, Any] | None:
-        """The newest state that is whole; None where there is none at all.
+    def latest(self) -> dict[str, Any] | None:
+        """Load the latest intact checkpoint; None when the folder has no checkpoints.
 
-        A damaged one is told and passed over. StateError where all are damaged.
+        A corrupt one is skipped with a warning. Raises: ResumeError: when all are corrupt.
         """
         paths = self.paths()
         for path in reversed(paths):
             if (damage := damage_of(path)) is None:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                return state
-            logger.warning("%s is damaged (%s): going on from the state before it", path, damage)
+                content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                return content
+            logger.warning("%s is corrupt (%s): trying the checkpoint before it", path, damage)
         if paths:
-            raise StateError(
-                f"none of the {len(paths)} states in {self.folder} is whole; remove the folder to "
-                "begin again"
+            raise ResumeError(
+                f"all {len(paths)} checkpoints in {self.folder} are corrupt; remove the folder to "
+                "start again"
             )
         return None
 
     def paths(self) -> list[Path]:
-        """What is there, oldest first."""
+        """Checkpoint files, oldest first."""
         return sorted(self.folder.glob(f"step-*{SUFFIX}"))
 
-    def _forget_old(self) -> None:
+    def _remove_old(self) -> None:
         for path in self.paths()[: -self.keep]:
             path.unlink(missing_ok=True)
-        for draft in self.folder.glob(f".step-*{SUFFIX}.*"):  # of a run that was killed
+        for draft in self.folder.glob(f".step-*{SUFFIX}.*"):  # left by a killed run
             draft.unlink(missing_ok=True)
 
 
 def damage_of(path: Path) -> str | None:
-    """What is wrong with a file of torch.save: every part is read and its checksum compared."""
+    """Describe the damage of a file of torch.save by the checksum of every part; None if intact."""
     try:
         with zipfile.ZipFile(path) as archive:
             part = archive.testzip()
     except (OSError, zipfile.BadZipFile, EOFError) as error:
         return str(error)
-    return f"{part} has another checksum" if part else None
+    return f"checksum of {part} does not match" if part else None
 
 
 def _sync(folder: Path) -> None:
-    """The new name is on the disk, too."""
+    """Sync a folder, so that a new file name survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

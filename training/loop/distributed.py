@@ -1,7 +1,7 @@
-"""The processes that train one network together, started by torchrun; or one alone.
+"""Distributed training: processes started by torchrun, or a single process.
 
-Gradients travel by NCCL between GPUs, else by Gloo. What the loop agrees on (the clock, a signal,
-what is logged) are a few numbers on the CPU and always go by Gloo.
+Gradients are synchronised by NCCL between GPUs, else by Gloo. The few numbers that the loop
+exchanges (clock, stop signal, logged losses) are on the CPU and always use Gloo.
 """
 
 from __future__ import annotations
@@ -21,91 +21,91 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEVICES = ("auto", "cpu", "cuda")
-PATIENCE = timedelta(hours=12)  # the first process may have features of a whole dataset to make
+TIMEOUT = timedelta(hours=12)  # rank 0 may first compute the features of a whole dataset
 
 
 class DeviceError(ValueError):
-    """A device that this machine does not have: a sentence with what to do."""
+    """A device that this machine does not have: one sentence with the fix."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together."""
+    """This process's rank among the processes of a run."""
 
     rank: int = 0
     count: int = 1
-    group: Any = None  # of Gloo, for numbers on the CPU
+    group: Any = None  # a Gloo group, for numbers on the CPU
 
     @property
-    def leads(self) -> bool:
-        """The one that writes and logs."""
+    def is_main(self) -> bool:
+        """True for rank 0, which writes and logs."""
         return self.rank == 0
 
-    def largest(self, values: Sequence[float]) -> list[float]:
-        """Each value, as large as it is anywhere."""
-        return self._reduced(values, distributed.ReduceOp.MAX)
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        """Maximum of each value over all processes."""
+        return self._all_reduce(values, distributed.ReduceOp.MAX)
 
     def mean(self, values: Sequence[float]) -> list[float]:
-        """Each value, on the mean of all processes."""
-        return [value / self.count for value in self._reduced(values, distributed.ReduceOp.SUM)]
+        """Mean of each value over all processes."""
+        return [value / self.count for value in self._all_reduce(values, distributed.ReduceOp.SUM)]
 
-    def gathered(self, value: Tensor) -> list[Tensor]:
-        """A tensor of the CPU from each process, of the same shape in all."""
+    def gather(self, value: Tensor) -> list[Tensor]:
+        """The CPU tensors of all processes, which must have the same shape."""
         if self.count == 1:
             return [value]
         parts = [torch.empty_like(value) for _ in range(self.count)]
         distributed.all_gather(parts, value, group=self.group)
         return parts
 
-    def spread(self, values: Iterable[Tensor]) -> None:
-        """Tensors of the network become those of the first process."""
+    def broadcast(self, values: Iterable[Tensor]) -> None:
+        """Overwrite tensors with those of rank 0."""
         if self.count > 1:
             for value in values:
                 distributed.broadcast(value, 0)
 
-    def _reduced(self, values: Sequence[float], how: Any) -> list[float]:
+    def _all_reduce(self, values: Sequence[float], operation: Any) -> list[float]:
         if self.count == 1 or not values:
             return list(values)
-        together = torch.tensor(list(values), dtype=torch.float64)
-        distributed.all_reduce(together, how, group=self.group)
-        return [float(value) for value in together.tolist()]
+        reduced = torch.tensor(list(values), dtype=torch.float64)
+        distributed.all_reduce(reduced, operation, group=self.group)
+        return [float(value) for value in reduced.tolist()]
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
-    """The processes that torchrun has started, or this one alone."""
+def process_group(device: torch.device) -> Iterator[Processes]:
+    """Join the process group of torchrun, or yield a single process."""
     if not distributed.is_torchelastic_launched():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     gloo_only = device.type == "cpu"
     if not gloo_only:
         torch.cuda.set_device(device)
-    distributed.init_process_group("gloo" if gloo_only else "nccl", timeout=PATIENCE)
+    distributed.init_process_group("gloo" if gloo_only else "nccl", timeout=TIMEOUT)
     try:
-        group = None if gloo_only else distributed.new_group(backend="gloo", timeout=PATIENCE)
+        group = None if gloo_only else distributed.new_group(backend="gloo", timeout=TIMEOUT)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
-        distributed.barrier()  # nobody takes the connections down while another one still uses them
+        distributed.barrier()  # no process closes connections that others still use
     finally:
         gc.collect()  # DDP holds the group, and its threads must not outlive the interpreter
         distributed.destroy_process_group()
 
 
-def chosen_device(wish: str) -> torch.device:
-    """`auto` is a GPU where there is one; each process of a machine has its own.
+def choose_device(name: str) -> torch.device:
+    """Select a device: `auto` is a GPU if there is one, and each process gets its own.
 
-    DeviceError where there is none to be had.
+    Raises: DeviceError: when no GPU is available for this process.
     """
-    if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError("--device cuda, but torch finds no GPU here; try --device cpu")
-    place = distributed.get_node_local_rank(fallback_rank=0)
-    if place >= (found := torch.cuda.device_count()):
+    rank = distributed.get_node_local_rank(fallback_rank=0)
+    if rank >= (count := torch.cuda.device_count()):
         raise DeviceError(
-            f"process {place + 1} of this machine has no GPU: {found} found; start as many "
-            "processes as there are GPUs"
+            f"process {rank + 1} of this machine has no GPU: {count} found; start one process per "
+            "GPU"
         )
-    return torch.device("cuda", place)
+    return torch.device("cuda", rank)

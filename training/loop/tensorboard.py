@@ -1,4 +1,4 @@
-"""Where a run shows itself: scalars and pictures for TensorBoard, pictures as PNG files, too."""
+"""Scalars and preview pictures of a run, for TensorBoard and as PNG files."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Board(Protocol):
-    """Takes what a run has to show."""
+class Writer(Protocol):
+    """Receiver of the scalars and pictures of a run."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
 
     def picture(self, step: int, picture: Picture) -> None: ...
 
 
-class Nowhere:
-    """A board for runs that nobody watches."""
+class NullWriter:
+    """Writer that discards everything."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Nothing."""
+        """Discard the values."""
 
     def picture(self, step: int, picture: Picture) -> None:
-        """Nothing."""
+        """Discard the picture."""
 
 
-NOTHING = Nowhere()
+NULL_WRITER = NullWriter()
 
 
-class FolderBoard:
-    """Pictures as `step-00001200.png` in a folder, and events where TensorBoard is installed."""
+class FolderWriter:
+    """Pictures as `step-00001200.png` in a folder, and events if TensorBoard is installed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,14 +50,14 @@ class FolderBoard:
         self._events = _events(folder)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Values by name, `group/name` where they belong together."""
+        """Write values by name; `group/name` groups them."""
         if self._events:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
             self._events.flush()
 
     def picture(self, step: int, picture: Picture) -> None:
-        """One picture [H, W, 3]."""
+        """Write a picture [H, W, 3]."""
         (self._folder / f"step-{step:08d}.png").write_bytes(png(picture))
         if self._events:
             self._events.add_image("preview", picture, step, dataformats="HWC")
@@ -69,8 +69,8 @@ def _events(folder: Path) -> Any | None:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         logger.info(
-            "TensorBoard is not installed: no scalars, pictures only as PNG in %s; "
-            'pip install "visavis-server[tensorboard]" for more',
+            "TensorBoard is not installed: pictures are written as PNG to %s, scalars are not; "
+            'to write both: pip install "visavis-server[tensorboard]"',
             folder,
         )
         return None
@@ -78,9 +78,11 @@ def _events(folder: Path) -> Any | None:
 
 
 def png(picture: Picture) -> bytes:
-    """A picture [H, W, 3] as a PNG file (RFC 2083), without another package."""
+    """Encode a picture [H, W, 3] as PNG (RFC 2083) without an imaging package."""
     height, width, _ = picture.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each begins with its filter: none
+    rows = np.zeros(
+        (height, 1 + 3 * width), np.uint8
+    )  # each row starts with its filter type: 0, none
     rows[:, 1:] = picture.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))

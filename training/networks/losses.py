@@ -1,4 +1,4 @@
-"""What the trainers minimise. Functions of tensors; golden cases hold each of them.
+"""Training objectives, as functions of tensors. Golden cases test each of them.
 
 Letters: B samples, T frames, C channels, S tokens, N codes.
 """
@@ -21,7 +21,7 @@ COMMITMENT = 0.02
 
 @dataclass(frozen=True)
 class MotionLoss:
-    """Of each sample, [B]."""
+    """Losses of each sample, [B]."""
 
     position: Tensor
     velocity: Tensor
@@ -30,18 +30,18 @@ class MotionLoss:
 def motion_loss(
     predicted: Tensor,  # [B, T, C]
     clean: Tensor,  # [B, T, C]
-    inside: Tensor,  # [B, T] bool, False behind the end of a short sample
-    present: Tensor,  # [B, T], 0 where the face was not seen
+    inside: Tensor,  # [B, T] bool, False in the padding of a short sample
+    present: Tensor,  # [B, T], 0 where the face is not visible
 ) -> MotionLoss:
-    """Mean squares over what is inside and present; the velocity does not ask whether present."""
+    """Mean squared errors over frames inside and present; velocity ignores `present`."""
     channels = predicted.shape[2]
-    seen = inside * present
-    position = ((predicted - clean).square() * seen[..., None]).sum((1, 2))
+    visible = inside * present
+    position = ((predicted - clean).square() * visible[..., None]).sum((1, 2))
     moves = predicted.diff(dim=1) - clean.diff(dim=1)
     between = inside[:, 1:].to(predicted.dtype)
     velocity = (moves.square() * between[..., None]).sum((1, 2))
     return MotionLoss(
-        position / (seen.sum(1) * channels),
+        position / (visible.sum(1) * channels),
         velocity / (between.sum(1) * channels),
     )
 
@@ -52,7 +52,7 @@ def length_mask(lengths: Tensor, frames: int) -> Tensor:
 
 
 def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy with smoothed labels: logits [..., N], targets [...] -> []."""
+    """Cross-entropy with label smoothing: logits [..., N], targets [...] -> []."""
     return functional.cross_entropy(
         logits.flatten(0, -2), targets.flatten(), label_smoothing=LABEL_SMOOTHING
     )
@@ -60,7 +60,7 @@ def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TokenizerLoss:
-    """Each []."""
+    """Loss terms of the tokenizer, each []."""
 
     motion: Tensor
     velocity: Tensor
@@ -76,10 +76,10 @@ def tokenizer_loss(
     channel_weights: Tensor | None = None,  # [C]
     over_channels: bool = False,
 ) -> TokenizerLoss:
-    """Smooth L1 of poses and of their differences over time, and the commitment.
+    """Smooth L1 loss of poses and of their differences over time, plus the commitment loss.
 
-    channel_weights: how much each channel's error counts; all the same for None.
-    over_channels: take the differences from channel to channel, as the reference does by mistake.
+    channel_weights: weight of each channel's error; None weights all equally.
+    over_channels: take differences along the channels, a mistake of the reference.
     """
     axis = 2 if over_channels else 1
     if channel_weights is not None:
@@ -90,6 +90,6 @@ def tokenizer_loss(
     return TokenizerLoss(motion, velocity, total)
 
 
-def drawn_keep(count: int, drop: float, generator: Generator) -> Tensor:
-    """Which samples keep their condition: [count] bool, each dropped with probability `drop`."""
+def sample_keep_mask(count: int, drop: float, generator: Generator) -> Tensor:
+    """Sample the mask of kept conditions: [count] bool, False with probability `drop`."""
     return torch.rand(count, generator=generator) >= drop

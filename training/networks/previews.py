@@ -1,8 +1,8 @@
-"""Previews: a strip of rendered frames, the truth above and what a network makes of it below.
+"""Previews: a strip of rendered frames with the truth above and the prediction below.
 
 Letters: T frames, C channels, K key poses, N pictures of a strip.
-A denoiser draws a clip of its validation in a few steps of DDIM; the tokenizer shows key poses that
-went through it, the guide key poses that it drew.
+A denoiser samples a validation clip in a few steps of DDIM; the tokenizer reconstructs key poses,
+the guide samples them.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FRAMES = 240  # of the clip that is shown, 8 s
+FRAMES = 240  # length of the clip, 8 s
 PICTURES = 8
-SIZE = 160  # pixels of a picture's side
+SIZE = 160  # pixels, side of a picture
 STEPS = 10
 DIVERSITY = 0.94
-GAP = 4  # pixels between the truth and what is below it
+GAP = 4  # pixels between truth and prediction
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a network is asked to make again, normalised."""
+    """Features and true motion of a clip, normalised."""
 
     features: Tensor  # [1, L, A]
     motion: Tensor  # [1, T, C]
@@ -61,7 +61,7 @@ class Clip:
 def preview_of(
     name: str, network: nn.Module, scene: Scene, person: Path, *, device: torch.device
 ) -> Callable[[], Picture] | None:
-    """A function that shows what the network does now; None where the person has no avatar."""
+    """Function that renders a preview of the network; None for a person without an avatar."""
     if not (person / "avatar.safetensors").is_file():
         logger.info("%s has no avatar.safetensors: no previews", person)
         return None
@@ -76,21 +76,21 @@ def preview_of(
         predicted = predict(network, clip, tokenizer)
         keys_only = predicted.shape[1] != clip.motion.shape[1]
         true = clip.motion[:, ::KEY_FRAMES] if keys_only else clip.motion
-        motions = [_whole(name, each[0], statistics) for each in (true, predicted)]
+        motions = [_complete(name, each[0], statistics) for each in (true, predicted)]
         return strip(avatar, motions, near=name == "face")
 
     return preview
 
 
 def _avatar(person: Path, device: torch.device) -> Avatar:
-    """A person in training has no person.json before all her files are there."""
+    """Load the avatar; person.json does not exist before all networks are trained."""
     if (person / MANIFEST).is_file():
         return load_avatar(person, device=device)
     return load_blendshape_avatar(person, device=device)
 
 
 def clip_of(scene: Scene, device: torch.device) -> Clip:
-    """The piece of a scene in which most happens, from a whole second on."""
+    """Select the part of a scene with most motion, starting at a whole second."""
     frames = min(FRAMES, scene.frames)
     speed = scene.motion[0 : scene.frames].diff(dim=0).abs().mean(1)  # [T - 1]
     starts = range(0, scene.frames - frames + 1, KEY_FRAMES)
@@ -100,7 +100,7 @@ def clip_of(scene: Scene, device: torch.device) -> Clip:
 
 
 def predict(network: nn.Module, clip: Clip, tokenizer: Tokenizer | None) -> Tensor:
-    """What the network makes of a clip: [1, T, C], or its key poses [1, K, C]."""
+    """Predict the motion [1, T, C] of a clip, or its key poses [1, K, C]."""
     keys = clip.motion[:, ::KEY_FRAMES]
     generator = torch.Generator().manual_seed(1)
     if isinstance(network, LearningTokenizer):
@@ -131,8 +131,8 @@ class _Motion:
     pose: Tensor  # [T, 104]
 
 
-def _whole(name: str, motion: Tensor, statistics: Statistics) -> _Motion:
-    """Normalised motion [T, C] of a network, with the mean of what it does not make."""
+def _complete(name: str, motion: Tensor, statistics: Statistics) -> _Motion:
+    """Denormalise motion [T, C] of a network, and add the mean of the other part."""
     count = len(motion)
     if name == "face":
         return _Motion(statistics.face(motion), statistics.pose_mean.expand(count, -1))
@@ -140,9 +140,9 @@ def _whole(name: str, motion: Tensor, statistics: Statistics) -> _Motion:
 
 
 def strip(avatar: Avatar, rows: list[_Motion], *, near: bool = False) -> Picture:
-    """One row of pictures for each motion, the same moments in each: [H, W, 3].
+    """Render one row of pictures per motion, at the same moments: [H, W, 3].
 
-    near: only the middle of the upper half of the view, where a face is.
+    near: crop the middle of the upper half of the view, which shows the face.
     """
     side = 2 * SIZE if near else SIZE
     camera = avatar.camera().resized(side, side)
@@ -153,8 +153,8 @@ def strip(avatar: Avatar, rows: list[_Motion], *, near: bool = False) -> Picture
 
 
 def _row(avatar: Avatar, motion: _Motion, camera: Camera, columns: slice) -> Picture:
-    places = torch.linspace(0, len(motion.face) - 1, min(PICTURES, len(motion.face)))
-    some = places.round().long().to(motion.face.device)
-    frames = avatar.render(motion.face[some], motion.pose[some], [camera])
-    shown = [frame[:SIZE, columns] for batch in frames for frame in batch]
-    return np.concatenate(shown, axis=1)
+    moments = torch.linspace(0, len(motion.face) - 1, min(PICTURES, len(motion.face)))
+    chosen = moments.round().long().to(motion.face.device)
+    frames = avatar.render(motion.face[chosen], motion.pose[chosen], [camera])
+    pictures = [frame[:SIZE, columns] for batch in frames for frame in batch]
+    return np.concatenate(pictures, axis=1)

@@ -1,7 +1,7 @@
-"""Recipes: how one network is trained, as TOML. Shipped are `demo` and `released`.
+"""Recipes: settings of the training of one network, as TOML; `demo` and `released` are shipped.
 
-A recipe may name another in `base` and say only what differs. What it does not know, or finds of
-the wrong type, is an error that names the file, the key, the value and what is allowed.
+A recipe may name a shipped one in `base` and contain only the differences. An unknown key or an
+invalid value is an error with file, key, value and the allowed values.
 """
 
 from __future__ import annotations
@@ -27,50 +27,50 @@ NETWORKS: dict[str, type[Network]] = {
     "guide": GuideConfig,
 }
 SHIPPED = Path(__file__).parents[1] / "recipes"
-KINDS = ("demo", "released")  # that are shipped, each for all four networks
+KINDS = ("demo", "released")  # shipped recipes, each for all four networks
 ALLOWED = "'demo' or 'released'"
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be read: a sentence with file, key, value and what is allowed."""
+    """An invalid recipe: one sentence with file, key, value and the allowed values."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """One shape of a batch, and how often it is drawn beside the others."""
+    """Shape of a batch, and how often it is sampled relative to the others."""
 
     frames: int
-    batch: int  # of a step: all micro-batches of all processes together
+    batch: int  # global batch size: all micro-batches of all processes together
     share: float = 1.0
-    shortest: int = 0  # samples of [shortest, frames) frames with zeros behind them; 0: all full
+    shortest: int = 0  # samples of [shortest, frames) frames, zero-padded; 0 disables padding
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.batch < 1 or self.share <= 0:
             raise ValueError(f"frames, batch and share of windows must be above 0, got {self}")
         if not 0 <= self.shortest < self.frames:
             raise ValueError(
-                f"shortest must be less than frames, {self.frames}, got {self.shortest}"
+                f"shortest must be less than frames ({self.frames}), got {self.shortest}"
             )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained. The loop's steps or minutes say how long."""
+    """Settings of the training of one network; the loop's steps or minutes limit its length."""
 
     network: Network
-    windows: tuple[Windows, ...]  # each step draws a batch of one of these
+    windows: tuple[Windows, ...]  # each step samples a batch of one of these shapes
     loop: LoopConfig
-    velocity: float = 0.0  # weight of the loss of velocities
-    drop: float = 0.2  # of samples that do not know their clip, for guidance
-    level_jitter: float = 0.0  # spread that is added to the level of each channel, 1 is 20 dB
-    tone_jitter: float = 0.0  # and to each band
-    aligned: bool = False  # attention starts by looking at its own moment
-    seen_weights: bool = False  # the tokenizer's errors count by how much they are seen
-    tail_dropout: float = 0.0  # in the body's causal convolutions
-    bfloat16: bool = False  # what autocast computes in
-    validation_scenes: int = 0  # by name before the test's; validated on and not trained on
-    test_scenes: int = 0  # the last by name, which no training sees
-    kept_as: Literal["float16", "float32"] = "float32"  # weights in a person directory
+    velocity: float = 0.0  # weight of the velocity loss
+    drop: float = 0.2  # probability of a dropped condition, for guidance
+    level_jitter: float = 0.0  # spread added to the level of each audio channel, 1 is 20 dB
+    tone_jitter: float = 0.0  # spread added to each band
+    aligned: bool = False  # initialise attention at the same moment of time
+    seen_weights: bool = False  # weight the tokenizer's errors by their visibility
+    tail_dropout: float = 0.0  # dropout of the body's causal convolutions
+    bfloat16: bool = False  # autocast to bfloat16
+    validation_scenes: int = 0  # scenes before the test scenes by name, not trained on
+    test_scenes: int = 0  # last scenes by name, never used in training
+    kept_as: Literal["float16", "float32"] = "float32"  # weights in the person directory
 
     def __post_init__(self) -> None:
         if not self.windows:
@@ -84,9 +84,9 @@ class Recipe:
 
 
 def read_recipe(name: str, source: str | Path) -> Recipe:
-    """The recipe of a network: `demo`, `released`, or a TOML file. RecipeError says what is wrong.
+    """Read the recipe of a network: `demo`, `released`, or a TOML file.
 
-    name: face, body, tokenizer or guide.
+    name: face, body, tokenizer or guide. Raises: RecipeError: when the recipe is invalid.
     """
     path = SHIPPED / str(source) / f"{name}.toml" if str(source) in KINDS else Path(source)
     table = _read(path)
@@ -113,14 +113,14 @@ def _read(path: Path) -> Table:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(
-            f"no recipe at {path} ({error.strerror}); give {ALLOWED} or a TOML file"
+            f"no recipe at {path} ({error.strerror}); pass {ALLOWED} or a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is no TOML: {error}") from error
+        raise RecipeError(f"{path}: invalid TOML: {error}") from error
 
 
 def _merged(below: Table, above: Table) -> Table:
-    """The tables of `above` over those of `below`; another kind of schedule takes nothing over."""
+    """Merge tables, with `above` taking precedence; a schedule of another kind replaces the old."""
     result = dict(below)
     for key, value in above.items():
         old = below.get(key)

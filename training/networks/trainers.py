@@ -1,7 +1,7 @@
-"""The four trainers: a network each, what a step is made of, its losses, a file of a person.
+"""Trainers of the four networks: batches, losses, and the file in the person directory.
 
 Letters: B samples, T frames of a window, C channels, L rows of features, A their width, K keys.
-Speech features are made once for each scene, before the first step.
+Speech features are computed once per scene, before the first step.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,11 +26,11 @@ from models.motion.diffusion import STEPS, cumulative_alphas, q_sample
 from models.motion.guide import Guide, GuideConfig
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
-from training.data.scenes import FACE, POSE, Batch, draw_padded, draw_windows
+from training.data.scenes import FACE, POSE, Batch, sample_padded, sample_windows
 from training.loop.batch import TrainingBatch
 from training.loop.loop import Training
 from training.networks.codebooks import LearningTokenizer, perplexity
-from training.networks.losses import drawn_keep, motion_loss, token_loss, tokenizer_loss
+from training.networks.losses import motion_loss, sample_keep_mask, token_loss, tokenizer_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,40 +44,40 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
-SEEN, LEAST_SEEN, MOST_SEEN = 0.1, 0.25, 2.0  # rad of spread that count as one, and weights
-CONSTANT = 2.0  # of the rows that `align` makes; large enough to tell 600 positions apart
+SEEN, LEAST_SEEN, MOST_SEEN = 0.1, 0.25, 2.0  # rad of spread with weight 1, and limits of weights
+CONSTANT = 2.0  # bias of the norms in `align`; large enough to separate 600 positions
 MOTION = {"face": FACE, "body": POSE, "tokenizer": POSE, "guide": POSE}
 
 
 @dataclass(frozen=True)
 class Split:
-    """Scenes to learn from, and those that are validated on."""
+    """Training and validation scenes."""
 
     training: Sequence[Scene]
     validation: Sequence[Scene] = ()
 
 
 def split(recipe: Recipe, scenes: Sequence[Scene]) -> Split:
-    """By name: the last scenes are for tests, those before them for validation.
+    """Split scenes by name: the last ones are for tests, those before them for validation.
 
-    Where there are too few to validate on some, all are learned from. ValueError where the tests
-    leave none.
+    Without enough scenes for validation, all but the test scenes are trained on.
+    Raises: ValueError: when only test scenes are left.
     """
     rest = len(scenes) - recipe.test_scenes
     if rest < 1:
         raise ValueError(
             f"{len(scenes)} scenes are too few: the recipe keeps {recipe.test_scenes} for tests; "
-            "add scenes, or make test_scenes smaller"
+            "add scenes or lower test_scenes"
         )
-    learned = rest - recipe.validation_scenes
-    if learned < 1:
-        logger.info("%d scenes to learn from are too few to validate on some of them", rest)
-        learned = rest
-    return Split(scenes[:learned], scenes[learned:rest])
+    training = rest - recipe.validation_scenes
+    if training < 1:
+        logger.info("%d scenes are too few for a validation split: training on all of them", rest)
+        training = rest
+    return Split(scenes[:training], scenes[training:rest])
 
 
 def make_training(name: str, recipe: Recipe, person: Path, scenes: Split) -> Training:
-    """The training of one of a person's networks; the guide's needs her tokenizer."""
+    """Training of one network of a person; the guide needs the trained tokenizer."""
     if name == "guide":
         tokenizer = load_tokenizer(person / "tokenizer.safetensors", device=CPU)
         return guide_training(recipe, scenes, tokenizer)
@@ -89,29 +90,29 @@ def make_training(name: str, recipe: Recipe, person: Path, scenes: Split) -> Tra
 
 
 def face_training(recipe: Recipe, scenes: Split) -> Training:
-    """The face denoiser."""
+    """Training of the face denoiser."""
     config = recipe.network
     assert isinstance(config, DenoiserConfig)
     network = Denoiser(config)
     if recipe.aligned:
         align(network)
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        return noisy_draw(recipe, config, drawn(recipe, scenes, generator), generator)
+    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
+        return noisy_batch(recipe, config, sample_batch(recipe, scenes, generator), generator)
 
-    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
-        motion, first = draw["motion"], draw.first
+    def losses(batch: TrainingBatch) -> dict[str, Tensor]:
+        motion, first = batch["motion"], batch.first
         with autocast(recipe, motion.device):
-            tokens = network.tokens(draw["features"], first=first)
-            condition = network.condition(tokens, motion.shape[1], keep=draw["keep"], first=first)
-            predicted = network(draw["noisy"], draw["t"], condition)
-        return weighed(predicted, draw, recipe)
+            tokens = network.tokens(batch["features"], first=first)
+            condition = network.condition(tokens, motion.shape[1], keep=batch["keep"], first=first)
+            predicted = network(batch["noisy"], batch["t"], condition)
+        return denoiser_losses(predicted, batch, recipe)
 
-    return _training(recipe, scenes, network, draw, losses)
+    return _training(recipe, scenes, network, sample, losses)
 
 
 class LearningBody(BodyDenoiser):
-    """A body denoiser whose convolutions drop out in training, and only there."""
+    """Body denoiser with dropout in its convolutions, active only in training."""
 
     def __init__(self, config: DenoiserConfig, dropout: float) -> None:
         super().__init__(config, tail_dropout=dropout)
@@ -124,36 +125,37 @@ class LearningBody(BodyDenoiser):
 
 
 def body_training(recipe: Recipe, scenes: Split) -> Training:
-    """The body denoiser, which sees the true key poses."""
+    """Training of the body denoiser, conditioned on the true key poses."""
     config = recipe.network
     assert isinstance(config, DenoiserConfig)
     network = LearningBody(config, recipe.tail_dropout)
     if recipe.aligned:
         align(network)
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        plain = noisy_draw(recipe, config, drawn(recipe, scenes, generator), generator)
-        # Two draws: guidance drops both at once, and each must make sense without the other.
-        keep_keys = drawn_keep(len(plain), recipe.drop, generator)
-        return replace(plain, rows={**plain.rows, "keep_keys": keep_keys})
+    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
+        batch = noisy_batch(recipe, config, sample_batch(recipe, scenes, generator), generator)
+        # A separate mask: guidance drops both conditions at once, but each must work alone.
+        keep_keys = sample_keep_mask(len(batch), recipe.drop, generator)
+        return replace(batch, rows={**batch.rows, "keep_keys": keep_keys})
 
-    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
-        motion, first = draw["motion"], draw.first
+    def losses(batch: TrainingBatch) -> dict[str, Tensor]:
+        motion, first = batch["motion"], batch.first
         with autocast(recipe, motion.device):
-            tokens = network.tokens(draw["features"], first=first)
-            condition = network.condition(tokens, motion.shape[1], keep=draw["keep"], first=first)
-            keys = network.key_tokens(motion[:, ::KEY_FRAMES], draw["keep_keys"])
+            tokens = network.tokens(batch["features"], first=first)
+            condition = network.condition(tokens, motion.shape[1], keep=batch["keep"], first=first)
+            keys = network.key_tokens(motion[:, ::KEY_FRAMES], batch["keep_keys"])
             condition = network.with_keys(condition, keys, first=first // KEY_FRAMES)
-            predicted = network(draw["noisy"], draw["t"], condition)
-        return weighed(predicted, draw, recipe)
+            predicted = network(batch["noisy"], batch["t"], condition)
+        return denoiser_losses(predicted, batch, recipe)
 
-    return _training(recipe, scenes, network, draw, losses)
+    return _training(recipe, scenes, network, sample, losses)
 
 
 def seen_weights(spread: Tensor) -> Tensor:
-    """How much each channel of a pose is seen, by its spread in rad, [C].
+    """Loss weight of each pose channel by its visibility: spread in rad [C] -> [C].
 
-    Normalised, the sway of a spine counts like the sweep of an arm: tokens would be spent on it.
+    Normalised channels would weight the sway of a spine like the sweep of an arm, and the tokens
+    would encode the sway.
     """
     return (spread / SEEN).clamp(LEAST_SEEN, MOST_SEEN)
 
@@ -161,22 +163,22 @@ def seen_weights(spread: Tensor) -> Tensor:
 def tokenizer_training(
     recipe: Recipe, scenes: Split, channel_weights: Tensor | None = None
 ) -> Training:
-    """The tokenizer, on key poses alone."""
+    """Training of the tokenizer, on key poses alone."""
     config = recipe.network
     assert isinstance(config, TokenizerConfig)
     network = LearningTokenizer(Tokenizer(config))
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        batch = drawn_windows(recipe, scenes, generator)
-        return TrainingBatch({"keys": batch.motion[:, ::KEY_FRAMES].contiguous()})
+    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
+        windows = sample_plain_batch(recipe, scenes, generator)
+        return TrainingBatch({"keys": windows.motion[:, ::KEY_FRAMES].contiguous()})
 
-    def first_draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        drawn = draw(scenes, generator)
-        network.begin(_near(drawn["keys"], network), generator)
-        return drawn
+    def sample_and_initialise(generator: Generator) -> TrainingBatch:
+        batch = sample(scenes.training, generator)
+        network.initialise(_to_device_of(batch["keys"], network), generator)
+        return batch
 
-    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
-        keys = draw["keys"]
+    def losses(batch: TrainingBatch) -> dict[str, Tensor]:
+        keys = batch["keys"]
         weights = None if channel_weights is None else channel_weights.to(keys.device)
         with autocast(recipe, keys.device):
             predicted, quantised = network(keys)
@@ -193,95 +195,94 @@ def tokenizer_training(
             "perplexity": perplexity(quantised.tokens[:, -1], config.codes),
         }
 
-    def learn(draw: TrainingBatch, generator: Generator) -> None:
-        network.learn(_near(draw["keys"], network), generator)
+    def update(batch: TrainingBatch, generator: Generator) -> None:
+        network.update_codebooks(_to_device_of(batch["keys"], network), generator)
 
     def publish(weights: dict[str, Tensor], path: Path) -> None:
-        own = {
+        of_tokenizer = {
             name.removeprefix("tokenizer."): value
             for name, value in weights.items()
             if name.startswith("tokenizer.")
         }
-        checkpoint.write(path, asdict(config), own, dtype=kept_as(recipe))
+        checkpoint.write(path, asdict(config), of_tokenizer, dtype=stored_dtype(recipe))
 
-    plain = _training(recipe, scenes, network, draw, losses)
+    training = _training(recipe, scenes, network, sample, losses)
     return replace(
-        plain,
-        draw=lambda generator: first_draw(scenes.training, generator),
+        training,
+        sample=sample_and_initialise,
         publish=publish,
-        learn=learn,
+        update=update,
     )
 
 
 def guide_training(recipe: Recipe, scenes: Split, tokenizer: Tokenizer) -> Training:
-    """The guide, on the tokens that a trained tokenizer makes of the key poses."""
+    """Training of the guide, on the key poses as tokens of the trained tokenizer."""
     config = recipe.network
     assert isinstance(config, GuideConfig)
     network = Guide(config)
 
-    def draw(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        batch = drawn(recipe, scenes, generator)
+    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
+        windows = sample_batch(recipe, scenes, generator)
         with torch.no_grad():
-            targets = tokenizer.encode(batch.motion[:, ::KEY_FRAMES]).flatten(1)  # [B, K * R]
-        keep = drawn_keep(len(targets), recipe.drop, generator)
-        return TrainingBatch({"features": batch.features, "targets": targets, "keep": keep})
+            targets = tokenizer.encode(windows.motion[:, ::KEY_FRAMES]).flatten(1)  # [B, K * R]
+        keep = sample_keep_mask(len(targets), recipe.drop, generator)
+        return TrainingBatch({"features": windows.features, "targets": targets, "keep": keep})
 
-    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
-        targets = draw["targets"]
+    def losses(batch: TrainingBatch) -> dict[str, Tensor]:
+        targets = batch["targets"]
         inputs = torch.cat([torch.full_like(targets[:, :1], network.start), targets[:, :-1]], 1)
         with autocast(recipe, targets.device):
-            logits = network(inputs, network.condition(draw["features"], draw["keep"]))
+            logits = network(inputs, network.condition(batch["features"], batch["keep"]))
         right = (logits.argmax(-1) == targets).float().mean()
         return {"loss": token_loss(logits.float(), targets), "right": right}
 
-    return _training(recipe, scenes, network, draw, losses)
+    return _training(recipe, scenes, network, sample, losses)
 
 
 def _training(
     recipe: Recipe,
     scenes: Split,
     network: nn.Module,
-    draw: Callable[[Sequence[Scene], Generator], TrainingBatch],
+    sample: Callable[[Sequence[Scene], Generator], TrainingBatch],
     losses: Callable[[TrainingBatch], dict[str, Tensor]],
 ) -> Training:
-    held_out = (lambda generator: draw(scenes.validation, generator)) if scenes.validation else None
     return Training(
         network,
-        lambda generator: draw(scenes.training, generator),
+        partial(sample, scenes.training),
         losses,
-        publisher(recipe.network, kept_as(recipe)),
-        held_out=held_out,
+        publisher(recipe.network, stored_dtype(recipe)),
+        sample_validation=partial(sample, scenes.validation) if scenes.validation else None,
     )
 
 
-def _near(value: Tensor, network: nn.Module) -> Tensor:
-    """The value where the network is."""
+def _to_device_of(value: Tensor, network: nn.Module) -> Tensor:
+    """Move a tensor to the device of a network."""
     return value.to(next(network.parameters()).device)
 
 
-def drawn(recipe: Recipe, scenes: Sequence[Scene], generator: Generator) -> Batch:
-    """A batch of windows, with sound as other microphones might have it."""
-    batch = drawn_windows(recipe, scenes, generator)
+def sample_batch(recipe: Recipe, scenes: Sequence[Scene], generator: Generator) -> Batch:
+    """Sample a batch of windows, with features jittered as if other microphones had been used."""
+    batch = sample_plain_batch(recipe, scenes, generator)
     if recipe.level_jitter == recipe.tone_jitter == 0:
         return batch
-    return replace(batch, features=jittered(batch.features, recipe, generator))
+    return replace(batch, features=add_jitter(batch.features, recipe, generator))
 
 
-def drawn_windows(recipe: Recipe, scenes: Sequence[Scene], generator: Generator) -> Batch:
-    """A batch in one of the recipe's shapes."""
+def sample_plain_batch(recipe: Recipe, scenes: Sequence[Scene], generator: Generator) -> Batch:
+    """Sample a batch in one of the recipe's shapes, without jitter."""
     shares = torch.tensor([windows.share for windows in recipe.windows])
     shape = recipe.windows[int(torch.multinomial(shares, 1, generator=generator))]
     if shape.shortest:
-        return draw_padded(
+        return sample_padded(
             scenes, shape.batch, generator, shortest=shape.shortest, longest=shape.frames
         )
-    return draw_windows(scenes, shape.frames, shape.batch, generator)
+    return sample_windows(scenes, shape.frames, shape.batch, generator)
 
 
-def drawn_place(config: DenoiserConfig, batch: Batch, generator: Generator) -> int:
-    """Where in the longest clip a batch of windows stands: the place of its first frame.
+def sample_position(config: DenoiserConfig, batch: Batch, generator: Generator) -> int:
+    """Sample the position of a batch of windows in the longest clip: the one of its first frame.
 
-    Where rows of speech and frames are not in step, windows stand at the start.
+    0 if feature rows do not correspond to frames one to one.
     """
     room = config.longest_rows - batch.frames
     if batch.features.shape[1] != batch.frames or room <= 0:
@@ -289,34 +290,34 @@ def drawn_place(config: DenoiserConfig, batch: Batch, generator: Generator) -> i
     return KEY_FRAMES * int(torch.randint(room // KEY_FRAMES + 1, (1,), generator=generator))
 
 
-def jittered(features: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
-    """Features [B, L, A] with another level for each channel and another tone for each column."""
+def add_jitter(features: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
+    """Add a random level to each audio channel and a random tone to each column of [B, L, A]."""
     count, _, width = features.shape
     level = torch.randn(count, 1, 2, 1, generator=generator) * recipe.level_jitter
     tone = torch.randn(count, 1, 2, width // 2, generator=generator) * recipe.tone_jitter
     return features + (level + tone).flatten(2)
 
 
-def noised(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Clean motion [B, T, C] at random times of the diffusion process, and these times [B]."""
+def add_noise(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Diffuse clean motion [B, T, C] to random timesteps: noisy motion and timesteps [B]."""
     t = torch.randint(STEPS, (len(clean),), generator=generator)
     noise = torch.randn(clean.shape, generator=generator)
     return q_sample(clean, noise, cumulative_alphas()[t]), t
 
 
-def noisy_draw(
+def noisy_batch(
     recipe: Recipe, config: DenoiserConfig, batch: Batch, generator: Generator
 ) -> TrainingBatch:
-    """What a denoiser learns from: motion and the same with noise, what is known of its clip."""
-    first = drawn_place(config, batch, generator)
-    noisy, t = noised(batch.motion, generator)
-    keep = drawn_keep(len(t), recipe.drop, generator)
+    """Training batch of a denoiser: clean and noisy motion, timesteps, features, condition mask."""
+    first = sample_position(config, batch, generator)
+    noisy, t = add_noise(batch.motion, generator)
+    keep = sample_keep_mask(len(t), recipe.drop, generator)
     return TrainingBatch({**vars(batch), "noisy": noisy, "t": t, "keep": keep}, first)
 
 
-def weighed(predicted: Tensor, draw: TrainingBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """The losses of a denoiser."""
-    losses = motion_loss(predicted.float(), draw["motion"], draw["inside"], draw["present"])
+def denoiser_losses(predicted: Tensor, batch: TrainingBatch, recipe: Recipe) -> dict[str, Tensor]:
+    """Losses of a denoiser."""
+    losses = motion_loss(predicted.float(), batch["motion"], batch["inside"], batch["present"])
     position, velocity = losses.position.mean(), losses.velocity.mean()
     return {
         "loss": position + recipe.velocity * velocity,
@@ -329,13 +330,13 @@ def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16)
 
 
-def kept_as(recipe: Recipe) -> torch.dtype:
-    """How weights lie in a person directory."""
+def stored_dtype(recipe: Recipe) -> torch.dtype:
+    """Data type of weights in the person directory."""
     return {"float16": torch.float16, "float32": torch.float32}[recipe.kept_as]
 
 
 def publisher(config: Network, dtype: torch.dtype) -> Callable[[dict[str, Tensor], Path], None]:
-    """Writes weights as a file of a person directory."""
+    """Function that writes weights as a file of a person directory."""
 
     def publish(weights: dict[str, Tensor], path: Path) -> None:
         checkpoint.write(path, asdict(config), weights, dtype=dtype)
@@ -345,39 +346,39 @@ def publisher(config: Network, dtype: torch.dtype) -> Callable[[dict[str, Tensor
 
 @torch.no_grad()
 def align(network: Denoiser) -> None:
-    """Start attention where it should end up: at the same moment of time.
+    """Initialise attention so that it starts at the same moment of time.
 
-    With a constant in every row, rotated by its position, and projections that are about the
-    identity, the product of a query and a key is largest where their positions agree: short
-    distances in the heads of quick turns, long ones in those of slow turns. Learning that from
-    noise costs the first thousands of steps. Key poses stand 30 frames apart, so their queries read
-    the pairs that turn 30 times more slowly.
+    With a constant in every row, rotated by its position, and projections near the identity, the
+    product of a query and a key is largest where their positions agree: at short distances in
+    heads of high rotary frequency, at long distances in heads of low frequency. Learning this from
+    random weights costs thousands of steps. Key poses are 30 frames apart, so their queries read
+    the pairs with a frequency 30 times lower.
     """
     norms = [network.memory_norm, *(layer.self_norm for layer in network.encoder)]
-    straight = [layer.self_attention for layer in network.encoder]
+    aligned = [layer.self_attention for layer in network.encoder]
     for decoder in network.layers:
         norms += [decoder.self_norm, *decoder.memory_norms]
-        straight += [decoder.self_attention, *decoder.memory_attentions]
+        aligned += [decoder.self_attention, *decoder.memory_attentions]
     if isinstance(network, BodyDenoiser):
         norms.append(network.key_norm)
     for norm in norms:
         norm.bias[::2] = CONSTANT
-    for attention in straight:
-        _look_straight(attention.in_weight)
+    for attention in aligned:
+        _align_to_rows(attention.in_weight)
     if isinstance(network, BodyDenoiser):
         for decoder in network.layers:
-            _look_slowly(decoder.memory_attentions[1].in_weight)
+            _align_to_key_poses(decoder.memory_attentions[1].in_weight)
 
 
-def _look_straight(weight: Tensor) -> None:
-    """Queries and keys of [3 d, d] close to the identity; values as they were."""
+def _align_to_rows(weight: Tensor) -> None:
+    """Set queries and keys of [3 d, d] close to the identity; values stay."""
     width = weight.shape[1]
     weight[: 2 * width] *= 0.2
     weight[: 2 * width] += torch.eye(width).repeat(2, 1)
 
 
-def _look_slowly(weight: Tensor) -> None:
-    """Each pair of a query of [3 d, d] comes from the pair that turns KEY_FRAMES times slower."""
+def _align_to_key_poses(weight: Tensor) -> None:
+    """Let each query pair of [3 d, d] read the pair of a KEY_FRAMES times lower frequency."""
     width = weight.shape[1]
     pairs = round(width / 2 * math.log(KEY_FRAMES) / math.log(10000))
     weight[:width] = torch.roll(weight[:width], 2 * pairs, dims=1)

@@ -61,7 +61,7 @@ class Renders(Protocol):
         cameras: Sequence[Camera],
         *,
         batch: int,
-        look: RenderOptions,
+        options: RenderOptions,
     ) -> Iterator[NDArray[np.uint8]]:
         """Yield frames in order, [N, H, W * views, 3 or 4] with N <= batch, views side by side."""
 

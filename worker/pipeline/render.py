@@ -70,7 +70,7 @@ def rendered(
     while done < len(motion.face):
         face, pose = motion.face[done:], motion.pose[done:]
         try:
-            batches = avatar.render(face, pose, cameras, batch=batch, look=options)
+            batches = avatar.render(face, pose, cameras, batch=batch, options=options)
             with closing(_closable(batches)) as frames_of_batch:
                 for frames in frames_of_batch:
                     yield frames

@@ -1,4 +1,4 @@
-"""Runs revisions on the connection that `jobs.db.migrate.upgrade` hands over."""
+"""Alembic environment: run migrations on the connection of `jobs.db.migrate.upgrade`."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""The blend-shape avatar: the kind of the demo person."""
+"""The blendshape avatar: the kind of the demo person."""

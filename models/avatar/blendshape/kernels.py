@@ -1,16 +1,16 @@
-"""The demo person's kernels: skin, normals, projection, light. Imports warp, like `kernels`.
+"""Warp kernels of the blendshape avatar: skinning, normals, projection, shading.
 
-Twins in plain torch: `skinning.skin`, `painting`, `shading.shade`.
-Letters: B frames, V vertices, F faces, K joints a vertex hangs on, H and W pixels of the picture.
+Reference implementations in plain torch: `skinning.skin`, `plain_painter`, `shading.shade`.
+Letters: B frames, V vertices, F faces, K joints per vertex, H and W pixels of the image.
 """
 
 # mypy: ignore-errors
-# Kernels are compiled by warp, in its own dialect: what it cannot type does not load.
+# Warp compiles the kernels and checks their types itself; its Python dialect does not pass mypy.
 
 import warp as wp
 
 from models.avatar.blendshape import shading
-from models.avatar.blendshape.surface import CALM_DEPTH, SHARP_SHINE
+from models.avatar.blendshape.surface import SHARP_SHINE, UNIFORM_DEPTH
 from models.avatar.raster.kernels import LOW_HALF, NOTHING, centre, corner_weights, edge
 
 LIGHT_0 = wp.constant(wp.vec3(*shading.LIGHTS[0]))
@@ -29,13 +29,13 @@ HIGHLIGHT = wp.constant(shading.HIGHLIGHT)
 RIM = wp.constant(shading.RIM)
 TONE_SCALE = wp.constant((shading.TONE_STEPS - 1) / shading.TONE_LIMIT)
 TONE_LAST = wp.constant(shading.TONE_STEPS - 1)
-CALM = wp.constant(CALM_DEPTH)
+UNIFORM = wp.constant(UNIFORM_DEPTH)
 SHARP = wp.constant(SHARP_SHINE)
 
 
 @wp.struct
 class Surface:
-    """What the light kernel reads of the person."""
+    """Mesh and material tables read by the kernel `light`."""
 
     faces: wp.array(dtype=wp.vec3i)  # [F]
     uv_faces: wp.array(dtype=wp.vec3i)  # [F]
@@ -50,12 +50,12 @@ class Surface:
 
 @wp.struct
 class View:
-    """Where a camera stands and what it sees through a pixel."""
+    """Pose and projection of a camera."""
 
     rotation: wp.mat33
     translation: wp.vec3
-    focal: wp.vec2  # in halves of the shorter side
-    middle: wp.vec2  # likewise, of the optical axis
+    focal: wp.vec2  # in units of half the shorter side
+    middle: wp.vec2  # offset of the optical axis, in the same unit
     position: wp.vec3
 
 
@@ -89,7 +89,7 @@ def skin(
 def face_normals(
     posed: wp.array2d(dtype=wp.vec3),  # [B, V]
     faces: wp.array(dtype=wp.vec3i),  # [F]
-    normals: wp.array2d(dtype=wp.vec3),  # [B, F] as long as the face is large
+    normals: wp.array2d(dtype=wp.vec3),  # [B, F] length is twice the area of the face
 ):
     b, f = wp.tid()
     face = faces[f]
@@ -100,8 +100,8 @@ def face_normals(
 @wp.kernel
 def vertex_normals(
     by_face: wp.array2d(dtype=wp.vec3),  # [B, F]
-    starts: wp.array(dtype=wp.int32),  # [V + 1] into around
-    around: wp.array(dtype=wp.int32),  # the faces that meet in a vertex
+    starts: wp.array(dtype=wp.int32),  # [V + 1] offsets into around
+    around: wp.array(dtype=wp.int32),  # indices of the faces around each vertex
     normals: wp.array2d(dtype=wp.vec3),  # [B, V]
 ):
     b, v = wp.tid()
@@ -118,10 +118,10 @@ def project(
     points: wp.array2d(dtype=wp.vec3),  # [B, V] normalised coordinates
 ):
     b, v = wp.tid()
-    seen = view.rotation * posed[b, v] + view.translation
-    x = -view.focal[0] * seen[0] / seen[2] - view.middle[0]
-    y = -view.focal[1] * seen[1] / seen[2] - view.middle[1]
-    points[b, v] = wp.vec3(x, y, seen[2])
+    at = view.rotation * posed[b, v] + view.translation
+    x = -view.focal[0] * at[0] / at[2] - view.middle[0]
+    y = -view.focal[1] * at[1] / at[2] - view.middle[1]
+    points[b, v] = wp.vec3(x, y, at[2])
 
 
 @wp.func
@@ -223,7 +223,7 @@ def sample_colour(
     x: float,
     y: float,
 ):
-    """Display values 0 to 255 of face f where a sample's centre, x and y, falls on it."""
+    """Display values, 0 to 255, of face f at the sample centre (x, y)."""
     face = surface.faces[f]
     v0 = points[b, face[0]]
     v1 = points[b, face[1]]
@@ -256,10 +256,10 @@ def depth_of(key: wp.int64):
 
 
 @wp.func
-def calm(
+def is_uniform(
     surface: Surface, keys: wp.array3d(dtype=wp.int64), b: int, top: int, left: int, samples: int
 ):
-    """Do all samples of a pixel see the same smooth surface?"""
+    """True when all samples of a pixel lie on the same smooth surface."""
     first = keys[b, top, left]
     part = surface.parts[int(first & LOW_HALF)]
     if surface.shine[int(first & LOW_HALF)] >= SHARP:
@@ -273,7 +273,7 @@ def calm(
                 return False
             nearest = wp.min(nearest, key)
             farthest = wp.max(farthest, key)
-    return depth_of(farthest) - depth_of(nearest) < CALM
+    return depth_of(farthest) - depth_of(nearest) < UNIFORM
 
 
 @wp.kernel
@@ -283,17 +283,17 @@ def light(
     normals: wp.array2d(dtype=wp.vec3),  # [B, V]
     view: View,
     mouth_light: wp.array(dtype=float),  # [B]
-    backdrop: wp.array2d(dtype=wp.vec3ub),  # [H, W]; zeros where frames are RGBA
+    background: wp.array2d(dtype=wp.vec3ub),  # [H, W]; zeros when frames are RGBA
     first_column: int,
-    samples: int,  # of a pixel's side
-    keys: wp.array3d(dtype=wp.int64),  # [B, samples * H, samples * W]; read, then cleared
+    samples: int,  # per pixel side
+    keys: wp.array3d(dtype=wp.int64),  # [B, samples * H, samples * W]; cleared after reading
     frames: wp.array4d(dtype=wp.uint8),  # [B, H, W * views, 3 or 4]
 ):
     b, row, column = wp.tid()
     half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0
     top = row * samples
     left = column * samples
-    back = backdrop[row, column]
+    back = background[row, column]
     total = wp.vec3(0.0, 0.0, 0.0)
     covered = int(0)  # noqa: RUF046, UP018 - warp: a variable, not a constant
     for i in range(samples):
@@ -308,14 +308,14 @@ def light(
         if with_alpha:
             frames[b, row, at, 3] = wp.uint8(0)
         return
-    every = samples * samples
-    taken = samples
-    if samples > 1 and covered == every:  # noqa: SIM102 -- warp works out both sides of an `and`
-        if calm(surface, keys, b, top, left, samples):
-            taken = 1
-            every = 1
-    for i in range(taken):
-        for j in range(taken):
+    count = samples * samples
+    shaded = samples
+    if samples > 1 and covered == count:  # noqa: SIM102 -- warp evaluates both sides of an `and`
+        if is_uniform(surface, keys, b, top, left, samples):
+            shaded = 1
+            count = 1
+    for i in range(shaded):
+        for j in range(shaded):
             key = keys[b, top + i, left + j]
             if key == NOTHING:
                 total = total + wp.vec3(float(back[0]), float(back[1]), float(back[2]))
@@ -325,12 +325,12 @@ def light(
                 f = int(key & LOW_HALF)
                 colour = sample_colour(surface, points, normals, view, mouth_light, b, f, x, y)
                 total = total + colour
-    if with_alpha:  # the colour of what is seen, and how much that is
-        every = wp.min(every, covered)
+    if with_alpha:  # straight alpha: mean colour of the covered samples, and their share
+        count = wp.min(count, covered)
         share = float(covered) / float(samples * samples)
         frames[b, row, at, 3] = wp.uint8(int(255.0 * share + 0.5))
     for c in range(3):
-        frames[b, row, at, c] = wp.uint8(int(total[c] / float(every) + 0.5))
+        frames[b, row, at, c] = wp.uint8(int(total[c] / float(count) + 0.5))
     for i in range(samples):
         for j in range(samples):
             keys[b, top + i, left + j] = NOTHING

@@ -1,8 +1,8 @@
-"""A skinned avatar whose face is moved by named units: what `avatar.kind = "blendshape"` means.
+"""Model of the avatar kind "blendshape": a skinned mesh whose face is deformed by blend shapes.
 
 Letters: T or B frames, U face units, P = 104 pose parameters, V vertices, F faces,
-K joints a vertex hangs on, M texture coordinates. Lengths are decimetres unless said.
-A face code is the face units behind a fixed orthonormal basis: code [256] = basis [256, U] @ units.
+K joints per vertex, M texture coordinates. Lengths are decimetres unless stated otherwise.
+A face code is the face units in a fixed orthonormal basis: code [256] = basis [256, U] @ units.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CENTIMETRES = 10.0  # in a decimetre
-INSIDE_THE_MOUTH = ("teeth", "tongue")  # parts that get the light which the lips let in
-CLOSED_LIGHT = 0.15  # of the light that falls into a mouth when it is open
-OPEN = 0.12  # decimetres between the lips from which on all of it does
+INSIDE_THE_MOUTH = ("teeth", "tongue")  # parts that are darker while the lips are closed
+CLOSED_LIGHT = 0.15  # brightness inside a closed mouth, relative to an open one
+OPEN = 0.12  # decimetres between the lips at which the mouth counts as fully open
 
 
 @dataclass(frozen=True)
 class BlendshapeConfig:
-    """Names of what the weights hold, in their order."""
+    """Names of units, parameters and parts, in the order of the weights."""
 
     unit_names: tuple[str, ...]  # U
     parameter_names: tuple[str, ...]  # P
     part_names: tuple[str, ...]
-    parents: tuple[int, ...]  # of the joints, -1 for a root
-    shine: tuple[float, ...]  # of each part, 0 dull to 1 wet
+    parents: tuple[int, ...]  # parent of each joint, -1 for a root
+    shine: tuple[float, ...]  # of each part, 0 matt to 1 wet
     upper_lip: tuple[int, ...]  # vertices on the inner edge of the upper lip, at its middle
-    lower_lip: tuple[int, ...]  # those that meet them when the mouth is closed
+    lower_lip: tuple[int, ...]  # vertices that meet the upper ones when the mouth is closed
 
 
 @dataclass(frozen=True)
 class BlendshapeModel:
-    """Everything that does not change from frame to frame."""
+    """Weights and tables of one person; constant over frames."""
 
     config: BlendshapeConfig
     face_basis: Tensor  # [256, U] orthonormal columns
     skeleton: Skeleton
     template: Tensor  # [V, 3]
-    moving: Tensor  # [N] the vertices that any unit moves
+    moving: Tensor  # [N] vertices that at least one unit moves
     shapes: Tensor  # [U, N * 3]
     skin_weights: Tensor  # [V, K]
     skin_joints: Tensor  # [V, K] int32
     faces: Tensor  # [F, 3] int32
     uv_faces: Tensor  # [F, 3] int32
     uv: Tensor  # [M, 2], v downwards
-    parts: Tensor  # [V] int32, which part a vertex belongs to
-    openness: Tensor  # [V] how much of the sky a vertex sees, 0 to 1
+    parts: Tensor  # [V] int32, part of each vertex
+    openness: Tensor  # [V] share of the sky that is visible from a vertex, 0 to 1
     texture: Tensor  # [size, size, 3] uint8 sRGB
 
     @property
@@ -70,42 +70,42 @@ class BlendshapeModel:
 
     @cached_property
     def shine(self) -> Tensor:
-        """[V] of each vertex."""
+        """Shine of each vertex, [V]."""
         return torch.tensor(self.config.shine, device=self.parts.device)[self.parts.long()]
 
     def face_code(self, units: Tensor) -> Tensor:
-        """Face units [T, U], 0 to 1 -> face codes [T, 256]."""
+        """Encode face units [T, U], 0 to 1, as face codes [T, 256]."""
         _check("units", units, self.face_basis.shape[1])
         return units @ self.face_basis.T
 
     def unit_weights(self, face: Tensor) -> Tensor:
-        """Face codes [T, 256] -> face units [T, U], held between 0 and 1."""
+        """Decode face codes [T, 256] to face units [T, U], clamped to 0 to 1."""
         _check("face", face, self.face_basis.shape[0])
         return (face @ self.face_basis).clamp(0, 1)
 
     def rest(self, units: Tensor) -> Tensor:
-        """The rest pose with a face: units [T, U] -> [T, V, 3]."""
+        """Vertices in the rest pose with the face applied: units [T, U] -> [T, V, 3]."""
         _check("units", units, self.face_basis.shape[1])
         vertices = self.template.expand(len(units), -1, -1).clone()
         vertices[:, self.moving] += (units @ self.shapes).view(len(units), -1, 3)
         return vertices
 
     def mouth_light(self, rest: Tensor) -> Tensor:
-        """The rest pose with a face [T, V, 3] -> how bright it is inside the mouth, [T], 0 to 1."""
+        """Brightness inside the mouth, 0 to 1: rest pose with a face [T, V, 3] -> [T]."""
         share = (self._lip_gap(rest) / OPEN).clamp(0, 1)
         return CLOSED_LIGHT + (1 - CLOSED_LIGHT) * share
 
     def posed(self, face: Tensor, pose: Tensor) -> Tensor:
-        """Face codes [T, 256] and pose [T, P] -> vertices [T, V, 3] in the world."""
+        """World-space vertices: face codes [T, 256] and pose [T, P] -> [T, V, 3]."""
         _check("pose", pose, self.skeleton.transform.shape[1])
         matrices = joint_matrices(self.skeleton, pose)  # [T, P] -> [T, J, 3, 4]
         vertices = self.rest(self.unit_weights(face))
         return skin(vertices, self.skin_weights, self.skin_joints, matrices)
 
     def lip_opening(self, face: Tensor) -> Tensor:
-        """Face codes [T, 256] or face units [T, U] -> how far the inner lips are apart, [T] cm.
+        """Lip distance in centimetres: face codes [T, 256] or face units [T, U] -> [T].
 
-        Measured upwards, in the rest pose; lips that touch or overlap are 0 apart.
+        Vertical distance of the inner lips in the rest pose; 0 for lips that touch or overlap.
         """
         units = face if face.shape[-1] == self.face_basis.shape[1] else self.unit_weights(face)
         return self._lip_gap(self.rest(units)).clamp(min=0) * CENTIMETRES
@@ -116,10 +116,10 @@ class BlendshapeModel:
         return (upper - lower)[:, 1]
 
     def vertices_of(self, *part_names: str) -> Tensor:
-        """Indices of the vertices of some parts, [N]."""
-        wanted = [self.config.part_names.index(name) for name in part_names]
-        chosen = torch.isin(self.parts, torch.tensor(wanted, device=self.parts.device))
-        return chosen.nonzero()[:, 0]
+        """Indices of the vertices of the named parts, [N]."""
+        numbers = [self.config.part_names.index(name) for name in part_names]
+        selected = torch.isin(self.parts, torch.tensor(numbers, device=self.parts.device))
+        return selected.nonzero()[:, 0]
 
 
 def _check(name: str, value: Tensor, width: int) -> None:
@@ -128,7 +128,7 @@ def _check(name: str, value: Tensor, width: int) -> None:
 
 
 def load_blendshape(path: Path, *, device: torch.device) -> BlendshapeModel:
-    """Reads avatar.safetensors as `training.demo.body` writes it."""
+    """Read avatar.safetensors in the format that `training.demo.body` writes."""
     config, weights = _read(path, device)
     names = ("unit_names", "parameter_names", "part_names", "parents", "shine")
     lips = ("upper_lip", "lower_lip")
@@ -161,7 +161,7 @@ def load_blendshape(path: Path, *, device: torch.device) -> BlendshapeModel:
 
 
 def _dense_shapes(weights: dict[str, Tensor], units: int) -> tuple[Tensor, Tensor]:
-    """Each unit's own list of moved vertices -> one table over all that ever move."""
+    """Dense blend shapes [U, N * 3] over the N moving vertices, from the sparse lists per unit."""
     vertices, moves = weights["unit_vertices"].long(), weights["unit_moves"].float()
     moving = torch.unique(vertices)
     shapes = moves.new_zeros(units, len(moving), 3)

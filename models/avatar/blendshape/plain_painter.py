@@ -1,8 +1,8 @@
-"""The demo person on a picture: posed, projected, lit, in plain torch.
+"""Renderer of the blendshape avatar in plain torch: skinning, projection, shading.
 
-`PlainPainter` is the readable truth and works where warp is not installed; `drawing.KernelPainter`
-does the same with kernels. Where nothing but one smooth surface is seen, one of a pixel's samples
-is lit and stands for all: only edges, eyes and teeth are worth them all.
+`PlainPainter` is the reference implementation and works without warp; `warp_painter.KernelPainter`
+does the same with kernels. When all samples of a pixel lie on one smooth surface, only the first
+is shaded and used for the whole pixel; edges, eyes and teeth get all samples.
 Letters: B frames, V vertices, F faces, H and W pixels.
 """
 
@@ -17,12 +17,12 @@ from torch.nn.functional import normalize
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.blendshape.shading import sample_texture, shade, to_display
 from models.avatar.blendshape.surface import (
-    CALM_DEPTH,
     NEAR,
     SAMPLES,
     SHARP_SHINE,
+    UNIFORM_DEPTH,
     PosedMesh,
-    behind,
+    background,
     surface_of,
 )
 from models.avatar.mesh.skinning import skin
@@ -30,14 +30,12 @@ from models.avatar.raster.plain import rasterise_plain
 from models.avatar.raster.types import Raster, pixel_centres, to_normalised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from models.avatar.blendshape.model import BlendshapeModel
     from models.avatar.camera import Camera
 
 
 def vertex_normals(posed: Tensor, faces: Tensor) -> Tensor:
-    """Weighted by the areas of the faces around: posed [B, V, 3], faces [F, 3] -> [B, V, 3]."""
+    """Area-weighted vertex normals: posed [B, V, 3], faces [F, 3] -> [B, V, 3]."""
     a, b, c = (posed[:, faces[:, i].long()] for i in range(3))
     across = torch.linalg.cross(b - a, c - a)  # [B, F, 3]
     total = torch.zeros_like(posed)
@@ -47,15 +45,16 @@ def vertex_normals(posed: Tensor, faces: Tensor) -> Tensor:
 
 
 class PlainPainter:
-    """Plain torch on any device."""
+    """Renders in plain torch on any device."""
 
     def __init__(self, model: BlendshapeModel) -> None:
         self.model = model
         self.surface = surface_of(model)
 
-    def paint(
-        self, mesh: PosedMesh, cameras: Sequence[Camera], frames: Tensor, look: RenderOptions = OWN
+    def render(
+        self, mesh: PosedMesh, cameras: list[Camera], frames: Tensor, options: RenderOptions = OWN
     ) -> None:
+        """Render all views into frames [B, H, W * views, options.channels] uint8."""
         model = self.model
         posed = skin(mesh.rest, model.skin_weights, model.skin_joints, mesh.matrices)
         normals = vertex_normals(posed, self.surface.faces)
@@ -64,44 +63,44 @@ class PlainPainter:
             view = slice(first, first + camera.width)
             for b in range(len(posed)):
                 dim = 1 - self.surface.inside * (1 - mesh.mouth_light[b])  # [F]
-                frames[b, :, view] = self._view(posed[b], normals[b], dim, camera, look)
+                frames[b, :, view] = self._view(posed[b], normals[b], dim, camera, options)
             first = view.stop
 
     def _view(
-        self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera, look: RenderOptions
+        self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera, options: RenderOptions
     ) -> Tensor:
-        """posed and normals [V, 3], dim [F] -> [H, W, look.channels] uint8."""
-        samples = look.samples or SAMPLES
+        """One view: posed and normals [V, 3], dim [F] -> [H, W, options.channels] uint8."""
+        samples = options.samples or SAMPLES
         height, width = camera.height * samples, camera.width * samples
         points = to_normalised(camera, posed[None])
         raster = rasterise_plain(
             points, self.surface.faces, height=height, width=width, near=NEAR, front_only=True
         )
-        back = behind(camera, look).to(posed.device).float()
-        picture = back.repeat_interleave(samples, 0).repeat_interleave(samples, 1)
-        seen = raster.faces[0] >= 0
-        calm = self._calm(raster, samples)
-        lit = seen & ~_all_but_first(calm, samples)
-        picture[lit] = self._lit(raster, normals, dim, camera, lit)
-        first = picture[::samples, ::samples]
-        shown = torch.where(calm[..., None], first, _pixel_means(picture, samples))
-        if look.background == TRANSPARENT:  # the colour of what is seen, and how much that is
-            share = _pixel_means(seen[..., None].float(), samples)
-            shown = torch.cat([shown / share.clamp(min=samples**-2), 255 * share], dim=-1)
-        return (shown + 0.5).to(torch.uint8)
+        back = background(camera, options).to(posed.device).float()
+        image = back.repeat_interleave(samples, 0).repeat_interleave(samples, 1)
+        covered = raster.faces[0] >= 0
+        uniform = self._uniform(raster, samples)
+        shaded = covered & ~_all_but_first(uniform, samples)
+        image[shaded] = self._shade(raster, normals, dim, camera, shaded)
+        first = image[::samples, ::samples]
+        result = torch.where(uniform[..., None], first, _pixel_means(image, samples))
+        if options.background == TRANSPARENT:  # straight alpha: mean colour of covered samples
+            share = _pixel_means(covered[..., None].float(), samples)
+            result = torch.cat([result / share.clamp(min=samples**-2), 255 * share], dim=-1)
+        return (result + 0.5).to(torch.uint8)
 
-    def _calm(self, raster: Raster, samples: int) -> Tensor:
-        """[H, W] do all samples of a pixel see the same smooth surface?"""
+    def _uniform(self, raster: Raster, samples: int) -> Tensor:
+        """Mask [H, W] of pixels whose samples all lie on the same smooth surface."""
         face, depth = (_pixels(x, samples) for x in (raster.faces[0].long(), raster.depth[0]))
         part = self.surface.parts[face.clamp(min=0)]
         same = (face >= 0).all(-1) & (part == part[..., :1]).all(-1)
         soft = self.surface.shine[face[..., 0].clamp(min=0)] < SHARP_SHINE
-        return same & soft & (depth.amax(-1) - depth.amin(-1) < CALM_DEPTH)
+        return same & soft & (depth.amax(-1) - depth.amin(-1) < UNIFORM_DEPTH)
 
-    def _lit(
+    def _shade(
         self, raster: Raster, normals: Tensor, dim: Tensor, camera: Camera, where: Tensor
     ) -> Tensor:
-        """Display values of the samples in where [H, W] -> [N, 3]."""
+        """Display values of the samples selected by the mask where [H, W] -> [N, 3]."""
         surface = self.surface
         face, weights = raster.faces[0][where].long(), raster.weights[0][where][..., None]
         corner = surface.faces[face].long()
@@ -114,7 +113,7 @@ class PlainPainter:
         return to_display(light * dim[face, None])
 
     def _rays(self, camera: Camera, where: Tensor) -> Tensor:
-        """Unit vectors from the camera through the samples in where [H, W] -> [N, 3]."""
+        """Unit vectors from the camera through the samples of the mask where [H, W] -> [N, 3]."""
         row, column = where.nonzero(as_tuple=True)
         x, y = pixel_centres(row, column, *where.shape)
         half = min(camera.width, camera.height) / 2
@@ -125,22 +124,22 @@ class PlainPainter:
         return normalize(ray @ torch.tensor(camera.rotation, device=ray.device), dim=-1)
 
 
-def _pixels(picture: Tensor, samples: int) -> Tensor:
-    """[samples * H, samples * W] -> the samples of each pixel, [H, W, samples ** 2]"""
-    height, width = picture.shape[0] // samples, picture.shape[1] // samples
-    blocks = picture.view(height, samples, width, samples).transpose(1, 2)
+def _pixels(image: Tensor, samples: int) -> Tensor:
+    """Group samples by pixel: [samples * H, samples * W] -> [H, W, samples ** 2]."""
+    height, width = image.shape[0] // samples, image.shape[1] // samples
+    blocks = image.view(height, samples, width, samples).transpose(1, 2)
     return blocks.reshape(height, width, samples**2)
 
 
-def _pixel_means(picture: Tensor, samples: int) -> Tensor:
-    """[samples * H, samples * W, C] -> [H, W, C]"""
-    height, width, channels = picture.shape
+def _pixel_means(image: Tensor, samples: int) -> Tensor:
+    """Mean over the samples of each pixel: [samples * H, samples * W, C] -> [H, W, C]."""
+    height, width, channels = image.shape
     shape = (height // samples, samples, width // samples, samples, channels)
-    return picture.view(shape).sum((1, 3)) / samples**2
+    return image.view(shape).sum((1, 3)) / samples**2
 
 
 def _all_but_first(pixels: Tensor, samples: int) -> Tensor:
-    """[H, W] -> its samples [samples * H, samples * W], without each pixel's first one."""
+    """Mask of all samples but the first of each pixel: [H, W] -> [samples * H, samples * W]."""
     spread = pixels.repeat_interleave(samples, 0).repeat_interleave(samples, 1)
     spread[::samples, ::samples] = False
     return spread

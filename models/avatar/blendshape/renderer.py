@@ -1,4 +1,4 @@
-"""Motion to frames for a blendshape avatar, in batches, on all cores or on a GPU.
+"""Batched rendering of a blendshape avatar, on all cores or on a GPU.
 
 Letters: T frames of motion, N frames of a batch, H and W pixels, P pose parameters.
 """
@@ -16,7 +16,7 @@ from models.avatar.appearance import OWN, RenderOptions
 from models.avatar.blendshape.plain_painter import PlainPainter
 from models.avatar.blendshape.surface import Painter, pose_mesh
 from models.avatar.camera import camera_named
-from models.avatar.frame_batches import batches_ahead, check_motion
+from models.avatar.frame_batches import RenderBatch, batches_ahead, check_motion
 from models.avatar.raster.rasterise import kernels_available
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class BlendshapeAvatar:
-    """The avatar that `load_avatar` gives for a person of kind "blendshape"."""
+    """Avatar of the kind "blendshape"."""
 
     def __init__(
         self,
@@ -40,13 +40,15 @@ class BlendshapeAvatar:
         threads: int | None = None,
         plain: bool = False,
     ) -> None:
-        """samples: of a pixel's side, 1 is without anti-aliasing. threads: None is torch's number.
-        plain: plain torch even where kernels could be had.
+        """Create the painters, one per thread.
+
+        samples: per pixel side; 1 disables anti-aliasing. threads: default torch.get_num_threads().
+        plain: render in plain torch even when warp is installed.
         """
         self.model, self.cameras, self.samples = model, dict(cameras), samples
         on_gpu = model.template.device.type == "cuda"
         self.threads = 1 if on_gpu else threads or torch.get_num_threads()
-        self._together = on_gpu  # a GPU paints a whole batch at once, a core frame by frame
+        self._whole_batch = on_gpu  # a GPU renders a batch in one pass, a CPU core single frames
         self._painters: queue.SimpleQueue[Painter] = queue.SimpleQueue()
         for painter in _painters(model, self.threads, plain=plain):
             self._painters.put(painter)
@@ -64,19 +66,22 @@ class BlendshapeAvatar:
         return self.model.face_basis
 
     def face_code(self, units: Tensor) -> Tensor:
-        """Face units [T, 52] -> face codes [T, 256]."""
+        """Encode face units [T, 52] as face codes [T, 256]."""
         return self.model.face_code(units)
 
     def unit_weights(self, face: Tensor) -> Tensor:
-        """Face codes [T, 256] -> face units [T, 52]."""
+        """Decode face codes [T, 256] to face units [T, 52]."""
         return self.model.unit_weights(face)
 
     def lip_opening(self, face: Tensor) -> Tensor:
-        """Face codes [T, 256] or units [T, 52] -> how far the inner lips are apart, [T] cm."""
+        """Lip distance in centimetres: face codes [T, 256] or face units [T, 52] -> [T]."""
         return self.model.lip_opening(face)
 
     def camera(self, name: str | None = None) -> Camera:
-        """A camera by name, the default one for None. Raises CameraUnknown for an unknown name."""
+        """Return the camera of a name; None selects the default.
+
+        Raises: CameraUnknown: when no camera has the name.
+        """
         return camera_named(name, self.cameras)
 
     def render(
@@ -86,14 +91,14 @@ class BlendshapeAvatar:
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
-        look: RenderOptions = OWN,
+        options: RenderOptions = OWN,
     ) -> Iterator[Frames]:
-        """Frames in order, [N, H, W * views, C] uint8 with N <= batch, views side by side.
+        """Yield frames in order, [N, H, W * views, C] uint8 with N <= batch, views side by side.
 
-        RGB, or RGBA where the look is transparent; the avatar's own background is a lit wall.
+        Frames are RGB, or RGBA for a transparent background; the default background is a lit wall.
+        At most one batch is rendered ahead of the caller.
 
-        One batch is painted ahead while the caller has the one before it; no more is kept.
-        Raises ValueError for wrong shapes, cameras of different heights, or none at all.
+        Raises: ValueError: for wrong shapes, no cameras, mixed heights, or batch < 1.
         """
         check_motion(
             face,
@@ -103,45 +108,27 @@ class BlendshapeAvatar:
             face_width=self.face_basis.shape[0],
             pose_width=len(self.parameter_names),
         )
-        views, look = list(cameras), replace(look, samples=look.samples or self.samples)
-        return batches_ahead(
-            lambda painters, some: self._batch(painters, face[some], pose[some], views, look),
-            len(face),
-            batch,
-            threads=self.threads,
-        )
+        options = replace(options, samples=options.samples or self.samples)
+        frames = RenderBatch(face, pose, list(cameras), options)
+        return batches_ahead(self._batch, frames, batch, threads=self.threads)
 
     @torch.inference_mode()
-    def _batch(
-        self,
-        painters: ThreadPoolExecutor,
-        face: Tensor,
-        pose: Tensor,
-        cameras: list[Camera],
-        look: RenderOptions,
-    ) -> Frames:
-        device = self.model.template.device
-        face, pose = face.to(device).float(), pose.to(device).float()
-        height, width = cameras[0].height, sum(camera.width for camera in cameras)
-        shape = (len(face), height, width, look.channels)
-        frames = torch.empty(shape, dtype=torch.uint8, device=device)
-        step = len(face) if self._together else 1
-        slices = [slice(i, i + step) for i in range(0, len(face), step)]
-        jobs = [
-            painters.submit(self._paint, face[some], pose[some], cameras, frames[some], look)
-            for some in slices
-        ]
-        for job in jobs:
-            job.result()
+    def _batch(self, pool: ThreadPoolExecutor, batch: RenderBatch) -> Frames:
+        batch = batch.to(self.model.template.device)
+        frames = torch.empty(batch.shape, dtype=torch.uint8, device=batch.face.device)
+        step = len(batch) if self._whole_batch else 1
+        chunks = [slice(i, i + step) for i in range(0, len(batch), step)]
+        tasks = [pool.submit(self._render, batch[chunk], frames[chunk]) for chunk in chunks]
+        for task in tasks:
+            task.result()
         return frames.cpu().numpy()
 
-    def _paint(
-        self, face: Tensor, pose: Tensor, cameras: list[Camera], frames: Tensor, look: RenderOptions
-    ) -> None:
+    def _render(self, batch: RenderBatch, frames: Tensor) -> None:
         painter = self._painters.get()
         try:
             with torch.inference_mode():
-                painter.paint(pose_mesh(self.model, face, pose), cameras, frames, look)
+                mesh = pose_mesh(self.model, batch.face, batch.pose)
+                painter.render(mesh, batch.cameras, frames, batch.options)
         finally:
             self._painters.put(painter)
 

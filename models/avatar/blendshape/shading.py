@@ -1,9 +1,9 @@
-"""Light on the demo person, and the way from light to display bytes.
+"""Shading of the blendshape avatar, tone mapping and the default background.
 
-Letters: N points to shade, H and W pixels. Colours are linear unless "sRGB" is said.
-Three lights and a sky; diffuse light wraps around the edge of what it falls on, red furthest,
-because skin scatters; where less sky is seen ("openness") less light arrives.
-`shade` is the readable truth; `shading_kernels.py` does the same faster.
+Letters: N points to shade, H and W pixels. Colours are linear unless marked sRGB.
+Three directional lights and a sky. Diffuse light wraps around edges, red furthest, because skin
+scatters it; openness (ambient occlusion) scales how much light arrives.
+`shade` is the reference implementation; `kernels.py` computes the same faster.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Colour = tuple[float, float, float]
 
-LIGHTS: tuple[Colour, ...] = (  # directions, towards the light; the camera looks along -z
+LIGHTS: tuple[Colour, ...] = (  # directions towards each light; the camera looks along -z
     (-0.484, 0.572, 0.660),
     (0.814, 0.239, 0.527),
     (0.310, 0.532, -0.788),
@@ -33,11 +33,11 @@ CLOTH_SHINE = 0.15  # below this a surface does not scatter like skin
 WET_SHINE = 0.8  # above this highlights are small and sharp
 SKIN_GLOSS, WET_GLOSS = 16, 128  # exponents of the highlights, powers of two
 HIGHLIGHT = 0.35
-RIM = 0.10  # light that grazes a surface is reflected
+RIM = 0.10  # reflection of light at grazing angles
 
 TONE_STEPS = 16384
-TONE_LIMIT = 4.0  # linear light that the table covers
-BACKDROP: tuple[Colour, Colour] = ((0.80, 0.78, 0.75), (0.47, 0.46, 0.46))  # middle, corner; sRGB
+TONE_LIMIT = 4.0  # largest linear light in the table
+WALL: tuple[Colour, Colour] = ((0.80, 0.78, 0.75), (0.47, 0.46, 0.46))  # middle, corner; sRGB
 
 
 def shade(
@@ -47,7 +47,7 @@ def shade(
     openness: Tensor,  # [N]
     shine: Tensor,  # [N]
 ) -> Tensor:
-    """The light that comes from each point to the camera, [N, 3]."""
+    """Linear light from each point towards the camera, [N, 3]."""
     facing = (normals * towards_camera).sum(-1, keepdim=True).clamp(min=0)
     openness, shine = openness[:, None], shine[:, None]
     sky = 0.5 + 0.5 * normals[:, 1:2]
@@ -72,7 +72,7 @@ def shade(
 def tone_curve() -> Tensor:
     """Display values 0 to 255 of linear light in even steps from 0 to TONE_LIMIT, [TONE_STEPS].
 
-    A soft shoulder keeps highlights from clipping; then the sRGB curve.
+    A soft shoulder keeps highlights from clipping; the sRGB curve follows.
     """
     light = torch.linspace(0, TONE_LIMIT, TONE_STEPS, dtype=torch.float64)
     light = light * (1 + light / 6) / (1 + 0.55 * light) * 1.15
@@ -83,15 +83,15 @@ def tone_curve() -> Tensor:
 
 
 def to_display(light: Tensor) -> Tensor:
-    """Linear light -> display values 0 to 255, not yet rounded, in the same shape."""
+    """Map linear light to display values 0 to 255, not yet rounded, in the same shape."""
     step = (light * ((TONE_STEPS - 1) / TONE_LIMIT)).clamp(0, TONE_STEPS - 1).long()
     return tone_curve().to(light.device)[step]
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
-    """texture [S, S, 3] uint8 sRGB, uv [N, 2] with v downwards -> linear albedo [N, 3].
+    """Linear albedo [N, 3]: texture [S, S, 3] uint8 sRGB, uv [N, 2] with v downwards.
 
-    Bilinear between texel centres.
+    Bilinear interpolation between texel centres.
     """
     height, width = texture.shape[:2]
     limits = torch.tensor([width, height], device=uv.device)
@@ -105,19 +105,19 @@ def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
 
 
 def to_linear(display: Tensor) -> Tensor:
-    """sRGB 0 to 1 -> linear, by a cubic that is off by less than 0.003."""
+    """Convert sRGB, 0 to 1, to linear by a cubic; the error is below 0.003."""
     return display * (display * (display * 0.305306011 + 0.682171111) + 0.012522878)
 
 
-def backdrop(camera: Camera) -> Tensor:
-    """What is behind the person: a soft light on a plain wall, [H, W, 3] uint8 sRGB.
+def wall_background(camera: Camera) -> Tensor:
+    """The default background: a plain wall with a soft light, [H, W, 3] uint8 sRGB.
 
-    Rounded with a little noise, the same each time: bands would show on so even a wall.
+    Rounding adds a little noise with a fixed seed, because such an even wall would show bands.
     """
     y = torch.linspace(-1, 1, camera.height)[:, None]
     x = torch.linspace(-1, 1, camera.width)[None] * (camera.width / camera.height)
     glow = torch.exp(-((x + 0.25) ** 2 + (y + 0.2) ** 2) * 0.9)[..., None]
-    middle, corner = (torch.tensor(colour) for colour in BACKDROP)
+    middle, corner = (torch.tensor(colour) for colour in WALL)
     colour = corner + (middle - corner) * glow
     grain = torch.rand(*colour.shape[:2], 1, generator=torch.Generator().manual_seed(0))
     return (colour * 255 + grain).clamp(0, 255).to(torch.uint8)

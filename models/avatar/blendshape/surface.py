@@ -1,4 +1,4 @@
-"""The surface to be shaded: texels, normals and light at every pixel."""
+"""Shared by both painters: the posed mesh, material tables and the background."""
 
 from __future__ import annotations
 
@@ -11,62 +11,54 @@ from torch import Tensor
 
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.blendshape.model import INSIDE_THE_MOUTH
-from models.avatar.blendshape.shading import backdrop
+from models.avatar.blendshape.shading import wall_background
 from models.avatar.blendshape.texture import smaller_textures
 from models.avatar.mesh.skinning import joint_matrices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from models.avatar.blendshape.model import BlendshapeModel
     from models.avatar.camera import Camera
 
 
-CALM_DEPTH = 0.06  # decimetres between the samples of a pixel that may share one light
-
-
-SHARP_SHINE = 0.3  # what shines more has details that are smaller than pixels
-
-
-SAMPLES = 2  # of a pixel's side, where nothing else is asked for
-
-
-NEAR = 1.0  # decimetres; what is nearer than this to the camera is not drawn
+UNIFORM_DEPTH = 0.06  # decimetres; depth range within which the samples of a pixel share one colour
+SHARP_SHINE = 0.3  # surfaces with more shine have highlights smaller than pixels
+SAMPLES = 2  # default number of samples per pixel side
+NEAR = 1.0  # decimetres; faces nearer to the camera are not rendered
 
 
 @dataclass(frozen=True)
 class PosedMesh:
-    """The person in some frames, before she is posed."""
+    """Rest-pose vertices and skinning matrices of a batch of frames."""
 
-    rest: Tensor  # [B, V, 3] the rest pose, with a face
-    matrices: Tensor  # [B, J, 3, 4] what the joints do
-    mouth_light: Tensor  # [B] how bright it is inside the mouth, 0 to 1
+    rest: Tensor  # [B, V, 3] rest pose with the face applied
+    matrices: Tensor  # [B, J, 3, 4] skinning matrices
+    mouth_light: Tensor  # [B] brightness inside the mouth, 0 to 1
 
     def __len__(self) -> int:
         return len(self.rest)
 
 
 def pose_mesh(model: BlendshapeModel, face: Tensor, pose: Tensor) -> PosedMesh:
-    """Face codes [B, 256] and pose [B, P] of some frames."""
+    """Prepare a batch of frames for skinning: face codes [B, 256] and pose [B, P]."""
     rest = model.rest(model.unit_weights(face))
     return PosedMesh(rest, joint_matrices(model.skeleton, pose), model.mouth_light(rest))
 
 
 class Painter(Protocol):
-    """Turns frames into pictures."""
+    """Interface of the plain and the kernel renderer."""
 
-    def paint(
+    def render(
         self,
         mesh: PosedMesh,
-        cameras: Sequence[Camera],  # all of one height
-        frames: Tensor,  # [B, H, W * views, look.channels] uint8, written here
-        look: RenderOptions = OWN,
+        cameras: list[Camera],  # all of the same height
+        frames: Tensor,  # [B, H, W * views, options.channels] uint8, the output
+        options: RenderOptions = OWN,
     ) -> None: ...
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What light needs to know of the person, by face or by vertex."""
+    """Mesh and material tables for shading, per face or per vertex."""
 
     faces: Tensor  # [F, 3] int32
     uv_faces: Tensor  # [F, 3] int32
@@ -75,20 +67,20 @@ class Surface:
     shine: Tensor  # [F]
     parts: Tensor  # [F] int32
     inside: Tensor  # [F] 1 inside the mouth, else 0
-    textures: tuple[Tensor, ...]  # [S, S, 3] uint8, then halves of it
-    texels: float  # of the first texture, in a decimetre of the face
+    textures: tuple[Tensor, ...]  # mipmaps: [S, S, 3] uint8, then half the side at each level
+    texels: float  # per decimetre of the face, at the first level
     middle: tuple[float, float, float]
 
     def level(self, camera: Camera) -> int:
-        """Which texture has texels about as large as the camera's pixels."""
+        """Mipmap level whose texels are about as large as the pixels of the camera."""
         distance = math.dist(camera.position, self.middle)
-        pixels = camera.intrinsics[1][1] / distance  # in a decimetre
+        pixels = camera.intrinsics[1][1] / distance  # per decimetre
         level = round(math.log2(self.texels / pixels))
         return min(max(level, 0), len(self.textures) - 1)
 
 
 def surface_of(model: BlendshapeModel) -> Surface:
-    """The model's surface, with what belongs to a whole face told by face."""
+    """Build the shading tables of a model; properties of parts become values per face."""
     first = model.faces[:, 0].long()
     parts = model.parts[first]
     inside = [float(name in INSIDE_THE_MOUTH) for name in model.config.part_names]
@@ -107,7 +99,7 @@ def surface_of(model: BlendshapeModel) -> Surface:
 
 
 def _texels(model: BlendshapeModel) -> float:
-    """How many texels lie along a decimetre of what the face units move, by the median."""
+    """Median number of texels per decimetre, over the faces that face units move."""
     on_face = torch.isin(model.faces[:, 0].long(), model.moving)
     flat = torch.nn.functional.pad(model.uv, (0, 1))[model.uv_faces[on_face].long()]
     solid = model.template[model.faces[on_face].long()]
@@ -120,10 +112,10 @@ def _double_areas(corners: Tensor) -> Tensor:
     return torch.linalg.cross(b - a, c - a).norm(dim=-1)
 
 
-def behind(camera: Camera, look: RenderOptions) -> Tensor:
-    """What a picture starts from, [H, W, 3] uint8 sRGB: nothing where it is to be transparent."""
-    if look.background is None:
-        return backdrop(camera)
-    colour = (0, 0, 0) if look.background == TRANSPARENT else look.background
+def background(camera: Camera, options: RenderOptions) -> Tensor:
+    """Initial image of a view, [H, W, 3] uint8 sRGB; black when the background is transparent."""
+    if options.background is None:
+        return wall_background(camera)
+    colour = (0, 0, 0) if options.background == TRANSPARENT else options.background
     shape = (camera.height, camera.width, 3)
     return torch.tensor(colour, dtype=torch.uint8).expand(shape).contiguous()

@@ -1,7 +1,7 @@
-"""How a texture lies in a file, and its smaller versions for pictures that show less detail.
+"""Texture compression and mipmaps.
 
-In the file it is cosine coefficients of 8 x 8 blocks, rounded in steps and deflated: what JPEG
-does, without a library to read it. Letters: S the texture's side, N = S / 8 blocks along it.
+A texture is stored as discrete cosine coefficients of 8 x 8 blocks, quantised and deflated: the
+method of JPEG, without an image library. Letters: S side of the texture, N = S / 8 blocks per side.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from torch import Tensor
 
 BLOCK = 8
 COLOURS = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # Y, Cb, Cr
-FINEST_STEP = (3.0, 3.0, 3.0)  # of 256, for what is even over a block
-COARSER = (1.0, 1.5, 1.5)  # more for each half wave along and across
-LEVELS = 3  # the texture itself, a half, a quarter
+FINEST_STEP = (3.0, 3.0, 3.0)  # of 256; quantisation step of the mean of a block
+COARSER = (1.0, 1.5, 1.5)  # added to the step for each half wave in either direction
+LEVELS = 3  # full size, half, quarter
 
 
 def pack_texture(texture: Tensor) -> Tensor:
-    """[S, S, 3] uint8 sRGB -> bytes for a file, [n] uint8. S must be a multiple of 8."""
+    """Compress a texture [S, S, 3] uint8 sRGB to bytes [n] uint8.
+
+    Raises: ValueError: when the texture is not square or its side is not a multiple of 8.
+    """
     side = len(texture)
     if texture.shape != (side, side, 3) or side % BLOCK:
         raise ValueError(
@@ -36,9 +39,9 @@ def pack_texture(texture: Tensor) -> Tensor:
 
 
 def unpack_texture(packed: Tensor) -> Tensor:
-    """Undoes `pack_texture`, but for the rounding: [n] uint8 -> [S, S, 3] uint8 sRGB."""
-    plain = bytearray(zlib.decompress(packed.cpu().numpy().tobytes()))
-    rounded = torch.frombuffer(plain, dtype=torch.int16)
+    """Decompress the bytes of `pack_texture`, [n] uint8, to a texture [S, S, 3] uint8 sRGB."""
+    inflated = bytearray(zlib.decompress(packed.cpu().numpy().tobytes()))
+    rounded = torch.frombuffer(inflated, dtype=torch.int16)
     blocks = math.isqrt(len(rounded) // (3 * BLOCK**2))
     waves = rounded.view(3, BLOCK, BLOCK, blocks, blocks).float() * _steps()[..., None, None]
     colours = torch.einsum("kx,ly,cklij->cixjy", _cosines(), _cosines(), waves).reshape(3, -1)
@@ -48,7 +51,7 @@ def unpack_texture(packed: Tensor) -> Tensor:
 
 
 def smaller_textures(texture: Tensor) -> tuple[Tensor, ...]:
-    """The texture [S, S, 3], then its halves: [S / 2, S / 2, 3] and so on."""
+    """Mipmaps of a texture [S, S, 3]: the texture itself, [S / 2, S / 2, 3] and so on."""
     levels = [texture]
     while len(levels) < LEVELS and len(levels[-1]) >= 2 * BLOCK:
         half = len(levels[-1]) // 2
@@ -58,15 +61,15 @@ def smaller_textures(texture: Tensor) -> tuple[Tensor, ...]:
 
 
 def _cosines() -> Tensor:
-    """[8, 8] half waves along a block, orthonormal rows."""
-    wave, place = torch.arange(BLOCK)[:, None], torch.arange(BLOCK)[None]
-    rows = torch.cos(torch.pi * wave * (place + 0.5) / BLOCK) * math.sqrt(2 / BLOCK)
+    """Orthonormal basis of the discrete cosine transform (DCT-II), [8, 8], one wave per row."""
+    wave, position = torch.arange(BLOCK)[:, None], torch.arange(BLOCK)[None]
+    rows = torch.cos(torch.pi * wave * (position + 0.5) / BLOCK) * math.sqrt(2 / BLOCK)
     rows[0] /= math.sqrt(2)
     return rows
 
 
 def _steps() -> Tensor:
-    """[3, 8, 8] how finely each wave of each colour is kept."""
+    """Quantisation steps, [3, 8, 8], per colour and wave."""
     waves = torch.arange(BLOCK)[:, None] + torch.arange(BLOCK)[None]
     finest, coarser = torch.tensor(FINEST_STEP), torch.tensor(COARSER)
     return finest[:, None, None] + coarser[:, None, None] * waves

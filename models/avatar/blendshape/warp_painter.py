@@ -1,4 +1,4 @@
-"""Runs the kernels. Imports warp: import this module only where warp is installed.
+"""Renderer of the blendshape avatar with warp kernels. Importing it requires warp.
 
 Letters: B frames, V vertices, F faces, H and W pixels.
 """
@@ -14,19 +14,17 @@ from torch import Tensor
 
 from models.avatar.appearance import OWN, RenderOptions
 from models.avatar.blendshape.shading import tone_curve
-from models.avatar.blendshape.surface import NEAR, SAMPLES, behind, surface_of
+from models.avatar.blendshape.surface import NEAR, SAMPLES, background, surface_of
 from models.avatar.raster.types import NOTHING
 from models.avatar.raster.warp import _kernels, start_warp, torch_stream, wp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from models.avatar.blendshape.model import BlendshapeModel
     from models.avatar.blendshape.surface import PosedMesh
     from models.avatar.camera import Camera
 
 
-KEPT = 3  # buffers of different shapes that a painter holds on to: sizes are the caller's choice
+CACHED = 3  # buffers of different shapes that a painter keeps; callers choose the sizes
 
 
 @cache
@@ -38,7 +36,7 @@ def _shading_kernels() -> Any:
 
 
 class PersonOnDevice:
-    """The tables that the kernels read, shared by all painters of one person."""
+    """Mesh and material tables as warp arrays, shared by all painters of one person."""
 
     def __init__(self, model: BlendshapeModel) -> None:
         self.kernels = _shading_kernels()
@@ -67,7 +65,7 @@ class PersonOnDevice:
         return surface
 
     def view(self, camera: Camera) -> Any:
-        """A camera as the kernels read it."""
+        """Convert a camera to the struct of the kernels."""
         half = min(camera.width, camera.height) / 2
         (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
         view = self.kernels.View()
@@ -79,7 +77,7 @@ class PersonOnDevice:
 
 
 def _faces_around(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
-    """Which faces meet in each vertex: where each list starts [V + 1], and the lists, int32."""
+    """Lists of the faces around each vertex: offsets [V + 1] and concatenated lists, int32."""
     corner = faces.long().flatten()
     order = torch.sort(corner, stable=True).indices
     counts = torch.bincount(corner, minlength=vertices)
@@ -88,7 +86,7 @@ def _faces_around(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
 
 
 class KernelPainter:
-    """Paints with the kernels. Keeps its buffers, so two threads need two painters."""
+    """Renders with warp kernels. It reuses its buffers, so each thread needs its own painter."""
 
     def __init__(self, person: PersonOnDevice) -> None:
         self.person = person
@@ -96,20 +94,20 @@ class KernelPainter:
         self.keys: dict[tuple[int, int, int], Any] = {}
         self.views: dict[tuple[Camera, RenderOptions], tuple[Any, Any]] = {}
 
-    def paint(
-        self, mesh: PosedMesh, cameras: Sequence[Camera], frames: Tensor, look: RenderOptions = OWN
+    def render(
+        self, mesh: PosedMesh, cameras: list[Camera], frames: Tensor, options: RenderOptions = OWN
     ) -> None:
-        """Into frames [B, H, W * views, look.channels] uint8."""
+        """Render all views into frames [B, H, W * views, options.channels] uint8."""
         person, kernels, count = self.person, self.person.kernels, len(mesh)
-        samples = look.samples or SAMPLES
+        samples = options.samples or SAMPLES
         posed, by_face, normals, points = self._buffers(count)
         rows = wp.from_torch(mesh.matrices.contiguous(), dtype=wp.vec4)
-        at = wp.from_torch(mesh.rest.contiguous(), dtype=wp.vec3)
+        rest = wp.from_torch(mesh.rest.contiguous(), dtype=wp.vec3)
         mouth_light = wp.from_torch(mesh.mouth_light.contiguous())
-        drawn = wp.from_torch(frames)  # [B, H, W * views, C]
+        output = wp.from_torch(frames)  # [B, H, W * views, C]
         each, faces = (count, person.vertices), person.surfaces[0].faces
         with torch_stream(person.device):
-            skin = [at, person.skin_weights, person.skin_joints, rows, posed]
+            skin = [rest, person.skin_weights, person.skin_joints, rows, posed]
             self._launch(kernels.skin, each, skin)
             triangles = (count, person.triangles)
             self._launch(kernels.face_normals, triangles, [posed, faces, by_face])
@@ -117,16 +115,16 @@ class KernelPainter:
             self._launch(kernels.vertex_normals, each, around)
             first = 0
             for camera in cameras:
-                view, back = self._view(camera, look)
+                view, back = self._view(camera, options)
                 self._launch(kernels.project, each, [posed, view, points])
                 keys = self._keys(count, camera, samples)
-                draw = [points, faces, NEAR, 1, keys]
-                self._launch(_kernels().draw_faces, triangles, draw)
+                raster = [points, faces, NEAR, 1, keys]
+                self._launch(_kernels().draw_faces, triangles, raster)
                 shape = (count, camera.height, camera.width)
                 surface = person.surfaces[person.source.level(camera)]
-                seen = [surface, points, normals, view, mouth_light, back]
-                where = [first, samples, keys, drawn]
-                self._launch(kernels.light, shape, seen + where)
+                scene = [surface, points, normals, view, mouth_light, back]
+                target = [first, samples, keys, output]
+                self._launch(kernels.light, shape, scene + target)
                 first += camera.width
 
     def _launch(self, kernel: Any, shape: tuple[int, ...], inputs: list[Any]) -> None:
@@ -134,42 +132,42 @@ class KernelPainter:
 
     def _buffers(self, count: int) -> tuple[Any, Any, Any, Any]:
         if count not in self.vertices:
-            _forget_all_but_a_few(self.vertices)
+            _evict_oldest(self.vertices)
             vertices, triangles = self.person.vertices, self.person.triangles
             self.vertices[count] = (
-                self._room(count, vertices),
-                self._room(count, triangles),
-                self._room(count, vertices),
-                self._room(count, vertices),
+                self._buffer(count, vertices),
+                self._buffer(count, triangles),
+                self._buffer(count, vertices),
+                self._buffer(count, vertices),
             )
         return self.vertices[count]
 
-    def _room(self, count: int, points: int) -> Any:
-        """From torch, which keeps what it has freed: another allocator would find no memory."""
-        room = torch.empty(count, points, 3, device=self.person.device)
-        return wp.from_torch(room, dtype=wp.vec3)
+    def _buffer(self, count: int, points: int) -> Any:
+        """Allocate with torch: it caches freed memory, so another allocator could find none."""
+        buffer = torch.empty(count, points, 3, device=self.person.device)
+        return wp.from_torch(buffer, dtype=wp.vec3)
 
     def _keys(self, count: int, camera: Camera, samples: int) -> Any:
-        """A clean buffer; the light kernel cleans what it reads."""
+        """Return a cleared key buffer; the kernel `light` clears the keys that it reads."""
         shape = (count, camera.height * samples, camera.width * samples)
         if shape not in self.keys:
-            _forget_all_but_a_few(self.keys)
+            _evict_oldest(self.keys)
             keys = torch.full(shape, NOTHING, device=self.person.device)
             self.keys[shape] = wp.from_torch(keys)
         return self.keys[shape]
 
-    def _view(self, camera: Camera, look: RenderOptions) -> tuple[Any, Any]:
-        if (camera, look) not in self.views:
-            _forget_all_but_a_few(self.views)
-            back = behind(camera, look).to(self.person.device)
-            self.views[camera, look] = (
+    def _view(self, camera: Camera, options: RenderOptions) -> tuple[Any, Any]:
+        if (camera, options) not in self.views:
+            _evict_oldest(self.views)
+            back = background(camera, options).to(self.person.device)
+            self.views[camera, options] = (
                 self.person.view(camera),
                 wp.from_torch(back.contiguous(), dtype=wp.vec3ub),
             )
-        return self.views[camera, look]
+        return self.views[camera, options]
 
 
-def _forget_all_but_a_few(kept: dict[Any, Any]) -> None:
-    """Makes room for one more: the oldest goes first."""
-    while len(kept) >= KEPT:
-        del kept[next(iter(kept))]
+def _evict_oldest(cache: dict[Any, Any]) -> None:
+    """Remove the oldest entries until there is space for one more."""
+    while len(cache) >= CACHED:
+        del cache[next(iter(cache))]

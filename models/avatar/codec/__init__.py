@@ -1,1 +1,1 @@
-"""Released people: networks that draw a skin of texels, and the mesh that carries it."""
+"""The codec avatar: the kind of the released persons, a mesh with a neural texture."""

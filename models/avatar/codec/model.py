@@ -1,8 +1,8 @@
-"""A codec avatar whole: networks, body and tables, and the way from motion to posed texture.
+"""Codec avatar model: networks, body and tables, from motion to posed mesh and texture.
 
-Source: spec/renderer.md section 1. What does not change is computed once for an avatar, what does
-not depend on the camera once for a frame.
-Letters: B frames, V vertices, S side of the networks' maps (1024).
+Source: spec/renderer.md section 1. Constants are computed once per avatar, values independent of
+the camera once per frame.
+Letters: B frames, V vertices, S side of the network maps (1024).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-NETWORKS = "networks."  # before the names of weights in a file; tables have no prefix
+NETWORKS = "networks."  # prefix of the network weights in a file; tables have no prefix
 
 
 class CodecNetworks(nn.Module):
-    """Everything that was learnt."""
+    """All trained networks of the avatar."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -55,35 +55,40 @@ class CodecNetworks(nn.Module):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A body in some frames, before it is posed."""
+    """Output of the body decoder for a batch of frames."""
 
-    offsets: Tensor  # [B, V, 3] what vertices deviate from the template
-    texture: Tensor  # [B, 3, S, S] the mean of all views
+    offsets: Tensor  # [B, V, 3] vertex offsets from the template
+    texture: Tensor  # [B, 3, S, S] mean texture over all views
 
 
 @dataclass(frozen=True)
 class Posed:
-    """A body in some frames, before a camera looks at it."""
+    """Posed body of a batch of frames, independent of the camera."""
 
     vertices: Tensor  # [B, V, 3]
     normals: Tensor  # [B, V, 3]
-    texture: Tensor  # [B, 3, S, S] the mean of all views
-    light: Tensor  # [B or 1, 1, 2 S, 2 S]; of the first released view where they have their own
+    texture: Tensor  # [B, 3, S, S] mean texture over all views
+    light: Tensor  # [B or 1, 1, 2 S, 2 S]; with a light per view, that of the first released view
 
 
 class CodecModel:
-    """Networks with the tables of one person."""
+    """Networks and tables of one person."""
 
     def __init__(
         self,
         config: CodecConfig,
-        weights: Mapping[str, Tensor],  # networks and tables under the names of a person's file
+        weights: Mapping[str, Tensor],  # networks and tables, named as in avatar.safetensors
         *,
         precision: Precision = EXACT,
     ) -> None:
-        """Raises KeyError or RuntimeError where weights are missing."""
+        """Build the networks and precompute constants.
+
+        Raises:
+            KeyError: when a table is missing.
+            RuntimeError: when network weights are missing.
+        """
         self.config, self.precision, size = config, precision, config.uv_size
-        self.networks = self._laid_out(_networks(config, weights))
+        self.networks = self._optimise_layout(_networks(config, weights))
         self.body = _body(config, weights)
         self.surface = Surface(weights["faces"].long(), weights["uv_faces"].long(), weights["uv"])
         self.around = faces_around(self.surface.faces, len(self.body.template))
@@ -99,22 +104,22 @@ class CodecModel:
             self.body_code = self._constant_body_code()
             self.body_map = self.networks.decoder.body_map(self.body_code)
             self.constant_light = self._constant_light(weights.get("occlusion"))
-        precision.compiled(self.networks)  # what is computed once is not worth it
+        precision.compile(self.networks)  # after the constants: compiling for one call does not pay
 
     @property
     def device(self) -> torch.device:
         return self.body.template.device
 
     def face_codes(self, face: Tensor) -> Tensor:
-        """Codes of the motion networks -> those of the body's decoder, [B, 256] both."""
+        """Convert face codes of the motion networks to those of the body decoder, [B, 256] each."""
         with self.precision.applied(self.device):
-            seen = self.networks.face_decoder(face)
-            texture = seen.texture(self.networks.face_decoder.mean)
-            codes: Tensor = self.networks.face_encoder(seen.shape, texture).mean
+            decoded = self.networks.face_decoder(face)
+            texture = decoded.texture(self.networks.face_decoder.mean)
+            codes: Tensor = self.networks.face_encoder(decoded.shape, texture).mean
         return codes.float()
 
     def decoded(self, pose: Tensor, face_code: Tensor, body_map: Tensor) -> Decoded:
-        """Pose [B, 104], codes [B, 256] and a body's map [1 or B, 32, 64, 64]."""
+        """Decode pose [B, 104], face codes [B, 256] and a body map [1 or B, 32, 64, 64]."""
         decoder, seams = self.networks.decoder, self.finish.seams
         with self.precision.applied(self.device):
             features = decoder(pose, body_map, face_code)
@@ -124,55 +129,55 @@ class CodecModel:
         return Decoded(decoder.offsets(features, self.reader), texture.float())
 
     def posed(self, face: Tensor, pose: Tensor) -> Posed:
-        """Face codes [B, 256] and pose [B, 104] -> everything that all views share."""
-        return self.as_posed(self.decoded(pose, self.face_codes(face), self.body_map), pose)
+        """Camera-independent part of a frame: face codes [B, 256] and pose [B, 104]."""
+        return self.pose_decoded(self.decoded(pose, self.face_codes(face), self.body_map), pose)
 
-    def as_posed(self, decoded: Decoded, pose: Tensor) -> Posed:
-        """What was decoded, in the world and in its light."""
+    def pose_decoded(self, decoded: Decoded, pose: Tensor) -> Posed:
+        """Skin the decoded body and compute its normals and light."""
         vertices = self.body.posed(decoded.offsets, pose)
         normals = vertex_normals(vertices, self.surface.faces, self.around)
         return Posed(vertices, normals, decoded.texture, self.light(pose))
 
     def light(self, pose: Tensor) -> Tensor:
-        """Pose [B, 104] -> light on every texel, [B or 1, 1, 2 S, 2 S]."""
+        """Light on every texel: pose [B, 104] -> [B or 1, 1, 2 S, 2 S]."""
         if self.constant_light is not None:
             return self.constant_light[:1]
         with self.precision.applied(self.device):
             shadow = self.networks.pose_shadow(pose)
         return self.finish.light(shadow.float())
 
-    def lit(self, posed: Posed, view: int) -> Posed:
-        """The same in the light of a released view, by its number, where each has its own."""
+    def with_view_light(self, posed: Posed, view: int) -> Posed:
+        """Replace the light by that of released view number `view`, if each view has its own."""
         if self.constant_light is None or view >= len(self.constant_light):
             return posed
         return replace(posed, light=self.constant_light[view : view + 1])
 
     def view_texture(self, posed: Posed, position: Tensor) -> Tensor:
-        """The texture as a camera at a position [3] sees it: [B, 3, 2 S, 2 S]."""
-        return self.finished(posed, self.added(posed, position))
+        """Final texture for a camera at a position [3]: [B, 3, 2 S, 2 S]."""
+        return self.final_texture(posed, self.view_residual(posed, position))
 
-    def added(self, posed: Posed, position: Tensor) -> Tensor:
-        """What a camera at a position [3] or [B, 3] sees beyond the mean texture: [B, 3, S, S]."""
-        facing = facing_camera(posed.vertices, posed.normals, position)
+    def view_residual(self, posed: Posed, position: Tensor) -> Tensor:
+        """View-dependent residual of the texture, camera at [3] or [B, 3]: [B, 3, S, S]."""
+        facing = facing_camera(posed.vertices, posed.normals, position)[..., None]
         with self.precision.applied(self.device):
-            added: Tensor = self.networks.view(self.uv_map.spread(facing[..., None]), posed.texture)
-        return added.float()
+            residual: Tensor = self.networks.view(self.uv_map.spread(facing), posed.texture)
+        return residual.float()
 
-    def finished(self, posed: Posed, added: Tensor) -> Tensor:
-        """The texture with what a camera sees beyond the mean [B, 3, S, S]: [B, 3, 2 S, 2 S]."""
+    def final_texture(self, posed: Posed, residual: Tensor) -> Tensor:
+        """Upscaled and lit texture, residual [B, 3, S, S] included: [B, 3, 2 S, 2 S]."""
         with self.precision.applied(self.device):
-            detail = self.networks.upscaler(torch.cat([posed.texture, added], dim=1))
-        return self.finish.texture(posed.texture + added, detail.float(), posed.light)
+            detail = self.networks.upscaler(torch.cat([posed.texture, residual], dim=1))
+        return self.finish.texture(posed.texture + residual, detail.float(), posed.light)
 
-    def _laid_out(self, networks: CodecNetworks) -> CodecNetworks:
-        """As the machine reads them best."""
+    def _optimise_layout(self, networks: CodecNetworks) -> CodecNetworks:
+        """Reorder the weights in memory for speed."""
         networks.upscaler.interleave()
         if self.precision.channels_last:
             channels_last(networks)
         return networks
 
     def _constant_body_code(self) -> Tensor:
-        """The code [1, 1024] of a body that is as its template is: every frame has it."""
+        """Body code of the undeformed template, [1, 1024]; the same in every frame."""
         template = torch.zeros_like(self.body.template)[None]
         code: Tensor = self.networks.body_encoder(self.uv_map.spread(template)).mean
         return code
@@ -186,9 +191,9 @@ class CodecModel:
 
 
 def load_codec(path: Path, *, device: torch.device, precision: Precision = EXACT) -> CodecModel:
-    """Reads avatar.safetensors as `models.released.codec_keys` makes it.
+    """Read avatar.safetensors in the format that `models.released.codec_keys` writes.
 
-    Raises CheckpointError for a file that is missing, damaged or holds something else.
+    Raises: CheckpointError: when the file is missing, damaged or not a codec avatar.
     """
     values, weights = checkpoint.read(path, device=device)
     try:
@@ -196,24 +201,31 @@ def load_codec(path: Path, *, device: torch.device, precision: Precision = EXACT
     except KeyError as error:
         raise checkpoint.CheckpointError(f"{path} lacks {error}; import the person again") from None
     except (RuntimeError, TypeError, ValueError) as error:
-        raise checkpoint.CheckpointError(f"{path} is no codec avatar: {error}") from error
+        raise checkpoint.CheckpointError(f"{path} is not a codec avatar: {error}") from error
 
 
 def codec_config(values: dict[str, Any]) -> CodecConfig:
-    """A config as JSON has it, with lists for tuples. Raises ValueError or TypeError."""
+    """Build a config from parsed JSON, which has lists in place of tuples.
+
+    Raises:
+        ValueError: for an unknown field or sizes that do not match.
+        TypeError: when a field is missing.
+    """
     known = {field.name for field in fields(CodecConfig)}
     if unknown := values.keys() - known:
-        raise ValueError(f"the config has {sorted(unknown)[0]!r}, which no codec avatar has")
-    whole: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return CodecConfig(**whole)
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r} in the config of a codec avatar")
+    arguments: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+    }
+    return CodecConfig(**arguments)
 
 
 def _networks(config: CodecConfig, weights: Mapping[str, Tensor]) -> CodecNetworks:
-    """Without making and throwing away half a gigabyte of weights."""
+    """Build the networks on the meta device, so that no initial weights are allocated."""
     with torch.device("meta"):
         networks = CodecNetworks(config)
-    own = {k.removeprefix(NETWORKS): v for k, v in weights.items() if k.startswith(NETWORKS)}
-    networks.load_state_dict(own, assign=True)
+    state = {k.removeprefix(NETWORKS): v for k, v in weights.items() if k.startswith(NETWORKS)}
+    networks.load_state_dict(state, assign=True)
     return networks.eval().requires_grad_(requires_grad=False)
 
 

@@ -1,4 +1,4 @@
-"""How the networks reckon. Skeleton, seams, rasteriser and light are always float32."""
+"""Numerical precision of the networks; skeleton, seams, rasteriser and light stay float32."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Precision:
-    """The defaults give the reference's numbers, and the same ones every time."""
+    """Precision and memory layout; the defaults reproduce the numbers of the reference exactly."""
 
-    half: bool = (
-        False  # bfloat16, for GPUs that are fast at it: of 100 bytes 98 are off by two at most
-    )
-    tf32: bool = False  # ten bits of each factor, on GPUs that have it
-    channels_last: bool = True  # how maps lie in memory; numbers differ in the last bits
-    compiler: str | None = None  # "inductor": torch.compile, which fuses what follows convolutions
+    half: bool = False  # bfloat16 on GPUs that support it; 98 of 100 bytes differ by at most two
+    tf32: bool = False  # ten mantissa bits per factor, on GPUs that support it
+    channels_last: bool = True  # memory layout of maps; results differ in the last bits
+    compiler: str | None = None  # backend of torch.compile, such as "inductor"
 
     @contextmanager
     def applied(self, device: torch.device) -> Iterator[None]:
-        """For the networks that run inside."""
+        """Apply the precision to the networks that run inside this context."""
         with ExitStack() as stack:
             flags = torch.backends.cudnn.flags(
                 enabled=True, deterministic=True, allow_tf32=self.tf32
@@ -38,11 +36,10 @@ class Precision:
                 stack.enter_context(torch.autocast(device.type, torch.bfloat16))
             yield
 
-    def compiled(self, networks: nn.Module) -> None:
-        """Have each of the networks compiled when it first runs, in place. Weights stay the same.
+    def compile(self, networks: nn.Module) -> None:
+        """Compile each network in place on its first run; the weights do not change.
 
-        The compiler writes and builds code then: minutes for a whole avatar, kept on the disk for
-        the next process.
+        Compiling a whole avatar takes minutes; the result is cached on disk for the next process.
         """
         if self.compiler is None:
             return

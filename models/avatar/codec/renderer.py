@@ -1,6 +1,7 @@
-"""Motion to frames for a codec avatar, behind the same `render` as the demo person's.
+"""Batched rendering of a codec avatar.
 
-Letters: T frames of motion, N frames of a batch, H and W pixels.
+Letters: T frames of motion, N frames of a batch, H and W pixels, C width of a face code, P pose
+parameters.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.camera import camera_named
-from models.avatar.frame_batches import batches_ahead, check_motion
+from models.avatar.frame_batches import RenderBatch, batches_ahead, check_motion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,18 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CodecOptions:
-    """How frames are painted. The defaults give the reference's bytes."""
+    """Default render options of a codec avatar; as they are, they reproduce the reference's bytes.
 
-    samples: int = 1  # of a pixel's side; 2 smoothes edges
-    rounding: bool = False  # to the nearest byte; else what is behind the point is dropped
+    Raises: ValueError: when samples is below 1.
+    """
+
+    samples: int = 1  # per pixel side; 2 smoothes edges
+    rounding: bool = False  # round to the nearest byte instead of truncating
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise ValueError(f"a pixel has at least 1 sample along its side, got {self.samples}")
+            raise ValueError(f"samples must be at least 1 per pixel side, got {self.samples}")
 
 
 class CodecAvatar:
-    """The avatar that `load_avatar` gives for a person of kind "codec"."""
+    """Avatar of the kind "codec"."""
 
     def __init__(
         self,
@@ -48,85 +52,75 @@ class CodecAvatar:
     ) -> None:
         self.model, self.cameras = model, dict(cameras)
         self.options = options or CodecOptions()
-        self._together = model.device.type == "cuda"  # a core's memory is filled by one frame
+        self._whole_batch = model.device.type == "cuda"  # on a CPU, one frame fills the cache
 
     def camera(self, name: str | None = None) -> Camera:
-        """A camera by name, the default one for None. Raises CameraUnknown for an unknown name."""
+        """Return the camera of a name; None selects the default.
+
+        Raises: CameraUnknown: when no camera has the name.
+        """
         return camera_named(name, self.cameras)
 
     def render(
         self,
-        face: Tensor,  # [T, 256]
-        pose: Tensor,  # [T, 104]
+        face: Tensor,  # [T, C]
+        pose: Tensor,  # [T, P]
         cameras: Sequence[Camera],
         *,
         batch: int = 8,
-        look: RenderOptions = OWN,
+        options: RenderOptions = OWN,
     ) -> Iterator[Frames]:
-        """Frames in order, [N, H, W * views, C] uint8 with N <= batch, views side by side.
+        """Yield frames [N, H, W * views, 3 or 4] uint8 in order, N <= batch, views side by side.
 
-        RGB, or RGBA where the look is transparent; the avatar's own background is black.
-        One batch is painted ahead while the caller has the one before it; no more is kept.
-        Raises ValueError for wrong shapes, cameras of different heights, or none at all.
+        Frames are RGB, or RGBA for a transparent background; the default background is black.
+        At most one batch is rendered ahead of the caller.
+
+        Raises: ValueError: for wrong shapes, no cameras, mixed heights, or batch < 1.
         """
-        config, views = self.model.config, list(cameras)
+        config = self.model.config
         check_motion(
             face, pose, cameras, batch, face_width=config.face_code, pose_width=config.pose
         )
-        return batches_ahead(
-            lambda painter, some: self._batch(painter, face[some], pose[some], views, look),
-            len(face),
-            batch,
-            threads=1,
-        )
+        frames = RenderBatch(face, pose, list(cameras), options)
+        return batches_ahead(self._batch, frames, batch, threads=1)
 
     @torch.inference_mode()
-    def _batch(
-        self,
-        painter: ThreadPoolExecutor,
-        face: Tensor,
-        pose: Tensor,
-        cameras: list[Camera],
-        look: RenderOptions,
-    ) -> Frames:
-        device = self.model.device
-        face, pose = face.to(device).float(), pose.to(device).float()
-        height, width = cameras[0].height, sum(camera.width for camera in cameras)
-        frames = torch.zeros(
-            len(face), height, width, look.channels, dtype=torch.uint8, device=device
-        )
-        if look.background not in (None, TRANSPARENT):
-            frames[:] = torch.tensor(look.background, dtype=torch.uint8, device=device)
-        step = len(face) if self._together else 1
-        painting: list[Future[None]] = []
-        for start in range(0, len(face), step):
-            some = slice(start, start + step)
-            posed, first = self.model.posed(face[some], pose[some]), 0
-            for camera in cameras:
-                view = frames[some, :, first : first + camera.width]
+    def _batch(self, pool: ThreadPoolExecutor, batch: RenderBatch) -> Frames:
+        device, options = self.model.device, batch.options
+        batch = batch.to(device)
+        frames = torch.zeros(batch.shape, dtype=torch.uint8, device=device)
+        if options.background not in (None, TRANSPARENT):
+            frames[:] = torch.tensor(options.background, dtype=torch.uint8, device=device)
+        step = len(batch) if self._whole_batch else 1
+        tasks: list[Future[None]] = []
+        for start in range(0, len(batch), step):
+            chunk = slice(start, start + step)
+            posed, first = self.model.posed(batch.face[chunk], batch.pose[chunk]), 0
+            for camera in batch.cameras:
+                view = frames[chunk, :, first : first + camera.width]
                 position = torch.from_numpy(camera.position).to(posed.vertices)
                 texture = self.model.view_texture(
-                    self.model.lit(posed, self._number(camera)), position
+                    self.model.with_view_light(posed, self._camera_index(camera)), position
                 )
-                while len(painting) > 1:  # no more textures than are worked on
-                    painting.pop(0).result()
-                painting.append(painter.submit(self._paint, posed, texture, camera, view, look))
+                while len(tasks) > 1:  # this bounds the number of textures in memory
+                    tasks.pop(0).result()
+                tasks.append(pool.submit(self._render, posed, texture, camera, view, options))
                 first += camera.width
-        for job in painting:
-            job.result()
+        for task in tasks:
+            task.result()
         return frames.cpu().numpy()
 
-    def _number(self, camera: Camera) -> int:
-        """Which of the person's cameras this is; the first for one that was made up."""
+    def _camera_index(self, camera: Camera) -> int:
+        """Index of a camera among those of the person; 0 for any other camera."""
         names = list(self.cameras)
         return names.index(camera.name) if camera.name in names else 0
 
     @torch.inference_mode()
-    def _paint(
-        self, posed: Posed, texture: Tensor, camera: Camera, view: Tensor, look: RenderOptions
+    def _render(
+        self, posed: Posed, texture: Tensor, camera: Camera, view: Tensor, options: RenderOptions
     ) -> None:
-        """One view, while the networks draw the next one."""
-        samples, rounding = look.samples or self.options.samples, self.options.rounding
-        self.model.surface.paint(
+        """Render one view, while the networks compute the texture of the next one."""
+        samples, rounding = options.samples or self.options.samples, self.options.rounding
+        self.model.surface.render(
             posed.vertices, texture, camera, view, samples=samples, rounding=rounding
         )

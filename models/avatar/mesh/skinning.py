@@ -1,8 +1,8 @@
-"""Poses a skeleton and the skin on it: momentum-style joints and linear blend skinning.
+"""Momentum-style skeleton and linear blend skinning.
 
-Letters: B frames, P pose parameters, J joints, V vertices, K joints a vertex hangs on (at most 8).
+Letters: B frames, P pose parameters, J joints, V vertices, K joints per vertex (at most 8).
 A joint has seven channels: tx ty tz rx ry rz sc. Quaternions are xyzw, Hamilton product, and are
-not renormalised. Euler angles turn about x first: R = Rz Ry Rx. A scale is 2^sc.
+not renormalised. Euler angles rotate about x first: R = Rz Ry Rx. A scale is 2^sc.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CHANNELS = ("tx", "ty", "tz", "rx", "ry", "rz", "sc")
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints and how pose parameters move them. Parents come before their children."""
+    """Joints and the linear map from pose parameters to joint channels. Parents come first."""
 
     parents: tuple[int, ...]  # J, -1 for a root
     offsets: Tensor  # [J, 3] from the parent, in the parent's frame
-    rotations: Tensor  # [J, 4] rest rotation, before the pose's own
+    rotations: Tensor  # [J, 4] rest rotation, applied before the rotation of the pose
     transform: Tensor  # [J * 7, P] pose parameters -> channels
     transform_offsets: Tensor  # [J * 7]
 
@@ -47,7 +47,7 @@ class Skeleton:
 
     @cached_property
     def levels(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """(joints, their parents) by depth under the roots: one step of the chain at a time."""
+        """Joints and their parents, grouped by depth below the roots."""
         depth: list[int] = []
         for parent in self.parents:
             depth.append(0 if parent < 0 else depth[parent] + 1)
@@ -59,12 +59,12 @@ class Skeleton:
 
     @cached_property
     def inverse_bind(self) -> Tensor:
-        """[J, 8] the inverse of the state where every parameter is zero."""
+        """Inverse joint states of the bind pose (all parameters zero), [J, 8]."""
         zero = self.offsets.new_zeros(1, self.transform.shape[1])
         return inverse_states(joint_states(self, zero))[0]
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Skeleton:
-        """The same skeleton on another device, or in another precision."""
+        """Copy to another device or dtype."""
         return Skeleton(
             self.parents,
             self.offsets.to(device, dtype),
@@ -78,7 +78,7 @@ class Skeleton:
 
 
 def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
-    """Turn by b, then by a: [..., 4] and [..., 4] -> [..., 4]."""
+    """Hamilton product, the rotation by b followed by a: [..., 4] and [..., 4] -> [..., 4]."""
     ax, ay, az, aw = a.unbind(-1)
     bx, by, bz, bw = b.unbind(-1)
     return torch.stack(
@@ -93,14 +93,14 @@ def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rotate(q: Tensor, v: Tensor) -> Tensor:
-    """[..., 4] turns [..., 3] -> [..., 3]."""
+    """Rotate vectors by quaternions: [..., 4] and [..., 3] -> [..., 3]."""
     axis = q[..., :3].expand(v.shape)
     across = torch.linalg.cross(axis, v)
     return v + 2 * (q[..., 3:] * across + torch.linalg.cross(axis, across))
 
 
 def euler_quaternion(angles: Tensor) -> Tensor:
-    """Radians about x, then y, then z: [..., 3] -> [..., 4]."""
+    """Quaternions of Euler angles, radians about x, then y, then z: [..., 3] -> [..., 4]."""
     cx, cy, cz = torch.cos(angles / 2).unbind(-1)
     sx, sy, sz = torch.sin(angles / 2).unbind(-1)
     return torch.stack(
@@ -115,7 +115,7 @@ def euler_quaternion(angles: Tensor) -> Tensor:
 
 
 def quaternion_matrix(q: Tensor) -> Tensor:
-    """[..., 4] -> [..., 3, 3]."""
+    """Rotation matrices of quaternions: [..., 4] -> [..., 3, 3]."""
     x, y, z, w = q.unbind(-1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -126,9 +126,9 @@ def quaternion_matrix(q: Tensor) -> Tensor:
 
 
 def joint_channels(skeleton: Skeleton, pose: Tensor) -> Tensor:
-    """What the pose asks of each joint: pose [B, P] -> [B, J, 7].
+    """Joint channels of a pose: [B, P] -> [B, J, 7].
 
-    Raises ValueError when the pose has another number of parameters.
+    Raises: ValueError: when the pose has the wrong number of parameters.
     """
     expected = skeleton.transform.shape[1]
     if pose.ndim != 2 or pose.shape[1] != expected:
@@ -138,9 +138,9 @@ def joint_channels(skeleton: Skeleton, pose: Tensor) -> Tensor:
 
 
 def joint_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
-    """Where every joint is: pose [B, P] -> [B, J, 8], translation, quaternion, scale.
+    """World-space joint states (translation, quaternion, scale): pose [B, P] -> [B, J, 8].
 
-    Raises ValueError when the pose has another number of parameters.
+    Raises: ValueError: when the pose has the wrong number of parameters.
     """
     channels = joint_channels(skeleton, pose)
     translation = channels[..., :3] + skeleton.offsets  # [B, J, 3]
@@ -152,15 +152,15 @@ def joint_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
 
 
 def inverse_states(states: Tensor) -> Tensor:
-    """[..., 8] -> the state that undoes it, [..., 8]."""
+    """Inverse of joint states: [..., 8] -> [..., 8]."""
     translation, quaternion, scale = states[..., :3], states[..., 3:7], states[..., 7:]
     conjugate = torch.cat([-quaternion[..., :3], quaternion[..., 3:]], dim=-1)
-    undone = conjugate / (quaternion * quaternion).sum(-1, keepdim=True)
-    return torch.cat([rotate(undone, -translation) / scale, undone, 1 / scale], dim=-1)
+    inverse = conjugate / (quaternion * quaternion).sum(-1, keepdim=True)
+    return torch.cat([rotate(inverse, -translation) / scale, inverse, 1 / scale], dim=-1)
 
 
 def joint_matrices(skeleton: Skeleton, pose: Tensor) -> Tensor:
-    """What every joint does to a vertex of the rest shape: pose [B, P] -> [B, J, 3, 4]."""
+    """Skinning matrices, from the rest shape to the posed one: pose [B, P] -> [B, J, 3, 4]."""
     moved = _compose(joint_states(skeleton, pose), skeleton.inverse_bind)
     translation, quaternion, scale = moved[..., :3], moved[..., 3:7], moved[..., 7:]
     return torch.cat(
@@ -170,14 +170,14 @@ def joint_matrices(skeleton: Skeleton, pose: Tensor) -> Tensor:
 
 def skin(vertices: Tensor, weights: Tensor, joints: Tensor, matrices: Tensor) -> Tensor:
     """Linear blend skinning: vertices [B, V, 3], weights and joints [V, K], matrices [B, J, 3, 4]
-    -> [B, V, 3]. The plain twin of the kernel in `kernels.py`.
+    -> [B, V, 3]. Reference implementation of the kernel `skin` in `blendshape/kernels.py`.
     """
     blended = blend_matrices(weights, joints, matrices)  # [B, V, 3, 4]
     return torch.einsum("bvij,bvj->bvi", blended[..., :3], vertices) + blended[..., 3]
 
 
 def blend_matrices(weights: Tensor, joints: Tensor, matrices: Tensor) -> Tensor:
-    """weights and joints [V, K], matrices [B, J, 3, 4] -> one matrix a vertex, [B, V, 3, 4]."""
+    """Weighted matrix per vertex: weights, joints [V, K], matrices [B, J, 3, 4] -> [B, V, 3, 4]."""
     blended = matrices.new_zeros(len(matrices), len(weights), 3, 4)
     for k in range(weights.shape[1]):
         blended += weights[:, k, None, None] * matrices[:, joints[:, k].long()]
@@ -185,13 +185,13 @@ def blend_matrices(weights: Tensor, joints: Tensor, matrices: Tensor) -> Tensor:
 
 
 def unskin(vertices: Tensor, weights: Tensor, joints: Tensor, matrices: Tensor) -> Tensor:
-    """Undoes `skin`: [B, V, 3] posed -> [B, V, 3] of the rest shape."""
+    """Inverse of `skin`: posed vertices [B, V, 3] -> vertices of the rest shape [B, V, 3]."""
     blended = blend_matrices(weights, joints, matrices)
     return torch.linalg.solve(blended[..., :3], (vertices - blended[..., 3])[..., None])[..., 0]
 
 
 def _compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """The state of a child: [..., 8] of its parent, [..., 8] of its own -> [..., 8]."""
+    """World state of a child joint: parent state [..., 8], local state [..., 8] -> [..., 8]."""
     t, q, s = outer[..., :3], outer[..., 3:7], outer[..., 7:]
     moved = rotate(q, inner[..., :3].expand(t.shape) * s) + t
     return torch.cat([moved, quaternion_product(q, inner[..., 3:7]), s * inner[..., 7:]], dim=-1)

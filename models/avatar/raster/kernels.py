@@ -1,12 +1,12 @@
-"""The fast path's kernels, one source for CPU and CUDA. Imports warp: only `drawing` imports this.
+"""Rasterisation kernels in warp, one source for CPU and CUDA. Imported by `raster.warp` only.
 
-Each kernel has a readable twin in plain torch: `rasteriser`, `skinning` and `shading`.
-Warp reads annotations when it compiles, so this file does not postpone them.
-Letters: B pictures, V vertices, F faces, H and W samples (two a pixel's side when supersampling).
+`raster.plain` is the plain-torch reference implementation. Warp reads annotations when it compiles
+a kernel, so this file does not postpone them.
+Letters: B images, V vertices, F faces, H and W samples (several per pixel when supersampling).
 """
 
 # mypy: ignore-errors
-# Kernels are compiled by warp, in its own dialect: what it cannot type does not load.
+# Warp compiles the kernels and checks their types itself; its Python dialect does not pass mypy.
 
 import warp as wp
 
@@ -39,7 +39,7 @@ def centre(index: int, size: int, half: float):
 
 @wp.func
 def outside(x: float, y: float, v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, sign: float):
-    """Outside, before anything is divided. Holds where all corners are in front of the camera."""
+    """Inside-outside test without divisions; valid when all corners are in front of the camera."""
     return (
         sign * edge(x, y, v1, v2) < 0.0
         or sign * edge(x, y, v2, v0) < 0.0
@@ -53,7 +53,7 @@ def draw_faces(
     faces: wp.array(dtype=wp.vec3i),  # [F]
     near: float,
     front_only: int,
-    keys: wp.array3d(dtype=wp.int64),  # [B, H, W] depth's bits above, the face below
+    keys: wp.array3d(dtype=wp.int64),  # [B, H, W] bits of the depth above, face index below
 ):
     b, f = wp.tid()
     face = faces[f]
@@ -76,7 +76,7 @@ def draw_faces(
     bottom = float(height) / 2.0 - low[1] * half
     if not (right >= 0.0 and left <= float(width) and bottom >= 0.0 and top <= float(height)):
         return
-    # A quarter pixel more than the centres that can be inside: rounding cannot lose one.
+    # The bounds are a quarter pixel wider than the face, so rounding cannot lose a pixel centre.
     first_row = wp.max(int(wp.ceil(wp.max(top, -1.0) - 0.75)), 0)
     last_row = wp.min(int(wp.floor(wp.min(bottom, float(height) + 1.0) - 0.25)), height - 1)
     first_column = wp.max(int(wp.ceil(wp.max(left, -1.0) - 0.75)), 0)
@@ -98,7 +98,7 @@ def draw_faces(
                 if z >= 0.0:
                     bits = wp.int64(wp.cast(z, wp.int32))
                     key = (bits << wp.int64(32)) | wp.int64(f)
-                    if key < keys[b, row, column]:  # saves most of the atomic operations
+                    if key < keys[b, row, column]:  # this test saves most atomic operations
                         wp.atomic_min(keys, b, row, column, key)
 
 
@@ -107,14 +107,14 @@ def read_keys(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array(dtype=wp.vec3i),
     keys: wp.array3d(dtype=wp.int64),
-    seen: wp.array3d(dtype=wp.int32),  # [B, H, W]
+    visible: wp.array3d(dtype=wp.int32),  # [B, H, W]
     weights: wp.array3d(dtype=wp.vec3),  # [B, H, W]
     depth: wp.array3d(dtype=float),  # [B, H, W]
 ):
     b, row, column = wp.tid()
     key = keys[b, row, column]
     if key == NOTHING:
-        seen[b, row, column] = -1
+        visible[b, row, column] = -1
         weights[b, row, column] = wp.vec3(0.0, 0.0, 0.0)
         depth[b, row, column] = wp.inf
         return
@@ -127,6 +127,6 @@ def read_keys(
     x = centre(column, keys.shape[2], half)
     y = centre(row, keys.shape[1], half)
     w = corner_weights(x, y, v0, v1, v2, edge(v2[0], v2[1], v0, v1) + EPSILON)
-    seen[b, row, column] = f
+    visible[b, row, column] = f
     weights[b, row, column] = w
     depth[b, row, column] = w[0] * v0[2] + w[1] * v1[2] + w[2] * v2[2]

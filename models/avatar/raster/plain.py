@@ -1,12 +1,12 @@
-"""Triangles to pixels: which face each pixel sees, and where on it.
+"""Triangle rasterisation in plain torch: the visible face of each pixel and its corner weights.
 
-Letters: B pictures, V vertices, F faces, H and W pixels. Vertices come in the camera's normalised
+Letters: B images, V vertices, F faces, H and W pixels. Vertices are in normalised camera
 coordinates: with s = min(H, W) / 2, X = -(u - W / 2) / s, Y = -(v - H / 2) / s, and z the depth.
-A pixel belongs to a face when its centre lies in the bounding box and all three weights are above
-zero; the nearest face wins, of equally near ones the lower number. Both sides of a face are seen,
-unless only fronts are asked for.
+A face covers a pixel when the pixel centre is inside its bounding box and all three weights are
+above zero. The nearest face wins; at equal depth, the lower index. Both sides of a face are
+visible unless `front_only` is set.
 
-`rasterise_plain` is the readable truth; the kernels in `kernels.py` do the same faster.
+`rasterise_plain` is the reference implementation; `kernels.py` computes the same faster.
 """
 
 from __future__ import annotations
@@ -16,42 +16,47 @@ from torch import Tensor
 
 from models.avatar.raster.types import EPSILON, NOTHING, Raster, pixel_centres
 
-CANDIDATES = 1 << 22  # pixels tried at once by the plain twin: bounds its memory
+CANDIDATES = 1 << 22  # (face, pixel) pairs tested at once, which bounds memory
 
 
 def rasterise_plain(
-    points: Tensor,
-    faces: Tensor,
+    points: Tensor,  # [B, V, 3] normalised coordinates
+    faces: Tensor,  # [F, 3]
     *,
     height: int,
     width: int,
     near: float = 0.0,
     front_only: bool = False,
 ) -> Raster:
-    """The same by plain torch on any device: every face tries the pixels of its bounding box."""
+    """Rasterise in plain torch on any device: each face is tested against its bounding box.
+
+    Raises: ValueError: when points or faces have the wrong shape.
+    """
     check_mesh(points, faces)
     corners = points[:, faces.long()]  # [B, F, 3, 3]
-    drawn = torch.ones(corners.shape[:2], dtype=torch.bool, device=points.device)
+    selected = torch.ones(corners.shape[:2], dtype=torch.bool, device=points.device)
     if near > 0:
-        drawn &= (corners[..., 2] > near).all(-1)
+        selected &= (corners[..., 2] > near).all(-1)
     if front_only:
-        drawn &= _areas(corners) >= 0
-    keys = torch.stack([_nearest(c, d, height, width) for c, d in zip(corners, drawn, strict=True)])
+        selected &= _areas(corners) >= 0
+    keys = torch.stack(
+        [_nearest(c, s, height, width) for c, s in zip(corners, selected, strict=True)]
+    )
     covered = keys != NOTHING
-    seen = torch.where(covered, keys & 0xFFFFFFFF, -1)
+    visible = torch.where(covered, keys & 0xFFFFFFFF, -1)
     weights = points.new_zeros(*keys.shape, 3)
     depth = points.new_full(keys.shape, torch.inf)
-    picture, row, column = covered.nonzero(as_tuple=True)
-    corners = points[picture[:, None], faces.long()[seen[covered]]]  # [N, 3, 3]
+    image, row, column = covered.nonzero(as_tuple=True)
+    corners = points[image[:, None], faces.long()[visible[covered]]]  # [N, 3, 3]
     x, y = pixel_centres(row, column, height, width)
     weights[covered], depth[covered] = corner_weights(corners, x, y)
-    return Raster(seen.int(), weights, depth)
+    return Raster(visible.int(), weights, depth)
 
 
 def corner_weights(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """corners [N, 3, 3], x and y [N] -> perspective-correct weights [N, 3] and depth [N].
+    """Perspective-correct weights and depth: corners [N, 3, 3], x and y [N] -> [N, 3] and [N].
 
-    Depth is -1 where the point is outside the face.
+    The depth is -1 when the point is outside the face.
     """
     v0, v1, v2 = corners.unbind(1)
     area = _edge(v2[:, 0], v2[:, 1], v0, v1)
@@ -65,7 +70,7 @@ def corner_weights(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
     whole = (t0 + t1 + t2).clamp(min=EPSILON)
     w0, w1, w2 = t0 / whole, t1 / whole, t2 / whole
     inside = solid & (w0 > 0) & (w1 > 0) & (w2 > 0)
-    low, high = corners.amin(1), corners.amax(1)  # matters where a face reaches behind the camera
+    low, high = corners.amin(1), corners.amax(1)  # needed for faces that reach behind the camera
     inside &= (x >= low[:, 0]) & (x <= high[:, 0]) & (y >= low[:, 1]) & (y <= high[:, 1])
     depth = w0 * z0 + w1 * z1 + w2 * z2
     return torch.stack([w0, w1, w2], dim=-1), torch.where(inside, depth, -1.0)
@@ -76,16 +81,18 @@ def _edge(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _areas(corners: Tensor) -> Tensor:
-    """Twice the signed areas of faces in the picture, [..., 3, 3] -> [...]."""
+    """Twice the signed areas of faces in the image, [..., 3, 3] -> [...]."""
     v0, v1, v2 = corners.flatten(0, -3).unbind(-2)
     return _edge(v2[:, 0], v2[:, 1], v0, v1).view(corners.shape[:-2])
 
 
-def _nearest(corners: Tensor, drawn: Tensor, height: int, width: int) -> Tensor:
-    """corners [F, 3, 3], which to draw [F] -> the key of each pixel, [H, W]: depth's bits
-    above, the face below."""
+def _nearest(corners: Tensor, selected: Tensor, height: int, width: int) -> Tensor:
+    """Pixel keys of the nearest selected faces: corners [F, 3, 3], selected [F] -> [H, W].
+
+    A key has the bits of the depth above and the face index below.
+    """
     first, size = _boxes(corners, height, width)
-    size = size * drawn[:, None]
+    size = size * selected[:, None]
     count = size[:, 0] * size[:, 1]
     keys = torch.full((height * width,), NOTHING, device=corners.device)
     done = torch.cumsum(count, 0)
@@ -96,22 +103,22 @@ def _nearest(corners: Tensor, drawn: Tensor, height: int, width: int) -> Tensor:
         stop = max(stop, start + 1)
         chunk = slice(start, stop)
         face = torch.arange(start, min(stop, len(corners)), device=corners.device)
-        face = face.repeat_interleave(count[chunk])  # [N] one entry a pixel to try
-        turn = torch.arange(len(face), device=corners.device)
-        turn = turn - (done - count)[face] + before
-        row = first[face, 0] + turn // size[face, 1].clamp(min=1)
-        column = first[face, 1] + turn % size[face, 1].clamp(min=1)
+        face = face.repeat_interleave(count[chunk])  # [N] one entry per candidate pixel
+        index = torch.arange(len(face), device=corners.device)
+        index = index - (done - count)[face] + before  # within the bounding box of the face
+        row = first[face, 0] + index // size[face, 1].clamp(min=1)
+        column = first[face, 1] + index % size[face, 1].clamp(min=1)
         x, y = pixel_centres(row, column, height, width)
         _, depth = corner_weights(corners[face], x, y)
-        seen = depth >= 0
-        key = (depth[seen].view(torch.int32).long() << 32) | face[seen]
-        keys.scatter_reduce_(0, (row * width + column)[seen], key, "amin")
+        inside = depth >= 0
+        key = (depth[inside].view(torch.int32).long() << 32) | face[inside]
+        keys.scatter_reduce_(0, (row * width + column)[inside], key, "amin")
         start = stop
     return keys.view(height, width)
 
 
 def _boxes(corners: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """corners [F, 3, 3] -> first row and column [F, 2], and how many of each [F, 2]."""
+    """Bounding boxes in pixels: corners [F, 3, 3] -> first row and column [F, 2], counts [F, 2]."""
     half = min(height, width) / 2
     limits = torch.tensor([height, width], device=corners.device)
     middle = torch.tensor([height / 2, width / 2], device=corners.device)
@@ -123,6 +130,10 @@ def _boxes(corners: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def check_mesh(points: Tensor, faces: Tensor) -> None:
+    """Check the shapes of a mesh.
+
+    Raises: ValueError: when points are not [B, V, 3] or faces are not [F, 3].
+    """
     if points.ndim != 3 or points.shape[2] != 3:
         raise ValueError(f"points must be [B, V, 3], got {list(points.shape)}")
     if faces.ndim != 2 or faces.shape[1] != 3:

@@ -1,4 +1,4 @@
-"""Rasterise with warp kernels where they are available, else in plain torch."""
+"""Rasterisation with warp kernels when warp is installed, otherwise in plain torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @cache
 def kernels_available() -> bool:
-    """Is warp installed? Without it the plain twin does the work."""
+    """Return True when warp is installed; otherwise rasterisation runs in plain torch."""
     return importlib.util.find_spec("warp") is not None
 
 
@@ -26,16 +26,19 @@ def rasterise(
     *,
     height: int,
     width: int,
-    near: float = 0.0,  # faces with a corner that is not beyond this are left out, if above 0
-    front_only: bool = False,  # leave out faces whose corners run clockwise in the picture
+    near: float = 0.0,  # if above 0, faces with a corner at this depth or nearer are skipped
+    front_only: bool = False,  # skip faces whose corners run clockwise in the image
 ) -> Raster:
-    """Finds the face that each pixel sees, by the kernels where they are installed."""
+    """Return the visible face, corner weights and depth of each pixel.
+
+    Raises: ValueError: when points or faces have the wrong shape.
+    """
     check_mesh(points, faces)
     if not kernels_available():
         return rasterise_plain(
             points, faces, height=height, width=width, near=near, front_only=front_only
         )
-    from models.avatar.raster import warp  # imports the package warp, which is optional
+    from models.avatar.raster import warp  # this module imports the optional package warp
 
     return warp.rasterise(
         points, faces, height=height, width=width, near=near, front_only=front_only

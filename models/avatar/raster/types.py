@@ -12,19 +12,17 @@ if TYPE_CHECKING:
     from models.avatar.camera import Camera
 
 
-EPSILON = 1e-8  # smaller areas are no faces; also keeps divisions finite
-
-
-NOTHING = torch.iinfo(torch.int64).max  # the key of a pixel that sees no face
+EPSILON = 1e-8  # faces with a smaller area are degenerate; also keeps divisions finite
+NOTHING = torch.iinfo(torch.int64).max  # key of a pixel without a visible face
 
 
 @dataclass(frozen=True)
 class Raster:
-    """What every pixel sees."""
+    """The visible face of every pixel."""
 
-    faces: Tensor  # [B, H, W] int32, -1 where nothing is
-    weights: Tensor  # [B, H, W, 3] of the face's corners, perspective-correct
-    depth: Tensor  # [B, H, W], infinite where nothing is
+    faces: Tensor  # [B, H, W] int32, -1 for background pixels
+    weights: Tensor  # [B, H, W, 3] of the corners of the face, perspective-correct
+    depth: Tensor  # [B, H, W], infinite for background pixels
 
 
 def to_normalised(camera: Camera, points: Tensor) -> Tensor:

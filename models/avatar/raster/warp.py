@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-wp: Any = warp  # its own annotations are partial
+wp: Any = warp  # the annotations of warp are incomplete
 
 
 @cache
 def start_warp() -> None:
-    """Starts warp without its greeting, with a cache of kernels that can be written.
+    """Initialise warp without its banner and with a writable kernel cache.
 
-    Where the home folder is read-only, kernels are kept in the temporary folder instead.
+    If the home folder is read-only, compiled kernels are cached in the temporary folder.
     """
     wp.config.log_level = wp.LOG_ERROR
     wp.config.enable_backward = False
     fallback = Path(tempfile.gettempdir()) / f"visavis-kernels-{os.getuid()}"
-    with _without(b"Warp CUDA warning: Could not find or load the NVIDIA CUDA driver"):
+    with _stderr_without(b"Warp CUDA warning: Could not find or load the NVIDIA CUDA driver"):
         try:
             wp.init()
         except OSError:
@@ -43,19 +43,21 @@ def start_warp() -> None:
 
 
 @contextmanager
-def _without(news: bytes) -> Iterator[None]:
-    """Leaves one line out of what is written to stderr: warp's C code tells every machine without
-    a GPU that it has none, past all settings. Other lines come through, a moment later."""
+def _stderr_without(prefix: bytes) -> Iterator[None]:
+    """Drop lines with a prefix from stderr; other lines are written at the end.
+
+    The C code of warp prints a warning on every machine without a GPU, and no setting disables it.
+    """
     stderr = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as said:
-            os.dup2(said.fileno(), 2)
+        with tempfile.TemporaryFile() as captured:
+            os.dup2(captured.fileno(), 2)
             try:
                 yield
             finally:
                 os.dup2(stderr, 2)
-                said.seek(0)
-                os.write(2, b"".join(line for line in said if not line.startswith(news)))
+                captured.seek(0)
+                os.write(2, b"".join(line for line in captured if not line.startswith(prefix)))
     finally:
         os.close(stderr)
 
@@ -71,22 +73,22 @@ def _kernels() -> Any:
 def rasterise(
     points: Tensor, faces: Tensor, *, height: int, width: int, near: float, front_only: bool
 ) -> Raster:
-    """`rasteriser.rasterise` by the kernels: points [B, V, 3], faces [F, 3]."""
+    """Rasterise with the kernels: points [B, V, 3], faces [F, 3]."""
     kernels, shape = _kernels(), (len(points), height, width)
-    seen = torch.empty(shape, dtype=torch.int32, device=points.device)
+    visible = torch.empty(shape, dtype=torch.int32, device=points.device)
     weights = torch.empty(*shape, 3, device=points.device)
     depth = torch.empty(shape, device=points.device)
     corners, triangles = _mesh(points, faces)
-    drawn = face_keys(points, faces, height=height, width=width, near=near, front_only=front_only)
-    outputs = [wp.from_torch(seen), wp.from_torch(weights, dtype=wp.vec3), wp.from_torch(depth)]
+    keys = face_keys(points, faces, height=height, width=width, near=near, front_only=front_only)
+    outputs = [wp.from_torch(visible), wp.from_torch(weights, dtype=wp.vec3), wp.from_torch(depth)]
     with torch_stream(points.device):
         wp.launch(
             kernels.read_keys,
             shape,
-            [corners, triangles, drawn, *outputs],
+            [corners, triangles, keys, *outputs],
             device=str(points.device),
         )
-    return Raster(seen, weights, depth)
+    return Raster(visible, weights, depth)
 
 
 def face_keys(
@@ -98,8 +100,10 @@ def face_keys(
     near: float = 0.0,
     front_only: bool = False,
 ) -> Any:
-    """points [B, V, 3], faces [F, 3] -> what each pixel sees, [B, H, W] for the kernels that read
-    it: depth's bits above, the face below."""
+    """Pixel keys as a warp array: points [B, V, 3], faces [F, 3] -> [B, H, W].
+
+    A key has the bits of the depth above and the index of the nearest face below.
+    """
     corners, triangles = _mesh(points, faces)
     keys = wp.from_torch(torch.full((len(points), height, width), NOTHING, device=points.device))
     with torch_stream(points.device):
@@ -113,13 +117,13 @@ def face_keys(
 
 
 def _mesh(points: Tensor, faces: Tensor) -> tuple[Any, Any]:
-    """As the kernels read it."""
+    """Points and faces as contiguous warp arrays."""
     corners = wp.from_torch(points.detach().float().contiguous(), dtype=wp.vec3)
     return corners, wp.from_torch(faces.int().contiguous(), dtype=wp.vec3i)
 
 
 def torch_stream(device: torch.device) -> Any:
-    """Kernels queue behind torch's own work on a GPU, and before what follows it."""
+    """Launch scope in which kernels run on torch's current CUDA stream, in order with torch."""
     if device.type != "cuda":
         return wp.ScopedDevice("cpu")
     return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device)))

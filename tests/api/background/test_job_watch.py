@@ -1,4 +1,4 @@
-"""A watch: many waiters, one look; nobody is forgotten and nobody holds a thread."""
+"""Job watcher: many waiters share one query, and none of them holds a thread."""
 
 import asyncio
 import threading
@@ -19,23 +19,23 @@ DONE = JobStatus(State.SUCCEEDED, 1, "publish", 1.0, None)
 
 
 class Table:
-    """Standings that a test changes; counts the looks."""
+    """Job statuses that a test changes; records the queries."""
 
     def __init__(self, **statuses: JobStatus) -> None:
         self.statuses = statuses
-        self.looks: list[set[str]] = []
-        self.away = 0
+        self.queries: list[set[str]] = []
+        self.failures = 0
 
     def __call__(self, ids: Collection[str]) -> dict[str, JobStatus]:
-        self.looks.append(set(ids))
-        if self.away > 0:
-            self.away -= 1
+        self.queries.append(set(ids))
+        if self.failures > 0:
+            self.failures -= 1
             raise OperationalError("select", {}, Exception("away"))
         return {each: self.statuses[each] for each in ids if each in self.statuses}
 
 
 @pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.01)
 
@@ -46,7 +46,7 @@ async def until(check: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def test_a_change_is_told_to_everybody_by_one_look_at_a_time() -> None:
+def test_all_waiters_are_woken_by_one_query_at_a_time() -> None:
     async def run() -> None:
         table = Table(**{f"job-{number}": QUEUED for number in range(10)})
         threads = threading.active_count()
@@ -56,20 +56,20 @@ def test_a_change_is_told_to_everybody_by_one_look_at_a_time() -> None:
                 asyncio.create_task(watch.until(f"job-{number % 10}", moved, seconds=30))
                 for number in range(1000)
             ]
-            await until(lambda: len(table.looks) >= 2)
+            await until(lambda: len(table.queries) >= 2)
             assert watch.waiting == 1000
             assert threading.active_count() <= threads + 2
             table.statuses = dict.fromkeys(table.statuses, RUNNING)
             assert all(await asyncio.gather(*waiters))
             assert watch.waiting == 0
-            seen = len(table.looks)
+            seen = len(table.queries)
             await asyncio.sleep(0.1)
-            assert len(table.looks) <= seen + 1  # nobody waits, nobody looks
+            assert len(table.queries) <= seen + 1  # without waiters there are no queries
 
     asyncio.run(run())
 
 
-def test_waiting_ends_in_time() -> None:
+def test_waiting_ends_after_its_timeout() -> None:
     async def run() -> None:
         async with watching(Table(a=QUEUED)) as watch:
             assert not await watch.until("a", has_ended, seconds=0.05)
@@ -78,7 +78,7 @@ def test_waiting_ends_in_time() -> None:
     asyncio.run(run())
 
 
-def test_a_job_that_is_not_there_is_no_reason_to_wait() -> None:
+def test_waiting_for_an_unknown_job_ends_at_once() -> None:
     async def run() -> None:
         async with watching(Table()) as watch:
             assert await watch.until("gone", has_ended, seconds=30)
@@ -86,40 +86,40 @@ def test_a_job_that_is_not_there_is_no_reason_to_wait() -> None:
     asyncio.run(run())
 
 
-def test_one_that_comes_during_a_look_is_not_taken_for_gone() -> None:
-    class Slow(Table):
+def test_a_waiter_that_joins_during_a_query_waits_for_the_next_one() -> None:
+    class SlowTable(Table):
         def __call__(self, ids: Collection[str]) -> dict[str, JobStatus]:
-            began.set()
-            go_on.wait(5)
+            started.set()
+            proceed.wait(5)
             return super().__call__(ids)
 
-    began, go_on = threading.Event(), threading.Event()
+    started, proceed = threading.Event(), threading.Event()
 
     async def run() -> None:
-        async with watching(Slow(a=QUEUED, b=QUEUED)) as watch:
+        async with watching(SlowTable(a=QUEUED, b=QUEUED)) as watch:
             first = asyncio.create_task(watch.until("a", has_ended, seconds=0.3))
-            await until(began.is_set)
+            await until(started.is_set)
             second = asyncio.create_task(watch.until("b", has_ended, seconds=0.3))
             await until(lambda: watch.waiting == 2)
-            go_on.set()
+            proceed.set()
             assert await asyncio.gather(first, second) == [False, False]
 
     asyncio.run(run())
 
 
-def test_a_database_that_is_away_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unavailable_database_is_queried_again(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         table = Table(a=DONE)
-        table.away = 3
+        table.failures = 3
         async with watching(table) as watch:
             assert await watch.until("a", has_ended, seconds=30)
-        assert len(table.looks) == 4
+        assert len(table.queries) == 4
 
     asyncio.run(run())
     assert any(record.message == "cannot look after jobs" for record in caplog.records)
 
 
-def test_everybody_is_let_go_when_the_api_leaves() -> None:
+def test_shutdown_wakes_all_waiters() -> None:
     async def run() -> None:
         async with watching(Table(a=QUEUED)) as watch:
             waiter = asyncio.create_task(watch.until("a", has_ended, seconds=30))
@@ -130,7 +130,7 @@ def test_everybody_is_let_go_when_the_api_leaves() -> None:
     asyncio.run(run())
 
 
-def test_a_waiter_that_is_canceled_is_forgotten() -> None:
+def test_a_canceled_waiter_is_removed() -> None:
     async def run() -> None:
         watch = JobWatcher(Table(a=QUEUED))
         waiter = asyncio.create_task(watch.until("a", has_ended, seconds=30))

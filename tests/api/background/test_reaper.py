@@ -1,4 +1,4 @@
-"""The API puts lost jobs back by itself."""
+"""Reaper task: the API puts jobs of lost workers back into the queue."""
 
 import json
 import time
@@ -47,19 +47,19 @@ def test_a_job_whose_worker_died_is_announced_again(tmp_path: Path) -> None:
     assert (job.state, job.attempt) == (State.QUEUED, 1)
 
 
-def test_a_broker_that_is_away_does_not_stop_the_reaper(tmp_path: Path) -> None:
+def test_an_unavailable_broker_does_not_stop_the_reaper(tmp_path: Path) -> None:
     url = f"redis+socket://{tmp_path}/none?virtual_host=0"
     settings = Settings(data=tmp_path, broker_url=url).model_copy(update=SOON)
     with serving(settings) as served:
         job_id = claimed(served.services.database)
         deadline = time.monotonic() + 10
         while served.services.database.jobs.get(job_id).state is State.RUNNING:
-            assert time.monotonic() < deadline, "nobody put the job back"
+            assert time.monotonic() < deadline, "the job was not put back"
             time.sleep(0.02)
         assert maintain(served.services.maintenance).announced == 0
 
 
-def test_a_database_that_is_away_does_not_stop_the_reaper(
+def test_an_unavailable_database_does_not_stop_the_reaper(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(data=tmp_path).model_copy(update=SOON)

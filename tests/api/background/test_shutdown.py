@@ -1,4 +1,4 @@
-"""An API that is asked to leave lets those who wait go, and is gone at once."""
+"""Graceful shutdown: the API ends long polls and streams, then exits at once."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ uvicorn.run(create_app(Settings()), port=int(sys.argv[1]), log_level="warning",
 
 @contextmanager
 def api(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process as in production, and its address."""
+    """An API process as in production, and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -71,19 +71,19 @@ def queued(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_streams_and_long_polls_end_by_themselves(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_streams_and_long_polls(tmp_path: Path, number: signal.Signals) -> None:
     job_id = queued(tmp_path)
     with api(tmp_path) as (process, address), ThreadPoolExecutor(2) as pool:
         get = {"headers": {"Prefer": "wait=60"}, "timeout": 60}
         poll = pool.submit(httpx.get, f"{address}/jobs/{job_id}", **get)
         stream = pool.submit(httpx.get, f"{address}/jobs/{job_id}/events", timeout=60)
         time.sleep(1)
-        began = time.monotonic()
+        start = time.monotonic()
         process.send_signal(number)
-        told = process.communicate(timeout=30)[1]
-        took = time.monotonic() - began
+        stderr = process.communicate(timeout=30)[1]
+        seconds = time.monotonic() - start
 
         assert poll.result().json()["state"] == "queued"
         assert "event: job" in stream.result().text
-    assert took < 5, "it waited for those who wait"
-    assert "Cancel" not in told, "it broke answers off"
+    assert seconds < 5, "it waited for open requests"
+    assert "Cancel" not in stderr, "it cut off responses"

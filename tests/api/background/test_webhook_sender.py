@@ -1,4 +1,4 @@
-"""The sender: many at once, none in another's way, and gone when it is asked to leave."""
+"""Webhook sender: concurrent deliveries that do not delay each other, and a quick shutdown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ from jobs.webhooks.outbox import Delivery, DeliveryState, Outbox
 from jobs.webhooks.signing import webhook_secret
 
 Answers = Callable[[str], Awaitable[Response]]
-FINE = Response(204, 1.0, "", None)
+SUCCESS = Response(204, 1.0, "", None)
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def canceled(database: Database, url: str, tenant: str = LOCAL) -> str:
     job_id = new_job_id()
     key = input_key(job_id, "wav")
     request = GenerateRequest()
-    asked = {"input_key": key, "clip_seconds": 1.0, "callback_url": url, "tenant": tenant}
-    database.jobs.submit(NewJob(job_id, request, **asked))
+    fields = {"input_key": key, "clip_seconds": 1.0, "callback_url": url, "tenant": tenant}
+    database.jobs.submit(NewJob(job_id, request, **fields))
     assert database.jobs.cancel(job_id)
     return job_id
 
 
-def told(database: Database, job_id: str) -> Delivery:
+def delivery_of(database: Database, job_id: str) -> Delivery:
     (delivery,) = Outbox(database.engine).of_job(job_id)
     return delivery
 
@@ -57,8 +57,8 @@ def sender(database: Database, answers: Answers) -> WebhookSender:
     return WebhookSender(Outbox(database.engine), post, [b"key"])
 
 
-async def fine(_url: str) -> Response:
-    return FINE
+async def succeed(_url: str) -> Response:
+    return SUCCESS
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -67,26 +67,27 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_dead_endpoint_delays_nobody_else(database: Database) -> None:
+def test_a_dead_endpoint_does_not_delay_others(database: Database) -> None:
     dead = [canceled(database, "https://dead.example/") for _ in range(12)]
     alive = [canceled(database, f"https://alive-{number % 4}.example/") for number in range(12)]
 
     async def answers(url: str) -> Response:
         if "dead" in url:
             await asyncio.sleep(3600)
-        return FINE
+        return SUCCESS
 
     async def send() -> None:
-        sending = sender(database, answers)
-        running = asyncio.create_task(sending.run())
-        await until(lambda: all(told(database, job).state == "delivered" for job in alive))
-        sending.close()
+        webhook_sender = sender(database, answers)
+        running = asyncio.create_task(webhook_sender.run())
+        await until(lambda: all(delivery_of(database, job).state == "delivered" for job in alive))
+        webhook_sender.close()
         await running
 
     asyncio.run(send())
 
-    assert {told(database, job).state for job in dead} == {DeliveryState.PENDING}
-    assert sum(told(database, job).tries for job in dead) == 4  # places that a host may take
+    assert {delivery_of(database, job).state for job in dead} == {DeliveryState.PENDING}
+    tries = sum(delivery_of(database, job).tries for job in dead)
+    assert tries == 4  # concurrent deliveries to one host
 
 
 def test_two_senders_send_each_delivery_once(database: Database) -> None:
@@ -96,12 +97,12 @@ def test_two_senders_send_each_delivery_once(database: Database) -> None:
     async def answers(url: str) -> Response:
         urls.append(url)
         await asyncio.sleep(0.01)
-        return FINE
+        return SUCCESS
 
     async def send() -> None:
         both = [sender(database, answers), sender(database, answers)]
         running = [asyncio.create_task(each.run()) for each in both]
-        await until(lambda: all(told(database, job).state == "delivered" for job in jobs))
+        await until(lambda: all(delivery_of(database, job).state == "delivered" for job in jobs))
         for each in both:
             each.close()
         await asyncio.gather(*running)
@@ -122,53 +123,53 @@ def test_a_webhook_is_signed_with_the_secret_of_its_tenant(database: Database) -
             with suppress(WebhookVerificationError):
                 event = Webhook(webhook_secret(b"key", tenant)).verify(body, dict(headers))
                 verified[event["data"]["id"]] = tenant
-        return FINE
+        return SUCCESS
 
     async def send() -> None:
-        sending = WebhookSender(Outbox(database.engine), post, [b"key"])
-        await sending.start_due()
-        await sending.until_sent()
+        webhook_sender = WebhookSender(Outbox(database.engine), post, [b"key"])
+        await webhook_sender.start_due()
+        await webhook_sender.until_sent()
 
     asyncio.run(send())
 
     assert verified == jobs
 
 
-def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
+def test_a_delivery_in_progress_at_shutdown_is_sent_by_another_sender(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.background.webhook_sender.GRACE_SECONDS", 0.05)
     job = canceled(database, "https://slow.example/")
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def stall(_url: str) -> Response:
-        begun.set()
+        started.set()
         await asyncio.sleep(3600)
-        return FINE
+        return SUCCESS
 
-    async def leave() -> None:
-        sending = sender(database, stall)
-        running = asyncio.create_task(sending.run())
-        await begun.wait()
-        sending.close()
+    async def shut_down() -> None:
+        webhook_sender = sender(database, stall)
+        running = asyncio.create_task(webhook_sender.run())
+        await started.wait()
+        webhook_sender.close()
         async with asyncio.timeout(30):
             await running
 
     async def follow() -> None:
         later = WebhookSender(
-            Outbox(database.engine, clock=lambda: held.due_at), post_fine, [b"key"]
+            Outbox(database.engine, clock=lambda: pending.due_at), post_success, [b"key"]
         )
         assert await later.start_due()
         await later.until_sent()
 
-    async def post_fine(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
-        return FINE
+    async def post_success(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
+        return SUCCESS
 
-    asyncio.run(leave())
-    held = told(database, job)
-    assert (held.state, held.tries, held.log) == (DeliveryState.PENDING, 1, ())
+    asyncio.run(shut_down())
+    pending = delivery_of(database, job)
+    assert (pending.state, pending.tries, pending.log) == (DeliveryState.PENDING, 1, ())
     asyncio.run(follow())
-    assert told(database, job).state is DeliveryState.DELIVERED
+    assert delivery_of(database, job).state is DeliveryState.DELIVERED
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_what_is_under_way_when_it_leaves_is_sent_again_by_another(
         ),
     ],
 )
-def test_what_goes_wrong_is_written_down_and_tried_again(
+def test_a_failed_try_is_recorded_and_repeated(
     database: Database, answer: Response | Exception, status: int | None, sentence: str
 ) -> None:
     job = canceled(database, "https://a.example/")
@@ -200,39 +201,39 @@ def test_what_goes_wrong_is_written_down_and_tried_again(
         return answer
 
     async def send() -> None:
-        sending = sender(database, answers)
-        assert await sending.start_due()
-        await sending.until_sent()
+        webhook_sender = sender(database, answers)
+        assert await webhook_sender.start_due()
+        await webhook_sender.until_sent()
 
     asyncio.run(send())
 
-    kept = told(database, job)
-    assert (kept.state, kept.log[0]["status"], kept.log[0]["error"]) == (
+    delivery = delivery_of(database, job)
+    assert (delivery.state, delivery.log[0]["status"], delivery.log[0]["error"]) == (
         "pending",
         status,
         sentence,
     )
 
 
-def test_one_that_is_gone_is_not_tried_again(database: Database) -> None:
+def test_410_gone_ends_the_tries(database: Database) -> None:
     job = canceled(database, "https://a.example/")
 
     async def gone(_url: str) -> Response:
         return Response(410, 1.0, "", None)
 
     async def send() -> None:
-        sending = sender(database, gone)
-        await sending.start_due()
-        await sending.until_sent()
+        webhook_sender = sender(database, gone)
+        await webhook_sender.start_due()
+        await webhook_sender.until_sent()
 
     asyncio.run(send())
 
-    kept = told(database, job)
-    assert kept.state is DeliveryState.FAILED
-    assert kept.log[0]["error"] == "The receiver answered 410 Gone: no further tries."
+    delivery = delivery_of(database, job)
+    assert delivery.state is DeliveryState.FAILED
+    assert delivery.log[0]["error"] == "The receiver answered 410 Gone: no further tries."
 
 
-def test_a_database_that_is_away_does_not_stop_it(
+def test_an_unavailable_database_does_not_stop_the_sender(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = canceled(database, "https://a.example/")
@@ -247,13 +248,13 @@ def test_a_database_that_is_away_does_not_stop_it(
     outbox.take_due = away_at_first
 
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
-        return FINE
+        return SUCCESS
 
     async def send() -> None:
-        sending = WebhookSender(outbox, post, [b"key"])
-        running = asyncio.create_task(sending.run())
-        await until(lambda: told(database, job).state == "delivered")
-        sending.close()
+        webhook_sender = WebhookSender(outbox, post, [b"key"])
+        running = asyncio.create_task(webhook_sender.run())
+        await until(lambda: delivery_of(database, job).state == "delivered")
+        webhook_sender.close()
         await running
 
     asyncio.run(send())

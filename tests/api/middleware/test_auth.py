@@ -1,4 +1,4 @@
-"""Two tenants: whatever one does, by every route that there is, the other's jobs stay its own."""
+"""Authentication and tenants: on every route, a tenant reaches only its jobs."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ from tests.api.rows import VIDEO
 from tests.api_server import Served, serving
 from tests.problems import problem
 
-NOBODY = "0198c0ffee0070008000000000000000"
+UNKNOWN_ID = "0198c0ffee0070008000000000000000"
 ID = "{id}"
 
-# Routes that need no key, and what they answer to somebody without one.
+# Routes that need no key, and their status without one.
 PUBLIC = {
     ("GET", "/healthz"): 200,
     ("GET", "/readyz"): 503,  # no broker here
@@ -37,7 +37,7 @@ PUBLIC = {
     ("GET", "/files/{key:path}"): 422,  # no signature
     ("PUT", "/files/{key:path}"): 422,
 }
-# Routes that name a job: what another's answers is what none answers.
+# Routes of one job: a job of another tenant is answered like an unknown job.
 OF_A_JOB = {
     ("GET", "/jobs/{job_id}"): f"/jobs/{ID}",
     ("GET", "/jobs/{job_id}/events"): f"/jobs/{ID}/events",
@@ -51,7 +51,7 @@ OF_A_JOB = {
     ("POST", "/jobs/{job_id}/render"): f"/jobs/{ID}/render",
     ("DELETE", "/jobs/{job_id}"): f"/jobs/{ID}",
 }
-# Routes that name none: tests below say what they show of another's.
+# Other routes: separate tests check the jobs of other tenants.
 OTHERS = {
     ("GET", "/jobs"): "/jobs",
     ("POST", "/generate"): "/generate",
@@ -68,18 +68,18 @@ ASKING = OF_A_JOB | OTHERS
 
 @dataclass(frozen=True)
 class Tenants:
-    """One service, and clients with keys."""
+    """A server, and clients with keys."""
 
     served: Served
     acme: httpx.Client
     rival: httpx.Client
-    reader: httpx.Client  # of acme, may only read
-    writer: httpx.Client  # of acme, may only write
-    admin: httpx.Client  # of a tenant of its own
-    nobody: httpx.Client
+    reader: httpx.Client  # of acme, read access only
+    writer: httpx.Client  # of acme, write access only
+    admin: httpx.Client  # of a third tenant
+    anonymous: httpx.Client
 
     def job(self, state: State = State.QUEUED, tenant: str = "acme") -> Job:
-        """A job in this state."""
+        """Make a job in this state."""
         database, job_id = self.served.services.database, new_job_id()
         database.jobs.submit(
             NewJob(
@@ -95,7 +95,7 @@ class Tenants:
             while (
                 claimed := database.attempts.claim("worker-1")
             ) is not None and claimed.id != job_id:
-                continue  # another test's, that was put back into the queue
+                continue  # a job of another test that was put back into the queue
         if state is State.SUCCEEDED:
             key = attempt_key(job_id, 1, "take-1.mp4")
             database.attempts.succeed(
@@ -114,81 +114,81 @@ def client(served: Served, token: str | None) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def keyed(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of a service that asks everybody for a key, and a database with one."""
+def keyed_settings(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a server that requires keys, with a key in its database."""
     folder = tmp_path_factory.mktemp("tenants")
     changed = {"data": folder, "database_url": f"sqlite:///{folder / 'v.db'}", "access": "keys"}
     changed |= {"reads_per_minute": 0, "writes_per_minute": 0}
-    asking = settings.model_copy(update=changed | {"storage_url": folder.as_uri()})
-    upgrade(asking.database_url)
-    engine = connect(asking.database_url)
-    ApiKeyStore(engine).create("first", "lets it start", [Scope.READ])
+    changed_settings = settings.model_copy(update=changed | {"storage_url": folder.as_uri()})
+    upgrade(changed_settings.database_url)
+    engine = connect(changed_settings.database_url)
+    ApiKeyStore(engine).create("first", "required at start", [Scope.READ])
     engine.dispose()
-    return asking
+    return changed_settings
 
 
 @pytest.fixture(scope="module")
-def tenants(keyed: Settings) -> Iterator[Tenants]:
-    with serving(keyed) as served, ExitStack() as stack:
+def tenants(keyed_settings: Settings) -> Iterator[Tenants]:
+    with serving(keyed_settings) as served, ExitStack() as stack:
 
-        def holding(tenant: str, *scopes: Scope) -> httpx.Client:
+        def client_with_key(tenant: str, *scopes: Scope) -> httpx.Client:
             made = served.services.database.api_keys.create(tenant, "a test", scopes)
             return stack.enter_context(client(served, made.token))
 
         yield Tenants(
             served,
-            acme=holding("acme", Scope.READ, Scope.WRITE),
-            rival=holding("rival", Scope.READ, Scope.WRITE),
-            reader=holding("acme", Scope.READ),
-            writer=holding("acme", Scope.WRITE),
-            admin=holding("operators", Scope.ADMIN),
-            nobody=stack.enter_context(client(served, None)),
+            acme=client_with_key("acme", Scope.READ, Scope.WRITE),
+            rival=client_with_key("rival", Scope.READ, Scope.WRITE),
+            reader=client_with_key("acme", Scope.READ),
+            writer=client_with_key("acme", Scope.WRITE),
+            admin=client_with_key("operators", Scope.ADMIN),
+            anonymous=stack.enter_context(client(served, None)),
         )
 
 
 def routes(router: FastAPI | APIRouter) -> set[tuple[str, str]]:
-    """Every method and path that is answered."""
-    found = set()
+    """Method and path of every route."""
+    answered = set()
     for route in router.routes:
         if (included := getattr(route, "original_router", None)) is not None:
-            found |= routes(included)
+            answered |= routes(included)
             continue
-        assert isinstance(route, Route), route  # a mount or a socket needs rows of its own
-        found |= {(method, route.path) for method in route.methods or () if method != "HEAD"}
-    return found
+        assert isinstance(route, Route), route  # mounts and sockets are not covered
+        answered |= {(method, route.path) for method in route.methods or () if method != "HEAD"}
+    return answered
 
 
-def ask(http: httpx.Client, row: tuple[str, str], job_id: str = NOBODY) -> httpx.Response:
+def send(http: httpx.Client, row: tuple[str, str], job_id: str = UNKNOWN_ID) -> httpx.Response:
     with http.stream(row[0], ASKING[row].replace(ID, job_id)) as answer:
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            return answer  # which would go on
+            return answer  # the stream would not end
         answer.read()
         return answer
 
 
-def test_every_route_has_a_row(tenants: Tenants) -> None:
+def test_every_route_is_listed_here(tenants: Tenants) -> None:
     assert routes(tenants.served.app) == set(PUBLIC) | set(ASKING)
 
 
 @pytest.mark.parametrize("row", ASKING, ids=" ".join)
-def test_a_route_asks_for_a_key(tenants: Tenants, row: tuple[str, str]) -> None:
+def test_a_route_requires_a_valid_key(tenants: Tenants, row: tuple[str, str]) -> None:
     job = tenants.job()
     made = tenants.served.services.database.api_keys.create(
         "acme", "gone", [Scope.READ, Scope.WRITE]
     )
     tenants.served.services.database.api_keys.revoke(made.key.id)
 
-    missing = ask(tenants.nobody, row, job.id)
+    missing = send(tenants.anonymous, row, job.id)
     problem(missing, 401, "key_missing")
     assert missing.headers["www-authenticate"] == 'Bearer realm="visavis"'
     for token in (made.token, f"vv_{'0' * 12}_{'0' * 64}", "x", "%00", "vv__"):
-        answer = tenants.nobody.request(
+        answer = tenants.anonymous.request(
             row[0], ASKING[row].replace(ID, job.id), headers={"authorization": f"bearer {token}"}
         )
         problem(answer, 401, "key_invalid")
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     for wrong in ("", "Bearer", "Basic YTpi", made.token):
-        answer = tenants.nobody.request(
+        answer = tenants.anonymous.request(
             row[0], ASKING[row].replace(ID, job.id), headers={"authorization": wrong}
         )
         problem(answer, 401, "key_missing")
@@ -196,60 +196,62 @@ def test_a_route_asks_for_a_key(tenants: Tenants, row: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("row", PUBLIC, ids=" ".join)
-def test_a_public_route_asks_for_none(tenants: Tenants, row: tuple[str, str]) -> None:
+def test_a_public_route_needs_no_key(tenants: Tenants, row: tuple[str, str]) -> None:
     path = row[1].replace("{key:path}", "a").replace("{name}", "a")
 
-    assert tenants.nobody.request(row[0], path).status_code == PUBLIC[row]
+    assert tenants.anonymous.request(row[0], path).status_code == PUBLIC[row]
 
 
 @pytest.mark.parametrize("row", ASKING, ids=" ".join)
-def test_a_key_does_what_its_scope_says(tenants: Tenants, row: tuple[str, str]) -> None:
+def test_a_key_is_limited_to_its_scopes(tenants: Tenants, row: tuple[str, str]) -> None:
     reads = row[0] == "GET"
-    may_not, word = (tenants.writer, "read") if reads else (tenants.reader, "write")
+    without_scope, scope = (tenants.writer, "read") if reads else (tenants.reader, "write")
     job = tenants.job()
 
-    refused = problem(ask(may_not, row, job.id), 403, "scope_missing")
+    refused = problem(send(without_scope, row, job.id), 403, "scope_missing")
 
-    assert refused["detail"].endswith(f"needs {word} access.")
+    assert refused["detail"].endswith(f"needs {scope} access.")
     assert tenants.served.services.database.jobs.get(job.id) == job
     allowed = tenants.reader if reads else tenants.writer
-    assert ask(allowed, row).status_code not in (401, 403)
+    assert send(allowed, row).status_code not in (401, 403)
 
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("row", OF_A_JOB, ids=" ".join)
-def test_another_s_job_is_none(tenants: Tenants, row: tuple[str, str], state: State) -> None:
+def test_a_job_of_another_tenant_is_answered_like_an_unknown_job(
+    tenants: Tenants, row: tuple[str, str], state: State
+) -> None:
     job = tenants.job(state)
 
-    other, none = ask(tenants.rival, row, job.id), ask(tenants.rival, row, NOBODY)
+    other, none = send(tenants.rival, row, job.id), send(tenants.rival, row, UNKNOWN_ID)
 
     problem(other, 404, "job_not_found")
-    assert other.text.replace(job.id, ID) == none.text.replace(NOBODY, ID)
+    assert other.text.replace(job.id, ID) == none.text.replace(UNKNOWN_ID, ID)
     for changing in ("x-request-id", "date"):
         assert other.headers.pop(changing)
         none.headers.pop(changing)
     assert other.headers == none.headers
-    assert tenants.served.services.database.jobs.get(job.id) == job  # nothing was done to it
-    there = ask(tenants.admin, row, job.id).status_code != 404
-    assert there or row[1].endswith(("/outputs/{name}", "/redeliver"))
+    assert tenants.served.services.database.jobs.get(job.id) == job  # it was not changed
+    is_found = send(tenants.admin, row, job.id).status_code != 404
+    assert is_found or row[1].endswith(("/outputs/{name}", "/redeliver"))
 
 
 @pytest.mark.parametrize("header", ["prefer", "last-event-id", "if-none-match"])
-def test_no_header_shows_another_s_job(tenants: Tenants, header: str) -> None:
+def test_no_header_reveals_a_job_of_another_tenant(tenants: Tenants, header: str) -> None:
     job = tenants.job(State.SUCCEEDED)
     tag = tenants.acme.get(f"/jobs/{job.id}").headers["etag"]
-    said = {"prefer": "wait=1", "last-event-id": tag[3:-1], "if-none-match": f"{tag}, *"}[header]
+    value = {"prefer": "wait=1", "last-event-id": tag[3:-1], "if-none-match": f"{tag}, *"}[header]
 
     for path in (f"/jobs/{job.id}", f"/jobs/{job.id}/events"):
-        answer = tenants.rival.get(path, headers={header: said})
+        answer = tenants.rival.get(path, headers={header: value})
         problem(answer, 404, "job_not_found")
 
 
-def test_a_list_shows_one_s_own(tenants: Tenants) -> None:
+def test_a_list_contains_only_jobs_of_the_tenant(tenants: Tenants) -> None:
     own, other = tenants.job(), tenants.job(tenant="rival")
 
-    def listed(http: httpx.Client, **asked: str) -> set[str]:
-        answer = http.get("/jobs", params={"limit": 100, **asked})
+    def listed(http: httpx.Client, **params: str) -> set[str]:
+        answer = http.get("/jobs", params={"limit": 100, **params})
         assert answer.status_code == 200, answer.text
         return {job["id"] for job in answer.json()["jobs"]}
 
@@ -263,7 +265,7 @@ def test_a_list_shows_one_s_own(tenants: Tenants) -> None:
     problem(tenants.admin.get("/jobs", params={"tenant": "Rival!"}), 422, "invalid_request")
 
 
-def test_a_cursor_leads_to_one_s_own_only(tenants: Tenants) -> None:
+def test_a_cursor_of_another_tenant_reveals_no_jobs(tenants: Tenants) -> None:
     for tenant in ("rival", "acme", "rival", "acme", "rival"):
         tenants.job(tenant=tenant)
     cursor = tenants.acme.get("/jobs", params={"limit": 1}).json()["next"]
@@ -273,7 +275,7 @@ def test_a_cursor_leads_to_one_s_own_only(tenants: Tenants) -> None:
     assert {job["tenant"] for job in followed} == {"rival"}
 
 
-def test_a_job_is_its_sender_s(tenants: Tenants, clip: bytes) -> None:
+def test_a_job_belongs_to_the_tenant_of_its_key(tenants: Tenants, clip: bytes) -> None:
     sent = tenants.acme.post("/generate", files={"audio": ("a", clip)}).json()
 
     assert sent["tenant"] == "acme"
@@ -281,7 +283,7 @@ def test_a_job_is_its_sender_s(tenants: Tenants, clip: bytes) -> None:
     problem(tenants.rival.get(f"/jobs/{sent['id']}"), 404, "job_not_found")
 
 
-def test_idempotency_keys_are_each_tenant_s_own(tenants: Tenants, clip: bytes) -> None:
+def test_each_tenant_has_separate_idempotency_keys(tenants: Tenants, clip: bytes) -> None:
     def send(http: httpx.Client, **fields: str) -> httpx.Response:
         form = {"files": {"audio": ("a", clip)}, "data": fields}
         return http.post("/generate", headers={"Idempotency-Key": "order-17"}, **form)
@@ -302,18 +304,18 @@ def test_a_signed_link_needs_no_key(tenants: Tenants, tmp_path: Path) -> None:
 
     (output,) = tenants.acme.get(f"/jobs/{job.id}").json()["outputs"]
 
-    assert tenants.nobody.get(output["url"]).content == VIDEO
-    problem(tenants.nobody.get(output["path"]), 401, "key_missing")
-    problem(tenants.nobody.get(output["url"].replace(job.id, NOBODY)), 403, "link_invalid")
+    assert tenants.anonymous.get(output["url"]).content == VIDEO
+    problem(tenants.anonymous.get(output["path"]), 401, "key_missing")
+    problem(tenants.anonymous.get(output["url"].replace(job.id, UNKNOWN_ID)), 403, "link_invalid")
 
 
-def test_an_unknown_place_asks_for_a_key_too(tenants: Tenants) -> None:
+def test_an_unknown_route_requires_a_key_too(tenants: Tenants) -> None:
     for path in ("/jobs/", "/JOBS", "/metrics", "/docs/x", "/openapi.json/", "/healthz/"):
-        problem(tenants.nobody.get(path), 401, "key_missing")
+        problem(tenants.anonymous.get(path), 401, "key_missing")
     problem(tenants.acme.get("/metrics"), 404, "route_not_found")
 
 
-def test_nothing_of_a_large_body_is_read_without_a_key(tenants: Tenants) -> None:
+def test_a_large_body_is_not_read_without_a_key(tenants: Tenants) -> None:
     sent = 0
 
     def body() -> Iterator[bytes]:
@@ -322,28 +324,26 @@ def test_nothing_of_a_large_body_is_read_without_a_key(tenants: Tenants) -> None
             sent += 1
             yield bytes(100_000)
 
-    with suppress(httpx.WriteError):  # it need not wait for all of it
-        problem(tenants.nobody.post("/generate", content=body()), 401, "key_missing")
+    with suppress(httpx.WriteError):  # the server may close the connection early
+        problem(tenants.anonymous.post("/generate", content=body()), 401, "key_missing")
 
 
-def test_at_home_no_key_is_needed_and_one_that_is_sent_counts(served: Served) -> None:
+def test_a_local_caller_needs_no_key_but_a_sent_key_is_checked(served: Served) -> None:
     assert served.http.get("/jobs").status_code == 200
     made = served.services.database.api_keys.create("acme", "a test", [Scope.READ])
 
     with client(served, made.token) as acme, client(served, made.token[:-1]) as wrong:
         assert acme.get("/jobs").json() == {"jobs": [], "next": None}
-        problem(acme.delete(f"/jobs/{NOBODY}"), 403, "scope_missing")
+        problem(acme.delete(f"/jobs/{UNKNOWN_ID}"), 403, "scope_missing")
         problem(wrong.get("/jobs"), 401, "key_invalid")
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
-def test_whoever_comes_through_a_proxy_is_not_at_home(served: Served, header: str) -> None:
+def test_a_caller_behind_a_proxy_is_not_local(served: Served, header: str) -> None:
     problem(served.http.get("/jobs", headers={header: "10.0.0.1"}), 401, "key_missing")
 
 
-def test_a_service_that_nobody_could_call_does_not_start(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_public_service_without_keys_does_not_start(settings: Settings, tmp_path: Path) -> None:
     changed = {"database_url": f"sqlite:///{tmp_path / 'v.db'}", "host": "0.0.0.0"}
     app = create_app(settings.model_copy(update=changed))
 
@@ -355,8 +355,8 @@ def test_a_service_that_nobody_could_call_does_not_start(
         asyncio.run(start())
 
 
-def test_openapi_tells_who_asks(tenants: Tenants) -> None:
-    document = tenants.nobody.get("/openapi.json").json()
+def test_openapi_documents_which_routes_require_a_key(tenants: Tenants) -> None:
+    document = tenants.anonymous.get("/openapi.json").json()
 
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():
@@ -371,7 +371,7 @@ def test_openapi_tells_who_asks(tenants: Tenants) -> None:
                 assert codes <= set(content["application/problem+json"]["examples"]), row
 
 
-def test_uploads_and_batches_are_their_tenant_s(tenants: Tenants, clip: bytes) -> None:
+def test_uploads_and_batches_belong_to_their_tenant(tenants: Tenants, clip: bytes) -> None:
     upload = tenants.acme.post("/uploads", json={"bytes": len(clip)}).json()
     httpx.put(upload["parts"][0]["url"], content=clip)
     assert tenants.acme.post(f"/uploads/{upload['id']}/complete").status_code == 200
@@ -386,11 +386,11 @@ def test_uploads_and_batches_are_their_tenant_s(tenants: Tenants, clip: bytes) -
         ("POST", "/batches/{}/cancel", "batch_not_found"),
     ):
         own = upload["id"] if "uploads" in path else batch["id"]
-        theirs, none = (
+        other, none = (
             problem(tenants.rival.request(method, path.format(each)), 404, code)["detail"]
-            for each in (own, NOBODY)
+            for each in (own, UNKNOWN_ID)
         )
-        assert theirs.replace(own, "") == none.replace(NOBODY, "")
+        assert other.replace(own, "") == none.replace(UNKNOWN_ID, "")
     for path, body in (("/generate", {"upload_id": upload["id"]}), ("/batches", items)):
         problem(tenants.rival.post(path, json=body), 422, "upload_unknown")
     listed = tenants.rival.get("/jobs", params={"batch": batch["id"]}).json()["jobs"]

@@ -1,4 +1,4 @@
-"""Web pages of others: what they may do, and that a name that was bent to loopback is no way in."""
+"""Requests of foreign web pages, and host names that are rebound to loopback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ APP = "https://app.example"
 
 @pytest.fixture(scope="module")
 def public(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """An API with an address of its own, and a page elsewhere that may call it."""
+    """A server with a public URL, and an allowed origin."""
     changed = {
         "data": tmp_path_factory.mktemp("public"),
         "public_url": "https://video.example/",
@@ -30,7 +30,7 @@ def public(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def post(served: Served, **headers: str) -> httpx.Response:
-    """A write that is refused by nothing but its headers: the form is no form."""
+    """A write with an invalid body, so 415 means that its headers were accepted."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return served.http.post("/generate", headers=named)
 
@@ -39,7 +39,7 @@ def post(served: Served, **headers: str) -> httpx.Response:
     "host",
     ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "]"],
 )
-def test_a_name_that_may_be_bent_to_loopback_is_not_answered(served: Served, host: str) -> None:
+def test_a_host_that_may_be_rebound_to_loopback_is_refused(served: Served, host: str) -> None:
     for path in ("/jobs", "/", "/healthz", "/files/a"):
         answer = served.http.get(path, headers={"host": host})
         assert "VISAVIS_PUBLIC_URL" in problem(answer, 403, "host_unknown")["detail"]
@@ -57,16 +57,16 @@ def test_a_name_that_may_be_bent_to_loopback_is_not_answered(served: Served, hos
         "[::1]:8",
     ],
 )
-def test_names_of_loopback_are_answered(served: Served, host: str) -> None:
+def test_loopback_names_are_answered(served: Served, host: str) -> None:
     assert served.http.get("/jobs", headers={"host": host}).status_code == 200
 
 
-def test_the_name_of_the_public_address_is_answered(public: Served) -> None:
+def test_the_host_of_the_public_url_is_answered(public: Served) -> None:
     assert public.http.get("/jobs", headers={"host": "video.example"}).status_code == 200
     problem(public.http.get("/jobs", headers={"host": "x.example"}), 403, "host_unknown")
 
 
-def test_where_keys_ask_who_calls_any_name_is_answered(settings: Settings, tmp_path: Path) -> None:
+def test_with_keys_any_host_is_answered(settings: Settings, tmp_path: Path) -> None:
     changed = {"access": "keys", "data": tmp_path, "database_url": f"sqlite:///{tmp_path}/v.db"}
     behind_a_proxy = settings.model_copy(update=changed)
     upgrade(behind_a_proxy.database_url)
@@ -101,13 +101,13 @@ def test_a_page_of_another_origin_cannot_write(
     assert "VISAVIS_CORS_ORIGINS" in body["detail"]
 
 
-def test_deleting_is_writing(served: Served) -> None:
+def test_delete_counts_as_a_write(served: Served) -> None:
     answer = served.http.delete("/jobs/x", headers={"origin": "https://evil.example"})
 
     problem(answer, 403, "origin_not_allowed")
 
 
-def test_our_own_page_and_programs_may_write(served: Served) -> None:
+def test_the_same_origin_and_programs_may_write(served: Served) -> None:
     here = str(served.http.base_url).rstrip("/")
 
     for headers in (
@@ -119,7 +119,7 @@ def test_our_own_page_and_programs_may_write(served: Served) -> None:
         problem(post(served, **headers), 415, "body_type_unsupported")
 
 
-def test_a_page_that_is_named_may_write_and_read(public: Served) -> None:
+def test_an_allowed_origin_may_write_and_read(public: Served) -> None:
     answer = post(public, origin=APP, sec_fetch_site="cross-site")
 
     problem(answer, 415, "body_type_unsupported")
@@ -129,28 +129,30 @@ def test_a_page_that_is_named_may_write_and_read(public: Served) -> None:
     assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_a_preflight_allows_what_clients_send(public: Served) -> None:
-    asked = {
+def test_a_preflight_allows_the_headers_of_clients(public: Served) -> None:
+    request = {
         "origin": APP,
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization,idempotency-key,prefer",
     }
 
-    answer = public.http.options("/generate", headers=asked)
-    foreign = public.http.options("/generate", headers=asked | {"origin": "https://evil.example"})
+    answer = public.http.options("/generate", headers=request)
+    foreign = public.http.options("/generate", headers=request | {"origin": "https://evil.example"})
 
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == APP
     assert "access-control-allow-origin" not in foreign.headers
 
 
-def test_nobody_is_named_unless_that_is_set(served: Served, public: Served) -> None:
-    for running, origin in ((served, APP), (public, "https://evil.example")):
-        answer = running.http.get("/jobs", headers={"origin": origin})
+def test_origins_that_are_not_configured_get_no_cors_headers(
+    served: Served, public: Served
+) -> None:
+    for server, origin in ((served, APP), (public, "https://evil.example")):
+        answer = server.http.get("/jobs", headers={"origin": origin})
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_answers_keep_browsers_careful(served: Served, public: Served) -> None:
+def test_responses_have_security_headers(served: Served, public: Served) -> None:
     for path in ("/jobs", "/people", "/nix", "/healthz", "/openapi.json", "/files/a"):
         headers = served.http.get(path).headers
         assert headers["cache-control"] == "no-store"
@@ -168,7 +170,7 @@ def test_answers_keep_browsers_careful(served: Served, public: Served) -> None:
 @pytest.mark.parametrize(
     "wrong", ["*", "app.example", "https://app.example/", "https://a b", "null"]
 )
-def test_an_origin_that_no_browser_sends_is_refused(tmp_path: Path, wrong: str) -> None:
+def test_an_invalid_origin_setting_is_refused(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ValidationError, match="is no origin; write scheme and host"):
         Settings(data=tmp_path, cors_origins=wrong)
 

@@ -1,4 +1,4 @@
-"""/batches: many jobs at once, accepted all or none."""
+"""/batches: many jobs in one request, accepted as a whole or not at all."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from jobs.model import State
-from jobs.store.quotas import TenantStore
 from tests.api.services.test_multipart_uploads import announce, uploaded
 from tests.api_server import Served
 from tests.audio_clips import write_clip
@@ -34,28 +33,28 @@ def batch(served: Served, items: list[object]) -> dict:
     return answer.json()
 
 
-def test_a_batch_becomes_its_jobs_in_their_order(served: Served, upload: str) -> None:
+def test_a_batch_makes_its_jobs_in_their_order(served: Served, upload: str) -> None:
     items = [{"upload_id": upload, "seed": n, "metadata": {"n": str(n)}} for n in range(5)]
 
     answer = send(served, items)
 
-    told = answer.json()
+    view = answer.json()
     assert answer.status_code == 202
-    assert answer.headers["location"] == f"/batches/{told['id']}"
-    assert (told["size"], told["ended"]) == (5, False)
-    assert told["counts"]["queued"] == 5
-    assert [item["place"] for item in told["items"]] == [1, 2, 3, 4, 5]
-    jobs = [served.http.get(f"/jobs/{item['job']}").json() for item in told["items"]]
+    assert answer.headers["location"] == f"/batches/{view['id']}"
+    assert (view["size"], view["ended"]) == (5, False)
+    assert view["counts"]["queued"] == 5
+    assert [item["place"] for item in view["items"]] == [1, 2, 3, 4, 5]
+    jobs = [served.http.get(f"/jobs/{item['job']}").json() for item in view["items"]]
     assert [job["request"]["seed"] for job in jobs] == [0, 1, 2, 3, 4]
     assert [job["metadata"]["n"] for job in jobs] == ["0", "1", "2", "3", "4"]
     assert [job["position"] for job in jobs] == [1, 2, 3, 4, 5]
-    assert {job["batch"] for job in jobs} == {told["id"]}
-    assert served.http.get(f"/batches/{told['id']}").json() == told
-    listed = served.http.get("/jobs", params={"batch": told["id"]}).json()["jobs"]
-    assert {job["id"] for job in listed} == {item["job"] for item in told["items"]}
+    assert {job["batch"] for job in jobs} == {view["id"]}
+    assert served.http.get(f"/batches/{view['id']}").json() == view
+    listed = served.http.get("/jobs", params={"batch": view["id"]}).json()["jobs"]
+    assert {job["id"] for job in listed} == {item["job"] for item in view["items"]}
 
 
-def test_json_lines_do_as_well(served: Served, upload: str) -> None:
+def test_a_body_may_be_json_lines(served: Served, upload: str) -> None:
     lines = "\n".join(json.dumps({"upload_id": upload, "takes": n}) for n in (1, 2)) + "\n\n"
 
     answer = served.http.post(
@@ -70,45 +69,45 @@ def test_json_lines_do_as_well(served: Served, upload: str) -> None:
     assert takes == [1, 2]
 
 
-def test_a_thousand_jobs_are_taken_and_no_more(served: Served, upload: str) -> None:
-    told = batch(served, [{"upload_id": upload}] * 1000)
-    assert told["counts"]["queued"] == 1000
+def test_a_batch_has_at_most_a_thousand_jobs(served: Served, upload: str) -> None:
+    view = batch(served, [{"upload_id": upload}] * 1000)
+    assert view["counts"]["queued"] == 1000
 
     body = problem(send(served, [{"upload_id": upload}] * 1001), 422, "invalid_request")
 
     assert "1 to 1000 items, not 1001" in body["detail"]
 
 
-def test_states_and_errors_are_told_for_each(served: Served, upload: str) -> None:
+def test_a_batch_lists_state_and_error_of_each_job(served: Served, upload: str) -> None:
     database = served.services.database
-    told = batch(served, [{"upload_id": upload, "priority": 10}] * 4)
-    first, second, third, fourth = (item["job"] for item in told["items"])
+    view = batch(served, [{"upload_id": upload, "priority": 10}] * 4)
+    first, second, third, fourth = (item["job"] for item in view["items"])
     assert database.attempts.claim("w").id == first  # type: ignore[union-attr]
     database.attempts.fail(first, 1, "clip_silent", "The clip is silent.")
     assert database.attempts.claim("w").id == second  # type: ignore[union-attr]
     database.jobs.delete(third)
 
-    told = served.http.get(f"/batches/{told['id']}").json()
+    view = served.http.get(f"/batches/{view['id']}").json()
 
-    assert told["counts"] == {
+    assert view["counts"] == {
         "queued": 1, "running": 1, "succeeded": 0, "failed": 1, "canceled": 0, "deleted": 1,
     }  # fmt: skip
-    assert [(item["job"], item["state"]) for item in told["items"]] == [
+    assert [(item["job"], item["state"]) for item in view["items"]] == [
         (first, "failed"), (second, "running"), (fourth, "queued"),
     ]  # fmt: skip
-    assert told["items"][0]["error"] == {"code": "clip_silent", "detail": "The clip is silent."}
-    database.batches.cancel(told["id"])
+    assert view["items"][0]["error"] == {"code": "clip_silent", "detail": "The clip is silent."}
+    database.batches.cancel(view["id"])
 
 
-def test_canceling_ends_what_has_not_ended(served: Served, upload: str) -> None:
+def test_cancel_ends_queued_and_running_jobs(served: Served, upload: str) -> None:
     database = served.services.database
-    told = batch(served, [{"upload_id": upload, "priority": 10}] * 3)
-    done = told["items"][0]["job"]
+    view = batch(served, [{"upload_id": upload, "priority": 10}] * 3)
+    done = view["items"][0]["job"]
     assert database.attempts.claim("w").id == done  # type: ignore[union-attr]
     database.attempts.succeed(done, 1, [])
     assert database.attempts.claim("w") is not None
 
-    answers = [served.http.post(f"/batches/{told['id']}/cancel") for _ in range(2)]
+    answers = [served.http.post(f"/batches/{view['id']}/cancel") for _ in range(2)]
 
     for answer in answers:
         assert answer.status_code == 200
@@ -139,14 +138,14 @@ BAD_ITEMS = [
 ]
 
 
-@pytest.mark.parametrize(("items", "told"), BAD_ITEMS)
-def test_items_that_do_not_fit_are_told(served: Served, items: list[object], told: str) -> None:
+@pytest.mark.parametrize(("items", "message"), BAD_ITEMS)
+def test_invalid_items_are_named(served: Served, items: list[object], message: str) -> None:
     body = problem(send(served, items), 422, "invalid_request")
 
-    assert told in body["detail"]
+    assert message in body["detail"]
 
 
-def test_every_item_at_fault_is_told(served: Served, upload: str) -> None:
+def test_every_invalid_item_is_named(served: Served, upload: str) -> None:
     items: list[object] = [{"upload_id": upload, "takes": n} for n in (1, 0, 2, 11)]
 
     body = problem(send(served, items), 422, "invalid_request")
@@ -154,7 +153,7 @@ def test_every_item_at_fault_is_told(served: Served, upload: str) -> None:
     assert [each["field"] for each in body["errors"]] == ["items.2.takes", "items.4.takes"]
 
 
-def test_nothing_is_accepted_where_one_is_refused(
+def test_one_refused_item_refuses_the_batch(
     served: Served, upload: str, clip: bytes, tmp_path: Path
 ) -> None:
     before = len(served.services.database.jobs.page(limit=100).jobs)
@@ -178,9 +177,9 @@ def test_nothing_is_accepted_where_one_is_refused(
 
 @pytest.fixture
 def three_more(served: Served) -> Iterator[int]:
-    """A quota that leaves room for three jobs; how many there are."""
+    """Allow three more jobs; yields the number of jobs in flight."""
     database = served.services.database
-    tenants = TenantStore(database.engine, database.config.quota)
+    tenants = database.tenants
     (local,) = (each for each in tenants.all(date.today()) if each.name == "local")
     before = local.usage.jobs_in_flight
     tenants.set_own("local", {"jobs_in_flight": before + 3})
@@ -188,9 +187,7 @@ def three_more(served: Served) -> Iterator[int]:
     tenants.set_own("local", {"jobs_in_flight": None})
 
 
-def test_a_batch_is_held_to_the_quota_as_a_whole(
-    served: Served, upload: str, three_more: int
-) -> None:
+def test_the_quota_applies_to_the_whole_batch(served: Served, upload: str, three_more: int) -> None:
     body = problem(send(served, [{"upload_id": upload}] * 4), 429, "quota_jobs")
     assert f"{three_more} of {three_more + 3} queued" in body["detail"]
     assert batch(served, [{"upload_id": upload}] * 3)["counts"]["queued"] == 3
@@ -217,18 +214,18 @@ def test_another_body_is_refused(
     problem(answer, status, code)
 
 
-def test_a_batch_that_is_not_there(served: Served) -> None:
+def test_an_unknown_batch_is_not_found(served: Served) -> None:
     for answer in (served.http.get("/batches/x"), served.http.post("/batches/x/cancel")):
         assert "'x'" in problem(answer, 404, "batch_not_found")["detail"]
 
 
-def test_a_batch_is_its_tenant_s_alone(served: Served, upload: str) -> None:
-    told = batch(served, [{"upload_id": upload}])
+def test_a_batch_belongs_to_its_tenant(served: Served, upload: str) -> None:
+    view = batch(served, [{"upload_id": upload}])
     batches = served.services.database.batches
 
-    assert batches.get(told["id"], tenant="local").size == 1
-    with pytest.raises(LookupError, match=told["id"]):
-        batches.get(told["id"], tenant="rival")
-    with pytest.raises(LookupError, match=told["id"]):
-        served.services.database.batches.cancel(told["id"], tenant="rival")
-    assert served.services.database.jobs.get(told["items"][0]["job"]).state is State.QUEUED
+    assert batches.get(view["id"], tenant="local").size == 1
+    with pytest.raises(LookupError, match=view["id"]):
+        batches.get(view["id"], tenant="rival")
+    with pytest.raises(LookupError, match=view["id"]):
+        served.services.database.batches.cancel(view["id"], tenant="rival")
+    assert served.services.database.jobs.get(view["items"][0]["job"]).state is State.QUEUED

@@ -12,15 +12,15 @@ from tests.problems import problem
 pytestmark = pytest.mark.usefixtures("queue")
 
 
-def test_a_queued_job_ends_at_once(served: Served) -> None:
+def test_a_queued_job_is_canceled_at_once(served: Served) -> None:
     job, next_one = submit(served), submit(served)
 
     answer = served.http.post(f"/jobs/{job.id}/cancel")
 
     assert answer.status_code == 200
-    seen = answer.json()
-    assert (seen["id"], seen["state"], seen["position"]) == (job.id, "canceled", None)
-    assert seen["finished_at"] and seen["error"] is None
+    view = answer.json()
+    assert (view["id"], view["state"], view["position"]) == (job.id, "canceled", None)
+    assert view["finished_at"] and view["error"] is None
     assert served.http.get(f"/jobs/{next_one.id}").json()["position"] == 1
 
 
@@ -38,7 +38,7 @@ def test_the_worker_of_a_canceled_job_publishes_nothing(served: Served) -> None:
     problem(served.http.get(f"/jobs/{job.id}/outputs/take-1.mp4"), 409, "job_without_outputs")
 
 
-def test_canceling_twice_is_canceling_once(served: Served) -> None:
+def test_canceling_twice_changes_nothing(served: Served) -> None:
     job = submit(served)
     first = served.http.post(f"/jobs/{job.id}/cancel")
 
@@ -48,18 +48,18 @@ def test_canceling_twice_is_canceling_once(served: Served) -> None:
     assert second.json() == first.json()
 
 
-def test_what_has_ended_cannot_be_canceled(served: Served, tmp_path: Path) -> None:
+def test_a_job_that_has_ended_cannot_be_canceled(served: Served, tmp_path: Path) -> None:
     done, failed = succeeded(served, tmp_path), running(served)
     served.services.database.attempts.fail(
         failed.id, failed.attempt, "clip_silent", "The clip is silent."
     )
 
-    for job, word in ((done, "succeeded"), (failed, "failed")):
+    for job, state in ((done, "succeeded"), (failed, "failed")):
         body = problem(served.http.post(f"/jobs/{job.id}/cancel"), 409, "job_has_ended")
-        assert word in body["detail"]
-        assert served.http.get(f"/jobs/{job.id}").json()["state"] == word
+        assert state in body["detail"]
+        assert served.http.get(f"/jobs/{job.id}").json()["state"] == state
 
 
-def test_nobody_is_canceled(served: Served) -> None:
+def test_an_unknown_job_cannot_be_canceled(served: Served) -> None:
     problem(served.http.post("/jobs/0198/cancel"), 404, "job_not_found")
     problem(served.http.get("/jobs/0198/cancel"), 405, "method_not_allowed")

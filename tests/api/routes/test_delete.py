@@ -1,4 +1,4 @@
-"""DELETE /jobs/{id}: the row at once, the objects at once or as soon as that can be."""
+"""DELETE /jobs/{id}: the row is deleted at once, objects as soon as the storage is available."""
 
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ def objects(served: Served, job_id: str) -> list[Path]:
     return list((storage.folder / "jobs" / job_id).rglob("*"))
 
 
-def test_a_deleted_job_and_its_files_are_gone(served: Served, tmp_path: Path) -> None:
+def test_a_deleted_job_and_its_files_are_not_found(served: Served, tmp_path: Path) -> None:
     job = succeeded(served, tmp_path)
     (output,) = served.http.get(f"/jobs/{job.id}").json()["outputs"]
 
@@ -37,7 +37,7 @@ def test_a_deleted_job_and_its_files_are_gone(served: Served, tmp_path: Path) ->
     problem(served.http.delete(f"/jobs/{job.id}"), 404, "job_not_found")
 
 
-def test_a_clip_that_waits_is_deleted_with_its_job(served: Served, clip: bytes) -> None:
+def test_the_clip_of_a_queued_job_is_deleted_with_it(served: Served, clip: bytes) -> None:
     job_id = served.http.post("/generate", files={"audio": ("a", clip)}).json()["id"]
     assert objects(served, job_id)
 
@@ -56,17 +56,17 @@ def test_the_worker_of_a_deleted_job_stops(served: Served) -> None:
     assert not served.services.database.attempts.renew(job.id, job.attempt)
 
 
-def test_nobody_else_is_deleted(served: Served, tmp_path: Path) -> None:
-    kept, gone = succeeded(served, tmp_path), succeeded(served, tmp_path)
+def test_other_jobs_are_not_deleted(served: Served, tmp_path: Path) -> None:
+    other, deleted = succeeded(served, tmp_path), succeeded(served, tmp_path)
 
-    served.http.delete(f"/jobs/{gone.id}")
+    served.http.delete(f"/jobs/{deleted.id}")
 
-    (output,) = served.http.get(f"/jobs/{kept.id}").json()["outputs"]
+    (output,) = served.http.get(f"/jobs/{other.id}").json()["outputs"]
     assert served.http.get(output["path"]).status_code == 200
     problem(served.http.delete("/jobs/0198"), 404, "job_not_found")
 
 
-def test_what_a_stopping_worker_still_stores_is_swept_later(
+def test_objects_that_a_stopping_worker_stores_late_are_deleted(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removals, "ROUNDS_SECONDS", (0, 0.05))
@@ -86,20 +86,20 @@ def test_what_a_stopping_worker_still_stores_is_swept_later(
         assert served.services.database.deletions.take_due() == []
 
 
-def test_a_storage_that_is_away_is_swept_when_it_is_back(
+def test_objects_are_deleted_once_the_storage_is_available_again(
     settings: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def away(storage: LocalStorage, prefix: str) -> None:
-        raise StorageError("on holiday")
+    def fail(storage: LocalStorage, prefix: str) -> None:
+        raise StorageError("unavailable")
 
     monkeypatch.setattr(removals, "HOLD_SECONDS", 0.05)
     with serving(settings.model_copy(update={"data": tmp_path / "data"})) as served:
         job = succeeded(served, tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr(LocalStorage, "delete", away)
+            patch.setattr(LocalStorage, "delete", fail)
             assert served.http.delete(f"/jobs/{job.id}").status_code == 204
         problem(served.http.get(f"/jobs/{job.id}"), 404, "job_not_found")
         assert objects(served, job.id)
@@ -111,7 +111,7 @@ def test_a_storage_that_is_away_is_swept_when_it_is_back(
     assert any("not removed yet" in record.message for record in caplog.records)
 
 
-def test_deleting_while_it_waits_lets_the_next_one_move_up(served: Served) -> None:
+def test_deleting_a_queued_job_moves_the_next_one_up(served: Served) -> None:
     first, second = submit(served), submit(served)
 
     served.http.delete(f"/jobs/{first.id}")

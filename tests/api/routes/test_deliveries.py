@@ -1,4 +1,4 @@
-"""Webhooks from the form to the receiver: a real one, over TLS, on loopback."""
+"""Webhooks from the request to a TLS receiver on loopback, and their deliveries."""
 
 import json
 import re
@@ -20,31 +20,31 @@ from tests.webhook_receiver import Receiver, receiving
 
 API_DOCS = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
-UNDER_WAY = {"stage", "stages", "progress", "position"}  # of a job that has not ended
-LATER = {"expires_at", "expired"}  # what the operator's settings make of it
+PROGRESS = {"stage", "stages", "progress", "position"}  # members that change until the job ends
+RETENTION = {"expires_at", "expired"}  # members that depend on settings
 
 
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
-    with receiving(tmp_path_factory.mktemp("receiver")) as running:
-        yield running
+    with receiving(tmp_path_factory.mktemp("receiver")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def told(settings: Settings, receiver: Receiver, tmp_path_factory: Any) -> Iterator[Served]:
-    """An API that may reach the receiver."""
+def notifying(settings: Settings, receiver: Receiver, tmp_path_factory: Any) -> Iterator[Served]:
+    """A server that may send to the receiver."""
     changed = {
-        "data": tmp_path_factory.mktemp("told"),
+        "data": tmp_path_factory.mktemp("notifying"),
         "outbound_allow": ("127.0.0.1",),
         "outbound_ca": receiver.ca,
     }
     values = settings.model_dump(exclude={"database_url", "storage_url", "scratch"}) | changed
-    with serving(Settings.model_validate(values)) as running:
-        yield running
+    with serving(Settings.model_validate(values)) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
-def forgotten(receiver: Receiver) -> None:
+def _cleared(receiver: Receiver) -> None:
     receiver.received.clear()
     receiver.answers.clear()
 
@@ -61,120 +61,122 @@ def succeed(served: Served) -> None:
 
 
 def deliveries(served: Served, job: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = served.http.get(f"/jobs/{job['id']}/deliveries").json()[
+    listed: list[dict[str, Any]] = served.http.get(f"/jobs/{job['id']}/deliveries").json()[
         "deliveries"
     ]
-    return found
+    return listed
 
 
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
+        assert time.monotonic() < deadline, "the condition was not met"
         time.sleep(0.02)
 
 
-def arrived(served: Served, job: dict[str, Any]) -> bool:
+def is_delivered(served: Served, job: dict[str, Any]) -> bool:
     return [each["state"] for each in deliveries(served, job)] == ["delivered"]
 
 
-def test_the_receiver_is_told_and_can_verify_it(
-    told: Served, receiver: Receiver, clip: bytes
+def test_the_receiver_can_verify_the_webhook(
+    notifying: Served, receiver: Receiver, clip: bytes
 ) -> None:
-    job = generate(told, clip, receiver.url()).json()
+    job = generate(notifying, clip, receiver.url()).json()
     assert job["callback_url"] == receiver.url()
-    assert deliveries(told, job) == []
-    succeed(told)
+    assert deliveries(notifying, job) == []
+    succeed(notifying)
 
-    (got,) = receiver.wait_for(1)
-    until(lambda: arrived(told, job))
+    (request,) = receiver.wait_for(1)
+    until(lambda: is_delivered(notifying, job))
 
-    secret = webhook_secret(told.services.settings.signing_key())
-    event = Webhook(secret).verify(got.body, got.headers)
-    (delivery,) = deliveries(told, job)
+    secret = webhook_secret(notifying.services.settings.signing_key())
+    event = Webhook(secret).verify(request.body, request.headers)
+    (delivery,) = deliveries(notifying, job)
     (sent,) = delivery["tries"]
     assert event["type"] == delivery["type"] == "job.succeeded"
-    assert got.headers["webhook-id"] == delivery["id"]
-    assert got.headers["content-type"] == "application/json"
+    assert request.headers["webhook-id"] == delivery["id"]
+    assert request.headers["content-type"] == "application/json"
     assert (delivery["url"], delivery["next_try_at"]) == (receiver.url(), None)
     assert (sent["status"], sent["error"]) == (200, None)
 
-    shown = told.http.get(f"/jobs/{job['id']}").json()
-    assert set(shown) - set(event["data"]) == UNDER_WAY | LATER
-    for output in shown["outputs"]:
+    view = notifying.http.get(f"/jobs/{job['id']}").json()
+    assert set(view) - set(event["data"]) == PROGRESS | RETENTION
+    for output in view["outputs"]:
         del output["url"]
-    assert event["data"] == {name: shown[name] for name in event["data"]}
+    assert event["data"] == {name: view[name] for name in event["data"]}
 
 
-def test_the_example_of_the_docs_verifies_it(told: Served, receiver: Receiver, clip: bytes) -> None:
-    job = generate(told, clip, receiver.url()).json()
-    assert told.http.post(f"/jobs/{job['id']}/cancel").status_code == 200
-    (got,) = receiver.wait_for(1)
+def test_the_example_in_the_docs_verifies_the_webhook(
+    notifying: Served, receiver: Receiver, clip: bytes
+) -> None:
+    job = generate(notifying, clip, receiver.url()).json()
+    assert notifying.http.post(f"/jobs/{job['id']}/cancel").status_code == 200
+    (request,) = receiver.wait_for(1)
     (example,) = re.findall(r"```python\n(.*?)```", API_DOCS, re.DOTALL)
     names: dict[str, Any] = {}
     exec(example, names)
 
-    secret = webhook_secret(told.services.settings.signing_key())
-    event = names["event_of"](got.body, got.headers, secret)
+    secret = webhook_secret(notifying.services.settings.signing_key())
+    event = names["event_of"](request.body, request.headers, secret)
 
     assert (event["type"], event["data"]["id"]) == ("job.canceled", job["id"])
     with pytest.raises(Exception, match="No matching signature"):
-        names["event_of"](got.body + b" ", got.headers, secret)
+        names["event_of"](request.body + b" ", request.headers, secret)
 
 
-def test_a_receiver_that_fails_hears_of_it_again(
-    told: Served, receiver: Receiver, clip: bytes
+def test_a_failed_delivery_is_sent_again(
+    notifying: Served, receiver: Receiver, clip: bytes
 ) -> None:
     receiver.answers["/hook"] = [500]
-    job = generate(told, clip, receiver.url()).json()
-    told.http.post(f"/jobs/{job['id']}/cancel")
-    until(lambda: any(each["tries"] for each in deliveries(told, job)))
-    (failed,) = deliveries(told, job)
+    job = generate(notifying, clip, receiver.url()).json()
+    notifying.http.post(f"/jobs/{job['id']}/cancel")
+    until(lambda: any(each["tries"] for each in deliveries(notifying, job)))
+    (failed,) = deliveries(notifying, job)
     assert failed["state"] == "pending"
     assert failed["next_try_at"] is not None
     assert failed["tries"][0]["error"] == "The receiver answered 500: 'no, sorry'."
 
-    answer = told.http.post(f"/jobs/{job['id']}/deliveries/{failed['id']}/redeliver")
+    answer = notifying.http.post(f"/jobs/{job['id']}/deliveries/{failed['id']}/redeliver")
 
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
-    until(lambda: arrived(told, job))
+    until(lambda: is_delivered(notifying, job))
     first, second = receiver.received
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
 
 
-def test_a_redirect_leads_nowhere(told: Served, receiver: Receiver, clip: bytes) -> None:
-    job = generate(told, clip, receiver.url("/redirect")).json()
-    told.http.post(f"/jobs/{job['id']}/cancel")
+def test_a_redirect_is_not_followed(notifying: Served, receiver: Receiver, clip: bytes) -> None:
+    job = generate(notifying, clip, receiver.url("/redirect")).json()
+    notifying.http.post(f"/jobs/{job['id']}/cancel")
 
-    until(lambda: any(each["tries"] for each in deliveries(told, job)))
+    until(lambda: any(each["tries"] for each in deliveries(notifying, job)))
 
-    assert [got.path for got in receiver.received] == ["/redirect"]
-    assert "redirects are not followed" in deliveries(told, job)[0]["tries"][0]["error"]
+    assert [request.path for request in receiver.received] == ["/redirect"]
+    assert "redirects are not followed" in deliveries(notifying, job)[0]["tries"][0]["error"]
 
 
-def test_a_name_that_leads_to_loopback_is_not_reached(
-    told: Served, receiver: Receiver, clip: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_host_that_resolves_to_loopback_is_not_contacted(
+    notifying: Served, receiver: Receiver, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It looked fine when it was accepted: what a name leads to is seen when it is connected to."""
+    """The URL is accepted; addresses are checked when the name is resolved for a connection."""
 
     async def loopback(host: str, port: int) -> list[str]:
         return ["8.8.8.8", "127.0.0.2"]
 
-    monkeypatch.setattr(told.services.outbound, "_resolve", loopback)
-    job = generate(told, clip, receiver.url(host="hooks.example")).json()
-    told.http.post(f"/jobs/{job['id']}/cancel")
+    monkeypatch.setattr(notifying.services.outbound, "_resolve", loopback)
+    job = generate(notifying, clip, receiver.url(host="hooks.example")).json()
+    notifying.http.post(f"/jobs/{job['id']}/cancel")
 
-    until(lambda: any(each["tries"] for each in deliveries(told, job)))
+    until(lambda: any(each["tries"] for each in deliveries(notifying, job)))
 
-    (sent,) = deliveries(told, job)[0]["tries"]
+    (sent,) = deliveries(notifying, job)[0]["tries"]
     assert sent["status"] is None
     assert sent["error"] == "The host hooks.example is not on the public internet: loopback."
     assert receiver.received == []
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "text"),
     [
         ("http://example.com/hook", "The URL does not begin with https://."),
         ("https://127.0.0.1/", "The host 127.0.0.1 is not on the public internet: loopback."),
@@ -186,38 +188,38 @@ def test_a_name_that_leads_to_loopback_is_not_reached(
         ("x" * 3000, "The URL is 3000 characters long;"),
     ],
 )
-def test_a_url_that_leads_inside_is_refused(
-    served: Served, clip: bytes, url: str, words: str
+def test_an_invalid_or_internal_url_is_refused(
+    served: Served, clip: bytes, url: str, text: str
 ) -> None:
     body = problem(generate(served, clip, url), 422, "callback_url_refused")
 
-    assert words in body["detail"]
+    assert text in body["detail"]
     assert [error["field"] for error in body["errors"]] == ["callback_url"]
 
 
-def test_it_is_shown_as_it_will_be_asked_for(served: Served, clip: bytes) -> None:
+def test_the_url_is_shown_in_normal_form(served: Served, clip: bytes) -> None:
     answer = generate(served, clip, "https://Bücher.example:443")
 
     assert answer.json()["callback_url"] == "https://xn--bcher-kva.example/"
 
 
-def test_an_empty_one_is_none(served: Served, clip: bytes) -> None:
+def test_an_empty_url_is_null(served: Served, clip: bytes) -> None:
     answer = generate(served, clip, "")
 
     assert (answer.status_code, answer.json()["callback_url"]) == (202, None)
 
 
 def test_another_url_is_another_request(served: Served, clip: bytes) -> None:
-    once = {"headers": {"Idempotency-Key": "told-once"}}
-    first = generate(served, clip, "https://a.example/", **once)
-    same = generate(served, clip, "https://a.example/", **once)
-    other = generate(served, clip, "https://b.example/", **once)
+    keyed = {"headers": {"Idempotency-Key": "callback"}}
+    first = generate(served, clip, "https://a.example/", **keyed)
+    same = generate(served, clip, "https://a.example/", **keyed)
+    other = generate(served, clip, "https://b.example/", **keyed)
 
     assert first.json()["id"] == same.json()["id"]
     problem(other, 409, "idempotency_key_reused")
 
 
-def test_deliveries_of_no_job_are_not_found(served: Served, clip: bytes) -> None:
+def test_deliveries_of_an_unknown_job_are_not_found(served: Served, clip: bytes) -> None:
     job = generate(served, clip, "https://a.example/").json()
     post = served.http.post
 
@@ -227,12 +229,12 @@ def test_deliveries_of_no_job_are_not_found(served: Served, clip: bytes) -> None
     assert "'y'" in body["detail"]
 
 
-def test_events_are_plain_json(told: Served, receiver: Receiver, clip: bytes) -> None:
-    job = generate(told, clip, receiver.url()).json()
-    told.http.post(f"/jobs/{job['id']}/cancel")
-    (got,) = receiver.wait_for(1)
+def test_a_webhook_body_is_plain_json(notifying: Served, receiver: Receiver, clip: bytes) -> None:
+    job = generate(notifying, clip, receiver.url()).json()
+    notifying.http.post(f"/jobs/{job['id']}/cancel")
+    (request,) = receiver.wait_for(1)
 
-    event = json.loads(got.body)
+    event = json.loads(request.body)
 
     assert set(event) == {"type", "timestamp", "data"}
     assert event["timestamp"].endswith("Z")

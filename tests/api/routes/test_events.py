@@ -1,4 +1,4 @@
-"""GET /jobs/{id}/events: what a browser's EventSource sees."""
+"""GET /jobs/{id}/events as an EventSource reads it."""
 
 import json
 import threading
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("queue")
 
 @dataclass(frozen=True)
 class Event:
-    """One event, as the specification of server-sent events has it."""
+    """One server-sent event."""
 
     name: str
     id: str
@@ -58,34 +58,36 @@ def soon(act: Callable[[], object]) -> threading.Timer:
     return timer
 
 
-def test_a_job_is_followed_from_its_place_in_the_queue_to_its_end(served: Served) -> None:
+def test_a_job_is_followed_from_the_queue_to_its_end(served: Served) -> None:
     database = served.services.database
     before, job = submit(served), submit(served)
     with following(served, job.id) as events:
-        seen = [next(events)]
+        received = [next(events)]
         database.jobs.cancel(before.id)
-        seen.append(next(events))
+        received.append(next(events))
         claimed = database.attempts.claim("worker-1")
         assert claimed is not None
-        seen.append(next(events))
+        received.append(next(events))
         database.attempts.progress(job.id, claimed.attempt, "face", 0.5)
-        seen.append(next(events))
+        received.append(next(events))
         database.attempts.succeed(job.id, claimed.attempt, [])
-        seen.extend(events)  # the stream ends by itself
+        received.extend(events)  # until the server ends the stream
 
-    told = [(event.data["state"], event.data["stage"], event.data["position"]) for event in seen]
-    assert told == [
+    states = [
+        (event.data["state"], event.data["stage"], event.data["position"]) for event in received
+    ]
+    assert states == [
         ("queued", "queued", 2),
         ("queued", "queued", 1),
         ("running", "decode", None),
         ("running", "face", None),
         ("succeeded", "publish", None),
     ]
-    assert {event.name for event in seen} == {"job"}
-    assert len({event.id for event in seen}) == 5
+    assert {event.name for event in received} == {"job"}
+    assert len({event.id for event in received}) == 5
 
 
-def test_an_event_carries_the_job_as_it_can_be_read(served: Served, tmp_path: Path) -> None:
+def test_an_event_contains_the_same_job_as_get(served: Served, tmp_path: Path) -> None:
     job = succeeded(served, tmp_path)
 
     with following(served, job.id) as events:
@@ -97,7 +99,7 @@ def test_an_event_carries_the_job_as_it_can_be_read(served: Served, tmp_path: Pa
     assert event.data == read
 
 
-def test_whoever_comes_again_is_told_what_is_new(served: Served) -> None:
+def test_last_event_id_skips_known_states(served: Served) -> None:
     job = submit(served)
     with following(served, job.id) as events:
         first = next(events)
@@ -113,7 +115,7 @@ def test_whoever_comes_again_is_told_what_is_new(served: Served) -> None:
     assert second.id == again.id != first.id
 
 
-def test_whoever_has_seen_the_end_need_not_come_again(served: Served) -> None:
+def test_last_event_id_of_the_final_state_is_answered_with_204(served: Served) -> None:
     job = submit(served)
     served.services.database.jobs.cancel(job.id)
     with following(served, job.id) as events:
@@ -126,7 +128,7 @@ def test_whoever_has_seen_the_end_need_not_come_again(served: Served) -> None:
         assert [event.data["state"] for event in events] == ["canceled"]
 
 
-def test_a_job_that_is_deleted_ends_its_stream(served: Served) -> None:
+def test_deleting_a_job_ends_its_stream(served: Served) -> None:
     job = running(served)
     with following(served, job.id) as events:
         next(events)
@@ -137,9 +139,7 @@ def test_a_job_that_is_deleted_ends_its_stream(served: Served) -> None:
     problem(served.http.get(f"/jobs/{job.id}/events"), 404, "job_not_found")
 
 
-def test_a_silent_stream_says_that_it_lives(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_stream_sends_comments(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.05)
     job = submit(served)
     with served.http.stream("GET", f"/jobs/{job.id}/events") as answer:
@@ -149,7 +149,7 @@ def test_a_silent_stream_says_that_it_lives(
     assert comments >= 3
 
 
-def test_whoever_leaves_is_forgotten(served: Served) -> None:
+def test_a_disconnected_client_is_removed(served: Served) -> None:
     job = submit(served)
     with following(served, job.id) as events:
         next(events)
@@ -158,7 +158,7 @@ def test_whoever_leaves_is_forgotten(served: Served) -> None:
     until(lambda: served.app.state.watch.waiting == 0)
 
 
-def test_a_database_that_is_away_for_a_moment_does_not_end_the_stream(
+def test_a_short_outage_of_the_database_does_not_end_the_stream(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = served.services.database
@@ -179,7 +179,7 @@ def test_a_database_that_is_away_for_a_moment_does_not_end_the_stream(
     assert (last.data["state"], failures) == ("canceled", [])
 
 
-def test_many_streams_hold_no_thread(served: Served) -> None:
+def test_streams_hold_no_threads(served: Served) -> None:
     job = submit(served)
     threads = threading.active_count()
     limits = httpx.Limits(max_connections=100)
@@ -200,5 +200,5 @@ def test_many_streams_hold_no_thread(served: Served) -> None:
 def until(check: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not check():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition was not met"
         time.sleep(0.02)

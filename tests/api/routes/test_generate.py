@@ -1,4 +1,4 @@
-"""POST /generate: what is accepted, what is refused, and how that is said."""
+"""POST /generate: accepted and refused requests."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from cli.local.embedded_redis import EmbeddedRedis
 from jobs.model import State
 from jobs.queue.celery_app import QUEUE
 from jobs.settings import Settings
+from tests.api.rows import stored_files
 from tests.api_server import Served, serving
 from tests.audio_clips import write_clip
 from tests.problems import problem
@@ -50,14 +51,14 @@ def test_the_clip_is_stored_before_the_answer(served: Served, clip: bytes) -> No
 
 
 @pytest.mark.parametrize("ending", ["flac", "mp3", "ogg", "opus", "m4a", "webm"])
-def test_every_promised_format_is_accepted(served: Served, tmp_path: Path, ending: str) -> None:
+def test_every_documented_format_is_accepted(served: Served, tmp_path: Path, ending: str) -> None:
     path = write_clip(tmp_path / f"clip.{ending}", channels=1)
 
     answer = served.http.post("/generate", files={"audio": ("x", path.read_bytes())})
 
     assert answer.status_code == 202
-    kept = served.services.database.jobs.get(answer.json()["id"]).input_key
-    assert kept.endswith({"opus": ".ogg"}.get(ending, f".{ending}"))
+    stored_key = served.services.database.jobs.get(answer.json()["id"]).input_key
+    assert stored_key.endswith({"opus": ".ogg"}.get(ending, f".{ending}"))
 
 
 @pytest.mark.parametrize("outputs", ["video,motion", "video, motion", ["video", "motion"]])
@@ -72,9 +73,9 @@ def test_outputs_are_a_list_in_either_form(
 def test_empty_fields_mean_the_default(served: Served, clip: bytes) -> None:
     answer = generate(served, clip, seed="", steps="", size="", diversity="")
 
-    asked = answer.json()["request"]
-    assert (asked["steps"], asked["size"], asked["diversity"]) == (None, None, None)
-    assert isinstance(asked["seed"], int)
+    request = answer.json()["request"]
+    assert (request["steps"], request["size"], request["diversity"]) == (None, None, None)
+    assert isinstance(request["seed"], int)
 
 
 BAD_FIELDS = [
@@ -103,29 +104,27 @@ BAD_FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_FIELDS)
-def test_a_field_that_does_not_fit_is_named(
-    served: Served, clip: bytes, field: str, value: str
-) -> None:
+def test_an_invalid_field_is_named(served: Served, clip: bytes, field: str, value: str) -> None:
     body = problem(generate(served, clip, **{field: value}), 422, "invalid_request")
 
     assert body["errors"][0]["field"].split(".")[0] == field
     assert field in body["detail"]
 
 
-def test_several_faults_are_told_at_once(served: Served, clip: bytes) -> None:
+def test_all_invalid_fields_are_named(served: Served, clip: bytes) -> None:
     body = problem(generate(served, clip, takes=11, steps=0, foo=1), 422, "invalid_request")
 
     assert [each["field"] for each in body["errors"]] == ["takes", "steps", "foo"]
 
 
-def test_an_unknown_person_is_told_who_is_there(served: Served, clip: bytes) -> None:
+def test_an_unknown_person_is_refused_with_the_known_ones(served: Served, clip: bytes) -> None:
     body = problem(generate(served, clip, person="bob"), 422, "person_unknown")
 
     assert "'bob'" in body["detail"]
     assert "ada, demo" in body["detail"]
 
 
-def test_a_clip_that_is_too_long_for_the_person_is_told_both_lengths(
+def test_a_clip_that_is_too_long_is_refused_with_both_lengths(
     served: Served, tmp_path: Path
 ) -> None:
     long = write_clip(tmp_path / "long.flac", seconds=2.5).read_bytes()
@@ -140,14 +139,14 @@ def test_a_clip_that_is_too_long_for_the_person_is_told_both_lengths(
 BAD_AUDIO = {
     "empty": (b"", 422, "audio_empty"),
     "garbage": (bytes(range(7, 256)) * 40, 415, "audio_type_unsupported"),
-    "text": (b"this is no sound " * 99, 415, "audio_type_unsupported"),
+    "text": (b"this is no audio " * 99, 415, "audio_type_unsupported"),
     "playlist": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", 415, "audio_type_unsupported"),
     "torn": (b"fLaC" + bytes(400), 422, "audio_damaged"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_AUDIO)
-def test_what_is_no_clip_is_refused(served: Served, name: str) -> None:
+def test_a_file_without_audio_is_refused(served: Served, name: str) -> None:
     audio, status, code = BAD_AUDIO[name]
 
     body = problem(generate(served, audio), status, code)
@@ -164,16 +163,16 @@ def test_three_channels_are_refused(served: Served, tmp_path: Path) -> None:
     assert "send 2" in body["detail"]
 
 
-def test_a_form_without_a_clip_is_told_so(served: Served) -> None:
+def test_a_form_without_a_clip_is_refused(served: Served) -> None:
     answer = served.http.post("/generate", files={"takes": (None, "1")})
 
     body = problem(answer, 422, "invalid_request")
 
-    told = "is missing; send it, or upload_id of a clip from POST /uploads"
-    assert body["errors"] == [{"field": "audio", "detail": told}]
+    message = "is missing; send it, or upload_id of a clip from POST /uploads"
+    assert body["errors"] == [{"field": "audio", "detail": message}]
 
 
-def test_audio_as_a_plain_field_is_no_file(served: Served) -> None:
+def test_audio_must_be_a_file_of_the_form(served: Served) -> None:
     answer = served.http.post("/generate", files={"audio": (None, "talk.wav")})
 
     assert problem(answer, 422, "invalid_request")["errors"][0]["field"] == "audio"
@@ -198,13 +197,13 @@ def test_another_body_is_refused(served: Served, content_type: str, status: int,
     problem(answer, status, code)
 
 
-def test_an_upload_that_says_it_is_too_large_is_refused(served: Served) -> None:
+def test_an_upload_with_too_large_a_content_length_is_refused(served: Served) -> None:
     body = problem(generate(served, bytes(3_000_000)), 413, "upload_too_large")
 
     assert "2000000 bytes" in body["detail"]
 
 
-def test_an_upload_that_hides_its_size_is_counted(served: Served) -> None:
+def test_an_upload_without_a_content_length_is_counted(served: Served) -> None:
     def body() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'
         for _ in range(60):
@@ -225,13 +224,13 @@ def test_an_upload_that_hides_its_size_is_counted(served: Served) -> None:
         [("person", (None, "p" * 5000))],
     ],
 )
-def test_a_form_with_too_much_in_it_is_refused(
+def test_a_form_with_too_many_or_too_long_fields_is_refused(
     served: Served, files: list[tuple[str, tuple[str, bytes]]]
 ) -> None:
     problem(served.http.post("/generate", files=files), 400, "malformed_body")
 
 
-def test_a_hostile_file_name_names_nothing(served: Served, clip: bytes) -> None:
+def test_the_file_name_of_an_upload_is_ignored(served: Served, clip: bytes) -> None:
     files = {"audio": ("../../../etc/cron.d/x;\r\n.wav", clip)}
 
     job_id = served.http.post("/generate", files=files).json()["id"]
@@ -239,17 +238,17 @@ def test_a_hostile_file_name_names_nothing(served: Served, clip: bytes) -> None:
     assert served.services.database.jobs.get(job_id).input_key == f"jobs/{job_id}/input/audio.wav"
 
 
-def test_nothing_of_an_upload_stays_in_the_temporary_folder(
+def test_an_upload_leaves_no_temporary_files(
     served: Served, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     generate(served, clip)
-    generate(served, b"no sound")
+    generate(served, b"no audio")
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_goes_after_a_while(
+def test_old_temporary_folders_of_killed_processes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -263,21 +262,20 @@ def test_what_a_killed_process_left_goes_after_a_while(
     assert {path.name for path in tmp_path.iterdir()} == {"visavis-upload-new", "other"}
 
 
-def test_a_refused_upload_leaves_no_job_and_no_object(settings: Settings, served: Served) -> None:
-    objects = Path(settings.storage_url.removeprefix("file://"))
+def test_a_refused_upload_leaves_no_job_and_no_object(served: Served) -> None:
     jobs = len(served.http.get("/jobs?limit=100").json()["jobs"])
-    stored = len(list(objects.rglob("*")))
+    stored = stored_files(served)
 
-    generate(served, b"no sound")
+    generate(served, b"no audio")
 
     assert len(served.http.get("/jobs?limit=100").json()["jobs"]) == jobs
-    assert len(list(objects.rglob("*"))) == stored
+    assert stored_files(served) == stored
 
 
-def test_a_storage_that_is_away_accepts_nothing(
+def test_an_unavailable_storage_accepts_nothing(
     settings: Settings, tmp_path: Path, clip: bytes
 ) -> None:
-    (tmp_path / "file").write_text("where the folder should be")
+    (tmp_path / "file").write_text("a file instead of a folder")
     broken = settings.model_copy(
         update={
             "storage_url": f"file://{tmp_path}/file",

@@ -1,4 +1,4 @@
-"""GET /jobs and below: how far, what came out, and links that hold for a while."""
+"""GET /jobs and /jobs/{id}: progress, outputs, and signed links that expire."""
 
 import re
 import time
@@ -17,7 +17,7 @@ from tests.problems import problem
 pytestmark = pytest.mark.usefixtures("queue")
 
 
-def test_a_queued_job_tells_its_place(served: Served) -> None:
+def test_a_queued_job_has_its_position(served: Served) -> None:
     first, second = submit(served), submit(served)
 
     answer = served.http.get(f"/jobs/{second.id}")
@@ -28,23 +28,23 @@ def test_a_queued_job_tells_its_place(served: Served) -> None:
     assert {stage["progress"] for stage in answer.json()["stages"]} == {0}
 
 
-def test_a_running_job_tells_its_stage(served: Served) -> None:
+def test_a_running_job_has_its_stage(served: Served) -> None:
     job = running(served)
     served.services.database.attempts.progress(job.id, job.attempt, "face", 0.5)
 
-    seen = served.http.get(f"/jobs/{job.id}").json()
+    view = served.http.get(f"/jobs/{job.id}").json()
 
-    stages = {stage["name"]: stage["progress"] for stage in seen["stages"]}
+    stages = {stage["name"]: stage["progress"] for stage in view["stages"]}
     assert list(stages) == [
         "queued", "decode", "speech", "face", "guide", "body", "render", "publish",
     ]  # fmt: skip
-    assert (seen["state"], seen["stage"], seen["position"]) == ("running", "face", None)
+    assert (view["state"], view["stage"], view["position"]) == ("running", "face", None)
     assert (stages["speech"], stages["face"], stages["guide"]) == (1, 0.5, 0)
-    assert 0.1 < seen["progress"] < 0.5
-    assert seen["started_at"] and not seen["finished_at"]
+    assert 0.1 < view["progress"] < 0.5
+    assert view["started_at"] and not view["finished_at"]
 
 
-def test_a_failed_job_tells_why(served: Served) -> None:
+def test_a_failed_job_has_its_error(served: Served) -> None:
     job = running(served)
     served.services.database.attempts.fail(
         job.id, job.attempt, "clip_silent", "The clip is silent."
@@ -57,23 +57,23 @@ def test_a_failed_job_tells_why(served: Served) -> None:
     assert "retry-after" not in answer.headers
 
 
-def test_a_job_that_goes_on_after_a_lost_attempt_shows_no_error(served: Served) -> None:
+def test_a_job_that_is_queued_again_has_no_error(served: Served) -> None:
     job = running(served)
     served.services.database.attempts.release(
-        job.id, job.attempt, "the worker has to leave", counts=False
+        job.id, job.attempt, "the worker shuts down", counts=False
     )
 
     assert served.http.get(f"/jobs/{job.id}").json()["error"] is None
 
 
-def test_a_finished_job_gives_links_that_work(served: Served, tmp_path: Path) -> None:
+def test_links_of_a_succeeded_job_work(served: Served, tmp_path: Path) -> None:
     job = succeeded(served, tmp_path)
 
-    seen = served.http.get(f"/jobs/{job.id}").json()
-    (output,) = seen["outputs"]
+    view = served.http.get(f"/jobs/{job.id}").json()
+    (output,) = view["outputs"]
     answer = served.http.get(output["url"])
 
-    assert (seen["state"], seen["progress"]) == ("succeeded", 1)
+    assert (view["state"], view["progress"]) == ("succeeded", 1)
     assert (output["name"], output["bytes"]) == ("take-1.mp4", len(VIDEO))
     assert output["url"].startswith(str(served.http.base_url).rstrip("/"))
     assert answer.content == VIDEO
@@ -82,7 +82,7 @@ def test_a_finished_job_gives_links_that_work(served: Served, tmp_path: Path) ->
     assert served.http.get(output["path"]).content == VIDEO
 
 
-def test_a_part_of_an_output_can_be_had(served: Served, tmp_path: Path) -> None:
+def test_a_range_of_an_output_can_be_downloaded(served: Served, tmp_path: Path) -> None:
     path = f"/jobs/{succeeded(served, tmp_path).id}/outputs/take-1.mp4"
 
     part = served.http.get(path, headers={"range": "bytes=250-259"})
@@ -95,20 +95,20 @@ def test_a_part_of_an_output_can_be_had(served: Served, tmp_path: Path) -> None:
         problem(answer, 416, "range_not_satisfiable")
 
 
-def test_outputs_that_are_not_there_are_told_apart(served: Served, tmp_path: Path) -> None:
+def test_missing_outputs_have_different_codes(served: Served, tmp_path: Path) -> None:
     done, failed, queued = succeeded(served, tmp_path), running(served), submit(served)
     served.services.database.attempts.fail(
         failed.id, failed.attempt, "clip_silent", "The clip is silent."
     )
 
-    def ask(job_id: str, name: str = "take-1.mp4"):
+    def get(job_id: str, name: str = "take-1.mp4"):
         return served.http.get(f"/jobs/{job_id}/outputs/{name}")
 
-    problem(ask("nobody"), 404, "job_not_found")
-    problem(ask(queued.id), 409, "job_not_finished")
-    problem(ask(failed.id), 409, "job_without_outputs")
-    assert "take-1.mp4" in problem(ask(done.id, "take-2.mp4"), 404, "output_not_found")["detail"]
-    problem(ask(done.id, "..%2f..%2fsecret"), 404, "route_not_found")
+    problem(get("nobody"), 404, "job_not_found")
+    problem(get(queued.id), 409, "job_not_finished")
+    problem(get(failed.id), 409, "job_without_outputs")
+    assert "take-1.mp4" in problem(get(done.id, "take-2.mp4"), 404, "output_not_found")["detail"]
+    problem(get(done.id, "..%2f..%2fsecret"), 404, "route_not_found")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_an_altered_link_is_refused(served: Served, tmp_path: Path, part: str, v
     problem(answer, 403, "link_invalid")
 
 
-def test_a_link_leads_to_its_own_file_only(served: Served, tmp_path: Path) -> None:
+def test_a_link_is_valid_for_its_file_only(served: Served, tmp_path: Path) -> None:
     first, second = succeeded(served, tmp_path), succeeded(served, tmp_path)
     url = served.http.get(f"/jobs/{first.id}").json()["outputs"][0]["url"]
 
@@ -143,19 +143,21 @@ def test_a_link_without_its_signature_is_refused(served: Served) -> None:
     assert {each["field"] for each in body["errors"]} == {"name", "expires", "signature"}
 
 
-def test_an_expired_link_is_refused(settings: Settings, tmp_path: Path) -> None:
-    short = settings.model_copy(update={"link_seconds": 1, "data": tmp_path / "data"})
-    with serving(short) as served:
-        job = succeeded(served, tmp_path)
-        url = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]["url"]
-        assert served.http.get(url).status_code == 200
-        expires = int(parse_qs(urlsplit(url).query)["expires"][0])
-        while time.time() <= expires:
-            time.sleep(0.05)
-        problem(served.http.get(url), 403, "link_invalid")
+def test_an_expired_link_is_refused(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = succeeded(served, tmp_path)
+    url = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]["url"]
+    assert served.http.get(url).status_code == 200
+    expires = int(parse_qs(urlsplit(url).query)["expires"][0])
+    assert expires <= time.time() + served.services.settings.link_seconds
+
+    monkeypatch.setattr(served.services.storage, "_now", lambda: expires + 1)
+
+    problem(served.http.get(url), 403, "link_invalid")
 
 
-def test_a_link_to_a_file_that_is_gone_says_so(served: Served, tmp_path: Path) -> None:
+def test_a_link_to_a_deleted_file_is_not_found(served: Served, tmp_path: Path) -> None:
     job = succeeded(served, tmp_path)
     output = served.http.get(f"/jobs/{job.id}").json()["outputs"][0]
     served.services.storage.delete(f"jobs/{job.id}")
@@ -167,9 +169,9 @@ def test_a_link_to_a_file_that_is_gone_says_so(served: Served, tmp_path: Path) -
 def test_the_newest_jobs_come_first(served: Served) -> None:
     first, second = submit(served), submit(served)
 
-    seen = served.http.get("/jobs", params={"limit": 2}).json()["jobs"]
+    view = served.http.get("/jobs", params={"limit": 2}).json()["jobs"]
 
-    assert [job["id"] for job in seen] == [second.id, first.id]
+    assert [job["id"] for job in view] == [second.id, first.id]
     for limit in (0, 101, "all"):
         answer = served.http.get("/jobs", params={"limit": limit})
         problem(answer, 422, "invalid_request")

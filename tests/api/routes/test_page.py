@@ -1,4 +1,4 @@
-"""The page and the manual: our own files, usable, and no other host."""
+"""The page and the manual: labelled forms, and files of this host only."""
 
 import re
 from html.parser import HTMLParser
@@ -11,7 +11,7 @@ FILES = ["/", "/docs", "/page/style.css", "/page/page.js", "/page/manual.js", "/
 
 
 class Tags(HTMLParser):
-    """Collects what the tests look at."""
+    """Collects start tags, and form fields without a label."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,11 +20,11 @@ class Tags(HTMLParser):
         self.unlabelled: list[dict[str, str | None]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.tags.append((tag, given))
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
         self.open_labels += tag == "label"
-        if tag in ("input", "select") and not self.open_labels and "aria-label" not in given:
-            self.unlabelled.append(given)
+        if tag in ("input", "select") and not self.open_labels and "aria-label" not in attributes:
+            self.unlabelled.append(attributes)
 
     def handle_endtag(self, tag: str) -> None:
         self.open_labels -= tag == "label"
@@ -37,7 +37,7 @@ def read(served: Served, path: str) -> Tags:
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_page_allows_scripts_and_styles_from_here_only(served: Served, path: str) -> None:
+def test_a_page_allows_scripts_and_styles_of_this_host_only(served: Served, path: str) -> None:
     answer = served.http.get(path)
 
     policy = dict(
@@ -51,12 +51,12 @@ def test_a_page_allows_scripts_and_styles_from_here_only(served: Served, path: s
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_page_has_nothing_that_its_policy_forbids(served: Served, path: str) -> None:
-    for tag, given in read(served, path).tags:
-        assert "style" not in given, tag
-        assert not [name for name in given if name.startswith("on")], tag
+def test_a_page_contains_nothing_that_its_policy_forbids(served: Served, path: str) -> None:
+    for tag, attributes in read(served, path).tags:
+        assert "style" not in attributes, tag
+        assert not [name for name in attributes if name.startswith("on")], tag
         assert tag != "style"
-        assert tag != "script" or given.get("src"), "an inline script would not run"
+        assert tag != "script" or attributes.get("src"), "an inline script would not run"
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -66,11 +66,14 @@ def test_no_file_names_another_host(served: Served, path: str) -> None:
     assert re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]+", text) == []
 
 
-def test_every_file_that_a_page_asks_for_is_there(served: Served) -> None:
+def test_every_file_of_a_page_exists(served: Served) -> None:
     kinds = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
     for page in ("/", "/docs"):
-        asked = [given.get("src") or given.get("href") for _, given in read(served, page).tags]
-        for path in filter(None, asked):
+        addresses = [
+            attributes.get("src") or attributes.get("href")
+            for _, attributes in read(served, page).tags
+        ]
+        for path in filter(None, addresses):
             answer = served.http.get(path)
             assert answer.status_code == 200, path
             if path.startswith("/page/"):
@@ -78,21 +81,25 @@ def test_every_file_that_a_page_asks_for_is_there(served: Served) -> None:
                 assert answer.headers["content-type"].startswith(kinds[ending])
 
 
-def test_everything_that_is_filled_in_has_a_label(served: Served) -> None:
+def test_every_form_field_has_a_label(served: Served) -> None:
     tags = read(served, "/")
 
     assert tags.unlabelled == []
     assert ("html", {"lang": "en"}) in tags.tags
-    assert any(given.get("name") == "viewport" for tag, given in tags.tags if tag == "meta")
-    assert any(given.get("role") == "alert" for _, given in tags.tags)
+    assert any(
+        attributes.get("name") == "viewport" for tag, attributes in tags.tags if tag == "meta"
+    )
+    assert any(attributes.get("role") == "alert" for _, attributes in tags.tags)
 
 
 def test_the_form_has_every_field_of_the_request(served: Served) -> None:
     named = {
-        given.get("name") for tag, given in read(served, "/").tags if tag in ("input", "select")
+        attributes.get("name")
+        for tag, attributes in read(served, "/").tags
+        if tag in ("input", "select")
     }
     schema = served.http.get("/openapi.json").json()["components"]["schemas"]["GenerateForm"]
 
-    # A checkbox that the script reads, and what is for programs.
+    # The page has a checkbox for outputs; the other fields are for programs.
     for_programs = {"outputs", "priority", "metadata", "callback_url", "upload_id", "audio_url"}
     assert set(schema["properties"]) - named == for_programs

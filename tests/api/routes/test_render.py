@@ -1,4 +1,4 @@
-"""POST /jobs/{id}/render: another look at motion that is there."""
+"""POST /jobs/{id}/render: existing motion is rendered again."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("queue")
 MOTION = b"the motion of a job"
 
 
-def drawn(served: Served, folder: Path, **form: str) -> Job:
-    """A running job whose motion is kept."""
+def job_with_motion(served: Served, folder: Path, **form: str) -> Job:
+    """A running job whose motion is stored."""
     sent = {"audio": ("a", form.pop("clip"))} if "clip" in form else None
     answer = served.http.post("/generate", files=sent, data={"takes": "2"} | form)
     assert answer.status_code == 202, answer.text
@@ -38,68 +38,72 @@ def drawn(served: Served, folder: Path, **form: str) -> Job:
     return database.jobs.get(job.id)
 
 
-def render(served: Served, job_id: str, key: str | None = None, **asked: object) -> httpx.Response:
+def render(
+    served: Served, job_id: str, key: str | None = None, **request: object
+) -> httpx.Response:
     headers = {} if key is None else {"Idempotency-Key": key}
-    return served.http.post(f"/jobs/{job_id}/render", json=asked, headers=headers)
+    return served.http.post(f"/jobs/{job_id}/render", json=request, headers=headers)
 
 
-def test_the_motion_is_shown_from_another_side(served: Served, clip: bytes, tmp_path: Path) -> None:
-    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+def test_the_motion_is_rendered_from_another_view(
+    served: Served, clip: bytes, tmp_path: Path
+) -> None:
+    source = job_with_motion(served, tmp_path, clip=clip)  # type: ignore[arg-type]
 
     answer = render(served, source.id, views=["side"], size=256, takes=[2], metadata={"a": "b"})
 
     assert answer.status_code == 202, answer.text
-    told = answer.json()
-    assert answer.headers["location"] == f"/jobs/{told['id']}"
-    assert told["id"] != source.id
-    asked = told["request"]
-    assert (asked["views"], asked["size"], asked["shown"]) == (["side"], "256x256", [2])
-    assert (asked["seed"], asked["takes"]) == (source.request.seed, 2)
-    assert told["metadata"] == {"a": "b"}
-    made = served.services.database.jobs.get(told["id"])
-    assert made.motion_digest == source.motion_digest
-    assert made.state is State.QUEUED
+    view = answer.json()
+    assert answer.headers["location"] == f"/jobs/{view['id']}"
+    assert view["id"] != source.id
+    request = view["request"]
+    assert (request["views"], request["size"], request["shown"]) == (["side"], "256x256", [2])
+    assert (request["seed"], request["takes"]) == (source.request.seed, 2)
+    assert view["metadata"] == {"a": "b"}
+    new_job = served.services.database.jobs.get(view["id"])
+    assert new_job.motion_digest == source.motion_digest
+    assert new_job.state is State.QUEUED
 
 
 def test_either_job_may_be_deleted(served: Served, clip: bytes, tmp_path: Path) -> None:
-    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
-    made = served.services.database.jobs.get(render(served, source.id).json()["id"])
+    source = job_with_motion(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    new_job = served.services.database.jobs.get(render(served, source.id).json()["id"])
     storage = served.services.storage
-    assert made.motion_key is not None
+    assert new_job.motion_key is not None
 
     served.http.delete(f"/jobs/{source.id}")
 
-    assert b"".join(storage.open(made.motion_key)) == MOTION
-    assert b"".join(storage.open(made.input_key)) == clip
-    served.http.delete(f"/jobs/{made.id}")
-    for key in (made.motion_key, made.input_key):
+    assert b"".join(storage.open(new_job.motion_key)) == MOTION
+    assert b"".join(storage.open(new_job.input_key)) == clip
+    served.http.delete(f"/jobs/{new_job.id}")
+    for key in (new_job.motion_key, new_job.input_key):
         with pytest.raises(ObjectMissing):
             storage.stat(key)
 
 
 def test_an_upload_is_not_copied(served: Served, clip: bytes, tmp_path: Path) -> None:
-    source = drawn(served, tmp_path, upload_id=uploaded(served, clip)["id"])
+    source = job_with_motion(served, tmp_path, upload_id=uploaded(served, clip)["id"])
 
-    made = served.services.database.jobs.get(render(served, source.id).json()["id"])
+    new_job = served.services.database.jobs.get(render(served, source.id).json()["id"])
 
-    assert made.input_key == source.input_key
+    assert new_job.input_key == source.input_key
 
 
-def test_a_job_that_has_failed_after_its_motion_may_be_shown(
+def test_a_job_that_failed_after_its_motion_can_be_rendered(
     served: Served, clip: bytes, tmp_path: Path
 ) -> None:
-    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    source = job_with_motion(served, tmp_path, clip=clip)  # type: ignore[arg-type]
     served.services.database.attempts.fail(
-        source.id, 1, "out_of_memory", "The GPU holds not one frame."
+        source.id, 1, "out_of_memory", "The GPU cannot hold one frame."
     )
 
-    told = render(served, source.id, size=128, format="webm", background="#fff").json()
+    view = render(served, source.id, size=128, format="webm", background="#fff").json()
 
-    assert (told["request"]["format"], told["request"]["background"]) == ("webm", "#ffffff")
+    assert (view["request"]["format"], view["request"]["background"]) == ("webm", "#ffffff")
 
 
 def test_the_same_request_gives_the_same_job(served: Served, clip: bytes, tmp_path: Path) -> None:
-    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    source = job_with_motion(served, tmp_path, clip=clip)  # type: ignore[arg-type]
 
     first, again = (render(served, source.id, "render-1", size=128) for _ in range(2))
 
@@ -108,9 +112,9 @@ def test_the_same_request_gives_the_same_job(served: Served, clip: bytes, tmp_pa
     problem(render(served, source.id, "render-1", size=64), 409, "idempotency_key_reused")
 
 
-def test_what_cannot_be_shown_is_told(served: Served, clip: bytes, tmp_path: Path) -> None:
-    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
-    for asked, code in (
+def test_invalid_requests_are_refused(served: Served, clip: bytes, tmp_path: Path) -> None:
+    source = job_with_motion(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    for request, code in (
         ({"views": ["roof"]}, "view_unknown"),
         ({"size": "2048", "views": ["front", "side", "back"]}, "size_unsupported"),
         ({"takes": [3]}, "take_unknown"),
@@ -120,10 +124,10 @@ def test_what_cannot_be_shown_is_told(served: Served, clip: bytes, tmp_path: Pat
         ({"background": "transparent"}, "invalid_request"),
         ({"callback_url": "https://10.0.0.1/"}, "callback_url_refused"),
     ):
-        problem(render(served, source.id, **asked), 422, code)
+        problem(render(served, source.id, **request), 422, code)
 
 
-def test_a_job_without_motion_cannot_be_shown(served: Served, clip: bytes) -> None:
+def test_a_job_without_motion_cannot_be_rendered(served: Served, clip: bytes) -> None:
     job_id = served.http.post("/generate", files={"audio": ("a", clip)}).json()["id"]
 
     assert "yet" in problem(render(served, job_id), 409, "motion_missing")["detail"]
@@ -132,10 +136,10 @@ def test_a_job_without_motion_cannot_be_shown(served: Served, clip: bytes) -> No
     problem(render(served, "x"), 404, "job_not_found")
 
 
-def test_a_person_who_has_changed_moves_otherwise(
+def test_motion_of_a_changed_person_is_outdated(
     served: Served, clip: bytes, tmp_path: Path
 ) -> None:
-    source = drawn(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+    source = job_with_motion(served, tmp_path, clip=clip)  # type: ignore[arg-type]
     manifest = served.services.settings.people / "demo" / "person.json"
     before = manifest.read_bytes()
     manifest.write_bytes(before + b"\n")

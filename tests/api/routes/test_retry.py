@@ -16,16 +16,18 @@ from tests.problems import problem
 pytestmark = pytest.mark.usefixtures("queue")
 
 
-def test_a_failed_job_is_done_again(served: Served) -> None:
+def test_a_failed_job_is_queued_again(served: Served) -> None:
     job = running(served)
-    served.services.database.attempts.fail(job.id, job.attempt, "clip_missing", "The clip is gone.")
+    served.services.database.attempts.fail(
+        job.id, job.attempt, "clip_missing", "The clip no longer exists."
+    )
 
     answer = served.http.post(f"/jobs/{job.id}/retry")
 
-    seen = answer.json()
+    view = answer.json()
     assert answer.status_code == 202
     assert int(answer.headers["retry-after"]) >= 1
-    assert (seen["id"], seen["state"], seen["error"], seen["position"]) == (
+    assert (view["id"], view["state"], view["error"], view["position"]) == (
         job.id, "queued", None, 1,
     )  # fmt: skip
     again = served.services.database.attempts.claim("worker-2")
@@ -33,19 +35,19 @@ def test_a_failed_job_is_done_again(served: Served) -> None:
     assert (again.id, again.attempt) == (job.id, 2)
 
 
-def test_a_canceled_job_is_done_after_all(served: Served) -> None:
+def test_a_canceled_job_is_queued_again(served: Served) -> None:
     job = submit(served)
     served.http.post(f"/jobs/{job.id}/cancel")
 
     assert served.http.post(f"/jobs/{job.id}/retry").json()["state"] == "queued"
 
 
-def test_other_jobs_are_not_retried(served: Served, tmp_path: Path) -> None:
-    done, at_work, waiting = succeeded(served, tmp_path), running(served), submit(served)
+def test_jobs_in_other_states_are_not_retried(served: Served, tmp_path: Path) -> None:
+    done, running_job, waiting = succeeded(served, tmp_path), running(served), submit(served)
 
-    for job, word in ((done, "succeeded"), (at_work, "running"), (waiting, "queued")):
+    for job, state in ((done, "succeeded"), (running_job, "running"), (waiting, "queued")):
         answer = served.http.post(f"/jobs/{job.id}/retry")
-        assert word in problem(answer, 409, "job_not_retryable")["detail"]
+        assert state in problem(answer, 409, "job_not_retryable")["detail"]
     problem(served.http.post("/jobs/0198/retry"), 404, "job_not_found")
 
 

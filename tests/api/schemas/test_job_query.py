@@ -1,4 +1,4 @@
-"""GET /jobs in pages."""
+"""Pages and filters of GET /jobs."""
 
 import pytest
 
@@ -9,21 +9,21 @@ from tests.problems import problem
 pytestmark = pytest.mark.usefixtures("queue")
 
 
-def listed(served: Served, **asked: object) -> dict:
-    answer = served.http.get("/jobs", params=asked)
+def listed(served: Served, **params: object) -> dict:
+    answer = served.http.get("/jobs", params=params)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def test_pages_follow_each_other(served: Served) -> None:
+def test_the_next_page_continues_where_the_last_one_ended(served: Served) -> None:
     submitted = [submit(served).id for _ in range(5)][::-1]
 
     first = listed(served, limit=3)
-    submit(served)  # a newer one moves nothing
+    submit(served)  # a newer job does not shift pages
     second = listed(served, limit=3, cursor=first["next"])
 
-    seen = [job["id"] for job in first["jobs"] + second["jobs"]]
-    assert seen[:5] == submitted
+    ids = [job["id"] for job in first["jobs"] + second["jobs"]]
+    assert ids[:5] == submitted
     assert first["next"] not in (None, second["next"])
 
 
@@ -37,18 +37,18 @@ def test_the_last_page_has_no_next(served: Served) -> None:
     assert listed(served, person="ada")["next"] is None
 
 
-def test_states_are_chosen(served: Served) -> None:
-    at_work, waiting = running(served), submit(served)
+def test_jobs_are_filtered_by_state(served: Served) -> None:
+    running_job, waiting = running(served), submit(served)
 
     queued = listed(served, state="queued")["jobs"]
     both = listed(served, state=["queued", "running"])["jobs"]
 
     assert [(job["id"], job["position"]) for job in queued] == [(waiting.id, 1)]
-    assert [job["id"] for job in both[:2]] == [waiting.id, at_work.id]
+    assert [job["id"] for job in both[:2]] == [waiting.id, running_job.id]
     assert {job["state"] for job in both} == {"queued", "running"}
 
 
-def test_times_are_chosen(served: Served) -> None:
+def test_jobs_are_filtered_by_time(served: Served) -> None:
     first, second = submit(served), submit(served)
 
     after = listed(served, created_after=second.created_at.isoformat())
@@ -75,7 +75,7 @@ def test_times_are_chosen(served: Served) -> None:
         ("colour", "red"),
     ],
 )
-def test_what_cannot_be_asked_is_named(served: Served, field: str, value: str) -> None:
+def test_an_invalid_parameter_is_named(served: Served, field: str, value: str) -> None:
     body = problem(served.http.get("/jobs", params={field: value}), 422, "invalid_request")
 
     assert body["errors"][0]["field"].split(".")[0] == field

@@ -1,4 +1,4 @@
-"""priority and metadata of POST /generate."""
+"""`priority` and `metadata` of POST /generate."""
 
 import json
 
@@ -22,23 +22,23 @@ def test_a_higher_priority_comes_first(served: Served, clip: bytes) -> None:
     high = generate(served, clip, priority="10").json()
     low = generate(served, clip, priority="-10").json()
 
-    seen = [served.http.get(f"/jobs/{job['id']}").json() for job in (high, plain, low)]
+    jobs = [served.http.get(f"/jobs/{job['id']}").json() for job in (high, plain, low)]
 
-    assert [(job["priority"], job["position"]) for job in seen] == [(10, 1), (0, 2), (-10, 3)]
+    assert [(job["priority"], job["position"]) for job in jobs] == [(10, 1), (0, 2), (-10, 3)]
 
 
-def test_metadata_is_given_back(served: Served, clip: bytes) -> None:
-    words = {"order": "17", "Übung": "✓", "empty": ""}
+def test_sentis_returned(served: Served, clip: bytes) -> None:
+    sent = {"order": "17", "Übung": "✓", "empty": ""}
 
-    job = generate(served, clip, metadata=json.dumps(words)).json()
+    job = generate(served, clip, metadata=json.dumps(sent)).json()
 
-    assert job["metadata"] == words
-    assert served.http.get(f"/jobs/{job['id']}").json()["metadata"] == words
-    assert served.http.get("/jobs?limit=1").json()["jobs"][0]["metadata"] == words
+    assert job["metadata"] == sent
+    assert served.http.get(f"/jobs/{job['id']}").json()["metadata"] == sent
+    assert served.http.get("/jobs?limit=1").json()["jobs"][0]["metadata"] == sent
     assert "metadata" not in job["request"]
 
 
-def test_neither_is_needed(served: Served, clip: bytes) -> None:
+def test_both_are_optional(served: Served, clip: bytes) -> None:
     for fields in ({}, {"priority": "", "metadata": ""}):
         job = generate(served, clip, **fields).json()
         assert (job["priority"], job["metadata"]) == (0, {})
@@ -67,18 +67,22 @@ def test_neither_is_needed(served: Served, clip: bytes) -> None:
         ("metadata", '{"a": NaN}'),
     ],
 )
-def test_what_does_not_fit_is_named(served: Served, clip: bytes, field: str, value: str) -> None:
+def test_an_invalid_value_is_named(served: Served, clip: bytes, field: str, value: str) -> None:
     body = problem(generate(served, clip, **{field: value}), 422, "invalid_request")
 
     assert body["errors"][0]["field"].split(".")[0] == field
 
 
-def test_both_belong_to_the_body_of_a_key(served: Served, clip: bytes) -> None:
-    words = '{"a": "1", "b": "2"}'
-    first = generate(served, clip, "wishes", metadata=words, priority="1")
+def test_both_are_part_of_an_idempotent_request(served: Served, clip: bytes) -> None:
+    sent = '{"a": "1", "b": "2"}'
+    first = generate(served, clip, "priority-and-metadata", metadata=sent, priority="1")
 
-    same = generate(served, clip, "wishes", metadata='{"b":"2","a":"1"}', priority="1")
+    same = generate(
+        served, clip, "priority-and-metadata", metadata='{"b":"2","a":"1"}', priority="1"
+    )
 
     assert same.json()["id"] == first.json()["id"]
-    for fields in ({"metadata": words}, {"priority": "1"}):
-        problem(generate(served, clip, "wishes", **fields), 409, "idempotency_key_reused")
+    for fields in ({"metadata": sent}, {"priority": "1"}):
+        problem(
+            generate(served, clip, "priority-and-metadata", **fields), 409, "idempotency_key_reused"
+        )

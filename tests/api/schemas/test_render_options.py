@@ -1,4 +1,4 @@
-"""format, background and supersampling of POST /generate, and how what they make is handed out."""
+"""`format`, `background` and `supersampling` of POST /generate, and downloads of their files."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ def generate(served: Served, audio: bytes, **fields: str) -> httpx.Response:
     return served.http.post("/generate", files={"audio": ("talk.wav", audio)}, data=fields)
 
 
-def test_looks_are_kept_with_the_job(served: Served, clip: bytes) -> None:
+def test_render_options_are_stored_with_the_job(served: Served, clip: bytes) -> None:
     fields = {"format": "mov", "background": "#ABC", "supersampling": "3"}
     job = generate(served, clip, **fields).json()
-    kept = served.services.database.jobs.get(job["id"]).request
-    assert (kept.format, kept.background, kept.supersampling) == ("mov", "#aabbcc", 3)
+    stored = served.services.database.jobs.get(job["id"]).request
+    assert (stored.format, stored.background, stored.supersampling) == ("mov", "#aabbcc", 3)
     assert job["request"]["background"] == "#aabbcc"
 
 
@@ -33,25 +33,25 @@ def test_empty_fields_mean_their_defaults(served: Served, clip: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "field", "words"),
+    ("fields", "field", "text"),
     [
         ({"background": "transparent"}, "background", "mp4 cannot be transparent; ask for format"),
-        ({"background": "pink"}, "background", "'pink' is no colour; write \"#20242c\" or"),
+        ({"background": "pink"}, "background", "'pink' ; write \"#20242c\" or"),
         ({"format": "gif"}, "format", "'mp4', 'mov', 'webm' or 'png'"),
         ({"supersampling": "5"}, "supersampling", "should be less than or equal to 4"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(
-    served: Served, clip: bytes, fields: dict[str, str], field: str, words: str
+def test_invalid_render_options_are_refused(
+    served: Served, clip: bytes, fields: dict[str, str], field: str, text: str
 ) -> None:
     body = problem(generate(served, clip, **fields), 422, "invalid_request")
     assert body["errors"][0]["field"] == field
-    assert words in body["detail"]
+    assert text in body["detail"]
 
 
 def test_more_samples_than_a_worker_can_hold_are_refused(served: Served, clip: bytes) -> None:
-    asked = {"size": "64x2048", "supersampling": "3"}
-    body = problem(generate(served, clip, **asked), 422, "size_unsupported")
+    fields = {"size": "64x2048", "supersampling": "3"}
+    body = problem(generate(served, clip, **fields), 422, "size_unsupported")
     assert (
         "has 6144 samples along a side, more than 4096; ask for supersampling 2" in body["detail"]
     )
@@ -66,12 +66,12 @@ def test_more_samples_than_a_worker_can_hold_are_refused(served: Served, clip: b
         ("take-1.zip", "application/zip"),
     ],
 )
-def test_files_come_as_what_they_are(
+def test_files_are_served_with_their_content_type(
     served: Served, clip: bytes, tmp_path: Path, name: str, kind: str
 ) -> None:
     database, storage = served.services.database, served.services.storage
     job_id = generate(served, clip).json()["id"]
-    for _ in range(50):  # jobs of other tests come first
+    for _ in range(50):  # jobs of other tests are claimed first
         job = database.attempts.claim("tester")
         assert job is not None
         if job.id == job_id:

@@ -1,4 +1,4 @@
-"""views of POST /generate: which cameras of a person are shown, side by side."""
+"""`views` of POST /generate: the cameras of a person, side by side."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +18,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     write_person(people, "pair", cameras=["left", "right", "top"], views=["left", "right"])
     write_person(people, "blind", cameras=[])
     write_person(people, "demo")
-    with serving(Settings(data=folder / "data", people=people)) as running:
-        yield running
+    with serving(Settings(data=folder / "data", people=people)) as server:
+        yield server
 
 
 def generate(served: Served, audio: bytes, **fields: str | list[str]) -> httpx.Response:
@@ -34,8 +34,8 @@ def test_views_are_a_list_in_either_form(
 
     job = answer.json()
     assert (answer.status_code, job["request"]["views"]) == (202, ["side", "front"])
-    kept = served.services.database.jobs.get(job["id"]).request
-    assert kept.views == ("side", "front")
+    stored = served.services.database.jobs.get(job["id"]).request
+    assert stored.views == ("side", "front")
     assert served.http.get(f"/jobs/{job['id']}").json()["request"]["views"] == ["side", "front"]
 
 
@@ -45,20 +45,20 @@ def test_no_view_means_the_default(served: Served, clip: bytes, fields: dict[str
 
 
 @pytest.mark.parametrize("views", ["front,", "a,b,c,d,e", "front,front", "../front", "f" * 65])
-def test_what_is_no_list_of_views_is_refused(served: Served, clip: bytes, views: str) -> None:
+def test_an_invalid_list_of_views_is_refused(served: Served, clip: bytes, views: str) -> None:
     body = problem(generate(served, clip, views=views), 422, "invalid_request")
 
     assert body["errors"][0]["field"].split(".")[0] == "views"
 
 
-def test_an_unknown_view_is_told_which_there_are(served: Served, clip: bytes) -> None:
+def test_an_unknown_view_is_refused_with_the_known_ones(served: Served, clip: bytes) -> None:
     body = problem(generate(served, clip, views="front,below"), 422, "view_unknown")
 
     assert body["detail"] == "View 'below' of 'demo' not found; available: front, side, back."
     assert body["errors"] == [{"field": "views", "detail": body["detail"]}]
 
 
-def test_where_cameras_cannot_be_read_the_worker_tells(served: Served, clip: bytes) -> None:
+def test_views_are_not_checked_when_cameras_cannot_be_read(served: Served, clip: bytes) -> None:
     assert generate(served, clip, person="blind", views="below").status_code == 202
 
 
@@ -69,7 +69,7 @@ def test_where_cameras_cannot_be_read_the_worker_tells(served: Served, clip: byt
         {"size": "2048", "views": "front,side,back"},
     ],
 )
-def test_a_picture_that_is_too_wide_is_refused(
+def test_views_that_are_too_wide_together_are_refused(
     served: Served, clip: bytes, fields: dict[str, str]
 ) -> None:
     body = problem(generate(served, clip, **fields), 422, "size_unsupported")
@@ -79,7 +79,7 @@ def test_a_picture_that_is_too_wide_is_refused(
     assert generate(served, clip, **fields | {"size": "1364"}).status_code == 202
 
 
-def test_views_that_are_a_default_count_too(served: Served, clip: bytes, tmp_path: Path) -> None:
+def test_default_views_count_for_the_width(served: Served, clip: bytes, tmp_path: Path) -> None:
     write_person(served.services.settings.people, "trio", views=["front", "side", "back"])
 
     problem(generate(served, clip, person="trio", size="2048"), 422, "size_unsupported")
@@ -87,17 +87,17 @@ def test_views_that_are_a_default_count_too(served: Served, clip: bytes, tmp_pat
 
 
 def test_another_view_under_the_same_key_is_another_request(served: Served, clip: bytes) -> None:
-    files, once = {"audio": ("talk.wav", clip)}, {"idempotency-key": "views"}
+    files, key = {"audio": ("talk.wav", clip)}, {"idempotency-key": "views"}
 
     def post(views: str) -> httpx.Response:
-        return served.http.post("/generate", files=files, headers=once, data={"views": views})
+        return served.http.post("/generate", files=files, headers=key, data={"views": views})
 
     assert post("front").status_code == 202
     assert post("front").headers["idempotent-replayed"] == "true"
     problem(post("side"), 409, "idempotency_key_reused")
 
 
-def test_people_tell_their_views(served: Served) -> None:
+def test_people_list_their_views(served: Served) -> None:
     people = {each["name"]: each for each in served.http.get("/people").json()["people"]}
 
     pair, demo = people["pair"], people["demo"]

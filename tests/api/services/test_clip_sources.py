@@ -1,4 +1,4 @@
-"""`audio_url`: a clip that lies elsewhere, fetched where the operator allows it."""
+"""`audio_url`: a clip at a URL, which is fetched when the operator allows it."""
 
 from collections.abc import Iterator
 
@@ -11,16 +11,16 @@ from tests.webhook_receiver import Receiver, receiving
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory, clip: bytes) -> Iterator[Receiver]:
-    with receiving(tmp_path_factory.mktemp("elsewhere")) as there:
-        there.files |= {"/clip.wav": clip, "/text": b"no sound", "/large": bytes(3_000_000)}
-        there.answers["/gone"] = [404, 404]
-        yield there
+def host(tmp_path_factory: pytest.TempPathFactory, clip: bytes) -> Iterator[Receiver]:
+    with receiving(tmp_path_factory.mktemp("elsewhere")) as server:
+        server.files |= {"/clip.wav": clip, "/text": b"no sound", "/large": bytes(3_000_000)}
+        server.answers["/gone"] = [404, 404]
+        yield server
 
 
 @pytest.fixture(scope="module")
 def fetching(
-    settings: Settings, elsewhere: Receiver, tmp_path_factory: pytest.TempPathFactory
+    settings: Settings, host: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     allowed = Settings(
         data=tmp_path_factory.mktemp("fetching"),
@@ -29,14 +29,14 @@ def fetching(
         audio_urls=True,
         audio_url_seconds=1.0,
         outbound_allow=("127.0.0.1",),
-        outbound_ca=elsewhere.ca,
+        outbound_ca=host.ca,
     )
     with serving(allowed) as served:
         yield served
 
 
-def test_a_clip_elsewhere_becomes_a_job(fetching: Served, elsewhere: Receiver, clip: bytes) -> None:
-    url = elsewhere.url("/clip.wav")
+def test_a_clip_at_a_url_becomes_a_job(fetching: Served, host: Receiver, clip: bytes) -> None:
+    url = host.url("/clip.wav")
 
     by_json = fetching.http.post("/generate", json={"audio_url": url})
     by_form = fetching.http.post("/generate", data={"audio_url": url})
@@ -47,15 +47,15 @@ def test_a_clip_elsewhere_becomes_a_job(fetching: Served, elsewhere: Receiver, c
         assert b"".join(fetching.services.storage.open(key)) == clip
 
 
-def test_it_is_not_fetched_again_for_the_same_key(fetching: Served, elsewhere: Receiver) -> None:
-    asked, key = {"audio_url": elsewhere.url("/clip.wav")}, {"Idempotency-Key": "elsewhere"}
-    first = fetching.http.post("/generate", json=asked, headers=key)
-    before = len(elsewhere.received)
+def test_a_replayed_request_does_not_fetch_the_clip_again(fetching: Served, host: Receiver) -> None:
+    body, key = {"audio_url": host.url("/clip.wav")}, {"Idempotency-Key": "elsewhere"}
+    first = fetching.http.post("/generate", json=body, headers=key)
+    before = len(host.received)
 
-    again = fetching.http.post("/generate", json=asked, headers=key)
+    again = fetching.http.post("/generate", json=body, headers=key)
 
     assert again.json()["id"] == first.json()["id"]
-    assert len(elsewhere.received) == before
+    assert len(host.received) == before
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_it_is_not_fetched_again_for_the_same_key(fetching: Served, elsewhere: R
         ("/stall", 422, "audio_url_failed"),
     ],
 )
-def test_what_is_no_clip_is_told(
-    fetching: Served, elsewhere: Receiver, path: str, status: int, code: str
+def test_an_unusable_file_at_a_url_is_refused(
+    fetching: Served, host: Receiver, path: str, status: int, code: str
 ) -> None:
-    answer = fetching.http.post("/generate", json={"audio_url": elsewhere.url(path)})
+    answer = fetching.http.post("/generate", json={"audio_url": host.url(path)})
 
     problem(answer, status, code)
-    assert "/secret" not in {each.path for each in elsewhere.received}
+    assert "/secret" not in {each.path for each in host.received}
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_what_is_no_clip_is_told(
         "clips",
     ],
 )
-def test_an_address_that_leads_inside_is_refused(fetching: Served, url: str) -> None:
+def test_a_url_outside_the_public_internet_is_refused(fetching: Served, url: str) -> None:
     problem(fetching.http.post("/generate", json={"audio_url": url}), 422, "audio_url_refused")
 
 
-def test_it_is_off_unless_it_is_allowed(served: Served, elsewhere: Receiver) -> None:
-    before = len(elsewhere.received)
+def test_audio_urls_are_refused_by_default(served: Served, host: Receiver) -> None:
+    before = len(host.received)
 
-    answer = served.http.post("/generate", json={"audio_url": elsewhere.url("/clip.wav")})
+    answer = served.http.post("/generate", json={"audio_url": host.url("/clip.wav")})
 
     assert "does not fetch audio_url" in problem(answer, 422, "audio_url_refused")["detail"]
-    assert len(elsewhere.received) == before
+    assert len(host.received) == before

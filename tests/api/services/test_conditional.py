@@ -33,12 +33,12 @@ def later(act: Callable[[], object], *, seconds: float = 0.3) -> Iterator[None]:
     timer.join()
 
 
-def timed(ask: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
-    began = time.monotonic()
-    return ask(), time.monotonic() - began
+def timed(send: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
+    start = time.monotonic()
+    return send(), time.monotonic() - start
 
 
-def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:
+def test_an_unchanged_job_is_a_304(served: Served) -> None:
     job = submit(served)
     first = get(served, job.id)
 
@@ -61,17 +61,17 @@ def test_every_change_changes_the_tag(served: Served) -> None:
         return tags[-1] != tags[-2]
 
     database.jobs.cancel(before.id)
-    assert changed()  # it has moved up
+    assert changed()  # its position in the queue has changed
     database.attempts.claim("worker-1")
     assert changed()
     database.attempts.progress(job.id, 1, "face", 0.5)
     assert changed()
-    database.attempts.fail(job.id, 1, "clip_missing", "The clip is gone.")
+    database.attempts.fail(job.id, 1, "clip_missing", "The clip no longer exists.")
     assert changed()
     assert len(set(tags)) == len(tags)
 
 
-def test_links_do_not_change_the_tag_and_never_run_out_behind_it(
+def test_links_do_not_change_the_tag_until_they_are_about_to_expire(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = succeeded(served, tmp_path)
@@ -97,53 +97,53 @@ def test_waiting_ends_when_the_state_changes(served: Served) -> None:
     job = submit(served)
 
     with later(lambda: served.services.database.attempts.claim("worker-1")):
-        answer, took = timed(lambda: get(served, job.id, wait=20))
+        answer, seconds_taken = timed(lambda: get(served, job.id, wait=20))
 
     assert answer.json()["state"] == "running"
     assert answer.headers["preference-applied"] == "wait=20"
-    assert 0.25 < took < 5
+    assert 0.25 < seconds_taken < 5
 
 
 def test_progress_alone_does_not_end_the_waiting(served: Served) -> None:
     job = running(served)
 
     with later(lambda: served.services.database.attempts.progress(job.id, 1, "face", 0.5)):
-        answer, took = timed(lambda: get(served, job.id, wait=1))
+        answer, seconds_taken = timed(lambda: get(served, job.id, wait=1))
 
     assert (answer.json()["state"], answer.json()["stage"]) == ("running", "face")
-    assert 0.9 < took < 5
+    assert 0.9 < seconds_taken < 5
 
 
-def test_a_state_that_was_not_known_yet_is_told_at_once(served: Served) -> None:
+def test_a_state_newer_than_the_tag_is_sent_at_once(served: Served) -> None:
     job = submit(served)
     tag = get(served, job.id).headers["etag"]
     served.services.database.attempts.claim("worker-1")
 
-    answer, took = timed(lambda: get(served, job.id, known=tag, wait=20))
+    answer, seconds_taken = timed(lambda: get(served, job.id, known=tag, wait=20))
 
     assert answer.json()["state"] == "running"
-    assert took < 5
+    assert seconds_taken < 5
 
 
-def test_a_job_that_has_ended_is_told_at_once(served: Served, tmp_path: Path) -> None:
+def test_a_job_that_has_ended_is_sent_at_once(served: Served, tmp_path: Path) -> None:
     job = succeeded(served, tmp_path)
     tag = get(served, job.id).headers["etag"]
 
-    answer, took = timed(lambda: get(served, job.id, wait=20))
-    again, took_again = timed(lambda: get(served, job.id, known=tag, wait=20))
+    answer, seconds_taken = timed(lambda: get(served, job.id, wait=20))
+    again, seconds_again = timed(lambda: get(served, job.id, known=tag, wait=20))
 
     assert (answer.json()["state"], again.status_code) == ("succeeded", 304)
-    assert max(took, took_again) < 5
+    assert max(seconds_taken, seconds_again) < 5
 
 
-def test_nothing_new_after_all_is_a_304(served: Served) -> None:
+def test_waiting_without_a_change_ends_with_304(served: Served) -> None:
     job = submit(served)
     tag = get(served, job.id).headers["etag"]
 
-    answer, took = timed(lambda: get(served, job.id, known=tag, wait=1))
+    answer, seconds_taken = timed(lambda: get(served, job.id, known=tag, wait=1))
 
     assert answer.status_code == 304
-    assert took > 0.9
+    assert seconds_taken > 0.9
 
 
 def test_a_new_attempt_ends_the_waiting(served: Served) -> None:
@@ -159,35 +159,35 @@ def test_a_new_attempt_ends_the_waiting(served: Served) -> None:
     assert (answer.json()["state"], answer.json()["attempt"]) != ("running", 1)
 
 
-def test_a_job_that_is_deleted_while_somebody_waits(served: Served) -> None:
+def test_a_job_that_is_deleted_during_a_long_poll(served: Served) -> None:
     job = submit(served)
 
     with later(lambda: served.services.database.jobs.delete(job.id)):
-        answer, took = timed(lambda: get(served, job.id, wait=20))
+        answer, seconds_taken = timed(lambda: get(served, job.id, wait=20))
 
     problem(answer, 404, "job_not_found")
-    assert took < 5
+    assert seconds_taken < 5
     problem(get(served, "0198", wait=20), 404, "job_not_found")
 
 
-def test_many_may_wait_and_others_are_served_meanwhile(served: Served) -> None:
+def test_many_long_polls_do_not_block_other_requests(served: Served) -> None:
     job = submit(served)
     with (
         httpx.Client(base_url=served.http.base_url, timeout=30) as client,
-        ThreadPoolExecutor(80) as pool,  # twice the threads that the API has
+        ThreadPoolExecutor(80) as pool,  # twice the threads of the API
     ):
-        ask = {"url": f"/jobs/{job.id}", "headers": {"prefer": "wait=30"}}
-        waiters = [pool.submit(client.get, **ask) for _ in range(80)]
+        request = {"url": f"/jobs/{job.id}", "headers": {"prefer": "wait=30"}}
+        waiters = [pool.submit(client.get, **request) for _ in range(80)]
         deadline = time.monotonic() + 10
         while served.app.state.watch.waiting < 80 and time.monotonic() < deadline:
             time.sleep(0.02)
         waiting = served.app.state.watch.waiting
-        _, took = timed(lambda: served.http.get("/jobs"))
+        _, seconds_taken = timed(lambda: served.http.get("/jobs"))
         served.services.database.jobs.cancel(job.id)
         states = {waiter.result().json()["state"] for waiter in waiters}
 
     assert (waiting, states) == (80, {"canceled"})
-    assert took < 2
+    assert seconds_taken < 2
 
 
 def test_generate_waits_for_the_end(served: Served, clip: bytes) -> None:
@@ -195,7 +195,9 @@ def test_generate_waits_for_the_end(served: Served, clip: bytes) -> None:
         job = served.services.database.attempts.claim("worker-1")
         assert job is not None
         time.sleep(0.3)
-        served.services.database.attempts.fail(job.id, 1, "clip_missing", "The clip is gone.")
+        served.services.database.attempts.fail(
+            job.id, 1, "clip_missing", "The clip no longer exists."
+        )
 
     with later(work, seconds=0.8):
         answer = served.http.post(
@@ -208,15 +210,15 @@ def test_generate_waits_for_the_end(served: Served, clip: bytes) -> None:
     assert "retry-after" not in answer.headers
 
 
-def test_generate_does_not_wait_longer_than_it_was_asked_to(served: Served, clip: bytes) -> None:
-    answer, took = timed(
+def test_generate_waits_no_longer_than_requested(served: Served, clip: bytes) -> None:
+    answer, seconds_taken = timed(
         lambda: served.http.post(
             "/generate", files={"audio": ("a", clip)}, headers={"Prefer": "wait=1"}
         )
     )
 
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
-    assert 1 <= took < 5
+    assert 1 <= seconds_taken < 5
 
 
 def test_generate_answers_when_its_job_is_deleted_meanwhile(served: Served, clip: bytes) -> None:
@@ -239,5 +241,5 @@ def test_generate_answers_when_its_job_is_deleted_meanwhile(served: Served, clip
         ("wait=" + "9" * 30, 0), ("wait", 0), ("awaited=5", 0), ("wait=٣", 0),
     ],
 )  # fmt: skip
-def test_preferences_are_read_as_they_are_written(prefer: str | None, seconds: int) -> None:
+def test_wait_is_parsed_from_the_prefer_header(prefer: str | None, seconds: int) -> None:
     assert seconds_to_wait(prefer) == seconds

@@ -1,4 +1,4 @@
-"""Idempotency-Key: however often a request is sent, it makes one job."""
+"""Idempotency-Key: a request that is sent again makes no second job."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.services import submit as accepting
+from api.services import submit as submit_module
+from api.services.idempotency import Accepted, make_once
 from jobs.storage.factory import LocalStorage
+from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey
 from tests.api.rows import running
 from tests.api_server import Served
 from tests.audio_clips import write_clip
@@ -37,7 +39,7 @@ def test_the_same_request_gives_the_same_job(served: Served, clip: bytes) -> Non
     assert second.headers["location"] == first.headers["location"]
 
 
-def test_fields_that_mean_the_same_are_the_same(served: Served, clip: bytes) -> None:
+def test_equivalent_fields_are_the_same_request(served: Served, clip: bytes) -> None:
     first = generate(served, clip, "same-2", size="256")
 
     second = generate(served, clip, "same-2", size="256x256", takes="1", person="demo")
@@ -53,7 +55,7 @@ def test_another_body_is_refused(served: Served, clip: bytes, tmp_path: Path) ->
         assert "'reused'" in problem(answer, 409, "idempotency_key_reused")["detail"]
 
 
-def test_another_key_or_none_makes_another_job(served: Served, clip: bytes) -> None:
+def test_another_key_or_no_key_makes_another_job(served: Served, clip: bytes) -> None:
     keyed = {generate(served, clip, key).json()["id"] for key in ("one", "two")}
     plain = {
         served.http.post("/generate", files={"audio": ("a", clip)}).json()["id"] for _ in range(2)
@@ -62,7 +64,7 @@ def test_another_key_or_none_makes_another_job(served: Served, clip: bytes) -> N
     assert len(keyed | plain) == 4
 
 
-def test_a_job_that_has_ended_is_answered_whole(served: Served, clip: bytes) -> None:
+def test_a_replay_of_an_ended_job_returns_200_with_its_state(served: Served, clip: bytes) -> None:
     job_id = generate(served, clip, "ended").json()["id"]
     served.http.post(f"/jobs/{job_id}/cancel")
 
@@ -73,7 +75,7 @@ def test_a_job_that_has_ended_is_answered_whole(served: Served, clip: bytes) -> 
     assert "retry-after" not in again.headers
 
 
-def test_a_job_that_runs_is_answered_as_it_stands(served: Served, clip: bytes) -> None:
+def test_a_replay_of_a_running_job_returns_its_current_state(served: Served, clip: bytes) -> None:
     generate(served, clip, "running")
     running_id = running(served).id
 
@@ -104,31 +106,31 @@ def test_a_race_with_another_body_is_refused_and_leaves_no_clip(
     storage, database = served.services.storage, served.services.database
     assert isinstance(storage, LocalStorage)
     before = set((storage.folder / "jobs").glob("*/input/*"))
-    made_by, asked = database.idempotency_keys.made_by, []
+    made_by, calls = database.idempotency_keys.made_by, []
 
-    def too_early(once: object) -> object:
-        asked.append(once)
-        return None if len(asked) == 1 else made_by(once)
+    def find_nothing_at_first(key: object) -> object:
+        calls.append(key)
+        return None if len(calls) == 1 else made_by(key)
 
-    monkeypatch.setattr(database.idempotency_keys, "made_by", too_early)
+    monkeypatch.setattr(database.idempotency_keys, "made_by", find_nothing_at_first)
 
     problem(generate(served, clip, "late", takes="2"), 409, "idempotency_key_reused")
 
     assert set((storage.folder / "jobs").glob("*/input/*")) == before
 
 
-def test_a_refused_request_does_not_use_its_key_up(served: Served, clip: bytes) -> None:
+def test_a_refused_request_leaves_its_key_free(served: Served, clip: bytes) -> None:
     problem(generate(served, b"no sound", "kept"), 415, "audio_type_unsupported")
     problem(generate(served, clip, "kept", person="bob"), 422, "person_unknown")
 
     assert generate(served, clip, "kept").status_code == 202
 
 
-def test_a_job_is_found_although_its_person_has_gone(
+def test_a_replay_does_not_need_the_person(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = generate(served, clip, "person")
-    monkeypatch.setattr(accepting, "list_people", lambda folder: [])
+    monkeypatch.setattr(submit_module, "list_people", lambda folder: [])
 
     assert generate(served, clip, "person").json()["id"] == first.json()["id"]
 
@@ -141,15 +143,39 @@ def test_a_deleted_job_frees_its_key(served: Served, clip: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "two words", "x" * 256, "tab\there"])
-def test_a_key_that_is_none_is_named(served: Served, clip: bytes, key: str) -> None:
+def test_an_invalid_key_is_refused(served: Served, clip: bytes, key: str) -> None:
     body = problem(generate(served, clip, key), 422, "invalid_request")
 
     assert [each["field"].lower() for each in body["errors"]] == ["idempotency-key"]
 
 
-def test_any_visible_characters_make_a_key(served: Served, clip: bytes) -> None:
+def test_a_key_may_contain_all_visible_characters(served: Served, clip: bytes) -> None:
     key = "".join(chr(code) for code in range(0x21, 0x7F)) + "x" * 161
 
     ids = {generate(served, clip, key).json()["id"] for _ in range(2)}
 
     assert (len(key), len(ids)) == (255, 1)
+
+
+def test_a_conflict_returns_what_the_other_request_made() -> None:
+    found = iter([None, "made before"])
+
+    def make() -> str:
+        raise IdempotencyConflict
+
+    accepted = make_once(IdempotencyKey("key", "digest"), find=lambda _: next(found), make=make)
+
+    assert accepted == Accepted("made before", replayed=True)
+
+
+def test_a_conflict_with_a_deleted_job_makes_another_one() -> None:
+    conflicts = iter([IdempotencyConflict()])
+
+    def make() -> str:
+        for conflict in conflicts:
+            raise conflict
+        return "made now"
+
+    accepted = make_once(IdempotencyKey("key", "digest"), find=lambda _: None, make=make)
+
+    assert accepted == Accepted("made now", replayed=False)

@@ -1,4 +1,4 @@
-"""/uploads: a clip that is sent by itself, in parts, and then used by jobs."""
+"""/uploads: a clip that is uploaded in parts and then used by jobs."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def uploaded(served: Served, clip: bytes) -> dict:
     return answer.json()
 
 
-def test_a_clip_that_was_sent_before_becomes_jobs(served: Served, clip: bytes) -> None:
+def test_several_jobs_can_use_one_upload(served: Served, clip: bytes) -> None:
     upload = uploaded(served, clip)
     assert (upload["state"], upload["parts"]) == ("ready", [])
     assert upload["clip_seconds"] == pytest.approx(0.5)
@@ -60,7 +60,7 @@ def test_a_clip_that_was_sent_before_becomes_jobs(served: Served, clip: bytes) -
     assert by_json.json()["request"]["takes"] == 2
 
 
-def test_a_file_is_sent_in_as_many_parts_as_it_takes(
+def test_a_large_file_is_sent_in_several_parts(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "PART_BYTES", 40_000)
@@ -77,14 +77,14 @@ def test_a_file_is_sent_in_as_many_parts_as_it_takes(
     assert b"".join(stored) == clip
 
 
-def test_what_has_not_come_is_named(served: Served, clip: bytes) -> None:
+def test_a_missing_part_is_named(served: Served, clip: bytes) -> None:
     upload = announce(served, len(clip))
 
     body = problem(complete(served, upload), 409, "part_missing")
     assert body["detail"].startswith("Part 1 is missing;")
 
-    asked = {"upload_id": upload["id"]}
-    body = problem(served.http.post("/generate", json=asked), 422, "upload_incomplete")
+    request = {"upload_id": upload["id"]}
+    body = problem(served.http.post("/generate", json=request), 422, "upload_incomplete")
     assert f"/uploads/{upload['id']}/complete" in body["detail"]
     send(served, upload, clip)
     assert complete(served, upload).status_code == 200
@@ -98,7 +98,7 @@ def test_completing_twice_changes_nothing(served: Served, clip: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"short", None])
-def test_a_part_of_another_length_is_not_kept(
+def test_a_part_of_another_length_is_not_stored(
     served: Served, clip: bytes, piece: bytes | None
 ) -> None:
     upload = announce(served, len(clip))
@@ -110,7 +110,7 @@ def test_a_part_of_another_length_is_not_kept(
     problem(complete(served, upload), 409, "part_missing")
 
 
-def test_a_link_that_was_altered_takes_nothing(served: Served, clip: bytes) -> None:
+def test_an_altered_link_accepts_no_part(served: Served, clip: bytes) -> None:
     url = announce(served, len(clip))["parts"][0]["url"]
     other = announce(served, len(clip))["parts"][0]["url"]
 
@@ -120,10 +120,10 @@ def test_a_link_that_was_altered_takes_nothing(served: Served, clip: bytes) -> N
         url.partition("?")[0] + "?" + other.partition("?")[2],
     ):
         problem(httpx.put(altered, content=b"12345"), 403, "link_invalid")
-    problem(httpx.get(url), 422, "invalid_request")  # and it is no download
+    problem(httpx.get(url), 422, "invalid_request")  # a link for PUT is not valid for GET
 
 
-def test_what_is_no_clip_is_refused_and_gone(served: Served) -> None:
+def test_an_upload_without_audio_is_refused_and_removed(served: Served) -> None:
     upload = announce(served, 100)
     send(served, upload, b"x" * 100)
 
@@ -134,20 +134,20 @@ def test_what_is_no_clip_is_refused_and_gone(served: Served) -> None:
     assert not folder.exists()
 
 
-def test_the_limit_of_the_person_holds(served: Served, tmp_path: Path) -> None:
+def test_the_length_limit_of_the_person_applies(served: Served, tmp_path: Path) -> None:
     long = write_clip(tmp_path / "long.flac", seconds=2.5).read_bytes()
     upload = uploaded(served, long)
 
-    asked = {"upload_id": upload["id"], "person": "ada"}
-    body = problem(served.http.post("/generate", json=asked), 422, "clip_too_long")
+    request = {"upload_id": upload["id"], "person": "ada"}
+    body = problem(served.http.post("/generate", json=request), 422, "clip_too_long")
 
     assert "1 s long" in body["detail"]
     assert "2.50 s" in body["detail"]
 
 
-@pytest.mark.parametrize("asked", [{"bytes": 0}, {"bytes": "many"}, {}, {"bytes": 1, "name": "a"}])
-def test_an_announcement_that_does_not_fit_is_refused(served: Served, asked: dict) -> None:
-    problem(served.http.post("/uploads", json=asked), 422, "invalid_request")
+@pytest.mark.parametrize("body", [{"bytes": 0}, {"bytes": "many"}, {}, {"bytes": 1, "name": "a"}])
+def test_an_invalid_announcement_is_refused(served: Served, body: dict) -> None:
+    problem(served.http.post("/uploads", json=body), 422, "invalid_request")
 
 
 def test_too_large_a_clip_is_refused_before_it_is_sent(served: Served) -> None:
@@ -155,15 +155,15 @@ def test_too_large_a_clip_is_refused_before_it_is_sent(served: Served) -> None:
     assert str(2 * 2**30) in body["detail"]
 
 
-def test_an_upload_that_is_not_there(served: Served) -> None:
+def test_an_unknown_upload_is_not_found(served: Served) -> None:
     missing = "0" * 32
     problem(served.http.get(f"/uploads/{missing}"), 404, "upload_not_found")
     problem(served.http.post(f"/uploads/{missing}/complete"), 404, "upload_not_found")
-    asked = {"upload_id": missing}
-    problem(served.http.post("/generate", json=asked), 422, "upload_unknown")
+    request = {"upload_id": missing}
+    problem(served.http.post("/generate", json=request), 422, "upload_unknown")
 
 
-def test_the_same_sound_is_the_same_request(served: Served, clip: bytes) -> None:
+def test_the_same_audio_sent_or_uploaded_is_the_same_request(served: Served, clip: bytes) -> None:
     upload = uploaded(served, clip)
     key = {"Idempotency-Key": "sound-1"}
 
@@ -176,15 +176,15 @@ def test_the_same_sound_is_the_same_request(served: Served, clip: bytes) -> None
 
 @pytest.fixture
 def aging(settings: Settings, tmp_path: Path) -> Iterator[tuple[Served, Clock]]:
-    """An API whose uploads have a clock of their own."""
-    with serving(Settings(data=tmp_path, people=settings.people)) as running:
+    """A server whose uploads have a settable clock."""
+    with serving(Settings(data=tmp_path, people=settings.people)) as server:
         clock = Clock()
-        clock.now = datetime.now(UTC)  # the reaper has begun with the true time
-        running.services.database.uploads._clock = clock
-        yield running, clock
+        clock.now = datetime.now(UTC)  # the reaper starts with the real time
+        server.services.database.uploads._clock = clock
+        yield server, clock
 
 
-def test_an_expired_upload_is_swept(aging: tuple[Served, Clock], clip: bytes) -> None:
+def test_an_expired_upload_is_removed(aging: tuple[Served, Clock], clip: bytes) -> None:
     served, clock = aging
     whole, half = uploaded(served, clip), announce(served, len(clip))
     send(served, half, clip)
@@ -199,8 +199,8 @@ def test_an_expired_upload_is_swept(aging: tuple[Served, Clock], clip: bytes) ->
     problem(served.http.get(f"/uploads/{whole['id']}"), 404, "upload_not_found")
 
 
-def test_json_takes_the_clip_in_base64(served: Served, clip: bytes) -> None:
-    asked = {
+def test_json_contains_the_clip_in_base64(served: Served, clip: bytes) -> None:
+    request = {
         "audio": base64.b64encode(clip).decode(),
         "views": ["front", "side"],
         "outputs": ["motion"],
@@ -208,13 +208,13 @@ def test_json_takes_the_clip_in_base64(served: Served, clip: bytes) -> None:
         "priority": 3,
     }
 
-    job = served.http.post("/generate", json=asked)
+    job = served.http.post("/generate", json=request)
 
     assert job.status_code == 202, job.text
-    told = job.json()
-    assert (told["priority"], told["metadata"]) == (3, {"order": "17"})
-    assert told["request"]["views"] == ["front", "side"]
-    key = served.services.database.jobs.get(told["id"]).input_key
+    job_view = job.json()
+    assert (job_view["priority"], job_view["metadata"]) == (3, {"order": "17"})
+    assert job_view["request"]["views"] == ["front", "side"]
+    key = served.services.database.jobs.get(job_view["id"]).input_key
     assert b"".join(served.services.storage.open(key)) == clip
 
 
@@ -236,23 +236,23 @@ BAD_JSON = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "told"), BAD_JSON)
-def test_json_that_does_not_fit_is_told(served: Served, asked: object, told: str) -> None:
-    body = problem(served.http.post("/generate", json=asked), 422, "invalid_request")
+@pytest.mark.parametrize(("body", "message"), BAD_JSON)
+def test_invalid_json_fields_are_named(served: Served, body: object, message: str) -> None:
+    refusal = problem(served.http.post("/generate", json=body), 422, "invalid_request")
 
-    assert told in body["detail"]
+    assert message in refusal["detail"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"audio":', b"\xff", b"[" * 100_000])
-def test_what_is_no_json_is_said_to_be(served: Served, body: bytes) -> None:
+def test_malformed_json_is_refused(served: Served, body: bytes) -> None:
     headers = {"content-type": "application/json"}
     problem(served.http.post("/generate", content=body, headers=headers), 400, "malformed_body")
 
 
-def test_json_that_is_too_long_is_pointed_elsewhere(served: Served) -> None:
-    asked = json.dumps({"audio": "A" * 3_000_000})
+def test_json_that_is_too_long_is_referred_to_uploads(served: Served) -> None:
+    request = json.dumps({"audio": "A" * 3_000_000})
     headers = {"content-type": "application/json"}
     body = problem(
-        served.http.post("/generate", content=asked, headers=headers), 413, "upload_too_large"
+        served.http.post("/generate", content=request, headers=headers), 413, "upload_too_large"
     )
     assert "POST /uploads" in body["detail"]

@@ -1,4 +1,4 @@
-"""429 for what is beyond a quota: with the numbers, and leaving nothing behind."""
+"""429 when a quota is reached: with its numbers, and without stored files."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def send(served: Served, clip: bytes) -> httpx.Response:
         ({"quota_stored_bytes": 150_000}, "quota_bytes", False),
     ],
 )
-def test_what_is_beyond_a_quota_is_refused(
+def test_a_request_beyond_a_quota_is_refused(
     settings: Settings,
     clip: bytes,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""No room left for an upload: a sentence, and nothing half kept."""
+"""507 when no space is left: a problem, and no partial files."""
 
 import errno
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from tests.api.rows import stored_files
 from tests.api_server import Served
 from tests.problems import problem
 
@@ -23,33 +24,36 @@ def no_pages(*_: object, **__: object) -> None:
     raise OperationalError("insert", {}, error)
 
 
-def kept(served: Served) -> list[Path]:
-    return [path for path in served.services.storage.folder.rglob("*") if path.is_file()]
+def stored(served: Served) -> tuple[set[Path], int]:
+    """The stored files, and the number of jobs."""
+    return stored_files(served), len(served.services.database.jobs.page(limit=100).jobs)
 
 
 def refused(served: Served, clip: bytes) -> None:
-    before = kept(served), len(served.services.database.jobs.page(limit=100).jobs)
+    before = stored(served)
     answer = served.http.post("/generate", files={"audio": clip})
     problem(answer, 507, "storage_full")
     assert answer.headers["Retry-After"] == "60"
-    assert (kept(served), len(served.services.database.jobs.page(limit=100).jobs)) == before
+    assert stored(served) == before
 
 
-def test_while_the_upload_is_probed(
+def test_a_full_disk_while_the_upload_is_probed(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "mkdtemp", no_space)
     refused(served, clip)
 
 
-def test_while_a_large_body_is_read(
+def test_a_full_disk_while_a_large_body_is_read(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", no_space)
     refused(served, clip + bytes(1_500_000))
 
 
-def test_while_it_is_stored(served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_storage_while_the_clip_is_stored(
+    served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = shutil.copyfileobj
 
     def full(source: object, target: object, length: int = 0) -> None:
@@ -61,13 +65,13 @@ def test_while_it_is_stored(served: Served, clip: bytes, monkeypatch: pytest.Mon
     refused(served, clip)
 
 
-def test_while_the_row_is_written(
+def test_a_full_database_while_the_row_is_written(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.store.idempotency.keep", no_pages)
-    before = kept(served)
+    monkeypatch.setattr("jobs.store.idempotency.bind", no_pages)
+    before = stored_files(served)
     answer = served.http.post(
         "/generate", files={"audio": clip}, headers={"Idempotency-Key": "full"}
     )
     problem(answer, 507, "storage_full")
-    assert kept(served) == before
+    assert stored_files(served) == before

@@ -1,4 +1,4 @@
-"""Many uploads at once, and slow ones: they are bounded, and nobody else waits for them."""
+"""Concurrent and slow uploads: their number is limited, and other requests do not wait."""
 
 import socket
 import threading
@@ -24,7 +24,7 @@ HEAD = (
 
 @pytest.fixture
 def narrow(settings: Settings, tmp_path: Path) -> Iterator[Served]:
-    """An API that takes two uploads at a time."""
+    """A server with two upload slots."""
     changed = {
         "data": tmp_path,
         "database_url": f"sqlite:///{tmp_path}/visavis.db",
@@ -34,71 +34,73 @@ def narrow(settings: Settings, tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def begin(served: Served) -> socket.socket:
-    """An upload that does not go on."""
+def open_upload(served: Served) -> socket.socket:
+    """Start an upload that stalls."""
     host, port = served.http.base_url.host, served.http.base_url.port
-    begun = socket.create_connection((host, port), timeout=30)
-    begun.sendall(HEAD.encode())
-    return begun
+    connection = socket.create_connection((host, port), timeout=30)
+    connection.sendall(HEAD.encode())
+    return connection
 
 
-def test_one_upload_too_many_is_told_to_come_again(narrow: Served, clip: bytes) -> None:
+def test_an_upload_without_a_free_slot_gets_503_with_retry_after(
+    narrow: Served, clip: bytes
+) -> None:
     with ExitStack() as stack:
         for _ in range(2):
-            stack.enter_context(begin(narrow))
+            stack.enter_context(open_upload(narrow))
         deadline = time.monotonic() + 20
         while True:
             answer = narrow.http.post("/generate", files={"audio": ("a", clip)})
             if answer.status_code != 202:
                 break
-            assert time.monotonic() < deadline, "both may not have arrived yet"
+            assert time.monotonic() < deadline, "the two stalled uploads did not take both slots"
 
         assert "All 2 upload slots" in problem(answer, 503, "uploads_busy")["detail"]
         assert int(answer.headers["retry-after"]) > 0
         assert narrow.http.get("/jobs").status_code == 200
 
     while narrow.http.post("/generate", files={"audio": ("a", clip)}).status_code != 202:
-        assert time.monotonic() < deadline, "those who left have left their places"
+        assert time.monotonic() < deadline, "closed connections did not release their slots"
 
 
-def test_an_upload_that_does_not_arrive_is_given_up(settings: Settings) -> None:
+def test_a_stalled_upload_times_out(settings: Settings) -> None:
     with (
         serving(settings.model_copy(update={"upload_seconds": 0.3})) as impatient,
-        begin(impatient) as begun,
+        open_upload(impatient) as connection,
     ):
-        said = b""
-        while chunk := begun.recv(4096):  # and the connection is closed
-            said += chunk
+        received = b""
+        while chunk := connection.recv(4096):  # until the server closes the connection
+            received += chunk
 
-    assert said.startswith(b"HTTP/1.1 408 ")
-    assert b'"code":"upload_too_slow"' in said
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"upload_too_slow"' in received
 
 
-def test_a_part_that_does_not_arrive_is_given_up(settings: Settings) -> None:
+def test_a_stalled_part_times_out(settings: Settings) -> None:
     with serving(settings.model_copy(update={"upload_seconds": 0.3})) as impatient:
         announced = impatient.http.post("/uploads", json={"bytes": 1000}).json()
         link = httpx.URL(announced["parts"][0]["url"])
         head = (
             f"PUT {link.raw_path.decode()} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
         )
-        with socket.create_connection((link.host, link.port), timeout=30) as begun:
-            begun.sendall(head.encode() + b"\r\n" + bytes(10))
-            said = begun.recv(4096)
+        with socket.create_connection((link.host, link.port), timeout=30) as connection:
+            connection.sendall(head.encode() + b"\r\n" + bytes(10))
+            received = connection.recv(4096)
         again = impatient.http.get(f"/uploads/{announced['id']}").json()
 
-    assert said.startswith(b"HTTP/1.1 408 ")
+    assert received.startswith(b"HTTP/1.1 408 ")
     assert again["state"] == "open"
 
 
-def test_whoever_completes_a_large_clip_takes_no_thread_of_others(
+def test_completing_large_clips_does_not_block_other_requests(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many look at their clips as there are threads for everything else."""
+    """More clips are probed at the same time than there are threads for other requests."""
     go_on = threading.Event()
 
     def slowly(*_: object, **__: object) -> None:
         assert go_on.wait(60)
-        raise MediaError("audio_damaged", "it is damaged")
+        raise MediaError("audio_damaged", "the file is damaged")
 
     monkeypatch.setattr("api.services.multipart_uploads.probed", slowly)
     ids = []
@@ -123,7 +125,7 @@ def test_whoever_completes_a_large_clip_takes_no_thread_of_others(
     assert {each.result().status_code for each in waiting} == {422}
 
 
-def test_who_waits_for_the_end_takes_no_place(narrow: Served, clip: bytes) -> None:
+def test_a_request_that_waits_for_its_job_holds_no_slot(narrow: Served, clip: bytes) -> None:
     def send(**headers: str) -> httpx.Response:
         return narrow.http.post("/generate", files={"audio": ("a", clip)}, headers=headers)
 
@@ -141,7 +143,7 @@ def test_who_waits_for_the_end_takes_no_place(narrow: Served, clip: bytes) -> No
     assert [each.result().status_code for each in waiting] == [202, 202]
 
 
-def test_a_form_whose_headers_have_no_end_is_refused(served: Served) -> None:
+def test_a_form_with_endless_headers_is_refused(served: Served) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="' + b"a" * 1_500_000
     headers = {"content-type": "multipart/form-data; boundary=x"}
 

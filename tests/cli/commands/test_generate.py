@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: 
         (["none.wav"], 2, "no recording at none.wav"),
         (["talk.wav", "--out", "no/v.mp4"], 2, "no folder no for v.mp4; create it"),
         (["talk.wav", "--person", "ada"], 1, "Unknown person 'ada'; available: demo."),
-        (["text.wav"], 1, "This is not an audio file that we read; send wav"),
+        (["text.wav"], 1, "The file has no supported audio format; send wav"),
         (["long.mp3"], 1, "The clip may be"),
         (["talk.wav", "--views", "back"], 1, "No camera 'back'; this person has front, side."),
         (["talk.wav", "--views", "front,front"], 2, "--views: view 'front' is listed 2 times"),

@@ -160,14 +160,14 @@ def test_many_use_one_key_at_once(keys: ApiKeyStore) -> None:
 @pytest.mark.parametrize(
     ("tenant", "name", "scopes", "words"),
     [
-        ("", "a", READ_WRITE, "is no name"),
-        ("Acme", "a", READ_WRITE, "is no name"),
-        ("-acme", "a", READ_WRITE, "is no name"),
-        ("a" * 64, "a", READ_WRITE, "is no name"),
-        ("acme\n", "a", READ_WRITE, "is no name"),
-        ("acme", "", READ_WRITE, "needs a name"),
-        ("acme", "a" * 101, READ_WRITE, "needs a name"),
-        ("acme", "a", (), "needs a scope"),
+        ("", "a", READ_WRITE, "tenant: invalid name"),
+        ("Acme", "a", READ_WRITE, "tenant: invalid name"),
+        ("-acme", "a", READ_WRITE, "tenant: invalid name"),
+        ("a" * 64, "a", READ_WRITE, "tenant: invalid name"),
+        ("acme\n", "a", READ_WRITE, "tenant: invalid name"),
+        ("acme", "", READ_WRITE, "name: invalid length"),
+        ("acme", "a" * 101, READ_WRITE, "name: invalid length"),
+        ("acme", "a", (), "scopes: none given"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(

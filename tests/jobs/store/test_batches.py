@@ -8,7 +8,7 @@ from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.batches import BatchMissing, BatchStore, NewBatch
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey, IdempotencyKeyReused
-from jobs.store.quotas import QuotaExceeded, TenantStore
+from jobs.store.quotas import QuotaExceeded
 from jobs.webhooks.outbox import Outbox
 from tests.jobs.rows import VIDEO, claim
 
@@ -54,7 +54,7 @@ def test_a_batch_is_claimed_in_its_order(database: Database, batches: BatchStore
 
 
 def test_a_batch_beyond_the_quota_leaves_nothing(database: Database, batches: BatchStore) -> None:
-    TenantStore(database.engine, database.config.quota).set_own("acme", {"jobs_in_flight": 2})
+    database.tenants.set_own("acme", {"jobs_in_flight": 2})
     batch = NewBatch(new_job_id(), "acme")
 
     with pytest.raises(QuotaExceeded):

@@ -1,13 +1,17 @@
 """Between tenants it is shares, within one's own queue priority and age; places tell the same."""
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
 from jobs.database import Database
-from jobs.db.engine import writing
+from jobs.db.engine import connect, reading, writing
+from jobs.db.migrate import upgrade
 from jobs.db.tables import jobs
 from jobs.model import Job, new_job_id
 from jobs.store.fair_share import select_next
+from tests.clock import Clock
 from tests.jobs.rows import VIDEO, claim, submit
 
 
@@ -103,3 +107,50 @@ def _plan(connection: sa.Connection, query: sa.Select) -> str:
     sqlite = connection.dialect.name == "sqlite"
     explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN "
     return "\n".join(str(row) for row in connection.exec_driver_sql(explain + written))
+
+
+def test_higher_ones_are_claimed_first_and_equal_ones_by_age(database: Database) -> None:
+    jobs = {priority: submit(database, priority=priority).id for priority in (0, -10, 10, 3)}
+    later = submit(database, priority=3).id
+
+    assert [claim(database).id for _ in range(5)] == [jobs[10], jobs[3], later, jobs[0], jobs[-10]]
+
+
+def test_places_follow_the_priority(database: Database) -> None:
+    low, plain, high = (submit(database, priority=priority).id for priority in (-1, 0, 1))
+
+    assert database.jobs.positions([low, plain, high]) == {high: 1, plain: 2, low: 3}
+    assert database.jobs.position(plain) == 2
+
+
+def test_higher_ones_are_announced_first(database: Database, clock: Clock) -> None:
+    plain = [submit(database).id for _ in range(9)]
+    high = submit(database, priority=5).id
+    clock.advance(10)
+
+    assert database.attempts.reap() == [high, *plain[:7]]
+
+
+def test_a_job_that_comes_back_keeps_its_priority(database: Database) -> None:
+    high, plain = submit(database, priority=1), submit(database)
+    first = claim(database)
+    database.attempts.release(first.id, first.attempt, "why")
+
+    assert database.jobs.position(high.id) == 1
+    database.jobs.cancel(high.id)
+    database.jobs.retry(high.id)
+    assert database.jobs.positions([high.id, plain.id]) == {high.id: 1, plain.id: 2}
+
+
+def test_the_next_job_is_found_by_an_index_without_sorting(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'visavis.db'}"
+    upgrade(url)
+    engine = connect(url)
+    with reading(engine) as connection:
+        turn = "ORDER BY priority DESC, created_at, id LIMIT 1"
+        query = f"EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE state = 'queued' {turn}"
+        plan = " ".join(str(row) for row in connection.exec_driver_sql(query))
+    engine.dispose()
+
+    assert "ix_jobs_turn" in plan
+    assert "TEMP B-TREE" not in plan

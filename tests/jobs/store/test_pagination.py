@@ -4,11 +4,9 @@ import base64
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from jobs.database import Database, stores_on
-from jobs.db.engine import connect, reading, writing
-from jobs.db.tables import jobs
+from jobs.db.engine import connect
 from jobs.model import State
 from jobs.store.pagination import CursorError, JobFilter
 from tests.clock import Clock
@@ -103,27 +101,3 @@ def test_places_are_found_together(database: Database) -> None:
 
     assert database.jobs.positions([third, first, second, "nobody"]) == {second: 1, third: 2}
     assert database.jobs.positions([]) == {}
-
-
-def test_jobs_of_an_older_schema_keep_their_person(database_url: str) -> None:
-    from alembic import command
-
-    from jobs.db.migrate import _alembic_config
-
-    engine = connect(database_url)
-    database = stores_on(engine)
-    job = submit(database, person="ada")
-
-    def migrate(move: str, revision: str) -> None:
-        config = _alembic_config()
-        with writing(engine) as connection:
-            config.attributes["connection"] = connection
-            getattr(command, move)(config, revision)
-
-    migrate("downgrade", "0003")
-    migrate("upgrade", "head")
-
-    with reading(engine) as connection:
-        assert connection.execute(sa.select(jobs.c.person)).scalar_one() == "ada"
-    assert database.jobs.get(job.id) == job
-    database.close()

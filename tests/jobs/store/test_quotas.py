@@ -1,46 +1,175 @@
-"""Whose a job is: to every other tenant it is not there, whatever is asked of it."""
+"""Quotas: checked where a job is accepted, so that no two requests take the last place."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
-from jobs.database import Database
-from jobs.model import State
-from jobs.store.job_rows import JobMissing
-from jobs.store.pagination import JobFilter
-from tests.jobs.rows import claim, submit
+from jobs.database import Database, StoreConfig, stores_on
+from jobs.db.engine import connect
+from jobs.model import Job, NewJob, Output, new_job_id
+from jobs.request.model import GenerateRequest
+from jobs.storage.keys import input_key
+from jobs.store.job_rows import JobLimits
+from jobs.store.quotas import Quota, QuotaExceeded, TenantStore
+from tests.clock import Clock
+from tests.jobs.rows import claim
 
-ASKED: dict[str, Callable[[Database, str, str | None], object]] = {
-    "get": lambda database, job, tenant: database.jobs.get(job, tenant=tenant),
-    "cancel": lambda database, job, tenant: database.jobs.cancel(job, tenant=tenant),
-    "retry": lambda database, job, tenant: database.jobs.retry(job, tenant=tenant),
-    "delete": lambda database, job, tenant: database.jobs.delete(job, tenant=tenant),
-}
-
-
-@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.FAILED])
-@pytest.mark.parametrize("what", ASKED)
-def test_another_s_job_is_not_there(database: Database, what: str, state: State) -> None:
-    job = submit(database, tenant="acme")
-    if state is not State.QUEUED:
-        claim(database)
-    if state is State.FAILED:
-        database.attempts.fail(job.id, 1, "clip_silent", "The clip is silent.")
-    before = database.jobs.get(job.id)
-
-    try:
-        assert ASKED[what](database, job.id, "rival") is False
-    except JobMissing as error:
-        assert error.job_id == job.id
-
-    assert database.jobs.get(job.id) == before
-    assert database.jobs.get(job.id, tenant="acme") == before
-    assert ASKED[what](database, job.id, "acme") is not None
+QUOTA = Quota(jobs_in_flight=3, seconds_a_day=100, stored_bytes=1000)
 
 
-def test_a_job_is_local_unless_it_is_somebody_s(database: Database) -> None:
-    local, theirs = submit(database), submit(database, tenant="acme")
+@pytest.fixture
+def database(database_url: str, clock: Clock) -> Iterator[Database]:
+    opened = stores_on(connect(database_url), StoreConfig(jobs=JobLimits(quota=QUOTA)), clock=clock)
+    yield opened
+    opened.close()
 
-    assert (local.tenant, theirs.tenant) == ("local", "acme")
-    assert database.jobs.page(JobFilter(tenant="acme")).jobs == [theirs]
-    assert database.jobs.page(JobFilter()).jobs == [theirs, local]
+
+@pytest.fixture
+def tenants(database: Database) -> TenantStore:
+    return TenantStore(database.engine, QUOTA)
+
+
+def send(database: Database, tenant: str = "acme", *, seconds: float = 1.0, size: int = 0) -> Job:
+    job_id = new_job_id()
+    return database.jobs.submit(
+        NewJob(
+            job_id,
+            GenerateRequest(),
+            input_key=input_key(job_id, "wav"),
+            clip_seconds=seconds,
+            input_bytes=size,
+            tenant=tenant,
+        )
+    )
+
+
+def refused(database: Database, tenant: str = "acme", **asked: float) -> QuotaExceeded:
+    before = database.jobs.page().jobs
+    with pytest.raises(QuotaExceeded) as caught:
+        send(database, tenant, **asked)
+    assert database.jobs.page().jobs == before  # it left no trace
+    return caught.value
+
+
+def end(database: Database, *, size: int = 0) -> Job:
+    job = claim(database)
+    assert database.attempts.succeed(
+        job.id, job.attempt, [Output("take-1.mp4", "k", "video/mp4", size)]
+    )
+    return job
+
+
+def test_jobs_in_flight_are_counted_until_they_end(database: Database) -> None:
+    sent = [send(database) for _ in range(3)]
+    claim(database)
+
+    refusal = refused(database)
+
+    assert (refusal.what, refusal.limit, refusal.used) == ("jobs_in_flight", 3, 3)
+    send(database, "rival")  # has places of its own
+    database.jobs.cancel(sent[2].id)
+    send(database)
+    refused(database)
+
+
+def test_a_retry_needs_a_place_too(database: Database) -> None:
+    job = send(database)
+    database.jobs.cancel(job.id)
+    others = [send(database) for _ in range(3)]
+
+    with pytest.raises(QuotaExceeded, match="jobs_in_flight"):
+        database.jobs.retry(job.id)
+
+    assert database.jobs.get(job.id).state == "canceled"
+    database.jobs.cancel(others[0].id)
+    assert database.jobs.retry(job.id)
+
+
+def test_seconds_are_counted_until_midnight(database: Database, clock: Clock) -> None:
+    job = send(database, seconds=60)
+    database.jobs.delete(job.id)  # gives nothing back: they were accepted
+
+    refusal = refused(database, seconds=41)
+
+    assert (refusal.what, refusal.used, refusal.requested) == ("seconds_a_day", 60, 41)
+    assert refusal.again_in is not None
+    assert timedelta(hours=11) < refusal.again_in < timedelta(hours=12)  # it is noon
+    send(database, seconds=40)
+    clock.advance(refusal.again_in.total_seconds() + 1)
+    send(database, seconds=100)
+
+
+def test_a_clip_longer_than_any_day_is_not_put_off(database: Database) -> None:
+    assert refused(database, seconds=101).again_in is None
+
+
+def test_bytes_are_counted_until_they_are_deleted(database: Database) -> None:
+    send(database, size=300)
+    job = end(database, size=400)
+
+    refusal = refused(database, size=301)
+
+    assert (refusal.what, refusal.used, refusal.requested) == ("stored_bytes", 700, 301)
+    send(database, size=300)
+    database.jobs.delete(job.id)
+    send(database, size=301)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"jobs_in_flight": 4}, {"seconds_a_day": 4.0}, {"stored_bytes": 4}]
+)
+def test_requests_that_race_do_not_share_the_last_place(
+    database: Database, tenants: TenantStore, asked: dict[str, float]
+) -> None:
+    tenants.set_own("acme", {"jobs_in_flight": 0, "seconds_a_day": 0, "stored_bytes": 0} | asked)
+    start = threading.Barrier(8)
+
+    def race(_: int) -> bool:
+        start.wait()
+        try:
+            send(database, seconds=1, size=1)
+        except QuotaExceeded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(race, range(8))) == 4
+    assert len(database.jobs.page().jobs) == 4
+
+
+def test_what_is_set_for_one_holds_for_one(
+    database: Database, tenants: TenantStore, clock: Clock
+) -> None:
+    tenants.set_own("acme", {"jobs_in_flight": 1})
+    send(database, seconds=5, size=7)
+    refused(database)
+    send(database, "rival")
+    send(database, "rival")
+
+    acme, rival = tenants.all(clock().date())
+
+    assert acme.quota == Quota(jobs_in_flight=1, seconds_a_day=100, stored_bytes=1000)
+    assert (acme.own, rival.own, rival.quota) == ({"jobs_in_flight": 1}, {}, QUOTA)
+    assert (acme.usage.jobs_in_flight, acme.usage.seconds_today, acme.usage.stored_bytes) == (
+        1,
+        5,
+        7,
+    )
+    tenants.set_own("acme", {"jobs_in_flight": None})
+    send(database)
+
+
+def test_what_has_expired_is_no_longer_counted(database: Database, clock: Clock) -> None:
+    send(database, size=300)
+    end(database, size=600)
+    refused(database, size=200)
+    clock.advance(60)
+
+    database.retention.expire_outputs(timedelta(seconds=30))
+    send(database, size=700)
+    refused(database, size=1)
+    database.retention.expire_inputs(timedelta(seconds=30))
+    send(database, size=300)

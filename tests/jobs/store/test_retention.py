@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from jobs.database import Database
 from jobs.db.engine import reading
-from jobs.db.identity import database_identity
 from jobs.db.tables import jobs
 from jobs.model import FinishedTake, Job, Output
 from jobs.storage.factory import StoredObject
@@ -180,31 +179,6 @@ def test_clips_whose_row_never_came_go_where_the_storage_is_ours(
 
     assert left(database, stranger, unknown_jobs=False) == []
     assert left(database, stranger) == ["input/audio.wav"]
-
-
-def test_a_chore_is_done_by_one_at_a_time_and_goes_on_where_it_was(
-    database: Database, clock: Clock
-) -> None:
-    chore = database.periodic_tasks.acquire("sweep")
-    assert chore is not None
-    assert chore.place is None
-    assert database.periodic_tasks.acquire("sweep") is None
-    database.periodic_tasks.release(chore, "jobs/b", timedelta())
-    again = database.periodic_tasks.acquire("sweep")
-    assert again is not None
-    assert again.place == "jobs/b"
-    database.periodic_tasks.release(chore, "jobs/a", timedelta())  # one who was away for too long
-    database.periodic_tasks.release(again, None, timedelta(hours=1))
-    assert database.periodic_tasks.acquire("sweep") is None
-    clock.advance(3601)
-    assert database.periodic_tasks.acquire("sweep") is not None
-    clock.advance(121)  # whoever had it has died
-    assert database.periodic_tasks.acquire("sweep") is not None
-
-
-def test_a_database_is_always_the_same_one(database: Database) -> None:
-    assert database_identity(database.engine) == database_identity(database.engine)
-    assert len(database_identity(database.engine)) == 32
 
 
 @pytest.mark.parametrize("step", ["expire_inputs", "expire_outputs", "expire_jobs"])

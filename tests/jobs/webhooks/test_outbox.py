@@ -15,15 +15,15 @@ from jobs.model import LOCAL, Job, NewJob, State, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.webhooks.outbox import (
-    KEPT_TRIES,
-    PAUSES,
+    LOGGED_TRIES,
     PER_HOST,
+    RETRY_DELAYS,
     Delivery,
     DeliveryMissing,
     DeliveryState,
     Outbox,
     Try,
-    pause_seconds,
+    retry_delay,
 )
 from tests.clock import Clock
 from tests.jobs.rows import VIDEO, claim, submit
@@ -48,7 +48,7 @@ def submit_told(database: Database, url: str = URL, tenant: str = LOCAL) -> Job:
 
 @pytest.fixture
 def outbox(database: Database, clock: Clock) -> Outbox:
-    return Outbox(database.engine, hold_seconds=60, clock=clock, draw=lambda: 0.5)
+    return Outbox(database.engine, hold_seconds=60, clock=clock, random=lambda: 0.5)
 
 
 def take(outbox: Outbox) -> Delivery:
@@ -80,14 +80,14 @@ def cancel_running(database: Database, job: Job) -> None:
 
 
 def exhaust(database: Database, job: Job) -> None:
-    for _ in range(database.config.max_attempts):
+    for _ in range(database.config.jobs.max_attempts):
         assert database.attempts.release(job.id, claim(database).attempt, "the disk is full")
 
 
 def lose(database: Database, job: Job) -> None:
     clock = database.outbox._clock
     assert isinstance(clock, Clock)
-    for _ in range(database.config.max_attempts):
+    for _ in range(database.config.jobs.max_attempts):
         claim(database)
         clock.advance(100)
         database.attempts.reap()
@@ -219,7 +219,7 @@ def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
     succeed(database, job := submit_told(database))
     began, bodies = clock.now, set()
 
-    for pause in PAUSES:
+    for pause in RETRY_DELAYS:
         delivery = take(outbox)
         bodies.add((delivery.id, delivery.body))
         assert outbox.record(delivery, tried(clock))
@@ -241,7 +241,7 @@ def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
 def test_those_that_fail_together_come_back_apart(drawn: float, seconds: int) -> None:
     now = datetime(2026, 5, 4, tzinfo=UTC)
 
-    assert pause_seconds(8, drawn=drawn, retry_after=None, now=now) == seconds
+    assert retry_delay(8, random=drawn, retry_after=None, now=now) == seconds
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_those_that_fail_together_come_back_apart(drawn: float, seconds: int) ->
 def test_a_receiver_may_ask_for_more_time(wish: str, seconds: int) -> None:
     now = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
-    assert pause_seconds(8, drawn=0.5, retry_after=wish, now=now) == seconds
+    assert retry_delay(8, random=0.5, retry_after=wish, now=now) == seconds
 
 
 def test_a_receiver_that_is_gone_is_not_asked_again(
@@ -311,7 +311,7 @@ def test_one_that_kills_every_sender_is_given_up(
     database: Database, outbox: Outbox, clock: Clock
 ) -> None:
     succeed(database, job := submit_told(database))
-    for _ in range(len(PAUSES) + 1):
+    for _ in range(len(RETRY_DELAYS) + 1):
         take(outbox)
         clock.advance(61)
 
@@ -380,7 +380,7 @@ def test_it_is_sent_again_when_its_owner_asks(
     outbox.record(second, tried(clock))
     (kept,) = outbox.of_job(job.id)
     assert kept.due_at is not None
-    assert round((kept.due_at - clock.now).total_seconds()) == PAUSES[0]  # as for a new one
+    assert round((kept.due_at - clock.now).total_seconds()) == RETRY_DELAYS[0]  # as for a new one
 
 
 def test_only_a_delivery_of_this_job_is_sent_again(database: Database, outbox: Outbox) -> None:
@@ -397,11 +397,11 @@ def test_the_log_keeps_the_latest_tries(database: Database, outbox: Outbox, cloc
     succeed(database, job := submit_told(database))
     for number in range(3):
         with writing(database.engine) as connection:
-            log = [{"status": status} for status in range(KEPT_TRIES)]
+            log = [{"status": status} for status in range(LOGGED_TRIES)]
             soon = {"due_at": clock.now, "log": log}
             connection.execute(sa.update(deliveries).values(soon))
         outbox.record(take(outbox), tried(clock, number))
 
     (kept,) = outbox.of_job(job.id)
 
-    assert [entry["status"] for entry in kept.log] == [*range(1, KEPT_TRIES), 2]
+    assert [entry["status"] for entry in kept.log] == [*range(1, LOGGED_TRIES), 2]

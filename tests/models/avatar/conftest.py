@@ -1,4 +1,4 @@
-"""A tiny avatar that renders in milliseconds, and the demo person as shipped; small motions."""
+"""Fixtures: a tiny avatar that renders in milliseconds, the demo person, short motion."""
 
 from pathlib import Path
 
@@ -42,11 +42,11 @@ def plain_tiny(tiny_folder: Path) -> BlendshapeAvatar:
 
 @pytest.fixture
 def face(demo: BlendshapeAvatar) -> torch.Tensor:
-    """Some units at work: [3, 256], for the demo person."""
+    """Face codes of the demo person with random units, [3, 256]."""
     return demo.face_code(0.4 * torch.rand(3, 52, generator=torch.Generator().manual_seed(6)))
 
 
 @pytest.fixture
 def pose() -> torch.Tensor:
-    """A little turned: [3, 104]."""
+    """Small random pose, [3, 104]."""
     return 0.15 * torch.randn(3, 104, generator=torch.Generator().manual_seed(5))

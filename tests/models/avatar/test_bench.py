@@ -1,4 +1,4 @@
-"""The benchmark of the renderer runs, and says the same on paper and in its file."""
+"""Benchmark of the renderers: it runs, and its printed table matches its JSON file."""
 
 import argparse
 import json
@@ -14,31 +14,31 @@ from models.avatar.camera import write_cameras
 from tests.models.avatar.codec.tiny import tiny_cameras, tiny_released
 
 
-def test_it_measures_every_way_and_writes_what_it_prints(
+def test_the_blendshape_benchmark_measures_every_method_and_prints_what_it_writes(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     out = tmp_path / "avatar.json"
     threads = torch.get_num_threads()
-    words = ["--sizes", "64x64", "96x64", "--frames", "2", "--person", tiny_folder, "--json", out]
+    options = ["--sizes", "64x64", "96x64", "--frames", "2", "--person", tiny_folder, "--json", out]
     try:
-        bench.run(parser.parse_args([str(word) for word in words]))
+        bench.run(parser.parse_args([str(option) for option in options]))
     finally:
         torch.set_num_threads(threads)
     reports = json.loads(out.read_text())
     printed = capsys.readouterr().out
     assert [report["size"] for report in reports] == ["64x64", "96x64"]
     for report in reports:
-        plain, *kernels = report["ways"]
+        plain, *kernels = report["methods"]
         assert plain["times_plain"] == 1
         assert len(kernels) == 4
-        assert all(way["frames_per_second"] > 0 and way["way"] in printed for way in kernels)
+        assert all(row["frames_per_second"] > 0 and row["name"] in printed for row in kernels)
         assert {"skin", "draw_faces", "light"} <= set(report["stages_cpu_milliseconds"])
         assert report["peak_megabytes"] > 0
 
 
-def test_it_compares_both_ways_of_a_codec_avatar(
+def test_the_codec_benchmark_compares_the_fast_path_with_the_reference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = tiny_released()
@@ -48,16 +48,16 @@ def test_it_compares_both_ways_of_a_codec_avatar(
     bench.add_arguments(parser)
     out = tmp_path / "avatar.json"
     threads = torch.get_num_threads()
-    words = ["--kind", "codec", "--frames", "3", "--person", tmp_path, "--json", out]
+    options = ["--kind", "codec", "--frames", "3", "--person", tmp_path, "--json", out]
     try:
-        bench.run(parser.parse_args([str(word) for word in words]))
+        bench.run(parser.parse_args([str(option) for option in options]))
     finally:
         torch.set_num_threads(threads)
     (report,) = json.loads(out.read_text())
     printed = capsys.readouterr().out
     assert report["size"] == "2 views of 64x96"
-    for way in (report["fast"], report["plain"]):
-        assert way["cpu_seconds"] > 0
-        assert all(stage in printed for stage in way["stages"])
+    for method in (report["fast"], report["plain"]):
+        assert method["cpu_seconds"] > 0
+        assert all(stage in printed for stage in method["stages"])
     assert "body code" in report["plain"]["stages"]
     assert "body code" not in report["fast"]["stages"]

@@ -1,4 +1,4 @@
-"""A person's folder in, an avatar out; the demo person as she is shipped."""
+"""Loading of avatars from person directories, and the demo person as shipped."""
 
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ def facts(kind: str | None) -> dict[str, Any]:
     return {"name": "ada", "limits": {"max_seconds": 20.0}, **avatar}
 
 
-def test_a_folder_gives_an_avatar(folder: Path) -> None:
+def test_a_person_directory_gives_an_avatar(folder: Path) -> None:
     avatar = load_avatar(folder, device=CPU)
     assert list(avatar.cameras) == ["front", "side"]
     assert len(avatar.unit_names) == 52
     assert len(avatar.parameter_names) == 104
 
 
-def test_a_folder_without_a_person_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_person_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(AvatarError, match=r"no person at .*nobody: .*person\.json cannot be read"):
         load_avatar(tmp_path / "nobody", device=CPU)
 
@@ -49,29 +49,31 @@ def test_a_folder_without_a_person_is_refused(tmp_path: Path) -> None:
         (None, "unknown avatar kind ''; available: blendshape, codec"),
     ],
 )
-def test_an_unknown_kind_of_avatar_is_refused(folder: Path, kind: str | None, message: str) -> None:
+def test_an_unknown_avatar_kind_raises_an_error(
+    folder: Path, kind: str | None, message: str
+) -> None:
     write_manifest(folder, facts(kind), [])
     with pytest.raises(AvatarError, match=message):
         load_avatar(folder, device=CPU)
 
 
 @pytest.mark.parametrize("content", ["[]", '{"avatar": '])
-def test_a_damaged_manifest_is_refused(folder: Path, content: str) -> None:
+def test_a_damaged_manifest_raises_an_error(folder: Path, content: str) -> None:
     (folder / "person.json").write_text(content)
     with pytest.raises(AvatarError, match=r"person\.json is damaged"):
         load_avatar(folder, device=CPU)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tensor in sight", b"\x08" + 30 * b"\x00"])
-def test_weights_that_are_none_are_refused(folder: Path, content: bytes) -> None:
+def test_invalid_weights_raise_an_error(folder: Path, content: bytes) -> None:
     (folder / "avatar.safetensors").write_bytes(content)
     with pytest.raises(AvatarError, match=r"avatar\.safetensors: invalid blendshape avatar"):
         load_avatar(folder, device=CPU)
 
 
-def test_missing_files_are_told_by_name(folder: Path) -> None:
+def test_the_error_names_the_missing_file(folder: Path) -> None:
     (folder / "cameras.json").unlink()
-    with pytest.raises(CameraError, match=r"no cameras at .*cameras\.json"):
+    with pytest.raises(CameraError, match=r"cameras not found: .*cameras\.json"):
         load_avatar(folder, device=CPU)
     (folder / "avatar.safetensors").unlink()
     with pytest.raises(AvatarError, match=r"no avatar at .*avatar\.safetensors"):
@@ -79,14 +81,14 @@ def test_missing_files_are_told_by_name(folder: Path) -> None:
 
 
 class TestTheDemoPerson:
-    def test_she_has_three_cameras(self, demo: BlendshapeAvatar) -> None:
+    def test_the_demo_person_has_three_cameras(self, demo: BlendshapeAvatar) -> None:
         assert list(demo.cameras) == ["front", "wide", "side"]
 
-    def test_she_is_small_enough_for_a_repository(self) -> None:
+    def test_the_avatar_file_is_small_enough_for_the_repository(self) -> None:
         person = Path(__file__).parents[3] / "people" / "demo"
         assert (person / "avatar.safetensors").stat().st_size < 3_000_000
 
-    def test_she_is_in_every_picture_with_a_wall_behind_her(self, demo: BlendshapeAvatar) -> None:
+    def test_every_camera_shows_the_person_in_front_of_a_wall(self, demo: BlendshapeAvatar) -> None:
         for name, camera in demo.cameras.items():
             still = torch.zeros(1, 256), torch.zeros(1, 104)
             frame = next(demo.render(*still, [camera.resized(640, 360)]))[0]
@@ -110,7 +112,7 @@ class TestTheDemoPerson:
         assert top >= camera.project(demo.model.template)[:, 1].min()
         assert bottom <= head[:, 1].max() + 2
 
-    def test_her_open_mouth_is_darker_than_her_lips(self, demo: BlendshapeAvatar) -> None:
+    def test_an_open_mouth_is_darker_than_closed_lips(self, demo: BlendshapeAvatar) -> None:
         units = torch.zeros(2, 52)
         units[1, demo.unit_names.index("jawOpen")] = 0.8
         camera = demo.camera().resized(512, 512)
@@ -122,7 +124,7 @@ class TestTheDemoPerson:
         assert opened[spot].mean() < 0.7 * shut[spot].mean()
 
     def test_no_teeth_shine_between_closed_lips(self, demo: BlendshapeAvatar) -> None:
-        """Lips do not quite meet at the corners of the mouth: what is behind them is dark."""
+        """Lips do not quite meet at the corners of the mouth, so the inside must be dark."""
         camera = demo.camera().resized(1024, 1024)
         frame = next(demo.render(torch.zeros(1, 256), torch.zeros(1, 104), [camera]))[0]
         lip = demo.model.template[list(demo.model.config.upper_lip)].mean(0)

@@ -1,6 +1,6 @@
-"""Every golden case of the reference's renderer, through the code that the worker runs.
+"""Golden cases of the reference renderer against the code that the worker runs.
 
-`VISAVIS_PARITY_AVATAR=<folder>` reads another folder of the same form.
+`VISAVIS_PARITY_AVATAR=<folder>` selects another folder of the same format.
 """
 
 from collections.abc import Callable
@@ -36,17 +36,17 @@ GOLDEN = {case.name: case for case in cases()}
 
 @dataclass(frozen=True)
 class Chain:
-    """What several cases continue: two frames, each seen by a camera of its own."""
+    """Intermediate results shared by several cases: two frames, each with its own camera."""
 
     decoded: Decoded
     posed: Posed
-    added: Tensor
+    residual: Tensor
     texture: Tensor
 
 
 @dataclass
 class Avatar:
-    """Made when a case first asks for it."""
+    """Model and intermediate results, built when the first case needs them."""
 
     model: CodecModel
     chain: Chain
@@ -56,9 +56,9 @@ class Avatar:
         self.model = model_of(index()["fill_seed"])
         case, codes = GOLDEN["decoder"], self.model.networks.decoder.body_map
         decoded = self.model.decoded(case["motion"], case["face_embs"], codes(case["embs"]))
-        posed = self.model.as_posed(decoded, case["motion"])
-        added = self.model.added(posed, GOLDEN["view"]["campos"])
-        self.chain = Chain(decoded, posed, added, self.model.finished(posed, added))
+        posed = self.model.pose_decoded(decoded, case["motion"])
+        residual = self.model.view_residual(posed, GOLDEN["view"]["campos"])
+        self.chain = Chain(decoded, posed, residual, self.model.final_texture(posed, residual))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def avatar() -> Avatar:
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 @torch.inference_mode()
-def test_the_numbers_are_those_of_the_reference(case: Case, avatar: Avatar) -> None:
+def test_outputs_match_the_reference(case: Case, avatar: Avatar) -> None:
     CHECKS[case.name](case, avatar)
 
 
@@ -119,7 +119,7 @@ def check_face_decoder(case: Case, avatar: Avatar) -> None:
     decoder = avatar.model.networks.face_decoder
     face = decoder(case["code"])
     case.check("face_geom", face.shape)
-    case.check("face_tex_raw", face.drawn)
+    case.check("face_tex_raw", face.raw_texture)
     case.check("face_tex", face.texture(decoder.mean))
 
 
@@ -131,7 +131,7 @@ def check_face_encoder(case: Case, avatar: Avatar) -> None:
     case.check("face_embs", avatar.model.face_codes(case["code"]))
     case.check("face_embs_mu", code.mean)
     case.check("face_embs_logvar", code.log_spread)
-    case.check("face_tex_cond", networks.face_encoder.seen(texture))
+    case.check("face_tex_cond", networks.face_encoder.preprocess(texture))
 
 
 def check_body_encoder(case: Case, avatar: Avatar) -> None:
@@ -162,20 +162,20 @@ def check_view(case: Case, avatar: Avatar) -> None:
     case.check("geom", posed.vertices)
     case.check("normals", posed.normals)
     case.check("view_cos", facing)
-    seen = torch.cat([avatar.model.uv_map.spread(facing[..., None]), posed.texture], dim=1)
-    case.check("cond_view", seen)
-    case.check("tex_view_rec", avatar.chain.added)
+    inputs = torch.cat([avatar.model.uv_map.spread(facing[..., None]), posed.texture], dim=1)
+    case.check("cond_view", inputs)
+    case.check("tex_view_rec", avatar.chain.residual)
 
 
 def check_shadow(case: Case, avatar: Avatar) -> None:
     model = avatar.model
     size = model.config.texture_size
-    told = model.networks.pose_shadow(case["motion"])
-    case.check("pose_shadow_map", interpolate(told, (size, size), mode="bilinear"))
+    light = model.networks.pose_shadow(case["motion"])
+    case.check("pose_shadow_map", interpolate(light, (size, size), mode="bilinear"))
     occlusion = random_map(seed(12), 1, 1024, batch=2)
-    told = occlusion_shadow(index()["fill_seed"])(occlusion)
-    case.check("ao_shadow_lowres", told)
-    case.check("ao_shadow_map", interpolate(told, (size, size), mode="bilinear"))
+    light = occlusion_shadow(index()["fill_seed"])(occlusion)
+    case.check("ao_shadow_lowres", light)
+    case.check("ao_shadow_map", interpolate(light, (size, size), mode="bilinear"))
 
 
 def check_upscale(case: Case, avatar: Avatar) -> None:
@@ -200,46 +200,46 @@ def check_raster(case: Case, avatar: Avatar) -> None:
 
 
 def check_pictures(case: Case, rasters: list[Raster], pictures: Tensor) -> None:
-    """Faces, depths, weights and linear light [views, 3, H, W]."""
+    """Compare faces, depths, weights and linear light [views, 3, H, W]."""
     limits = case.entry["tolerance"]
     faces = torch.cat([raster.faces for raster in rasters]).numpy()
-    want = case.arrays["pix_to_face_s4"]
-    differ = (faces[:, ::4, ::4] != want).mean()
+    expected = case.arrays["pix_to_face_s4"]
+    differ = (faces[:, ::4, ::4] != expected).mean()
     assert differ <= limits["face_mismatch"], differ
     covered = (faces >= 0).sum((1, 2))
-    off = np.abs(covered - case.arrays["covered_pixels"]) / covered
-    assert (off <= limits["face_mismatch"]).all(), off
+    error = np.abs(covered - case.arrays["covered_pixels"]) / covered
+    assert (error <= limits["face_mismatch"]).all(), error
     case.check("rgb", pictures)
     check_crops(case, rasters, pictures)
 
 
 def check_crops(case: Case, rasters: list[Raster], pictures: Tensor) -> None:
-    """A square of each picture, and inner values in its middle, but where faces differ."""
+    """Compare a crop of each image, and depth and weights at its centre for covered pixels."""
     row, column = case.arrays["crop_origin"]
     square = crop(pictures.movedim(1, -1), row, column, case.arrays["rgb_crop"].shape[-1])
-    want = torch.from_numpy(case.arrays["rgb_crop"]).movedim(1, -1)
-    off = (square - want).norm() / want.norm()
-    assert off <= case.entry["tolerance"]["rel_l2"], off
+    expected = torch.from_numpy(case.arrays["rgb_crop"]).movedim(1, -1)
+    error = (square - expected).norm() / expected.norm()
+    assert error <= case.entry["tolerance"]["rel_l2"], error
     if "zbuf_crop" in case.arrays:
         size = case.arrays["zbuf_crop"].shape[-1]
         inner = (case.arrays["rgb_crop"].shape[-1] - size) // 2
         row, column = row + inner, column + inner
         weights = crop(torch.cat([raster.weights for raster in rasters]), row, column, size)
         depth = crop(torch.cat([raster.depth for raster in rasters]), row, column, size)
-        seen = depth.isfinite()
-        want = torch.from_numpy(case.arrays["zbuf_crop"])
-        torch.testing.assert_close(depth[seen], want[seen], rtol=1e-5, atol=0)
-        want = torch.from_numpy(case.arrays["bary_crop"])
-        torch.testing.assert_close(weights[seen], want[seen], rtol=0, atol=5e-4)
+        covered = depth.isfinite()
+        expected = torch.from_numpy(case.arrays["zbuf_crop"])
+        torch.testing.assert_close(depth[covered], expected[covered], rtol=1e-5, atol=0)
+        expected = torch.from_numpy(case.arrays["bary_crop"])
+        torch.testing.assert_close(weights[covered], expected[covered], rtol=0, atol=5e-4)
 
 
 def crop(x: Tensor, row: int, column: int, size: int) -> Tensor:
-    """A square of each picture [views, H, W, ...]."""
+    """Square crop of each image [views, H, W, ...]."""
     return x[:, row : row + size, column : column + size]
 
 
 def picture(model: CodecModel, raster: Raster, texture: Tensor) -> Tensor:
-    """Linear light [views, 3, H, W], 0 where nothing is."""
+    """Linear light [views, 3, H, W], 0 for background pixels."""
     light = torch.zeros(*raster.faces.shape, 3)
     light[raster.faces >= 0] = model.surface.colours(raster, texture)
     return light.permute(0, 3, 1, 2)
@@ -266,14 +266,14 @@ def check_frame_ao_shadow(case: Case, avatar: Avatar) -> None:
 
 
 def check_frame(case: Case, model: CodecModel, height: int, width: int) -> None:
-    """A camera's width is even: an odd picture is the first columns of one with one more."""
+    """Compare a whole frame; cameras need an even width, so odd images lose their last column."""
     cameras = case.cameras(height, width + width % 2)
     face_code = model.face_codes(case["face"])
     case.check("embs", model.body_code.expand(2, -1))
     case.check("face_embs", face_code.expand(2, -1))
     decoded = model.decoded(case["pose"], face_code, model.body_map)
     case.check("geom_delta_rec", decoded.offsets.expand(2, -1, -1))
-    posed = model.as_posed(decoded, case["pose"])
+    posed = model.pose_decoded(decoded, case["pose"])
     case.check("geom", posed.vertices.expand(2, -1, -1))
     textures = [
         model.view_texture(posed, torch.from_numpy(camera.position).float()) for camera in cameras
@@ -288,7 +288,7 @@ def check_frame(case: Case, model: CodecModel, height: int, width: int) -> None:
 
 
 def frame(case: Case, model: CodecModel, height: int, width: int) -> np.ndarray:
-    """What the worker encodes: all cameras side by side."""
+    """Frame as the worker encodes it, all cameras side by side."""
     cameras = case.cameras(height, width + width % 2)
     avatar = CodecAvatar(model, {camera.name: camera for camera in cameras})
     (frames,) = avatar.render(case["face"], case["pose"], cameras)
@@ -299,8 +299,8 @@ def frame(case: Case, model: CodecModel, height: int, width: int) -> np.ndarray:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("shadow", ["pose", "ao"])
-def test_a_gpu_draws_the_frames_of_the_reference(shadow: str) -> None:
-    """Sums in another order move an edge here and there: five times the bytes of a CPU's bound."""
+def test_a_gpu_renders_the_frames_of_the_reference(shadow: str) -> None:
+    """The bound is five times that of a CPU, because another order of sums moves some edges."""
     case, first = GOLDEN[f"frame_{shadow}_shadow"], index()["fill_seed"]
     if shadow == "ao":
         model = model_of(first + 1, random_map(seed(30), 1, 1024)[0], device="cuda")
@@ -311,17 +311,18 @@ def test_a_gpu_draws_the_frames_of_the_reference(shadow: str) -> None:
 
 
 def narrowed(raster: Raster, width: int) -> Raster:
-    """Its first columns."""
+    """First columns of a raster."""
     parts = (raster.faces, raster.weights, raster.depth)
     return Raster(*(part[:, :, :width] for part in parts))
 
 
 def check_bytes(case: Case, got: np.ndarray, *, least: float) -> None:
-    """The frame as it is encoded, `least` of its bytes within 1: a pixel may show another face."""
-    want = case.arrays["frame_u8_s4"]
-    step = len(got) // len(want)
-    off = np.abs(got[::step, ::step].astype(int) - want)
-    assert (off <= 1).mean() >= least, f"{case.name}: {(off > 1).sum()} bytes differ by more than 1"
+    """Compare an encoded frame: at least the share `least` of its bytes must be within 1."""
+    expected = case.arrays["frame_u8_s4"]
+    step = len(got) // len(expected)
+    error = np.abs(got[::step, ::step].astype(int) - expected)
+    message = f"{case.name}: {(error > 1).sum()} bytes differ by more than 1"
+    assert (error <= 1).mean() >= least, message
     sums = [got.astype(np.int64).sum(), (got > 0).sum()]
     np.testing.assert_allclose(sums, case.arrays["frame_u8_sum"], rtol=1e-4)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.formats.results import Results, ResultsError, read_results, write_results
-from tests.training.drawn import drawn
+from tests.training.results import random_results
 
 
 def same(one: Results, other: Results) -> bool:
@@ -19,21 +19,21 @@ def same(one: Results, other: Results) -> bool:
 
 
 def test_results_survive_a_round_trip(tmp_path: Path) -> None:
-    write_results(tmp_path / "new" / "results.npz", drawn())
-    assert same(read_results(tmp_path / "new" / "results.npz"), drawn())
+    write_results(tmp_path / "new" / "results.npz", random_results())
+    assert same(read_results(tmp_path / "new" / "results.npz"), random_results())
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["results.npz"]
 
 
 @pytest.mark.parametrize("missing", [("face",), ("pose", "key_poses")])
 def test_arrays_not_sampled_are_left_out(tmp_path: Path, missing: tuple[str, ...]) -> None:
-    results = replace(drawn(), **dict.fromkeys(missing))
+    results = replace(random_results(), **dict.fromkeys(missing))
     write_results(tmp_path / "results.npz", results)
     assert same(read_results(tmp_path / "results.npz"), results)
 
 
 def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        write_results(tmp_path / name, drawn())
+        write_results(tmp_path / name, random_results())
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
@@ -50,7 +50,7 @@ def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
 )
 def test_results_that_do_not_match_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ResultsError, match=message):
-        replace(drawn(), **wrong)
+        replace(random_results(), **wrong)
 
 
 def test_a_pickle_in_a_results_file_is_not_executed(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_missing_incomplete_and_newer_files_are_refused(
 def test_the_error_for_an_invalid_array_names_the_file(
     tmp_path: Path, name: str, value: np.ndarray, message: str
 ) -> None:
-    write_results(tmp_path / "results.npz", drawn())
+    write_results(tmp_path / "results.npz", random_results())
     with np.load(tmp_path / "results.npz") as file:
         arrays = {key: file[key] for key in file.files}
     np.savez(tmp_path / "wrong.npz", **{**arrays, name: value})

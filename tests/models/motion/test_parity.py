@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.formats.dataset import wrapped
+from models.formats.dataset import wrap_angle
 from models.motion.denoiser import Denoiser
 from models.motion.diffusion import (
     cosine_betas,
@@ -49,7 +49,13 @@ from tests.models.motion.golden import (
 from training.data.scenes import released_chunks
 from training.evaluation import metrics
 from training.loop.schedules import StepSchedule
-from training.networks.codebooks import Codebook, LearningTokenizer, k_means, perplexity, updated
+from training.networks.codebooks import (
+    Codebook,
+    LearningTokenizer,
+    k_means,
+    perplexity,
+    update_codebook,
+)
 from training.networks.losses import length_mask, motion_loss, token_loss, tokenizer_loss
 
 LIP_LEAD_ROWS = 2  # 320 leading zeros add two rows
@@ -221,7 +227,7 @@ def check_vq_train(case: Case) -> None:
     learner.train()
     motion = case["motion"]
     predicted, quantised = learner(motion)
-    learner.learn(motion, torch.Generator())
+    learner.update_codebooks(motion, torch.Generator())
     losses = tokenizer_loss(
         predicted,
         motion,
@@ -251,7 +257,7 @@ def check_vq_dead_codes(case: Case) -> None:
 
     book = Codebook(case["embed"], case["embed_avg"], case["cluster_size"])
     chosen = nearest(case["x"], book.codes)
-    after = updated(book, case["x"], chosen, case["x"][case["picks"].long()], revive=False)
+    after = update_codebook(book, case["x"], chosen, case["x"][case["picks"].long()], revive=False)
     case.check("indices", chosen)
     case.check("quantized", book.codes[chosen])
     case.check("embed_after", after.codes)
@@ -353,7 +359,7 @@ def _check_losses(case: Case, network: Denoiser, predicted: Tensor, x0: Tensor) 
 
 
 def check_pose_wrap(case: Case) -> None:
-    case.check("wrapped", wrapped(case.arrays["angle"]))
+    case.check("wrapped", wrap_angle(case.arrays["angle"]))
 
 
 def check_test_chunks(case: Case) -> None:

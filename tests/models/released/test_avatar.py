@@ -101,7 +101,7 @@ def test_references_in_the_config_are_resolved(read: Read) -> None:
         ("model:\n", "other:\n", r"config\.yml: 'model' is missing"),
         ("  encoder_face:", "  encoder_faces:", r"config\.yml: model\.encoder_face is missing"),
         ("pose_to_shadow:", "other:", r"body_dec\.ckpt: shadow_net\.\* is missing; the avatar is"),
-        ("width: 64", "width: 63", r"views\.pth: a picture's sides must be even"),
+        ("width: 64", "width: 63", r"views\.pth: image width and height must be even"),
     ],
 )
 def test_a_config_that_does_not_match_is_refused(

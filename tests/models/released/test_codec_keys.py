@@ -145,7 +145,7 @@ def test_a_saved_avatar_is_restored(tmp_path: Path, config: object) -> None:
 
 @pytest.mark.parametrize(
     ("removed", "message"),
-    [("uv_corners", "lacks 'uv_corners'"), (f"{NETWORKS}view.out.bias", "is no codec avatar")],
+    [("uv_corners", "lacks 'uv_corners'"), (f"{NETWORKS}view.out.bias", "is not a codec avatar")],
 )
 def test_an_incomplete_file_is_refused(tmp_path: Path, removed: str, message: str) -> None:
     made, path = tiny_released(), tmp_path / "avatar.safetensors"
@@ -158,5 +158,5 @@ def test_an_incomplete_file_is_refused(tmp_path: Path, removed: str, message: st
 def test_a_config_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "avatar.safetensors"
     checkpoint.write(path, {"channels": 3}, {"x": torch.zeros(1)})
-    with pytest.raises(CheckpointError, match="the config has 'channels'"):
+    with pytest.raises(CheckpointError, match="unknown field 'channels' in the config"):
         load_codec(path, device=CPU)

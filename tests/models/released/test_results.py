@@ -9,7 +9,7 @@ import pytest
 from models.formats.results import Results, ResultsError
 from models.released.results import released_results, write_released_results
 from tests.tiny_person import tiny_statistics
-from tests.training.drawn import drawn
+from tests.training.results import random_results
 
 
 def read_as_the_reference(path: Path) -> dict:
@@ -27,7 +27,7 @@ def written(tmp_path: Path, results: Results, kind: str) -> dict:
 def test_names_shapes_and_types_are_those_of_the_reference(
     tmp_path: Path, kind: str, channels: int
 ) -> None:
-    content = written(tmp_path, drawn(), kind)
+    content = written(tmp_path, random_results(), kind)
     keys = (6, 60, 256) if kind == "face" else (6, 2, 104)
     assert {name: (array.shape, array.dtype.name) for name, array in content.items()} == {
         "motions": ((6, channels, 1, 60), "float64"),
@@ -39,7 +39,7 @@ def test_names_shapes_and_types_are_those_of_the_reference(
 
 
 def test_samples_are_ordered_by_repetition(tmp_path: Path) -> None:
-    results = drawn(lengths=[60, 40, 50])
+    results = random_results(lengths=[60, 40, 50])
     assert results.pose is not None
     content = written(tmp_path, results, "pose")
     for repetition in range(2):
@@ -54,7 +54,7 @@ def test_samples_are_ordered_by_repetition(tmp_path: Path) -> None:
 
 
 def test_key_poses_are_normalised(tmp_path: Path) -> None:
-    results = drawn()
+    results = random_results()
     assert results.key_poses is not None
     keys = written(tmp_path, results, "pose")["keyframes"]
     np.testing.assert_allclose(keys[4], results.key_poses[1, 1] / 0.02, rtol=1e-5)
@@ -63,7 +63,7 @@ def test_key_poses_are_normalised(tmp_path: Path) -> None:
 def test_a_face_that_was_not_tracked_is_the_mean(tmp_path: Path) -> None:
     present = np.ones((3, 60), bool)
     present[1, 7] = False
-    content = written(tmp_path, replace(drawn(), face_present=present), "face")
+    content = written(tmp_path, replace(random_results(), face_present=present), "face")
     np.testing.assert_allclose(content["gt"][[1, 4], :, 0, 7], 0.01, rtol=1e-6)
     assert not content["keyframes"][[1, 4], 7].any()
     assert content["keyframes"][[1, 4], 8].all()
@@ -71,4 +71,4 @@ def test_a_face_that_was_not_tracked_is_the_mean(tmp_path: Path) -> None:
 
 def test_results_without_the_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="face is missing"):
-        written(tmp_path, replace(drawn(), face=None), "face")
+        written(tmp_path, replace(random_results(), face=None), "face")

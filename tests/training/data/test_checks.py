@@ -1,4 +1,4 @@
-"""Planted faults are found, each with its file and its frame; whole datasets have none."""
+"""Faults are found with file and frame; intact datasets have none."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from models.formats.dataset import DatasetError
 from tests.fake_speech import KEYS, HummingEngine
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, write_wav
-from training.data.checks import ERROR, NOTE, WARNING, Found, check, clipped_frames, ranges
+from training.data.checks import ERROR, NOTE, WARNING, Finding, check, clipped_frames, ranges
 from training.demo.speech import conversations
 from training.demo.speech.voices import Voice
 
@@ -33,9 +33,9 @@ def two_hums(_rng: Generator) -> tuple[Voice, Voice]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `data make-demo` makes, with voices that need no engine."""
-    folder = tmp_path_factory.mktemp("made")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of `data make-demo`, with voices that need no engine."""
+    folder = tmp_path_factory.mktemp("demo")
     conversations.make_dataset(
         folder, minutes=0.8, seed=3, keys=KEYS, basis=BASIS, pick=two_hums, scene_seconds=24.0
     )
@@ -43,42 +43,42 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    for path in made.glob("scene*"):
+def data(demo_data: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    for path in demo_data.glob("scene*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
 
 
-def test_a_dataset_that_was_made_here_has_no_fault(made: Path) -> None:
-    found = check(made)
-    assert found.findings == ()
-    assert found.scenes == 2
-    assert found.frames == sum(len(np.load(path)) for path in made.glob("*_body_pose.npy"))
+def test_a_demo_dataset_has_no_fault(demo_data: Path) -> None:
+    finding = check(demo_data)
+    assert finding.findings == ()
+    assert finding.scenes == 2
+    assert finding.frames == sum(len(np.load(path)) for path in demo_data.glob("*_body_pose.npy"))
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is spoilt, and what must be found of it."""
+    """Damage to a dataset, and the expected finding."""
 
-    spoil: Callable[[Path], None]
+    damage: Callable[[Path], None]
     level: str
     file: str
     frame: int | None
-    words: str
+    message: str
 
 
 def array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
     return lambda folder: np.save(folder / name, change(np.load(folder / name)))
 
 
-def sound(
+def audio(
     change: Callable[[np.ndarray], np.ndarray], *, rate: int = 48_000
 ) -> Callable[[Path], None]:
     return lambda folder: write_wav(folder / AUDIO, change(read_wav(folder / AUDIO)), rate=rate)
 
 
-def planted(name: str, frame: int, channel: int, value: float) -> Callable[[Path], None]:
+def with_value(name: str, frame: int, channel: int, value: float) -> Callable[[Path], None]:
     def change(motion: np.ndarray) -> np.ndarray:
         motion[frame, channel] = value
         return motion
@@ -106,8 +106,8 @@ def missing(frames: list[int]) -> Callable[[Path], None]:
 
 
 FAULTS = {
-    "no pose": Fault(lambda folder: (folder / POSE).unlink(), ERROR, POSE, None, "not there"),
-    "no list": Fault(lambda folder: (folder / MISSING).unlink(), ERROR, MISSING, None, "not there"),
+    "no pose": Fault(lambda folder: (folder / POSE).unlink(), ERROR, POSE, None, "not found"),
+    "no list": Fault(lambda folder: (folder / MISSING).unlink(), ERROR, MISSING, None, "not found"),
     "cut off": Fault(
         lambda folder: (folder / FACE).write_bytes((folder / FACE).read_bytes()[:5000]),
         ERROR, FACE, None, "truncated or not a numpy array",
@@ -117,18 +117,18 @@ FAULTS = {
         array(FACE, lambda m: m[:500]), ERROR, FACE, 500, "500 frames of face codes for"
     ),
     "sound too short": Fault(
-        sound(lambda s: s[: 321 * SAMPLES_PER_FRAME + 5]), ERROR, AUDIO, 321,
+        audio(lambda s: s[: 321 * SAMPLES_PER_FRAME + 5]), ERROR, AUDIO, 321,
         "are needed, 1600 per frame",
     ),
-    "one channel": Fault(sound(lambda s: s[:, :1]), ERROR, AUDIO, None, "1 channel"),
-    "another rate": Fault(sound(lambda s: s, rate=44_100), ERROR, AUDIO, None, "44100 Hz"),
+    "one channel": Fault(audio(lambda s: s[:, :1]), ERROR, AUDIO, None, "1 channel"),
+    "another rate": Fault(audio(lambda s: s, rate=44_100), ERROR, AUDIO, None, "44100 Hz"),
     "not a number in the pose": Fault(
-        planted(POSE, 123, 4, np.nan), ERROR, POSE, 123, "in 1 frames: 123"
+        with_value(POSE, 123, 4, np.nan), ERROR, POSE, 123, "in 1 frames: 123"
     ),
-    "infinite face": Fault(planted(FACE, 77, 255, np.inf), ERROR, FACE, 77, "in 1 frames: 77"),
+    "infinite face": Fault(with_value(FACE, 77, 255, np.inf), ERROR, FACE, 77, "in 1 frames: 77"),
     "frame outside": Fault(missing([4, 100_000]), ERROR, MISSING, 100_000, "counted from 0"),
     "frame below 0": Fault(missing([-2, 4]), ERROR, MISSING, -2, "frame -2 does not exist"),
-    "frame named twice": Fault(missing([4, 9, 4]), WARNING, MISSING, 4, "more than once"),
+    "frame named twice": Fault(missing([4, 9, 4]), WARNING, MISSING, 4, "listed twice or more"),
     "missing frames": Fault(
         missing([5, 6, 7, 40]), NOTE, MISSING, 5, "have no face: 5-7, 40"
     ),
@@ -136,45 +136,45 @@ FAULTS = {
         missing(list(range(690))), WARNING, MISSING, 0, "have no face: 0-689"
     ),
     "a jump": Fault(array(POSE, jumping), WARNING, POSE, 200, "pose channel 20 jumps by 2."),
-    "silence": Fault(sound(silent), WARNING, AUDIO, 0, "channel 1 (the partner) is silent"),
+    "silence": Fault(audio(silent), WARNING, AUDIO, 0, "channel 1 (the partner) is silent"),
     "clipping": Fault(
-        sound(clipped), WARNING, AUDIO, 300, "channel 0 (the person) is clipped in 1 frames"
+        audio(clipped), WARNING, AUDIO, 300, "channel 0 (the person) is clipped in 1 frames"
     ),
     "swapped channels": Fault(
-        sound(lambda s: s[:, ::-1]), WARNING, AUDIO, None, "are they swapped?"
+        audio(lambda s: s[:, ::-1]), WARNING, AUDIO, None, "are they swapped?"
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_found_with_its_file_and_frame(data: Path, name: str) -> None:
+def test_a_fault_is_found_with_its_file_and_frame(data: Path, name: str) -> None:
     fault = FAULTS[name]
-    fault.spoil(data)
-    (found, *notes) = check(data).findings
-    assert {each.level for each in notes} <= {NOTE}  # of the frames that are named rightly
-    assert (found.level, found.file, found.frame) == (fault.level, fault.file, fault.frame)
-    assert fault.words in found.words
+    fault.damage(data)
+    (finding, *notes) = check(data).findings
+    assert {each.level for each in notes} <= {NOTE}  # of valid missing frames
+    assert (finding.level, finding.file, finding.frame) == (fault.level, fault.file, fault.frame)
+    assert fault.message in finding.message
     place = fault.file if fault.frame is None else f"{fault.file} frame {fault.frame}"
-    assert str(found).startswith(f"{fault.level}: {place}: ")
+    assert str(finding).startswith(f"{fault.level}: {place}: ")
 
 
 @settings(max_examples=15, deadline=None)
 @given(frame=st.integers(1, 600), channel=st.integers(0, 103), step=st.floats(3, 50))
-def test_any_teleport_is_found_at_its_frame(
-    made: Path, tmp_path_factory: pytest.TempPathFactory, frame: int, channel: int, step: float
+def test_any_jump_is_found_at_its_frame(
+    demo_data: Path, tmp_path_factory: pytest.TempPathFactory, frame: int, channel: int, step: float
 ) -> None:
-    folder = tmp_path_factory.mktemp("teleport")
-    pose = np.load(made / POSE)
+    folder = tmp_path_factory.mktemp("jump")
+    pose = np.load(demo_data / POSE)
     pose[frame:, channel] += step
     np.save(folder / POSE, pose)
-    jumps = [found for found in check(folder).findings if found.kind == "jump"]
+    jumps = [finding for finding in check(folder).findings if finding.kind == "jump"]
     turn = 2 * np.pi
     if channel == 3 and min(step % turn, turn - step % turn) < 0.3:
-        return  # about a whole turn of the channel that counts turns
-    assert [found.frame for found in jumps] == [frame]
+        return  # about a full rotation of the wrapped channel
+    assert [finding.frame for finding in jumps] == [frame]
 
 
-def test_a_whole_turn_is_no_jump(data: Path) -> None:
+def test_a_full_rotation_is_not_a_jump(data: Path) -> None:
     def turn(motion: np.ndarray) -> np.ndarray:
         motion[100:, 3] += 2 * np.pi
         return motion
@@ -183,20 +183,20 @@ def test_a_whole_turn_is_no_jump(data: Path) -> None:
     assert check(data).findings == ()
 
 
-def test_a_scene_without_a_face_is_told(data: Path) -> None:
+def test_a_scene_without_a_face_is_reported(data: Path) -> None:
     array(MISSING, lambda _: np.arange(len(np.load(data / POSE))))(data)
-    (found,) = check(data).findings
-    assert found.words == "no frame has a face; the scene is left out of training"
+    (finding,) = check(data).findings
+    assert finding.message == "no frame has a face; training skips this scene"
 
 
-def test_what_is_no_number_does_no_harm_where_no_face_is(data: Path) -> None:
-    planted(FACE, 77, 3, np.nan)(data)
+def test_nan_in_a_frame_without_a_face_is_ignored(data: Path) -> None:
+    with_value(FACE, 77, 3, np.nan)(data)
     missing([77])(data)
-    assert [found.level for found in check(data).findings] == [NOTE]
+    assert [finding.level for finding in check(data).findings] == [NOTE]
 
 
-def test_sound_that_is_no_number_is_found(data: Path) -> None:
-    """Only floats can be."""
+def test_nan_in_audio_is_found(data: Path) -> None:
+    """Only float files can contain NaN."""
     samples = read_wav(data / AUDIO)
     samples[50 * SAMPLES_PER_FRAME + 3, 1] = np.nan
     head = bytearray((data / AUDIO).read_bytes()[:44])
@@ -204,26 +204,26 @@ def test_sound_that_is_no_number_is_found(data: Path) -> None:
     head[32:36] = (8).to_bytes(2, "little") + (32).to_bytes(2, "little")
     head[40:44] = (samples.nbytes).to_bytes(4, "little")
     (data / AUDIO).write_bytes(bytes(head) + samples.tobytes())
-    (found,) = check(data).findings
-    assert (found.level, found.kind, found.frame) == (ERROR, "not a number", 50)
+    (finding,) = check(data).findings
+    assert (finding.level, finding.kind, finding.frame) == (ERROR, "not a number", 50)
 
 
-def test_many_jumps_are_not_all_told(tmp_path: Path) -> None:
+def test_the_number_of_reported_jumps_is_limited(tmp_path: Path) -> None:
     pose = np.zeros((9000, 104), np.float32)
     pose[np.arange(100, 1600, 60), 20] = 2.0  # 25 frames, there and back
     np.save(tmp_path / POSE, pose)
-    jumps = [found for found in check(tmp_path).findings if found.kind == "jump"]
-    assert [found.frame for found in jumps[:3]] == [100, 101, 160]
+    jumps = [finding for finding in check(tmp_path).findings if finding.kind == "jump"]
+    assert [finding.frame for finding in jumps[:3]] == [100, 101, 160]
     assert len(jumps) == 21
-    assert jumps[-1].words == "30 more jumps"
+    assert jumps[-1].message == "30 more jumps"
 
 
-def test_a_folder_without_scenes_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_scenes_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="make-demo"):
         check(tmp_path)
 
 
-def test_ranges_are_told_shortly() -> None:
+def test_ranges_are_short() -> None:
     assert ranges(np.array([3])) == "3"
     assert ranges(np.array([1, 2, 3, 7, 9, 10])) == "1-3, 7, 9-10"
     assert ranges(np.arange(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14 and 12 more"
@@ -237,6 +237,6 @@ def test_a_single_sample_at_full_scale_is_not_clipped() -> None:
     assert clipped_frames(samples) == [1]
 
 
-def test_findings_can_be_kept_as_json() -> None:
-    found = Found(ERROR, "jump", "a.npy", 3, "far")
-    assert json.loads(json.dumps(vars(found)))["frame"] == 3
+def test_findings_can_be_stored_as_json() -> None:
+    finding = Finding(ERROR, "jump", "a.npy", 3, "far")
+    assert json.loads(json.dumps(vars(finding)))["frame"] == 3

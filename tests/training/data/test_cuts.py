@@ -1,4 +1,4 @@
-"""Which cuts of a dataset are sampled, and what is read of them."""
+"""Cuts of a dataset, their order and content."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from training.data.cuts import find_cuts, partner_folder, read_clips, shuffled, 
 NAMES = [f"scene{n:02}" for n in range(1, 11)]
 
 
-def test_the_last_four_scenes_are_tested_on_and_the_two_before_them_validate() -> None:
+def test_the_last_four_scenes_are_for_tests_and_the_two_before_for_validation() -> None:
     assert split_scenes(NAMES, "train") == NAMES[:4]
     assert split_scenes(NAMES, "val") == NAMES[4:6]
     assert split_scenes(NAMES, "test") == NAMES[6:]
@@ -33,19 +33,19 @@ def test_six_scenes_leave_none_to_train_on() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_of_few_scenes_the_test_takes_all(count: int) -> None:
+def test_with_few_scenes_the_test_split_has_all(count: int) -> None:
     assert split_scenes(NAMES[:count], "test") == NAMES[:count]
     for split in ("train", "val"):
         with pytest.raises(ValueError, match=f"{count} scenes are too few for a {split} split"):
             split_scenes(NAMES[:count], split)
 
 
-def test_the_fifth_scene_validates() -> None:
+def test_a_fifth_scene_is_for_validation() -> None:
     assert split_scenes(NAMES[:5], "val") == NAMES[:1]
     assert split_scenes(NAMES[:5], "test") == NAMES[1:5]
 
 
-def test_cuts_follow_each_other_and_one_that_ends_with_its_scene_is_left_out(
+def test_cuts_are_consecutive_and_one_that_ends_with_its_scene_is_dropped(
     tmp_path: Path,
 ) -> None:
     write_scene(tmp_path, "a", 90)
@@ -55,24 +55,24 @@ def test_cuts_follow_each_other_and_one_that_ends_with_its_scene_is_left_out(
     assert [(cut.scene.name, cut.first_frame) for cut in cuts] == [
         ("a", 0), ("a", 30), ("b", 0), ("b", 30), ("b", 60),
     ]  # fmt: skip
-    assert [cut.place for cut in cuts] == [0, 1, 2, 3, 4]
+    assert [cut.index for cut in cuts] == [0, 1, 2, 3, 4]
 
 
-def test_a_scene_in_which_no_face_was_seen_is_passed_over(tmp_path: Path) -> None:
+def test_a_scene_without_a_visible_face_is_skipped(tmp_path: Path) -> None:
     write_scene(tmp_path, "a", 40, missing=list(range(40)))
     write_scene(tmp_path, "b", 40, missing=[3])
     assert [cut.scene.name for cut in find_cuts(tmp_path, "all", 30)] == ["b"]
 
 
-def test_cuts_longer_than_every_scene_are_refused(tmp_path: Path) -> None:
+def test_cuts_longer_than_every_scene_are_rejected(tmp_path: Path) -> None:
     write_scene(tmp_path, "a", 30)
     with pytest.raises(ValueError, match=r"no scene of the test split .* longer than 30 frames"):
         find_cuts(tmp_path, "test", 30)
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="folder not found"):
         find_cuts(tmp_path / "nowhere", "test", 30)
 
 
-def test_a_clip_has_the_sound_and_the_motion_of_its_frames(tmp_path: Path) -> None:
+def test_a_clip_has_the_audio_and_the_motion_of_its_frames(tmp_path: Path) -> None:
     write_scene(tmp_path, "a", 70, missing=[31, 69])
     second = find_cuts(tmp_path, "all", 30)[1]
     clip = next(read_clips([second], 30))
@@ -82,16 +82,16 @@ def test_a_clip_has_the_sound_and_the_motion_of_its_frames(tmp_path: Path) -> No
     assert np.flatnonzero(~clip.present).tolist() == [1]
 
 
-def test_a_flipped_clip_has_its_channels_swapped_and_nothing_else(tmp_path: Path) -> None:
+def test_flipping_a_clip_only_swaps_its_audio_channels(tmp_path: Path) -> None:
     write_scene(tmp_path, "a", 40)
     cuts = find_cuts(tmp_path, "all", 30)
-    plain, flipped = (next(read_clips(cuts, 30, flipped=way)) for way in (False, True))
+    plain, flipped = (next(read_clips(cuts, 30, flipped=flip)) for flip in (False, True))
     assert np.array_equal(flipped.audio, plain.audio[:, ::-1])
     assert np.array_equal(flipped.pose, plain.pose)
 
 
 @pytest.mark.parametrize(("name", "wraps"), [("PXB184", True), ("GQS883", False)])
-def test_turns_of_the_body_are_wrapped_for_those_whose_are_counted(
+def test_full_rotations_are_wrapped_for_people_whose_recordings_contain_them(
     tmp_path: Path, name: str, wraps: bool
 ) -> None:
     write_scene(tmp_path / name, "a", 40)
@@ -101,17 +101,17 @@ def test_turns_of_the_body_are_wrapped_for_those_whose_are_counted(
     assert np.allclose(clip.pose[:, 3], np.mod(raw, 2 * np.pi) if wraps else raw, atol=1e-6)
 
 
-def test_partners_of_released_people_are_known_and_others_are_asked_for(tmp_path: Path) -> None:
+def test_partners_of_released_people_are_known_and_others_must_be_passed(tmp_path: Path) -> None:
     assert partner_folder(tmp_path / "PXB184") == tmp_path / "RLW104"
     assert partner_folder(tmp_path / "GQS883") == tmp_path / "TXB805"
-    with pytest.raises(ValueError, match=r"ada is none of .* --flip-person DIR"):
+    with pytest.raises(ValueError, match=r"the partner of ada is unknown .* --flip-person DIR"):
         partner_folder(tmp_path / "ada")
 
 
-def test_the_seed_decides_which_cuts_are_drawn(tmp_path: Path) -> None:
+def test_the_seed_selects_the_cuts(tmp_path: Path) -> None:
     write_scene(tmp_path, "a", 400)
     cuts = find_cuts(tmp_path, "all", 30)
     assert shuffled(cuts, 5, 1) == shuffled(cuts, 9, 1)[:5]
     assert shuffled(cuts, 5, 1) != shuffled(cuts, 5, 2)
     everything = shuffled(cuts, 99, 1)
-    assert sorted(cut.place for cut in everything) == list(range(len(cuts)))
+    assert sorted(cut.index for cut in everything) == list(range(len(cuts)))

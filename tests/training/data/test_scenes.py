@@ -1,4 +1,4 @@
-"""Scenes that stay on disk, and what is drawn from them."""
+"""Scenes on disk, and the windows sampled from them."""
 
 import tracemalloc
 from dataclasses import replace
@@ -17,10 +17,10 @@ from training.data.scenes import (
     POSE,
     Scene,
     chunks,
-    draw_padded,
-    draw_windows,
     load_scenes,
     released_chunks,
+    sample_padded,
+    sample_windows,
 )
 from training.data.statistics import measure
 from training.networks.losses import motion_loss
@@ -43,27 +43,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_scenes_come_in_the_order_of_their_names(folder: Path) -> None:
+def test_scenes_are_sorted_by_name(folder: Path) -> None:
     assert [scene.frames for scene in scenes(folder, POSE)] == [90, 40]
 
 
-def test_an_empty_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_an_empty_folder_is_rejected_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="make-demo"):
         scenes(tmp_path)
 
 
 def test_statistics_normalise_the_data(folder: Path) -> None:
-    found = measure(folder)
-    mean, std = (torch.tensor(found[f"pose_{name}"]) for name in ("mean", "std"))
+    batch = measure(folder)
+    mean, std = (torch.tensor(batch[f"pose_{name}"]) for name in ("mean", "std"))
     loaded = load_scenes(folder, POSE, two_rows_a_frame, mean=mean, std=std)
     motion = torch.cat([scene.motion[:] for scene in loaded])
     assert motion.mean(0).abs().max() < 1e-3
     assert torch.allclose(motion.std(0, correction=0)[:7], torch.ones(7), atol=1e-3)
     assert motion[:, 7].abs().max() == 0
-    assert found["audio_std_flat"] == pytest.approx(1 / np.sqrt(12), rel=0.02)
+    assert batch["audio_std_flat"] == pytest.approx(1 / np.sqrt(12), rel=0.02)
 
 
-def test_missing_face_frames_are_marked_and_zero_whatever_is_there(folder: Path) -> None:
+def test_missing_face_frames_are_marked_and_zero(folder: Path) -> None:
     face = np.load(folder / "b_face_expression.npy")
     face[3] = np.nan
     np.save(folder / "b_face_expression.npy", face)
@@ -86,7 +86,7 @@ def test_a_scene_without_any_face_is_left_out_for_face_and_pose(folder: Path) ->
 
 
 @pytest.mark.parametrize(("person", "wraps"), [("PXB184", True), ("TXB805", False)])
-def test_counted_turns_are_wrapped_for_those_whose_recordings_have_them(
+def test_full_rotations_are_wrapped_in_recordings_that_contain_them(
     tmp_path: Path, person: str, wraps: bool
 ) -> None:
     write_scene(tmp_path / person, "a", 30)
@@ -101,9 +101,9 @@ def test_counted_turns_are_wrapped_for_those_whose_recordings_have_them(
     assert measure(tmp_path / person)["pose_mean"][3] == pytest.approx(expected.mean(), abs=1e-6)
 
 
-def test_sound_and_motion_of_a_window_belong_together(folder: Path) -> None:
+def test_features_and_motion_of_a_window_belong_together(folder: Path) -> None:
     loaded = scenes(folder)
-    batch = draw_windows(loaded[:1], 30, 5, torch.Generator().manual_seed(1))
+    batch = sample_windows(loaded[:1], 30, 5, torch.Generator().manual_seed(1))
     assert batch.features.shape == (5, 60, 1)
     assert batch.motion.shape == (5, 30, 256)
     assert batch.inside.all()
@@ -112,32 +112,34 @@ def test_sound_and_motion_of_a_window_belong_together(folder: Path) -> None:
         assert torch.equal(features, loaded[0].features[2 * start : 2 * start + 60])
 
 
-def test_windows_start_where_the_step_allows(folder: Path) -> None:
-    batch = draw_windows(scenes(folder)[:1], 30, 40, torch.Generator().manual_seed(1), step=30)
+def test_windows_start_at_multiples_of_the_step(folder: Path) -> None:
+    batch = sample_windows(scenes(folder)[:1], 30, 40, torch.Generator().manual_seed(1), step=30)
     assert set(batch.motion[:, 0, 0].tolist()) == {0.0, 30.0, 60.0}
 
 
-def test_a_window_longer_than_every_scene_is_refused(folder: Path) -> None:
+def test_a_window_longer_than_every_scene_is_rejected(folder: Path) -> None:
     with pytest.raises(ValueError, match="100 frames"):
-        draw_windows(scenes(folder), 100, 1, torch.Generator())
+        sample_windows(scenes(folder), 100, 1, torch.Generator())
 
 
-def test_sound_that_does_not_fit_its_motion_is_refused(folder: Path) -> None:
+def test_audio_of_another_length_than_its_motion_is_rejected(folder: Path) -> None:
     write_wav(folder / "a_audio.wav", np.zeros((1000, 2), np.float32))
     with pytest.raises(DatasetError, match="1000 samples for 90 frames"):
         scenes(folder)
 
 
-def test_stored_scenes_give_what_scenes_in_memory_give(folder: Path) -> None:
+def test_scenes_on_disk_and_in_memory_give_the_same_windows(folder: Path) -> None:
     stored = scenes(folder)
     whole = [replace(scene, motion=scene.motion[:]) for scene in stored]
-    one, other = (draw_windows(each, 20, 6, Generator().manual_seed(3)) for each in (stored, whole))
+    one, other = (
+        sample_windows(each, 20, 6, Generator().manual_seed(3)) for each in (stored, whole)
+    )
     for name in ("features", "motion", "present", "inside"):
         assert torch.equal(getattr(one, name), getattr(other, name))
 
 
 def test_a_long_scene_is_not_read_into_memory(tmp_path: Path) -> None:
-    """Twenty minutes: 37 MB of face codes, 230 MB of sound, of which a window is drawn."""
+    """Twenty minutes: 37 MB of face codes and 230 MB of audio, of which a window is sampled."""
     frames = 20 * 60 * 30
     write_scene(tmp_path, "a", 30)
     for ending, width in (("face_expression", 256), ("body_pose", 104)):
@@ -158,7 +160,7 @@ def test_a_long_scene_is_not_read_into_memory(tmp_path: Path) -> None:
             mean=torch.zeros(256),
             std=torch.ones(256),
         )
-        batch = draw_windows(loaded, 600, 2, Generator().manual_seed(1))
+        batch = sample_windows(loaded, 600, 2, Generator().manual_seed(1))
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -166,55 +168,55 @@ def test_a_long_scene_is_not_read_into_memory(tmp_path: Path) -> None:
     assert most < 4 << 20
 
 
-def test_a_padded_sample_ends_in_zeros_that_no_loss_sees(folder: Path) -> None:
+def test_a_padded_sample_ends_in_zeros_without_effect_on_the_loss(folder: Path) -> None:
     write_scene(folder, "c", 200)
-    found = draw_padded(scenes(folder), 60, Generator().manual_seed(1), shortest=40, longest=60)
-    assert found.motion.shape == (60, 60, 256)
-    assert found.features.shape == (60, 120, 1)
-    lengths = found.inside.sum(1)
+    batch = sample_padded(scenes(folder), 60, Generator().manual_seed(1), shortest=40, longest=60)
+    assert batch.motion.shape == (60, 60, 256)
+    assert batch.features.shape == (60, 120, 1)
+    lengths = batch.inside.sum(1)
     assert (int(lengths.min()), int(lengths.max())) == (40, 59)
     for sample, length in enumerate(lengths.tolist()):
-        assert found.motion[sample, length:].abs().sum() == 0
-        assert found.features[sample, 2 * length :].abs().sum() == 0
-        assert found.present[sample, length:].sum() == 0
-        seen = found.motion[sample, found.present[sample] > 0]
-        assert length - 2 <= len(seen) <= length
-        assert seen[:, 0].diff().min() > 0
-    changed = found.motion + torch.where(found.inside, 0.0, 5.0)[..., None]
+        assert batch.motion[sample, length:].abs().sum() == 0
+        assert batch.features[sample, 2 * length :].abs().sum() == 0
+        assert batch.present[sample, length:].sum() == 0
+        visible = batch.motion[sample, batch.present[sample] > 0]
+        assert length - 2 <= len(visible) <= length
+        assert visible[:, 0].diff().min() > 0
+    changed = batch.motion + torch.where(batch.inside, 0.0, 5.0)[..., None]
     same, other = (
-        motion_loss(torch.zeros_like(clean), clean, found.inside, found.present)
-        for clean in (found.motion, changed)
+        motion_loss(torch.zeros_like(clean), clean, batch.inside, batch.present)
+        for clean in (batch.motion, changed)
     )
     assert torch.equal(same.position, other.position)
     assert torch.equal(same.velocity, other.velocity)
 
 
-def test_padded_samples_come_from_scenes_by_their_length_and_from_all_of_them() -> None:
+def test_padded_samples_come_from_scenes_by_length_and_from_everywhere_in_them() -> None:
     long, short = following(300, seed=1), following(100, seed=2)
     marked = [
         replace(scene, motion=torch.full((scene.frames, 1), float(number)))
         for number, scene in enumerate((long, short))
     ]
-    found = draw_padded(marked, 400, Generator().manual_seed(1), shortest=20, longest=30)
-    assert float(found.motion[:, 0, 0].mean()) == pytest.approx(0.25, abs=0.06)
+    batch = sample_padded(marked, 400, Generator().manual_seed(1), shortest=20, longest=30)
+    assert float(batch.motion[:, 0, 0].mean()) == pytest.approx(0.25, abs=0.06)
     counting = replace(short, motion=torch.arange(100.0)[:, None])
-    found = draw_padded([counting], 900, Generator().manual_seed(1), shortest=20, longest=30)
-    firsts, lasts = found.motion[:, 0, 0], found.motion[..., 0].amax(1)
+    batch = sample_padded([counting], 900, Generator().manual_seed(1), shortest=20, longest=30)
+    firsts, lasts = batch.motion[:, 0, 0], batch.motion[..., 0].amax(1)
     assert (int(firsts.min()), int(lasts.max())) == (0, 99)
 
 
-def test_a_scene_shorter_than_a_padded_sample_is_a_whole_one() -> None:
-    found = draw_padded([following(50)], 30, Generator(), shortest=50, longest=60)
-    assert set(found.inside.sum(1).tolist()) == {50}
+def test_a_scene_shorter_than_a_padded_sample_is_sampled_whole() -> None:
+    batch = sample_padded([following(50)], 30, Generator(), shortest=50, longest=60)
+    assert set(batch.inside.sum(1).tolist()) == {50}
     with pytest.raises(ValueError, match="no scene has 51 frames"):
-        draw_padded([following(50)], 1, Generator(), shortest=51, longest=60)
+        sample_padded([following(50)], 1, Generator(), shortest=51, longest=60)
 
 
-def test_a_window_in_which_nothing_was_seen_is_drawn_again() -> None:
+def test_a_window_without_a_visible_face_is_sampled_again() -> None:
     scene = following(200)
     scene.present[20:] = 0
-    padded = draw_padded([scene], 20, Generator().manual_seed(1), shortest=15, longest=20)
-    whole = draw_windows([scene], 15, 20, Generator().manual_seed(1))
+    padded = sample_padded([scene], 20, Generator().manual_seed(1), shortest=15, longest=20)
+    whole = sample_windows([scene], 15, 20, Generator().manual_seed(1))
     for batch in (padded, whole):
         assert (batch.present.sum(1) > 0).all()
 

@@ -1,4 +1,4 @@
-"""Statistics: those of all numbers together, read in pieces, in both forms."""
+"""Statistics of all scenes, read in pieces, in both file formats."""
 
 import tracemalloc
 from pathlib import Path
@@ -11,7 +11,7 @@ from models.released import networks
 from models.released.export import write_data_stats
 from models.released.reader import read_torch
 from tests.training.scenes import read_wav, write_scene
-from training.data import statistics as measuring
+from training.data import statistics
 from training.data.statistics import measure, spread
 
 REAL = Path(__file__).parents[4] / "shared" / "released"
@@ -24,20 +24,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_statistics_are_those_of_all_scenes_together(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measuring, "PIECE", 7)
-    monkeypatch.setattr(measuring, "SOUND_PIECE", 1001)
-    found = measure(folder)
+def test_statistics_cover_all_scenes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "PIECE", 7)
+    monkeypatch.setattr(statistics, "AUDIO_PIECE", 1001)
+    measured = measure(folder)
     pose = np.concatenate([np.load(folder / f"{name}_body_pose.npy") for name in "ab"])
-    np.testing.assert_allclose(found["pose_mean"], pose.mean(0, dtype=np.float64), atol=1e-12)
-    np.testing.assert_allclose(found["pose_std"][:7], pose.astype(np.float64).std(0)[:7])
-    assert found["pose_std"][7] == measuring.SMALLEST_STD
-    np.testing.assert_allclose(found["pose_std_flat"], [pose.astype(np.float64).std()])
-    sound = np.concatenate([read_wav(folder / f"{name}_audio.wav") for name in "ab"])
-    np.testing.assert_allclose(found["audio_mean"], sound.mean(0, dtype=np.float64), atol=1e-12)
-    assert found["audio_std_flat"] == pytest.approx(sound.astype(np.float64).std())
+    np.testing.assert_allclose(measured["pose_mean"], pose.mean(0, dtype=np.float64), atol=1e-12)
+    np.testing.assert_allclose(measured["pose_std"][:7], pose.astype(np.float64).std(0)[:7])
+    assert measured["pose_std"][7] == statistics.SMALLEST_STD
+    np.testing.assert_allclose(measured["pose_std_flat"], [pose.astype(np.float64).std()])
+    audio = np.concatenate([read_wav(folder / f"{name}_audio.wav") for name in "ab"])
+    np.testing.assert_allclose(measured["audio_mean"], audio.mean(0, dtype=np.float64), atol=1e-12)
+    assert measured["audio_std_flat"] == pytest.approx(audio.astype(np.float64).std())
 
 
 def test_frames_without_a_face_do_not_count(folder: Path) -> None:
@@ -52,26 +50,26 @@ def test_frames_without_a_face_do_not_count(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "words"), [("face_expression", "code of some"), ("body_pose", "pose of some")]
+    ("file", "name"), [("face_expression", "code: some"), ("body_pose", "pose: some")]
 )
-def test_what_is_no_number_is_refused(folder: Path, file: str, words: str) -> None:
+def test_nan_and_infinity_are_rejected(folder: Path, file: str, name: str) -> None:
     path = folder / f"a_{file}.npy"
     motion = np.load(path)
     motion[5, 2] = np.inf
     np.save(path, motion)
-    with pytest.raises(DatasetError, match=words + r".* scene holds NaN or infinity; .* check"):
+    with pytest.raises(DatasetError, match=name + r" scene contains NaN or infinity; .* check"):
         measure(folder)
 
 
-def test_a_small_spread_about_a_large_mean_is_not_lost() -> None:
+def test_a_small_spread_about_a_large_mean_is_precise() -> None:
     rows = 1e6 + np.array([[-1e-3], [1e-3]])
     assert spread("rows", lambda: [rows] * 1000).std[0] == pytest.approx(1e-3, rel=1e-6)
 
 
 def test_a_long_dataset_is_read_in_pieces(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 100 s: as doubles, 6 MB of face codes and 77 MB of sound."""
+    """100 s: as doubles, 6 MB of face codes and 77 MB of audio."""
     frames = 3000
-    monkeypatch.setattr(measuring, "PIECE", 300)
+    monkeypatch.setattr(statistics, "PIECE", 300)
     for ending, width in (("face_expression", 256), ("body_pose", 104)):
         path = folder / f"a_{ending}.npy"
         np.lib.format.open_memmap(path, "w+", np.float32, (frames, width)).flush()
@@ -83,29 +81,29 @@ def test_a_long_dataset_is_read_in_pieces(folder: Path, monkeypatch: pytest.Monk
     scenes = [files.open() for files in find_scenes(folder)]
     tracemalloc.start()
     try:
-        spread("code", lambda: measuring.codes(scenes))
+        spread("code", lambda: statistics.codes(scenes))
         _, codes = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        spread("audio", lambda: measuring.sounds(scenes[:1]))
-        _, sounds = tracemalloc.get_traced_memory()
+        spread("audio", lambda: statistics.audio_pieces(scenes[:1]))
+        _, peak_audio = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert codes < 3 << 20
-    assert sounds < 40 << 20
+    assert peak_audio < 40 << 20
 
 
-def test_the_released_form_is_read_by_the_importer(folder: Path, tmp_path: Path) -> None:
-    found, path = measure(folder), tmp_path / "data_stats.pth"
-    write_data_stats(path, found)
+def test_the_released_format_is_read_by_the_importer(folder: Path, tmp_path: Path) -> None:
+    measured, path = measure(folder), tmp_path / "data_stats.pth"
+    write_data_stats(path, measured)
     read = networks.statistics(read_torch(path), path)
     for name, values in read.items():
-        np.testing.assert_allclose(values, found[name], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values, measured[name], rtol=1e-6, err_msg=name)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the released statistics are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="the released statistics are not available")
 @pytest.mark.parametrize("person", ["PXB184", "RLW104", "TXB805", "GQS883"])
-def test_the_released_form_is_that_of_the_real_files(folder: Path, person: str) -> None:
-    """Names, kinds and shapes; and the flat spread is what ours is."""
+def test_the_released_format_is_that_of_the_real_files(folder: Path, person: str) -> None:
+    """Names, types and shapes; and `flat` equals the stored value."""
     real = read_torch(REAL / f"data_stats_{person}.pth")
     write_data_stats(folder / "data_stats.pth", measure(folder))
     ours = read_torch(folder / "data_stats.pth")
@@ -118,5 +116,5 @@ def test_the_released_form_is_that_of_the_real_files(folder: Path, person: str) 
     }
     for kind, rtol in (("pose", 1e-6), ("code", 1e-6), ("audio", 1e-4)):
         mean, std = (real[f"{kind}_{what}"].astype(np.float64) for what in ("mean", "std"))
-        flat = measuring.Spread(mean, std).flat
+        flat = statistics.Spread(mean, std).flat
         np.testing.assert_allclose(flat, real[f"{kind}_std_flat"][0], rtol=rtol)

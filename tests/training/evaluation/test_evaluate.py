@@ -1,4 +1,4 @@
-"""Figures of results: the truth gets the best there are, and what is worse gets worse ones."""
+"""Figures of results: the truth has the best ones, and worse samples have worse ones."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ import torch
 from models.avatar.blendshape.model import load_blendshape
 from models.formats.results import Results
 from tests.tiny_person import write_tiny_person
-from tests.training.drawn import drawn, perfect
+from tests.training.results import perfect, random_results
 from training.evaluation.evaluate import Figure, evaluate, shortened, table
 
 FRAMES = 90
@@ -23,7 +23,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_faces(results: Results, person: Path) -> Results:
-    """Codes that are faces of this person, so that her lips move."""
+    """Results with face codes of this person, so that her lips move."""
     avatar = load_blendshape(person / "avatar.safetensors", device=torch.device("cpu"))
     units = len(avatar.unit_names)
     basis = avatar.face_basis.numpy()
@@ -42,16 +42,16 @@ def figures(results: Results, person: Path, group: str) -> dict[str, Figure]:
     return evaluate(results, person).figures[group]
 
 
-def test_the_truth_itself_is_perfect(truth: Results, person: Path) -> None:
-    found = evaluate(truth, person)
-    assert found.left_out == {}
+def test_the_truth_is_perfect(truth: Results, person: Path) -> None:
+    evaluation = evaluate(truth, person)
+    assert evaluation.left_out == {}
     for group in ("body", "face"):
-        of = found.figures[group]
+        of = evaluation.figures[group]
         assert of["FD_g"].predicted == pytest.approx(0, abs=1e-5)
         assert of["FD_k"].predicted == pytest.approx(0, abs=1e-5)
         assert of["Div_sample"].predicted == pytest.approx(0, abs=1e-9)
         assert of["Div_k"].predicted == pytest.approx(of["Div_k"].truth)
-    body, lips = found.figures["body"], found.figures["lips"]
+    body, lips = evaluation.figures["body"], evaluation.figures["lips"]
     assert body["speed"].predicted == pytest.approx(body["speed"].truth)
     assert body["beat_alignment"].predicted == pytest.approx(body["beat_alignment"].truth)
     assert lips["vertex_error"].predicted == lips["vertex_error"].truth == 0
@@ -59,7 +59,7 @@ def test_the_truth_itself_is_perfect(truth: Results, person: Path) -> None:
     assert lips["opening_correlation_speaking"].predicted == pytest.approx(1)
 
 
-def test_a_mouth_held_still_is_what_no_skill_gets(truth: Results, person: Path) -> None:
+def test_a_constant_mouth_has_the_figures_of_no_skill(truth: Results, person: Path) -> None:
     avatar = load_blendshape(person / "avatar.safetensors", device=torch.device("cpu"))
     units = torch.from_numpy(truth.true_face).reshape(-1, 256) @ avatar.face_basis
     mean = avatar.face_code(units.mean(0)[None]).numpy()
@@ -72,7 +72,7 @@ def test_a_mouth_held_still_is_what_no_skill_gets(truth: Results, person: Path) 
     assert lips["opening_correlation"].predicted == pytest.approx(0, abs=1e-6)
 
 
-def test_a_body_that_is_twice_as_lively_is_told(truth: Results, person: Path) -> None:
+def test_twice_the_motion_has_twice_the_speed(truth: Results, person: Path) -> None:
     assert truth.pose is not None
     body = figures(replace(truth, pose=2 * truth.pose), person, "body")
     assert body["speed"].predicted == pytest.approx(2 * body["speed"].truth)
@@ -89,7 +89,7 @@ def test_repetitions_that_differ_have_variance(truth: Results, person: Path) -> 
     assert body["Div_sample"].predicted == pytest.approx(0.25, rel=1e-4)
 
 
-def test_frames_in_which_no_face_was_seen_do_not_count(truth: Results, person: Path) -> None:
+def test_frames_without_a_visible_face_do_not_count(truth: Results, person: Path) -> None:
     present = truth.face_present.copy()
     present[1, 20:40] = present[2, :] = False
     nonsense = truth.true_face.copy()
@@ -102,18 +102,18 @@ def test_frames_in_which_no_face_was_seen_do_not_count(truth: Results, person: P
     assert lips["vertex_error"].truth == 0
 
 
-def test_a_recording_without_a_face_has_no_figures_for_it(truth: Results, person: Path) -> None:
-    found = evaluate(replace(truth, face_present=np.zeros_like(truth.face_present)), person)
-    assert "face" not in found.figures
-    assert "fewer than three frames" in found.left_out["face"]
+def test_a_recording_without_a_face_has_no_face_figures(truth: Results, person: Path) -> None:
+    evaluation = evaluate(replace(truth, face_present=np.zeros_like(truth.face_present)), person)
+    assert "face" not in evaluation.figures
+    assert "fewer than three valid frames" in evaluation.left_out["face"]
 
 
-def test_who_is_silent_has_no_beat_alignment(truth: Results, person: Path) -> None:
+def test_silence_has_no_beat_alignment(truth: Results, person: Path) -> None:
     audio = truth.audio.copy()
     audio[..., 0] = 0
-    found = evaluate(replace(truth, audio=audio), person).figures
-    assert "beat_alignment" not in found["body"]
-    assert not [name for name in found["lips"] if name.endswith("_speaking")]
+    evaluation = evaluate(replace(truth, audio=audio), person).figures
+    assert "beat_alignment" not in evaluation["body"]
+    assert not [name for name in evaluation["lips"] if name.endswith("_speaking")]
 
 
 @pytest.mark.parametrize(
@@ -123,14 +123,14 @@ def test_who_is_silent_has_no_beat_alignment(truth: Results, person: Path) -> No
         (("pose", "key_poses"), ["face", "lips", "sampling"]),
     ],
 )
-def test_only_what_was_drawn_is_measured(
+def test_only_sampled_motion_is_measured(
     truth: Results, person: Path, missing: tuple[str, ...], groups: list[str]
 ) -> None:
     results = replace(truth, **dict.fromkeys(missing))
     assert list(evaluate(results, person).figures) == groups
 
 
-def test_samples_of_different_length_are_measured_over_the_shortest(person: Path) -> None:
+def test_samples_are_measured_over_the_length_of_the_shortest(person: Path) -> None:
     results = shortened(perfect(frames=FRAMES, lengths=[90, 70, 80]))
     assert results.frames == 70
     assert results.audio.shape == (3, 70 * 1600, 2)
@@ -139,18 +139,20 @@ def test_samples_of_different_length_are_measured_over_the_shortest(person: Path
     assert shortened(same) is same
 
 
-def test_sampling_speed_is_of_all_repetitions(truth: Results, person: Path) -> None:
+def test_sampling_speed_counts_all_repetitions(truth: Results, person: Path) -> None:
     sampling = figures(truth, person, "sampling")
     assert sampling["frames_per_second"].predicted == 2 * 4 * FRAMES / 2.0
     assert sampling["real_time"].predicted == 2 * 4 * FRAMES / 2.0 / 30
 
 
-def test_figures_become_json_and_a_table(person: Path) -> None:
-    found = evaluate(drawn(frames=FRAMES), person)
-    plain = json.loads(json.dumps(found.plain()))
-    assert plain["body"]["FD_g"]["predicted"] == found.figures["body"]["FD_g"].predicted
+def test_figures_are_converted_to_json_and_a_table(person: Path) -> None:
+    evaluation = evaluate(random_results(frames=FRAMES), person)
+    plain = json.loads(json.dumps(evaluation.plain()))
+    assert plain["body"]["FD_g"]["predicted"] == evaluation.figures["body"]["FD_g"].predicted
     assert plain["left_out"] == {}
-    lines = list(table(found))
+    lines = list(table(evaluation))
     assert lines[0].split() == ["samples", "truth", "no", "skill"]
     shown = dict(line.split()[:2] for line in lines if line.startswith("  F"))
-    assert float(shown["FD_g"]) == pytest.approx(found.figures["face"]["FD_g"].predicted, rel=1e-3)
+    assert float(shown["FD_g"]) == pytest.approx(
+        evaluation.figures["face"]["FD_g"].predicted, rel=1e-3
+    )

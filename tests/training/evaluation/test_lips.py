@@ -1,4 +1,4 @@
-"""Lips as vertices, of a blendshape avatar and of a regressor."""
+"""Lip vertices of a blendshape avatar and of a regressor."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from models.formats.results import Results
 from models.motion.lips import LipConfig, LipRegressor
 from tests.tiny_avatar import DEMO
 from tests.tiny_person import write_tiny_person
-from tests.training.drawn import drawn
+from tests.training.results import random_results
 from training.evaluation.lips import first_component, lip_vertices, lips_of, regressed_lips
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def with_regressor(person: Path) -> Path:
 
 
 def codes_that_follow(person: Path, results: Results) -> Results:
-    """True codes of which the regressor's lips are a linear function."""
+    """Results in which the regressor's lips are a linear function of the true codes."""
     lips = np.stack([each.reshape(len(each), -1) for each in regressed_lips(person, results.audio)])
     codes = np.zeros_like(results.true_face)
     codes[..., :9] = lips
@@ -58,8 +58,8 @@ def test_the_demo_persons_lips_are_at_her_mouth() -> None:
     assert gap[:, 1].max() < 2.5
 
 
-def test_lips_of_a_blendshape_avatar_are_those_that_are_drawn(tmp_path: Path) -> None:
-    person, results = write_tiny_person(tmp_path), drawn(samples=2)
+def test_lips_of_a_blendshape_avatar_are_those_of_the_rendered_mesh(tmp_path: Path) -> None:
+    person, results = write_tiny_person(tmp_path), random_results(samples=2)
     avatar = load_blendshape(person / "avatar.safetensors", device=CPU)
     units = torch.rand(60, len(avatar.unit_names), generator=torch.Generator().manual_seed(1))
     face = avatar.face_code(units).numpy()
@@ -73,9 +73,9 @@ def test_lips_of_a_blendshape_avatar_are_those_that_are_drawn(tmp_path: Path) ->
     )
 
 
-def test_codes_that_say_what_is_heard_give_the_lips_that_are_heard(tmp_path: Path) -> None:
+def test_codes_that_encode_the_lips_are_mapped_to_them(tmp_path: Path) -> None:
     person = with_regressor(write_tiny_person(tmp_path))
-    results = codes_that_follow(person, drawn(samples=3, frames=30))
+    results = codes_that_follow(person, random_results(samples=3, frames=30))
     for own, codes in zip(lips_of(person, results), results.true_face, strict=True):
         assert own.target.shape == (30, 3, 3)
         spread = own.target.std(0).max()
@@ -83,9 +83,9 @@ def test_codes_that_say_what_is_heard_give_the_lips_that_are_heard(tmp_path: Pat
         assert np.abs(own.read(np.zeros_like(codes)) - own.target).max() > spread
 
 
-def test_a_map_is_not_fitted_on_the_sample_that_it_reads(tmp_path: Path) -> None:
+def test_a_map_is_not_fitted_on_the_sample_that_it_maps(tmp_path: Path) -> None:
     person = with_regressor(write_tiny_person(tmp_path))
-    results = codes_that_follow(person, drawn(samples=3, frames=30))
+    results = codes_that_follow(person, random_results(samples=3, frames=30))
     other = results.true_face.copy()
     other[0] = 7
     probe = results.true_face[1]
@@ -98,25 +98,25 @@ def test_a_map_is_not_fitted_on_the_sample_that_it_reads(tmp_path: Path) -> None
 
 def test_a_map_needs_another_sample(tmp_path: Path) -> None:
     person = with_regressor(write_tiny_person(tmp_path))
-    with pytest.raises(ValueError, match="draw two or more"):
-        lips_of(person, drawn(samples=1, frames=30))
+    with pytest.raises(ValueError, match="sample two or more"):
+        lips_of(person, random_results(samples=1, frames=30))
 
 
-def test_a_person_without_measurable_lips_is_told(tmp_path: Path) -> None:
+def test_a_person_without_measurable_lips_is_rejected(tmp_path: Path) -> None:
     person = write_tiny_person(tmp_path)
     facts = json.loads((person / "person.json").read_text())
     (person / "person.json").write_text(json.dumps(facts | {"avatar": {"kind": "codec"}}))
     with pytest.raises(ValueError, match=r"demo has neither lips.safetensors nor a blendshape"):
-        lips_of(person, drawn())
+        lips_of(person, random_results())
     shutil.move(person / "person.json", person / "elsewhere")
     with pytest.raises(ValueError, match="has neither"):
-        lips_of(person, drawn())
+        lips_of(person, random_results())
 
 
-def test_the_first_component_is_the_direction_of_most_motion_in_its_spread() -> None:
+def test_the_first_component_is_the_direction_of_most_motion_with_unit_spread() -> None:
     turns = np.sin(np.arange(300) / 7)
     lips = np.zeros((300, 2, 3))
     lips[:, 0, 1], lips[:, 1, 0] = 5 * turns, 0.1 * np.cos(np.arange(300) / 3)
-    found = first_component([lips[:200], lips[200:]])(lips)
-    assert abs(np.corrcoef(found, turns)[0, 1]) == pytest.approx(1, abs=1e-3)
-    assert found.std() == pytest.approx(1, abs=1e-2)
+    component = first_component([lips[:200], lips[200:]])(lips)
+    assert abs(np.corrcoef(component, turns)[0, 1]) == pytest.approx(1, abs=1e-3)
+    assert component.std() == pytest.approx(1, abs=1e-2)

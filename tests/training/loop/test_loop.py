@@ -15,15 +15,15 @@ from torch import Generator, Tensor, nn
 
 from models import checkpoint
 from training.loop.batch import TrainingBatch
-from training.loop.checkpoints import StateError, States
+from training.loop.checkpoints import CheckpointStore, ResumeError
 from training.loop.loop import (
     LoopConfig,
     Progress,
     Run,
     Training,
-    in_words,
-    one_step,
+    format_duration,
     train,
+    training_step,
     validate,
 )
 from training.loop.schedules import CosineSchedule
@@ -41,35 +41,35 @@ def line() -> nn.Module:
 def line_training(
     model: nn.Module, *, interrupt_at: int | None = None, batch: int = 16
 ) -> Training:
-    """Squared error on points drawn from the run's generator; may stop the run on the way."""
+    """Squared error on points sampled from the run's generator; may interrupt the run."""
     calls = []
 
-    def draw(generator: Generator) -> TrainingBatch:
+    def sample(generator: Generator) -> TrainingBatch:
         calls.append(1)
         if len(calls) == interrupt_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return TrainingBatch({"points": torch.randn(batch, 2, generator=generator)})
 
-    def losses(draw: TrainingBatch) -> dict[str, Tensor]:
-        points = draw["points"]
+    def losses(batch: TrainingBatch) -> dict[str, Tensor]:
+        points = batch["points"]
         return {"loss": (model(points) - points @ TARGET.T).square().mean()}
 
     def publish(weights: dict[str, Tensor], path: Path) -> None:
         checkpoint.write(path, {}, weights)
 
-    return Training(model, draw, losses, publish, held_out=draw)
+    return Training(model, sample, losses, publish, sample_validation=sample)
 
 
-class Kept:
-    """What a run published last."""
+class Published:
+    """The last weights and progress that a run published."""
 
     def __call__(self, weights: dict[str, Tensor], progress: Progress) -> None:
         self.weights = {name: value.clone() for name, value in weights.items()}
         self.progress = progress
 
 
-class Watched:
-    """A board that remembers."""
+class RecordingWriter:
+    """Writer that stores values and pictures."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}
@@ -88,20 +88,22 @@ CONFIG = LoopConfig(
 )
 
 
-def run(state: Path, *, interrupt_at: int | None = None, **changes: object) -> Kept:
-    model, kept = line(), Kept()
+def run(state: Path, *, interrupt_at: int | None = None, **changes: object) -> Published:
+    model, published = line(), Published()
     training = line_training(model, interrupt_at=interrupt_at)
-    train(training, replace(CONFIG, **changes), states=States(state), publish=kept)
-    return kept
+    train(
+        training, replace(CONFIG, **changes), checkpoints=CheckpointStore(state), publish=published
+    )
+    return published
 
 
 def test_the_loss_falls(tmp_path: Path) -> None:
-    kept = run(tmp_path / "a", steps=300)
-    assert (kept.weights["0.weight"] - TARGET).abs().max() < 0.3
-    assert kept.progress.step == 300
+    published = run(tmp_path / "a", steps=300)
+    assert (published.weights["0.weight"] - TARGET).abs().max() < 0.3
+    assert published.progress.step == 300
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     part = run(tmp_path / "parts", interrupt_at=17)
     assert part.progress.step == 17
@@ -111,7 +113,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert rest.progress.losses == whole.progress.losses
 
 
-def test_a_signal_leaves_the_old_handlers_in_place(tmp_path: Path) -> None:
+def test_previous_signal_handlers_are_restored(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     run(tmp_path / "a", interrupt_at=2)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -124,95 +126,112 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert torch.equal(first.weights["0.weight"], again.weights["0.weight"])
 
 
-def test_by_the_clock_a_run_ends_when_its_minutes_are_over(tmp_path: Path) -> None:
-    kept = run(tmp_path / "a", minutes=0.005)
-    assert 0.3 <= kept.progress.seconds < 3
+def test_a_run_by_the_clock_ends_after_its_minutes(tmp_path: Path) -> None:
+    published = run(tmp_path / "a", minutes=0.005)
+    assert 0.3 <= published.progress.seconds < 3
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [{"steps": 0}, {"average": 1.0}, {"accumulate": 0}, {"minutes": 0.0}, {"clip": 0.0}],
 )
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_settings_are_rejected(invalid: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        LoopConfig(**wrong)
+        LoopConfig(**invalid)
 
 
-def stepped(config: LoopConfig, steps: int = 5) -> Run:
-    """A run without dropout after some steps."""
+def run_steps(config: LoopConfig, steps: int = 5) -> Run:
+    """Run some steps without dropout."""
     model = line()
     model[1].p = 0.0
     fresh = Run(line_training(model), config)
     for _ in range(steps):
-        one_step(fresh)
+        training_step(fresh)
     return fresh
 
 
-def test_micro_batches_come_to_the_same_as_one_batch_of_them_all() -> None:
-    whole, parts = (stepped(replace(CONFIG, accumulate=count)) for count in (1, 5))  # 16 is uneven
+def test_micro_batches_give_the_same_result_as_one_batch() -> None:
+    whole, parts = (
+        run_steps(replace(CONFIG, accumulate=count)) for count in (1, 5)
+    )  # 16 is uneven
     torch.testing.assert_close(parts.model[0].weight, whole.model[0].weight, rtol=1e-5, atol=1e-6)
     assert float(parts.losses["loss"]) == pytest.approx(float(whole.losses["loss"]), rel=1e-5)
 
 
-def test_a_batch_that_is_too_small_for_its_micro_batches_is_told() -> None:
-    with pytest.raises(ValueError, match="batch of 16 cannot be shared by 17"):
-        stepped(replace(CONFIG, accumulate=17))
+def test_a_batch_too_small_for_its_micro_batches_is_rejected() -> None:
+    with pytest.raises(ValueError, match="batch of 16 cannot be split into 17"):
+        run_steps(replace(CONFIG, accumulate=17))
 
 
-def test_without_a_clip_gradients_stay_as_they_are_and_with_one_they_are_cut() -> None:
-    free, cut = stepped(replace(CONFIG, clip=None), 1), stepped(replace(CONFIG, clip=0.1), 1)
+def test_gradients_are_clipped_only_with_a_clip() -> None:
+    free, cut = run_steps(replace(CONFIG, clip=None), 1), run_steps(replace(CONFIG, clip=0.1), 1)
     assert float(free.gradient_norm) == float(cut.gradient_norm) > 0.1
     norms = [float(each.model[0].weight.grad.norm()) for each in (free, cut)]
     assert norms == pytest.approx([float(free.gradient_norm), 0.1], rel=1e-4)
 
 
 def test_without_averages_the_last_weights_are_published(tmp_path: Path) -> None:
-    kept = run(tmp_path / "a", average=0.0)
-    state = States(tmp_path / "a").newest()
+    published = run(tmp_path / "a", average=0.0)
+    state = CheckpointStore(tmp_path / "a").latest()
     assert state is not None
-    assert torch.equal(kept.weights["0.weight"], state["model"]["0.weight"])
+    assert torch.equal(published.weights["0.weight"], state["model"]["0.weight"])
     averaged = run(tmp_path / "b")
-    assert not torch.equal(averaged.weights["0.weight"], kept.weights["0.weight"])
+    assert not torch.equal(averaged.weights["0.weight"], published.weights["0.weight"])
 
 
-def test_validation_is_of_the_averages_and_leaves_no_trace(tmp_path: Path) -> None:
-    plain, watched = run(tmp_path / "plain"), Watched()
-    kept = Kept()
+def test_validation_uses_the_averages_and_does_not_change_the_run(tmp_path: Path) -> None:
+    plain, writer = run(tmp_path / "plain"), RecordingWriter()
+    published = Published()
     config = replace(CONFIG, validate_steps=10)
-    train(line_training(line()), config, states=States(tmp_path / "a"), publish=kept, board=watched)
-    assert torch.equal(kept.weights["0.weight"], plain.weights["0.weight"])
-    assert len(watched.values["loss/validation"]) == 4
-    assert kept.progress.best == min(watched.values["loss/validation"])
+    train(
+        line_training(line()),
+        config,
+        checkpoints=CheckpointStore(tmp_path / "a"),
+        publish=published,
+        writer=writer,
+    )
+    assert torch.equal(published.weights["0.weight"], plain.weights["0.weight"])
+    assert len(writer.values["loss/validation"]) == 4
+    assert published.progress.best == min(writer.values["loss/validation"])
     _, best = checkpoint.read(tmp_path / "a" / "best.safetensors", device=torch.device("cpu"))
-    assert kept.progress.best_step == 40
-    assert torch.equal(best["0.weight"], kept.weights["0.weight"])
+    assert published.progress.best_step == 40
+    assert torch.equal(best["0.weight"], published.weights["0.weight"])
 
 
-def test_what_validates_worse_does_not_become_the_best(tmp_path: Path) -> None:
-    fresh = stepped(CONFIG, 40)
-    path, board = tmp_path / "best", Watched()
-    validate(fresh, path, board)
+def test_weights_that_validate_worse_do_not_become_the_best(tmp_path: Path) -> None:
+    fresh = run_steps(CONFIG, 40)
+    path, writer = tmp_path / "best", RecordingWriter()
+    validate(fresh, path, writer)
     before = path.read_bytes()
     fresh.averages["0.weight"].add_(1.0)
-    validate(fresh, path, board)
-    assert board.values["loss/validation"][1] > board.values["loss/validation"][0]
+    validate(fresh, path, writer)
+    assert writer.values["loss/validation"][1] > writer.values["loss/validation"][0]
     assert path.read_bytes() == before
-    assert fresh.progress.best == board.values["loss/validation"][0]
+    assert fresh.progress.best == writer.values["loss/validation"][0]
 
 
-def test_a_board_gets_losses_rate_gradient_norm_and_pace(tmp_path: Path) -> None:
-    watched = Watched()
+def test_a_writer_gets_losses_rate_gradient_norm_and_speed(tmp_path: Path) -> None:
+    writer = RecordingWriter()
     train(
-        line_training(line()), CONFIG, states=States(tmp_path / "a"), publish=Kept(), board=watched
+        line_training(line()),
+        CONFIG,
+        checkpoints=CheckpointStore(tmp_path / "a"),
+        publish=Published(),
+        writer=writer,
     )
-    assert {name: len(values) for name, values in watched.values.items()} == dict.fromkeys(
+    assert {name: len(values) for name, values in writer.values.items()} == dict.fromkeys(
         ("loss/loss", "rate", "gradient_norm", "steps_per_second"), 4
     )
-    assert watched.values["rate"][-1] < watched.values["rate"][0] <= 0.05
+    assert writer.values["rate"][-1] < writer.values["rate"][0] <= 0.05
 
 
-def test_previews_are_of_the_averages_and_leave_no_trace(tmp_path: Path) -> None:
-    plain, watched, kept, model = run(tmp_path / "plain"), Watched(), Kept(), line()
+def test_previews_use_the_averages_and_do_not_change_the_run(tmp_path: Path) -> None:
+    plain, writer, published, model = (
+        run(tmp_path / "plain"),
+        RecordingWriter(),
+        Published(),
+        line(),
+    )
 
     def preview() -> np.ndarray:
         assert not model.training
@@ -222,35 +241,40 @@ def test_previews_are_of_the_averages_and_leave_no_trace(tmp_path: Path) -> None
     train(
         line_training(model),
         replace(CONFIG, preview_minutes=1e-9),
-        states=States(tmp_path / "a"),
-        publish=kept,
-        board=watched,
+        checkpoints=CheckpointStore(tmp_path / "a"),
+        publish=published,
+        writer=writer,
         preview=preview,
     )
-    assert len(watched.pictures) == 40
-    assert torch.equal(kept.weights["0.weight"], plain.weights["0.weight"])
-    last = (100 * kept.weights["0.weight"].numpy()).astype(np.uint8)
-    assert np.array_equal(watched.pictures[40], last)
+    assert len(writer.pictures) == 40
+    assert torch.equal(published.weights["0.weight"], plain.weights["0.weight"])
+    last = (100 * published.weights["0.weight"].numpy()).astype(np.uint8)
+    assert np.array_equal(writer.pictures[40], last)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(tmp_path: Path) -> None:
+def test_a_loss_of_nan_ends_the_run_and_is_not_saved(tmp_path: Path) -> None:
     model = line()
     training = line_training(model)
     with torch.no_grad():
         model[0].weight.fill_(float("nan"))
     with pytest.raises(ValueError, match="loss is nan at step 10"):
-        train(training, CONFIG, states=States(tmp_path / "a"), publish=Kept())
-    assert States(tmp_path / "a").paths() == []
+        train(training, CONFIG, checkpoints=CheckpointStore(tmp_path / "a"), publish=Published())
+    assert CheckpointStore(tmp_path / "a").paths() == []
 
 
 def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "a")
     other = nn.Sequential(nn.Linear(2, 3, bias=False))
-    with pytest.raises(StateError, match=r"network of other sizes.*--work"):
-        train(line_training(other), CONFIG, states=States(tmp_path / "a"), publish=Kept())
+    with pytest.raises(ResumeError, match=r"network of other sizes.*--work"):
+        train(
+            line_training(other),
+            CONFIG,
+            checkpoints=CheckpointStore(tmp_path / "a"),
+            publish=Published(),
+        )
 
 
-def test_the_log_tells_step_losses_pace_what_is_left_and_how_it_ended(
+def test_the_log_contains_steps_losses_speed_remaining_time_and_the_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "training.loop.loop"):
@@ -259,16 +283,16 @@ def test_the_log_tells_step_losses_pace_what_is_left_and_how_it_ended(
     assert re.fullmatch(
         r"step 20 of 40 \(50 %\)  loss \d\.\d{4}  [\d.]+ steps/s  \d+ s left", caplog.messages[1]
     )
-    told = [message for message in caplog.messages if not message.startswith("step ")]
-    assert told == [
-        "stopped at step 25; the same command goes on from there",
-        "goes on at step 25",
+    messages = [message for message in caplog.messages if not message.startswith("step ")]
+    assert messages == [
+        "stopped at step 25; the same command resumes from there",
+        "resumed at step 25",
         "done at step 40",
     ]
     steps = [int(m.split()[1]) for m in caplog.messages if m.startswith("step ")]
     assert steps == [10, 20, 25, 30, 40]
 
 
-def test_a_time_that_is_left_is_told_in_words() -> None:
-    told = [in_words(seconds) for seconds in (-3, 40, 720, 3 * 3600 + 290)]
-    assert told == ["0 s", "40 s", "12 min", "3 h 05 min"]
+def test_durations_are_formatted() -> None:
+    messages = [format_duration(seconds) for seconds in (-3, 40, 720, 3 * 3600 + 290)]
+    assert messages == ["0 s", "40 s", "12 min", "3 h 05 min"]

@@ -1,4 +1,4 @@
-"""Learning rates at the places where they bend."""
+"""Learning rates at the changes of their schedules."""
 
 import pytest
 
@@ -8,11 +8,11 @@ from training.networks.recipes import read_recipe
 SHORT = StepSchedule(rate=1.0, warmup=4, milestones=(6, 10), gamma=0.1)
 
 
-def test_the_warm_up_rises_in_equal_steps_to_a_hair_below_the_rate() -> None:
+def test_the_warm_up_rises_in_equal_steps_to_slightly_below_the_rate() -> None:
     assert [SHORT.at(update) for update in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
 
 
-def test_after_the_warm_up_its_last_rate_stays() -> None:
+def test_the_last_rate_of_the_warm_up_stays() -> None:
     assert [SHORT.at(update) for update in (4, 5)] == pytest.approx([0.8, 0.8])
 
 
@@ -29,14 +29,14 @@ def test_a_milestone_inside_the_warm_up_is_overwritten() -> None:
     )
 
 
-def test_where_the_warm_up_is_apart_milestones_are_counted_from_its_end() -> None:
+def test_a_separate_warm_up_counts_milestones_from_its_end() -> None:
     apart = StepSchedule(rate=1.0, warmup=4, milestones=(6,), gamma=0.1, warmup_apart=True)
     assert [apart.at(update) for update in range(5)] == pytest.approx([0.4, 0.6, 0.8, 0.8, 0.8])
     assert apart.at(3 + 5) == pytest.approx(0.8)
     assert apart.at(3 + 6) == pytest.approx(0.08)
 
 
-def test_the_cosine_warms_up_and_falls_along_the_run() -> None:
+def test_the_cosine_warms_up_and_decreases_over_the_run() -> None:
     cosine = CosineSchedule(rate=1.0, warmup=10, final=0.1)
     assert cosine.at(0, 0.0) == pytest.approx(0.1)
     assert cosine.at(9, 0.0) == pytest.approx(1.0)
@@ -45,7 +45,7 @@ def test_the_cosine_warms_up_and_falls_along_the_run() -> None:
 
 
 @pytest.mark.parametrize("name", ["face", "body"])
-def test_the_released_denoisers_have_one_rate(name: str) -> None:
+def test_the_released_denoisers_have_a_constant_rate(name: str) -> None:
     schedule = read_recipe(name, "released").loop.schedule
     assert schedule == ConstantSchedule(1e-4)
     assert {schedule.at(update, 0.3) for update in (0, 10, 800_000)} == {1e-4}
@@ -59,7 +59,7 @@ def test_the_released_tokenizer_has_one_milestone_and_a_thousand_warm_up_rates()
     assert schedule.at(400_000, 1.0) == pytest.approx(5e-5 * 1000 / 1001)
 
 
-def test_the_released_guide_slows_down_twice() -> None:
+def test_the_released_guide_lowers_its_rate_twice() -> None:
     schedule = read_recipe("guide", "released").loop.schedule
     full = 2e-4 * 5000 / 5001
     assert schedule.at(0, 0.0) == pytest.approx(2e-4 / 5001)

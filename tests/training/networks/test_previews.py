@@ -1,4 +1,4 @@
-"""Preview strips: what each network makes of a clip, below the truth."""
+"""Preview strips: the truth above the prediction of each network."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,23 +49,23 @@ def test_a_strip_has_the_truth_above_and_the_prediction_below(person: Path, name
     assert np.array_equal(picture, again)
 
 
-def test_a_network_that_knows_the_truth_shows_it_twice(
+def test_a_perfect_network_shows_the_truth_twice(
     person: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = scene(104)
-    shown = preview_of("body", network("body"), whole, person, device=CPU)
-    assert shown is not None
+    preview = preview_of("body", network("body"), whole, person, device=CPU)
+    assert preview is not None
 
     def perfect(_network: nn.Module, clip: Clip, _tokenizer: object) -> torch.Tensor:
         return clip.motion
 
     monkeypatch.setattr("training.networks.previews.predict", perfect)
-    picture = shown()
+    picture = preview()
     assert np.array_equal(picture[:SIZE], picture[SIZE + GAP :])
 
 
 @pytest.mark.parametrize(("name", "rows"), [("face", 240), ("tokenizer", 8), ("guide", 8)])
-def test_what_is_predicted_is_motion_or_key_poses(name: str, rows: int) -> None:
+def test_predictions_are_motion_or_key_poses(name: str, rows: int) -> None:
     channels = 256 if name == "face" else 104
     whole = scene(channels)
     clip = Clip(whole.features[None, :240], whole.motion[None, :240])
@@ -74,12 +74,12 @@ def test_what_is_predicted_is_motion_or_key_poses(name: str, rows: int) -> None:
     assert predicted.shape == (1, rows, channels)
 
 
-def test_the_clip_is_where_most_happens(person: Path) -> None:
+def test_the_clip_has_the_most_motion(person: Path) -> None:
     still = torch.zeros(600, 256)
     still[330:] = scene(256).motion
     whole = Scene("a", torch.zeros(600, tiny_person.AUDIO), still, torch.ones(600))
-    shown = clip_of(whole, CPU)
-    assert torch.equal(shown.motion[0], still[330:570])
+    clip = clip_of(whole, CPU)
+    assert torch.equal(clip.motion[0], still[330:570])
 
 
 def test_a_person_without_an_avatar_has_no_previews(person: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_person_without_an_avatar_has_no_previews(person: Path) -> None:
     assert preview_of("body", network("body"), scene(104), person, device=CPU) is None
 
 
-def test_a_person_in_training_needs_no_manifest(person: Path) -> None:
+def test_a_person_in_training_needs_no_person_json(person: Path) -> None:
     (person / "person.json").unlink()
     short = replace(scene(256), motion=scene(256).motion[:90], features=scene(256).features[:90])
     preview = preview_of("face", network("face"), short, person, device=CPU)

@@ -1,4 +1,4 @@
-"""Recipes: those that are shipped, those of users, and what is said of those that are wrong."""
+"""Recipes: shipped ones, those of users, and errors in them."""
 
 import sys
 import tomllib
@@ -63,7 +63,7 @@ def test_the_released_recipes_are_the_released_settings(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_demo_recipes_are_those_that_the_demo_person_was_made_with(name: str) -> None:
+def test_the_demo_recipes_are_the_settings_of_the_demo_person(name: str) -> None:
     recipe = read_recipe(name, "demo")
     loop = recipe.loop
     assert recipe.network == DEMO_NETWORKS[name]
@@ -87,7 +87,7 @@ def test_the_demo_recipes_are_those_that_the_demo_person_was_made_with(name: str
     assert recipe.kept_as == "float16"
 
 
-def test_every_shipped_recipe_is_read_and_installed() -> None:
+def test_every_shipped_recipe_is_installed() -> None:
     found = {path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.toml")}
     assert found == {f"{kind}/{name}.toml" for kind in KINDS for name in NETWORKS}
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
@@ -96,7 +96,7 @@ def test_every_shipped_recipe_is_read_and_installed() -> None:
     assert installed == set(SHIPPED.rglob("*.toml"))
 
 
-def test_a_recipe_of_a_user_stands_on_a_shipped_one(tmp_path: Path) -> None:
+def test_a_recipe_can_change_parts_of_a_shipped_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'base = "demo"\nvelocity = 3\n[network]\nwidth = 64\n[loop]\nsteps = 7\n'
@@ -119,7 +119,7 @@ def test_a_part_of_a_schedule_can_be_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("velocty = 1.0", "velocty is not known; known are network, windows, loop, velocity"),
         ("[loop]\nclipp = 1.0", "loop.clipp is not known; known are steps, minutes"),
@@ -140,7 +140,7 @@ def test_a_part_of_a_schedule_can_be_changed(tmp_path: Path) -> None:
         ("[[windows]]\nframes = 240", "windows[0].batch is missing"),
         (
             "[[windows]]\nframes = 240\nbatch = 1\nshortest = 240",
-            "windows[0]: shortest must be less than frames, 240, got 240",
+            "windows[0]: shortest must be less than frames (240), got 240",
         ),
         ("[[windows]]\nframes = 0\nbatch = 1", "windows[0]: frames, batch and share of windows"),
         ("[loop]\nschedule = 3", "loop.schedule is 3; it must be a table"),
@@ -156,18 +156,18 @@ def test_a_part_of_a_schedule_can_be_changed(tmp_path: Path) -> None:
         ("drop = 1.0", "the recipe: drop must be in [0, 1), got 1.0"),
         ("velocity = -1", "the recipe: velocity must be at least 0, got -1"),
         ("base = 'famous'", "base is 'famous'; it must be 'demo' or 'released'"),
-        ("velocity = ", "is no TOML: Invalid value"),
+        ("velocity = ", ": invalid TOML: Invalid value"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_key_value_and_what_is_allowed(
-    tmp_path: Path, content: str, said: str
+def test_an_error_names_file_key_value_and_allowed_values(
+    tmp_path: Path, content: str, message: str
 ) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(content if content.startswith("base") else f'base = "demo"\n{content}\n')
     with pytest.raises(RecipeError) as caught:
         read_recipe("face", path)
     assert str(caught.value).startswith(str(path))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_schedule_needs_its_kind(tmp_path: Path) -> None:
@@ -186,20 +186,20 @@ def test_without_cattrs_a_recipe_error_names_the_package_to_install(
         read_recipe("face", "demo")
 
 
-def test_a_recipe_without_a_base_says_all_that_is_needed(tmp_path: Path) -> None:
+def test_a_recipe_without_a_base_needs_all_tables(tmp_path: Path) -> None:
     path = tmp_path / "short.toml"
     path.write_text("velocity = 1.0\n")
     with pytest.raises(RecipeError, match=r"short\.toml: network is missing"):
         read_recipe("face", path)
 
 
-def test_a_recipe_that_is_not_there_is_told() -> None:
+def test_a_missing_recipe_is_reported() -> None:
     with pytest.raises(RecipeError, match=r"no recipe at nowhere\.toml .*'demo' or 'released'"):
         read_recipe("face", "nowhere.toml")
 
 
 def test_released_networks_can_be_trained(tmp_path: Path) -> None:
-    """Small ones of the same recipes: rows of speech are not frames, nothing is aligned."""
+    """Small networks with the released recipes: several speech rows per frame, not aligned."""
     small = {
         "face": "audio_channels = 16\nwidth = 16\nlayers = 1\nheads = 2\nhidden = 16",
         "tokenizer": "width = 8\ncodes = 8",
@@ -214,6 +214,6 @@ def test_released_networks_can_be_trained(tmp_path: Path) -> None:
         channels = recipe.network.channels
         scene = Scene("a", torch.randn(1998, 16), torch.randn(600, channels), torch.ones(600))
         training = make(recipe, Split([scene]))
-        draw = training.draw(generator)
-        assert len(draw) == 4
-        assert torch.isfinite(training.losses(draw)["loss"])
+        batch = training.sample(generator)
+        assert len(batch) == 4
+        assert torch.isfinite(training.losses(batch)["loss"])

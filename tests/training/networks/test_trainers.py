@@ -1,4 +1,4 @@
-"""The four trainers on short scenes: they learn, go on where they stopped, and write what loads."""
+"""The four trainers on short scenes: they learn, resume, and write files that load."""
 
 import os
 import signal
@@ -25,33 +25,33 @@ from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
 from tests.training.scenes import following
 from training.data.scenes import Scene
 from training.loop.batch import TrainingBatch
-from training.loop.checkpoints import States
+from training.loop.checkpoints import CheckpointStore
 from training.loop.loop import (
     LoopConfig,
     Progress,
     Run,
     Training,
     compile_layers,
-    one_step,
     train,
+    training_step,
     validate,
 )
 from training.loop.schedules import CosineSchedule
-from training.loop.tensorboard import NOTHING
+from training.loop.tensorboard import NULL_WRITER
 from training.networks.losses import LABEL_SMOOTHING
 from training.networks.recipes import NETWORKS, Recipe, Windows, read_recipe
 from training.networks.trainers import (
     MOTION,
     Split,
+    add_jitter,
+    add_noise,
     align,
     body_training,
-    drawn,
-    drawn_place,
     face_training,
     guide_training,
-    jittered,
     make_training,
-    noised,
+    sample_batch,
+    sample_position,
     seen_weights,
     split,
     tokenizer_training,
@@ -98,7 +98,7 @@ def scenes() -> list[Scene]:
 
 
 def training_of(name: str, scenes: list[Scene], **changes: object) -> Training:
-    """The same each time: networks are made of torch's own random numbers."""
+    """The same training each time: weights are initialised with a fixed seed."""
     recipe, scenes = replace(RECIPES[name], **changes), Split(scenes, scenes[:1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -109,45 +109,48 @@ def training_of(name: str, scenes: list[Scene], **changes: object) -> Training:
         return make[name](recipe, scenes)
 
 
-class Watched:
-    """Losses that are noted, and may stop the run on the way."""
+class RecordedLosses:
+    """Losses that store their values, and may interrupt the run."""
 
     def __init__(self, losses: Losses, *, interrupt_at: int | None = None) -> None:
         self.losses, self.interrupt_at = losses, interrupt_at
-        self.noted: list[dict[str, float]] = []
+        self.values: list[dict[str, float]] = []
 
-    def __call__(self, draw: TrainingBatch) -> dict[str, Tensor]:
-        losses = self.losses(draw)
-        self.noted.append({name: float(value.detach()) for name, value in losses.items()})
-        if len(self.noted) == self.interrupt_at:
+    def __call__(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        losses = self.losses(batch)
+        self.values.append({name: float(value.detach()) for name, value in losses.items()})
+        if len(self.values) == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return losses
 
     def mean(self, name: str, part: slice) -> float:
-        values = [losses[name] for losses in self.noted[part]]
+        values = [losses[name] for losses in self.values[part]]
         return sum(values) / len(values)
 
 
 def run(
     training: Training, folder: Path, *, steps: int, interrupt_at: int | None = None
-) -> tuple[Watched, Path]:
-    """Trained into `folder`; going on where a run there has stopped."""
-    watched, weights = Watched(training.losses, interrupt_at=interrupt_at), folder / "weights"
+) -> tuple[RecordedLosses, Path]:
+    """Train into `folder`, resuming a stopped run there."""
+    recorded, weights = (
+        RecordedLosses(training.losses, interrupt_at=interrupt_at),
+        folder / "weights",
+    )
 
     def publish(averaged: dict[str, Tensor], _: Progress) -> None:
         training.publish(averaged, weights)
 
     train(
-        replace(training, losses=watched),
+        replace(training, losses=recorded),
         replace(FAST, steps=steps),
-        states=States(folder / "states"),
+        checkpoints=CheckpointStore(folder / "states"),
         publish=publish,
     )
-    return watched, weights
+    return recorded, weights
 
 
-def state_in(folder: Path) -> dict[str, Any]:
-    state = States(folder / "states").newest()
+def latest_checkpoint(folder: Path) -> dict[str, Any]:
+    state = CheckpointStore(folder / "states").latest()
     assert state is not None
     return state
 
@@ -155,67 +158,63 @@ def state_in(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "steps"), [("face", 100), ("body", 200), ("tokenizer", 250), ("guide", 60)]
 )
-def test_every_trainer_learns_two_scenes_by_heart(
+def test_every_trainer_overfits_two_scenes(
     tmp_path: Path, scenes: list[Scene], name: str, steps: int
 ) -> None:
-    watched, _ = run(training_of(name, scenes), tmp_path, steps=steps)
+    recorded, _ = run(training_of(name, scenes), tmp_path, steps=steps)
     floor = smoothed_floor(16) if name == "guide" else 0.0
-    first, last = (watched.mean("loss", part) - floor for part in (slice(3), slice(-15, None)))
+    first, last = (recorded.mean("loss", part) - floor for part in (slice(3), slice(-15, None)))
     assert first > 5 * last
 
 
 def smoothed_floor(codes: int) -> float:
-    """The least that tokens with smoothed labels can cost."""
+    """Lowest possible loss of tokens with smoothed labels."""
     share = torch.full((codes,), LABEL_SMOOTHING / codes)
     share[0] += 1 - LABEL_SMOOTHING
     return -float((share * share.log()).sum())
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    tmp_path: Path, scenes: list[Scene], name: str
-) -> None:
+def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, scenes: list[Scene], name: str) -> None:
     jitter = {} if name == "tokenizer" else {"level_jitter": 0.1, "tone_jitter": 0.1}
     _, whole = run(training_of(name, scenes, **jitter), tmp_path / "whole", steps=8)
     first = training_of(name, scenes, **jitter)
     stopped, _ = run(first, tmp_path / "parts", steps=8, interrupt_at=4)
     rest, parts = run(training_of(name, scenes, **jitter), tmp_path / "parts", steps=8)
-    assert len(stopped.noted) == len(rest.noted) == 4
+    assert len(stopped.values) == len(rest.values) == 4
     assert parts.read_bytes() == whole.read_bytes()
-    states = [state_in(tmp_path / each)["model"] for each in ("whole", "parts")]
-    for key, value in states[0].items():
-        assert torch.equal(value, states[1][key]), key
+    checkpoints = [latest_checkpoint(tmp_path / each)["model"] for each in ("whole", "parts")]
+    for key, value in checkpoints[0].items():
+        assert torch.equal(value, checkpoints[1][key]), key
 
 
-def test_the_state_of_a_tokenizer_holds_what_its_codebooks_learned(
+def test_the_checkpoint_of_a_tokenizer_contains_the_averages_of_its_codebooks(
     tmp_path: Path, scenes: list[Scene]
 ) -> None:
     training = training_of("tokenizer", scenes)
     run(training, tmp_path, steps=3)
-    state = state_in(tmp_path)["model"]
+    state = latest_checkpoint(tmp_path)["model"]
     for name in ("sums", "counts", "begun", "tokenizer.codebooks"):
         assert torch.equal(state[name], training.model.state_dict()[name])
     assert state["begun"].all()
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_is_published_is_what_workers_load(
+def test_published_weights_are_those_that_workers_load(
     tmp_path: Path, scenes: list[Scene], name: str
 ) -> None:
     training = training_of(name, scenes)
     _, weights = run(training, tmp_path, steps=2)
     network = LOADERS[name](weights, device=CPU)
     assert network.config == RECIPES[name].network
-    averages = state_in(tmp_path)["averages"]
+    averages = latest_checkpoint(tmp_path)["averages"]
     for key, value in network.state_dict().items():
         if key != "codebooks":
-            kept = averages[f"tokenizer.{key}" if name == "tokenizer" else key]
-            assert torch.equal(value, kept.half().float()), key
+            average = averages[f"tokenizer.{key}" if name == "tokenizer" else key]
+            assert torch.equal(value, average.half().float()), key
 
 
-def test_published_codebooks_are_codes_and_no_averages_of_codes(
-    tmp_path: Path, scenes: list[Scene]
-) -> None:
+def test_published_codebooks_are_not_averaged(tmp_path: Path, scenes: list[Scene]) -> None:
     training = training_of("tokenizer", scenes)
     _, weights = run(training, tmp_path, steps=5)
     codebooks = load_tokenizer(weights, device=CPU).codebooks
@@ -223,9 +222,9 @@ def test_published_codebooks_are_codes_and_no_averages_of_codes(
 
 
 def row_scores(network: Denoiser, memory: str, frames: int, *, spread: float = 1.0) -> Tensor:
-    """How much rows of a network look at each other, mean over heads and layers: [T, S].
+    """Attention between rows of a network, mean over heads and layers: [T, S].
 
-    spread: of what the rows hold; at 0 only their places tell them apart.
+    spread: standard deviation of the rows; at 0 they differ only by position.
     """
     generator, width = Generator().manual_seed(1), network.config.width
     rows = {"keys": frames // KEY_FRAMES}.get(memory, frames)
@@ -234,13 +233,13 @@ def row_scores(network: Denoiser, memory: str, frames: int, *, spread: float = 1
     for layer in network.layers:
         attentions = (layer.self_attention, *layer.memory_attentions)
         norms = (layer.self_norm, *layer.memory_norms)
-        place = ("self", "speech", "keys").index(memory)
+        index = ("self", "speech", "keys").index(memory)
         to_memory = (layer.self_norm, network.memory_norm, getattr(network, "key_norm", None))
-        attention, norm, memory_norm = attentions[place], norms[place], to_memory[place]
-        seen = memory_norm(x if memory == "self" else y)
+        attention, norm, memory_norm = attentions[index], norms[index], to_memory[index]
+        normed = memory_norm(x if memory == "self" else y)
         q = attention.queries(rotate(norm(x), rotary_frequencies(frames, width, device=CPU)))
-        turned = rotate(seen, rotary_frequencies(rows, width, device=CPU))
-        k = attention.keys_values(turned, seen).keys
+        turned = rotate(normed, rotary_frequencies(rows, width, device=CPU))
+        k = attention.keys_values(turned, normed).keys
         q = q.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
         total += (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1).mean((0, 1)).detach()
     return total / len(network.layers)
@@ -250,7 +249,7 @@ def row_scores(network: Denoiser, memory: str, frames: int, *, spread: float = 1
     ("make", "memory"),
     [(Denoiser, "self"), (Denoiser, "speech"), (BodyDenoiser, "self"), (BodyDenoiser, "speech")],
 )
-def test_freshly_aligned_attention_is_at_its_own_moment(
+def test_aligned_attention_starts_at_the_same_moment(
     make: Callable[[DenoiserConfig], Denoiser], memory: str
 ) -> None:
     network = fresh(make)
@@ -262,14 +261,14 @@ def test_freshly_aligned_attention_is_at_its_own_moment(
     assert float(far.median()) > 20
 
 
-def test_freshly_aligned_attention_to_key_poses_is_at_the_nearest() -> None:
+def test_aligned_attention_to_key_poses_starts_at_the_nearest() -> None:
     scores = row_scores(fresh(BodyDenoiser), "keys", 240, spread=0.0)
     moments = torch.arange(240) / KEY_FRAMES
     assert (scores.argmax(1) - moments.clamp(max=7)).abs().max() < 1
 
 
 def fresh(make: Callable[[DenoiserConfig], Denoiser], *, aligned: bool = True) -> Denoiser:
-    """The demo person's network before its first step."""
+    """The network of the demo recipe before training."""
     name = "body" if make is BodyDenoiser else "face"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -279,47 +278,47 @@ def fresh(make: Callable[[DenoiserConfig], Denoiser], *, aligned: bool = True) -
     return network
 
 
-def test_windows_stand_anywhere_in_the_longest_clip_on_whole_seconds(scenes: list[Scene]) -> None:
+def test_positions_are_whole_seconds_anywhere_in_the_longest_clip(scenes: list[Scene]) -> None:
     config, generator = DenoiserConfig(**{**SIZES, "longest_rows": 200}), Generator()
-    batch = drawn(RECIPES["face"], scenes, generator)
-    places = {drawn_place(config, batch, generator) for _ in range(100)}
-    assert places == {0, 30, 60, 90, 120}
+    batch = sample_batch(RECIPES["face"], scenes, generator)
+    positions = {sample_position(config, batch, generator) for _ in range(100)}
+    assert positions == {0, 30, 60, 90, 120}
 
 
-def test_windows_stand_at_the_start_where_rows_and_frames_are_not_in_step(
+def test_the_position_is_0_if_rows_and_frames_differ(
     scenes: list[Scene],
 ) -> None:
     config, generator = DenoiserConfig(**{**SIZES, "longest_rows": 900}), Generator()
-    batch = drawn(RECIPES["face"], scenes, generator)
+    batch = sample_batch(RECIPES["face"], scenes, generator)
     odd = replace(batch, features=batch.features[:, ::2])
-    assert {drawn_place(config, odd, generator) for _ in range(20)} == {0}
+    assert {sample_position(config, odd, generator) for _ in range(20)} == {0}
 
 
-def test_jitter_changes_the_level_of_a_channel_and_the_tone_of_a_column_but_no_time() -> None:
+def test_jitter_is_constant_in_time_for_each_channel_and_column() -> None:
     features = torch.zeros(200, 5, AUDIO)
-    level = jittered(features, replace(RECIPES["face"], level_jitter=0.5), Generator())
+    level = add_jitter(features, replace(RECIPES["face"], level_jitter=0.5), Generator())
     assert torch.equal(level[..., : AUDIO // 2], level[..., :1].expand(-1, -1, AUDIO // 2))
     assert not torch.equal(level[..., 0], level[..., -1])
-    tone = jittered(features, replace(RECIPES["face"], tone_jitter=0.5), Generator())
+    tone = add_jitter(features, replace(RECIPES["face"], tone_jitter=0.5), Generator())
     assert torch.equal(tone, tone[:, :1].expand(-1, 5, -1))
     assert float(level.std()) == pytest.approx(0.5, rel=0.15)
     assert float(tone.std()) == pytest.approx(0.5, rel=0.1)
 
 
-def test_noised_motion_is_less_like_the_clean_the_later_its_time() -> None:
+def test_later_timesteps_are_noisier() -> None:
     clean = torch.ones(500, 20, 4)
-    noisy, t = noised(clean, Generator().manual_seed(1))
+    noisy, t = add_noise(clean, Generator().manual_seed(1))
     assert 0 <= int(t.min()) < 20
     assert 980 < int(t.max()) < 1000
     assert float(noisy[t < 100].std()) < 0.2
     assert float(noisy[t > 900].mean()) == pytest.approx(0, abs=0.2)
 
 
-def test_each_step_draws_one_of_the_recipes_shapes() -> None:
+def test_each_step_samples_one_of_the_recipes_shapes() -> None:
     shapes = (Windows(30, 4, share=0.75), Windows(60, 1, share=0.25))
     recipe, generator = replace(RECIPES["face"], windows=shapes), Generator().manual_seed(1)
     scene = following(FRAMES)
-    found = [tuple(drawn(recipe, [scene], generator).motion.shape[:2]) for _ in range(200)]
+    found = [tuple(sample_batch(recipe, [scene], generator).motion.shape[:2]) for _ in range(200)]
     assert set(found) == {(4, 30), (1, 60)}
     assert found.count((4, 30)) == pytest.approx(150, abs=25)
 
@@ -333,7 +332,7 @@ def test_the_guide_needs_the_tokenizer_of_its_person(tmp_path: Path, scenes: lis
         make_training("guide", RECIPES["guide"], tmp_path, Split(scenes))
 
 
-def test_a_networks_training_is_made_by_its_name() -> None:
+def test_a_training_is_selected_by_the_name_of_its_network() -> None:
     training = make_training("body", RECIPES["body"], Path("nowhere"), Split([]))
     assert isinstance(training.model, BodyDenoiser)
 
@@ -345,7 +344,7 @@ def test_the_last_scenes_are_for_tests_and_those_before_for_validation() -> None
     assert parts.validation == named[3:5]
 
 
-def test_where_scenes_are_few_none_is_validated_on_but_tests_keep_theirs() -> None:
+def test_with_few_scenes_there_is_no_validation_but_a_test_split() -> None:
     recipe = replace(RECIPES["face"], validation_scenes=2, test_scenes=1)
     few = [following(FRAMES, seed=seed) for seed in range(3)]
     parts = split(recipe, few)
@@ -355,65 +354,65 @@ def test_where_scenes_are_few_none_is_validated_on_but_tests_keep_theirs() -> No
         split(recipe, few[:1])
 
 
-def test_training_that_has_no_validation_scenes_has_none_to_draw() -> None:
+def test_training_without_validation_scenes_does_not_validate() -> None:
     training = make_training("face", RECIPES["face"], Path("nowhere"), Split([following(FRAMES)]))
-    assert training.held_out is None
+    assert training.sample_validation is None
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_micro_batches_come_to_the_same_as_one_batch(name: str, scenes: list[Scene]) -> None:
+def test_micro_batches_give_the_same_result_as_one_batch(name: str, scenes: list[Scene]) -> None:
     runs = []
     for count in (1, 3):  # 8 samples: 2, 3 and 3
         runs.append(Run(training_of(name, scenes), replace(FAST, clip=None, accumulate=count)))
-        runs[-1].model.eval()  # nothing drops out
-        one_step(runs[-1])
+        runs[-1].model.eval()  # no dropout
+        training_step(runs[-1])
     whole, parts = runs
     for key, parameter in whole.trained.items():
         difference = (parts.trained[key].grad - parameter.grad).norm()
         assert float(difference) < 1e-5 * float(whole.gradient_norm), key
     assert float(parts.losses["loss"]) == pytest.approx(float(whole.losses["loss"]), rel=1e-5)
-    for key in set(whole.model.state_dict()) - set(whole.trained):  # what the codebooks learned
+    for key in set(whole.model.state_dict()) - set(whole.trained):  # codebooks
         torch.testing.assert_close(parts.model.state_dict()[key], whole.model.state_dict()[key])
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 @pytest.mark.parametrize("name", RECIPES)
-def test_on_a_gpu_every_trainer_starts_as_on_a_cpu_and_goes_on(
+def test_on_a_gpu_every_trainer_starts_as_on_a_cpu_and_resumes(
     tmp_path: Path, name: str, scenes: list[Scene]
 ) -> None:
     losses = []
     for device in (CPU, torch.device("cuda", 0)):
         run = Run(training_of(name, scenes), FAST, device=device)
         run.model.eval()
-        one_step(run)
+        training_step(run)
         losses.append(float(run.losses["loss"]))
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-    validate(run, tmp_path / "best.safetensors", NOTHING)
+    validate(run, tmp_path / "best.safetensors", NULL_WRITER)
     again = Run(training_of(name, scenes), FAST, device=run.device)
-    again.restore(run.state())
-    one_step(again)
+    again.restore(run.checkpoint())
+    training_step(again)
     assert again.progress.step == 2
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_in_bfloat16_losses_are_nearly_the_same_and_weights_stay_float32(
+def test_in_bfloat16_losses_are_close_and_weights_stay_float32(
     name: str, scenes: list[Scene]
 ) -> None:
     losses = []
     for short in (False, True):
         run = Run(training_of(name, scenes, bfloat16=short), FAST)
         run.model.eval()
-        one_step(run)
+        training_step(run)
         losses.append(float(run.losses["loss"]))
         assert {p.dtype for p in run.trained.values()} == {torch.float32}
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
 
 
-@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
+@pytest.mark.filterwarnings("ignore")  # internal warnings of the compiler
 @pytest.mark.parametrize("name", ["face", "body", "guide"])
-def test_compiled_layers_learn_the_same(name: str, scenes: list[Scene]) -> None:
+def test_compiled_layers_train_the_same(name: str, scenes: list[Scene]) -> None:
     losses = []
     for compiled in (False, True):
         training = training_of(name, scenes)
@@ -421,26 +420,26 @@ def test_compiled_layers_learn_the_same(name: str, scenes: list[Scene]) -> None:
         if compiled:
             compile_layers(training.model, backend="aot_eager")  # the graph, without a C++ compiler
         run = Run(training, FAST)
-        run.model.eval()  # nothing drops out: compiled dropout draws other numbers
+        run.model.eval()  # no dropout, because compiled dropout uses other random numbers
         for _ in range(3):
-            one_step(run)
+            training_step(run)
         losses.append(float(run.losses["loss"]))
         assert run.model.state_dict().keys() == names
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_trainer_validates_and_goes_on_as_if_it_had_not(
+def test_validation_does_not_change_the_training(
     tmp_path: Path, name: str, scenes: list[Scene]
 ) -> None:
     runs = []
     for validated in (True, False):
         each = Run(training_of(name, scenes), FAST)
         for _ in range(2):
-            one_step(each)
+            training_step(each)
         if validated:
-            validate(each, tmp_path / "best.safetensors", NOTHING)
-        one_step(each)
+            validate(each, tmp_path / "best.safetensors", NULL_WRITER)
+        training_step(each)
         runs.append(each)
     for key, value in runs[0].model.state_dict().items():
         assert torch.equal(value, runs[1].model.state_dict()[key]), key
@@ -448,13 +447,13 @@ def test_every_trainer_validates_and_goes_on_as_if_it_had_not(
     assert LOADERS[name](tmp_path / "best.safetensors", device=CPU).config == RECIPES[name].network
 
 
-def test_the_bodys_convolutions_drop_out_in_training_only(scenes: list[Scene]) -> None:
+def test_convolutions_of_the_body_have_dropout_only_in_training(scenes: list[Scene]) -> None:
     network = training_of("body", scenes, tail_dropout=0.3).model
     assert network.train().tail_dropout == 0.3
     assert network.eval().tail_dropout == 0.0
 
 
-def test_what_is_seen_more_counts_more_within_limits() -> None:
+def test_more_visible_channels_have_larger_weights_within_limits() -> None:
     still, swaying, sweeping, breath = seen_weights(torch.tensor([0.0, 0.02, 0.15, 0.7])).tolist()
     assert still == swaying < 1 < sweeping < breath
     assert breath <= 2

@@ -220,5 +220,5 @@ def test_faces_may_come_from_another_file_of_the_same_cuts() -> None:
         result_pieces(faces, None, truth=False)
     with pytest.raises(PieceError, match="3 takes of each face do not match 2 of each body"):
         result_pieces(bodies, results(repetitions=3), truth=False)
-    with pytest.raises(PieceError, match="sampled for other cuts: their audio differ"):
+    with pytest.raises(PieceError, match="sampled for different cuts: their audio differ"):
         result_pieces(bodies, replace(faces, audio=faces.audio * 0.5), truth=False)

@@ -308,11 +308,11 @@ def crash_in_take(floor: Floor, take: int) -> None:
     avatar = floor.person.models.avatar
     begun: list[int] = []
 
-    def render(*asked: Any, batch: int, look: RenderOptions) -> Iterator[np.ndarray]:
+    def render(*asked: Any, batch: int, options: RenderOptions) -> Iterator[np.ndarray]:
         begun.append(1)
         if len(begun) == take:
             raise RuntimeError("a crash")
-        return ToyAvatar.render(avatar, *asked, batch=batch, look=look)
+        return ToyAvatar.render(avatar, *asked, batch=batch, options=options)
 
     avatar.render = render
     assert floor.work() is AttemptOutcome.INTERNAL_ERROR
@@ -604,8 +604,8 @@ def test_batches_are_halved_until_the_memory_holds_them(floor: Floor, submit: Su
 
 def test_memory_that_runs_out_later_repeats_no_frame() -> None:
     class Shrinking(ToyAvatar):
-        def render(self, *asked: Any, batch: int, look: RenderOptions) -> Iterator[np.ndarray]:
-            for frames in super().render(*asked, batch=batch, look=look):
+        def render(self, *asked: Any, batch: int, options: RenderOptions) -> Iterator[np.ndarray]:
+            for frames in super().render(*asked, batch=batch, options=options):
                 yield frames
                 self.holds = 1  # somebody else takes the rest
 

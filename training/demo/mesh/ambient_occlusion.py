@@ -1,4 +1,4 @@
-"""How much of the sky each vertex sees: depth maps from many sides, in a talking rest pose."""
+"""Ambient occlusion per vertex, from depth maps of many directions in the rest pose of speech."""
 
 from __future__ import annotations
 
@@ -21,38 +21,41 @@ if TYPE_CHECKING:
     from training.demo.mesh.head import Body
 
 DIRECTIONS = 160
-SIDE = 700  # of a depth map, pixels
-SLACK = 0.07  # decimetres that a vertex may lie behind what is seen
+SIDE = 700  # pixels per side of a depth map
+SLACK = 0.07  # decimetres of depth tolerance
 DARKEST = 0.15
-INSIDE = {"eyes": 0.85, "teeth": 0.42, "tongue": 0.45}  # as if the lids and lips were open
+INSIDE = {"eyes": 0.85, "teeth": 0.42, "tongue": 0.45}  # fixed values, as with open lids and lips
 
 
 def sky_openness(body: Body, assembly: Assembly, joints: Indices, weights: Points) -> Points:
-    """[V], DARKEST to 1: joints and weights [V, K] pose the person with her hands at rest."""
+    """Openness of each vertex, [V], DARKEST to 1, with the hands at rest.
+
+    joints, weights: [V, K], for skinning.
+    """
     at = _at_rest(body, assembly, joints, weights)
     normals = vertex_normals(at, assembly.faces)
-    seen, possible = np.zeros(len(at)), np.zeros(len(at))
+    visible, possible = np.zeros(len(at)), np.zeros(len(at))
     faces = torch.from_numpy(assembly.faces)
     weld = _weld(assembly)
     for direction in _directions():
         towards = np.maximum(normals @ direction, 0)
-        seen += towards * _lit_from(direction, at, faces)
+        visible += towards * _visible_from(direction, at, faces)
         possible += towards
-    seen, possible = weld @ seen, weld @ possible
-    openness = DARKEST + (1 - DARKEST) * np.clip(seen / np.maximum(possible, 1e-6), 0, 1)
+    visible, possible = weld @ visible, weld @ possible
+    openness = DARKEST + (1 - DARKEST) * np.clip(visible / np.maximum(possible, 1e-6), 0, 1)
     for name, value in INSIDE.items():
-        openness[assembly.of(name)] = value
-    return _softened(openness, assembly.faces, weld)
+        openness[assembly.mask(name)] = value
+    return _smoothed(openness, assembly.faces, weld)
 
 
 def _weld(assembly: Assembly) -> Mix:
-    """The matrix [V, V] that gives vertices at one place what they have together."""
-    places = np.round(assembly.template, 5)
-    _, place = np.unique(places, axis=0, return_inverse=True)
-    count = len(places)
-    at = sparse.csr_matrix((np.ones(count), (np.arange(count), place.ravel())))
-    together = np.asarray(at.sum(0)).ravel()
-    return at @ sparse.diags(1 / together) @ at.T
+    """Matrix [V, V] that averages values over vertices at the same position."""
+    positions = np.round(assembly.template, 5)
+    _, index = np.unique(positions, axis=0, return_inverse=True)
+    count = len(positions)
+    at = sparse.csr_matrix((np.ones(count), (np.arange(count), index.ravel())))
+    members = np.asarray(at.sum(0)).ravel()
+    return at @ sparse.diags(1 / members) @ at.T
 
 
 def _at_rest(body: Body, assembly: Assembly, joints: Indices, weights: Points) -> Points:
@@ -67,7 +70,7 @@ def _at_rest(body: Body, assembly: Assembly, joints: Indices, weights: Points) -
 
 
 def _directions() -> Points:
-    """Evenly over the sphere, by the golden angle, [DIRECTIONS, 3]."""
+    """Unit vectors spread evenly over the sphere by the golden angle, [DIRECTIONS, 3]."""
     index = np.arange(DIRECTIONS) + 0.5
     down = np.arccos(1 - 2 * index / DIRECTIONS)
     turn = np.pi * (1 + 5**0.5) * index
@@ -75,15 +78,15 @@ def _directions() -> Points:
     return np.stack([np.cos(turn) * around, np.cos(down), np.sin(turn) * around], axis=1)
 
 
-def _lit_from(direction: Points, at: Points, faces: torch.Tensor) -> Points:
-    """[V] is nothing between a vertex and the far end of the direction?"""
+def _visible_from(direction: Points, at: Points, faces: torch.Tensor) -> Points:
+    """Visibility of each vertex from far away in a direction, [V], 1 when nothing is between."""
     across = unit(np.cross(direction, [0.0, 1.0, 0.01]))
     view = np.stack([at @ across, at @ np.cross(across, direction), -(at @ direction)], axis=1)
     low, high = view.min(0), view.max(0)
     scale = 1.98 / max(high[0] - low[0], high[1] - low[1])
     plane = (view[:, :2] - (low[:2] + high[:2]) / 2) * scale
     depth = view[:, 2] - low[2] + 1.0
-    # Depth for perspective: far enough away, the picture is as good as parallel.
+    # The rasteriser is perspective; at a large depth the projection is practically parallel.
     points = np.concatenate([plane, depth[:, None] + 1000], axis=1)
     raster = rasterise(torch.from_numpy(points).float()[None], faces, height=SIDE, width=SIDE)
     pixel = (SIDE / 2 - plane * SIDE / 2).astype(np.int64).clip(0, SIDE - 1)
@@ -91,7 +94,7 @@ def _lit_from(direction: Points, at: Points, faces: torch.Tensor) -> Points:
     return np.asarray(depth + 1000 < nearest + SLACK, dtype=np.float64)
 
 
-def _softened(openness: Points, faces: Indices, weld: Mix) -> Points:
+def _smoothed(openness: Points, faces: Indices, weld: Mix) -> Points:
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     count = len(openness)
     links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))

@@ -1,4 +1,4 @@
-"""Puts the demo person's parts together into one mesh."""
+"""Assembly of all parts of the demo person into one mesh."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Assembly:
     uv: Points  # [M, 2], v upwards
     source_uv: Points  # [M, 2]
 
-    def of(self, *names: str) -> NDArray[np.bool_]:
-        """[V] does a vertex belong to one of these parts?"""
+    def mask(self, *names: str) -> NDArray[np.bool_]:
+        """Mask of the vertices of the named parts, [V]."""
         return np.isin(self.parts, [self.names.index(name) for name in names])
 
 
 def assemble(body: Body) -> Assembly:
-    """Cuts, sews and combs all parts of the person."""
+    """Build all parts and join them into one mesh."""
     bun = place_bun(body)
     pieces = {
         "skin": build_skin(body),
@@ -58,14 +58,14 @@ def _joined(pieces: dict[str, Piece], body: Body) -> Assembly:
     counts = [len(piece.offset) for piece in pieces.values()]
     first = np.cumsum([0, *counts])
     first_uv = np.cumsum([0, *(len(piece.uv) for piece in pieces.values())])
-    every = list(pieces.values())
+    parts = list(pieces.values())
     return Assembly(
         tuple(pieces),
-        sparse.vstack([piece.mix for piece in every]).tocsr(),
-        np.concatenate([piece.positions(body.shape) for piece in every]),
-        np.repeat(np.arange(len(every)), counts),
-        np.concatenate([p.faces + start for p, start in zip(every, first, strict=False)]),
-        np.concatenate([p.uv_faces + start for p, start in zip(every, first_uv, strict=False)]),
-        np.concatenate([piece.uv for piece in every]),
-        np.concatenate([piece.source_uv for piece in every]),
+        sparse.vstack([part.mix for part in parts]).tocsr(),
+        np.concatenate([part.positions(body.shape) for part in parts]),
+        np.repeat(np.arange(len(parts)), counts),
+        np.concatenate([p.faces + start for p, start in zip(parts, first, strict=False)]),
+        np.concatenate([p.uv_faces + start for p, start in zip(parts, first_uv, strict=False)]),
+        np.concatenate([part.uv for part in parts]),
+        np.concatenate([part.source_uv for part in parts]),
     )

@@ -1,6 +1,6 @@
-"""What the demo person is like: the base mesh, moved by public-domain targets.
+"""Body shape of the demo person: the base mesh, deformed by public-domain targets.
 
-The person is nobody's likeness: an even mix of the source's averages, made friendlier.
+The shape is a mix of averages of the source, made friendlier; it resembles no real person.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DETAILS = {
     "neck/measure-neck-height-decr": 0.25,
     "neck/neck-scale-horiz-decr": 0.6,
 }
-MIRRORED_DETAILS = {  # the same on both sides
+MIRRORED_DETAILS = {  # applied to both sides
     "arms/{}-upperarm-shoulder-muscle-decr": 0.5,
     "arms/{}-upperarm-fat-decr": 0.5,
     "eyes/{}-eye-scale-incr": 0.35,
@@ -40,7 +40,7 @@ MIRRORED_DETAILS = {  # the same on both sides
     "ears/{}-ear-trans-backward": 0.4,
     "ears/{}-ear-wing-decr": 0.3,
 }
-# What the face does when nobody asks it for anything: a listener's faint smile.
+# The neutral face is the faint smile of a listener.
 REST_FACE = {
     "mouthSmileLeft": 0.24,
     "mouthSmileRight": 0.23,
@@ -52,7 +52,7 @@ REST_FACE = {
 
 
 def shape_body(base: assets.BaseMesh) -> NDArray[np.float64]:
-    """The base mesh -> the person's rest shape, [N, 3] in decimetres."""
+    """Rest shape of the person, [N, 3] in decimetres."""
     folder = assets.data_folder() / assets.TARGETS
     weights = {f"macrodetails/{name}": weight for name, weight in MACROS.items()} | DETAILS
     for name, weight in MIRRORED_DETAILS.items():

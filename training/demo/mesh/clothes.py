@@ -1,4 +1,4 @@
-"""The demo person's clothes: shells of the base mesh, inflated, cut and folded at the rims."""
+"""Clothes of the demo person: shells of the base mesh, inflated, cut and folded at the rims."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from training.demo.mesh.head import Body
 
 COLLAR = 0.16  # decimetres above the lowest joint of the neck
-COLLAR_SLOPE = 0.16  # it stands higher behind than in front
+COLLAR_SLOPE = 0.16  # the collar is higher at the back than in front
 
 
 def collar_height(body: Body, at: Points) -> Points:
-    """Decimetres above the line of the collar, [V]."""
+    """Height above the collar line in decimetres, [V]."""
     neck = body.rig.heads["neck01"]
     return np.asarray(at[:, 1] - neck[1] - COLLAR - COLLAR_SLOPE * (neck[2] - at[:, 2]))
 
@@ -43,7 +43,7 @@ def _place_cloth(u: float, v: float) -> tuple[tuple[float, float], tuple[float, 
 
 
 def build_sweater(body: Body) -> Piece:
-    """A close-fitting sweater, with soft folds at the elbows and the waist."""
+    """Build a close-fitting sweater with soft folds at the elbows and the waist."""
     shell = subdivide(take_piece(body.mesh, body.group("helper-tights")), 3)
     at = shell.positions(body.shape)
     waist = 0.05 * np.exp(-(((at[:, 1] - 1.2) / 1.5) ** 2)) * (1 - _arm(at))
@@ -57,12 +57,12 @@ def build_sweater(body: Body) -> Piece:
 
 
 def _drape(shell: Piece, at: Points) -> Points:
-    """Wool spans what is hollow on the chest, [V, 3]."""
+    """Displacement [V, 3] with which the wool spans the hollows of the chest."""
     chest = np.exp(-((at[:, 1] - 3.5) ** 2)) * np.clip((1.75 - np.abs(at[:, 0])) / 0.5, 0, 1)
-    once, spanned = smoothing(shell.faces, len(at), 1), at
-    for _ in range(60):  # a matrix for all of it at once would be dense
-        spanned = once @ spanned
-    return np.asarray((spanned - at) * (chest * (at[:, 2] > 0.2))[:, None])
+    once, smooth = smoothing(shell.faces, len(at), 1), at
+    for _ in range(60):  # the product of all 60 matrices would be dense
+        smooth = once @ smooth
+    return np.asarray((smooth - at) * (chest * (at[:, 2] > 0.2))[:, None])
 
 
 def _folds(body: Body, sweater: Piece) -> Points:
@@ -83,7 +83,7 @@ def _folds(body: Body, sweater: Piece) -> Points:
 
 
 def build_trousers(body: Body) -> Piece:
-    """Trousers: under the sweater, down to the feet."""
+    """Build trousers from below the sweater down to the feet."""
     shell = subdivide(take_piece(body.mesh, body.group("helper-tights")), 3)
     at = shell.positions(body.shape)
     trousers = moved(shell, smooth_normals(at, shell.faces, 4) * 0.03)

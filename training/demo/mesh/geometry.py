@@ -1,7 +1,7 @@
-"""Mesh operations for the demo person's parts.
+"""Mesh operations for the parts of the demo person.
 
-Every vertex of a part is a mix of base vertices plus an offset, so that skin weights and face
-units carry over to whatever is cut, divided or inflated.
+Each vertex of a part is a linear combination (mix) of base vertices plus an offset, so skin
+weights and face units carry over to parts that are cut, subdivided or inflated.
 Letters: N base vertices, V vertices of a part, F faces, M texture coordinates.
 """
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """One part of the person. Faces are quads until `triangulate`."""
+    """A part of the person. Faces are quads until `triangulate`."""
 
     mix: Mix  # [V, N]
-    offset: Points  # [V, 3] decimetres, on top of the mix
+    offset: Points  # [V, 3] decimetres, added to the mix
     faces: Indices  # [F, 4] or [F, 3]
-    uv_faces: Indices  # like faces, into uv
+    uv_faces: Indices  # like faces, indices into uv
     uv: Points  # [M, 2], v upwards
-    source_uv: Points  # [M, 2] where it was in the base mesh's own map
+    source_uv: Points  # [M, 2] in the map of the base mesh
 
     def positions(self, base: Points) -> Points:
-        """Where the part's vertices are, [V, 3]."""
+        """Vertex positions, [V, 3]."""
         return np.asarray(self.mix @ base + self.offset)
 
     def blended(self, mix: Mix) -> Piece:
-        """The same faces over other mixes of this piece's vertices, mix [V, V]."""
+        """Replace the vertices by linear combinations of them, mix [V, V]; faces stay the same."""
         return replace(self, mix=(mix @ self.mix).tocsr(), offset=mix @ self.offset)
 
 
 def take_piece(base: BaseMesh, chosen: NDArray[np.bool_]) -> Piece:
-    """The chosen faces [F] of the base mesh as a part."""
+    """Make a part of the chosen faces [F] of the base mesh."""
     faces, used = _compact(base.quads[chosen])
     uv_faces, uv_used = _compact(base.uv_quads[chosen])
     rows = np.arange(len(used))
@@ -57,36 +57,36 @@ def take_piece(base: BaseMesh, chosen: NDArray[np.bool_]) -> Piece:
 
 
 def _compact(faces: Indices) -> tuple[Indices, Indices]:
-    """Faces over the vertices that they use, and which those are."""
+    """Renumber faces to the vertices that they use; also return the old vertex indices."""
     used, inverse = np.unique(faces, return_inverse=True)
     return inverse.reshape(faces.shape), used
 
 
 def edges(faces: Indices) -> Indices:
-    """Every face's edges in its own direction, [F * corners, 2]."""
+    """Directed edges of all faces, [F * corners, 2]."""
     corners = faces.shape[1]
     return np.concatenate([faces[:, [i, (i + 1) % corners]] for i in range(corners)])
 
 
 def border(faces: Indices) -> Indices:
-    """Edges that belong to one face only, [E, 2]."""
-    every = edges(faces)
+    """Edges that belong to a single face, [E, 2]."""
+    directed = edges(faces)
     _, first, count = np.unique(
-        np.sort(every, axis=1), axis=0, return_index=True, return_counts=True
+        np.sort(directed, axis=1), axis=0, return_index=True, return_counts=True
     )
-    return np.asarray(every[first[count == 1]])
+    return np.asarray(directed[first[count == 1]])
 
 
 def smoothing(faces: Indices, count: int, times: int, strength: float = 0.5) -> Mix:
-    """The matrix [V, V] that moves vertices towards their neighbours; borders stay borders."""
-    every = edges(faces)
-    every = np.unique(np.concatenate([every, every[:, ::-1]]), axis=0)
-    neighbours = _links(every, count)
+    """Matrix [V, V] of Laplacian smoothing; border vertices move only along the border."""
+    directed = edges(faces)
+    directed = np.unique(np.concatenate([directed, directed[:, ::-1]]), axis=0)
+    neighbours = _adjacency(directed, count)
     rim = border(faces)
     if len(rim):
         on_rim = np.zeros(count, bool)
         on_rim[rim.ravel()] = True
-        along = _links(np.concatenate([rim, rim[:, ::-1]]), count)
+        along = _adjacency(np.concatenate([rim, rim[:, ::-1]]), count)
         neighbours = sparse.diags((~on_rim).astype(float)) @ neighbours + along
     degree = np.asarray(neighbours.sum(1)).ravel()
     mean = sparse.diags(1 / np.maximum(degree, 1e-9)) @ neighbours
@@ -97,12 +97,13 @@ def smoothing(faces: Indices, count: int, times: int, strength: float = 0.5) -> 
     return result
 
 
-def _links(pairs: Indices, count: int) -> Mix:
+def _adjacency(pairs: Indices, count: int) -> Mix:
+    """Sparse adjacency matrix [count, count] of index pairs."""
     return sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
 
 
 def subdivide(piece: Piece, smooth: int) -> Piece:
-    """Every quad becomes four; then smoothed so many times."""
+    """Split each quad into four, then smooth `smooth` times."""
     faces, mix = _split_quads(piece.faces, len(piece.offset))
     uv_faces, uv_mix = _split_quads(piece.uv_faces, len(piece.uv))
     mix = smoothing(faces, mix.shape[0], smooth) @ mix
@@ -111,10 +112,10 @@ def subdivide(piece: Piece, smooth: int) -> Piece:
 
 
 def _split_quads(quads: Indices, count: int) -> tuple[Indices, Mix]:
-    """Quads [F, 4] -> [4 F, 4], and the mix of old vertices that each vertex is."""
+    """Split quads [F, 4] -> [4 F, 4]; also return the new vertices as mixes of the old ones."""
     sides = np.concatenate([np.sort(quads[:, [i, (i + 1) % 4]], axis=1) for i in range(4)])
     unique, inverse = np.unique(sides, axis=0, return_inverse=True)
-    middles = count + inverse.reshape(4, -1).T  # [F, 4] the middle of each side
+    middles = count + inverse.reshape(4, -1).T  # [F, 4] vertex in the middle of each side
     centres = count + len(unique) + np.arange(len(quads))
     finer = np.concatenate(
         [
@@ -131,7 +132,7 @@ def _split_quads(quads: Indices, count: int) -> tuple[Indices, Mix]:
 
 
 def triangulate(piece: Piece) -> Piece:
-    """Quads to triangles; a piece of triangles stays what it is."""
+    """Convert quads to triangles; a piece of triangles is returned unchanged."""
     if piece.faces.shape[1] == 3:
         return piece
     return replace(
@@ -144,7 +145,7 @@ def quads_to_triangles(quads: Indices) -> Indices:
 
 
 def vertex_normals(positions: Points, faces: Indices) -> Points:
-    """Area-weighted, unit length: [V, 3]."""
+    """Area-weighted unit normals, [V, 3]."""
     if faces.shape[1] == 4:
         faces = quads_to_triangles(faces)
     a, b, c = (positions[faces[:, i]] for i in range(3))
@@ -156,18 +157,18 @@ def vertex_normals(positions: Points, faces: Indices) -> Points:
 
 
 def smooth_normals(positions: Points, faces: Indices, times: int) -> Points:
-    """Normals that do not follow every wrinkle, for inflating: [V, 3]."""
+    """Smoothed normals for inflating a shell, [V, 3]."""
     normals = smoothing(faces, len(positions), times) @ vertex_normals(positions, faces)
     return np.asarray(normals / np.linalg.norm(normals, axis=1, keepdims=True))
 
 
 def moved(piece: Piece, by: Points) -> Piece:
-    """The piece with its vertices moved by [V, 3]."""
+    """Move the vertices by a displacement [V, 3]."""
     return replace(piece, offset=piece.offset + by)
 
 
 def clip(piece: Piece, height: Points) -> Piece:
-    """The part where height [V] is above zero; triangles across the border are cut."""
+    """Keep the part with height [V] above zero; triangles across the border are cut."""
     piece = triangulate(piece)
     cutter = _Cutter(piece, height)
     for face, uv_face in zip(piece.faces, piece.uv_faces, strict=True):
@@ -176,11 +177,11 @@ def clip(piece: Piece, height: Points) -> Piece:
 
 
 class _Cutter:
-    """Cuts triangles one by one and keeps the vertices that it makes on the way."""
+    """Cuts triangles one by one and collects the new vertices."""
 
     def __init__(self, piece: Piece, height: Points) -> None:
         self.piece, self.height = piece, height
-        self.made: dict[tuple[int, int], int] = {}
+        self.vertex_of_edge: dict[tuple[int, int], int] = {}
         self.cuts: list[tuple[int, int, float]] = []
         self.uv = list(np.concatenate([piece.uv, piece.source_uv], axis=1))
         self.faces: list[list[int]] = []
@@ -208,10 +209,10 @@ class _Cutter:
 
     def _cut(self, one: int, other: int) -> int:
         key = (min(one, other), max(one, other))
-        if key not in self.made:
-            self.made[key] = len(self.height) + len(self.cuts)
+        if key not in self.vertex_of_edge:
+            self.vertex_of_edge[key] = len(self.height) + len(self.cuts)
             self.cuts.append((one, other, self._share(one, other)))
-        return self.made[key]
+        return self.vertex_of_edge[key]
 
     def _cut_uv(self, face: Indices, uv_face: Indices, one: int, other: int) -> int:
         share = self._share(int(face[one]), int(face[other]))
@@ -227,15 +228,15 @@ class _Cutter:
         faces, used = _compact(np.array(self.faces))
         uv_faces, uv_used = _compact(np.array(self.uv_faces))
         uv = np.array(self.uv)[uv_used]
-        every: Mix = sparse.vstack([sparse.identity(count, format="csr"), added], format="csr")
+        combined: Mix = sparse.vstack([sparse.identity(count, format="csr"), added], format="csr")
         piece = replace(self.piece, faces=faces, uv_faces=uv_faces, uv=uv[:, :2])
-        return replace(piece.blended(every[used]), source_uv=uv[:, 2:])
+        return replace(piece.blended(combined[used]), source_uv=uv[:, 2:])
 
 
 def thicken_rims(piece: Piece, base: Points, inward: float, *, towards_middle: bool) -> Piece:
-    """Folds every open border inwards, so that cloth and hair do not look like paper.
+    """Fold every open border inwards, so that cloth and hair do not look like paper.
 
-    The fold has vertices of its own on the border: light sees an edge there, not a bend.
+    The fold has separate vertices on the border, so shading shows an edge instead of a bend.
     """
     rim, positions = border(piece.faces), piece.positions(base)
     on_rim = np.unique(rim)
@@ -263,9 +264,9 @@ def thicken_rims(piece: Piece, base: Points, inward: float, *, towards_middle: b
 
 
 def _from_the_middle(rim: Indices, on_rim: Indices, positions: Points) -> Points:
-    """Unit vectors away from the middle of the border loop that a vertex is on."""
+    """Unit vectors away from the middle of the border loop of each vertex."""
     outward = np.zeros_like(positions)
-    _, labels = connected_components(_links(rim, len(positions)), directed=False)
+    _, labels = connected_components(_adjacency(rim, len(positions)), directed=False)
     for label in np.unique(labels[on_rim]):
         loop = on_rim[labels[on_rim] == label]
         away = positions[loop] - positions[loop].mean(0)
@@ -274,10 +275,13 @@ def _from_the_middle(rim: Indices, on_rim: Indices, positions: Points) -> Points
 
 
 def place_islands(piece: Piece, place: Callable[[float, float], tuple[Any, Any, float]]) -> Piece:
-    """Moves each island of the texture map: place(centre u, v) -> (from corner, to corner,
-    scale)."""
+    """Move and scale each island of the texture map.
+
+    place: (u, v) of the centre of an island -> (old corner, new corner, scale).
+    """
     count = len(piece.uv)
-    islands, labels = connected_components(_links(edges(piece.uv_faces), count), directed=False)
+    links = _adjacency(edges(piece.uv_faces), count)
+    islands, labels = connected_components(links, directed=False)
     uv = piece.uv.copy()
     for island in range(islands):
         on = labels == island
@@ -290,7 +294,7 @@ def place_islands(piece: Piece, place: Callable[[float, float], tuple[Any, Any, 
 def anchored(
     base_count: int, vertex: int, base: Points, positions: Points, quads: Indices, uv: Points
 ) -> Piece:
-    """A shape of its own, hung on one base vertex."""
+    """Make a part of given positions that follows a single base vertex."""
     count = len(positions)
     entries = (np.ones(count), (np.arange(count), np.full(count, vertex)))
     mix = sparse.csr_matrix(entries, (count, base_count))

@@ -1,4 +1,4 @@
-"""The demo person's hair: a shell over the scalp, combed back into a bun."""
+"""Hair of the demo person: a shell over the scalp, combed back into a bun."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from training.demo.mesh.geometry import Points
     from training.demo.mesh.head import Body
 
-# Height of the hairline over the eyes (decimetres) by the angle from straight ahead (radians).
+# Height of the hairline above the eyes (decimetres) by the angle from straight ahead (radians).
 LINE_ANGLE = (0, 0.25, 0.55, 0.8, 1.0, 1.15, 1.35, 1.6, 1.9, 2.3, np.pi)
 LINE_HEIGHT = (0.80, 0.79, 0.70, 0.50, 0.22, 0.0, -0.06, -0.02, -0.35, -0.62, -0.72)
 STRANDS = ((23, 0.5, 0.3), (41, 0.3, 1.7), (67, 0.25, 2.9), (11, 0.5, 0.8))  # count, height, phase
@@ -38,13 +38,13 @@ BUN_AXIS = (0.0, 0.10, -1.0)
 
 @dataclass(frozen=True)
 class Bun:
-    """Where the hair is tied together."""
+    """Position and axis of the bun."""
 
     centre: Points
     axis: Points
 
     def around(self, at: Points) -> tuple[Points, Points]:
-        """The angle about the bun's axis and the distance from it, [V] and [V]."""
+        """Angle about the axis of the bun and distance from its centre, [V] each."""
         across = at - self.centre
         across = across - (across @ self.axis)[:, None] * self.axis
         first = unit(np.cross(self.axis, [1.0, 0.0, 0.0]))
@@ -54,7 +54,7 @@ class Bun:
 
 
 def place_bun(body: Body) -> Bun:
-    """Behind and above the eyes, at the back of the head."""
+    """Place the bun at the back of the head, above the height of the eyes."""
     skin = body.shape[:SKIN_VERTICES]
     head = skin[body.rig.weight_of("head")[:SKIN_VERTICES] > 0.6]
     height = body.rig.heads["eye.L"][1] + 0.35
@@ -62,14 +62,14 @@ def place_bun(body: Body) -> Bun:
 
 
 def above_hairline(body: Body, at: Points) -> tuple[Points, Points]:
-    """Decimetres above the hairline, and the angle about the head: [V] and [V]."""
+    """Height above the hairline in decimetres and angle about the head, [V] each."""
     angle = np.arctan2(at[:, 0], at[:, 2] - 0.25)
     line = body.rig.heads["eye.L"][1] + np.interp(np.abs(angle), LINE_ANGLE, LINE_HEIGHT)
     return at[:, 1] - line, angle
 
 
 def build_cap(body: Body, bun: Bun) -> Piece:
-    """Hair on the head."""
+    """Build the hair on the scalp."""
     scalp = take_piece(body.mesh, body.group("body") & (body.face_weight("head") > 0.6))
     scalp = triangulate(subdivide(scalp, 1))
     height, angle = above_hairline(body, scalp.positions(body.shape))
@@ -81,7 +81,7 @@ def build_cap(body: Body, bun: Bun) -> Piece:
 
 
 def _strands(body: Body, bun: Bun, cap: Piece) -> Points:
-    """How far hair stands off the scalp: thin at the hairline, in ridges towards the bun."""
+    """Displacement of the hair from the scalp: thin at the hairline, in ridges towards the bun."""
     at = cap.positions(body.shape)
     height = np.maximum(above_hairline(body, at)[0], 0)
     angle, distance = bun.around(at)
@@ -93,7 +93,7 @@ def _strands(body: Body, bun: Bun, cap: Piece) -> Points:
 
 
 def _ears(scalp: Piece) -> Points:
-    """How much of a vertex is ear, [V], by the source's own mask."""
+    """Weight of the ears at each vertex, [V], from the mask of the source."""
     with Image.open(assets.data_folder() / assets.TEXTURES / "mpfb_ears.jpg") as image:
         mask = gaussian_filter(np.asarray(image.convert("L")).astype(float) / 255, 3)
     height, width = mask.shape
@@ -107,8 +107,10 @@ def _ears(scalp: Piece) -> Points:
 
 
 def _comb(cap: Piece, bun: Bun, at: Points) -> Piece:
-    """A texture map whose one axis runs along the strands. Faces that wrap get corners of
-    their own."""
+    """Map the texture so that one axis runs along the strands.
+
+    Faces that wrap around the end of the map get separate texture coordinates.
+    """
     angle, distance = bun.around(at)
     along = 0.835 + 0.16 * np.clip(distance / 3.2, 0, 1) * 0.62
     uv = list(np.stack([along, 0.70 + 0.25 * (angle / (2 * np.pi) + 0.5)], axis=1))
@@ -124,7 +126,7 @@ def _comb(cap: Piece, bun: Bun, at: Points) -> Piece:
 
 
 def build_bun(body: Body, bun: Bun) -> Piece:
-    """The bun itself: a wound ball behind the head."""
+    """Build the bun, a wound ball behind the head."""
     turns, tilts = np.linspace(0, 2 * np.pi, 41), np.linspace(0.02, np.pi - 0.02, 29)
     turn, tilt = (grid.ravel() for grid in np.meshgrid(turns, tilts))
     radius = 1 + 0.05 * np.sin(9 * turn + 5 * tilt) + 0.04 * np.sin(17 * turn + 9 * tilt)

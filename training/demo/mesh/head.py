@@ -1,4 +1,4 @@
-"""The parts of the demo person's head that are not hair: skin, eyes, teeth, tongue."""
+"""Skin, eyes, teeth and tongue of the demo person."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from training.demo.mesh.geometry import Points
     from training.demo.mesh.skeleton import Rig
 
-TEETH = 11.0  # of half an arch, times pi and a little more
-SKIN_VERTICES = 13_380  # the base mesh's body comes first, its shells after it
+TEETH = 11.0  # angular frequency of the teeth along half an arch
+SKIN_VERTICES = 13_380  # vertices of the body in the base mesh; the shells follow
 
 
 @dataclass(frozen=True)
 class Body:
-    """The base mesh in the person's shape, with its rig: what every part is cut from."""
+    """Base mesh in the shape of the person, with its rig; all parts are cut from it."""
 
     mesh: BaseMesh
     shape: Points  # [N, 3]
     rig: Rig
 
     def face_weight(self, *prefixes: str) -> Points:
-        """[F] how much of a face hangs on the bones that begin so."""
+        """Skin weight of each face on the bones with these name prefixes, [F]."""
         return np.asarray(self.rig.weight_of(*prefixes)[self.mesh.quads].mean(1))
 
     def group(self, *names: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """[F] is this face of one of these groups?"""
+        """Mask of the faces in the named groups, [F]."""
         return np.isin(self.mesh.groups, names)
 
 
 def build_skin(body: Body) -> Piece:
-    """Head, neck and hands: the rest is under the clothes."""
+    """Build the visible skin: head, neck and hands."""
     centre = body.shape[body.mesh.quads].mean(1)
     neck = body.face_weight("head", "neck0") > 0.02
     hands = body.face_weight("wrist", "finger", "metacarpal", "lowerarm02") > 0.3
@@ -60,13 +60,13 @@ def _place_skin(u: float, v: float) -> tuple[tuple[float, float], tuple[float, f
 
 
 def build_eyes(body: Body) -> Piece:
-    """Both eyeballs."""
+    """Build both eyeballs."""
     eyes = take_piece(body.mesh, body.group("helper-l-eye", "helper-r-eye"))
     return triangulate(place_islands(eyes, lambda u, v: ((0.755, 0.925), (0.83, 0.60), 2.4)))
 
 
 def build_tongue(body: Body) -> Piece:
-    """The tongue, a little smaller and deeper than the source's, so that it stays behind teeth."""
+    """Build the tongue, smaller and deeper than in the source, so that the teeth cover it."""
     tongue = take_piece(body.mesh, body.group("helper-tongue"))
     at = tongue.positions(body.shape)
     lower = -0.42 * (at[:, 1] - at[:, 1].min()) - 0.02
@@ -76,7 +76,7 @@ def build_tongue(body: Body) -> Piece:
 
 
 def build_teeth(body: Body) -> Piece:
-    """Two arches fitted to the source's strips of teeth, which are only 24 quads each."""
+    """Build two arches fitted to the strips of teeth of the source, which have 24 quads each."""
     upper = _arch(body, "helper-upper-teeth", 1)
     lower = _arch(body, "helper-lower-teeth", -1)
     count, uv_count = len(upper.offset), len(upper.uv)
@@ -110,7 +110,7 @@ def _arch(body: Body, group: str, up: int) -> Piece:
 
 
 def _arch_positions(strip: Points, along: Points, across: Points, up: int) -> Points:
-    """A row of teeth: along [-1, 1] from ear to ear, across [0, 1] from the edge to the gum."""
+    """Positions of a row of teeth: along [-1, 1] from side to side, across [0, 1] to the gum."""
     half_width = np.abs(strip[:, 0]).max() * 0.93
     front, back = strip[:, 2].max() - 0.035, strip[:, 2].min()
     middle = strip[np.abs(strip[:, 0]) < 0.06]
@@ -124,7 +124,7 @@ def _arch_positions(strip: Points, along: Points, across: Points, up: int) -> Po
 
 
 def lash_roots(body: Body) -> Points:
-    """Where eyelashes grow: the lid vertices next to the source's lash cards, [K, 3]."""
+    """Roots of the eyelashes: lid vertices next to the lash cards of the source, [K, 3]."""
     cards = body.group("helper-l-eyelashes-2", "helper-r-eyelashes-2")
     lashes = body.shape[np.unique(body.mesh.quads[cards])]
     distance, nearest = map(np.asarray, cKDTree(body.shape[:SKIN_VERTICES]).query(lashes))
@@ -133,7 +133,7 @@ def lash_roots(body: Body) -> Points:
 
 
 def _rim_of_lids(roots: Points) -> Points:
-    """Points around one eye, joined to a line without gaps."""
+    """Points around one eye, interpolated to a line without gaps."""
     off = roots[:, :2] - roots[:, :2].mean(0)
     ring = roots[np.argsort(np.arctan2(off[:, 1], off[:, 0]), kind="stable")]
     following = np.roll(ring, -1, axis=0)

@@ -1,7 +1,7 @@
-"""The demo person's skeleton: 78 joints of the MakeHuman rig, 104 pose parameters over them.
+"""Skeleton of the demo person: 78 joints of the MakeHuman rig and 104 pose parameters.
 
-Trunk, head and legs turn about the world's axes (rx nods, ry turns, rz tilts). Arms and fingers
-have their own: x along the bone, z the axis about which the joint flexes.
+Trunk, head and legs rotate about the world axes (rx nods, ry turns, rz tilts). Arms and fingers
+have local axes: x along the bone, z the axis of flexion.
 """
 
 from __future__ import annotations
@@ -33,46 +33,46 @@ VERTEX_GROUPS = "mpfb2/mesh_metadata/basemesh_vertex_groups.json"
 
 @dataclass(frozen=True)
 class Rig:
-    """The skeleton with names, and how the base mesh hangs on it."""
+    """Skeleton with names and skin weights of the base mesh."""
 
     skeleton: Skeleton
     bones: tuple[str, ...]
     parameter_names: tuple[str, ...]
-    heads: Mapping[str, Points]  # [3] where a bone begins, every bone of the source rig
-    weights: Points  # [N, J] of the base mesh
+    heads: Mapping[str, Points]  # [3] start of each bone of the source rig
+    weights: Points  # [N, J] skin weights of the base mesh
 
     def joint(self, bone: str) -> int:
         return self.bones.index(bone)
 
     def weight_of(self, *prefixes: str) -> Points:
-        """[N] how much of a base vertex hangs on the bones that begin so."""
+        """Skin weight of each base vertex on the bones with these name prefixes, [N]."""
         columns = [j for j, bone in enumerate(self.bones) if bone.startswith(prefixes)]
         return np.asarray(self.weights[:, columns].sum(1))
 
 
 def build_rig(vertices: Points) -> Rig:
-    """The rig of a shaped base mesh, vertices [N, 3]."""
+    """Build the rig of a shaped base mesh, vertices [N, 3]."""
     source = assets.read_json(RIG)
     source = source.get("bones", source)
     groups = assets.read_json(VERTEX_GROUPS)
     heads = {bone: _locate(entry["head"], vertices, groups) for bone, entry in source.items()}
     tails = {bone: _locate(entry["tail"], vertices, groups) for bone, entry in source.items()}
-    kept = _kept_bones()
-    parents = {bone: _kept_parent(bone, source, kept) for bone in kept}
-    bones = _parents_first(kept, parents)
+    selected = _selected_bones()
+    parents = {bone: _selected_parent(bone, source, selected) for bone in selected}
+    bones = _parents_first(selected, parents)
     frames = {bone: np.eye(3) for bone in bones}
     for side in SIDES:
         frames |= _arm_frames(side, heads) | _hand_frames(side, heads, tails)
     names, transform = pose_parameters(bones)
     skeleton = _skeleton(bones, parents, heads, frames, transform)
-    weights = _base_weights(len(vertices), bones, source, kept)
+    weights = _base_weights(len(vertices), bones, source, selected)
     return Rig(skeleton, bones, names, heads, weights)
 
 
 def pose_parameters(bones: tuple[str, ...]) -> tuple[tuple[str, ...], Points]:
-    """Names [104] of the pose parameters, and the transform [J * 7, 104] to joint channels.
+    """Names [104] of the pose parameters and the transform [J * 7, 104] to joint channels.
 
-    Twists and shoulders are shared by several joints, so that skin there bends softly.
+    Twists and shoulders are distributed over several joints, so that the skin bends softly.
     """
     terms: dict[str, list[tuple[str, str, float]]] = {}
     for channel in CHANNELS[:6]:
@@ -148,7 +148,10 @@ def _leg_parameters(side: str) -> dict[str, list[tuple[str, str, float]]]:
 
 
 def _locate(entry: dict[str, Any], vertices: Points, groups: dict[str, Any]) -> Points:
-    """Where the rig says a bone ends: the middle of some vertices of the base mesh."""
+    """Position of a bone end: the mean of the base vertices that the rig lists.
+
+    Raises: ValueError: when the rig uses an unknown strategy.
+    """
     match entry["strategy"]:
         case "CUBE":
             spans = groups[entry["cube_name"]]
@@ -159,61 +162,61 @@ def _locate(entry: dict[str, Any], vertices: Points, groups: dict[str, Any]) -> 
         case "MEAN":
             return np.asarray(vertices[entry["vertex_indices"]].mean(0))
         case other:
-            raise ValueError(f"the rig locates a bone by {other!r}, which is not known")
+            raise ValueError(f"unknown strategy {other!r} for the position of a bone in the rig")
 
 
-def _kept_bones() -> list[str]:
-    """The joints that the person has; the source rig's others hand their skin to a neighbour."""
-    kept = ["root", "spine05", "spine04", "spine03", "spine02", "spine01"]
-    kept += ["neck01", "neck02", "neck03", "head"]
+def _selected_bones() -> list[str]:
+    """Joints of the person; the skin of other bones of the source rig moves with a neighbour."""
+    trunk = ["root", "spine05", "spine04", "spine03", "spine02", "spine01"]
+    trunk += ["neck01", "neck02", "neck03", "head"]
     arm = ["eye", "clavicle", "shoulder01", "upperarm01", "upperarm02", "lowerarm01", "lowerarm02"]
     hand = ["wrist"] + [f"metacarpal{i}" for i in range(1, 5)]
     hand += [f"finger{i}-{j}" for i in range(1, 6) for j in range(1, 4)]
     leg = ["pelvis", "upperleg01", "upperleg02", "lowerleg01", "lowerleg02", "foot", "toe1-1"]
-    return kept + [f"{bone}.{side}" for side in SIDES for bone in arm + hand + leg]
+    return trunk + [f"{bone}.{side}" for side in SIDES for bone in arm + hand + leg]
 
 
-def _nearest_kept(bone: str, source: Mapping[str, Any], kept: list[str]) -> str:
-    while bone not in kept:
+def _nearest_selected(bone: str, source: Mapping[str, Any], selected: list[str]) -> str:
+    while bone not in selected:
         if bone.startswith("toe"):
             return f"toe1-1.{bone[-1]}"
         bone = source[bone]["parent"] or "root"
     return bone
 
 
-def _kept_parent(bone: str, source: Mapping[str, Any], kept: list[str]) -> str | None:
+def _selected_parent(bone: str, source: Mapping[str, Any], selected: list[str]) -> str | None:
     if bone.startswith("eye."):
         return "head"
     parent = source[bone]["parent"]
-    return _nearest_kept(parent, source, kept) if parent else None
+    return _nearest_selected(parent, source, selected) if parent else None
 
 
-def _parents_first(kept: list[str], parents: Mapping[str, str | None]) -> tuple[str, ...]:
-    def below(bone: str) -> list[str]:
-        children = [child for child in kept if parents[child] == bone]
-        return [bone] + [deeper for child in children for deeper in below(child)]
+def _parents_first(selected: list[str], parents: Mapping[str, str | None]) -> tuple[str, ...]:
+    def subtree(bone: str) -> list[str]:
+        children = [child for child in selected if parents[child] == bone]
+        return [bone] + [descendant for child in children for descendant in subtree(child)]
 
-    return tuple(below("root"))
+    return tuple(subtree("root"))
 
 
 def _base_weights(
-    count: int, bones: tuple[str, ...], source: Mapping[str, Any], kept: list[str]
+    count: int, bones: tuple[str, ...], source: Mapping[str, Any], selected: list[str]
 ) -> Points:
     weights = np.zeros((count, len(bones)))
     for bone, entries in assets.read_json(WEIGHTS)["weights"].items():
-        joint = bones.index(_nearest_kept(bone, source, kept))
+        joint = bones.index(_nearest_selected(bone, source, selected))
         for vertex, weight in entries:
             weights[vertex, joint] += weight
     return np.asarray(weights / (weights.sum(1, keepdims=True) + 1e-9))
 
 
 def unit(vector: Points) -> Points:
-    """A vector, or each row of a table of vectors, at length one."""
+    """Normalise a vector, or each row of an array of vectors, to unit length."""
     return np.asarray(vector / np.linalg.norm(vector, axis=-1, keepdims=True))
 
 
 def _frame(along: Points, flexion: Points) -> Points:
-    """Columns x along the bone, y, z as near to the flexion axis as it can be."""
+    """Frame with columns x along the bone, y, and z as close to the flexion axis as possible."""
     x = unit(along)
     z = unit(flexion - x * (flexion @ x))
     return np.stack([x, np.cross(z, x), z], axis=1)
@@ -237,7 +240,7 @@ def _hand_frames(
     palm = unit(np.cross(middle, across))
     curl = tails[f"finger3-3.{side}"] - heads[f"finger3-1.{side}"]
     if (curl - middle * (curl @ middle) / (middle @ middle)) @ palm < 0:
-        palm = -palm  # the side to which the fingers curl at rest
+        palm = -palm  # the palm must be on the side to which the fingers curl at rest
 
     def flexion(along: Points) -> Points:
         return np.asarray(np.cross(unit(along), palm))
@@ -274,10 +277,10 @@ def _skeleton(
         else:
             offsets.append(frames[parent].T @ (heads[bone] - heads[parent]))
             rotations.append(frames[parent].T @ frames[bone])
-    above = tuple(-1 if (p := parents[bone]) is None else bones.index(p) for bone in bones)
+    indices = tuple(-1 if (p := parents[bone]) is None else bones.index(p) for bone in bones)
     quaternions = Rotation.from_matrix(np.stack(rotations)).as_quat()
     return Skeleton(
-        above,
+        indices,
         torch.tensor(np.stack(offsets), dtype=torch.float64),
         torch.tensor(quaternions, dtype=torch.float64),
         torch.tensor(transform, dtype=torch.float64),

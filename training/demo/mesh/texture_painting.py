@@ -1,7 +1,7 @@
-"""Paints the demo person's texture: every texel knows where in the rest pose it lies.
+"""Procedural texture of the demo person, a function of the position of each texel at rest.
 
-Letters: N texels, S the texture's side. Colours are linear while painting, sRGB when done.
-Lengths are decimetres; "eye" is the middle of the left eyeball, the face is nearly symmetric.
+Letters: N texels, S side of the texture. Colours are linear; only the final texture is sRGB.
+Lengths are decimetres; "eye" is the centre of the left eyeball, the face is nearly symmetric.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from training.demo.mesh.head import Body
 
 SIDE = 2048  # texels
-FINER = 1  # painted at this many times the side, then averaged
+FINER = 1  # supersampling factor per side
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Texels:
 
     body: Body
     at: Points  # [N, 3] in the rest pose
-    uv: Points  # [N, 2] in the person's texture map, v upwards
-    source_uv: Points  # [N, 2] in the base mesh's own
+    uv: Points  # [N, 2] in the texture map of the person, v upwards
+    source_uv: Points  # [N, 2] in the map of the base mesh
 
     @property
     def eye(self) -> Points:
         return self.body.rig.heads["eye.L"]
 
     def mask(self, name: str) -> Points:
-        """One of the source's masks over its own map, [N], 0 to 1."""
+        """Sample a mask of the source in the map of the base mesh, [N], 0 to 1."""
         path = assets.data_folder() / assets.TEXTURES / f"mpfb_{name}.jpg"
         with Image.open(path) as opened:
             image = np.asarray(opened.convert("L")).astype(np.float64) / 255
@@ -59,36 +59,36 @@ class Texels:
 
 
 def linear(code: str) -> Points:
-    """A web colour, "D9A98C", as linear red, green, blue."""
+    """Convert a web colour, "D9A98C", to linear red, green and blue."""
     display = np.array([int(code[i : i + 2], 16) for i in (0, 2, 4)]) / 255
     return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
 
 
 def mix(under: Points, over: Points, share: Points) -> Points:
-    """share [N] of one colour over another, [N, 3]."""
+    """Blend one colour over another with the weight share [N] -> [N, 3]."""
     return np.asarray(under * (1 - share[:, None]) + over * share[:, None])
 
 
 def ramp(x: Points, first: float, last: float) -> Points:
-    """0 before first, 1 after last, smooth between."""
+    """Smooth step: 0 before first, 1 after last."""
     t = np.clip((x - first) / (last - first), 0, 1)
     return np.asarray(t * t * (3 - 2 * t))
 
 
 def noise(at: Points, frequency: float, seed: int, octaves: int = 3) -> Points:
-    """Smooth noise in space, [N], about -2 to 2."""
-    draw = np.random.default_rng(seed)
+    """Smooth spatial noise, [N], about -2 to 2."""
+    rng = np.random.default_rng(seed)
     total, height = np.zeros(len(at)), 1.0
     for octave in range(octaves):
-        grid = draw.standard_normal((32, 32, 32))
-        where = (at * frequency * 2**octave).T
-        total += height * map_coordinates(grid, where, order=1, mode="grid-wrap")
+        grid = rng.standard_normal((32, 32, 32))
+        coordinates = (at * frequency * 2**octave).T
+        total += height * map_coordinates(grid, coordinates, order=1, mode="grid-wrap")
         height *= 0.55
     return total
 
 
 def paint_texture(body: Body, assembly: Assembly) -> NDArray[np.uint8]:
-    """The whole texture, [SIDE, SIDE, 3] sRGB."""
+    """Paint the whole texture, [SIDE, SIDE, 3] sRGB."""
     size = SIDE * FINER
     points = torch.from_numpy(assembly.uv).float()
     normalised = torch.stack(
@@ -97,9 +97,9 @@ def paint_texture(body: Body, assembly: Assembly) -> NDArray[np.uint8]:
     raster = rasterise(
         normalised[None], torch.from_numpy(assembly.uv_faces), height=size, width=size
     )
-    seen = (raster.faces[0] >= 0).numpy()
-    face = raster.faces[0].numpy()[seen]
-    weights = raster.weights[0].numpy()[seen].astype(np.float64)[..., None]
+    covered = (raster.faces[0] >= 0).numpy()
+    face = raster.faces[0].numpy()[covered]
+    weights = raster.weights[0].numpy()[covered].astype(np.float64)[..., None]
     corner = assembly.faces[face]
     at = (assembly.template[corner] * weights).sum(1)
     uv = (assembly.uv[assembly.uv_faces[face]] * weights).sum(1)
@@ -109,15 +109,15 @@ def paint_texture(body: Body, assembly: Assembly) -> NDArray[np.uint8]:
     for name, painter in PAINTERS.items():
         on = part == assembly.names.index(name)
         colours[on] = painter(Texels(body, at[on], uv[on], source_uv[on]))
-    return _finish(colours, seen)
+    return _finish(colours, covered)
 
 
-def _finish(colours: Points, seen: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Colours [N, 3] of the seen texels [S, S] -> the averaged texture, its gaps filled."""
-    size = len(seen)
+def _finish(colours: Points, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill gaps, average and convert to sRGB: colours [N, 3] of the covered texels [S, S]."""
+    size = len(covered)
     texture = np.zeros((size, size, 3))
-    texture[seen] = colours
-    rows, columns = distance_transform_edt(~seen, return_distances=False, return_indices=True)
+    texture[covered] = colours
+    rows, columns = distance_transform_edt(~covered, return_distances=False, return_indices=True)
     texture = texture[rows, columns]
     texture = texture.reshape(size // FINER, FINER, size // FINER, FINER, 3).mean((1, 3))
     curve = 1.055 * np.maximum(texture, 1e-6) ** (1 / 2.4) - 0.055
@@ -126,7 +126,7 @@ def _finish(colours: Points, seen: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _around(texels: Texels, x: float, y: float, wide: float, high: float) -> Points:
-    """A soft spot on both sides of the face, [N]; x outwards, y up from the eye."""
+    """Soft spot on both sides of the face, [N]; x outwards, y upwards from the eye."""
     at, eye = texels.at, texels.eye
     across = (np.abs(at[:, 0]) - x) / wide
     spot = np.exp(-(across**2) - ((at[:, 1] - eye[1] - y) / high) ** 2)
@@ -134,7 +134,7 @@ def _around(texels: Texels, x: float, y: float, wide: float, high: float) -> Poi
 
 
 def paint_skin(texels: Texels) -> Points:
-    """Skin, lips, lash lines, brows, nails, and the shadow under the hair."""
+    """Paint skin, lips, lash lines, brows, nails and the shadow under the hair."""
     at = texels.at
     fine = noise(at, 28, 4, 2)
     patches = np.clip(0.25 + 0.13 * noise(at, 1.2, 1) + 0.08 * noise(at, 7, 2), 0, 1)
@@ -172,22 +172,22 @@ def _lash_line(texels: Texels) -> Points:
 
 
 def _brows(texels: Texels) -> Points:
-    """Strokes of hair along an arch."""
+    """Darkness of the brows, [N]: strokes of hair along an arch."""
     at, eye = texels.at, texels.eye
     across = np.abs(at[:, 0])
     along = (across - 0.10) / 0.46  # 0 at the nose, 1 at the temple
-    held = np.clip(along, 0, 1)
-    arch = eye[1] + 0.215 + 0.05 * np.sin(2 * held) - 0.06 * ramp(held, 0.6, 1)
-    off = (at[:, 1] - arch) / (0.046 * (1 - 0.62 * held))
-    slant = across + (0.9 - 0.5 * held) * (at[:, 1] - arch)
+    clamped = np.clip(along, 0, 1)
+    arch = eye[1] + 0.215 + 0.05 * np.sin(2 * clamped) - 0.06 * ramp(clamped, 0.6, 1)
+    distance = (at[:, 1] - arch) / (0.046 * (1 - 0.62 * clamped))
+    slant = across + (0.9 - 0.5 * clamped) * (at[:, 1] - arch)
     stroke = 0.5 + 0.5 * np.sin(430 * slant + 2.5 * noise(at, 9, 2))
     ends = ramp(along, -0.10, 0.22) * (1 - ramp(along, 0.80, 1.06))
     dark = (0.66 + 0.24 * stroke) * ends * (at[:, 2] > eye[2] - 0.25)
-    return np.asarray(dark * np.exp(-(off**2)))
+    return np.asarray(dark * np.exp(-(distance**2)))
 
 
 def _hair_roots(texels: Texels) -> Points:
-    """The scalp darkens under the hair and close to it, so that the hairline is soft."""
+    """Darkness of the scalp under and near the hair, [N], for a soft hairline."""
     from training.demo.mesh.hair import above_hairline
 
     at = texels.at
@@ -198,14 +198,14 @@ def _hair_roots(texels: Texels) -> Points:
 
 
 def paint_eyes(texels: Texels) -> Points:
-    """White, iris, pupil, and a light that is always in them."""
+    """Paint the white, iris and pupil of the eyes, with a fixed highlight."""
     at, eye = texels.at, texels.eye
     middle = np.stack(
         [np.sign(at[:, 0]) * eye[0], np.full(len(at), eye[1]), np.full(len(at), eye[2])], axis=1
     )
-    look = unit(at - middle)
-    degrees = np.degrees(np.arccos(np.clip(look[:, 2], -1, 1)))
-    around = np.arctan2(look[:, 1], look[:, 0])
+    direction = unit(at - middle)
+    degrees = np.degrees(np.arccos(np.clip(direction[:, 2], -1, 1)))
+    around = np.arctan2(direction[:, 1], direction[:, 0])
     colour = mix(
         np.tile(linear("EDE8E3"), (len(at), 1)), linear("D9A79B"), 0.4 * ramp(degrees, 38, 75)
     )
@@ -215,34 +215,36 @@ def paint_eyes(texels: Texels) -> Points:
     iris = mix(iris, linear("2A1B10"), ramp(degrees, 21, 26))
     iris = mix(iris, linear("050404"), 1 - ramp(degrees, 9.5, 11))
     colour = mix(colour, iris, 1 - ramp(degrees, 25.2, 27.2))
-    colour *= (1 - 0.55 * ramp(look[:, 1], 0.05, 0.42))[:, None]  # the upper lid's shadow
-    gleam = ramp(-np.hypot(look[:, 0] + 0.10, look[:, 1] - 0.11), -0.070, -0.045)
-    return mix(colour, np.full(3, 0.95), 0.95 * gleam * (look[:, 2] > 0))
+    lid_shadow = 1 - 0.55 * ramp(direction[:, 1], 0.05, 0.42)
+    colour *= lid_shadow[:, None]
+    highlight = ramp(-np.hypot(direction[:, 0] + 0.10, direction[:, 1] - 0.11), -0.070, -0.045)
+    return mix(colour, np.full(3, 0.95), 0.95 * highlight * (direction[:, 2] > 0))
 
 
 def paint_teeth(texels: Texels) -> Points:
-    """Teeth with dark gaps, gums, and shadow towards the cheeks."""
+    """Paint teeth with dark gaps, gums, and shadow towards the cheeks."""
     along = (texels.uv[:, 0] - 0.84) / 0.10 * 2 - 1
     upper = texels.uv[:, 1] > 0.525
     height = (texels.uv[:, 1] - np.where(upper, 0.53, 0.50)) / 0.02
     tooth = np.abs(np.sin(np.arcsin(np.clip(along, -1, 1)) * TEETH))
     colour = np.tile(linear("EFE8DA"), (len(along), 1))
     colour *= (0.72 + 0.28 * np.clip(tooth / 0.35, 0, 1))[:, None]
-    colour *= (1 - 0.35 * ramp(height, 0.05, 0.60))[:, None]  # the lips' shadow
+    lip_shadow = 1 - 0.35 * ramp(height, 0.05, 0.60)
+    colour *= lip_shadow[:, None]
     colour = mix(colour, linear("A8605A"), ramp(height, 0.62, 0.80))
     shadow = (1 - 0.75 * np.abs(along) ** 2.2) * np.where(upper, 1.0, 0.8)
     return np.asarray(colour * shadow[:, None])
 
 
 def paint_tongue(texels: Texels) -> Points:
-    """Dark at its root."""
+    """Paint the tongue, dark at its root."""
     depth = texels.at[:, 2]
     light = 0.15 + 0.40 * ramp(depth, float(depth.min()), float(depth.max()))
     return np.asarray(linear("9A4844") * light[:, None])
 
 
 def paint_sweater(texels: Texels) -> Points:
-    """Soft wool with darker collar, cuffs and hem."""
+    """Paint soft wool with darker collar, cuffs and hem."""
     at, wool, rim = texels.at, linear("2F6A7C"), linear("265868")
     colour = np.tile(wool, (len(at), 1)) * (1 + 0.035 * noise(at, 9, 11, 2))[:, None]
     near_neck = np.abs(at[:, 0]) < 1.3
@@ -264,21 +266,21 @@ def paint_sweater(texels: Texels) -> Points:
 
 
 def paint_trousers(texels: Texels) -> Points:
-    """Plain dark cloth."""
+    """Paint plain dark cloth."""
     grain = 1 + 0.06 * noise(texels.at, 10, 12, 2)
     return np.asarray(linear("2B2E38") * grain[:, None])
 
 
 def paint_hair(texels: Texels) -> Points:
-    """Streaks along the strands: one axis of the map runs around them."""
+    """Paint streaks along the strands; the v axis of the map runs around the bun."""
     around = ((texels.uv[:, 1] - 0.70) / 0.25) % 1.0
     along = texels.uv[:, 0]
 
     def streaks(count: int, seed: int, wobble: float) -> Points:
         heights = np.random.default_rng(seed).standard_normal(count + 1)
-        where = (around * count + wobble * np.sin(along * 31 + seed)) % count
-        first = where.astype(int)
-        share = where - first
+        position = (around * count + wobble * np.sin(along * 31 + seed)) % count
+        first = position.astype(int)
+        share = position - first
         return np.asarray(heights[first] * (1 - share) + heights[(first + 1) % count] * share)
 
     streak = 0.25 * streaks(70, 1, 0.4) + 0.45 * streaks(230, 2, 0.6) + 0.5 * streaks(480, 3, 0.8)

@@ -1,1 +1,1 @@
-"""Synthetic conversations: sentences, voices and motion by rule."""
+"""Synthetic conversations: sentences, voices and rule-based motion."""

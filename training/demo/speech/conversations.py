@@ -1,7 +1,7 @@
-"""Synthetic conversations of two voices, and their motion, in the dataset layout of training.
+"""Synthetic conversations of two voices with motion, in the dataset layout of training.
 
-A scene is turns, pauses, overlaps and short answers; then each channel is made to sound like a
-recording: level, tone, room, noise, band limit and a little of the other channel.
+A scene consists of turns, pauses, overlaps and short answers. Each channel then gets the properties
+of a recording: level, equalisation, reverberation, noise, band limit and crosstalk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.signal import butter, fftconvolve, sosfilt
 
 from training.data.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, loudness, write_wav
-from training.demo.speech import sentences as lines
+from training.demo.speech import sentences
 from training.demo.speech.motion_rules import Track, body, face
 from training.demo.speech.voices import (
     EspeakEngine,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = "rms"  # a voice that speaks in no training scene
+HELD_OUT = "rms"  # voice that is held out from training
 FLITE_VOICES = ("slt", "awb", "kal", "kal16")
 ESPEAK_ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029")
 ESPEAK_VARIANTS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7")
@@ -48,13 +48,15 @@ ESPEAK_VARIANTS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "
 
 @dataclass(frozen=True)
 class Scene:
+    """Audio of a conversation with its phones and voices."""
+
     samples: NDArray[np.float32]  # [1600 T, 2]
     track: Track
     voices: tuple[str, str]
 
 
 def training_voices(rng: Generator) -> tuple[Voice, Voice]:
-    """Two different voices, none of them the held-out one."""
+    """Choose two different voices, excluding the held-out one."""
     first = _any_voice(rng)
     second = _any_voice(rng)
     while second.engine.name == first.engine.name and abs(second.ratio - first.ratio) < 0.1:
@@ -63,7 +65,7 @@ def training_voices(rng: Generator) -> tuple[Voice, Voice]:
 
 
 def held_out_voices(rng: Generator) -> tuple[Voice, Voice]:
-    """The person speaks with the voice that training never heard."""
+    """Choose the held-out voice for the person and any training voice for the partner."""
     return Voice(FliteEngine(HELD_OUT), round(rng.uniform(0.95, 1.05), 2)), _any_voice(rng)
 
 
@@ -81,58 +83,62 @@ def _any_voice(rng: Generator) -> Voice:
 
 
 @dataclass(frozen=True)
-class _Said:
-    who: int  # 0 the person, 1 the partner
-    start: float
-    effort: float  # gain of this utterance
+class _Turn:
+    channel: int  # 0 the person, 1 the partner
+    start: float  # seconds
+    gain: float
     utterance: Utterance
 
 
 def converse(voices: tuple[Voice, Voice], *, seconds: float, rng: Generator) -> Scene:
-    """A conversation of about `seconds`, at least one turn, as a recording would have it."""
-    said = _turns(voices, seconds, rng)
-    ends = max(s.start + s.utterance.seconds for s in said) + rng.uniform(0.5, 1.5)
-    frames = int(np.ceil(max(ends, seconds) * SAMPLE_RATE / SAMPLES_PER_FRAME))
+    """Synthesise a conversation of about `seconds` with at least one turn."""
+    turns = _turns(voices, seconds, rng)
+    end = max(turn.start + turn.utterance.seconds for turn in turns) + rng.uniform(0.5, 1.5)
+    frames = int(np.ceil(max(end, seconds) * SAMPLE_RATE / SAMPLES_PER_FRAME))
     dry = np.zeros((2, frames * SAMPLES_PER_FRAME), np.float32)
     phones: tuple[list[Phone], list[Phone]] = ([], [])
-    for s in said:
-        begin = int(s.start * SAMPLE_RATE)
-        dry[s.who, begin : begin + len(s.utterance.samples)] += s.effort * s.utterance.samples
-        phones[s.who].extend(phone.moved(s.start) for phone in s.utterance.phones)
+    for turn in turns:
+        samples, begin = turn.utterance.samples, int(turn.start * SAMPLE_RATE)
+        dry[turn.channel, begin : begin + len(samples)] += turn.gain * samples
+        phones[turn.channel].extend(phone.moved(turn.start) for phone in turn.utterance.phones)
     track = Track(tuple(phones[0]), tuple(phones[1]), relative_loudness(dry[0]))
-    samples = recorded(dry, rng)
-    return Scene(samples.T.astype(np.float32), track, (voices[0].name, voices[1].name))
+    recording = simulate_recording(dry, rng)
+    return Scene(recording.T.astype(np.float32), track, (voices[0].name, voices[1].name))
 
 
 def relative_loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Loudness [T] of a clean voice where 1 is its loud vowels (95 % of what is not silence)."""
+    """Loudness [T] of a clean voice, relative to the 95 % quantile of its audible frames."""
     level = loudness(samples)
-    heard = level[level > 0.1]
-    return level / (np.quantile(heard, 0.95) if len(heard) else 1.0)
+    audible = level[level > 0.1]
+    return level / (np.quantile(audible, 0.95) if len(audible) else 1.0)
 
 
-def _turns(voices: tuple[Voice, Voice], seconds: float, rng: Generator) -> list[_Said]:
+def _turns(voices: tuple[Voice, Voice], seconds: float, rng: Generator) -> list[_Turn]:
     paces = rng.uniform(0.88, 1.15, 2)
-    said: list[_Said] = []
-    now, who = rng.uniform(0.3, 1.5), int(rng.integers(2))
-    while now < seconds - 3 or not said:
-        text, seed = lines.turn(rng), int(rng.integers(2**31))
-        utterance = voices[who].speak(text, pace=paces[who] * rng.uniform(0.95, 1.05), seed=seed)
-        said.append(_Said(who, now, 10 ** (rng.uniform(-5, 0) / 20), utterance))
+    turns: list[_Turn] = []
+    now, channel = rng.uniform(0.3, 1.5), int(rng.integers(2))
+    while now < seconds - 3 or not turns:
+        text, seed = sentences.turn(rng), int(rng.integers(2**31))
+        pace = paces[channel] * rng.uniform(0.95, 1.05)
+        utterance = voices[channel].speak(text, pace=pace, seed=seed)
+        turns.append(_Turn(channel, now, 10 ** (rng.uniform(-5, 0) / 20), utterance))
         if utterance.seconds > 3 and rng.random() < 0.35:
-            said.append(_short_answer(voices, 1 - who, said[-1], rng))
+            turns.append(_short_answer(voices, turns[-1], rng))
         now = max(0.0, now + utterance.seconds + _gap(rng))
-        who = who if rng.random() < 0.12 else 1 - who
-    return said
+        channel = channel if rng.random() < 0.12 else 1 - channel
+    return turns
 
 
-def _short_answer(voices: tuple[Voice, Voice], who: int, during: _Said, rng: Generator) -> _Said:
-    utterance = voices[who].speak(str(rng.choice(lines.SHORT)), seed=int(rng.integers(2**31)))
+def _short_answer(voices: tuple[Voice, Voice], during: _Turn, rng: Generator) -> _Turn:
+    """Short answer of the other speaker during a turn."""
+    channel, text = 1 - during.channel, str(rng.choice(sentences.SHORT))
+    utterance = voices[channel].speak(text, seed=int(rng.integers(2**31)))
     start = during.start + rng.uniform(0.3, 0.8) * during.utterance.seconds
-    return _Said(who, start, 10 ** (rng.uniform(-10, -4) / 20), utterance)
+    return _Turn(channel, start, 10 ** (rng.uniform(-10, -4) / 20), utterance)
 
 
 def _gap(rng: Generator) -> float:
+    """Seconds between two turns; negative when they overlap."""
     kind = rng.random()
     if kind < 0.12:
         return float(rng.uniform(-0.5, -0.1))
@@ -144,21 +150,21 @@ def _gap(rng: Generator) -> float:
 # --- from clean voices to a recording ----------------------------------------------------------
 
 
-def recorded(dry: NDArray[np.float32], rng: Generator) -> NDArray[np.float64]:
-    """Both clean channels [2, N] as a recording has them; each scene is another microphone."""
-    wet = np.stack([_toned(_in_a_room(channel, rng), rng) for channel in dry])
+def simulate_recording(dry: NDArray[np.float32], rng: Generator) -> NDArray[np.float64]:
+    """Add the properties of a random recording setup to both clean channels [2, N]."""
+    wet = np.stack([_equalised(_with_reverb(channel, rng), rng) for channel in dry])
     if rng.random() < 0.4:
-        bleed = 10 ** (rng.uniform(-42, -26) / 20)
-        wet = wet + bleed * wet[::-1]
+        crosstalk = 10 ** (rng.uniform(-42, -26) / 20)
+        wet = wet + crosstalk * wet[::-1]
     if rng.random() < 0.4:
-        edge = rng.choice([3600.0, 7400.0, 7400.0, 11000.0])
-        wet = sosfilt(butter(6, edge, fs=SAMPLE_RATE, output="sos"), wet, axis=1)
+        cutoff = rng.choice([3600.0, 7400.0, 7400.0, 11000.0])
+        wet = sosfilt(butter(6, cutoff, fs=SAMPLE_RATE, output="sos"), wet, axis=1)
     gains = 10 ** ((rng.uniform(-22, 0) + rng.uniform(-3, 0, (2, 1))) / 20)
     wet = wet * gains * 0.95 / max(1.0, float(np.abs(wet).max()))
     return np.clip(wet + _noise(wet.shape, rng), -1, 1)
 
 
-def _in_a_room(samples: NDArray[np.float32], rng: Generator) -> NDArray[np.float64]:
+def _with_reverb(samples: NDArray[np.float32], rng: Generator) -> NDArray[np.float64]:
     if rng.random() < 0.5:
         return samples.astype(np.float64)
     seconds = rng.uniform(0.08, 0.35)
@@ -169,8 +175,8 @@ def _in_a_room(samples: NDArray[np.float32], rng: Generator) -> NDArray[np.float
     return fftconvolve(samples, echo)[: len(samples)]
 
 
-def _toned(samples: NDArray[np.float64], rng: Generator) -> NDArray[np.float64]:
-    """A smooth random tone curve of a few decibels over the octaves."""
+def _equalised(samples: NDArray[np.float64], rng: Generator) -> NDArray[np.float64]:
+    """Apply a smooth random frequency response of a few decibels over the octaves."""
     spectrum = np.fft.rfft(samples)
     octave = np.log2(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE) + 40)
     knots = np.arange(5, 16)
@@ -200,7 +206,7 @@ def make_dataset(
     pick: PickVoices = training_voices,
     scene_seconds: float = 60.0,
 ) -> None:
-    """Writes scenes and `stats.json` into `folder`; the same arguments write the same bytes."""
+    """Write scenes and `voices.json` into `folder`; the same arguments write the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     count = max(1, round(minutes * 60 / scene_seconds))
     for number in range(count):

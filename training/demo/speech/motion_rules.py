@@ -1,8 +1,8 @@
-"""Motion by rule from phones that say when they sound: the truth that the demo person learns.
+"""Rule-based motion from phones with timings, the training target of the demo person.
 
-Letters: T frames (30/s), U = 52 face units, P = 104 pose parameters. A frame shows the middle of
-its thirtieth of a second. What follows the sound (mouth, beats, strokes) follows only what can be
-heard: phones, stress and loudness. The rest (blinks, gaze, sway) is drawn from the generator.
+Letters: T frames (30/s), U = 52 face units, P = 104 pose parameters. A frame is the middle of its
+thirtieth of a second. Mouth, beats and strokes depend only on properties of the audio: phones,
+stress and loudness. The rest (blinks, gaze, sway) is random.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _BOTH_SIDES = ("mouthPress", "mouthUpperUp", "mouthLowerDown", "mouthStretch", "
 
 @dataclass(frozen=True)
 class Track:
-    """What one conversation sounds like: everything that the motion may follow."""
+    """Phones and loudness of a conversation, the input of the motion rules."""
 
     person: tuple[Phone, ...]
     partner: tuple[Phone, ...]
-    loudness: Signal  # [T] of the person's clean voice, 1 is a loud vowel
+    loudness: Signal  # [T] of the clean voice of the person; 1 is a loud vowel
 
     @property
     def frames(self) -> int:
@@ -65,7 +65,7 @@ class Track:
 
 # --- the mouth ---------------------------------------------------------------------------------
 
-# Sounds that look alike, how strongly they hold their shape against neighbours, and the shape.
+# Visemes: phones that look alike, their dominance over neighbours, and the mouth shape.
 SHAPES: tuple[tuple[str, float, dict[str, float]], ...] = (
     ("pbm", 1.6, {"mouthPress": 0.40, "mouthRollLower": 0.28, "mouthRollUpper": 0.20}),
     ("fv", 1.6, {"jawOpen": 0.06, "mouthRollLower": 0.55, "mouthUpperUp": 0.25}),
@@ -94,13 +94,13 @@ SHAPES: tuple[tuple[str, float, dict[str, float]], ...] = (
 
 def _shape_rows() -> dict[str, tuple[float, Signal]]:
     rows: dict[str, tuple[float, Signal]] = {}
-    for sounds, hold, shape in SHAPES:
+    for phones, dominance, shape in SHAPES:
         row = np.zeros(len(FACE_UNITS))
         for name, weight in shape.items():
             sides = ("Left", "Right") if name in _BOTH_SIDES else ("",)
             for side in sides:
                 row[UNIT[name + side]] = weight
-        rows |= {sound: (hold, row) for sound in sounds}
+        rows |= {phone: (dominance, row) for phone in phones}
     return rows
 
 
@@ -113,17 +113,18 @@ _OPENING = [
 
 
 def ease(x: Signal) -> Signal:
-    """The minimum-jerk way from 0 to 1 (10 x^3 - 15 x^4 + 6 x^5)."""
+    """Minimum-jerk transition from 0 to 1 (10 x^3 - 15 x^4 + 6 x^5)."""
     x = np.clip(x, 0, 1)
     return x * x * x * (10 - 15 * x + 6 * x * x)
 
 
 def bump(times: Signal, middle: float, width: float) -> Signal:
+    """Gaussian bump of height 1."""
     return np.exp(-(((times - middle) / width) ** 2))
 
 
 def clauses(phones: Sequence[Phone], *, gap: float = 0.3) -> list[tuple[Phone, ...]]:
-    """Runs of sounds with no silence of `gap` seconds or more inside."""
+    """Split phones into runs separated by silence of at least `gap` seconds."""
     runs: list[list[Phone]] = []
     for phone in sorted(phones, key=lambda p: p.start):
         if phone.symbol == SILENCE:
@@ -135,7 +136,7 @@ def clauses(phones: Sequence[Phone], *, gap: float = 0.3) -> list[tuple[Phone, .
 
 
 def speaking(phones: Sequence[Phone], times: Signal, *, early: float, late: float) -> Signal:
-    """1 inside speech, 0 outside, easing in `early` seconds before it and out `late` after."""
+    """Speech gate [T]: 1 in speech, 0 outside, with ramps of `early` and `late` seconds."""
     gate = np.zeros(len(times))
     for run in clauses(phones, gap=0.2):
         inside = ease((times - (run[0].start - early)) / early)
@@ -145,18 +146,18 @@ def speaking(phones: Sequence[Phone], times: Signal, *, early: float, late: floa
 
 
 def mouth(track: Track) -> NDArray[np.float64]:
-    """Mouth units [T, U]: shapes blended by dominance, lips shut on p, b, m and in silence."""
+    """Mouth units [T, U]: shapes blended by dominance, lips closed on p, b, m and in silence."""
     times = track.times
     total = np.zeros((track.frames, len(FACE_UNITS)))
     weight = np.full(track.frames, 0.05)
     shut = np.zeros(track.frames)
     for phone in track.person:
-        hold, row = _SHAPE.get(phone.symbol, (0.35, np.zeros(len(FACE_UNITS))))
+        strength, row = _SHAPE.get(phone.symbol, (0.35, np.zeros(len(FACE_UNITS))))
         middle, half = (phone.start + phone.end) / 2, (phone.end - phone.start) / 2
         first, last = np.searchsorted(times, [phone.start - 0.3, phone.end + 0.3])
         near = times[first:last]
         distance = np.maximum(0, np.abs(near - middle) - 0.5 * half)
-        dominance = hold * np.exp(-((distance / (0.055 + 0.2 * half)) ** 1.6))
+        dominance = strength * np.exp(-((distance / (0.055 + 0.2 * half)) ** 1.6))
         total[first:last] += dominance[:, None] * row
         weight[first:last] += dominance
         if phone.symbol in "pbm":
@@ -174,7 +175,7 @@ def mouth(track: Track) -> NDArray[np.float64]:
 
 
 def face(track: Track, rng: Generator) -> NDArray[np.float32]:
-    """Face units [T, U] in [0, 1]: mouth, blinks, brows on stress, a listener's smiles."""
+    """Face units [T, U] in [0, 1]: mouth, blinks, brows on stress, smiles while listening."""
     units = mouth(track)
     times = track.times
     _add(units, ("eyeBlinkLeft", "eyeBlinkRight"), blinks(times, rng))
@@ -195,6 +196,7 @@ def _add(units: NDArray[np.float64], names: Sequence[str], signal: Signal) -> No
 
 
 def blinks(times: Signal, rng: Generator) -> Signal:
+    """Blinks at random intervals, [T]."""
     signal = np.zeros(len(times))
     moment = rng.uniform(0.3, 3.0)
     while moment < times[-1]:
@@ -204,7 +206,7 @@ def blinks(times: Signal, rng: Generator) -> Signal:
 
 
 def smiles(track: Track, rng: Generator) -> Signal:
-    """A faint smile that comes and goes, and a clear one where the partner ends a clause."""
+    """Slowly varying faint smile, and a clear one at the end of each clause of the partner."""
     signal = 0.06 * (1 + np.sin(2 * np.pi * 0.04 * track.times + rng.uniform(0, 6.28)))
     for run in clauses(track.partner):
         if run[-1].end - run[0].start > 0.8:
@@ -216,7 +218,7 @@ def smiles(track: Track, rng: Generator) -> Signal:
 
 
 def pose_names() -> tuple[str, ...]:
-    """The 104 pose parameters in their order."""
+    """Names of the 104 pose parameters, in order."""
     names = [f"root_{axis}" for axis in ("tx", "ty", "tz", "rx", "ry", "rz")]
     for part in ("spine_lower", "spine_mid", "spine_upper", "neck", "head"):
         names += [f"{part}_{axis}" for axis in ("rx", "ry", "rz")]
@@ -246,7 +248,7 @@ ARMS = [
 
 @dataclass(frozen=True)
 class Stroke:
-    """A hand is to be in `pose` (times amplitude, from rest) at `time`."""
+    """Target of a gesture: key pose `pose`, scaled from rest by `amplitude`, reached at `time`."""
 
     time: float
     pose: str
@@ -254,7 +256,7 @@ class Stroke:
 
 
 def gestures(track: Track, rng: Generator) -> dict[str, list[Stroke]]:
-    """Per side: hands go up at a clause's first stress, change on later ones, and come to rest."""
+    """Strokes per side: hands rise at the first stress of a clause and rest after it."""
     strokes: dict[str, list[Stroke]] = {"L": [], "R": []}
     for run in clauses(track.person, gap=0.45):
         stresses = [phone.start for phone in run if phone.stressed]
@@ -269,8 +271,8 @@ def gestures(track: Track, rng: Generator) -> dict[str, list[Stroke]]:
             if rng.random() < 0.06:
                 pose = "point"
             for side in hands:
-                late = 0.04 if side == "L" else 0.0
-                strokes[side].append(Stroke(moment + late, pose, rng.uniform(0.75, 1.05)))
+                lag = 0.04 if side == "L" else 0.0
+                strokes[side].append(Stroke(moment + lag, pose, rng.uniform(0.75, 1.05)))
             latest = moment
         for side in hands:
             strokes[side].append(Stroke(run[-1].end + rng.uniform(0.45, 0.8), "rest", 1.0))
@@ -279,18 +281,18 @@ def gestures(track: Track, rng: Generator) -> dict[str, list[Stroke]]:
 
 def arm_path(times: Signal, strokes: Sequence[Stroke], keys: NDArray[np.float64],
              order: Mapping[str, int]) -> NDArray[np.float64]:  # fmt: skip
-    """Minimum-jerk moves from key to key [T, parameters]; a move starts when the last one ends."""
+    """Minimum-jerk motion between key poses, [T, parameters]; moves do not overlap."""
     rest = keys[order["rest"]]
     path = np.repeat(rest[None], len(times), 0)
-    where, free = rest, -1.0
+    current, free = rest, -1.0
     for stroke in sorted(strokes, key=lambda s: s.time):
         goal = rest + (keys[order[stroke.pose]] - rest) * stroke.amplitude
         seconds = float(np.clip(stroke.time - free, 0.3, 0.7))
         begin = max(stroke.time - seconds, free)
-        path[times >= begin] = where + (goal - where) * ease(
+        path[times >= begin] = current + (goal - current) * ease(
             (times[times >= begin, None] - begin) / seconds
         )
-        where, free = goal, begin + seconds
+        current, free = goal, begin + seconds
     return path
 
 
@@ -340,13 +342,13 @@ def _move_arms(pose: NDArray[np.float64], track: Track, keys: PoseKeys, rng: Gen
 
 
 def sway(times: Signal, amplitude: float, rate: float, rng: Generator) -> Signal:
-    """A slow drift: three incommensurable sines around `rate` Hz."""
+    """Slow drift: three incommensurable sines around `rate` Hz, [T]."""
     waves = [np.sin(2 * np.pi * rate * k * times + rng.uniform(0, 6.28)) / k for k in (1, 1.7, 2.6)]
     return 0.5 * amplitude * np.sum(waves, 0)
 
 
 def head(track: Track, rng: Generator) -> tuple[Signal, Signal, Signal]:
-    """Nod, turn and tilt [T]: beats on stress while speaking, nods and a tilt while listening."""
+    """Nod, turn and tilt, [T] each: beats on stress, nods and a tilt while listening."""
     times = track.times
     nod, turn = sway(times, 0.03, 0.17, rng), sway(times, 0.06, 0.11, rng)
     for phone in track.person:
@@ -374,7 +376,7 @@ def _listening_nods(times: Signal, run: Sequence[Phone], rng: Generator) -> Sign
 
 
 def gaze(track: Track, rng: Generator) -> tuple[Signal, Signal]:
-    """Eyes across and down [T]: at the partner while listening, now and then away in speech."""
+    """Eye angles across and down, [T] each: on the partner, more often away during speech."""
     times = track.times
     own = speaking(track.person, times, early=0.2, late=0.2)
     across, down = np.zeros(len(times)), np.zeros(len(times))

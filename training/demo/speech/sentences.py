@@ -1,4 +1,4 @@
-"""What is said in the synthetic conversations: sentences from a small grammar, by seed."""
+"""Sentences of the synthetic conversations, generated from a small grammar."""
 
 from __future__ import annotations
 
@@ -59,12 +59,13 @@ SHORT = ("Yeah.", "Right.", "Mm hmm.", "Oh, wow.", "Okay.", "Really?", "Sure.", 
 
 
 def sentence(rng: Generator) -> str:
+    """Generate a random sentence."""
     text = str(rng.choice(SENTENCES))
     while "{" in text:
-        text = re.sub(r"\{(\w+)\}", lambda found: str(rng.choice(CHOICES[found[1]])), text, count=1)
+        text = re.sub(r"\{(\w+)\}", lambda slot: str(rng.choice(CHOICES[slot[1]])), text, count=1)
     return text[0].upper() + text[1:]
 
 
 def turn(rng: Generator) -> str:
-    """One to four sentences: what somebody says before the other one speaks."""
+    """Generate one to four sentences, the text of one turn."""
     return " ".join(sentence(rng) for _ in range(rng.choice([1, 1, 2, 2, 3, 4])))

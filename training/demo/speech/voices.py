@@ -1,8 +1,8 @@
-"""Voices that say when each of their phones sounds: the ground truth of the demo person's mouth.
+"""Speech synthesis with phone timings, the ground truth for the mouth of the demo person.
 
-Three engines, all offline: hibari (Apache-2.0, PyPI), flite (BSD-like, Debian) and espeak-ng (a
-GPL-3 program, Debian; its sound goes into training only, never into a shipped file). Each voice can
-be shifted in pitch and formants by resampling, so that few engines become many speakers.
+Three offline engines: hibari (Apache-2.0, PyPI), flite (BSD-like, Debian) and espeak-ng (a GPL-3
+program, Debian; its audio is used for training only, never in a shipped file). Resampling shifts
+the pitch and formants of each voice, so that few engines give many speakers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SILENCE = "_"
 
-# What engines write, in single IPA sounds; a diphthong is two sounds one after the other.
+# Engine symbols in single IPA phones; a diphthong is a sequence of two phones.
 ARPABET = {
     "aa": "ɑ", "ae": "æ", "ah": "ʌ", "ao": "ɔ", "aw": "aʊ", "ax": "ə", "ay": "aɪ", "b": "b",
     "ch": "tʃ", "d": "d", "dh": "ð", "eh": "ɛ", "er": "ɚ", "ey": "eɪ", "f": "f", "g": "g",
@@ -41,16 +41,16 @@ ARPABET = {
 }  # fmt: skip
 HIBARI = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "Q": "əʊ", "W": "aʊ", "Y": "ɔɪ", "ʧ": "tʃ", "ʤ": "dʒ"}
 ESPEAK = {"ᵻ": "ɪ", "ʉ": "u", "ʉɹ": "uɹ"}
-# Seconds by which an engine's timings come after its sound, found by the quiet of stops and the
-# loudness of vowels; flite's are exact.
-HIBARI_LATE, ESPEAK_LATE = 0.06, 0.035
+# Seconds by which the timings of an engine lag its audio, measured with the silence of stops and
+# the loudness of vowels; the timings of flite are exact.
+HIBARI_DELAY, ESPEAK_DELAY = 0.06, 0.035
 SOUNDS = frozenset("pbmfvθðtdnlɾszʃʒkgɡŋhɹrwʊujiɪeɛæaɑʌəɐᵊɜɚɝɔoɒ")
 VOWELS = frozenset("ʊuiɪeɛæaɑʌəɐᵊɜɚɝɔoɒ")
 
 
 @dataclass(frozen=True)
 class Phone:
-    """One sound and when it sounds, in seconds from the start of its utterance (or scene)."""
+    """A phone with its start and end, in seconds from the start of its utterance or scene."""
 
     symbol: str
     start: float
@@ -58,11 +58,14 @@ class Phone:
     stressed: bool = False
 
     def moved(self, seconds: float) -> Phone:
+        """Shift the phone in time."""
         return Phone(self.symbol, self.start + seconds, self.end + seconds, self.stressed)
 
 
 @dataclass(frozen=True)
 class Utterance:
+    """Synthesised speech with its phones."""
+
     samples: NDArray[np.float32]  # [N] at 48 kHz, peak 0.9
     phones: tuple[Phone, ...]
 
@@ -73,7 +76,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class RawSpeech:
-    """What an engine says: samples at its own rate, and (symbol, start, end) in seconds."""
+    """Output of an engine: samples at its sample rate, and (symbol, start, end) in seconds."""
 
     samples: NDArray[np.float32]
     rate: int
@@ -81,17 +84,19 @@ class RawSpeech:
 
 
 class Engine(Protocol):
+    """A speech synthesis engine with one voice."""
+
     @property
     def name(self) -> str: ...
 
-    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
-        """pace 2 is twice as fast."""
+    def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        """Synthesise text; pace 2 is twice as fast."""
         ...
 
 
 @dataclass(frozen=True)
 class Voice:
-    """An engine whose pitch and formants are moved by `ratio` (0.8: lower, 1.2: higher)."""
+    """A voice of an engine with pitch and formants scaled by `ratio` (0.8: lower, 1.2: higher)."""
 
     engine: Engine
     ratio: float = 1.0
@@ -101,46 +106,47 @@ class Voice:
         return f"{self.engine.name}*{self.ratio:.2f}"
 
     def speak(self, text: str, *, pace: float = 1.0, seed: int = 0) -> Utterance:
-        raw = self.engine.say(text, pace=pace / self.ratio, seed=seed)
+        """Synthesise text with phones and stress."""
+        raw = self.engine.synthesise(text, pace=pace / self.ratio, seed=seed)
         step = Fraction(SAMPLE_RATE, round(raw.rate * self.ratio / 200) * 200)
         samples = resample_poly(raw.samples, step.numerator, step.denominator)
         stretch = float(step) * raw.rate / SAMPLE_RATE
         samples = (samples * (0.9 / max(1e-3, np.abs(samples).max()))).astype(np.float32)
-        sounds = [
+        phones = [
             Phone(symbol, start * stretch, end * stretch)
-            for symbol, start, end in split_sounds(raw.timings)
+            for symbol, start, end in split_symbols(raw.timings)
         ]
-        return Utterance(samples, mark_stress(fill_sounding_gaps(sounds, samples), samples))
+        return Utterance(samples, mark_stress(fill_audible_gaps(phones, samples), samples))
 
 
-def split_sounds(
+def split_symbols(
     timings: Iterable[tuple[str, float, float]],
 ) -> list[tuple[str, float, float]]:
-    """Engine symbols as single IPA sounds; the parts of a diphthong share its time."""
+    """Split engine symbols into single IPA phones; the parts of a diphthong share its time."""
     result = []
     for symbol, start, end in timings:
-        sounds = [c for c in symbol if c in SOUNDS] or [SILENCE]
+        phones = [c for c in symbol if c in SOUNDS] or [SILENCE]
         if end - start < 1e-4:
             continue
-        edges = np.linspace(start, end, len(sounds) + 1)
-        result += [(c, float(edges[i]), float(edges[i + 1])) for i, c in enumerate(sounds)]
+        edges = np.linspace(start, end, len(phones) + 1)
+        result += [(c, float(edges[i]), float(edges[i + 1])) for i, c in enumerate(phones)]
     return result
 
 
-def fill_sounding_gaps(phones: list[Phone], samples: NDArray[np.float32]) -> list[Phone]:
-    """Gives a "silence" that sounds (an engine's mark or word space) to the phones around it."""
+def fill_audible_gaps(phones: list[Phone], samples: NDArray[np.float32]) -> list[Phone]:
+    """Extend phones over "silence" that is audible, such as marks or spaces of an engine."""
     level = float(np.median([_rms(p, samples) for p in phones if p.symbol in VOWELS] or [0.0]))
-    kept = [p for p in phones if p.symbol != SILENCE or _rms(p, samples) < 0.2 * level]
+    real = [p for p in phones if p.symbol != SILENCE or _rms(p, samples) < 0.2 * level]
     result = []
-    for i, phone in enumerate(kept):
-        before = phone.start if i == 0 else (kept[i - 1].end + phone.start) / 2
-        after = phone.end if i == len(kept) - 1 else (phone.end + kept[i + 1].start) / 2
-        result.append(Phone(phone.symbol, before, after))
+    for i, phone in enumerate(real):
+        start = phone.start if i == 0 else (real[i - 1].end + phone.start) / 2
+        end = phone.end if i == len(real) - 1 else (phone.end + real[i + 1].start) / 2
+        result.append(Phone(phone.symbol, start, end))
     return result
 
 
 def mark_stress(phones: list[Phone], samples: NDArray[np.float32]) -> tuple[Phone, ...]:
-    """Stress as a listener hears it: a vowel that is louder and longer than those around it."""
+    """Mark stressed vowels: those louder and longer than the vowels around them."""
     vowels = [i for i, phone in enumerate(phones) if phone.symbol in VOWELS]
     weight = {i: _prominence(phones[i], samples) for i in vowels}
     middle = float(np.median(list(weight.values()))) if weight else 0.0
@@ -165,16 +171,16 @@ def _rms(phone: Phone, samples: NDArray[np.float32]) -> float:
 
 
 class HibariEngine:
-    """hibari's one bundled voice; its duration predictor is read as an extra graph output."""
+    """The bundled voice of hibari; its predicted durations are read as an extra graph output."""
 
     name = "hibari"
 
-    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+    def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
         from hibari import dsp
 
-        tts = _hibari()  # loaded when it first speaks: who only picks voices needs no engine
+        tts = _hibari()  # loading is deferred, because choosing voices needs no engine
         rng = np.random.default_rng(seed)
-        sound: list[NDArray[np.float32]] = []
+        chunks: list[NDArray[np.float32]] = []
         timings: list[tuple[str, float, float]] = []
         begin = 0.0
         for phonemes in tts.phonemize(text):
@@ -190,15 +196,16 @@ class HibariEngine:
                 (HIBARI.get(c, c), float(edges[i]), float(edges[i + 1]))
                 for i, c in enumerate(symbols)
             ]
-            sound.append(samples)
+            chunks.append(samples)
             begin += seconds
-        exact = _earlier(timings, HIBARI_LATE)
-        return RawSpeech(np.concatenate(sound).astype(np.float32), dsp.SR, exact)
+        corrected = _without_delay(timings, HIBARI_DELAY)
+        return RawSpeech(np.concatenate(chunks).astype(np.float32), dsp.SR, corrected)
 
 
-def _earlier(
+def _without_delay(
     timings: Iterable[tuple[str, float, float]], seconds: float
 ) -> tuple[tuple[str, float, float], ...]:
+    """Shift timings to an earlier time, not below 0."""
     return tuple(
         (symbol, max(0.0, start - seconds), max(0.0, end - seconds))
         for symbol, start, end in timings
@@ -207,7 +214,7 @@ def _earlier(
 
 @cache
 def _hibari() -> Any:
-    """One session with the graph's clipped durations (`/Clip_output_0`) as a seventh output."""
+    """Session with the clipped durations (`/Clip_output_0`) of the graph as a seventh output."""
     import onnx
     from hibari.tts import ASSETS, Hibari
 
@@ -222,7 +229,7 @@ def _hibari() -> Any:
 
 @dataclass(frozen=True)
 class FliteEngine:
-    """A voice of Debian's flite: slt, rms, awb, kal, kal16."""
+    """A voice of flite (Debian): slt, rms, awb, kal or kal16."""
 
     voice: str
 
@@ -230,26 +237,26 @@ class FliteEngine:
     def name(self) -> str:
         return f"flite-{self.voice}"
 
-    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
-        del seed  # flite says a text always alike
+    def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        del seed  # flite is deterministic
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"
             stretch = f"duration_stretch={1 / pace:.3f}"
             arguments = ["flite", "-voice", self.voice, "--setf", stretch, "-psdur"]
-            done = subprocess.run(
+            process = subprocess.run(
                 [*arguments, "-t", text, "-o", str(path)],
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
             with wave.open(str(path), "rb") as file:
                 rate = file.getframerate()
                 data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        return RawSpeech((data / 32768).astype(np.float32), rate, _segments(done.stdout))
+        return RawSpeech((data / 32768).astype(np.float32), rate, _segments(process.stdout))
 
 
-def _segments(printed: str) -> tuple[tuple[str, float, float], ...]:
-    """`pau:0.164 hh:0.255 ...`: each phone with the time of its end."""
+def _segments(output: str) -> tuple[tuple[str, float, float], ...]:
+    """Parse `pau:0.164 hh:0.255 ...`, phones with their end times."""
     result, start = [], 0.0
-    for item in printed.split():
+    for item in output.split():
         symbol, _, end = item.rpartition(":")
         result.append((ARPABET.get(symbol, symbol), start, float(end)))
         start = float(end)
@@ -278,7 +285,7 @@ _RETRIEVAL, _PHONEME_EVENTS_IPA, _UTF8, _PHONEME_EVENT, _RATE = 1, 3, 1, 7, 1
 
 @dataclass(frozen=True)
 class EspeakEngine:
-    """A voice and variant of espeak-ng, such as `en-us+f2`: robotic, but of many timbres."""
+    """A voice and variant of espeak-ng, such as `en-us+f2`: robotic, but with many timbres."""
 
     voice: str
 
@@ -286,38 +293,44 @@ class EspeakEngine:
     def name(self) -> str:
         return f"espeak-{self.voice}"
 
-    def say(self, text: str, *, pace: float, seed: int) -> RawSpeech:
-        del seed  # espeak-ng says a text always alike
+    def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        """Synthesise text.
+
+        Raises:
+            ValueError: when espeak-ng does not have the voice.
+            RuntimeError: when espeak-ng is not installed or does not start.
+        """
+        del seed  # espeak-ng is deterministic
         library, rate = _espeak()
-        sound: list[NDArray[np.int16]] = []
-        heard: list[tuple[str, float]] = []
+        chunks: list[NDArray[np.int16]] = []
+        starts: list[tuple[str, float]] = []
 
         def collect(samples: Any, count: int, events: Any) -> int:
             if samples and count:
-                sound.append(np.ctypeslib.as_array(samples, (count,)).copy())
+                chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
             position = 0
             while events[position].type:
                 event = events[position]
                 if event.type == _PHONEME_EVENT:
                     symbol = bytes(event.id.string).decode("utf-8", "ignore")
-                    heard.append((symbol, event.audio_position / 1000))
+                    starts.append((symbol, event.audio_position / 1000))
                 position += 1
             return 0
 
         callback = _ESPEAK_CALLBACK(collect)
         library.espeak_SetSynthCallback(callback)
         if library.espeak_SetVoiceByName(self.voice.encode()):
-            raise ValueError(f"espeak-ng has no voice {self.voice}")
+            raise ValueError(f"unknown voice of espeak-ng: {self.voice!r}")
         library.espeak_SetParameter(_RATE, int(np.clip(160 * pace, 80, 400)), 0)
         data = text.encode()
         library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
         library.espeak_Synchronize()
-        samples = (np.concatenate(sound) / 32768).astype(np.float32)
-        ends = [*[start for _, start in heard[1:]], len(samples) / rate]
+        samples = (np.concatenate(chunks) / 32768).astype(np.float32)
+        ends = [*[start for _, start in starts[1:]], len(samples) / rate]
         timings = [
-            (ESPEAK.get(s, s), start, end) for (s, start), end in zip(heard, ends, strict=True)
+            (ESPEAK.get(s, s), start, end) for (s, start), end in zip(starts, ends, strict=True)
         ]
-        return RawSpeech(samples, rate, _earlier(timings, ESPEAK_LATE))
+        return RawSpeech(samples, rate, _without_delay(timings, ESPEAK_DELAY))
 
 
 @cache
@@ -328,5 +341,5 @@ def _espeak() -> tuple[Any, int]:
     library = ctypes.CDLL(name)
     rate = library.espeak_Initialize(_RETRIEVAL, 0, None, _PHONEME_EVENTS_IPA)
     if rate <= 0:
-        raise RuntimeError("espeak-ng could not be started; on Debian: apt install espeak-ng")
+        raise RuntimeError("espeak-ng did not start; on Debian: apt install espeak-ng")
     return library, rate

@@ -1,4 +1,4 @@
-"""The table of jobs."""
+"""Table of jobs."""
 
 import sqlalchemy as sa
 from alembic import op

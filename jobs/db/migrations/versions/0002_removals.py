@@ -1,4 +1,4 @@
-"""The table of deleted jobs whose objects have to be removed."""
+"""Table of deleted jobs whose objects have to be removed."""
 
 import sqlalchemy as sa
 from alembic import op

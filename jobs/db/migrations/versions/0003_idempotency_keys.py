@@ -1,4 +1,4 @@
-"""The table of idempotency keys."""
+"""Table of idempotency keys."""
 
 import sqlalchemy as sa
 from alembic import op

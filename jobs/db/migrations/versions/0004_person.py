@@ -1,4 +1,4 @@
-"""The person of a job as a column, to look for."""
+"""Indexed column for the person of a job."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The priority of a job, which comes before its age, and its owner's metadata."""
+"""Priority and metadata of a job; the priority orders before the age."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""API keys; whose a job is; idempotency keys of each tenant's own."""
+"""API keys, tenants of jobs, idempotency keys per tenant."""
 
 import sqlalchemy as sa
 from alembic import op

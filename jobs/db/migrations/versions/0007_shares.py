@@ -1,4 +1,4 @@
-"""Shares between tenants: an index in each one's order, their quotas, and what jobs store."""
+"""Fair share between tenants: an index, quotas, and stored bytes of jobs."""
 
 import sqlalchemy as sa
 from alembic import op

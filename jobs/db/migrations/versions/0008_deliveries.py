@@ -1,4 +1,4 @@
-"""The callback URL of a job, and what has to be told to it."""
+"""Callback URL of a job, and table of webhook deliveries."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Takes that are finished and stored, for later attempts."""
+"""Finished takes, kept for later attempts."""
 
 import sqlalchemy as sa
 from alembic import op

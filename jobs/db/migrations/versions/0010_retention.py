@@ -1,4 +1,4 @@
-"""When input and outputs of a job were removed by age; chores that one process does at a time."""
+"""Expiry times of inputs and outputs; table of periodic tasks."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Clips that are sent in parts, before a job asks for them."""
+"""Table of uploads in parts."""
 
 import sqlalchemy as sa
 from alembic import op

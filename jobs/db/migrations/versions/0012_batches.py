@@ -1,4 +1,4 @@
-"""Jobs that were sent together."""
+"""Table of batches."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,1 @@
-"""One file for each revision."""
+"""Migrations, one module each."""

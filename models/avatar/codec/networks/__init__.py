@@ -1,1 +1,1 @@
-"""The neural networks of a codec avatar."""
+"""Neural networks of a codec avatar."""

@@ -1,7 +1,7 @@
-"""A face code as the motion networks make it -> the shape and the texture of the face.
+"""Face decoder: face codes of the motion networks to the shape and texture of a face.
 
-Source: spec/renderer.md section 7. Nobody sees this face: it only feeds the face encoder.
-Letters: B frames, C a face code's width, S the side of the face's texture (1024).
+Source: spec/renderer.md section 7. This face is not rendered; it is the input of the face encoder.
+Letters: B frames, C width of a face code, S side of the face texture (1024).
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from models.avatar.codec.networks.layers import leaky, through_upwards, upwards
+from models.avatar.codec.networks.layers import (
+    leaky_relu,
+    run_transposed,
+    transposed_convolutions,
+)
 
 if TYPE_CHECKING:
     from models.avatar.codec.config import CodecConfig
@@ -20,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Face:
-    """A face, before the body has it."""
+    """Shape and texture of a face."""
 
     shape: Tensor  # [B, vertices, 3]
-    drawn: Tensor  # [B, 3, S, S] as the network draws it, about 0
+    raw_texture: Tensor  # [B, 3, S, S] output of the network, centred at 0
 
     def texture(self, mean: Tensor) -> Tensor:
-        """mean [3, S, S] -> [B, 3, S, S], 0 to 255"""
-        return 255 * (self.drawn + mean + 0.5)
+        """Texture in the range 0 to 255: mean [3, S, S] -> [B, 3, S, S]."""
+        return 255 * (self.raw_texture + mean + 0.5)
 
 
 class FaceDecoder(nn.Module):
-    """Face codes to faces, seen from one side that never changes."""
+    """Decodes face codes for a fixed frontal view."""
 
     frontal_view: Tensor  # [3]
 
@@ -46,11 +50,11 @@ class FaceDecoder(nn.Module):
         self.shape = nn.Linear(hidden, config.face_vertices * 3)
         self.view = nn.Linear(3, views)
         self.seed = nn.Linear(hidden + views, channels[0] * 16)
-        self.layers = upwards(channels)
+        self.layers = transposed_convolutions(channels)
 
     def forward(self, code: Tensor) -> Face:
-        hidden = leaky(self.hidden(code))  # [B, C] -> [B, 256]
+        hidden = leaky_relu(self.hidden(code))  # [B, C] -> [B, 256]
         shape = self.shape(hidden).view(len(code), -1, 3)
-        view = leaky(self.view(self.frontal_view)).expand(len(code), -1)  # [B, 8]
-        seed = leaky(self.seed(torch.cat([hidden, view], dim=1)))
-        return Face(shape, through_upwards(self.layers, seed.view(len(code), -1, 4, 4)))
+        view = leaky_relu(self.view(self.frontal_view)).expand(len(code), -1)  # [B, 8]
+        seed = leaky_relu(self.seed(torch.cat([hidden, view], dim=1)))
+        return Face(shape, run_transposed(self.layers, seed.view(len(code), -1, 4, 4)))

@@ -1,8 +1,8 @@
-"""The layers of the codec avatar: convolutions whose bias is a picture of its own, in blocks.
+"""Layers of the codec avatar: convolutions with a bias per texel, and residual blocks.
 
-Source: spec/renderer.md section 2. Released kernels carry one norm over all of a kernel; it is
-folded into them when a person is imported, so nothing of it is left here.
-Letters: B frames, I and O channels in and out, S the side of a map.
+Source: spec/renderer.md section 2. Released kernels have weight normalisation with one norm per
+kernel; the import of a person folds it into the weights, so these layers have none.
+Letters: B frames, I and O channels in and out, S side of a map.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate, leaky_relu_
 
-SLOPE = 0.2  # of what is below zero
+SLOPE = 0.2  # for values below zero
 
 
-def leaky(x: Tensor) -> Tensor:
-    """Leaky rectifier, in place: only for what the caller has just made."""
+def leaky_relu(x: Tensor) -> Tensor:
+    """Leaky ReLU in place; the argument must be a tensor that nothing else uses."""
     return leaky_relu_(x, SLOPE)
 
 
 def resized(x: Tensor, size: int, *, corners: bool = False) -> Tensor:
-    """Bilinear: [B, C, S, S] -> [B, C, size, size]. corners: the corners' centres stay in place."""
+    """Bilinear resize: [B, C, S, S] -> [B, C, size, size]. corners: align the corner centres."""
     if x.shape[-1] == size:
         return x
     return interpolate(x, (size, size), mode="bilinear", align_corners=corners)
 
 
-def together(first: Tensor, second: Tensor) -> Tensor:
-    """The channels of both, [B, ., S, S], lying in memory as those of the second do."""
+def concatenated(first: Tensor, second: Tensor) -> Tensor:
+    """Concatenate the channels of [B, ., S, S] in the memory layout of the second tensor."""
     both = torch.cat([first, second], dim=1)
     if second.is_contiguous(memory_format=torch.channels_last):
         return both.contiguous(memory_format=torch.channels_last)
@@ -37,13 +37,13 @@ def together(first: Tensor, second: Tensor) -> Tensor:
 
 
 class Convolution(nn.Module):
-    """A convolution with a bias for every texel."""
+    """Convolution with one bias per output texel."""
 
     def __init__(
         self,
         channels_in: int,
         channels_out: int,
-        size: int,  # of what comes out
+        size: int,  # side of the output
         *,
         kernel: int = 3,
         stride: int = 1,
@@ -59,11 +59,11 @@ class Convolution(nn.Module):
         return y.add_(self.bias)  # [B, I, S, S] -> [B, O, S / stride, S / stride]
 
 
-class Upwards(nn.Module):
-    """A transposed convolution to twice the size, with a bias for every texel."""
+class TransposedConvolution(nn.Module):
+    """Transposed convolution that doubles the size, with one bias per output texel."""
 
     def __init__(self, channels_in: int, channels_out: int, size: int) -> None:
-        """size: of what comes out."""
+        """Create zero weights. size: side of the output."""
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(channels_in, channels_out, 4, 4))
         self.bias = nn.Parameter(torch.zeros(channels_out, size, size))
@@ -73,13 +73,13 @@ class Upwards(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions and a 1x1 one beside them. stride 2: to half the size."""
+    """Residual block: two convolutions and a 1x1 skip connection. stride 2 halves the size."""
 
     def __init__(
         self,
         channels_in: int,
         channels_out: int,
-        size: int,  # of what comes in
+        size: int,  # side of the input
         *,
         kernel: int = 3,
         stride: int = 1,
@@ -92,62 +92,65 @@ class Block(nn.Module):
         self.skip = nn.Conv2d(c, o, 1, stride, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.straight(x).add_(self.skip(x))
+        return self.main_path(x).add_(self.skip(x))
 
-    def straight(self, x: Tensor) -> Tensor:
-        """Without what goes beside."""
-        return leaky(self.second(leaky(self.first(x))))
+    def main_path(self, x: Tensor) -> Tensor:
+        """The two convolutions, without the skip connection."""
+        return leaky_relu(self.second(leaky_relu(self.first(x))))
 
 
 class UpBlock(Block):
-    """The same after enlarging to its size. What goes beside is enlarged last: it is the same to
-    rounding, and a quarter of the work."""
+    """Residual block that first upsamples its input to the size of the block.
+
+    The skip connection is upsampled after its 1x1 convolution: the result is the same up to
+    rounding, at a quarter of the work.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         size = self.first.bias.shape[-1]
-        beside = resized(self.skip(x), size, corners=True)
-        return self.straight(resized(x, size, corners=True)).add_(beside)
+        skip = resized(self.skip(x), size, corners=True)
+        return self.main_path(resized(x, size, corners=True)).add_(skip)
 
 
-def rising(channels: tuple[int, ...], size: int, *, groups: int = 1) -> nn.ModuleList:
-    """Blocks that double the size each: channels before, between and after; size: before."""
+def upsampling_blocks(channels: tuple[int, ...], size: int, *, groups: int = 1) -> nn.ModuleList:
+    """Blocks that each double the size. channels: of all maps in order; size: of the first map."""
     pairs = enumerate(pairwise(channels), start=1)
     return nn.ModuleList(UpBlock(i, o, size << n, groups=groups) for n, (i, o) in pairs)
 
 
-def falling(channels: tuple[int, ...]) -> nn.ModuleList:
-    """Blocks that halve the size each, down to 4."""
+def downsampling_blocks(channels: tuple[int, ...]) -> nn.ModuleList:
+    """Blocks that each halve the size, down to 4."""
     pairs = list(pairwise(channels))
     size = 4 << len(pairs)
     return nn.ModuleList(Block(i, o, size >> n, stride=2) for n, (i, o) in enumerate(pairs))
 
 
-def through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
-    """One after the other."""
-    for block in blocks:
-        x = block(x)
+def run_layers(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    """Apply layers one after the other."""
+    for layer in layers:
+        x = layer(x)
     return x
 
 
-def upwards(channels: tuple[int, ...]) -> nn.ModuleList:
-    """Transposed convolutions from size 4 on."""
+def transposed_convolutions(channels: tuple[int, ...]) -> nn.ModuleList:
+    """Transposed convolutions that each double the size, starting at 4."""
     pairs = enumerate(pairwise(channels), start=1)
-    return nn.ModuleList(Upwards(i, o, 4 << n) for n, (i, o) in pairs)
+    return nn.ModuleList(TransposedConvolution(i, o, 4 << n) for n, (i, o) in pairs)
 
 
-def through_upwards(layers: nn.ModuleList, x: Tensor) -> Tensor:
-    """One after the other, rectified between and not at the end."""
+def run_transposed(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    """Apply layers one after the other, with a leaky ReLU between them."""
     for layer in layers[:-1]:
-        x = leaky(layer(x))
+        x = leaky_relu(layer(x))
     return layers[-1](x)
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """Kernels and biases with channels together, in place: what CPUs read fastest."""
+    """Convert kernels and biases to channels-last layout in place, the fastest one on CPUs."""
     for layer in network.modules():
-        if isinstance(layer, Convolution | Upwards | nn.Conv2d):
+        if isinstance(layer, Convolution | TransposedConvolution | nn.Conv2d):
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
-        if isinstance(layer, Convolution | Upwards):
+        if isinstance(layer, Convolution | TransposedConvolution):
             bias = layer.bias.data[None].contiguous(memory_format=torch.channels_last)
             layer.bias.data = bias[0]
     return network

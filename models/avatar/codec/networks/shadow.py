@@ -1,6 +1,6 @@
-"""Where light does not reach the skin: told by the pose, or by a picture of what is hidden.
+"""Shadow networks: light on the skin from the pose or from an ambient occlusion image.
 
-Source: spec/renderer.md section 10. Letters: B frames, L side of a network's map.
+Source: spec/renderer.md section 10. Letters: B frames, L side of the output map.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from torch.nn.functional import interpolate
 
 from models.avatar.codec.networks.layers import (
     Convolution,
-    leaky,
+    leaky_relu,
     resized,
-    through_upwards,
-    upwards,
+    run_transposed,
+    transposed_convolutions,
 )
 
 if TYPE_CHECKING:
     from models.avatar.codec.config import CodecConfig
 
-LIGHT = 1.0  # added before the sigmoid: without a reason there is light
+LIGHT = 1.0  # added before the sigmoid, so that the default is lit
 
 
 class PoseShadow(nn.Module):
-    """Pose [B, 104] -> light [B, 1, L, L], 0 to 1."""
+    """Light from a pose: [B, 104] -> [B, 1, L, L], 0 to 1."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.seed = nn.Linear(config.pose, config.pose_shadow[0] * 16)
-        self.layers = upwards(config.pose_shadow)
+        self.layers = transposed_convolutions(config.pose_shadow)
 
     def forward(self, pose: Tensor) -> Tensor:
-        seed = leaky(self.seed(pose)).view(len(pose), -1, 4, 4)
-        return torch.sigmoid(through_upwards(self.layers, seed) + LIGHT)
+        seed = leaky_relu(self.seed(pose)).view(len(pose), -1, 4, 4)
+        return torch.sigmoid(run_transposed(self.layers, seed) + LIGHT)
 
 
 class OcclusionShadow(nn.Module):
-    """A picture of ambient occlusion [B, 1, any, any] -> light [B, 1, L, L], 0 to 1."""
+    """Light from an ambient occlusion image: [B, 1, any, any] -> [B, 1, L, L], 0 to 1."""
 
     mean: Tensor  # [1, L, L]
 
@@ -58,14 +58,14 @@ class OcclusionShadow(nn.Module):
         size = self.mean.shape[-1]
         if occlusion.shape[-1] != size:
             occlusion = interpolate(occlusion, (size, size), mode="nearest")
-        x = leaky(self.down[0](occlusion - self.mean))
-        passed = [x]
+        x = leaky_relu(self.down[0](occlusion - self.mean))
+        skips = [x]
         for layer in self.down[1:]:
-            x = leaky(layer(resized(x, x.shape[-1] // 2, corners=True)))
-            passed.append(x)
-        x = leaky(self.up[0](passed.pop()))
+            x = leaky_relu(layer(resized(x, x.shape[-1] // 2, corners=True)))
+            skips.append(x)
+        x = leaky_relu(self.up[0](skips.pop()))
         for layer in self.up[1:]:
-            beside = passed.pop()
-            x = resized(x, beside.shape[-1], corners=True)
-            x = leaky(layer(torch.cat([x, beside], dim=1)))
+            skip = skips.pop()
+            x = resized(x, skip.shape[-1], corners=True)
+            x = leaky_relu(layer(torch.cat([x, skip], dim=1)))
         return torch.sigmoid(self.out(x) + LIGHT)

@@ -1,12 +1,12 @@
-"""The fast path's kernel, one source for CPU and CUDA. Imports warp: only `drawing` imports this.
+"""Texture kernel in warp, one source for CPU and CUDA. Imported by `warp_paint` only.
 
-Its readable twin in plain torch is `painting.Surface.paint_plain`.
-Warp reads annotations when it compiles, so this file does not postpone them.
-Letters: B pictures, V vertices, F faces, M texture coordinates, S the side of a texture.
+`surface.Surface.render_plain` is the plain-torch reference implementation. Warp reads annotations
+when it compiles a kernel, so this file does not postpone them.
+Letters: B images, V vertices, F faces, M texture coordinates, S side of a texture.
 """
 
 # mypy: ignore-errors
-# Kernels are compiled by warp, in its own dialect: what it cannot type does not load.
+# Warp compiles the kernels and checks their types itself; its Python dialect does not pass mypy.
 
 import warp as wp
 
@@ -15,7 +15,7 @@ from models.avatar.raster.kernels import EPSILON, LOW_HALF, NOTHING, centre, cor
 
 @wp.func
 def sample(texture: wp.array2d(dtype=wp.vec3), b: int, side: int, u: float, v: float):
-    """Bilinear; 0 and 1 are the centres of the first and the last texel."""
+    """Bilinear sample; 0 and 1 are the centres of the first and the last texel."""
     last = float(side - 1)
     x = wp.clamp(((u * 2.0 - 1.0) + 1.0) / 2.0 * last, 0.0, last)
     y = wp.clamp(((v * 2.0 - 1.0) + 1.0) / 2.0 * last, 0.0, last)
@@ -41,7 +41,7 @@ def display(light: float, gain: float, black: float, power: float):
 
 
 @wp.kernel
-def paint(
+def render(
     points: wp.array2d(dtype=wp.vec3),  # [B, V] normalised coordinates
     faces: wp.array(dtype=wp.vec3i),  # [F]
     uv_faces: wp.array(dtype=wp.vec3i),  # [F]
@@ -51,15 +51,15 @@ def paint(
     gain: wp.vec3,
     black: float,
     power: float,
-    rounding: float,  # what is added before the rest is dropped
-    samples: int,  # of a pixel's side
+    rounding: float,  # added before truncation
+    samples: int,  # per pixel side
     keys: wp.array3d(dtype=wp.int64),  # [B, H * samples, W * samples]
-    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W, 3 or 4], painted over what is there
+    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W, 3 or 4], the background; rendered over in place
 ):
     b, row, column = wp.tid()
     half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0
     light = wp.vec3(0.0, 0.0, 0.0)
-    seen = wp.int32(0)
+    covered = wp.int32(0)
     for i in range(samples):
         for j in range(samples):
             key = keys[b, row * samples + i, column * samples + j]
@@ -75,15 +75,15 @@ def paint(
                 at = uv_faces[f]
                 place = uv[at[0]] * w[0] + uv[at[1]] * w[1] + uv[at[2]] * w[2]
                 light = light + sample(texture, b, side, place[0], place[1])
-                seen += 1
-    if seen > 0:
-        light = light / float(seen)
-        share = float(seen) / float(samples * samples)
+                covered += 1
+    if covered > 0:
+        light = light / float(covered)
+        share = float(covered) / float(samples * samples)
         if frames.shape[3] == 4:
             frames[b, row, column, 3] = wp.uint8(int(255.0 * share + 0.5))
             share = 1.0
         for c in range(3):
-            shown = display(light[c], gain[c], black, power)
+            value = display(light[c], gain[c], black, power)
             if share < 1.0:
-                shown = share * shown + (1.0 - share) * float(frames[b, row, column, c])
-            frames[b, row, column, c] = wp.uint8(int(shown + rounding))
+                value = share * value + (1.0 - share) * float(frames[b, row, column, c])
+            frames[b, row, column, c] = wp.uint8(int(value + rounding))

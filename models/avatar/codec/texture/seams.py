@@ -1,7 +1,7 @@
-"""Closes the seams of a texture: where two charts end that meet on the body.
+"""Seam closing: fills and blends texels at chart borders that meet on the body.
 
-Source: spec/renderer.md section 5. Only texels that change are touched.
-Letters: B frames, C channels, S side of the map, N texels that change.
+Source: spec/renderer.md section 5. Only texels that change are read and written.
+Letters: B frames, C channels, S side of the map, M filled texels, N blended texels.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seams:
-    """Texels by their number, row by row. Tables as a file keeps them."""
+    """Tables of texel indices (row-major) and weights, as they are stored in the file."""
 
     size: int
     filled: Tensor  # [M] texels outside the charts
-    sources: Tensor  # [M] what they copy
+    sources: Tensor  # [M] texels that they copy
     blended: Tensor  # [N] texels beside a seam
-    corners: Tensor  # [4, N] the texels beyond the seam
-    shares: Tensor  # [5, N] of the texel itself and of the four
+    corners: Tensor  # [4, N] texels on the other side of the seam
+    shares: Tensor  # [5, N] weights of the texel itself and of the four corners
 
     def fill(self, x: Tensor) -> Tensor:
-        """Around the charts: [B, C, S, S] -> the same, changed in place where it can be."""
+        """Fill texels outside the charts of [B, C, S, S], in place when the layout allows it."""
         rows = _rows(x)
         rows[:, self.filled] = rows.index_select(1, self.sources)
         return _map(rows, self.size)
 
     def blend(self, x: Tensor) -> Tensor:
-        """Beside the seams: [B, C, S, S] -> the same, changed in place where it can be."""
+        """Blend texels beside the seams of [B, C, S, S], in place when the layout allows it."""
         rows = _rows(x)
         mixed = rows.index_select(1, self.blended) * self.shares[0, :, None]
         for corner, share in zip(self.corners, self.shares[1:], strict=True):
@@ -43,12 +43,12 @@ class Seams:
         return _map(rows, self.size)
 
     def close(self, x: Tensor) -> Tensor:
-        """As textures get it: filled, then blended twice."""
+        """Close the seams of a texture: fill once, then blend twice."""
         return self.blend(self.blend(self.fill(x)))
 
 
 def _rows(x: Tensor) -> Tensor:
-    """[B, C, S, S] -> [B, S * S, C], channels together; a view where they lie so already."""
+    """Flatten [B, C, S, S] to rows [B, S * S, C]; a view if the layout is channels-last."""
     return x.permute(0, 2, 3, 1).contiguous().flatten(1, 2)
 
 
@@ -59,10 +59,10 @@ def _map(rows: Tensor, size: int) -> Tensor:
 def seam_tables(
     target: Tensor,  # [M, 2] row and column
     source: Tensor,  # [M, 2]
-    uv: Tensor,  # [S, S, 2] what to mix a texel with, 0 to 1
-    weight: Tensor,  # [S, S] how much of it
+    uv: Tensor,  # [S, S, 2] position that each texel is blended with, 0 to 1
+    weight: Tensor,  # [S, S] weight of that position
 ) -> dict[str, Tensor]:
-    """Dense tables as released -> what `Seams` holds, by name."""
+    """Convert released dense tables to the tables of `Seams`, by name."""
     size = uv.shape[-2]
     weight = weight.reshape(size, size).float()
     blended = weight.flatten().nonzero()[:, 0]
@@ -73,18 +73,18 @@ def seam_tables(
     across, down = part.T
     corners = [top * size + left, top * size + right, bottom * size + left, bottom * size + right]
     shares = [(1 - across) * (1 - down), across * (1 - down), (1 - across) * down, across * down]
-    own = weight.flatten()[blended]
+    blend = weight.flatten()[blended]
     return {
         "filled": (target[:, 0].long() * size + target[:, 1].long()).int(),
         "sources": (source[:, 0].long() * size + source[:, 1].long()).int(),
         "blended": blended.int(),
         "corners": torch.stack(corners).int(),
-        "shares": torch.stack([1 - own, *(own * share for share in shares)]),
+        "shares": torch.stack([1 - blend, *(blend * share for share in shares)]),
     }
 
 
 def seams_of(tables: Mapping[str, Tensor], prefix: str, size: int) -> Seams:
-    """Seams from a file's tables, whose names start with a prefix."""
+    """Read seams from tables whose names start with a prefix."""
     return Seams(
         size,
         tables[prefix + "filled"].long(),

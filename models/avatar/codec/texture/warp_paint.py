@@ -1,6 +1,6 @@
-"""Runs the kernel. Imports warp: import this module only where warp is installed.
+"""Launch of the texture kernel. Importing this module requires warp.
 
-Letters: B pictures, V vertices, H and W pixels, S the side of a texture.
+Letters: B images, V vertices, H and W pixels, S side of a texture.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.avatar.raster.warp import face_keys, start_warp, torch_stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-wp: Any = warp  # its own annotations are partial
+wp: Any = warp  # the annotations of warp are incomplete
 
 
 @cache
@@ -27,18 +27,18 @@ def _kernels() -> Any:
     return kernels
 
 
-def paint(
+def render(
     points: Tensor,  # [B, V, 3] normalised coordinates
     faces: Tensor,  # [F, 3]
     uv: Tensor,  # [U, 2]
     uv_faces: Tensor,  # [F, 3]
     texture: Tensor,  # [B, 3, S, S]
-    frames: Tensor,  # [B, H, W, 3 or 4] uint8, painted over what is there
+    frames: Tensor,  # [B, H, W, 3 or 4] uint8, rendered over in place
     *,
     samples: int,
     rounding: bool,
 ) -> None:
-    """`Surface.paint_plain` by the kernel."""
+    """Render with the kernel; `Surface.render_plain` is the reference implementation."""
     kernels, (count, height, width, _) = _kernels(), frames.shape
     device, side = points.device, texture.shape[-1]
     keys = face_keys(points, faces, height=height * samples, width=width * samples)
@@ -59,4 +59,4 @@ def paint(
         wp.from_torch(frames),
     ]
     with torch_stream(device):
-        wp.launch(kernels.paint, (count, height, width), inputs, device=str(device))
+        wp.launch(kernels.render, (count, height, width), inputs, device=str(device))

@@ -1,4 +1,4 @@
-"""The demo person's face and body, before any pixel."""
+"""Blendshape model of the demo person: face units, face codes, skeleton and lips."""
 
 import pytest
 import torch
@@ -26,33 +26,33 @@ def test_there_are_104_parameters_and_52_sorted_units(model: BlendshapeModel) ->
     assert model.skeleton.joints == 78
 
 
-def test_a_face_code_gives_its_units_back(model: BlendshapeModel) -> None:
-    wanted = torch.rand(5, 52, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(model.unit_weights(model.face_code(wanted)), wanted)
+def test_face_units_survive_a_round_trip_through_a_face_code(model: BlendshapeModel) -> None:
+    weights = torch.rand(5, 52, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(model.unit_weights(model.face_code(weights)), weights)
 
 
-def test_units_stay_between_nothing_and_all(model: BlendshapeModel) -> None:
-    wild = model.face_code(torch.tensor([[-2.0, 3.0] + [0.5] * 50]))
-    assert model.unit_weights(wild)[0, :2].tolist() == [0, 1]
+def test_face_units_are_clamped_to_zero_and_one(model: BlendshapeModel) -> None:
+    extreme = model.face_code(torch.tensor([[-2.0, 3.0] + [0.5] * 50]))
+    assert model.unit_weights(extreme)[0, :2].tolist() == [0, 1]
 
 
 def test_the_basis_is_orthonormal(model: BlendshapeModel) -> None:
     torch.testing.assert_close(model.face_basis.T @ model.face_basis, torch.eye(52))
 
 
-def test_without_face_and_pose_she_is_the_template(model: BlendshapeModel) -> None:
+def test_a_neutral_face_and_pose_give_the_template(model: BlendshapeModel) -> None:
     still = model.posed(torch.zeros(1, 256), torch.zeros(1, 104))
     torch.testing.assert_close(still[0], model.template, atol=1e-5, rtol=0)
 
 
-def test_moving_the_root_moves_all_of_her(model: BlendshapeModel) -> None:
+def test_moving_the_root_moves_every_vertex(model: BlendshapeModel) -> None:
     pose = torch.zeros(1, 104)
     pose[0, model.parameter_names.index("root_tx")] = 2.0
     moved = model.posed(torch.zeros(1, 256), pose)[0] - model.template
     torch.testing.assert_close(moved, torch.tensor([2.0, 0, 0]).expand_as(moved), atol=1e-4, rtol=0)
 
 
-def test_a_bent_elbow_moves_one_arm_only(model: BlendshapeModel) -> None:
+def test_bending_an_elbow_moves_only_that_arm(model: BlendshapeModel) -> None:
     pose = torch.zeros(1, 104)
     pose[0, model.parameter_names.index("elbow_L_flex")] = 1.0
     moved = (model.posed(torch.zeros(1, 256), pose)[0] - model.template).norm(dim=1)
@@ -69,12 +69,12 @@ def test_the_jaw_moves_the_face_and_nothing_else(model: BlendshapeModel) -> None
     assert moved.max() > 0.2
 
 
-def test_a_blink_leaves_the_mouth_alone(model: BlendshapeModel) -> None:
+def test_a_blink_does_not_move_the_mouth(model: BlendshapeModel) -> None:
     face = units(model, eyeBlinkLeft=1.0, eyeBlinkRight=1.0)
     torch.testing.assert_close(model.lip_opening(face), model.lip_opening(0 * face))
 
 
-def test_lips_open_with_the_jaw(model: BlendshapeModel) -> None:
+def test_opening_the_jaw_opens_the_lips(model: BlendshapeModel) -> None:
     steps = torch.cat([units(model, jawOpen=x) for x in (0.0, 0.1, 0.3, 0.6, 1.0)])
     opening = model.lip_opening(steps)
     assert opening[0] < 0.1  # centimetres: closed
@@ -88,7 +88,7 @@ def test_a_closed_mouth_stays_closed_when_the_jaw_drops(model: BlendshapeModel) 
     assert model.lip_opening(both) < 0.3 * model.lip_opening(units(model, jawOpen=0.4))
 
 
-def test_wrong_shapes_are_refused(model: BlendshapeModel) -> None:
+def test_wrong_shapes_raise_an_error(model: BlendshapeModel) -> None:
     with pytest.raises(ValueError, match=r"face must be \[T, 256\], got \[2, 52\]"):
         model.unit_weights(torch.zeros(2, 52))
     with pytest.raises(ValueError, match=r"units must be \[T, 52\], got \[256\]"):

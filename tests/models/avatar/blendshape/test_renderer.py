@@ -1,4 +1,4 @@
-"""Motion to frames: order, sizes, batches, memory, threads, what is refused."""
+"""Rendering of motion: frame order, sizes, batches, memory, threads, invalid arguments."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 
 from models.avatar.blendshape.kind import load_blendshape_avatar
 from models.avatar.blendshape.renderer import BlendshapeAvatar
-from models.avatar.blendshape.warp_painter import KEPT, KernelPainter
+from models.avatar.blendshape.warp_painter import CACHED, KernelPainter
 from models.avatar.camera import CameraError
 
 Tensor = torch.Tensor
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def motion(avatar: BlendshapeAvatar, frames: int) -> tuple[Tensor, Tensor]:
-    """No two frames are alike."""
+    """Face codes and pose in which all frames differ."""
     steps = torch.linspace(0, 1, frames)[:, None]
     units = steps.expand(-1, 52) * torch.linspace(0.2, 1, 52)
     return avatar.face_code(units), steps.expand(-1, 104) * 0.5
@@ -31,7 +31,7 @@ def render(
     return np.concatenate(list(avatar.render(face, pose, cameras, batch=batch)))
 
 
-def test_frames_are_bytes_in_order_and_of_the_size_asked_for(tiny: BlendshapeAvatar) -> None:
+def test_frames_are_bytes_in_order_and_of_the_requested_size(tiny: BlendshapeAvatar) -> None:
     face, pose = motion(tiny, 5)
     camera = tiny.camera().resized(96, 128)
     frames = np.concatenate(list(tiny.render(face, pose, [camera], batch=2)))
@@ -44,21 +44,21 @@ def test_frames_are_bytes_in_order_and_of_the_size_asked_for(tiny: BlendshapeAva
 
 
 @pytest.mark.parametrize(("frames", "sizes"), [(7, [3, 3, 1]), (6, [3, 3]), (2, [2]), (1, [1])])
-def test_the_last_batch_holds_what_is_left(
+def test_the_last_batch_contains_the_remaining_frames(
     tiny: BlendshapeAvatar, frames: int, sizes: list[int]
 ) -> None:
     batches = tiny.render(*motion(tiny, frames), [tiny.camera()], batch=3)
     assert [len(batch) for batch in batches] == sizes
 
 
-def test_the_size_of_batches_changes_nothing(tiny: BlendshapeAvatar) -> None:
+def test_the_batch_size_does_not_change_the_frames(tiny: BlendshapeAvatar) -> None:
     face, pose = motion(tiny, 7)
     whole = render(tiny, face, pose, batch=7)
     assert np.array_equal(whole, render(tiny, face, pose, batch=1))
     assert np.array_equal(whole, render(tiny, face, pose, batch=4))
 
 
-def test_views_stand_side_by_side(tiny: BlendshapeAvatar) -> None:
+def test_views_are_placed_side_by_side(tiny: BlendshapeAvatar) -> None:
     face, pose = motion(tiny, 3)
     both = render(tiny, face, pose, "front", "side")
     assert both.shape == (3, 64, 128, 3)
@@ -73,7 +73,7 @@ def test_views_may_differ_in_width(tiny: BlendshapeAvatar) -> None:
     assert next(tiny.render(face, pose, cameras)).shape == (2, 80, 192, 3)
 
 
-def test_no_motion_gives_no_frames(tiny: BlendshapeAvatar) -> None:
+def test_empty_motion_gives_no_frames(tiny: BlendshapeAvatar) -> None:
     assert list(tiny.render(torch.zeros(0, 256), torch.zeros(0, 104), [tiny.camera()])) == []
 
 
@@ -83,7 +83,7 @@ def test_the_same_motion_gives_the_same_bytes(tiny: BlendshapeAvatar, tiny_folde
     assert np.array_equal(render(tiny, face, pose), render(other, face, pose))
 
 
-def test_two_renders_at_once_do_not_mix(tiny: BlendshapeAvatar) -> None:
+def test_two_renders_at_the_same_time_do_not_mix(tiny: BlendshapeAvatar) -> None:
     face, pose = motion(tiny, 6)
     alone = render(tiny, face, pose)
     cameras = [tiny.camera()]
@@ -94,36 +94,36 @@ def test_two_renders_at_once_do_not_mix(tiny: BlendshapeAvatar) -> None:
     assert np.array_equal(np.concatenate([second for _, second in pairs]), alone[::-1])
 
 
-def test_a_picture_does_not_show_what_was_painted_before_it(tiny: BlendshapeAvatar) -> None:
-    """The buffers of depth are cleaned by the kernel that reads them."""
+def test_an_image_does_not_contain_the_previous_one(tiny: BlendshapeAvatar) -> None:
+    """The kernel that reads the depth buffers also clears them."""
     face, pose = motion(tiny, 1)
     away = pose.clone()
-    away[0, 0] = 100.0  # root_tx: far out of the picture
+    away[0, 0] = 100.0  # root_tx: far outside the image
     frames = [next(tiny.render(face, one, [tiny.camera()]))[0] for one in (away, pose, away)]
     assert np.array_equal(frames[0], frames[2])
     assert not np.array_equal(frames[0], frames[1])
 
 
-def test_only_one_batch_is_painted_ahead(
+def test_only_one_batch_is_rendered_ahead(
     tiny: BlendshapeAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[int] = []
+    calls: list[int] = []
     batch = tiny._batch
 
     def counted(*arguments: object) -> np.ndarray:
-        made.append(1)
+        calls.append(1)
         return batch(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tiny, "_batch", counted)
     for taken, _ in enumerate(tiny.render(*motion(tiny, 12), [tiny.camera()], batch=1), 1):
-        assert len(made) <= taken + 1
-    assert len(made) == 12
+        assert len(calls) <= taken + 1
+    assert len(calls) == 12
 
 
-def test_a_reader_that_stops_early_leaves_no_thread_behind(tiny: BlendshapeAvatar) -> None:
+def test_stopping_the_iteration_early_ends_all_threads(tiny: BlendshapeAvatar) -> None:
     before = threading.active_count()
     frames = tiny.render(*motion(tiny, 50), [tiny.camera()], batch=1)
-    assert threading.active_count() == before  # nothing runs before the first frame is asked for
+    assert threading.active_count() == before  # no thread runs before the first frame is requested
     assert isinstance(frames, Iterator)
     next(frames)
     assert threading.active_count() > before
@@ -131,38 +131,38 @@ def test_a_reader_that_stops_early_leaves_no_thread_behind(tiny: BlendshapeAvata
     assert threading.active_count() == before
 
 
-def test_a_painter_that_fails_says_so_and_leaves_no_thread_behind(
+def test_an_error_while_rendering_is_raised_and_ends_all_threads(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     avatar = load_blendshape_avatar(tiny_folder, device=CPU, threads=2)
 
     def fail(*_: object) -> None:
-        raise RuntimeError("out of paint")
+        raise RuntimeError("rendering failed")
 
     before = threading.active_count()
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of paint"):
-        patch.setattr(KernelPainter, "paint", fail)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="rendering failed"):
+        patch.setattr(KernelPainter, "render", fail)
         list(avatar.render(*motion(avatar, 9), [avatar.camera()]))
     assert threading.active_count() == before
-    assert len(render(avatar, *motion(avatar, 3))) == 3  # it has all of its painters still
+    assert len(render(avatar, *motion(avatar, 3))) == 3  # all painters are available again
 
 
-def test_buffers_of_old_sizes_are_let_go(tiny_folder: Path) -> None:
+def test_buffers_of_old_sizes_are_freed(tiny_folder: Path) -> None:
     avatar = load_blendshape_avatar(tiny_folder, device=CPU, threads=1)
     for side in range(64, 84, 2):
         list(avatar.render(*motion(avatar, 1), [avatar.camera().resized(side, side)]))
     painter = avatar._painters.get()
     assert isinstance(painter, KernelPainter)
-    assert len(painter.keys) == len(painter.views) == KEPT
+    assert len(painter.keys) == len(painter.views) == CACHED
 
 
-def test_the_smallest_and_the_largest_size_can_be_painted(tiny: BlendshapeAvatar) -> None:
+def test_the_smallest_and_the_largest_size_can_be_rendered(tiny: BlendshapeAvatar) -> None:
     for width, height in ((64, 64), (2048, 64), (64, 2048)):
         frames = next(tiny.render(*motion(tiny, 1), [tiny.camera().resized(width, height)]))
         assert frames.shape == (1, height, width, 3)
 
 
-def test_other_shapes_are_refused_before_anything_is_painted(tiny: BlendshapeAvatar) -> None:
+def test_wrong_shapes_raise_an_error_before_rendering_starts(tiny: BlendshapeAvatar) -> None:
     front = tiny.camera()
     face, pose = torch.zeros(2, 256), torch.zeros(2, 104)
     with pytest.raises(ValueError, match=r"face must be \[T, 256\], got \[2, 104\]"):
@@ -179,20 +179,20 @@ def test_other_shapes_are_refused_before_anything_is_painted(tiny: BlendshapeAva
         tiny.render(face, pose, [front], batch=0)
 
 
-def test_an_unknown_camera_is_told_with_the_known_ones(tiny: BlendshapeAvatar) -> None:
+def test_the_error_for_an_unknown_camera_lists_the_known_ones(tiny: BlendshapeAvatar) -> None:
     assert tiny.camera().name == tiny.camera("front").name == "front"
-    with pytest.raises(CameraError, match="no camera 'behind'; this person has front, side"):
+    with pytest.raises(CameraError, match="unknown camera 'behind'; this person has front, side"):
         tiny.camera("behind")
 
 
-def test_no_gradient_is_kept_of_motion_that_wants_one(tiny: BlendshapeAvatar) -> None:
+def test_motion_that_requires_gradients_can_be_rendered(tiny: BlendshapeAvatar) -> None:
     face, pose = motion(tiny, 2)
     frames = render(tiny, face.requires_grad_(), pose.requires_grad_())
     assert np.array_equal(frames, render(tiny, face.detach(), pose.detach()))
 
 
 @pytest.mark.gpu
-def test_a_gpu_paints_the_same_picture(
+def test_a_gpu_renders_the_same_image(
     tiny: BlendshapeAvatar, tiny_folder: Path, demo: BlendshapeAvatar
 ) -> None:
     if not torch.cuda.is_available():

@@ -1,17 +1,17 @@
-"""Light by closed form, and the way to display bytes."""
+"""Shading against closed forms, tone curve, texture sampling and the default background."""
 
 import pytest
 import torch
 
 from models.avatar.blendshape.shading import (
-    BACKDROP,
     LIGHTS,
-    backdrop,
+    WALL,
     sample_texture,
     shade,
     to_display,
     to_linear,
     tone_curve,
+    wall_background,
 )
 from models.avatar.camera import looking_at
 
@@ -27,7 +27,7 @@ def one(
     shine: float = 0.0,
     towards: list[float] = AHEAD,
 ) -> Tensor:
-    """The light from one grey point, [3]."""
+    """Light from a single grey point, [3]."""
     return shade(
         torch.full((1, 3), albedo),
         torch.tensor([normal]),
@@ -37,31 +37,31 @@ def one(
     )[0]
 
 
-def test_lights_have_directions_of_length_one() -> None:
+def test_light_directions_have_unit_length() -> None:
     torch.testing.assert_close(torch.tensor(LIGHTS).norm(dim=1), torch.ones(3), atol=2e-3, rtol=0)
 
 
-def test_what_is_dull_and_faces_the_camera_is_as_bright_as_its_colour() -> None:
+def test_the_light_of_a_matt_surface_is_proportional_to_its_albedo() -> None:
     torch.testing.assert_close(one(0.6), 2 * one(0.3))
 
 
-def test_black_that_does_not_shine_stays_black() -> None:
+def test_a_black_matt_surface_stays_black() -> None:
     assert one(0.0).abs().max() == 0
 
 
-def test_less_sky_gives_less_light() -> None:
+def test_less_openness_gives_less_light() -> None:
     light = [one(openness=openness).sum().item() for openness in (0.0, 0.3, 0.6, 1.0)]
     assert light == sorted(light)
     assert light[0] < 0.5 * light[-1]
 
 
-def test_what_looks_up_is_brighter_than_what_looks_down() -> None:
+def test_a_surface_facing_up_is_brighter_than_one_facing_down() -> None:
     down = [0.0, -1, 0]
     assert (one(normal=UP, towards=UP) > one(normal=down, towards=down)).all()
 
 
 def test_light_wraps_further_around_skin_and_furthest_in_red() -> None:
-    """At a right angle to the key light cloth gets less of it than skin."""
+    """At a right angle to the key light, cloth receives less light than skin."""
     side = torch.linalg.cross(torch.tensor(LIGHTS[0]), torch.tensor(UP))
     side = (side / side.norm()).tolist()
     extra = one(normal=side, towards=side, shine=0.2) - one(normal=side, towards=side, shine=0.02)
@@ -69,8 +69,8 @@ def test_light_wraps_further_around_skin_and_furthest_in_red() -> None:
     assert extra[0] > 0
 
 
-def test_wet_things_have_small_highlights() -> None:
-    """Half way between key light and camera both mirror; a little off, only the dull one does."""
+def test_wet_surfaces_have_small_highlights() -> None:
+    """Both reflect at the half vector of light and camera; a little off, only the dull one does."""
     half = torch.tensor(LIGHTS[0]) + torch.tensor(AHEAD)
     half = half / half.norm()
     off = half + 0.35 * torch.tensor(UP)
@@ -89,13 +89,13 @@ def test_the_tone_curve_rises_from_black_to_white() -> None:
     assert to_display(torch.tensor([-1.0, 0.0, 100.0])).tolist() == [0, 0, 255]
 
 
-def test_the_cubic_is_near_to_the_srgb_curve() -> None:
+def test_the_cubic_approximates_the_srgb_curve() -> None:
     display = torch.linspace(0, 1, 256)
     exact = torch.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
     assert (to_linear(display) - exact).abs().max() < 0.003
 
 
-def test_a_texture_is_read_between_the_centres_of_its_texels() -> None:
+def test_textures_are_interpolated_between_texel_centres() -> None:
     texture = torch.zeros(4, 4, 3, dtype=torch.uint8)
     texture[1, 2] = 255
     centre = torch.tensor([[2.5 / 4, 1.5 / 4]])
@@ -106,17 +106,17 @@ def test_a_texture_is_read_between_the_centres_of_its_texels() -> None:
 
 
 @pytest.mark.parametrize("at", [[0.0, 0.0], [1.0, 1.0], [-0.5, 2.0]])
-def test_a_texture_ends_at_its_border(at: list[float]) -> None:
+def test_coordinates_outside_a_texture_are_clamped_to_its_border(at: list[float]) -> None:
     texture = torch.full((4, 4, 3), 255, dtype=torch.uint8)
     light = sample_texture(texture, torch.tensor([at]))
     torch.testing.assert_close(light, torch.ones(1, 3), atol=1e-5, rtol=0)
 
 
-def test_the_wall_is_brightest_behind_the_person_and_always_the_same() -> None:
+def test_the_default_background_is_brightest_in_the_middle_and_deterministic() -> None:
     camera = looking_at("front", eye=(0, 0, 9), target=(0, 0, 0), focal=1, width=256, height=256)
-    wall = backdrop(camera)
+    wall = wall_background(camera)
     assert wall.shape == (256, 256, 3)
-    middle, corner = (255 * torch.tensor(colour) for colour in BACKDROP)
+    middle, corner = (255 * torch.tensor(colour) for colour in WALL)
     assert (wall[100:120, 90:110].float().mean((0, 1)) - middle).abs().max() < 3
     assert (wall[-8:, -8:].float().mean((0, 1)) - corner).abs().max() < 25
-    assert torch.equal(wall, backdrop(camera))
+    assert torch.equal(wall, wall_background(camera))

@@ -1,4 +1,4 @@
-"""A folder in, frames out: batches, views, options and what is refused."""
+"""Rendering of codec avatars: loading, batches, views, options, invalid arguments."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -56,24 +56,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_gives_an_avatar_that_renders(folder: Path, avatar: CodecAvatar) -> None:
+def test_a_person_directory_gives_an_avatar_that_renders(folder: Path, avatar: CodecAvatar) -> None:
     loaded = load_avatar(folder, device=CPU)
     assert list(loaded.cameras) == ["front", "side"]
-    (shown,) = loaded.render(*tiny_motion(2), [loaded.camera()])
-    assert shown.shape == (2, 96, 64, 3)
-    assert np.array_equal(shown, frames(avatar, "front", count=2))
+    (rendered,) = loaded.render(*tiny_motion(2), [loaded.camera()])
+    assert rendered.shape == (2, 96, 64, 3)
+    assert np.array_equal(rendered, frames(avatar, "front", count=2))
 
 
-def test_weights_that_are_none_are_refused(folder: Path) -> None:
+def test_invalid_weights_raise_an_error(folder: Path) -> None:
     (folder / "avatar.safetensors").write_bytes(b"not a tensor in sight")
     with pytest.raises(AvatarError, match="damaged"):
         load_avatar(folder, device=CPU)
 
 
-def test_there_is_somebody_on_the_picture(avatar: CodecAvatar) -> None:
-    shown = frames(avatar, "front")
-    assert 0.05 < (shown.max(-1) > 0).mean() < 0.95
-    assert not np.array_equal(shown[0], shown[1])
+def test_the_person_covers_part_of_the_image(avatar: CodecAvatar) -> None:
+    rendered = frames(avatar, "front")
+    assert 0.05 < (rendered.max(-1) > 0).mean() < 0.95
+    assert not np.array_equal(rendered[0], rendered[1])
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -84,7 +84,7 @@ def test_frames_do_not_depend_on_the_batch(avatar: CodecAvatar, batch: int) -> N
     assert np.array_equal(np.concatenate(parts), frames(avatar, "front"))
 
 
-def test_a_batch_at_once_is_what_single_frames_are(model: CodecModel) -> None:
+def test_a_batch_gives_the_same_textures_as_single_frames(model: CodecModel) -> None:
     with torch.inference_mode():
         face, pose = tiny_motion(3)
         position = torch.tensor([0.0, 50.0, 300.0])
@@ -94,7 +94,7 @@ def test_a_batch_at_once_is_what_single_frames_are(model: CodecModel) -> None:
             torch.testing.assert_close(together[i], alone[0], atol=1e-3, rtol=1e-4)
 
 
-def test_views_stand_side_by_side(avatar: CodecAvatar) -> None:
+def test_views_are_placed_side_by_side(avatar: CodecAvatar) -> None:
     both = frames(avatar, "front", "side")
     assert both.shape == (5, 96, 128, 3)
     left, right = np.split(both, 2, axis=2)
@@ -103,13 +103,13 @@ def test_views_stand_side_by_side(avatar: CodecAvatar) -> None:
     assert not np.array_equal(left, right)
 
 
-def test_light_from_a_picture_is_the_same_in_every_frame() -> None:
+def test_light_from_an_occlusion_image_is_constant() -> None:
     model = tiny_model(FROM_OCCLUSION)
     assert model.constant_light is not None
     assert frames(CodecAvatar(model, tiny_cameras()), "front").any()
 
 
-def test_views_that_were_released_with_lights_of_their_own_keep_them() -> None:
+def test_released_views_keep_their_individual_lights() -> None:
     made, cameras = tiny_released(FROM_OCCLUSION), tiny_cameras()
     bright = made.weights["occlusion"]
     pictures = {
@@ -144,11 +144,11 @@ def test_samples_and_rounding_change_little(model: CodecModel, avatar: CodecAvat
     assert not np.array_equal(soft, frames(avatar, "front"))
 
 
-def test_no_frames_are_no_pictures(avatar: CodecAvatar) -> None:
+def test_empty_motion_gives_no_frames(avatar: CodecAvatar) -> None:
     assert list(avatar.render(*tiny_motion(0), [avatar.camera()])) == []
 
 
-def test_what_does_not_fit_is_refused(avatar: CodecAvatar) -> None:
+def test_invalid_arguments_raise_an_error(avatar: CodecAvatar) -> None:
     face, pose = tiny_motion(2)
     camera = avatar.camera()
     with pytest.raises(ValueError, match=r"face must be \[T, 256\], got \[2, 104\]"):
@@ -159,21 +159,21 @@ def test_what_does_not_fit_is_refused(avatar: CodecAvatar) -> None:
         avatar.render(face, pose, [])
     with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         avatar.render(face, pose, [camera], batch=0)
-    with pytest.raises(CameraError, match="no camera 'back'; this person has front, side"):
+    with pytest.raises(CameraError, match="unknown camera 'back'; this person has front, side"):
         avatar.camera("back")
-    with pytest.raises(ValueError, match="at least 1 sample along its side, got 0"):
+    with pytest.raises(ValueError, match="samples must be at least 1 per pixel side, got 0"):
         CodecOptions(samples=0)
 
 
-def test_sizes_that_do_not_meet_are_refused() -> None:
-    with pytest.raises(ValueError, match="must end at half the body's 16 texels, got 4"):
+def test_map_sizes_that_do_not_match_raise_an_error() -> None:
+    with pytest.raises(ValueError, match="must end at half of the 16 texels of body_map, got 4"):
         type(FROM_POSE)(**{**asdict(FROM_POSE), "face_map": (2,)})
-    with pytest.raises(ValueError, match="1 doublings of 16 texels are no 64"):
+    with pytest.raises(ValueError, match=r"must be 32 texels \(16 doubled 1 times\), got 64"):
         type(FROM_POSE)(**{**asdict(FROM_POSE), "uv_size": 64})
 
 
 @pytest.mark.parametrize("config", [FROM_POSE, FROM_OCCLUSION], ids=["pose", "occlusion"])
-def test_the_plain_order_of_work_gives_the_same_pictures(config: CodecConfig) -> None:
+def test_the_reference_implementation_renders_the_same_images(config: CodecConfig) -> None:
     made, cameras = tiny_released(config), tiny_cameras()
     plain = PlainCodec(made.config, made.weights)
     fast = frames(CodecAvatar(tiny_model(config), cameras), *cameras, count=3).astype(int)
@@ -183,7 +183,7 @@ def test_the_plain_order_of_work_gives_the_same_pictures(config: CodecConfig) ->
         assert (off == 0).mean() > 0.98
 
 
-def test_half_precision_is_a_choice_that_changes_little(folder: Path, avatar: CodecAvatar) -> None:
+def test_half_precision_changes_frames_only_a_little(folder: Path, avatar: CodecAvatar) -> None:
     coarse = load_codec_avatar(folder, device=CPU, precision=Precision(half=True))
     off = np.abs(frames(coarse, "front").astype(int) - frames(avatar, "front"))
     assert 0 < off.mean() < 2
@@ -194,10 +194,10 @@ def test_half_precision_is_a_choice_that_changes_little(folder: Path, avatar: Co
     [Precision(compiler="aot_eager"), Precision(channels_last=False)],
     ids=["compiled", "channels first"],
 )
-def test_the_way_of_reckoning_changes_no_more_than_the_last_bit(
+def test_compilation_and_memory_layout_change_only_the_last_bit(
     avatar: CodecAvatar, precision: Precision
 ) -> None:
-    """Batches of three frames and of one: what is compiled takes both."""
+    """Batches of three frames and of one: compiled networks must accept both."""
     made = tiny_released()
     other = CodecAvatar(CodecModel(made.config, made.weights, precision=precision), tiny_cameras())
     off = np.abs(
@@ -209,19 +209,19 @@ def test_the_way_of_reckoning_changes_no_more_than_the_last_bit(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-def test_compiled_code_draws_the_same_detail() -> None:
-    """One network, because the compiler takes a minute for a whole avatar."""
-    drawn = tiny_model().networks.upscaler
+def test_a_compiled_network_computes_the_same_output() -> None:
+    """A single network, because compiling a whole avatar takes a minute."""
+    network = tiny_model().networks.upscaler
     x = torch.randn(2, 6, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        expected = drawn(x)
-        drawn.compile(backend="inductor")
-        torch.testing.assert_close(drawn(x), expected, atol=1e-4, rtol=1e-4)
+        expected = network(x)
+        network.compile(backend="inductor")
+        torch.testing.assert_close(network(x), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_gives_the_same_pictures(folder: Path, avatar: CodecAvatar) -> None:
+def test_a_gpu_renders_the_same_images(folder: Path, avatar: CodecAvatar) -> None:
     loaded = load_codec_avatar(folder, device=torch.device("cuda"))
     off = np.abs(frames(loaded, "front", "side").astype(int) - frames(avatar, "front", "side"))
     assert (off <= 1).mean() > 0.999

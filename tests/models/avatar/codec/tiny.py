@@ -1,6 +1,6 @@
-"""A released avatar that renders in milliseconds: a bent sheet on two bones.
+"""Tiny released avatar that renders in milliseconds: a bent sheet on two bones.
 
-Letters: V vertices, S side of the maps (32), C of the coarse ones (16).
+Letters: V vertices, S side of the maps (32), C side of the coarse maps (16).
 """
 
 from dataclasses import replace
@@ -45,12 +45,12 @@ SIDE = 5  # vertices along each side of the sheet
 
 
 def tiny_state(config: CodecConfig = FROM_POSE, seed: int = 1) -> dict[str, Tensor]:
-    """A checkpoint."""
+    """State dict of a released checkpoint."""
     return released_state(config, seed)
 
 
 def tiny_assets() -> dict[str, Any]:
-    """static_assets.pt, arrays and tensors mixed as in the released one."""
+    """Content of static_assets.pt; arrays and tensors are mixed as in the released file."""
     at = np.linspace(0, 1, SIDE, dtype=np.float32)
     u, v = (x.reshape(-1) for x in np.meshgrid(at, at))
     corners = np.stack([10 * u - 5, 10 - 10 * v, 2 * np.sin(3 * u)], -1)
@@ -63,7 +63,7 @@ def tiny_assets() -> dict[str, Any]:
         {"Name": "root", "Parent": 2**32 - 1, "TranslationOffset": [0.0, 0.0, 0.0], **bone},
         {"Name": "head", "Parent": 0, "TranslationOffset": [0.0, 5.0, 0.0], **bone},
     ]
-    held = [[joint, 0.5] for _ in corners for joint in (0, 1)]
+    weights = [[joint, 0.5] for _ in corners for joint in (0, 1)]
     return {
         "topology": {
             "vi": faces,
@@ -74,8 +74,8 @@ def tiny_assets() -> dict[str, Any]:
         "lbs_model_json": {
             "Skeleton": {"Bones": bones},
             "SkinnedModel": {
-                "SkinningWeights": held,
-                "SkinningOffsets": list(range(0, len(held) + 1, 2)),
+                "SkinningWeights": weights,
+                "SkinningOffsets": list(range(0, len(weights) + 1, 2)),
             },
         },
         "lbs_config_dict": {
@@ -100,7 +100,7 @@ def tiny_assets() -> dict[str, Any]:
 
 
 def tiny_released(config: CodecConfig = FROM_POSE) -> released.Converted:
-    """The same under our names."""
+    """Released avatar, converted to the names of this project."""
     from_pose = config.shadow_from_pose
     return released.convert(
         tiny_state(config),
@@ -116,7 +116,7 @@ def tiny_model(config: CodecConfig = FROM_POSE) -> CodecModel:
 
 
 def tiny_cameras() -> dict[str, Camera]:
-    """From the front and from the side, at the middle of the sheet; 64 x 96 pixels."""
+    """Front and side cameras that look at the middle of the sheet, 64 x 96 pixels."""
     shared = {"target": (0.0, 50.0, 10.0), "focal": 1.5, "width": 64, "height": 96}
     return {
         "front": looking_at("front", eye=(0.0, 50.0, 300.0), **shared),
@@ -126,16 +126,16 @@ def tiny_cameras() -> dict[str, Camera]:
 
 def tiny_motion(frames: int) -> tuple[Tensor, Tensor]:
     """Face codes [frames, 256] and pose [frames, 104]."""
-    draw = torch.Generator().manual_seed(5)
-    face, pose = torch.randn(frames, 256, generator=draw), torch.randn(frames, 104, generator=draw)
+    rng = torch.Generator().manual_seed(5)
+    face, pose = torch.randn(frames, 256, generator=rng), torch.randn(frames, 104, generator=rng)
     return face, 0.5 * pose
 
 
 def _seams(size: int) -> dict[str, Tensor]:
-    draw = torch.Generator().manual_seed(size)
+    rng = torch.Generator().manual_seed(size)
     return {
         "dst_ij": torch.tensor([[0, 0], [0, 1]]),
         "src_ij": torch.tensor([[5, 5], [5, 6]], dtype=torch.int32),
-        "uvs": torch.rand(size, size, 2, generator=draw),
+        "uvs": torch.rand(size, size, 2, generator=rng),
         "weights": torch.zeros(size, size).index_fill(1, torch.tensor([4]), 0.5),
     }

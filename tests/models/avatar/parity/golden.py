@@ -1,9 +1,9 @@
-"""Golden cases of the reference's renderer, and avatars of ours with the weights they were made of.
+"""Golden cases of the reference renderer, and avatars built from the same weights.
 
-`VISAVIS_PARITY_AVATAR=<folder>` reads another folder of the same form. Large outputs are kept as
-evenly spaced values, five statistics and four sums under fixed signs of all values. The files here
-hold fewer values of each, and smaller squares, than those that the reference gave: `step` says how
-far apart. The sums are as they were.
+`VISAVIS_PARITY_AVATAR=<folder>` selects another folder of the same format. Large outputs are stored
+as evenly spaced values, five statistics, and four sums of all values under fixed signs. The files
+in this folder are thinned: `step` is the distance between stored values, and image crops are
+smaller than in the original files. The sums are unchanged.
 """
 
 import json
@@ -28,9 +28,9 @@ from tests.models.avatar.parity.synthetic import make_assets
 from tests.models.avatar.parity.weights import bias, layer, released_state
 
 FOLDER = Path(os.environ.get("VISAVIS_PARITY_AVATAR") or Path(__file__).parent)
-KEPT = 30_011  # about as many values are kept of a large output
+STORED = 30_011  # approximate number of stored values of a large output
 SIGNS = 4
-EDGE = 1e-5  # of a face: nearer to an edge than this is on it
+EDGE = 1e-5  # barycentric distance below which a texel counts as on the edge of a face
 
 
 @dataclass(frozen=True)
@@ -49,35 +49,35 @@ class Case:
         return torch.from_numpy(np.ascontiguousarray(self.arrays[f"in.{name}"]))
 
     def check(self, name: str, got: Tensor, **tolerance: float | None) -> None:
-        """Compare with what the reference got, within the tolerance of this case."""
+        """Compare with the output of the reference, within the tolerance of this case."""
         limits = self.entry["tolerance"]
         limits = {**limits, **limits.get(name, {}), **tolerance}
-        want, value = f"out.{name}", np.ascontiguousarray(got.float().numpy())
-        shape = tuple(self.arrays[f"{want}.shape"])
+        key, value = f"out.{name}", np.ascontiguousarray(got.float().numpy())
+        shape = tuple(self.arrays[f"{key}.shape"])
         assert value.shape == shape, f"{self.name}: {name} is {value.shape}, not {shape}"
-        errors = self._errors(want, value.reshape(-1))
-        said = f"{self.name}: {name} is off by {errors}"
-        assert errors["rel_l2"] <= limits["rel_l2"], said
-        assert errors["signed"] <= limits["rel_l2"], said
-        assert limits["max_rel"] is None or errors["max_rel"] <= limits["max_rel"], said
+        errors = self._errors(key, value.reshape(-1))
+        message = f"{self.name}: {name} differs by {errors}"
+        assert errors["rel_l2"] <= limits["rel_l2"], message
+        assert errors["signed"] <= limits["rel_l2"], message
+        assert limits["max_rel"] is None or errors["max_rel"] <= limits["max_rel"], message
 
-    def _errors(self, want: str, flat: np.ndarray) -> dict[str, float]:
+    def _errors(self, key: str, flat: np.ndarray) -> dict[str, float]:
         signed = 0.0
-        if f"{want}.full" in self.arrays:
-            kept, value = self.arrays[f"{want}.full"].reshape(-1), flat
+        if f"{key}.full" in self.arrays:
+            stored, value = self.arrays[f"{key}.full"].reshape(-1), flat
         else:
-            kept = self.arrays[f"{want}.strided"]
-            step = self.arrays.get(f"{want}.step", max(1, flat.size // KEPT) | 1)
+            stored = self.arrays[f"{key}.strided"]
+            step = self.arrays.get(f"{key}.step", max(1, flat.size // STORED) | 1)
             value = flat[:: int(step)]
-        if f"{want}.proj" in self.arrays:
-            sums = self.arrays[f"{want}.proj"] - signed_sums(flat)
-            signed = np.abs(sums).max() / (3 * self.arrays[f"{want}.stats"][2] + 1e-12)
-        kept, value = kept.astype(np.float64), value.astype(np.float64)
-        assert kept.shape == value.shape, f"{self.name}: {want} keeps {kept.shape}"
-        off = value - kept
+        if f"{key}.proj" in self.arrays:
+            sums = self.arrays[f"{key}.proj"] - signed_sums(flat)
+            signed = np.abs(sums).max() / (3 * self.arrays[f"{key}.stats"][2] + 1e-12)
+        stored, value = stored.astype(np.float64), value.astype(np.float64)
+        assert stored.shape == value.shape, f"{self.name}: {key} has {stored.shape} stored values"
+        difference = value - stored
         return {
-            "rel_l2": float(np.linalg.norm(off) / (np.linalg.norm(kept) + 1e-12)),
-            "max_rel": float(np.abs(off).max() / (kept.std() + 1e-12)),
+            "rel_l2": float(np.linalg.norm(difference) / (np.linalg.norm(stored) + 1e-12)),
+            "max_rel": float(np.abs(difference).max() / (stored.std() + 1e-12)),
             "signed": float(signed),
         }
 
@@ -87,7 +87,7 @@ class Case:
 
 
 def signed_sums(flat: np.ndarray) -> np.ndarray:
-    """Sums under fixed signs: they tell whether values that are not kept have changed."""
+    """Sums of all values under fixed signs, to detect changes in values that are not stored."""
     number, values = np.arange(flat.size, dtype=np.uint64), flat.astype(np.float64)
     sums = []
     for k in range(SIGNS):
@@ -115,21 +115,21 @@ def cases_by_name() -> dict[str, Case]:
 
 
 def seed(offset: int) -> int:
-    """Of an input that is not kept."""
+    """Seed of an input that is not stored."""
     return index()["in_seed"] + offset
 
 
 @cache
 def assets() -> dict:
     made = make_assets(index()["asset_seed"])
-    drawn, wanted = fingerprints(made), index()["asset_fingerprint_crc32"]
-    other = [name for name in wanted if drawn[name] != wanted[name]]
-    assert not other, f"this machine draws other numbers for {', '.join(other)}"
+    actual, expected = fingerprints(made), index()["asset_fingerprint_crc32"]
+    different = [name for name in expected if actual[name] != expected[name]]
+    assert not different, f"this machine generates other numbers for {', '.join(different)}"
     return made
 
 
 def fingerprints(assets: object, name: str = "") -> dict[str, int]:
-    """A checksum of every array and list."""
+    """Checksums of all arrays and lists, by name."""
     if isinstance(assets, dict):
         parts = (fingerprints(part, f"{name}.{key}") for key, part in assets.items())
         return {key: value for part in parts for key, value in part.items()}
@@ -142,9 +142,12 @@ def fingerprints(assets: object, name: str = "") -> dict[str, int]:
 
 @cache
 def charts() -> Charts:
-    """As laid out here, but for chance: a texel on an edge may be either face's, and one outside
-    that is equally near to two may take after either. Those do as in the reference. Where a
-    checkpoint holds these pictures, as the released ones may, the importer keeps them."""
+    """Charts of this project with the ambiguous texels taken from the reference.
+
+    A texel on an edge may belong to either face, and a texel outside with two nearest texels may
+    copy either. If a checkpoint contains these images, as released ones may, the importer keeps
+    them.
+    """
     topology, size = assets()["topology"], sizes().uv_size
     vi, vt, vti = (torch.from_numpy(topology[name]) for name in ("vi", "vt", "vti"))
     laid = lay_out(vi, vt, vti, size)
@@ -153,32 +156,34 @@ def charts() -> Charts:
     faces[faces == 65535] = -1
     differ = (laid.faces != faces).nonzero()
     assert len(differ) <= size**2 * case.entry["tolerance"]["face_index_mismatch"]
-    own = laid.nearest == torch.arange(size**2).view(size, size)
-    weights, inside = laid.weights.clone(), corner_weights(vt[vti], faces)
+    inside = laid.nearest == torch.arange(size**2).view(size, size)
+    weights, exact = laid.weights.clone(), corner_weights(vt[vti], faces)
     for texel in differ:
-        if own[*texel]:
-            assert inside[*texel].min() > -EDGE, f"texel {texel.tolist()} is not on an edge"
-            weights[*texel] = inside[*texel]
+        if inside[*texel]:
+            assert exact[*texel].min() > -EDGE, f"texel {texel.tolist()} is not on an edge"
+            weights[*texel] = exact[*texel]
         else:
-            there = (own & (laid.faces == faces[*texel])).nonzero()
-            far = (there - texel).square().sum(1)
-            here = laid.nearest[*texel]
-            as_far = (torch.stack([here // size, here % size]) - texel).square().sum()
-            assert far.min() == as_far, f"texel {texel.tolist()} is not equally near"
-            weights[*texel] = laid.weights[*there[far.argmin()]]
+            candidates = (inside & (laid.faces == faces[*texel])).nonzero()
+            distances = (candidates - texel).square().sum(1)
+            nearest = laid.nearest[*texel]
+            distance = (torch.stack([nearest // size, nearest % size]) - texel).square().sum()
+            assert distances.min() == distance, f"texel {texel.tolist()} is not equally near"
+            weights[*texel] = laid.weights[*candidates[distances.argmin()]]
     corners = torch.where(faces[..., None] >= 0, vi[faces.clamp(min=0)], -1)
     return Charts(laid.nearest, faces, corners, weights)
 
 
 def sizes(*, shadow_from_pose: bool = True) -> CodecConfig:
-    """Those of the released people."""
+    """Config with the sizes of the released persons."""
     parents = (-1,) * len(assets()["lbs_model_json"]["Skeleton"]["Bones"])
     return CodecConfig(parents=parents, shadow_from_pose=shadow_from_pose)
 
 
 def model_of(fill_seed: int, occlusion: Tensor | None = None, *, device: str = "cpu") -> CodecModel:
-    """A whole released avatar, as the importer would make it. occlusion: [1, H, W] or a shadow
-    that is told by the pose."""
+    """Build a complete released avatar with the importer.
+
+    occlusion: [1, H, W]; None computes the shadow from the pose.
+    """
     from_pose = occlusion is None
     state = released_state(sizes(shadow_from_pose=from_pose), fill_seed)
     laid = charts()
@@ -188,15 +193,15 @@ def model_of(fill_seed: int, occlusion: Tensor | None = None, *, device: str = "
 
 
 def occlusion_shadow(fill_seed: int) -> OcclusionShadow:
-    """The network that an avatar whose pose tells the shadow has and does not use."""
+    """Occlusion network; it is unused in avatars that compute the shadow from the pose."""
     config = sizes(shadow_from_pose=False)
     network, state = OcclusionShadow(config), {}
     for ours, theirs in released.layer_names(config):
         if ours.startswith("occlusion_shadow."):
             name = ours.removeprefix("occlusion_shadow.")
             kernel = network.get_submodule(name).weight
-            drawn = layer(theirs, tuple(kernel.shape), fill_seed, transposed=False)
-            state[f"{name}.weight"] = released.fold_weight_norm(drawn, theirs, transposed=False)
+            weights = layer(theirs, tuple(kernel.shape), fill_seed, transposed=False)
+            state[f"{name}.weight"] = released.fold_weight_norm(weights, theirs, transposed=False)
             shape = tuple(network.get_submodule(name).bias.shape)
             state[f"{name}.bias"] = bias(theirs, shape, fill_seed)
     size = config.occlusion_size

@@ -1,8 +1,8 @@
-"""A person as the released files hold one, made of tubes: numpy arrays from a seed.
+"""Synthetic person made of tubes, in the format of the released files, generated from a seed.
 
-`make_assets` is what static_assets.pt holds, `make_cameras` what the render defaults do. The order
-of draws and of sums is part of what the golden files were made with, so it stays as it is.
-Lengths are centimetres in the skeleton and millimetres in the world.
+`make_assets` returns the content of static_assets.pt. The order of random numbers and of sums must
+not change, because the golden files depend on it. Lengths are centimetres in the skeleton and
+millimetres in the world.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 POSE, SCALES = 104, 29  # parameters
-ROOT = 2**32 - 1  # the parent of a bone that has none
+ROOT = 2**32 - 1  # parent index of a root bone
 CAMERA_IDS = ["400870", "400883", "400926", "410001"]
 PART_COLOURS = np.array(
     [[70, 90, 60], [170, 120, 90], [40, 60, 110], [40, 60, 110], [150, 100, 75], [150, 100, 75]],
@@ -23,7 +23,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Part:
-    """A tube, its chart on the map and the bones that hold it."""
+    """A tube, its chart on the map and its bones."""
 
     start: tuple
     end: tuple
@@ -69,12 +69,12 @@ class Mesh:
     uv: Array  # [M, 2]
     faces: Array  # [F, 3]
     uv_faces: Array  # [F, 3]
-    coordinates: Array  # [V, 4] of each vertex, filled up with the first
+    coordinates: Array  # [V, 4] texture coordinates of each vertex, padded with the first
     parts: Array  # [V]
 
 
 def make_mesh(seed: int) -> Mesh:
-    """How many rings the tubes have and how their charts are bent depends on the seed."""
+    """Build the mesh; the number of rings and the bend of the charts depend on the seed."""
     vertices, uv, faces, uv_faces, parts = [], [], [], [], []
     for number, part in enumerate(PARTS):
         rings, segments = part.rings - 2 * (seed % 3), part.segments
@@ -119,7 +119,7 @@ def _chart(part: Part, rings: int, seed: int) -> Array:
 
 
 def _quads(first: int, rings: int, segments: int, *, columns: int) -> list:
-    """Two triangles for each; a chart has one column more than the tube has segments."""
+    """Two triangles per quad; a chart has one column more than the tube has segments."""
     triangles = []
     for i in range(rings - 1):
         for j in range(segments):
@@ -130,7 +130,7 @@ def _quads(first: int, rings: int, segments: int, *, columns: int) -> list:
 
 
 def make_bones(rng: np.random.Generator) -> tuple[list[dict], dict[str, Array]]:
-    """Bones as released, parents first, and where each is in the world."""
+    """Bones in the released format, parents first, and their world positions."""
     turned, bones, places = {}, [], {}
     for name, parent, place in _joints():
         angle = np.zeros(3) if parent is None else rng.uniform(-0.4, 0.4, 3)
@@ -194,14 +194,14 @@ def _matrix(q: Array) -> Array:
 
 
 def make_transform(rng: np.random.Generator, joints: int) -> tuple[Array, Array]:
-    """Parameters to channels, [7 J, 104 + 29], and what is added, [1, 7 J]."""
+    """Linear map from parameters to channels, [7 J, 104 + 29], and its offsets, [1, 7 J]."""
     transform = np.zeros((7 * joints, POSE + SCALES), np.float32)
     transform[range(6), range(6)] = 1.0
     channels = [7 * joint + 3 + turn for joint in range(1, joints) for turn in range(3)]
     order = rng.permutation(len(channels))
     for k, parameter in enumerate(range(6, POSE)):
         transform[channels[order[k]], parameter] = 1.0
-        if rng.uniform() < 0.3:  # a second channel turns with the first
+        if rng.uniform() < 0.3:  # the parameter also moves a second channel
             other = order[POSE + k % (len(channels) - POSE)]
             transform[channels[other], parameter] = np.float32(rng.uniform(-0.5, 0.5))
     for k in range(SCALES):
@@ -214,25 +214,25 @@ def make_transform(rng: np.random.Generator, joints: int) -> tuple[Array, Array]
 
 
 def make_skinning(mesh: Mesh, places: dict[str, Array]) -> tuple[list, list]:
-    """(joint, weight) pairs, one vertex after the other, and where each vertex's start."""
+    """Concatenated (joint, weight) pairs of all vertices, and the offset of each vertex."""
     pairs, offsets, joints = [], [0], list(places)
     for i, vertex in enumerate(mesh.vertices):
-        names = _held_by(int(mesh.parts[i]))
+        names = _bones_of(int(mesh.parts[i]))
         distance = np.linalg.norm(np.stack([places[n] for n in names]) - vertex, axis=1)
         weight = np.exp(-((distance / 14.0) ** 2)) + 1e-6
         weight /= weight.sum()
         heaviest = np.argsort(-weight)
-        kept = heaviest[: 1 + (i % 8)] if i % 5 else heaviest
-        weight = weight[kept] / weight[kept].sum()
+        chosen = heaviest[: 1 + (i % 8)] if i % 5 else heaviest
+        weight = weight[chosen] / weight[chosen].sum()
         pairs += [
             [joints.index(names[k]), float(np.float32(w))]
-            for k, w in zip(kept, weight, strict=True)
+            for k, w in zip(chosen, weight, strict=True)
         ]
         offsets.append(len(pairs))
     return pairs, offsets
 
 
-def _held_by(part: int) -> list[str]:
+def _bones_of(part: int) -> list[str]:
     names = list(PARTS[part].bones)
     if part >= 4:
         side = names[0][0]
@@ -243,7 +243,7 @@ def _held_by(part: int) -> list[str]:
 
 
 def covered(size: int) -> Array:
-    """[size, size] which texels lie in a chart."""
+    """Mask of texels inside a chart, [size, size]."""
     mask = np.zeros((size, size), bool)
     c = (np.arange(size) + 0.5) / size
     for part in PARTS:
@@ -253,7 +253,7 @@ def covered(size: int) -> Array:
 
 
 def make_seams(size: int, width: int) -> dict[str, torch.Tensor]:
-    """Around the charts 10 texels are filled, `width` beside their left and right edges mixed."""
+    """Seam tables: fill 10 texels around each chart, blend `width` texels at its sides."""
     from scipy.ndimage import distance_transform_edt
 
     far, (row, column) = distance_transform_edt(~covered(size), return_indices=True)
@@ -282,7 +282,7 @@ def make_seams(size: int, width: int) -> dict[str, torch.Tensor]:
 
 
 def make_assets(seed: int) -> dict:
-    """What static_assets.pt holds."""
+    """Content of static_assets.pt."""
     rng = np.random.default_rng(seed)
     mesh = make_mesh(seed)
     bones, places = make_bones(rng)
@@ -367,7 +367,7 @@ def _masks(mesh: Mesh) -> dict[str, Array]:
 
 
 def _texture(rng: np.random.Generator) -> Array:
-    """A colour for each part, with stripes on three of them."""
+    """Texture with one colour per part and stripes on three parts."""
     c = (np.arange(1024) + 0.5) / 1024
     base = np.array([150, 110, 90], np.float32)[:, None, None]
     texture = base * (0.6 + 0.6 * _smooth(rng, 3, 1024, 24))
@@ -381,7 +381,7 @@ def _texture(rng: np.random.Generator) -> Array:
 
 
 def _smooth(rng: np.random.Generator, channels: int, size: int, low: int) -> Array:
-    """A random picture without sharp edges, 0 to 1: [channels, size, size]."""
+    """Random image without sharp edges, 0 to 1: [channels, size, size]."""
     x = rng.uniform(0, 1, (channels, low, low))
     at = np.clip((np.arange(size) + 0.5) * low / size - 0.5, 0, low - 1)
     i = np.minimum(at.astype(int), low - 2)
@@ -391,7 +391,7 @@ def _smooth(rng: np.random.Generator, channels: int, size: int, low: int) -> Arr
 
 
 def make_pose(rng: np.random.Generator, frames: int, amplitude: float = 0.35) -> Array:
-    """[frames, 104]"""
+    """Random pose, [frames, 104]."""
     pose = rng.uniform(-amplitude, amplitude, (frames, POSE)).astype(np.float32)
     pose[:, :3] = rng.uniform(-4, 4, (frames, 3))
     pose[:, 3:6] *= 0.4

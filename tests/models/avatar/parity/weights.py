@@ -1,7 +1,7 @@
-"""Weights of a released avatar by their names, and inputs: values from key, shape and seed alone.
+"""Weights and inputs of golden cases, generated from key, shape and seed.
 
-The generator of a tensor is default_rng(crc32(key) XOR seed), with one draw of its shape; so a
-golden file holds inputs and outputs and no weights.
+The generator of a tensor is default_rng(crc32(key) XOR seed), with one call for its shape, so a
+golden file contains inputs and outputs but no weights.
 """
 
 import re
@@ -14,11 +14,11 @@ from torch.nn.functional import interpolate
 
 from models.avatar.codec.config import CodecConfig
 from models.avatar.codec.model import CodecNetworks
-from models.avatar.codec.networks.layers import Upwards
+from models.avatar.codec.networks.layers import TransposedConvolution
 from models.released.codec_keys import layer_names
 
 BIAS = 0.05
-GAINS = (  # keep geometry, texture and shadow in a useful range
+GAINS = (  # these keep geometry, texture and shadow in a useful range
     (r"\.conv_resize\.", 0.7),
     (r"\.conv2\.", 0.7),
     (r"\.unet\.up\d\.0\.", 0.5),
@@ -33,40 +33,40 @@ GAINS = (  # keep geometry, texture and shadow in a useful range
 
 
 def released_state(config: CodecConfig, seed: int) -> dict[str, Tensor]:
-    """A checkpoint of a released avatar of these sizes, without buffers."""
+    """State dict of a released avatar of these sizes, without buffers."""
     with torch.device("meta"):
         networks = CodecNetworks(config)
-    wanted, state = networks.state_dict(), {}
+    shapes, state = networks.state_dict(), {}
     for ours, theirs in layer_names(config):
-        transposed = isinstance(networks.get_submodule(ours), Upwards)
-        state |= layer(theirs, tuple(wanted[f"{ours}.weight"].shape), seed, transposed=transposed)
-        state[f"{theirs}.bias"] = bias(theirs, tuple(wanted[f"{ours}.bias"].shape), seed)
-    mean = bias("decoder_face", tuple(wanted["face_decoder.mean"].shape), seed)
+        transposed = isinstance(networks.get_submodule(ours), TransposedConvolution)
+        state |= layer(theirs, tuple(shapes[f"{ours}.weight"].shape), seed, transposed=transposed)
+        state[f"{theirs}.bias"] = bias(theirs, tuple(shapes[f"{ours}.bias"].shape), seed)
+    mean = bias("decoder_face", tuple(shapes["face_decoder.mean"].shape), seed)
     return {**state, "decoder_face.bias": mean}
 
 
 def bias(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Of a layer."""
+    """Bias of a layer."""
     return _normal(f"{name}.bias", shape, seed, BIAS)
 
 
 def layer(name: str, shape: tuple[int, ...], seed: int, *, transposed: bool) -> dict[str, Tensor]:
-    """Kernel and gains of a layer under weight norm."""
+    """Kernel and gains of a layer with weight normalisation."""
     fan_in = shape[0] * shape[2] * shape[3] // 4 if transposed else int(np.prod(shape[1:]))
     spread = np.sqrt(2 / 1.04 / fan_in)
     key = f"{name}.weight_g"
     gain = next((gain for pattern, gain in GAINS if re.search(pattern, key)), 1.0)
     size = [1] * len(shape)
     size[1 if transposed else 0] = shape[1 if transposed else 0]
-    drawn = 0.8 + 0.4 * _generator(key, seed).random(size, dtype=np.float32)
+    gains = 0.8 + 0.4 * _generator(key, seed).random(size, dtype=np.float32)
     scale = np.float32(spread * np.sqrt(np.prod(shape)) * gain)
     kernel = _normal(f"{name}.weight_v", shape, seed, np.sqrt(2 / 1.04 / fan_in))
-    return {f"{name}.weight_v": kernel, key: torch.from_numpy((drawn * scale).astype(np.float32))}
+    return {f"{name}.weight_v": kernel, key: torch.from_numpy((gains * scale).astype(np.float32))}
 
 
 def _normal(key: str, shape: tuple[int, ...], seed: int, spread: float) -> Tensor:
-    drawn = _generator(key, seed).standard_normal(shape, dtype=np.float32)
-    return torch.from_numpy(drawn * np.float32(spread))
+    values = _generator(key, seed).standard_normal(shape, dtype=np.float32)
+    return torch.from_numpy(values * np.float32(spread))
 
 
 def _generator(key: str, seed: int) -> np.random.Generator:
@@ -74,7 +74,7 @@ def _generator(key: str, seed: int) -> np.random.Generator:
 
 
 def random_map(seed: int, channels: int, size: int, *, batch: int = 1) -> Tensor:
-    """A smooth picture with fine noise on it, [batch, channels, size, size]."""
+    """Smooth random image with fine noise, [batch, channels, size, size]."""
     generator = np.random.default_rng(seed)
     coarse = torch.from_numpy(
         generator.standard_normal((batch, channels, 32, 32), dtype=np.float32)
@@ -85,5 +85,5 @@ def random_map(seed: int, channels: int, size: int, *, batch: int = 1) -> Tensor
 
 
 def random_vectors(seed: int, *shape: int, scale: float = 1.0) -> Tensor:
-    drawn = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-    return torch.from_numpy(drawn) * scale
+    values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    return torch.from_numpy(values) * scale

@@ -1,28 +1,34 @@
-"""Layers: the fast order of work against the plain one."""
+"""Layers: fast implementations against plain ones."""
 
 import pytest
 import torch
 from torch.nn.functional import interpolate, leaky_relu
 
-from models.avatar.codec.networks.layers import Block, Convolution, UpBlock, Upwards, channels_last
+from models.avatar.codec.networks.layers import (
+    Block,
+    Convolution,
+    TransposedConvolution,
+    UpBlock,
+    channels_last,
+)
 from models.released.codec_keys import fold_weight_norm
 
 Tensor = torch.Tensor
 
 
 def filled(network: torch.nn.Module) -> torch.nn.Module:
-    draw = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=draw)
+        parameter.data = torch.randn(parameter.shape, generator=rng)
     return network.requires_grad_(False)
 
 
-def drawn(*shape: int) -> Tensor:
+def random(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
 
 
-def test_what_goes_beside_may_be_enlarged_last() -> None:
-    block, x = filled(UpBlock(4, 6, 16, groups=2)), drawn(2, 4, 8, 8)
+def test_the_skip_connection_may_be_upsampled_after_its_convolution() -> None:
+    block, x = filled(UpBlock(4, 6, 16, groups=2)), random(2, 4, 8, 8)
     large = interpolate(x, (16, 16), mode="bilinear", align_corners=True)
     inner = leaky_relu(block.first(large), 0.2)
     plain = leaky_relu(block.second(inner), 0.2) + block.skip(large)
@@ -30,30 +36,30 @@ def test_what_goes_beside_may_be_enlarged_last() -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_block_is_two_convolutions_and_one_beside(stride: int) -> None:
-    block, x = filled(Block(3, 5, 8, stride=stride)), drawn(1, 3, 8, 8)
+def test_a_block_is_the_sum_of_two_convolutions_and_a_skip_connection(stride: int) -> None:
+    block, x = filled(Block(3, 5, 8, stride=stride)), random(1, 3, 8, 8)
     assert block(x).shape == (1, 5, 8 // stride, 8 // stride)
-    torch.testing.assert_close(block(x), block.straight(x) + block.skip(x))
+    torch.testing.assert_close(block(x), block.main_path(x) + block.skip(x))
 
 
-@pytest.mark.parametrize("layer", [Convolution(3, 4, 8), Upwards(3, 4, 16)])
-def test_the_order_of_channels_in_memory_changes_nothing(layer: torch.nn.Module) -> None:
-    layer, x = filled(layer), drawn(2, 3, 8, 8)
+@pytest.mark.parametrize("layer", [Convolution(3, 4, 8), TransposedConvolution(3, 4, 16)])
+def test_the_memory_layout_does_not_change_the_output(layer: torch.nn.Module) -> None:
+    layer, x = filled(layer), random(2, 3, 8, 8)
     plain = layer(x)
     fast = channels_last(layer)(x.contiguous(memory_format=torch.channels_last))
     assert fast.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)
 
 
-def test_a_bias_is_a_picture() -> None:
+def test_the_bias_has_one_value_per_texel() -> None:
     layer = Convolution(2, 3, 4)
-    layer.bias.data = drawn(3, 4, 4)
+    layer.bias.data = random(3, 4, 4)
     assert torch.equal(layer(torch.zeros(1, 2, 4, 4))[0], layer.bias)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_one_norm_goes_over_a_whole_kernel(transposed: bool) -> None:
-    kernel, gain = drawn(4, 6, 3, 3), torch.arange(1.0, 7.0 if transposed else 5.0)
+def test_weight_normalisation_uses_one_norm_per_kernel(transposed: bool) -> None:
+    kernel, gain = random(4, 6, 3, 3), torch.arange(1.0, 7.0 if transposed else 5.0)
     state = {"layer.weight_v": kernel, "layer.weight_g": gain}
     made = fold_weight_norm(state, "layer", transposed=transposed)
     channel = made[:, 2] if transposed else made[2]

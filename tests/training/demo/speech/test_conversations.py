@@ -1,4 +1,4 @@
-"""Synthetic conversations, with voices that need no speech engine."""
+"""Synthetic conversations, with fake voices in place of speech engines."""
 
 import json
 from pathlib import Path
@@ -10,49 +10,54 @@ from numpy.random import Generator
 from tests.fake_speech import KEYS, HummingEngine
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, loudness, write_wav
-from training.demo.speech import conversations
-from training.demo.speech import sentences as lines
+from training.demo.speech import conversations, sentences
 from training.demo.speech.motion_rules import speaking
 from training.demo.speech.voices import Voice
 
 BASIS = np.linalg.qr(np.random.default_rng(0).standard_normal((256, 52)))[0].astype(np.float32)
 
 
-def two_hums(_rng: Generator) -> tuple[Voice, Voice]:
+def humming_voices(_rng: Generator) -> tuple[Voice, Voice]:
     return Voice(HummingEngine("low", 120.0)), Voice(HummingEngine("high", 220.0), 1.1)
 
 
 def scene(seed: int = 1, seconds: float = 20.0) -> conversations.Scene:
     rng = np.random.default_rng(seed)
-    return conversations.converse(two_hums(rng), seconds=seconds, rng=rng)
+    return conversations.converse(humming_voices(rng), seconds=seconds, rng=rng)
 
 
 def make(folder: Path, *, seed: int = 3) -> None:
     conversations.make_dataset(
-        folder, minutes=0.5, seed=seed, keys=KEYS, basis=BASIS, pick=two_hums, scene_seconds=15.0
+        folder,
+        minutes=0.5,
+        seed=seed,
+        keys=KEYS,
+        basis=BASIS,
+        pick=humming_voices,
+        scene_seconds=15.0,
     )
 
 
-def test_a_scene_is_whole_frames_of_two_channels() -> None:
+def test_a_scene_consists_of_whole_frames_of_two_channels() -> None:
     made = scene()
     assert made.samples.shape == (made.track.frames * SAMPLES_PER_FRAME, 2)
     assert np.abs(made.samples).max() <= 1
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_channel_0_sounds_where_the_person_s_phones_are(seed: int) -> None:
+def test_the_first_channel_is_louder_during_the_phones_of_the_person(seed: int) -> None:
     made = scene(seed)
     own = speaking(made.track.person, made.track.times, early=0.01, late=0.01) > 0.9
     level = loudness(made.samples[:, 0])
     assert level[own].mean() > 1.3 * level[~own].mean()
 
 
-def test_scenes_differ_in_level_as_recordings_do() -> None:
+def test_scenes_differ_in_level_like_recordings() -> None:
     levels = [20 * np.log10(np.abs(scene(seed).samples).max()) for seed in range(8)]
     assert max(levels) - min(levels) > 8
 
 
-def test_both_people_speak_and_both_listen() -> None:
+def test_both_speakers_talk_and_listen() -> None:
     made = scene(2, seconds=40)
     times = made.track.times
     for phones in (made.track.person, made.track.partner):
@@ -99,9 +104,9 @@ def test_no_training_scene_has_the_held_out_voice() -> None:
 
 def test_every_sentence_is_filled_in() -> None:
     rng = np.random.default_rng(0)
-    said = [lines.turn(rng) for _ in range(300)]
-    assert not [text for text in said if "{" in text or "}" in text]
-    assert len(set(said)) > 250
+    texts = [sentences.turn(rng) for _ in range(300)]
+    assert not [text for text in texts if "{" in text or "}" in text]
+    assert len(set(texts)) > 250
 
 
 def test_a_shifted_voice_keeps_its_pace_and_changes_its_pitch() -> None:
@@ -113,13 +118,13 @@ def test_a_shifted_voice_keeps_its_pace_and_changes_its_pitch() -> None:
     assert peak[1] == pytest.approx(0.8 * peak[0], rel=0.05)
 
 
-def test_sound_written_is_sound_read(tmp_path: Path) -> None:
+def test_audio_survives_a_round_trip_through_a_wav_file(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).uniform(-1, 1, (4800, 2)).astype(np.float32)
     write_wav(tmp_path / "a.wav", samples)
     assert np.abs(read_wav(tmp_path / "a.wav") - samples).max() < 1e-4
 
 
-def test_sound_at_another_rate_is_refused(tmp_path: Path) -> None:
+def test_audio_at_another_sample_rate_raises_an_error(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", np.zeros((100, 2), np.float32), rate=16_000)
     with pytest.raises(ValueError, match="16000 Hz"):
         read_wav(tmp_path / "a.wav")

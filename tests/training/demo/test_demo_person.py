@@ -1,7 +1,4 @@
-"""The demo person as she is committed: she speaks with whom she should, and rests when she should.
-
-All on one conversation that she was not trained on.
-"""
+"""Motion of the shipped demo person on one conversation that is not in the training data."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +17,7 @@ from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, loudness
 from training.demo.judge import arm_speed, correlation, heard
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PERSON = ROOT / "people" / "demo"
 CONVERSATION = ROOT / "examples" / "conversation.wav"
 TAKES, STEPS = 4, 10
@@ -31,8 +28,8 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Played:
-    """Some takes of a clip."""
+class Takes:
+    """Takes of one clip."""
 
     samples: Array  # [n, 2]
     takes: list[Motion]
@@ -40,34 +37,33 @@ class Played:
 
     @cached_property
     def opening(self) -> Array:
-        """How far the lips are apart, [takes, T] cm."""
+        """Lip distance in centimetres, [takes, T]."""
         return np.stack([self.avatar.lip_opening(take.face).numpy() for take in self.takes])
 
     def loudness(self, channel: int) -> Array:
-        """[T]."""
+        """Loudness of a channel, [T]."""
         return loudness(self.samples[:, channel])
 
     def silent(self, channel: int) -> Array:
-        """Frames [T] in the middle of at least 0.3 s in which a channel says nothing."""
+        """Mask [T] of frames in the middle of at least 0.3 s of silence in a channel."""
         level = self.loudness(channel)
         quiet = level < 0.2 * np.quantile(level, 0.95)
-        whole = minimum_filter1d(quiet.astype(np.uint8), PAUSE).astype(bool)  # no sound near
-        return np.asarray(whole)
+        return np.asarray(minimum_filter1d(quiet.astype(np.uint8), PAUSE).astype(bool))
 
     def sounding(self, channel: int) -> Array:
-        """Frames [T] in or next to which a channel sounds."""
+        """Mask [T] of loud frames of a channel and their neighbours."""
         level = self.loudness(channel)
         return np.asarray(binary_dilation(level > 0.3 * np.quantile(level, 0.95)))
 
 
 def conversation_samples() -> Array:
-    """Whole frames, [n, 2]."""
+    """Samples of the conversation, cut to whole frames, [n, 2]."""
     samples = read_wav(CONVERSATION)
     return samples[: len(samples) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
 
 
-def played(samples: Array, *, takes: int, animator: Animator, avatar: BlendshapeModel) -> Played:
-    """With the person's own defaults, but for the steps."""
+def sample(samples: Array, *, takes: int, animator: Animator, avatar: BlendshapeModel) -> Takes:
+    """Sample takes with the defaults of the person and fewer steps."""
     defaults = json.loads((PERSON / MANIFEST).read_text(encoding="utf-8"))["defaults"]
     sampling = Sampling(
         seeds=tuple(take_seed(1, take + 1) for take in range(takes)),
@@ -77,7 +73,7 @@ def played(samples: Array, *, takes: int, animator: Animator, avatar: Blendshape
         diversity=defaults["diversity"],
     )
     motion = animator.animate(torch.from_numpy(samples.copy()), sampling)
-    return Played(samples, motion, avatar)
+    return Takes(samples, motion, avatar)
 
 
 @pytest.fixture(scope="module")
@@ -91,39 +87,39 @@ def avatar() -> BlendshapeModel:
 
 
 @pytest.fixture(scope="module")
-def conversation(animator: Animator, avatar: BlendshapeModel) -> Played:
-    return played(conversation_samples(), takes=TAKES, animator=animator, avatar=avatar)
+def conversation(animator: Animator, avatar: BlendshapeModel) -> Takes:
+    return sample(conversation_samples(), takes=TAKES, animator=animator, avatar=avatar)
 
 
 @pytest.fixture(scope="module")
-def swapped(animator: Animator, avatar: BlendshapeModel) -> Played:
-    """The same with the two speakers in each other's place."""
+def swapped(animator: Animator, avatar: BlendshapeModel) -> Takes:
+    """Takes of the same conversation with the channels swapped."""
     samples = conversation_samples()[:, ::-1]
-    return played(samples, takes=TAKES, animator=animator, avatar=avatar)
+    return sample(samples, takes=TAKES, animator=animator, avatar=avatar)
 
 
-def test_her_files_are_those_that_she_names() -> None:
+def test_the_files_match_their_checksums() -> None:
     check_files(PERSON)
 
 
-def test_she_is_small_enough_to_lie_in_a_repository() -> None:
+def test_the_person_directory_is_complete_and_small_enough_for_the_repository() -> None:
     named = {*json.loads((PERSON / MANIFEST).read_text(encoding="utf-8"))["files"], MANIFEST}
     assert {path.name for path in PERSON.iterdir() if path.is_file()} == named
     assert sum((PERSON / name).stat().st_size for name in named) < LARGEST
 
 
-def test_she_takes_the_clips_that_she_promises(animator: Animator) -> None:
+def test_clips_up_to_the_stated_limit_are_accepted(animator: Animator) -> None:
     limits = json.loads((PERSON / MANIFEST).read_text(encoding="utf-8"))["limits"]
     assert animator.max_seconds >= limits["max_seconds"]
 
 
-def test_her_lips_open_with_her_voice(conversation: Played) -> None:
+def test_the_lips_open_with_the_voice(conversation: Takes) -> None:
     level = conversation.loudness(0)
     for opening in conversation.opening:
         assert correlation(opening, level) > 0.5
 
 
-def test_her_mouth_is_nearly_closed_when_she_is_silent(conversation: Played) -> None:
+def test_the_mouth_is_nearly_closed_during_silence(conversation: Takes) -> None:
     silent, sounding = conversation.silent(0), conversation.sounding(0)
     assert silent.sum() > 60
     assert sounding.sum() > 60
@@ -131,17 +127,17 @@ def test_her_mouth_is_nearly_closed_when_she_is_silent(conversation: Played) -> 
         assert opening[silent].mean() < 0.25 * opening[sounding].mean()
 
 
-def test_with_the_channels_swapped_her_mouth_follows_the_other_speaker(
-    conversation: Played, swapped: Played
+def test_the_mouth_follows_the_first_channel_also_when_channels_are_swapped(
+    conversation: Takes, swapped: Takes
 ) -> None:
-    for played_as in (conversation, swapped):
-        for opening in played_as.opening:
-            assert correlation(opening, played_as.loudness(0)) > 0.5
-            assert correlation(opening, played_as.loudness(1)) < 0.1
+    for takes in (conversation, swapped):
+        for opening in takes.opening:
+            assert correlation(opening, takes.loudness(0)) > 0.5
+            assert correlation(opening, takes.loudness(1)) < 0.1
 
 
-def test_her_arms_move_more_while_she_speaks_than_while_she_listens(
-    conversation: Played, swapped: Played
+def test_the_arms_move_more_while_speaking_than_while_listening(
+    conversation: Takes, swapped: Takes
 ) -> None:
     speaking, listening = [], []
     for each in (conversation, swapped):
@@ -154,7 +150,7 @@ def test_her_arms_move_more_while_she_speaks_than_while_she_listens(
     assert np.mean(speaking) > 1.2 * np.mean(listening)
 
 
-def test_her_takes_differ_in_the_body_and_agree_on_the_lips(conversation: Played) -> None:
+def test_takes_differ_in_the_body_and_agree_on_the_lips(conversation: Takes) -> None:
     first, second = conversation.takes[:2]
     assert float((first.pose - second.pose).abs().mean()) > 0.01
     assert correlation(*conversation.opening[:2]) > 0.7

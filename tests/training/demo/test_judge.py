@@ -1,4 +1,4 @@
-"""The judge of motion: what is right gets ones, what stands still gets nothing."""
+"""Evaluation of the demo person: the truth scores 1, a frozen face scores 0."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +9,17 @@ import pytest
 from tests import tiny_person
 from tests.training.scenes import write_scene, write_turns
 from training.data.audio import SAMPLES_PER_FRAME, loudness
-from training.data.voice_activity import heard
+from training.data.voice_activity import speech_mask
 from training.demo.judge import (
     JAW,
-    SHOWN,
-    Played,
+    REPORTED,
+    SampledClip,
     arm_speed,
     cut_clips,
-    judge_alone,
+    judge,
     judge_body,
     judge_lips,
-    judged,
+    judge_without_truth,
 )
 from training.demo.speech.motion_rules import ARMS, UNIT
 from training.evaluation.metrics import correlation
@@ -29,8 +29,8 @@ SPEAKING = slice(30, 120)
 LISTENING = slice(150, 220)
 
 
-def talk() -> Played:
-    """She speaks for three seconds, then her partner does; her jaw is as loud as she is."""
+def talk() -> SampledClip:
+    """Three seconds of speech by each speaker; the jaw follows the loudness of the person."""
     rng = np.random.default_rng(1)
     samples = np.zeros((FRAMES, SAMPLES_PER_FRAME, 2), np.float32)
     swell = 0.5 + 0.4 * np.sin(np.arange(FRAMES) / 2)
@@ -40,13 +40,13 @@ def talk() -> Played:
     samples = samples.reshape(-1, 2)
     units, pose = np.zeros((FRAMES, 52)), rng.normal(0, 0.002, (FRAMES, 104)).cumsum(0)
     units[:, JAW] = loudness(samples[:, 0])
-    for name in SHOWN[1:]:
+    for name in REPORTED[1:]:
         units[:, UNIT[name]] = rng.uniform(0, 0.3, FRAMES)
     pose[SPEAKING, ARMS] += 0.05 * rng.normal(size=pose[SPEAKING, ARMS].shape)
-    return Played(samples, units, pose, units.copy(), pose.copy())
+    return SampledClip(samples, units, pose, units.copy(), pose.copy())
 
 
-def test_the_truth_itself_gets_ones() -> None:
+def test_the_truth_scores_one() -> None:
     lips, body = judge_lips([talk(), talk()]), judge_body([talk()])
     for name, value in lips.items():
         if name != "jaw_on_off_only":
@@ -55,77 +55,77 @@ def test_the_truth_itself_gets_ones() -> None:
         assert body[name] == pytest.approx(1), name
 
 
-def test_who_only_knows_whether_she_speaks_does_worse_than_the_truth() -> None:
+def test_the_on_off_baseline_scores_lower_than_the_truth() -> None:
     assert 0.3 < judge_lips([talk()])["jaw_on_off_only"] < 0.99
 
 
-def test_a_frozen_mouth_gets_nothing() -> None:
+def test_a_frozen_mouth_scores_zero() -> None:
     frozen = replace(talk(), units=np.full((FRAMES, 52), 0.2))
     for name, value in judge_lips([frozen]).items():
         if name != "jaw_on_off_only":
             assert value == pytest.approx(0, abs=1e-9), name
-    assert judge_alone([frozen])["jaw_loudness"] == 0
+    assert judge_without_truth([frozen])["jaw_loudness"] == 0
 
 
-def test_a_mouth_half_as_lively_has_half_the_spread_and_the_full_correlation() -> None:
-    played = talk()
-    figures = judge_lips([replace(played, units=played.units / 2)])
+def test_a_mouth_that_moves_half_as_much_has_half_the_spread_and_full_correlation() -> None:
+    clip = talk()
+    figures = judge_lips([replace(clip, units=clip.units / 2)])
     assert figures["jaw_spread_ratio"] == pytest.approx(0.5)
     assert figures["jawOpen_speaking"] == pytest.approx(1)
 
 
-def test_a_body_twice_as_lively_has_twice_the_speed_and_spread() -> None:
-    played = talk()
-    figures = judge_body([replace(played, pose=2 * played.pose)])
+def test_a_body_that_moves_twice_as_much_has_twice_the_speed_and_spread() -> None:
+    clip = talk()
+    figures = judge_body([replace(clip, pose=2 * clip.pose)])
     assert figures["body_speed_ratio"] == pytest.approx(2)
     assert figures["body_spread_ratio"] == pytest.approx(2)
 
 
-def test_a_trembling_body_is_rougher_than_it_is_fast() -> None:
-    played = talk()
+def test_a_trembling_body_has_a_higher_roughness_ratio_than_speed_ratio() -> None:
+    clip = talk()
     tremble = 0.02 * (-1.0) ** np.arange(FRAMES)[:, None]
-    figures = judge_body([replace(played, pose=played.pose + tremble)])
+    figures = judge_body([replace(clip, pose=clip.pose + tremble)])
     assert figures["body_second_difference_ratio"] > figures["body_speed_ratio"] > 1.5
 
 
-def test_without_a_truth_lips_are_held_against_loudness_and_silence() -> None:
-    alone = judge_alone([replace(talk(), true_units=None, true_pose=None)])
-    assert alone["jaw_loudness"] == pytest.approx(1)
-    assert alone["jaw_mean_speaking"] > 0.2
-    assert alone["jaw_high_silent"] < 0.05
-    assert alone["arm_speed_ratio"] > 2
+def test_without_truth_the_lips_are_compared_with_loudness_and_silence() -> None:
+    figures = judge_without_truth([replace(talk(), true_units=None, true_pose=None)])
+    assert figures["jaw_loudness"] == pytest.approx(1)
+    assert figures["jaw_mean_speaking"] > 0.2
+    assert figures["jaw_high_silent"] < 0.05
+    assert figures["arm_speed_ratio"] > 2
 
 
-def test_the_mouth_of_the_wrong_speaker_is_found_out() -> None:
-    played = talk()
-    swapped = judge_alone([replace(played, samples=played.samples[:, ::-1])])
+def test_a_mouth_that_follows_the_wrong_speaker_is_detected() -> None:
+    clip = talk()
+    swapped = judge_without_truth([replace(clip, samples=clip.samples[:, ::-1])])
     assert swapped["jaw_loudness"] < 0
     assert swapped["jaw_mean_silent"] > swapped["jaw_mean_speaking"]
 
 
-def test_a_short_pause_is_still_speech_and_a_long_one_is_not() -> None:
+def test_a_short_pause_counts_as_speech_and_a_long_one_does_not() -> None:
     samples = talk().samples.reshape(FRAMES, SAMPLES_PER_FRAME, 2).copy()
     samples[60:66] = 0
     samples[80:110] = 0
-    speaks = heard(samples.reshape(-1, 2), 0)
+    speaks = speech_mask(samples.reshape(-1, 2), 0)
     assert speaks[40:70].all()
     assert not speaks[88:102].any()
 
 
-def test_arm_speed_is_in_radians_a_second_and_as_long_as_the_clip() -> None:
+def test_arm_speed_is_in_radians_per_second_with_one_value_per_frame() -> None:
     pose = np.zeros((10, 104))
     pose[:, ARMS] = 0.01 * np.arange(10)[:, None]
     np.testing.assert_allclose(arm_speed(pose), np.full(10, 0.3))
 
 
-def test_correlation_is_pearsons_and_nothing_for_what_does_not_move() -> None:
+def test_correlation_is_pearsons_and_zero_for_a_constant() -> None:
     line = np.arange(10.0)
     assert correlation(line, 3 * line + 1) == pytest.approx(1)
     assert correlation(line, -line) == pytest.approx(-1)
     assert correlation(line, np.ones(10)) == 0
 
 
-def test_clips_are_cut_one_after_the_other_without_the_rest(tmp_path: Path) -> None:
+def test_clips_are_consecutive_and_incomplete_ones_are_dropped(tmp_path: Path) -> None:
     write_scene(tmp_path, "a", 70)
     write_scene(tmp_path, "b", 30)
     clips = list(cut_clips(tmp_path, 1.0, 9))
@@ -134,10 +134,10 @@ def test_clips_are_cut_one_after_the_other_without_the_rest(tmp_path: Path) -> N
     assert len(list(cut_clips(tmp_path, 1.0, 2))) == 2
 
 
-def test_a_person_is_judged_as_the_worker_would_show_her(tmp_path: Path) -> None:
+def test_a_person_is_evaluated_with_the_pipeline_of_the_worker(tmp_path: Path) -> None:
     person = tiny_person.write_tiny_person(tmp_path)
     write_turns(tmp_path / "data", "a", 240)
-    figures = judged(person, tmp_path / "data", clips=1, seconds=4.0, steps=1)
+    figures = judge(person, tmp_path / "data", clips=1, seconds=4.0, steps=1)
     assert all(isinstance(value, float) for value in figures.values())
     assert {"jaw_loudness", "jawOpen_speaking", "body_speed_ratio"} <= figures.keys()
-    assert judged(person, tmp_path / "data", clips=1, seconds=4.0, steps=1) == figures
+    assert judge(person, tmp_path / "data", clips=1, seconds=4.0, steps=1) == figures

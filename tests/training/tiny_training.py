@@ -1,4 +1,4 @@
-"""A tiny training of each network by the command itself, in a process that tests may kill."""
+"""A tiny training of each network by its command, in a process that tests may kill."""
 
 import sys
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from training.__main__ import main
 from training.person_directory import prepare
 
 FRAMES = 150
-AUDIO = 160  # of the front end that a new person gets
+AUDIO = 160  # width of the front end of a new person
 NETWORKS = {
     "face": f"channels = 256\naudio_channels = {AUDIO}\nwidth = 16\nlayers = 1\nheads = 2\n"
     "hidden = 16\nlongest_rows = 120\ndropout = 0.1\n",
@@ -48,7 +48,7 @@ log_steps = 5
 
 
 def write_person(folder: Path) -> Path:
-    """Two short scenes, and a person with a tokenizer for them; answers where she is."""
+    """Write two short scenes and a person with a tokenizer for them; return her folder."""
     for name, frames in (("a", FRAMES), ("b", FRAMES - 30)):
         write_scene(folder / "data", name, frames)
     person = folder / "ada"
@@ -72,8 +72,8 @@ def write_recipe(
     return path
 
 
-def words(folder: Path, name: str, recipe: Path, work: Path, steps: int) -> list[str]:
-    """The command, without its program."""
+def arguments_of(folder: Path, name: str, recipe: Path, work: Path, steps: int) -> list[str]:
+    """Arguments of the command."""
     return [
         name, "--data", str(folder / "data"), "--out", str(folder / "ada"), "--work", str(work),
         "--config", str(recipe), "--steps", str(steps), "--device", "cpu", "--no-board",
@@ -81,7 +81,7 @@ def words(folder: Path, name: str, recipe: Path, work: Path, steps: int) -> list
 
 
 def train(arguments: list[str]) -> None:
-    """In a process of its own: does what `python -m training` does."""
+    """Do the same as `python -m training`, for a separate process."""
     sys.argv = ["training", *arguments]
     main()
 

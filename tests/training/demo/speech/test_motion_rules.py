@@ -1,4 +1,4 @@
-"""Motion by rule: what is heard is seen."""
+"""Rule-based motion: mouth, face, gestures and stress follow the phones."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from training.demo.speech.motion_rules import (
     face,
     mouth,
 )
-from training.demo.speech.voices import SILENCE, Phone, fill_sounding_gaps, mark_stress
+from training.demo.speech.voices import SILENCE, Phone, fill_audible_gaps, mark_stress
 
 JAW = UNIT["jawOpen"]
 
@@ -26,14 +26,14 @@ def frame(seconds: float) -> int:
 
 
 @pytest.mark.parametrize("sound", "pbm")
-def test_the_lips_are_shut_in_the_middle_of_p_b_and_m(sound: str) -> None:
+def test_the_lips_are_closed_in_the_middle_of_p_b_and_m(sound: str) -> None:
     units = mouth(track(says(f"aa{sound}aa")))
     assert units[frame(1.25), JAW] < 0.03
     assert units[frame(1.05), JAW] > 0.3
     assert units[frame(1.25), UNIT["mouthPressLeft"]] > 0.1
 
 
-def test_the_mouth_is_shut_in_silence_and_while_the_partner_speaks() -> None:
+def test_the_mouth_is_closed_in_silence_and_while_the_partner_speaks() -> None:
     units = mouth(track(says("talata"), says("talata" * 5, start=4.0)))
     assert units[: frame(0.85)].max() == 0
     assert units[frame(1.8) :].max() == 0
@@ -46,7 +46,7 @@ def test_a_louder_vowel_opens_the_mouth_wider() -> None:
     assert mouth(loud)[frame(1.2), JAW] > 1.3 * mouth(quiet)[frame(1.2), JAW]
 
 
-def test_rounded_sounds_round_the_lips_and_spread_ones_do_not() -> None:
+def test_only_rounded_phones_round_the_lips() -> None:
     units = mouth(track(says("uuuu    iiii")))
     pucker = units[:, UNIT["mouthPucker"]]
     assert pucker[frame(1.2)] > 0.5
@@ -54,7 +54,7 @@ def test_rounded_sounds_round_the_lips_and_spread_ones_do_not() -> None:
     assert units[frame(2.0), UNIT["mouthStretchLeft"]] > 0.15
 
 
-def test_the_mouth_begins_to_open_before_the_sound() -> None:
+def test_the_mouth_opens_before_the_first_phone() -> None:
     units = mouth(track(says("aaa")))
     assert units[frame(0.97), JAW] > 0.01
 
@@ -84,7 +84,7 @@ def test_arm_moves_are_smooth() -> None:
     assert jerk < 0.12
 
 
-def test_the_same_seed_plays_the_same() -> None:
+def test_the_same_seed_gives_the_same_motion() -> None:
     scene = track(says("tatanata"))
     first = body(scene, KEYS, np.random.default_rng(7))
     assert np.array_equal(first, body(scene, KEYS, np.random.default_rng(7)))
@@ -98,23 +98,23 @@ def test_ease_starts_and_ends_at_rest() -> None:
     assert np.abs(np.diff(x))[[0, -1]].max() < 1e-5
 
 
-def test_clauses_part_at_pauses_only() -> None:
+def test_clauses_are_split_only_at_pauses() -> None:
     assert [len(run) for run in clauses(says("tata    ta"))] == [4, 2]
     assert [len(run) for run in clauses(says("tata ta"))] == [6]
 
 
-def test_a_mark_that_sounds_is_given_to_its_neighbours() -> None:
+def test_audible_silence_is_assigned_to_the_neighbouring_phones() -> None:
     samples = np.full(48_000, 0.5, np.float32)
     samples[36_000:] = 0
     phones = [Phone("a", 0, 0.3), Phone(SILENCE, 0.3, 0.4), Phone("t", 0.4, 0.7),
               Phone(SILENCE, 0.76, 1.0)]  # fmt: skip
-    filled = fill_sounding_gaps(phones, samples)
+    filled = fill_audible_gaps(phones, samples)
     assert [p.symbol for p in filled] == ["a", "t", SILENCE]
     assert filled[0].end == pytest.approx(0.35)
     assert filled[1].start == pytest.approx(0.35)
 
 
-def test_stress_is_the_louder_and_longer_vowel() -> None:
+def test_the_louder_and_longer_vowel_is_stressed() -> None:
     samples = np.concatenate([np.full(4800, level) for level in (0.1, 0.1, 0.8, 0.1, 0.1)])
     phones = [Phone(s, 0.1 * i, 0.1 * (i + 1)) for i, s in enumerate("atata")]
     marked = mark_stress(phones, samples.astype(np.float32))

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.database import Database
-from jobs.model import JobStatus, State
+from jobs.model import State
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
 
@@ -80,16 +80,3 @@ def test_other_states_are_not_retried(database: Database) -> None:
 
     assert database.jobs.get(done).outputs == (VIDEO,)
     assert database.jobs.get(at_work).state is State.RUNNING
-
-
-def test_many_standings_are_read_at_once(database: Database) -> None:
-    at_work, first, second = (submit(database).id for _ in range(3))
-    claim(database)
-    database.attempts.progress(at_work, 1, "face", 0.5)
-    unknown = [f"{number:032x}" for number in range(1200)]
-
-    assert database.jobs.statuses([at_work, second, *unknown, first]) == {
-        at_work: JobStatus(State.RUNNING, 1, "face", 0.5, None),
-        first: JobStatus(State.QUEUED, 0, "queued", 0.0, 1),
-        second: JobStatus(State.QUEUED, 0, "queued", 0.0, 2),
-    }

@@ -1,4 +1,4 @@
-"""Results for tests: noise of the right shapes."""
+"""Results for tests: random motion of the right shapes."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ import numpy as np
 from models.formats.results import Results
 
 
-def drawn(
+def random_results(
     *, repetitions: int = 2, samples: int = 3, frames: int = 60, lengths: list[int] | None = None
 ) -> Results:
-    """Smooth noise; sample by sample another scene. Poses and faces wander like the truth."""
+    """Random walks; each sample is from another scene."""
     rng = np.random.default_rng(1)
 
     def wander(*shape: int) -> np.ndarray:
@@ -35,8 +35,8 @@ def drawn(
 
 
 def perfect(**sizes: int) -> Results:
-    """Every repetition is the truth."""
-    results = drawn(**sizes)
+    """Results in which every repetition equals the truth."""
+    results = random_results(**sizes)
     again = (results.repetitions, 1, 1, 1)
     return replace(
         results,

@@ -1,0 +1,43 @@
+"""`python -m training judge`: compare a person's motion with the truth of a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.commands.console import print_line
+
+if TYPE_CHECKING:
+    import argparse
+
+DEMO_PERSON = Path(__file__).parents[2] / "people" / "demo"
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `judge`."""
+    judge = commands.add_parser("judge", help="compare a person's motion with a dataset")
+    judge.add_argument("--data", type=Path, required=True, help="folder of scenes not trained on")
+    judge.add_argument("--person", type=Path, default=DEMO_PERSON, help="person directory")
+    judge.add_argument("--clips", type=int, default=6, help="number of clips")
+    judge.add_argument("--seconds", type=float, default=20.0, help="length of a clip")
+    judge.add_argument("--steps", type=int, help="diffusion steps; default: those of the person")
+    judge.add_argument("--json", type=Path, help="also write the figures to this file")
+    judge.set_defaults(run=judge_person)
+
+
+def judge_person(arguments: argparse.Namespace) -> None:
+    """Print the figures of `training.demo.judge`, and write them as JSON."""
+    from training.demo.judge import judge
+
+    figures = judge(
+        arguments.person,
+        arguments.data,
+        clips=arguments.clips,
+        seconds=arguments.seconds,
+        steps=arguments.steps,
+    )
+    for name, value in figures.items():
+        print_line(f"{name:32} {value:8.3f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
