@@ -73,7 +73,7 @@ def test_samples_are_rendered_in_front_of_anything(
     [
         (["render-dataset", "nowhere", "--person", "demo"], "nowhere: folder not found"),
         (["render-dataset", "data", "--person", "ada"], "There is no person 'ada'; there are"),
-        (["render-dataset", "data", "--person", "demo", "--views", "top"], "No camera 'top'"),
+        (["render-dataset", "data", "--person", "demo", "--views", "top"], "Unknown camera 'top'"),
         (["render-dataset", "data", "--person", "demo", "--scenes", "c"], "data has no scene 'c'"),
         (["render-results", "none.npz", "--person", "demo"], "none.npz: results not found"),
     ],
