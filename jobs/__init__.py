@@ -1,1 +1,1 @@
-"""The contract of API and worker: job records, queue, storage, settings. No torch, no web."""
+"""Job records, queue, storage and settings that API and worker share; no torch, no web framework."""

@@ -1,4 +1,4 @@
-"""Settings come from the environment, once, and check themselves."""
+"""Settings: read from the environment and from secret files, and validated."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from pydantic_settings import SettingsError
 from jobs.settings import SECRETS, Settings
 
 
-def test_everything_lies_below_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:
+def test_all_paths_are_below_the_data_folder_by_default(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "d")
 
     assert settings.database_url == f"sqlite:///{tmp_path}/d/visavis.db"
@@ -42,14 +42,12 @@ def test_the_environment_is_read_and_empty_means_unset(monkeypatch: pytest.Monke
         {"outbound_ca": "/nowhere.pem"},
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(
-    tmp_path: Path, wrong: dict[str, int | str]
-) -> None:
+def test_an_invalid_setting_is_rejected(tmp_path: Path, wrong: dict[str, int | str]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Settings.model_validate({"data": tmp_path} | wrong)
 
 
-def test_processes_that_start_together_share_one_secret(tmp_path: Path) -> None:
+def test_concurrently_started_processes_share_one_secret(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(lambda _: Settings(data=tmp_path / "d").signing_key(), range(16)))
 
@@ -85,7 +83,7 @@ def shown(settings: Settings, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_secret_may_lie_in_a_file(
+def test_a_secret_can_be_read_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "secret.txt").write_text(ADDRESSES[name] + "\n")
@@ -113,7 +111,7 @@ def test_a_secret_that_is_set_twice_is_an_error(
 @pytest.mark.parametrize(
     ("content", "words"), [(None, "No such file"), (b"", "is empty"), (b"\xff\xfe", "is no text")]
 )
-def test_a_file_that_holds_no_secret_is_an_error(
+def test_a_secret_file_without_a_secret_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, words: str
 ) -> None:
     path = tmp_path / "secret.txt"
@@ -125,7 +123,7 @@ def test_a_file_that_holds_no_secret_is_an_error(
         Settings()
 
 
-def test_a_setting_that_makes_no_sense_shows_no_other(tmp_path: Path) -> None:
+def test_the_error_of_an_invalid_setting_does_not_show_secrets(tmp_path: Path) -> None:
     wrong = ADDRESSES | {"data": tmp_path, "reaper_seconds": 99}
 
     with pytest.raises(ValidationError) as caught:

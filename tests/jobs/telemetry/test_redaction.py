@@ -38,12 +38,12 @@ ADDRESSES = {
         ("sqlite:////data/a@b/visavis.db", "sqlite:////data/a@b/visavis.db"),
     ],
 )
-def test_passwords_in_addresses_are_masked(words: str, seen: str) -> None:
+def test_passwords_in_urls_are_redacted(words: str, seen: str) -> None:
     assert redact(words) == seen
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_log_line_shows_no_password(form: str) -> None:
+def test_a_log_line_contains_no_password(form: str) -> None:
     try:
         raise ConnectionError(f"no route to {ADDRESSES['broker_url']}")
     except ConnectionError as error:
@@ -59,7 +59,7 @@ def test_a_log_line_shows_no_password(form: str) -> None:
     assert line.count("***") == 3
 
 
-def test_a_broker_that_is_away_is_named_without_its_password(
+def test_the_warning_about_an_unavailable_broker_contains_no_password(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make_celery(Settings(data=tmp_path, broker_url=ADDRESSES["broker_url"]))
@@ -71,7 +71,7 @@ def test_a_broker_that_is_away_is_named_without_its_password(
     assert HUSH not in caplog.text + str([record.__dict__ for record in caplog.records])
 
 
-def test_a_storage_that_makes_no_sense_is_named_without_its_password(tmp_path: Path) -> None:
+def test_the_error_of_an_invalid_storage_url_contains_no_password(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, storage_url=f"ftp://me:{HUSH}@files/x")
 
     with pytest.raises(StorageError, match=r"ftp://me:\*\*\*@files/x"):
