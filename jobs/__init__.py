@@ -1,1 +1,1 @@
-"""Job records, queue, storage and settings that API and worker share; no torch, no web framework."""
+"""Job records, queue, storage and settings of API and worker; no torch, no web framework."""
