@@ -1,1 +1,1 @@
-"""The contract of API and worker: job records, queue, storage, settings. No torch, no web."""
+"""Job records, queue, storage and settings of API and worker; no torch, no web framework."""

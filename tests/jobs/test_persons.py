@@ -1,4 +1,4 @@
-"""Persons are listed from their directories."""
+"""Persons, read from their directories."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_person(folder: Path, name: str, **changed: object) -> None:
     (folder / name / "person.json").write_text(json.dumps(manifest))
 
 
-def test_people_are_read_from_their_person_json(tmp_path: Path) -> None:
+def test_persons_are_read_from_their_person_json(tmp_path: Path) -> None:
     write_person(tmp_path, "demo")
     write_person(tmp_path, "ada", limits={"max_seconds": 60})
 
@@ -38,10 +38,10 @@ def test_people_are_read_from_their_person_json(tmp_path: Path) -> None:
     assert (ada.name, ada.max_seconds, demo.title) == ("ada", 60.0, "Demo")
     assert demo.defaults.steps == 50
     assert ada.digest != demo.digest
-    assert (ada.views, ada.default_views) == ((), ())  # no cameras.json: the worker tells
+    assert (ada.views, ada.default_views) == ((), ())  # without cameras.json the worker decides
 
 
-def test_the_first_camera_is_shown_unless_the_person_says_otherwise(tmp_path: Path) -> None:
+def test_the_first_camera_is_the_default_unless_person_json_sets_views(tmp_path: Path) -> None:
     for name, more in (("ada", {}), ("demo", {"views": ["side", "front"]})):
         write_person(tmp_path, name, defaults=DEFAULTS | more)
         cameras = {"cameras": [{"name": "front"}, {"name": "side"}]}
@@ -58,14 +58,14 @@ def test_the_first_camera_is_shown_unless_the_person_says_otherwise(tmp_path: Pa
     "content",
     [b"", b"{}", b"[]", b"null", b'{"cameras": 1}', b'{"cameras": [{}]}', b'{"cameras": ["a"]}'],
 )
-def test_cameras_that_cannot_be_read_leave_nobody_out(tmp_path: Path, content: bytes) -> None:
+def test_a_person_with_unreadable_cameras_is_still_listed(tmp_path: Path, content: bytes) -> None:
     write_person(tmp_path, "demo")
     (tmp_path / "demo" / "cameras.json").write_bytes(content)
 
     assert [person.views for person in list_people(tmp_path)] == [()]
 
 
-def test_a_broken_person_is_left_out_and_named_in_the_log(
+def test_an_invalid_person_is_left_out_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_person(tmp_path, "demo")

@@ -1,4 +1,4 @@
-"""Settings come from the environment, once, and check themselves."""
+"""Settings: read from the environment and from secret files, and validated."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from jobs.settings import SECRETS, Settings
+from tests.jobs.secret_values import PASSWORD, SECRET_SETTINGS
 
 
-def test_everything_lies_below_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:
+def test_all_paths_are_below_the_data_folder_by_default(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "d")
 
     assert settings.database_url == f"sqlite:///{tmp_path}/d/visavis.db"
@@ -42,14 +43,12 @@ def test_the_environment_is_read_and_empty_means_unset(monkeypatch: pytest.Monke
         {"outbound_ca": "/nowhere.pem"},
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(
-    tmp_path: Path, wrong: dict[str, int | str]
-) -> None:
+def test_an_invalid_setting_is_rejected(tmp_path: Path, wrong: dict[str, int | str]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Settings.model_validate({"data": tmp_path} | wrong)
 
 
-def test_processes_that_start_together_share_one_secret(tmp_path: Path) -> None:
+def test_concurrently_started_processes_share_one_secret(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(lambda _: Settings(data=tmp_path / "d").signing_key(), range(16)))
 
@@ -67,53 +66,41 @@ def test_a_secret_from_the_environment_is_used_and_never_shown(tmp_path: Path) -
     assert not (tmp_path / "secret").exists()
 
 
-HUSH = "hush-hush"
-
-
-ADDRESSES = {
-    "database_url": f"postgresql://visavis:{HUSH}@127.0.0.1:1/visavis",
-    "broker_url": f"redis://:{HUSH}@127.0.0.1:1/0",
-    "storage_url": f"s3://bucket/visavis?endpoint_url=https://key:{HUSH}@127.0.0.1:1",
-    "signing_secret": HUSH,
-    "previous_signing_secret": HUSH,
-}
-
-
 def shown(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     return value.get_secret_value() if name.endswith("signing_secret") else value
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_secret_may_lie_in_a_file(
+def test_a_secret_can_be_read_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    (tmp_path / "secret.txt").write_text(ADDRESSES[name] + "\n")
+    (tmp_path / "secret.txt").write_text(SECRET_SETTINGS[name] + "\n")
     monkeypatch.setenv(f"VISAVIS_{name.upper()}_FILE", str(tmp_path / "secret.txt"))
 
     settings = Settings(data=tmp_path)
 
-    assert shown(settings, name) == ADDRESSES[name]
-    assert HUSH not in repr(settings)
-    assert HUSH not in str(settings)
+    assert shown(settings, name) == SECRET_SETTINGS[name]
+    assert PASSWORD not in repr(settings)
+    assert PASSWORD not in str(settings)
 
 
 def test_a_secret_that_is_set_twice_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VISAVIS_SIGNING_SECRET", HUSH)
+    monkeypatch.setenv("VISAVIS_SIGNING_SECRET", PASSWORD)
     monkeypatch.setenv("VISAVIS_SIGNING_SECRET_FILE", str(tmp_path / "secret.txt"))
 
     with pytest.raises(SettingsError, match="are both set; unset one of them") as caught:
         Settings()
 
-    assert HUSH not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("content", "words"), [(None, "No such file"), (b"", "is empty"), (b"\xff\xfe", "is no text")]
 )
-def test_a_file_that_holds_no_secret_is_an_error(
+def test_a_secret_file_without_a_secret_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, words: str
 ) -> None:
     path = tmp_path / "secret.txt"
@@ -125,11 +112,11 @@ def test_a_file_that_holds_no_secret_is_an_error(
         Settings()
 
 
-def test_a_setting_that_makes_no_sense_shows_no_other(tmp_path: Path) -> None:
-    wrong = ADDRESSES | {"data": tmp_path, "reaper_seconds": 99}
+def test_the_error_of_an_invalid_setting_does_not_show_secrets(tmp_path: Path) -> None:
+    wrong = SECRET_SETTINGS | {"data": tmp_path, "reaper_seconds": 99}
 
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(wrong)
 
     assert "reaper_seconds" in str(caught.value)
-    assert HUSH not in str(caught.value)
+    assert PASSWORD not in str(caught.value)

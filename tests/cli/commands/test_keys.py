@@ -58,7 +58,7 @@ def test_a_revoked_key_is_listed_and_cannot_be_rotated(call: Call) -> None:
     [
         (("--scope", "read,rule"), "use read, write, admin"),
         (("--expires", "soon"), "--expires: invalid duration 'soon'; use 90d"),
-        (("--tenant", "Acme Inc"), "tenant 'Acme Inc' is no name"),
+        (("--tenant", "Acme Inc"), "tenant: invalid name 'Acme Inc'"),
     ],
 )
 def test_an_invalid_option_is_rejected(

@@ -52,7 +52,7 @@ def test_a_newer_database_is_rejected_by_every_command(
     for arguments in (["migrate"], ["migrate", "--check"], ["api"], ["worker"], ["up"]):
         done = call(*arguments)
         assert done.exit_code == 2, arguments
-        assert "is at migration 9999, which this version of visavis does not know" in done.stderr
+        assert "is at migration 9999, which is unknown to this version of visavis" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "up"])
@@ -65,7 +65,10 @@ def test_an_older_database_is_rejected_if_migration_is_disabled(
     done = call(command)
 
     assert done.exit_code == 2
-    assert "from 0001 on, and VISAVIS_MIGRATE is false; run `visavis-server migrate`" in done.stderr
+    assert (
+        "starting with 0001, and VISAVIS_MIGRATE is false; run `visavis-server migrate`"
+        in done.stderr
+    )
     assert schema_state(url).current is None
 
 

@@ -73,7 +73,7 @@ def test_samples_are_rendered_in_front_of_anything(
     [
         (["render-dataset", "nowhere", "--person", "demo"], "nowhere: folder not found"),
         (["render-dataset", "data", "--person", "ada"], "Unknown person 'ada'; available"),
-        (["render-dataset", "data", "--person", "demo", "--views", "top"], "No camera 'top'"),
+        (["render-dataset", "data", "--person", "demo", "--views", "top"], "Unknown camera 'top'"),
         (
             ["render-dataset", "data", "--person", "demo", "--scenes", "c"],
             "data: unknown scene 'c'",

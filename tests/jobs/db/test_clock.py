@@ -1,4 +1,4 @@
-"""All machines go by the clock of the database."""
+"""The clock of the database is used by all machines."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,25 +14,25 @@ from tests.jobs.rows import claim, submit
 
 
 @pytest.mark.services
-def test_it_is_the_servers_and_is_asked_now_and_then(postgresql_url: str) -> None:
+def test_the_clock_follows_the_server_with_occasional_queries(postgresql_url: str) -> None:
     engine = connect(postgresql_url)
     seconds = [1000.0]
     clock = DatabaseClock(engine, monotonic=lambda: seconds[0])
 
     first = clock()
     seconds[0] += 7
-    assert clock() - first == timedelta(seconds=7)  # counted on
+    assert clock() - first == timedelta(seconds=7)  # by the monotonic clock
     seconds[0] += QUERY_SECONDS
-    asked = clock()
+    queried = clock()
     engine.dispose()
 
-    assert abs(asked - datetime.now(UTC)) < timedelta(minutes=5)
-    assert asked - first < timedelta(seconds=7 + QUERY_SECONDS)  # told, and no longer counted
+    assert abs(queried - datetime.now(UTC)) < timedelta(minutes=5)
+    assert queried - first < timedelta(seconds=7 + QUERY_SECONDS)  # by a new query
     assert first.tzinfo is UTC
 
 
 class _Wrong:
-    """A wall clock that is wrong by so many hours."""
+    """A wall clock that is off by `hours`."""
 
     def __init__(self, hours: float) -> None:
         self.off = timedelta(hours=hours)
@@ -42,12 +42,12 @@ class _Wrong:
 
 
 @pytest.mark.services
-def test_a_machine_whose_clock_is_wrong_takes_no_ones_job(
+def test_a_machine_with_a_wrong_clock_takes_no_job_of_others(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(database_url=postgresql_url)
     behind, ahead = open_database(settings), open_database(settings)
-    monkeypatch.setattr("jobs.model.datetime", _Wrong(hours=-1))  # what one takes for the present
+    monkeypatch.setattr("jobs.model.datetime", _Wrong(hours=-1))  # the clock of the machine
     upgrade(postgresql_url)
     submit(behind)
     job = claim(behind)
@@ -62,7 +62,7 @@ def test_a_machine_whose_clock_is_wrong_takes_no_ones_job(
         database.close()
 
 
-def test_a_database_that_has_never_answered_has_no_clock() -> None:
+def test_the_clock_of_an_unavailable_database_raises() -> None:
     engine = connect("postgresql://nobody@127.0.0.1:1/none")
 
     with pytest.raises(OperationalError):

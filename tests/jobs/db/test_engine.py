@@ -1,4 +1,4 @@
-"""Migrations: they make what the tables say, from any start, with many at once."""
+"""Database connections: SQLite settings, transactions, drivers."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from jobs.db.migrate import upgrade
 from jobs.db.tables import jobs
 
 
-def test_sqlite_keeps_what_it_has_said(tmp_path: Path) -> None:
+def test_sqlite_commits_are_durable(tmp_path: Path) -> None:
     engine = connect(f"sqlite:///{tmp_path / 'visavis.db'}")
     with reading(engine) as connection:
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()

@@ -19,7 +19,9 @@ def test_migrations_and_tables_agree(database_url: str) -> None:
 
     def comparable(thing: object, name: str, kind: str, *_: object) -> bool:
         descends = kind == "index" and name in ("ix_jobs_turn", "ix_jobs_share")
-        return not (descends and engine.dialect.name == "sqlite")  # Alembic cannot read that there
+        return not (
+            descends and engine.dialect.name == "sqlite"
+        )  # Alembic cannot read descending indexes of SQLite
 
     with engine.connect() as connection:
         options = {"compare_type": True, "include_object": comparable}
@@ -43,7 +45,7 @@ def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     assert len(after) == len(jobs.columns)
 
 
-def test_many_processes_may_upgrade_at_once(tmp_path: Path) -> None:
+def test_concurrent_upgrades_are_safe(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new' / 'visavis.db'}"
 
     with ThreadPoolExecutor(4) as pool:
@@ -56,7 +58,7 @@ def test_many_processes_may_upgrade_at_once(tmp_path: Path) -> None:
     assert count == 0
 
 
-def test_jobs_of_an_older_schema_keep_their_person(database_url: str) -> None:
+def test_migration_0004_keeps_the_person_of_a_job(database_url: str) -> None:
     from alembic import command
 
     from jobs.db.migrate import _alembic_config

@@ -1,10 +1,9 @@
-"""The reaper removes what is kept long enough; its owner is told."""
+"""Retention: expired objects are removed, and requests for them return 410."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from jobs.maintenance.reaper import maintain
@@ -39,13 +38,15 @@ def stored(served: Served) -> set[str]:
 
 
 def with_clip(served: Served, folder: Path, job: Job) -> Job:
-    (folder / "clip").write_bytes(b"sound")
+    (folder / "clip").write_bytes(b"audio")
     served.services.storage.put(input_key(job.id, "wav"), folder / "clip", "audio/wav")
     return served.services.database.jobs.get(job.id)
 
 
 @pytest.mark.parametrize("served", [{"keep_outputs_days": A_MOMENT}], indirect=True)
-def test_outputs_expire_and_downloads_say_so(served: Served, tmp_path: Path) -> None:
+def test_expired_outputs_are_removed_and_downloads_return_410(
+    served: Served, tmp_path: Path
+) -> None:
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
     seen = served.http.get(f"/jobs/{job.id}").json()
     assert seen["expires_at"] is not None
@@ -61,7 +62,7 @@ def test_outputs_expire_and_downloads_say_so(served: Served, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("served", [{"keep_inputs_days": A_MOMENT}], indirect=True)
-def test_inputs_expire_and_a_retry_says_so(served: Served, tmp_path: Path) -> None:
+def test_expired_inputs_are_removed_and_a_retry_returns_410(served: Served, tmp_path: Path) -> None:
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
     failed = with_clip(served, tmp_path, rows.running(served))
     served.services.database.attempts.fail(failed.id, 1, "code", "Why.")
@@ -73,7 +74,7 @@ def test_inputs_expire_and_a_retry_says_so(served: Served, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("served", [{"keep_jobs_days": A_MOMENT}], indirect=True)
-def test_jobs_go_with_everything(served: Served, tmp_path: Path) -> None:
+def test_expired_jobs_are_removed_with_all_objects(served: Served, tmp_path: Path) -> None:
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
     running = rows.running(served)
     maintain(served.services.maintenance)
@@ -84,7 +85,7 @@ def test_jobs_go_with_everything(served: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("served", [{"keep_leftovers_days": 1.0}], indirect=True)
-def test_leftovers_are_found_in_the_storage(served: Served, tmp_path: Path) -> None:
+def test_orphaned_objects_are_removed(served: Served, tmp_path: Path) -> None:
     job = with_clip(served, tmp_path, rows.succeeded(served, tmp_path))
     storage = served.services.storage
     for key in ("jobs/nobody/input/audio.wav", "jobs/young/input/audio.wav"):
@@ -96,15 +97,15 @@ def test_leftovers_are_found_in_the_storage(served: Served, tmp_path: Path) -> N
 
     keys = {one.key for one in storage.page("jobs", after=None, limit=100)}
     assert keys == {job.input_key, job.outputs[0].key, "jobs/young/input/audio.wav"}
-    assert sweep(served.services.maintenance) == 0  # not due
+    assert sweep(served.services.maintenance) == 0  # not due again
 
 
 @pytest.mark.parametrize("served", [{"keep_leftovers_days": 1.0}], indirect=True)
-def test_the_clips_of_another_database_are_left_alone(
+def test_clips_of_another_database_are_not_removed(
     served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = served.services.storage
-    (tmp_path / "clip").write_bytes(b"sound")
+    (tmp_path / "clip").write_bytes(b"audio")
     storage.put("jobs/nobody/input/audio.wav", tmp_path / "clip", "audio/wav")
     os.utime(storage.path("jobs/nobody/input/audio.wav"), (1, 1))
     (tmp_path / "other").write_text("another")
@@ -128,18 +129,14 @@ def test_nothing_expires_by_default(served: Served, tmp_path: Path) -> None:
         served.services.storage.stat("jobs/x/y.wav")
 
 
-def test_a_signed_link_to_a_file_that_never_was_is_still_a_404(served: Served) -> None:
+def test_a_signed_link_to_a_missing_file_returns_404(served: Served) -> None:
     link = served.services.storage.link("jobs/x/y.mp4", filename="y", seconds=60)
 
-    problem(_get(served, link), 404, "file_not_found")
-
-
-def _get(served: Served, link: str) -> httpx.Response:
-    return served.http.get(link)
+    problem(served.http.get(link), 404, "file_not_found")
 
 
 def _due(served: Served) -> None:
-    """The reaper has swept when it started: make it due again."""
+    """Make the sweep due again; the API has run it at start."""
     from jobs.db.engine import writing
     from jobs.db.tables import chores
 

@@ -1,4 +1,4 @@
-"""Requests to somewhere else: the checked address is the one connected to, and all has an end."""
+"""HTTP client for URLs from callers: checked addresses, TLS, limits of time and size."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ from jobs.settings import Settings
 from tests.webhook_receiver import HOST, Receiver, receiving
 
 LOOPBACK = parse_allowed(["127.0.0.0/8"])
-LONG = 30.0  # seconds, for what ends by itself
+LONG = 30.0  # seconds, for requests that end by themselves
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,14 @@ def forgotten(receiver: Receiver) -> None:
 
 
 class Names:
-    """A resolver that says what it is told, one answer after the other, and counts."""
+    """A resolver that returns the given answers in turn and records the hosts."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
-        self.asked: list[str] = []
+        self.hosts: list[str] = []
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        self.asked.append(host)
+        self.hosts.append(host)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
@@ -74,7 +74,7 @@ def refused(work: Coroutine[Any, Any, Any]) -> OutboundError:
     return caught.value
 
 
-def test_a_body_is_posted_to_the_name_and_the_answer_is_told(receiver: Receiver) -> None:
+def test_a_body_is_posted_to_the_host_and_the_response_returned(receiver: Receiver) -> None:
     names = Names(["127.0.0.1"])
     url = receiver.url("/hook?a=1", HOST)
 
@@ -86,10 +86,10 @@ def test_a_body_is_posted_to_the_name_and_the_answer_is_told(receiver: Receiver)
     assert got.headers["x-word"] == "hello"
     assert (answer.status, answer.excerpt, answer.retry_after) == (200, "thank you", None)
     assert answer.milliseconds > 0
-    assert names.asked == [HOST]
+    assert names.hosts == [HOST]
 
 
-def test_any_status_is_an_answer(receiver: Receiver) -> None:
+def test_a_response_of_any_status_is_returned(receiver: Receiver) -> None:
     receiver.answers["/hook"] = [503]
     receiver.headers["Retry-After"] = "7"
 
@@ -98,10 +98,8 @@ def test_any_status_is_an_answer(receiver: Receiver) -> None:
     assert (answer.status, answer.excerpt, answer.retry_after) == (503, "no, sorry", "7")
 
 
-def test_an_answer_that_changes_between_check_and_connection_changes_nothing(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DNS rebinding: public first, loopback ever after. Only what was checked is dialled."""
+def test_dns_rebinding_has_no_effect(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host is public first, then loopback; only the checked address is connected to."""
     names = Names(["93.184.216.34"], ["127.0.0.1"])
     dialled: list[str] = []
 
@@ -113,7 +111,7 @@ def test_an_answer_that_changes_between_check_and_connection_changes_nothing(
     sender = outbound(receiver, names, allowed=PUBLIC_ONLY)
 
     assert isinstance(refused(sender.post(receiver.url(host=HOST), b"", {})), NoResponse)
-    assert (dialled, names.asked) == (["93.184.216.34"], [HOST])
+    assert (dialled, names.hosts) == (["93.184.216.34"], [HOST])
     assert isinstance(refused(sender.post(receiver.url(host=HOST), b"", {})), UrlRefused)
     assert dialled == ["93.184.216.34"]
 
@@ -132,7 +130,7 @@ def test_an_answer_that_changes_between_check_and_connection_changes_nothing(
         ["nowhere"],
     ],
 )
-def test_one_address_that_is_refused_refuses_the_name(
+def test_one_forbidden_address_forbids_the_host(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
 ) -> None:
     async def dial(_self: object, host: str, *_: object) -> httpcore.AsyncNetworkStream:
@@ -144,11 +142,13 @@ def test_one_address_that_is_refused_refuses_the_name(
     error = refused(sender.post("https://hooks.example/", b"", {}))
 
     assert isinstance(error, UrlRefused)
-    assert not any(address in str(error) for address in addresses)  # nobody's DNS is told
+    assert not any(
+        address in str(error) for address in addresses
+    )  # the error does not reveal addresses
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost"])
-def test_loopback_is_refused_however_it_is_written(receiver: Receiver, host: str) -> None:
+def test_loopback_is_forbidden_in_every_spelling(receiver: Receiver, host: str) -> None:
     sender = outbound(receiver, allowed=PUBLIC_ONLY)
 
     assert isinstance(refused(sender.post(receiver.url(host=host), b"", {})), UrlRefused)
@@ -157,40 +157,40 @@ def test_loopback_is_refused_however_it_is_written(receiver: Receiver, host: str
     assert receiver.received == []
 
 
-def test_what_an_operator_has_opened_is_reached(receiver: Receiver) -> None:
+def test_an_allowed_host_is_reached(receiver: Receiver) -> None:
     by_name = outbound(receiver, allowed=parse_allowed([HOST]))
 
     assert run(by_name.post(receiver.url(host=HOST), b"", {})).status == 200
     assert isinstance(refused(by_name.post(receiver.url(), b"", {})), UrlRefused)
 
 
-def test_the_next_address_is_tried_where_one_takes_no_connection(receiver: Receiver) -> None:
+def test_the_next_address_is_tried_when_one_accepts_no_connection(receiver: Receiver) -> None:
     names = Names(["127.99.99.99", "127.0.0.1"])  # the receiver listens on the second only
 
     assert run(outbound(receiver, names).post(receiver.url(host=HOST), b"", {})).status == 200
 
 
-def test_a_redirect_is_an_answer_and_not_followed(receiver: Receiver) -> None:
+def test_a_redirect_is_returned_and_not_followed(receiver: Receiver) -> None:
     answer = run(outbound(receiver).post(receiver.url("/redirect"), b"", {}))
 
     assert answer.status == 302
     assert [got.path for got in receiver.received] == ["/redirect"]
 
 
-def test_the_name_must_be_in_the_certificate(receiver: Receiver) -> None:
+def test_the_host_has_to_be_in_the_certificate(receiver: Receiver) -> None:
     error = refused(outbound(receiver).post(receiver.url(host="other.example"), b"", {}))
 
     assert "certificate of other.example is not accepted" in str(error)
     assert receiver.received == []
 
 
-def test_a_certificate_of_nobody_known_is_not_accepted(receiver: Receiver) -> None:
+def test_a_certificate_of_an_unknown_authority_is_rejected(receiver: Receiver) -> None:
     plain = OutboundClient(ssl.create_default_context(), allowed=LOOPBACK)
 
     assert "is not accepted" in str(refused(plain.post(receiver.url(), b"", {})))
 
 
-def test_proxies_of_the_environment_are_not_asked(
+def test_proxies_of_the_environment_are_ignored(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
@@ -200,20 +200,20 @@ def test_proxies_of_the_environment_are_not_asked(
 
 
 @pytest.mark.parametrize("path", ["/stall", "/redirect"])
-def test_a_name_that_nobody_knows_is_told(receiver: Receiver, path: str) -> None:
+def test_the_error_names_an_unknown_host(receiver: Receiver, path: str) -> None:
     sender = outbound(receiver, Names([]))
 
     assert "nobody.example" in str(refused(sender.post(f"https://nobody.example{path}", b"", {})))
 
 
-def test_the_resolver_of_the_system_is_asked(
+def test_the_resolver_of_the_system_is_used(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls = ssl.create_default_context(cafile=receiver.ca)
     sender = OutboundClient(tls, allowed=parse_allowed(["localhost"]))
 
     error = refused(sender.post(receiver.url(host="localhost"), b"", {}))
-    assert "certificate of localhost" in str(error)  # it was found and connected to
+    assert "certificate of localhost" in str(error)  # it was resolved and connected to
 
     def knows_nobody(*_: object, **__: object) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "nobody")
@@ -223,7 +223,7 @@ def test_the_resolver_of_the_system_is_asked(
     assert "nobody.invalid is unknown to DNS" in str(error)
 
 
-def test_a_resolver_that_stalls_costs_no_more_than_the_time(receiver: Receiver) -> None:
+def test_a_stalled_resolver_ends_with_the_timeout(receiver: Receiver) -> None:
     async def stall(host: str, port: int) -> Sequence[str]:
         await asyncio.sleep(3600)
         return []
@@ -234,21 +234,21 @@ def test_a_resolver_that_stalls_costs_no_more_than_the_time(receiver: Receiver) 
     assert "within 0.2 s" in str(refused(sender.post("https://a.example/", b"", {})))
 
 
-def test_one_that_answers_nothing_costs_no_more_than_the_time(receiver: Receiver) -> None:
+def test_a_silent_server_ends_with_the_timeout(receiver: Receiver) -> None:
     error = refused(outbound(receiver, seconds=0.5).post(receiver.url("/stall"), b"", {}))
 
     assert isinstance(error, NoResponse)
     assert "within 0.5 s" in str(error)
 
 
-def test_of_an_endless_answer_the_beginning_is_read(receiver: Receiver) -> None:
+def test_the_start_of_an_endless_response_is_read(receiver: Receiver) -> None:
     answer = run(outbound(receiver).post(receiver.url("/endless"), b"", {}))
 
     assert answer.status == 200
 
 
-def test_an_answer_in_drips_ends_with_the_time(receiver: Receiver, tmp_path: Path) -> None:
-    """Every read succeeds at once, and the whole would take for ever."""
+def test_a_slow_response_ends_with_the_timeout(receiver: Receiver, tmp_path: Path) -> None:
+    """Every read succeeds at once, but the response never ends."""
     sender = outbound(receiver)
     fetching = sender.fetch(
         receiver.url("/drip"), tmp_path / "f", most_bytes=10_000_000, seconds=0.7
@@ -258,19 +258,19 @@ def test_an_answer_in_drips_ends_with_the_time(receiver: Receiver, tmp_path: Pat
     assert not (tmp_path / "f").exists()
 
 
-def test_a_file_is_fetched(receiver: Receiver, tmp_path: Path) -> None:
+def test_a_file_is_downloaded(receiver: Receiver, tmp_path: Path) -> None:
     receiver.headers["Content-Type"] = "audio/wav"
-    place = tmp_path / "f"
+    path = tmp_path / "f"
 
-    got = run(outbound(receiver).fetch(receiver.url("/a.wav"), place, most_bytes=9, seconds=LONG))
+    got = run(outbound(receiver).fetch(receiver.url("/a.wav"), path, most_bytes=9, seconds=LONG))
 
-    assert place.read_bytes() == b"thank\x00you"
+    assert path.read_bytes() == b"thank\x00you"
     assert (got.bytes, got.content_type) == (9, "audio/wav")
     assert [got.method for got in receiver.received] == ["GET"]
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "words"),
+    ("route", "status", "words"),
     [
         ("/a.wav", 404, "the response has status 404, not 200"),
         ("/redirect", 200, "redirects are not followed"),
@@ -278,20 +278,20 @@ def test_a_file_is_fetched(receiver: Receiver, tmp_path: Path) -> None:
         ("/endless", 200, "the file has more than 8 bytes"),
     ],
 )
-def test_a_file_that_is_not_there_or_too_large_leaves_nothing_behind(
-    receiver: Receiver, tmp_path: Path, path: str, status: int, words: str
+def test_a_missing_or_too_large_file_leaves_no_file(
+    receiver: Receiver, tmp_path: Path, route: str, status: int, words: str
 ) -> None:
-    receiver.answers[path] = [status]
-    place = tmp_path / "f"
+    receiver.answers[route] = [status]
+    path = tmp_path / "f"
 
-    error = refused(outbound(receiver).fetch(receiver.url(path), place, most_bytes=8, seconds=LONG))
+    error = refused(outbound(receiver).fetch(receiver.url(route), path, most_bytes=8, seconds=LONG))
 
     assert isinstance(error, UnusableResponse)
     assert words in str(error)
-    assert not place.exists()
+    assert not path.exists()
 
 
-def test_settings_open_networks_and_bring_certificates(
+def test_settings_allow_networks_and_add_certificates(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VISAVIS_DATA", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Which URLs and which addresses are reached, and which are not."""
+"""URL policy: allowed and forbidden URLs and addresses."""
 
 import ipaddress
 
@@ -58,7 +58,7 @@ NOT_PUBLIC = [
 
 
 @pytest.mark.parametrize(("address", "kind"), NOT_PUBLIC)
-def test_an_address_that_is_not_public_is_refused(address: str, kind: str) -> None:
+def test_an_address_that_is_not_public_is_forbidden(address: str, kind: str) -> None:
     with pytest.raises(UrlRefused, match=f"h.example is not on the public internet: {kind}"):
         check_address("h.example", address)
 
@@ -75,12 +75,12 @@ def test_an_address_that_is_not_public_is_refused(address: str, kind: str) -> No
         ("64:ff9b::808:808", "64:ff9b::808:808"),
     ],
 )
-def test_a_public_address_is_connected_to(address: str, connected: str) -> None:
+def test_a_public_address_is_allowed(address: str, connected: str) -> None:
     assert str(check_address("h.example", address)) == str(ipaddress.ip_address(connected))
 
 
 @given(st.ip_addresses())
-def test_nothing_is_public_that_python_knows_to_be_private(
+def test_no_address_that_python_regards_as_private_is_allowed(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     try:
@@ -107,24 +107,24 @@ def test_nothing_is_public_that_python_knows_to_be_private(
         ("https://[::ffff:8.8.8.8]/", Target("8.8.8.8", 443, "/")),
     ],
 )
-def test_a_url_has_one_host_port_and_path(url: str, target: Target) -> None:
+def test_a_url_is_parsed_to_host_port_and_path(url: str, target: Target) -> None:
     assert parse_target(url) == target
 
 
 @pytest.mark.parametrize(
-    ("url", "asked"),
+    ("url", "normalised"),
     [
         ("HTTPS://Example.COM:443?a", "https://example.com/?a"),
         ("https://bücher.example:8443/x", "https://xn--bcher-kva.example:8443/x"),
         ("https://[2606:4700:0:0::1]:8443", "https://[2606:4700::1]:8443/"),
     ],
 )
-def test_a_url_is_kept_as_it_will_be_asked_for(url: str, asked: str) -> None:
-    assert parse_target(url).url == asked
-    assert parse_target(asked).url == asked
+def test_a_url_is_normalised(url: str, normalised: str) -> None:
+    assert parse_target(url).url == normalised
+    assert parse_target(normalised).url == normalised
 
 
-def test_the_host_header_has_the_port_and_brackets_where_they_belong() -> None:
+def test_the_host_header_has_port_and_brackets_if_needed() -> None:
     urls = ("https://a.example/", "https://a.example:8443", "https://[2606:4700::1]:8443")
 
     assert [parse_target(url).authority for url in urls] == [
@@ -217,7 +217,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("url", "words"), REFUSED)
-def test_a_url_that_leads_elsewhere_or_nowhere_is_refused(url: str, words: str) -> None:
+def test_a_forbidden_or_invalid_url_is_rejected(url: str, words: str) -> None:
     with pytest.raises(UrlRefused) as refused:
         parse_target(url)
 
@@ -225,7 +225,7 @@ def test_a_url_that_leads_elsewhere_or_nowhere_is_refused(url: str, words: str) 
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_target_or_is_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     for url in (text, f"https://{text}", f"https://{text}.example/{text}"):
         try:
             target = parse_target(url)
@@ -237,7 +237,7 @@ def test_any_text_is_a_target_or_is_refused(text: str) -> None:
         assert parse_target(target.url) == target
 
 
-def test_an_operator_opens_networks_and_hosts() -> None:
+def test_an_operator_allows_networks_and_hosts() -> None:
     allowed = parse_allowed(["10.1.0.0/16", "fd00::/8", "192.168.1.7", "Hooks", "localhost"])
 
     assert parse_target("https://10.1.2.3:8443/", allowed).host == "10.1.2.3"
@@ -259,6 +259,6 @@ def test_an_operator_opens_networks_and_hosts() -> None:
 
 
 @pytest.mark.parametrize("entry", ["10.1.0.0/33", "10.1.0.1/16", "a b", "https://a.example", "*"])
-def test_what_is_no_network_and_no_host_opens_nothing(entry: str) -> None:
+def test_an_entry_that_is_neither_network_nor_host_is_rejected(entry: str) -> None:
     with pytest.raises(ValueError, match=": neither a network nor a host name"):
         parse_allowed([entry])

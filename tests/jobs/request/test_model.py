@@ -1,4 +1,4 @@
-"""What may be asked for, and what motion depends on."""
+"""Requests: valid values, and the digest of motion."""
 
 import pytest
 from pydantic import ValidationError
@@ -10,7 +10,7 @@ from jobs.request.values import SizeUnsupported, check_width, parse_colour, pars
 @pytest.mark.parametrize(
     ("written", "kept"), [("#20242C", "#20242c"), ("#abc", "#aabbcc"), ("#000000", "#000000")]
 )
-def test_a_colour_is_kept_in_one_way(written: str, kept: str) -> None:
+def test_a_colour_is_normalised(written: str, kept: str) -> None:
     request = GenerateRequest(background=written)
     assert (request.background, request.effective_background) == (kept, kept)
 
@@ -21,13 +21,13 @@ def test_a_colour_is_three_bytes() -> None:
 
 
 @pytest.mark.parametrize("written", ["red", "#12", "#12345", "20242c", "#20242c80", "", "#gggggg"])
-def test_what_is_no_colour_is_refused(written: str) -> None:
+def test_an_invalid_colour_is_rejected(written: str) -> None:
     with pytest.raises(ValidationError, match='; write "#20242c" or "transparent"'):
         GenerateRequest(background=written)
 
 
 @pytest.mark.parametrize("form", ["mov", "webm", "png"])
-def test_formats_with_alpha_are_transparent_unless_a_colour_is_asked_for(form: str) -> None:
+def test_formats_with_alpha_are_transparent_by_default(form: str) -> None:
     asked = {"format": form}
     assert GenerateRequest.model_validate(asked).effective_background == "transparent"
     clear = GenerateRequest.model_validate(asked | {"background": "transparent"})
@@ -39,14 +39,14 @@ def test_formats_with_alpha_are_transparent_unless_a_colour_is_asked_for(form: s
     assert GenerateRequest().effective_background is None
 
 
-def test_an_mp4_cannot_be_transparent_and_the_answer_tells_what_can() -> None:
+def test_the_error_for_a_transparent_mp4_lists_other_formats() -> None:
     words = "mp4 cannot be transparent; ask for format mov, webm or png"
     with pytest.raises(ValidationError, match=words) as refused:
         GenerateRequest(background="transparent")
     assert refused.value.errors()[0]["loc"] == ("background",)
 
 
-def test_motion_does_not_depend_on_what_it_looks_like() -> None:
+def test_motion_does_not_depend_on_render_options() -> None:
     plain = GenerateRequest(seed=3)
     looks = GenerateRequest(seed=3, background="#123", format="mov", supersampling=3)
     assert motion_digest(plain, "d") == motion_digest(looks, "d")
@@ -64,7 +64,7 @@ def test_a_size_is_one_number_or_two(written: str, meant: tuple[int, int]) -> No
 @pytest.mark.parametrize(
     "wrong", ["511", "62", "2050", "1x1", "512x", "x", "", "9" * 99, "-64", "６４"]
 )
-def test_a_size_that_no_video_can_have_is_refused(wrong: str) -> None:
+def test_an_invalid_size_is_rejected(wrong: str) -> None:
     with pytest.raises(ValueError, match="size"):
         parse_size(wrong)
 
@@ -85,7 +85,7 @@ def test_views_are_up_to_four_different_names() -> None:
         (("a", "b", "a"), "view 'a' is listed 2 times; list each once"),
     ],
 )
-def test_views_that_make_no_picture_are_refused(views: tuple[str, ...], words: str) -> None:
+def test_invalid_views_are_rejected(views: tuple[str, ...], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         GenerateRequest(views=views)
 
@@ -99,13 +99,13 @@ def test_all_views_together_are_up_to_4096_pixels_wide() -> None:
         check_width("1366", tuple("abc"))
 
 
-def test_a_request_refuses_what_it_does_not_know() -> None:
+def test_a_request_with_an_unknown_field_is_rejected() -> None:
     with pytest.raises(ValidationError, match="colour"):
         GenerateRequest.model_validate({"colour": "red"})
     assert GenerateRequest(outputs=("video", "video")).outputs == ("video",)
 
 
-def test_the_motion_digest_tells_motion_from_pictures() -> None:
+def test_the_motion_digest_ignores_render_options() -> None:
     plain = GenerateRequest(seed=1)
 
     bigger = plain.model_copy(update={"size": "1024x1024", "outputs": ("motion",)})

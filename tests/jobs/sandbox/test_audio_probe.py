@@ -1,4 +1,4 @@
-"""Which uploads are clips, and what is said about those that are none."""
+"""Audio probe: accepted formats, limits, and errors of invalid files."""
 
 import struct
 import subprocess
@@ -15,7 +15,7 @@ from tests.audio_clips import write_clip
 LIMITS = MediaLimits(max_seconds=5.0)
 
 
-def header_without_sound(path: Path) -> Path:
+def header_without_audio(path: Path) -> Path:
     body = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 2, 48_000, 192_000, 4, 16)
     body += b"data" + struct.pack("<I", 0)
     path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
@@ -31,7 +31,7 @@ def with_noise_for_a_body(path: Path, *, after: int) -> Path:
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(
-    ("ending", "container", "codec"),
+    ("suffix", "container", "codec"),
     [
         ("wav", "wav", "pcm_s16le"),
         ("flac", "flac", "flac"),
@@ -42,10 +42,10 @@ def with_noise_for_a_body(path: Path, *, after: int) -> Path:
         ("webm", "webm", "opus"),
     ],
 )
-def test_every_promised_format_is_read(
-    tmp_path: Path, ending: str, container: str, codec: str, channels: int
+def test_every_documented_format_is_read(
+    tmp_path: Path, suffix: str, container: str, codec: str, channels: int
 ) -> None:
-    path = write_clip(tmp_path / f"clip.{ending}", seconds=1.5, channels=channels)
+    path = write_clip(tmp_path / f"clip.{suffix}", seconds=1.5, channels=channels)
 
     info = inspect_clip(path, LIMITS)
 
@@ -53,13 +53,13 @@ def test_every_promised_format_is_read(
     assert info.seconds == pytest.approx(1.5, abs=0.06)
 
 
-def test_the_name_of_a_file_means_nothing(tmp_path: Path) -> None:
+def test_the_file_name_has_no_effect(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.flac").rename(tmp_path / "playlist.m3u8")
 
     assert inspect_clip(path, LIMITS).container == "flac"
 
 
-def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "clip.wav")
     monkeypatch.chdir(tmp_path)
 
@@ -67,12 +67,12 @@ def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("kind", ["m4a", "wav"])
-def test_length_is_counted_and_not_believed(tmp_path: Path, kind: str) -> None:
+def test_the_length_is_measured_and_not_read_from_the_header(tmp_path: Path, kind: str) -> None:
     content = bytearray(write_clip(tmp_path / f"clip.{kind}", seconds=1.0).read_bytes())
     if kind == "wav":
         at = content.index(b"data") + 4
         content[at : at + 4] = struct.pack("<I", 2**31)
-    else:  # the movie header's duration
+    else:  # the duration in the movie header
         at = content.index(b"mvhd") + 20
         content[at : at + 4] = struct.pack(">I", 2**31 - 1)
     path = tmp_path / "liar"
@@ -81,21 +81,18 @@ def test_length_is_counted_and_not_believed(tmp_path: Path, kind: str) -> None:
     assert inspect_clip(path, LIMITS).seconds == pytest.approx(1.0, abs=0.06)
 
 
-@pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "ogg"])
-def test_a_recording_that_breaks_off_is_as_long_as_what_is_there(
-    tmp_path: Path, ending: str
-) -> None:
-    path = write_clip(tmp_path / f"clip.{ending}", seconds=4.0)
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg"])
+def test_a_truncated_recording_has_the_length_of_its_audio(tmp_path: Path, suffix: str) -> None:
+    path = write_clip(tmp_path / f"clip.{suffix}", seconds=4.0)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
-    assert (
-        0.9 < inspect_clip(path, LIMITS).seconds < 2.6
-    )  # Ogg loses its last page: a second of sound
+    seconds = inspect_clip(path, LIMITS).seconds
+    assert 0.9 < seconds < 2.6  # Ogg loses its last page, which is a second of audio
 
 
-def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
-    """What is refused: {why: (file, code)}."""
+def invalid_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Return invalid files with the expected error codes: {description: (file, code)}."""
 
     def raw(name: str, content: bytes) -> Path:
         (folder / name).write_bytes(content)
@@ -105,8 +102,8 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n"
     whole = write_clip(folder / "whole.m4a").read_bytes()
     return {
-        "nothing in it": (raw("empty.wav", b""), "audio_empty"),
-        "a header and no sound": (header_without_sound(folder / "head.wav"), "audio_empty"),
+        "an empty file": (raw("empty.wav", b""), "audio_empty"),
+        "a header without audio": (header_without_audio(folder / "head.wav"), "audio_empty"),
         "a text named wav": (raw("text.wav", b"dear diary, " * 50), "audio_type_unsupported"),
         "garbage": (raw("noise.mp3", bytes(range(7, 256)) * 40), "audio_type_unsupported"),
         "a concat script": (raw("concat.wav", concat), "audio_type_unsupported"),
@@ -128,22 +125,22 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
-def test_what_is_no_clip_is_refused_with_a_code_and_a_sentence(tmp_path: Path) -> None:
-    for why, (path, code) in bad_files(tmp_path).items():
+def test_invalid_clips_are_rejected_with_a_code_and_a_sentence(tmp_path: Path) -> None:
+    for name, (path, code) in invalid_files(tmp_path).items():
         with pytest.raises(MediaError) as caught:
             inspect_clip(path, LIMITS)
-        assert caught.value.code == code, why
-        assert len(caught.value.detail) > 20, why
+        assert caught.value.code == code, name
+        assert len(caught.value.detail) > 20, name
 
 
-def test_a_clip_that_is_too_long_is_told_both_lengths(tmp_path: Path) -> None:
+def test_the_error_for_a_long_clip_contains_length_and_limit(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "long.wav", seconds=6.25)
 
     with pytest.raises(MediaError, match=r"the clip is 6\.25 s, and the limit is 5 s"):
         inspect_clip(path, LIMITS)
 
 
-def test_a_wav_with_a_codec_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+def test_a_wav_with_an_unsupported_codec_is_rejected(tmp_path: Path) -> None:
     content = bytearray(write_clip(tmp_path / "clip.wav").read_bytes())
     at = content.index(b"fmt ") + 8
     content[at : at + 2] = struct.pack("<H", 0x11)  # IMA ADPCM
@@ -157,10 +154,10 @@ def test_a_wav_with_a_codec_that_is_not_listed_is_refused(tmp_path: Path) -> Non
     assert "adpcm" in caught.value.detail
 
 
-def test_the_child_tells_what_it_found(tmp_path: Path) -> None:
+def test_the_probe_returns_the_result_of_its_child_process(tmp_path: Path) -> None:
     good = write_clip(tmp_path / "clip.webm", seconds=1.0)
     bad = tmp_path / "text.wav"
-    bad.write_text("no sound at all, only words")
+    bad.write_text("text without any audio")
 
     assert probe(good, limits=LIMITS).codec == "opus"
     with pytest.raises(MediaError, match="no supported audio format"):
@@ -168,7 +165,7 @@ def test_the_child_tells_what_it_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
-def test_a_file_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_needs_too_much_memory_is_rejected(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.flac")
 
     with pytest.raises(MediaError) as caught:
@@ -177,11 +174,11 @@ def test_a_file_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "audio_unreadable"
 
 
-def test_a_child_that_takes_too_long_is_ended(
+def test_a_child_process_that_takes_too_long_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fifo = tmp_path / "clip.wav"
-    subprocess.run(["mkfifo", str(fifo)], check=True)  # opening it blocks: nobody writes
+    subprocess.run(["mkfifo", str(fifo)], check=True)  # opening it blocks, because it has no writer
     monkeypatch.setattr("jobs.sandbox.audio_probe.GRACE_SECONDS", 0.3)
     began = time.monotonic()
 
@@ -192,7 +189,7 @@ def test_a_child_that_takes_too_long_is_ended(
     assert time.monotonic() - began < 5
 
 
-def test_a_child_on_a_rope_can_write_nothing(tmp_path: Path) -> None:
+def test_a_limited_child_process_cannot_write_a_file(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom jobs.sandbox.rlimits import apply_limits\napply_limits({'FSIZE': 0})\n"
         f"file = open({str(tmp_path / 'out')!r}, 'wb', buffering=0)\n"

@@ -1,4 +1,4 @@
-"""What says that there is no room left, and what does not."""
+"""Recognition of a full disk, database or bucket."""
 
 import errno
 from pathlib import Path
@@ -18,16 +18,16 @@ from jobs.storage.factory import S3Storage, StorageError, StorageFull, open_stor
 from tests.jobs.rows import submit
 
 
-def test_an_sqlite_that_may_not_grow_is_full(tmp_path: Path) -> None:
+def test_an_sqlite_file_that_cannot_grow_is_full(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'visavis.db'}"
     upgrade(url)
     engine = connect(url)
 
-    def no_more(connection: sa.Connection) -> None:
+    def limit_pages(connection: sa.Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
-    sa.event.listen(engine, "begin", no_more)
+    sa.event.listen(engine, "begin", limit_pages)
     database = stores_on(engine)
     with pytest.raises(OperationalError) as refused:
         for _ in range(200):
@@ -37,14 +37,14 @@ def test_an_sqlite_that_may_not_grow_is_full(tmp_path: Path) -> None:
     assert is_full(refused.value)
 
 
-def test_postgresql_says_it_by_its_sqlstate() -> None:
+def test_a_full_postgresql_is_recognised_by_its_sqlstate() -> None:
     full = OperationalError("insert", {}, _psycopg("53100"))
     away = OperationalError("insert", {}, _psycopg("57P01"))
 
     assert (is_full(full), is_full(away), is_full(None)) == (True, False, False)
 
 
-def test_an_error_that_is_its_own_cause_comes_to_an_end() -> None:
+def test_an_error_that_is_its_own_cause_ends_the_search() -> None:
     error = RuntimeError("killed")
     error.__cause__ = error
 
@@ -57,7 +57,9 @@ def _psycopg(sqlstate: str) -> Exception:
     return error
 
 
-def test_a_full_folder_keeps_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_folder_keeps_no_partial_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage = open_storage(Settings(data=tmp_path))
     (tmp_path / "clip").write_bytes(b"sound")
 
@@ -79,7 +81,7 @@ def test_a_full_folder_keeps_nothing_half(tmp_path: Path, monkeypatch: pytest.Mo
         (403, "AccessDenied", StorageError),
     ],
 )
-def test_a_full_bucket_is_told_from_one_that_refuses(
+def test_a_full_bucket_and_a_forbidden_one_raise_different_errors(
     tmp_path: Path, status: int, code: str, kind: type[Exception]
 ) -> None:
     client = boto3.client(

@@ -1,4 +1,4 @@
-"""Objects that callers send in parts, to a folder and to a bucket."""
+"""Multipart uploads to a folder and to a bucket."""
 
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,13 +11,13 @@ from jobs.storage.factory import LocalStorage, ObjectMissing, PartMissing, S3Sto
 
 KEY = "uploads/u1/clip.bin"
 SECOND = bytes(range(200))
-FIRST = b"a" * (5 << 20)  # S3 takes no smaller part but the last
+FIRST = b"a" * (5 << 20)  # the smallest part of S3, except for the last one
 
 
 def send(
     storage: LocalStorage | S3Storage, session: str, number: int, content: bytes
 ) -> httpx.Response | None:
-    """As a caller does: over HTTP to a bucket, through the route's way to a folder."""
+    """Upload a part: over HTTP to a bucket, as the route does to a folder."""
     link = storage.part_link(KEY, session, number, bytes=len(content), seconds=60)
     if isinstance(storage, S3Storage):
         return httpx.put(link, content=content)
@@ -26,11 +26,11 @@ def send(
     return None
 
 
-def test_parts_become_an_object(storage: LocalStorage | S3Storage) -> None:
+def test_parts_are_joined_to_an_object(storage: LocalStorage | S3Storage) -> None:
     session = storage.begin_parts(KEY)
     send(storage, session, 2, SECOND)  # in any order
     send(storage, session, 1, b"bad")
-    send(storage, session, 1, FIRST)  # and again
+    send(storage, session, 1, FIRST)  # a repeated part replaces the first one
 
     with pytest.raises(ObjectMissing):
         storage.stat(KEY)
@@ -40,7 +40,7 @@ def test_parts_become_an_object(storage: LocalStorage | S3Storage) -> None:
     assert b"".join(storage.open(KEY)) == FIRST + SECOND
 
 
-def test_a_part_that_has_not_come_is_named(storage: LocalStorage | S3Storage) -> None:
+def test_the_error_names_a_missing_part(storage: LocalStorage | S3Storage) -> None:
     session = storage.begin_parts(KEY)
     send(storage, session, 1, FIRST)
 
@@ -50,7 +50,7 @@ def test_a_part_that_has_not_come_is_named(storage: LocalStorage | S3Storage) ->
         storage.join_parts(KEY, session, [7, 5])
 
 
-def test_what_is_abandoned_is_gone(storage: LocalStorage | S3Storage) -> None:
+def test_abandoned_parts_are_removed(storage: LocalStorage | S3Storage) -> None:
     session = storage.begin_parts(KEY)
     send(storage, session, 1, SECOND)
 
@@ -61,7 +61,7 @@ def test_what_is_abandoned_is_gone(storage: LocalStorage | S3Storage) -> None:
         storage.join_parts(KEY, session, [len(SECOND)])
 
 
-def test_a_link_takes_one_part_of_one_size(tmp_path: Path) -> None:
+def test_a_link_is_valid_for_one_part_of_one_size(tmp_path: Path) -> None:
     storage = open_storage(Settings(data=tmp_path))
     assert isinstance(storage, LocalStorage)
     link = urlsplit(storage.part_link(KEY, "", 1, bytes=200, seconds=60))
@@ -71,10 +71,10 @@ def test_a_link_takes_one_part_of_one_size(tmp_path: Path) -> None:
     assert storage.allows_part(f"{KEY}.part-1", bytes=200, **signed)
     assert not storage.allows_part(f"{KEY}.part-1", bytes=201, **signed)
     assert not storage.allows_part(f"{KEY}.part-2", bytes=200, **signed)
-    assert not storage.allows(f"{KEY}.part-1", filename="200", **signed)  # it is no download
+    assert not storage.allows(f"{KEY}.part-1", filename="200", **signed)  # not a download link
 
 
-def test_a_part_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_part_leaves_no_file(tmp_path: Path) -> None:
     storage = open_storage(Settings(data=tmp_path))
     assert isinstance(storage, LocalStorage)
 

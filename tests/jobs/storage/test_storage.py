@@ -1,4 +1,4 @@
-"""One suite for every storage: a local folder, and S3 against a real server on loopback."""
+"""The same tests for every storage: a local folder, and S3 on a real server on loopback."""
 
 import os
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_put_comes_back(storage: LocalStorage, video: Path, tmp_path: Path) -> None:
+def test_a_stored_object_is_read_back(storage: LocalStorage, video: Path, tmp_path: Path) -> None:
     storage.put(KEY, video, "video/mp4")
     storage.get(KEY, tmp_path / "back.mp4")
 
@@ -31,14 +31,14 @@ def test_what_is_put_comes_back(storage: LocalStorage, video: Path, tmp_path: Pa
     assert (info.key, info.bytes, info.content_type) == (KEY, 1_024_000, "video/mp4")
 
 
-def test_a_part_can_be_read(storage: LocalStorage, video: Path) -> None:
+def test_a_range_can_be_read(storage: LocalStorage, video: Path) -> None:
     storage.put(KEY, video, "video/mp4")
 
     assert b"".join(storage.open(KEY, start=300, length=5)) == bytes(range(44, 49))
     assert b"".join(storage.open(KEY, start=1_023_999)) == b"\xff"
 
 
-def test_a_copy_outlives_its_original(storage: LocalStorage, video: Path) -> None:
+def test_a_copy_remains_when_its_original_is_deleted(storage: LocalStorage, video: Path) -> None:
     storage.put(KEY, video, "video/mp4")
     other = "jobs/b2/attempt-0/take-1.mp4"
 
@@ -51,7 +51,9 @@ def test_a_copy_outlives_its_original(storage: LocalStorage, video: Path) -> Non
         storage.copy(KEY, other)
 
 
-def test_putting_again_replaces(storage: LocalStorage, video: Path, tmp_path: Path) -> None:
+def test_storing_again_replaces_the_object(
+    storage: LocalStorage, video: Path, tmp_path: Path
+) -> None:
     storage.put(KEY, video, "video/mp4")
     (tmp_path / "other").write_bytes(b"other")
     storage.put(KEY, tmp_path / "other", "video/mp4")
@@ -59,7 +61,7 @@ def test_putting_again_replaces(storage: LocalStorage, video: Path, tmp_path: Pa
     assert b"".join(storage.open(KEY)) == b"other"
 
 
-def test_what_is_missing_is_said_to_be(storage: LocalStorage, tmp_path: Path) -> None:
+def test_the_error_names_a_missing_object(storage: LocalStorage, tmp_path: Path) -> None:
     for read in (
         lambda: storage.stat(KEY),
         lambda: storage.get(KEY, tmp_path / "x"),
@@ -69,7 +71,7 @@ def test_what_is_missing_is_said_to_be(storage: LocalStorage, tmp_path: Path) ->
             read()
 
 
-def test_delete_takes_a_folder_and_not_its_neighbour(storage: LocalStorage, video: Path) -> None:
+def test_delete_removes_a_folder_and_not_its_neighbour(storage: LocalStorage, video: Path) -> None:
     for key in ("jobs/a1/input/audio.wav", "jobs/a1/attempt-1/motion.npz", "jobs/a11/x.mp4"):
         kind = {"wav": "audio/wav", "npz": "application/octet-stream", "mp4": "video/mp4"}
         storage.put(key, video, kind[key[-3:]])
@@ -82,7 +84,7 @@ def test_delete_takes_a_folder_and_not_its_neighbour(storage: LocalStorage, vide
     assert storage.stat("jobs/a11/x.mp4").bytes == 1_024_000
 
 
-def test_everything_is_found_in_pages_and_can_be_removed(
+def test_all_objects_are_listed_in_pages_and_can_be_removed(
     storage: LocalStorage, video: Path
 ) -> None:
     keys = [
@@ -96,7 +98,7 @@ def test_everything_is_found_in_pages_and_can_be_removed(
     while page := storage.page("jobs", after=after, limit=5):
         pages.append(page)
         after = page[-1].key
-        storage.remove([page[0].key])  # what goes meanwhile disturbs nothing
+        storage.remove([page[0].key])  # a removal in between does not change later pages
 
     found = [one.key for page in pages for one in page]
     assert sorted(found) == sorted(keys)
@@ -110,7 +112,7 @@ def test_everything_is_found_in_pages_and_can_be_removed(
     assert storage.stat("other/x.mp4").bytes == 1_024_000
 
 
-def test_drafts_that_a_crash_has_left_are_swept(tmp_path: Path, video: Path) -> None:
+def test_drafts_that_a_crash_has_left_are_removed(tmp_path: Path, video: Path) -> None:
     storage = open_storage(Settings(data=tmp_path))
     assert isinstance(storage, LocalStorage)
     storage.put(KEY, video, "video/mp4")
@@ -129,7 +131,7 @@ def test_drafts_that_a_crash_has_left_are_swept(tmp_path: Path, video: Path) -> 
     ["../secret", "jobs/../../x", "/etc/passwd", "jobs//x", "jobs/.hidden", "jobs/x/", "", "a\\b",
      "jobs/a b", "jobs/a\nb", "jobs/ä", "x" * 256, "jobs/a%2e"],
 )  # fmt: skip
-def test_a_key_is_never_a_path_elsewhere(storage: LocalStorage, video: Path, key: str) -> None:
+def test_a_key_cannot_leave_the_storage(storage: LocalStorage, video: Path, key: str) -> None:
     with pytest.raises(StorageError, match="invalid key"):
         storage.put(key, video, "video/mp4")
     with pytest.raises(StorageError, match="invalid key"):
@@ -138,14 +140,14 @@ def test_a_key_is_never_a_path_elsewhere(storage: LocalStorage, video: Path, key
         storage.delete(key)
 
 
-def test_check_passes_where_things_can_be_stored(storage: LocalStorage) -> None:
+def test_check_passes_when_objects_can_be_stored(storage: LocalStorage) -> None:
     storage.check()
     with pytest.raises(ObjectMissing):
         storage.stat(KEY)
 
 
 @pytest.mark.services
-def test_a_link_to_s3_downloads_under_its_name(s3_settings: Settings, video: Path) -> None:
+def test_a_link_to_s3_downloads_with_its_file_name(s3_settings: Settings, video: Path) -> None:
     storage = open_storage(s3_settings)
     storage.put(KEY, video, "video/mp4")
 
@@ -158,9 +160,7 @@ def test_a_link_to_s3_downloads_under_its_name(s3_settings: Settings, video: Pat
 
 
 @pytest.mark.services
-def test_s3_without_its_bucket_does_not_pass_the_check(
-    s3_settings: Settings, s3_address: str
-) -> None:
+def test_s3_without_its_bucket_fails_the_check(s3_settings: Settings, s3_address: str) -> None:
     url = f"s3://nowhere?endpoint_url={s3_address}"
     storage = open_storage(s3_settings.model_copy(update={"storage_url": url}))
     with pytest.raises(StorageError, match="nowhere"):
@@ -169,7 +169,7 @@ def test_s3_without_its_bucket_does_not_pass_the_check(
 
 
 @pytest.mark.usefixtures("s3_credentials")
-def test_s3_that_is_not_there_is_a_storage_error(tmp_path: Path, video: Path) -> None:
+def test_an_unavailable_s3_raises_a_storage_error(tmp_path: Path, video: Path) -> None:
     url = "s3://bucket?endpoint_url=http://127.0.0.1:9&region=us-east-1"
     storage = open_storage(Settings(data=tmp_path, storage_url=url))
     for act in (storage.check, lambda: storage.put(KEY, video, "video/mp4")):
@@ -179,7 +179,7 @@ def test_s3_that_is_not_there_is_a_storage_error(tmp_path: Path, video: Path) ->
 
 
 class Wall:
-    """A wall clock that stands."""
+    """A wall clock that is set by tests."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -199,7 +199,7 @@ def signed(storage: LocalStorage, *, seconds: int = 60) -> dict[str, str]:
     }
 
 
-def test_a_local_link_holds_until_it_expires(tmp_path: Path) -> None:
+def test_a_local_link_is_valid_until_it_expires(tmp_path: Path) -> None:
     wall = Wall()
     storage = LocalStorage(tmp_path, address="", signing_key=b"secret", now=wall)
     link = signed(storage)
@@ -222,13 +222,13 @@ def test_a_local_link_holds_until_it_expires(tmp_path: Path) -> None:
         ("signature", "ü"),
     ],
 )
-def test_a_local_link_that_was_altered_does_not_hold(tmp_path: Path, part: str, value: str) -> None:
+def test_an_altered_local_link_is_invalid(tmp_path: Path, part: str, value: str) -> None:
     storage = LocalStorage(tmp_path, address="", signing_key=b"secret", now=Wall())
 
     assert not storage.allows(**(signed(storage) | {part: value}))
 
 
-def test_a_link_of_another_secret_does_not_hold(tmp_path: Path) -> None:
+def test_a_link_signed_with_another_secret_is_invalid(tmp_path: Path) -> None:
     ours = LocalStorage(tmp_path, address="", signing_key=b"secret", now=Wall())
     theirs = LocalStorage(tmp_path, address="", signing_key=b"guess", now=Wall())
 
@@ -243,7 +243,7 @@ def test_a_local_link_starts_with_the_public_address(tmp_path: Path) -> None:
     assert link.startswith(f"https://video.example/files/{KEY}?")
 
 
-def test_a_write_that_breaks_off_leaves_nothing(
+def test_an_interrupted_write_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: Path
 ) -> None:
     storage = LocalStorage(tmp_path / "objects", address="", signing_key=b"secret")
@@ -258,7 +258,9 @@ def test_a_write_that_breaks_off_leaves_nothing(
     assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
 
 
-def test_a_type_that_the_ending_denies_is_refused(tmp_path: Path, video: Path) -> None:
+def test_a_content_type_that_contradicts_the_suffix_is_rejected(
+    tmp_path: Path, video: Path
+) -> None:
     storage = LocalStorage(tmp_path, address="", signing_key=b"secret")
 
     with pytest.raises(StorageError, match="content type text/html, expected video/mp4"):
@@ -268,12 +270,12 @@ def test_a_type_that_the_ending_denies_is_refused(tmp_path: Path, video: Path) -
 @pytest.mark.parametrize(
     "url", ["ftp://host/x", "s3://", "nonsense", "s3://bucket?endpoint=http://x"]
 )
-def test_a_storage_url_that_means_nothing_is_refused(tmp_path: Path, url: str) -> None:
+def test_an_invalid_storage_url_is_rejected(tmp_path: Path, url: str) -> None:
     with pytest.raises(StorageError, match="VISAVIS_STORAGE_URL"):
         open_storage(Settings(data=tmp_path, storage_url=url))
 
 
-def test_a_folder_that_cannot_be_written_does_not_pass_the_check(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     storage = LocalStorage(tmp_path / "file", address="", signing_key=b"secret")
 

@@ -1,4 +1,4 @@
-"""Keys: made once, checked against what is kept, rotated with grace, revoked at once."""
+"""API keys: creation, authentication, rotation with a grace period, revocation."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def keys(database_url: str, clock: Clock) -> Iterator[ApiKeyStore]:
     engine.dispose()
 
 
-def test_a_key_opens_as_its_tenant(keys: ApiKeyStore) -> None:
+def test_a_key_authenticates_its_tenant(keys: ApiKeyStore) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
 
     opened = keys.authenticate(made.token)
@@ -38,7 +38,7 @@ def test_a_key_opens_as_its_tenant(keys: ApiKeyStore) -> None:
     assert keys.any()
 
 
-def test_the_secret_is_not_kept(keys: ApiKeyStore, database_url: str) -> None:
+def test_the_secret_is_not_stored(keys: ApiKeyStore, database_url: str) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     secret = made.token.rpartition("_")[2]
 
@@ -52,7 +52,7 @@ def test_the_secret_is_not_kept(keys: ApiKeyStore, database_url: str) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, 63, 65])
-def test_what_is_no_key_of_ours_opens_nothing(keys: ApiKeyStore, length: int) -> None:
+def test_an_invalid_token_is_rejected(keys: ApiKeyStore, length: int) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     id_, secret = made.key.id, made.token.rpartition("_")[2]
 
@@ -63,7 +63,7 @@ def test_what_is_no_key_of_ours_opens_nothing(keys: ApiKeyStore, length: int) ->
     assert keys.authenticate("ü" * 80) is None
 
 
-def test_an_expired_key_opens_nothing(keys: ApiKeyStore, clock: Clock) -> None:
+def test_an_expired_key_is_rejected(keys: ApiKeyStore, clock: Clock) -> None:
     made = keys.create("acme", "a trial", READ_WRITE, lifetime=DAY)
     clock.advance(86_390)
     assert keys.authenticate(made.token)
@@ -73,7 +73,7 @@ def test_an_expired_key_opens_nothing(keys: ApiKeyStore, clock: Clock) -> None:
     assert not keys.any()
 
 
-def test_a_revoked_key_opens_nothing(keys: ApiKeyStore) -> None:
+def test_a_revoked_key_is_rejected(keys: ApiKeyStore) -> None:
     made = keys.create("acme", "a trial", READ_WRITE)
 
     keys.revoke(made.key.id)
@@ -85,7 +85,7 @@ def test_a_revoked_key_opens_nothing(keys: ApiKeyStore) -> None:
         keys.revoke("nobody")
 
 
-def test_a_rotated_key_holds_for_its_grace(keys: ApiKeyStore, clock: Clock) -> None:
+def test_a_rotated_key_is_valid_for_its_grace_period(keys: ApiKeyStore, clock: Clock) -> None:
     old = keys.create("acme", "the website", READ_WRITE, lifetime=90 * DAY)
     clock.advance(80 * 86_400)
 
@@ -100,7 +100,7 @@ def test_a_rotated_key_holds_for_its_grace(keys: ApiKeyStore, clock: Clock) -> N
     assert keys.authenticate(new.token)
 
 
-def test_grace_makes_no_key_live_longer(keys: ApiKeyStore, clock: Clock) -> None:
+def test_a_grace_period_does_not_extend_a_key(keys: ApiKeyStore, clock: Clock) -> None:
     old = keys.create("acme", "the website", READ_WRITE, lifetime=DAY)
 
     keys.rotate(old.key.id, grace=30 * DAY)
@@ -111,7 +111,7 @@ def test_grace_makes_no_key_live_longer(keys: ApiKeyStore, clock: Clock) -> None
         keys.rotate(old.key.id, grace=DAY)
 
 
-def test_a_key_without_grace_ends_at_once(keys: ApiKeyStore) -> None:
+def test_a_key_rotated_without_grace_ends_at_once(keys: ApiKeyStore) -> None:
     old = keys.create("acme", "leaked", READ_WRITE)
 
     keys.rotate(old.key.id, grace=timedelta())
@@ -130,7 +130,7 @@ def test_the_last_use_is_noted_once_a_minute(keys: ApiKeyStore, clock: Clock) ->
     assert len(noted) == 2
 
 
-def test_a_database_that_only_reads_refuses_no_key(tmp_path: Path) -> None:
+def test_a_read_only_database_still_authenticates_keys(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'v.db'}"
     upgrade(url)
     engine, reads = connect(url), connect(url)
@@ -140,12 +140,12 @@ def test_a_database_that_only_reads_refuses_no_key(tmp_path: Path) -> None:
     opened = ApiKeyStore(reads).authenticate(made.token)
 
     assert opened == made.key
-    assert ApiKeyStore(engine).all()[0].last_used_at is None  # so the write was refused
+    assert ApiKeyStore(engine).all()[0].last_used_at is None  # the write was refused
     engine.dispose()
     reads.dispose()
 
 
-def test_many_use_one_key_at_once(keys: ApiKeyStore) -> None:
+def test_a_key_can_be_used_concurrently(keys: ApiKeyStore) -> None:
     made = keys.create("acme", "the website", READ_WRITE)
     start = threading.Barrier(6)
 
@@ -170,7 +170,7 @@ def test_many_use_one_key_at_once(keys: ApiKeyStore) -> None:
         ("acme", "a", (), "scopes: none given"),
     ],
 )
-def test_a_key_that_makes_no_sense_is_not_made(
+def test_an_invalid_key_is_not_created(
     keys: ApiKeyStore, tenant: str, name: str, scopes: tuple[Scope, ...], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
@@ -193,7 +193,9 @@ def test_a_key_that_makes_no_sense_is_not_made(
         ("127.0.0.1.example", "auto", True),
     ],
 )
-def test_whether_keys_are_needed(tmp_path: Path, host: str, access: str, needed: bool) -> None:
+def test_keys_are_required_by_access_and_host(
+    tmp_path: Path, host: str, access: str, needed: bool
+) -> None:
     settings = Settings.model_validate({"data": tmp_path, "host": host, "access": access})
     upgrade(settings.database_url)
 

@@ -16,14 +16,14 @@ from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
 
 
-def test_jobs_are_claimed_in_the_order_of_their_coming(database: Database) -> None:
+def test_jobs_are_claimed_in_order_of_submission(database: Database) -> None:
     submitted = [submit(database).id for _ in range(4)]
 
     assert [claim(database).id for _ in range(4)] == submitted
     assert database.attempts.claim("worker-1") is None
 
 
-def test_a_claim_begins_an_attempt_under_a_lease(database: Database) -> None:
+def test_a_claim_starts_an_attempt_with_a_lease(database: Database) -> None:
     submit(database)
 
     job = claim(database, "worker-9")
@@ -34,7 +34,7 @@ def test_a_claim_begins_an_attempt_under_a_lease(database: Database) -> None:
     assert 14.9 < (job.lease_until - job.started_at).total_seconds() <= 15.0
 
 
-def test_progress_is_seen_by_stage_and_over_all(database: Database) -> None:
+def test_progress_is_stored_per_stage_and_overall(database: Database) -> None:
     submit(database)
     job = claim(database)
 
@@ -61,7 +61,7 @@ def test_success_publishes_the_outputs(database: Database) -> None:
     assert done.state.final
 
 
-def test_failure_keeps_the_sentence_and_where_it_happened(database: Database) -> None:
+def test_a_failure_keeps_its_sentence_and_stage(database: Database) -> None:
     submit(database)
     job = claim(database)
     database.attempts.progress(job.id, job.attempt, "decode", 0.5)
@@ -74,9 +74,7 @@ def test_failure_keeps_the_sentence_and_where_it_happened(database: Database) ->
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)
-def test_a_worker_beyond_its_lease_writes_nothing(
-    database: Database, clock: Clock, name: str
-) -> None:
+def test_a_worker_cannot_write_after_its_lease(database: Database, clock: Clock, name: str) -> None:
     submit(database)
     old = claim(database, "slow")
     clock.advance(16)
@@ -89,7 +87,7 @@ def test_a_worker_beyond_its_lease_writes_nothing(
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)
-def test_nobody_writes_to_a_job_that_has_ended(database: Database, name: str) -> None:
+def test_an_ended_job_cannot_be_written(database: Database, name: str) -> None:
     submit(database)
     job = claim(database)
     database.attempts.succeed(job.id, job.attempt, [VIDEO])
@@ -100,7 +98,7 @@ def test_nobody_writes_to_a_job_that_has_ended(database: Database, name: str) ->
     assert database.jobs.get(job.id) == ended
 
 
-def test_the_reaper_puts_an_expired_job_back_once(database: Database, clock: Clock) -> None:
+def test_the_reaper_requeues_an_expired_job_once(database: Database, clock: Clock) -> None:
     submit(database)
     job = claim(database)
     clock.advance(14)
@@ -115,7 +113,7 @@ def test_the_reaper_puts_an_expired_job_back_once(database: Database, clock: Clo
     assert claim(database).attempt == 2
 
 
-def test_a_renewed_lease_is_left_alone(database: Database, clock: Clock) -> None:
+def test_the_reaper_ignores_a_renewed_lease(database: Database, clock: Clock) -> None:
     submit(database)
     job = claim(database)
     for _ in range(5):
@@ -143,7 +141,7 @@ def test_a_job_that_kills_every_worker_fails_with_the_reason(
     assert database.attempts.claim("worker-1") is None
 
 
-def test_many_reapers_at_once_take_an_attempt_back_once(database: Database, clock: Clock) -> None:
+def test_concurrent_reapers_requeue_an_attempt_once(database: Database, clock: Clock) -> None:
     for _ in range(6):
         submit(database)
         claim(database)
@@ -158,7 +156,7 @@ def test_many_reapers_at_once_take_an_attempt_back_once(database: Database, cloc
     assert {job.attempt for job in database.jobs.page().jobs} == {1}
 
 
-def test_a_lost_wake_up_is_sent_again_and_not_too_often(database: Database, clock: Clock) -> None:
+def test_a_lost_wake_up_is_repeated_at_intervals(database: Database, clock: Clock) -> None:
     job = submit(database)
     assert database.attempts.reap() == []
     clock.advance(10)
@@ -191,7 +189,7 @@ def test_motion_is_kept_for_the_next_attempt(database: Database, clock: Clock) -
     assert again.motion_digest != motion_digest(again.request, "person-2")
 
 
-def test_a_released_job_goes_back_to_its_place(database: Database) -> None:
+def test_a_released_job_has_its_old_queue_position(database: Database) -> None:
     first, second = submit(database), submit(database)
     job = claim(database)
 
@@ -199,7 +197,7 @@ def test_a_released_job_goes_back_to_its_place(database: Database) -> None:
 
     assert database.jobs.position(first.id) == 1
     assert database.jobs.position(second.id) == 2
-    assert database.attempts.reap() == [first.id]  # whoever released it need not announce it
+    assert database.attempts.reap() == [first.id]  # the worker that released it did not announce it
 
 
 def test_releases_that_count_end_the_job_and_others_do_not(database: Database) -> None:
@@ -220,7 +218,7 @@ def test_releases_that_count_end_the_job_and_others_do_not(database: Database) -
     assert "the disk is full" in str(ended.error_detail)
 
 
-def test_threads_that_race_claim_different_jobs(database: Database) -> None:
+def test_concurrent_threads_claim_different_jobs(database: Database) -> None:
     submitted = {submit(database).id for _ in range(24)}
     start = threading.Barrier(4)
 
@@ -246,7 +244,7 @@ def claim_everything(url: str, found: "multiprocessing.Queue[str]") -> None:
     database.close()
 
 
-def test_processes_that_race_claim_different_jobs(database: Database, database_url: str) -> None:
+def test_concurrent_processes_claim_different_jobs(database: Database, database_url: str) -> None:
     submitted = sorted(f"{submit(database).id} 1" for _ in range(20))
     context = multiprocessing.get_context("spawn")
     found = context.Queue()

@@ -1,4 +1,4 @@
-"""Batches in the database: all or none, whose they are, and one for one key."""
+"""Batches: submitted all or none, owned by a tenant, one per idempotency key."""
 
 import pytest
 
@@ -36,14 +36,16 @@ def new_jobs(batch: NewBatch, count: int, callback_url: str | None = None) -> li
 
 
 def send(
-    database: Database, count: int, *, once: IdempotencyKey | None = None, tenant: str = "acme"
+    database: Database, count: int, *, key: IdempotencyKey | None = None, tenant: str = "acme"
 ) -> NewBatch:
-    batch = NewBatch(new_job_id(), tenant, once)
+    batch = NewBatch(new_job_id(), tenant, key)
     database.batches.submit(batch, new_jobs(batch, count))
     return batch
 
 
-def test_a_batch_is_claimed_in_its_order(database: Database, batches: BatchStore) -> None:
+def test_the_jobs_of_a_batch_are_claimed_in_their_order(
+    database: Database, batches: BatchStore
+) -> None:
     batch = send(database, 3)
 
     assert batches.get(batch.id, tenant="acme").size == 3
@@ -53,7 +55,7 @@ def test_a_batch_is_claimed_in_its_order(database: Database, batches: BatchStore
     assert {item.state for item in batches.items(batch.id)} == {State.RUNNING}
 
 
-def test_a_batch_beyond_the_quota_leaves_nothing(database: Database, batches: BatchStore) -> None:
+def test_a_batch_beyond_the_quota_is_rolled_back(database: Database, batches: BatchStore) -> None:
     database.tenants.set_own("acme", {"jobs_in_flight": 2})
     batch = NewBatch(new_job_id(), "acme")
 
@@ -65,7 +67,7 @@ def test_a_batch_beyond_the_quota_leaves_nothing(database: Database, batches: Ba
         batches.get(batch.id)
 
 
-def test_canceling_a_batch_tells_of_each_job_that_ended(
+def test_canceling_a_batch_queues_a_webhook_for_each_ended_job(
     database: Database, batches: BatchStore
 ) -> None:
     batch = NewBatch(new_job_id(), "acme")
@@ -85,7 +87,7 @@ def test_canceling_a_batch_tells_of_each_job_that_ended(
     assert types == ["job.succeeded", "job.canceled", "job.canceled"]
 
 
-def test_another_tenant_s_batch_is_none(database: Database, batches: BatchStore) -> None:
+def test_a_batch_is_invisible_to_other_tenants(database: Database, batches: BatchStore) -> None:
     batch = send(database, 1)
 
     with pytest.raises(BatchMissing):
@@ -95,18 +97,18 @@ def test_another_tenant_s_batch_is_none(database: Database, batches: BatchStore)
     assert batches.items(batch.id)[0].state is State.QUEUED
 
 
-def test_one_key_makes_one_batch(database: Database, batches: BatchStore) -> None:
-    once = IdempotencyKey("key-1", "digest-1", "acme")
-    first = send(database, 2, once=once)
+def test_one_key_creates_one_batch(database: Database, batches: BatchStore) -> None:
+    key = IdempotencyKey("key-1", "digest-1", "acme")
+    first = send(database, 2, key=key)
 
     with pytest.raises(IdempotencyConflict):
-        send(database, 2, once=once)
+        send(database, 2, key=key)
 
-    made = batches.made_by(once)
+    made = batches.made_by(key)
     assert made is not None
     assert made.id == first.id
-    assert len(database.jobs.page().jobs) == 2  # nothing of the second
+    assert len(database.jobs.page().jobs) == 2  # the second batch was rolled back
     with pytest.raises(IdempotencyKeyReused):
         batches.made_by(IdempotencyKey("key-1", "digest-2", "acme"))
     assert batches.made_by(IdempotencyKey("key-1", "digest-1", "rival")) is None
-    send(database, 1, once=IdempotencyKey("key-1", "digest-1", "rival"), tenant="rival")
+    send(database, 1, key=IdempotencyKey("key-1", "digest-1", "rival"), tenant="rival")

@@ -1,4 +1,4 @@
-"""Canceling: one write, after which the attempt that had the job writes nothing."""
+"""Cancellation: one write, after which the attempt of the job cannot write."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_queued_job_is_canceled_and_never_claimed(database: Database) -> None:
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)
-def test_the_worker_of_a_canceled_job_writes_nothing(database: Database, name: str) -> None:
+def test_the_worker_of_a_canceled_job_cannot_write(database: Database, name: str) -> None:
     submit(database)
     job = claim(database)
     assert database.jobs.cancel(job.id)
@@ -44,7 +44,7 @@ def test_a_job_is_canceled_once(database: Database) -> None:
     assert database.jobs.get(job.id) == ended
 
 
-def test_what_has_succeeded_stays_so(database: Database) -> None:
+def test_a_succeeded_job_cannot_be_canceled(database: Database) -> None:
     submit(database)
     job = claim(database)
     database.attempts.succeed(job.id, job.attempt, [VIDEO])
@@ -54,7 +54,7 @@ def test_what_has_succeeded_stays_so(database: Database) -> None:
     assert database.jobs.get(job.id).state is State.SUCCEEDED
 
 
-def test_the_reaper_leaves_canceled_jobs_alone(database: Database, clock: Clock) -> None:
+def test_the_reaper_ignores_canceled_jobs(database: Database, clock: Clock) -> None:
     queued, running = submit(database), submit(database)
     claim(database)
     database.jobs.cancel(queued.id)

@@ -1,4 +1,4 @@
-"""Deleting: the row goes at once, the objects in rounds that may be done twice."""
+"""Deletion: the row at once, the objects in rounds that can be repeated."""
 
 import pytest
 
@@ -13,12 +13,12 @@ DAY = 86_400
 
 
 def rounds(database: Database, clock: Clock, *, seconds: int, step: int) -> list[float]:
-    """When removals were due, in seconds from now, if every one is done at once."""
+    """Return the times at which removals are due, in seconds from now, if each is done at once."""
     found = []
     for second in range(0, seconds, step):
-        for removal in database.deletions.take_due():
+        for deletion in database.deletions.take_due():
             found.append(second)
-            database.deletions.finish_round(removal)
+            database.deletions.finish_round(deletion)
         clock.advance(step)
     return found
 
@@ -36,7 +36,7 @@ def test_a_deleted_job_is_gone(database: Database) -> None:
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)
-def test_the_worker_of_a_deleted_job_writes_nothing(database: Database, name: str) -> None:
+def test_the_worker_of_a_deleted_job_cannot_write(database: Database, name: str) -> None:
     submit(database)
     job = claim(database)
     database.jobs.delete(job.id)
@@ -46,7 +46,7 @@ def test_the_worker_of_a_deleted_job_writes_nothing(database: Database, name: st
     assert database.jobs.page().jobs == []
 
 
-def test_objects_that_no_worker_has_added_to_are_removed_once(
+def test_objects_of_a_job_without_attempts_are_removed_once(
     database: Database, clock: Clock
 ) -> None:
     database.deletions.finish_round(database.jobs.delete(submit(database).id))
@@ -65,19 +65,19 @@ def test_objects_of_a_job_that_ran_are_removed_again_later(
     assert found == [60, 3600, DAY]
 
 
-def test_a_removal_that_failed_comes_again(database: Database, clock: Clock) -> None:
+def test_a_failed_removal_is_repeated(database: Database, clock: Clock) -> None:
     job = submit(database)
-    removal = database.jobs.delete(job.id)
-    assert database.deletions.take_due() == []  # it is in somebody's hands
+    deletion = database.jobs.delete(job.id)
+    assert database.deletions.take_due() == []  # another process holds it
     clock.advance(HOLD_SECONDS)
 
-    assert database.deletions.take_due() == [removal]
+    assert database.deletions.take_due() == [deletion]
     assert database.deletions.take_due() == []
     clock.advance(HOLD_SECONDS)
-    assert database.deletions.take_due() == [removal]
+    assert database.deletions.take_due() == [deletion]
 
 
-def test_a_round_that_was_done_twice_counts_once(database: Database, clock: Clock) -> None:
+def test_a_repeated_round_counts_once(database: Database, clock: Clock) -> None:
     submit(database)
     first = database.jobs.delete(claim(database).id)
 
@@ -88,7 +88,7 @@ def test_a_round_that_was_done_twice_counts_once(database: Database, clock: Cloc
     assert database.deletions.take_due() == [Deletion(first.job_id, first.rounds_left - 1)]
 
 
-def test_many_removals_are_taken_a_few_at_a_time(database: Database, clock: Clock) -> None:
+def test_removals_are_taken_in_batches(database: Database, clock: Clock) -> None:
     for _ in range(10):
         database.jobs.delete(submit(database).id)
     clock.advance(HOLD_SECONDS)
@@ -96,7 +96,7 @@ def test_many_removals_are_taken_a_few_at_a_time(database: Database, clock: Cloc
     assert [len(database.deletions.take_due()) for _ in range(3)] == [8, 2, 0]
 
 
-def test_a_job_may_be_deleted_in_any_state(database: Database) -> None:
+def test_a_job_can_be_deleted_in_any_state(database: Database) -> None:
     failed, running, queued, canceled = (submit(database) for _ in range(4))
     for _ in range(2):
         claim(database)

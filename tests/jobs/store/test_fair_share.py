@@ -1,4 +1,4 @@
-"""Between tenants it is shares, within one's own queue priority and age; places tell the same."""
+"""Fair share: shares between tenants, priority and age within a tenant; positions agree."""
 
 from pathlib import Path
 
@@ -12,23 +12,14 @@ from jobs.db.tables import jobs
 from jobs.model import Job, new_job_id
 from jobs.store.fair_share import select_next
 from tests.clock import Clock
-from tests.jobs.rows import VIDEO, claim, submit
+from tests.jobs.rows import claim, submit
 
 
-def queued(database: Database, tenant: str, count: int, **how: int) -> list[Job]:
-    return [submit(database, tenant=tenant, **how) for _ in range(count)]
+def queued(database: Database, tenant: str, count: int, **fields: int) -> list[Job]:
+    return [submit(database, tenant=tenant, **fields) for _ in range(count)]
 
 
-def order(database: Database) -> list[str]:
-    """Claim everything, ending each at once; what was claimed when."""
-    seen = []
-    while (job := database.attempts.claim("worker-1")) is not None:
-        seen.append(job.id)
-        database.attempts.succeed(job.id, job.attempt, [VIDEO])
-    return seen
-
-
-def test_one_job_does_not_wait_for_twenty_of_another(database: Database) -> None:
+def test_one_job_does_not_wait_for_twenty_of_another_tenant(database: Database) -> None:
     many = queued(database, "many", 20)
     (one,) = queued(database, "few", 1)
 
@@ -41,12 +32,12 @@ def test_tenants_take_turns(database: Database) -> None:
 
     expected = [a[0].id, b[0].id, c[0].id, a[1].id, b[1].id, a[2].id]
 
-    places = database.jobs.positions(expected)
-    assert sorted(places, key=lambda job: places[job]) == expected
+    positions = database.jobs.positions(expected)
+    assert sorted(positions, key=lambda job: positions[job]) == expected
     assert [claim(database).id for _ in expected] == expected
 
 
-def test_who_has_jobs_at_work_waits_for_who_has_none(database: Database) -> None:
+def test_a_tenant_with_running_jobs_waits_for_tenants_without(database: Database) -> None:
     first = queued(database, "busy", 2)
     running = [claim(database), claim(database)]
     busy, idle = queued(database, "busy", 1), queued(database, "idle", 3)
@@ -58,37 +49,39 @@ def test_who_has_jobs_at_work_waits_for_who_has_none(database: Database) -> None
     assert database.jobs.position(busy[0].id) == 1
 
 
-def test_priority_counts_within_one_s_own_queue_only(database: Database) -> None:
+def test_priority_counts_within_the_queue_of_a_tenant_only(database: Database) -> None:
     low, high = queued(database, "loud", 1, priority=0), queued(database, "loud", 2, priority=10)
     (quiet,) = queued(database, "quiet", 1, priority=-10)
 
     expected = [high[0].id, quiet.id, high[1].id, low[0].id]
 
-    places = database.jobs.positions(expected)
-    assert sorted(places, key=lambda job: places[job]) == expected
+    positions = database.jobs.positions(expected)
+    assert sorted(positions, key=lambda job: positions[job]) == expected
     assert [claim(database).id for _ in expected] == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_place_tells_how_many_are_claimed_before(database: Database, seed: int) -> None:
+def test_a_position_is_the_place_in_the_order_of_claims(database: Database, seed: int) -> None:
     import random
 
-    draw = random.Random(seed)
+    generator = random.Random(seed)
     for _ in range(20):
-        submit(database, tenant=draw.choice("abbccc"), priority=draw.choice((-1, 0, 0, 5)))
-    running = [claim(database) for _ in range(draw.randrange(4))]
+        submit(
+            database, tenant=generator.choice("abbccc"), priority=generator.choice((-1, 0, 0, 5))
+        )
+    running = [claim(database) for _ in range(generator.randrange(4))]
     ids = [job.id for job in database.jobs.page(limit=30).jobs if job not in running]
-    places = database.jobs.positions(ids)
+    positions = database.jobs.positions(ids)
 
     claimed = []
     while (job := database.attempts.claim("worker-1")) is not None:
         claimed.append(job.id)
 
-    assert sorted(places, key=lambda job: places[job]) == claimed
-    assert sorted(places.values()) == list(range(1, len(claimed) + 1))
+    assert sorted(positions, key=lambda job: positions[job]) == claimed
+    assert sorted(positions.values()) == list(range(1, len(claimed) + 1))
 
 
-def test_ten_thousand_are_ordered_by_an_index(database: Database) -> None:
+def test_ten_thousand_jobs_are_ordered_by_an_index(database: Database) -> None:
     template = submit(database)
     with writing(database.engine) as connection:
         row = dict(connection.execute(sa.select(jobs)).mappings().one())
@@ -103,27 +96,27 @@ def test_ten_thousand_are_ordered_by_an_index(database: Database) -> None:
 
 
 def _plan(connection: sa.Connection, query: sa.Select) -> str:
-    written = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+    text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
     sqlite = connection.dialect.name == "sqlite"
     explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN "
-    return "\n".join(str(row) for row in connection.exec_driver_sql(explain + written))
+    return "\n".join(str(row) for row in connection.exec_driver_sql(explain + text))
 
 
-def test_higher_ones_are_claimed_first_and_equal_ones_by_age(database: Database) -> None:
+def test_a_higher_priority_is_claimed_first_and_an_equal_one_by_age(database: Database) -> None:
     jobs = {priority: submit(database, priority=priority).id for priority in (0, -10, 10, 3)}
     later = submit(database, priority=3).id
 
     assert [claim(database).id for _ in range(5)] == [jobs[10], jobs[3], later, jobs[0], jobs[-10]]
 
 
-def test_places_follow_the_priority(database: Database) -> None:
+def test_positions_follow_the_priority(database: Database) -> None:
     low, plain, high = (submit(database, priority=priority).id for priority in (-1, 0, 1))
 
     assert database.jobs.positions([low, plain, high]) == {high: 1, plain: 2, low: 3}
     assert database.jobs.position(plain) == 2
 
 
-def test_higher_ones_are_announced_first(database: Database, clock: Clock) -> None:
+def test_a_higher_priority_is_announced_first(database: Database, clock: Clock) -> None:
     plain = [submit(database).id for _ in range(9)]
     high = submit(database, priority=5).id
     clock.advance(10)
@@ -131,7 +124,7 @@ def test_higher_ones_are_announced_first(database: Database, clock: Clock) -> No
     assert database.attempts.reap() == [high, *plain[:7]]
 
 
-def test_a_job_that_comes_back_keeps_its_priority(database: Database) -> None:
+def test_a_requeued_job_keeps_its_priority(database: Database) -> None:
     high, plain = submit(database, priority=1), submit(database)
     first = claim(database)
     database.attempts.release(first.id, first.attempt, "why")

@@ -1,4 +1,4 @@
-"""The truth about jobs: claims, leases, attempts, the reaper. On SQLite and on PostgreSQL."""
+"""Jobs as their owners see them: submission, positions, statuses, ids."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ from jobs.store.job_rows import JobMissing
 from tests.jobs.rows import claim, submit
 
 
-def test_a_submitted_job_is_queued_and_comes_back_whole(database: Database) -> None:
+def test_a_submitted_job_is_queued_and_read_back(database: Database) -> None:
     job = submit(database, takes=3, size="256", outputs=("video", "motion"))
 
     assert database.jobs.get(job.id) == job
@@ -33,7 +33,7 @@ def test_an_unknown_job_is_missing(database: Database) -> None:
         database.jobs.get("nobody")
 
 
-def test_position_counts_those_that_come_before(database: Database) -> None:
+def test_a_position_counts_the_jobs_before(database: Database) -> None:
     first, second, third = (submit(database).id for _ in range(3))
 
     assert [database.jobs.position(each) for each in (first, second, third)] == [1, 2, 3]
@@ -47,14 +47,14 @@ def test_the_newest_jobs_come_first(database: Database) -> None:
     assert [job.id for job in database.jobs.page(limit=3).jobs] == submitted[:-4:-1]
 
 
-def test_times_without_a_zone_are_refused(database_url: str) -> None:
+def test_times_without_a_zone_are_rejected(database_url: str) -> None:
     database = stores_on(connect(database_url), clock=lambda: datetime(2026, 5, 4))
     with pytest.raises(Exception, match="without time zone"):
         submit(database)
     database.close()
 
 
-def test_job_ids_sort_by_time_and_are_never_the_same() -> None:
+def test_job_ids_are_unique_and_sort_by_time() -> None:
     ids = [new_job_id() for _ in range(2000)]
 
     assert len(set(ids)) == 2000
@@ -63,7 +63,7 @@ def test_job_ids_sort_by_time_and_are_never_the_same() -> None:
     assert {each[16] for each in ids} <= set("89ab")
 
 
-def test_metadata_comes_back_as_it_was(database: Database) -> None:
+def test_metadata_is_stored_unchanged(database: Database) -> None:
     job_id, words = new_job_id(), {"order": "17", "café ☕": "“quoted” \\ \n", "empty": ""}
     key = input_key(job_id, "wav")
     database.jobs.submit(
@@ -75,14 +75,14 @@ def test_metadata_comes_back_as_it_was(database: Database) -> None:
     assert submit(database).metadata == {}
 
 
-def test_many_standings_are_read_at_once(database: Database) -> None:
-    at_work, first, second = (submit(database).id for _ in range(3))
+def test_many_statuses_are_read_at_once(database: Database) -> None:
+    running, first, second = (submit(database).id for _ in range(3))
     claim(database)
-    database.attempts.progress(at_work, 1, "face", 0.5)
+    database.attempts.progress(running, 1, "face", 0.5)
     unknown = [f"{number:032x}" for number in range(1200)]
 
-    assert database.jobs.statuses([at_work, second, *unknown, first]) == {
-        at_work: JobStatus(State.RUNNING, 1, "face", 0.5, None),
+    assert database.jobs.statuses([running, second, *unknown, first]) == {
+        running: JobStatus(State.RUNNING, 1, "face", 0.5, None),
         first: JobStatus(State.QUEUED, 0, "queued", 0.0, 1),
         second: JobStatus(State.QUEUED, 0, "queued", 0.0, 2),
     }

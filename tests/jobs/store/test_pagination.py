@@ -1,4 +1,4 @@
-"""Pages of jobs: each job once, whatever comes in between; and only those that are wanted."""
+"""Pages of jobs: each matching job once, also when jobs are added in between."""
 
 import base64
 from datetime import timedelta
@@ -13,18 +13,18 @@ from tests.clock import Clock
 from tests.jobs.rows import claim, submit
 
 
-def walk(database: Database, wanted: JobFilter, *, limit: int) -> list[list[str]]:
-    """The ids of every page."""
+def walk(database: Database, job_filter: JobFilter, *, limit: int) -> list[list[str]]:
+    """Return the ids of every page."""
     pages, cursor = [], None
     while True:
-        page = database.jobs.page(wanted, limit=limit, cursor=cursor)
+        page = database.jobs.page(job_filter, limit=limit, cursor=cursor)
         pages.append([job.id for job in page.jobs])
         cursor = page.cursor
         if cursor is None:
             return pages
 
 
-def test_pages_hold_every_job_once_newest_first(database: Database) -> None:
+def test_pages_contain_every_job_once_newest_first(database: Database) -> None:
     submitted = [submit(database).id for _ in range(7)][::-1]
 
     assert walk(database, JobFilter(), limit=3) == [submitted[:3], submitted[3:6], submitted[6:]]
@@ -32,7 +32,7 @@ def test_pages_hold_every_job_once_newest_first(database: Database) -> None:
     assert walk(database, JobFilter(person="nobody"), limit=7) == [[]]
 
 
-def test_jobs_of_one_moment_are_told_apart(database_url: str, clock: Clock) -> None:
+def test_jobs_of_the_same_time_are_ordered_by_id(database_url: str, clock: Clock) -> None:
     database = stores_on(connect(database_url), clock=lambda: clock.now)
     submitted = sorted((submit(database).id for _ in range(6)), reverse=True)
 
@@ -42,26 +42,26 @@ def test_jobs_of_one_moment_are_told_apart(database_url: str, clock: Clock) -> N
     assert pages == [submitted[:2], submitted[2:4], submitted[4:]]
 
 
-def test_jobs_that_come_in_between_do_not_shift_the_pages(database: Database) -> None:
+def test_new_jobs_do_not_shift_the_pages(database: Database) -> None:
     older = [submit(database).id for _ in range(4)][::-1]
     first = database.jobs.page(limit=2)
     submit(database)
-    database.jobs.delete(older[1])  # even the one that the cursor names
+    database.jobs.delete(older[1])  # the job of the cursor
 
     second = database.jobs.page(limit=2, cursor=first.cursor)
 
     assert [job.id for job in first.jobs + second.jobs] == older
 
 
-def test_every_condition_holds(database: Database, clock: Clock) -> None:
+def test_every_condition_of_a_filter_applies(database: Database, clock: Clock) -> None:
     ada, bob = submit(database, person="ada"), submit(database, person="bob")
     claim(database)
     clock.advance(60)
     late = submit(database, person="ada")
     database.jobs.cancel(late.id)
 
-    def ids(**wanted: object) -> list[str]:
-        return [job.id for job in database.jobs.page(JobFilter(**wanted)).jobs]
+    def ids(**conditions: object) -> list[str]:
+        return [job.id for job in database.jobs.page(JobFilter(**conditions)).jobs]
 
     assert ids(person="ada") == [late.id, ada.id]
     assert ids(states=(State.QUEUED,)) == [bob.id]
@@ -73,10 +73,10 @@ def test_every_condition_holds(database: Database, clock: Clock) -> None:
     assert ids(created_after=late.created_at + timedelta(seconds=1)) == []
 
 
-def test_conditions_hold_over_pages(database: Database) -> None:
-    wanted = [submit(database, person="ada").id for _ in range(5) if submit(database)][::-1]
+def test_a_filter_applies_to_all_pages(database: Database) -> None:
+    ids = [submit(database, person="ada").id for _ in range(5) if submit(database)][::-1]
 
-    assert walk(database, JobFilter(person="ada"), limit=2) == [wanted[:2], wanted[2:4], wanted[4:]]
+    assert walk(database, JobFilter(person="ada"), limit=2) == [ids[:2], ids[2:4], ids[4:]]
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,12 @@ def test_conditions_hold_over_pages(database: Database) -> None:
         )
     ],
 )  # fmt: skip
-def test_what_is_no_cursor_is_refused(database: Database, cursor: str) -> None:
+def test_an_invalid_cursor_is_rejected(database: Database, cursor: str) -> None:
     with pytest.raises(CursorError):
         database.jobs.page(cursor=cursor)
 
 
-def test_places_are_found_together(database: Database) -> None:
+def test_positions_are_queried_together(database: Database) -> None:
     first, second, third = (submit(database).id for _ in range(3))
     claim(database)
 

@@ -1,4 +1,4 @@
-"""Quotas: checked where a job is accepted, so that no two requests take the last place."""
+"""Quotas: checked in the transaction of the job, so concurrent requests cannot exceed them."""
 
 import threading
 from collections.abc import Iterator
@@ -46,11 +46,11 @@ def send(database: Database, tenant: str = "acme", *, seconds: float = 1.0, size
     )
 
 
-def refused(database: Database, tenant: str = "acme", **asked: float) -> QuotaExceeded:
+def refused(database: Database, tenant: str = "acme", **job: float) -> QuotaExceeded:
     before = database.jobs.page().jobs
     with pytest.raises(QuotaExceeded) as caught:
-        send(database, tenant, **asked)
-    assert database.jobs.page().jobs == before  # it left no trace
+        send(database, tenant, **job)
+    assert database.jobs.page().jobs == before  # everything was rolled back
     return caught.value
 
 
@@ -66,16 +66,16 @@ def test_jobs_in_flight_are_counted_until_they_end(database: Database) -> None:
     sent = [send(database) for _ in range(3)]
     claim(database)
 
-    refusal = refused(database)
+    error = refused(database)
 
-    assert (refusal.what, refusal.limit, refusal.used) == ("jobs_in_flight", 3, 3)
-    send(database, "rival")  # has places of its own
+    assert (error.what, error.limit, error.used) == ("jobs_in_flight", 3, 3)
+    send(database, "rival")  # has its own quota
     database.jobs.cancel(sent[2].id)
     send(database)
     refused(database)
 
 
-def test_a_retry_needs_a_place_too(database: Database) -> None:
+def test_a_retry_counts_against_the_quota(database: Database) -> None:
     job = send(database)
     database.jobs.cancel(job.id)
     others = [send(database) for _ in range(3)]
@@ -90,41 +90,41 @@ def test_a_retry_needs_a_place_too(database: Database) -> None:
 
 def test_seconds_are_counted_until_midnight(database: Database, clock: Clock) -> None:
     job = send(database, seconds=60)
-    database.jobs.delete(job.id)  # gives nothing back: they were accepted
+    database.jobs.delete(job.id)  # accepted seconds stay counted
 
-    refusal = refused(database, seconds=41)
+    error = refused(database, seconds=41)
 
-    assert (refusal.what, refusal.used, refusal.requested) == ("seconds_a_day", 60, 41)
-    assert refusal.again_in is not None
-    assert timedelta(hours=11) < refusal.again_in < timedelta(hours=12)  # it is noon
+    assert (error.what, error.used, error.requested) == ("seconds_a_day", 60, 41)
+    assert error.again_in is not None
+    assert timedelta(hours=11) < error.again_in < timedelta(hours=12)  # it is noon
     send(database, seconds=40)
-    clock.advance(refusal.again_in.total_seconds() + 1)
+    clock.advance(error.again_in.total_seconds() + 1)
     send(database, seconds=100)
 
 
-def test_a_clip_longer_than_any_day_is_not_put_off(database: Database) -> None:
+def test_a_clip_longer_than_the_daily_quota_has_no_retry_time(database: Database) -> None:
     assert refused(database, seconds=101).again_in is None
 
 
-def test_bytes_are_counted_until_they_are_deleted(database: Database) -> None:
+def test_stored_bytes_are_counted_until_they_are_deleted(database: Database) -> None:
     send(database, size=300)
     job = end(database, size=400)
 
-    refusal = refused(database, size=301)
+    error = refused(database, size=301)
 
-    assert (refusal.what, refusal.used, refusal.requested) == ("stored_bytes", 700, 301)
+    assert (error.what, error.used, error.requested) == ("stored_bytes", 700, 301)
     send(database, size=300)
     database.jobs.delete(job.id)
     send(database, size=301)
 
 
 @pytest.mark.parametrize(
-    "asked", [{"jobs_in_flight": 4}, {"seconds_a_day": 4.0}, {"stored_bytes": 4}]
+    "own", [{"jobs_in_flight": 4}, {"seconds_a_day": 4.0}, {"stored_bytes": 4}]
 )
-def test_requests_that_race_do_not_share_the_last_place(
-    database: Database, tenants: TenantStore, asked: dict[str, float]
+def test_concurrent_requests_do_not_exceed_the_quota(
+    database: Database, tenants: TenantStore, own: dict[str, float]
 ) -> None:
-    tenants.set_own("acme", {"jobs_in_flight": 0, "seconds_a_day": 0, "stored_bytes": 0} | asked)
+    tenants.set_own("acme", {"jobs_in_flight": 0, "seconds_a_day": 0, "stored_bytes": 0} | own)
     start = threading.Barrier(8)
 
     def race(_: int) -> bool:
@@ -140,7 +140,7 @@ def test_requests_that_race_do_not_share_the_last_place(
     assert len(database.jobs.page().jobs) == 4
 
 
-def test_what_is_set_for_one_holds_for_one(
+def test_own_values_apply_to_one_tenant(
     database: Database, tenants: TenantStore, clock: Clock
 ) -> None:
     tenants.set_own("acme", {"jobs_in_flight": 1})
@@ -162,7 +162,7 @@ def test_what_is_set_for_one_holds_for_one(
     send(database)
 
 
-def test_what_has_expired_is_no_longer_counted(database: Database, clock: Clock) -> None:
+def test_expired_bytes_are_not_counted(database: Database, clock: Clock) -> None:
     send(database, size=300)
     end(database, size=600)
     refused(database, size=200)

@@ -1,4 +1,4 @@
-"""What is given up by age, and what never is."""
+"""Retention: expiry by age, and orphaned objects."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -21,7 +21,7 @@ WEEK_SECONDS = 7 * 86_400
 
 
 def ended(database: Database, how: str) -> Job:
-    """A job that ended so, with motion and a finished take of its first attempt."""
+    """Return a job in this state, with motion and a finished take of its first attempt."""
     submit(database)
     job = claim(database)
     video = Output("take-1.mp4", attempt_key(job.id, 1, "take-1.mp4"), "video/mp4", 9)
@@ -40,19 +40,21 @@ def ended(database: Database, how: str) -> Job:
 
 
 def objects(job: Job, clock: Clock, *, attempt: int = 1) -> list[StoredObject]:
-    """What is stored of it: clip, motion, video."""
-    made = [attempt_key(job.id, attempt, name) for name in ("motion.npz", "take-1.mp4")]
-    return [StoredObject(key, clock.now) for key in (job.input_key, *made)]
+    """Return the stored objects of a job: clip, motion, video."""
+    outputs = [attempt_key(job.id, attempt, name) for name in ("motion.npz", "take-1.mp4")]
+    return [StoredObject(key, clock.now) for key in (job.input_key, *outputs)]
 
 
-def left(database: Database, found: list[StoredObject], *, unknown_jobs: bool = True) -> list[str]:
-    """The ends of the keys that go."""
-    gone = database.retention.orphans(found, DAY, unknown_jobs=unknown_jobs)
-    return [key.split("/", 2)[2] for key in gone]
+def orphans(
+    database: Database, stored: list[StoredObject], *, unknown_jobs: bool = True
+) -> list[str]:
+    """Return the keys of the orphans below their job."""
+    keys = database.retention.orphans(stored, DAY, unknown_jobs=unknown_jobs)
+    return [key.split("/", 2)[2] for key in keys]
 
 
 @pytest.mark.parametrize("how", ["succeeded", "failed", "canceled"])
-def test_files_of_ended_jobs_expire_once_and_the_row_tells(
+def test_files_of_ended_jobs_expire_once_and_the_row_is_marked(
     database: Database, clock: Clock, how: str
 ) -> None:
     job = ended(database, how)
@@ -74,12 +76,12 @@ def test_files_of_ended_jobs_expire_once_and_the_row_tells(
     after = database.jobs.get(job.id)
     with reading(database.engine) as connection:
         stored = sa.select(jobs.c.input_bytes + jobs.c.output_bytes)
-        assert connection.execute(stored).scalar_one() == 0  # a quota counts it no more
+        assert connection.execute(stored).scalar_one() == 0  # quotas no longer count them
     assert after.outputs == job.outputs
     assert (after.motion_key, after.finished_takes) == (None, ())
     assert after.input_expired_at is not None
     assert after.outputs_expired_at is not None
-    assert database.jobs.retry(job.id) is False  # there is no recording any more
+    assert database.jobs.retry(job.id) is False  # its clip has expired
 
 
 @pytest.mark.parametrize("how", ["running", "queued"])
@@ -97,12 +99,10 @@ def test_jobs_that_have_not_ended_keep_everything(
     clock.now -= timedelta(days=7)
     found = objects(job, clock)
     clock.now += timedelta(days=7)
-    assert left(database, found) == []
+    assert orphans(database, found) == []
 
 
-def test_a_retry_makes_outputs_that_count_from_its_own_end(
-    database: Database, clock: Clock
-) -> None:
+def test_a_retry_resets_the_expiry_of_outputs(database: Database, clock: Clock) -> None:
     job = ended(database, "failed")
     clock.advance(86_401)
     database.retention.expire_outputs(DAY)
@@ -112,7 +112,9 @@ def test_a_retry_makes_outputs_that_count_from_its_own_end(
     assert database.jobs.get(job.id).outputs_expired_at is None
 
 
-def test_rows_go_with_all_that_is_stored(database: Database, clock: Clock) -> None:
+def test_expired_rows_are_deleted_and_their_objects_removed(
+    database: Database, clock: Clock
+) -> None:
     old = ended(database, "succeeded")
     clock.advance(86_401)
     young = ended(database, "succeeded")
@@ -134,55 +136,57 @@ def test_rows_go_with_all_that_is_stored(database: Database, clock: Clock) -> No
         ("canceled", ["attempt-1/motion.npz", "attempt-1/take-1.mp4"]),
     ],
 )
-def test_what_was_not_published_goes_after_a_while(
+def test_unpublished_objects_become_orphans_after_a_while(
     database: Database, clock: Clock, how: str, gone: list[str]
 ) -> None:
     job = ended(database, how)
     found = objects(job, clock)
     clock.advance(86_000)
-    assert left(database, found) == []
+    assert orphans(database, found) == []
     clock.advance(1000)
 
-    assert left(database, found) == gone
+    assert orphans(database, found) == gone
 
     after = database.jobs.get(job.id)
-    assert (after.motion_key, after.finished_takes) == (None, ())  # a retry finds nothing half
+    assert (after.motion_key, after.finished_takes) == (None, ())  # a retry starts from nothing
     assert after.outputs == job.outputs
 
 
-def test_what_a_late_worker_has_stored_goes_too(database: Database, clock: Clock) -> None:
+def test_late_objects_of_a_worker_become_orphans(database: Database, clock: Clock) -> None:
     job = ended(database, "succeeded")
     clock.advance(86_401)
     late = objects(job, clock, attempt=2)
-    assert left(database, late) == []  # it may still be at it
+    assert orphans(database, late) == []  # the worker may still be storing
     clock.advance(86_401)
 
-    assert left(database, late) == ["attempt-2/motion.npz", "attempt-2/take-1.mp4"]
+    assert orphans(database, late) == ["attempt-2/motion.npz", "attempt-2/take-1.mp4"]
 
 
-def test_what_expired_and_was_not_removed_goes_at_once(database: Database, clock: Clock) -> None:
+def test_expired_objects_that_remain_are_orphans_at_once(database: Database, clock: Clock) -> None:
     job = ended(database, "succeeded")
     clock.advance(86_401)
     found = objects(job, clock)
     database.retention.expire_inputs(DAY)
     database.retention.expire_outputs(DAY)
 
-    assert len(left(database, found)) == 3
+    assert len(orphans(database, found)) == 3
 
 
-def test_clips_whose_row_never_came_go_where_the_storage_is_ours(
+def test_clips_of_unknown_jobs_are_orphans_only_in_own_storage(
     database: Database, clock: Clock
 ) -> None:
-    stranger = [StoredObject("jobs/nobody/input/audio.wav", clock.now)]
-    assert left(database, stranger) == []
+    unknown = [StoredObject("jobs/nobody/input/audio.wav", clock.now)]
+    assert orphans(database, unknown) == []
     clock.advance(86_401)
 
-    assert left(database, stranger, unknown_jobs=False) == []
-    assert left(database, stranger) == ["input/audio.wav"]
+    assert orphans(database, unknown, unknown_jobs=False) == []
+    assert orphans(database, unknown) == ["input/audio.wav"]
 
 
 @pytest.mark.parametrize("step", ["expire_inputs", "expire_outputs", "expire_jobs"])
-def test_many_processes_may_expire_at_once(database: Database, clock: Clock, step: str) -> None:
+def test_concurrent_processes_expire_each_job_once(
+    database: Database, clock: Clock, step: str
+) -> None:
     ids = {ended(database, "succeeded").id for _ in range(5)}
     clock.advance(86_401)
 

@@ -1,4 +1,4 @@
-"""A retry is the same job again: its place, its motion, attempts that count on."""
+"""Retries: the same row with its queue position, motion and attempt count."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_a_retry_has_as_many_attempts_as_a_new_job(database: Database, clock: Cl
     assert database.jobs.get(job_id).error_code == "attempts_exhausted"
 
 
-def test_a_canceled_job_takes_its_old_place(database: Database) -> None:
+def test_a_retried_job_has_its_old_queue_position(database: Database) -> None:
     first, second = submit(database), submit(database)
     database.jobs.cancel(first.id)
 
@@ -49,11 +49,11 @@ def test_a_canceled_job_takes_its_old_place(database: Database) -> None:
 
     assert database.jobs.position(first.id) == 1
     assert database.jobs.position(second.id) == 2
-    assert database.attempts.reap() == []  # whoever retries announces it
+    assert database.attempts.reap() == []  # the caller of retry announces it
 
 
 @pytest.mark.parametrize("name", STALE_WRITES)
-def test_a_worker_that_is_still_stopping_writes_nothing(database: Database, name: str) -> None:
+def test_a_worker_that_is_still_stopping_cannot_write(database: Database, name: str) -> None:
     submit(database)
     old = claim(database)
     database.jobs.cancel(old.id)
@@ -67,16 +67,16 @@ def test_a_worker_that_is_still_stopping_writes_nothing(database: Database, name
     assert database.jobs.get(old.id) == new
 
 
-def test_other_states_are_not_retried(database: Database) -> None:
+def test_jobs_in_other_states_are_not_retried(database: Database) -> None:
     done = submit(database).id
     claim(database)
     database.attempts.succeed(done, 1, [VIDEO])
-    at_work = submit(database).id
+    running = submit(database).id
     claim(database)
     queued = submit(database).id
 
-    for job_id in (done, at_work, queued, "nobody"):
+    for job_id in (done, running, queued, "nobody"):
         assert not database.jobs.retry(job_id)
 
     assert database.jobs.get(done).outputs == (VIDEO,)
-    assert database.jobs.get(at_work).state is State.RUNNING
+    assert database.jobs.get(running).state is State.RUNNING

@@ -1,4 +1,4 @@
-"""Whose a job is: to every other tenant it is not there, whatever is asked of it."""
+"""Tenant isolation: jobs of other tenants are missing in every operation."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from jobs.store.job_rows import JobMissing
 from jobs.store.pagination import JobFilter
 from tests.jobs.rows import claim, submit
 
-ASKED: dict[str, Callable[[Database, str, str | None], object]] = {
+OPERATIONS: dict[str, Callable[[Database, str, str | None], object]] = {
     "get": lambda database, job, tenant: database.jobs.get(job, tenant=tenant),
     "cancel": lambda database, job, tenant: database.jobs.cancel(job, tenant=tenant),
     "retry": lambda database, job, tenant: database.jobs.retry(job, tenant=tenant),
@@ -19,8 +19,10 @@ ASKED: dict[str, Callable[[Database, str, str | None], object]] = {
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.FAILED])
-@pytest.mark.parametrize("what", ASKED)
-def test_another_s_job_is_not_there(database: Database, what: str, state: State) -> None:
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_job_is_invisible_to_other_tenants(
+    database: Database, operation: str, state: State
+) -> None:
     job = submit(database, tenant="acme")
     if state is not State.QUEUED:
         claim(database)
@@ -29,16 +31,16 @@ def test_another_s_job_is_not_there(database: Database, what: str, state: State)
     before = database.jobs.get(job.id)
 
     try:
-        assert ASKED[what](database, job.id, "rival") is False
+        assert OPERATIONS[operation](database, job.id, "rival") is False
     except JobMissing as error:
         assert error.job_id == job.id
 
     assert database.jobs.get(job.id) == before
     assert database.jobs.get(job.id, tenant="acme") == before
-    assert ASKED[what](database, job.id, "acme") is not None
+    assert OPERATIONS[operation](database, job.id, "acme") is not None
 
 
-def test_a_job_is_local_unless_it_is_somebody_s(database: Database) -> None:
+def test_a_job_without_a_tenant_is_local(database: Database) -> None:
     local, theirs = submit(database), submit(database, tenant="acme")
 
     assert (local.tenant, theirs.tenant) == ("local", "acme")

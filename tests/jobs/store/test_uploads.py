@@ -30,7 +30,7 @@ def use(database: Database, upload: Upload) -> None:
     database.jobs.submit(NewJob(job_id, request, input_key=upload.key, clip_seconds=2.5))
 
 
-def test_an_upload_is_ready_once_its_clip_was_looked_at(uploads: UploadStore) -> None:
+def test_an_upload_is_ready_once_its_clip_was_probed(uploads: UploadStore) -> None:
     upload = add(uploads)
     assert not upload.ready
 
@@ -41,7 +41,7 @@ def test_an_upload_is_ready_once_its_clip_was_looked_at(uploads: UploadStore) ->
     assert uploads.get("ada", upload.id) == ready
 
 
-def test_saying_ready_twice_changes_nothing(uploads: UploadStore, clock: Clock) -> None:
+def test_a_second_ready_changes_nothing(uploads: UploadStore, clock: Clock) -> None:
     upload = add(uploads)
     first = uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY)
     clock.advance(60)
@@ -49,7 +49,7 @@ def test_saying_ready_twice_changes_nothing(uploads: UploadStore, clock: Clock) 
     assert uploads.ready(upload, CLIP, "ab" * 32, seconds=DAY) == first
 
 
-def test_an_upload_is_there_for_its_own_tenant_only(uploads: UploadStore) -> None:
+def test_an_upload_is_visible_to_its_own_tenant_only(uploads: UploadStore) -> None:
     upload = add(uploads, tenant="ada")
 
     with pytest.raises(UploadMissing, match=upload.id):
@@ -63,20 +63,20 @@ def test_an_upload_expires_and_is_taken_once(uploads: UploadStore, clock: Clock)
 
     with pytest.raises(UploadMissing):
         uploads.get("ada", upload.id)
-    assert uploads.take_expired() == []  # a request may have found it a moment ago
+    assert uploads.take_expired() == []  # a request may have read it just before
     clock.advance(300)
 
     assert uploads.take_expired() == [upload]
     assert uploads.take_expired() == []
     clock.advance(61)
-    assert uploads.take_expired() == [upload]  # whoever had it did not finish
+    assert uploads.take_expired() == [upload]  # the first process did not finish
     uploads.forget(upload)
     uploads.forget(upload)
     clock.advance(61)
     assert uploads.take_expired() == []
 
 
-def test_an_upload_stays_while_a_job_is_to_be_done(
+def test_an_upload_stays_while_a_job_needs_it(
     database: Database, uploads: UploadStore, clock: Clock
 ) -> None:
     upload = uploads.ready(add(uploads), CLIP, "ab" * 32, seconds=HOUR)
@@ -100,5 +100,5 @@ def test_an_upload_stays_while_a_job_is_to_be_done(
         (3 * PART_BYTES, [PART_BYTES] * 3),
     ],
 )
-def test_parts_are_as_many_as_it_takes(uploads: UploadStore, size: int, sizes: list[int]) -> None:
+def test_an_upload_is_divided_into_parts(uploads: UploadStore, size: int, sizes: list[int]) -> None:
     assert add(uploads, size=size).sizes == sizes

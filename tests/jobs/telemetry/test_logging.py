@@ -6,7 +6,7 @@ import logging
 from jobs.telemetry import logging as logs
 
 
-def test_a_log_line_carries_its_facts_as_json() -> None:
+def test_a_log_line_contains_its_facts_as_json() -> None:
     record = logging.LogRecord("jobs.x", logging.INFO, "x.py", 1, "claimed", None, None)
     record.job = "0198"
 
@@ -29,8 +29,8 @@ def test_a_traceback_shows_no_local_variables() -> None:
         failed = (type(error), error, error.__traceback__)
     record = logging.LogRecord("jobs.x", logging.ERROR, "x.py", 1, "failed", None, failed)
 
-    said = logs.formatter("console").format(record)
+    text = logs.formatter("console").format(record)
 
-    assert "LookupError: 9 letters" in said
-    assert "password = 'hush" not in said
-    assert len(said.splitlines()) < 10
+    assert "LookupError: 9 letters" in text
+    assert "password = 'hush" not in text
+    assert len(text.splitlines()) < 10

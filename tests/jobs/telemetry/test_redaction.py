@@ -10,17 +10,7 @@ from jobs.settings import Settings
 from jobs.storage.factory import StorageError, open_storage
 from jobs.telemetry import logging as logs
 from jobs.telemetry.redaction import redact
-
-HUSH = "hush-hush"
-
-
-ADDRESSES = {
-    "database_url": f"postgresql://visavis:{HUSH}@127.0.0.1:1/visavis",
-    "broker_url": f"redis://:{HUSH}@127.0.0.1:1/0",
-    "storage_url": f"s3://bucket/visavis?endpoint_url=https://key:{HUSH}@127.0.0.1:1",
-    "signing_secret": HUSH,
-    "previous_signing_secret": HUSH,
-}
+from tests.jobs.secret_values import PASSWORD, SECRET_SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -38,41 +28,41 @@ ADDRESSES = {
         ("sqlite:////data/a@b/visavis.db", "sqlite:////data/a@b/visavis.db"),
     ],
 )
-def test_passwords_in_addresses_are_masked(words: str, seen: str) -> None:
+def test_passwords_in_urls_are_redacted(words: str, seen: str) -> None:
     assert redact(words) == seen
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_log_line_shows_no_password(form: str) -> None:
+def test_a_log_line_contains_no_password(form: str) -> None:
     try:
-        raise ConnectionError(f"no route to {ADDRESSES['broker_url']}")
+        raise ConnectionError(f"no route to {SECRET_SETTINGS['broker_url']}")
     except ConnectionError as error:
         failed = (type(error), error, error.__traceback__)
     record = logging.LogRecord(
-        "x", logging.ERROR, "x.py", 1, ADDRESSES["database_url"], None, failed
+        "x", logging.ERROR, "x.py", 1, SECRET_SETTINGS["database_url"], None, failed
     )
-    record.reason = ADDRESSES["storage_url"]
+    record.reason = SECRET_SETTINGS["storage_url"]
 
     line = logs.formatter(form).format(record)
 
-    assert HUSH not in line
+    assert PASSWORD not in line
     assert line.count("***") == 3
 
 
-def test_a_broker_that_is_away_is_named_without_its_password(
+def test_the_warning_about_an_unavailable_broker_contains_no_password(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = make_celery(Settings(data=tmp_path, broker_url=ADDRESSES["broker_url"]))
+    app = make_celery(Settings(data=tmp_path, broker_url=SECRET_SETTINGS["broker_url"]))
 
     assert not wake(app, "0198")
     app.close()
 
     assert caplog.records
-    assert HUSH not in caplog.text + str([record.__dict__ for record in caplog.records])
+    assert PASSWORD not in caplog.text + str([record.__dict__ for record in caplog.records])
 
 
-def test_a_storage_that_makes_no_sense_is_named_without_its_password(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path, storage_url=f"ftp://me:{HUSH}@files/x")
+def test_the_error_of_an_invalid_storage_url_contains_no_password(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, storage_url=f"ftp://me:{PASSWORD}@files/x")
 
     with pytest.raises(StorageError, match=r"ftp://me:\*\*\*@files/x"):
         open_storage(settings)

@@ -1,4 +1,4 @@
-"""The outbox: what has to be told is written with the end of the job, and told until it arrives."""
+"""Webhook outbox: deliveries are written with the end of a job and sent until they arrive."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from tests.jobs.rows import VIDEO, claim, submit
 URL = "https://hooks.example/visavis?key=1"
 
 
-def submit_told(database: Database, url: str = URL, tenant: str = LOCAL) -> Job:
+def submit_with_callback(database: Database, url: str = URL, tenant: str = LOCAL) -> Job:
     job_id = new_job_id()
     return database.jobs.submit(
         NewJob(
@@ -104,9 +104,9 @@ ENDS: dict[str, tuple[Callable[[Database, Job], None], str]] = {
 
 
 @pytest.mark.parametrize("way", ENDS)
-def test_every_end_is_told_once(database: Database, outbox: Outbox, way: str) -> None:
+def test_every_end_queues_one_delivery(database: Database, outbox: Outbox, way: str) -> None:
     end, kind = ENDS[way]
-    job = submit_told(database)
+    job = submit_with_callback(database)
 
     assert outbox.of_job(job.id) == []
     end(database, job)
@@ -129,7 +129,7 @@ def test_every_end_is_told_once(database: Database, outbox: Outbox, way: str) ->
         }
 
 
-def test_a_job_that_nobody_wants_to_hear_of_is_not_told(database: Database, outbox: Outbox) -> None:
+def test_a_job_without_a_callback_url_has_no_delivery(database: Database, outbox: Outbox) -> None:
     job = submit(database)
     succeed(database, job)
 
@@ -137,8 +137,8 @@ def test_a_job_that_nobody_wants_to_hear_of_is_not_told(database: Database, outb
     assert outbox.take_due(most=10) == []
 
 
-def test_a_refused_write_tells_nothing(database: Database, outbox: Outbox) -> None:
-    job = submit_told(database)
+def test_a_refused_write_queues_no_delivery(database: Database, outbox: Outbox) -> None:
+    job = submit_with_callback(database)
     attempt = claim(database).attempt
     assert database.jobs.cancel(job.id)
 
@@ -152,15 +152,15 @@ def test_a_refused_write_tells_nothing(database: Database, outbox: Outbox) -> No
 def test_the_end_and_its_event_are_one_transaction(
     database: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the event cannot be written, the job has not ended; and the other way round."""
-    job = submit_told(database)
+    """If the event cannot be written, the job does not end."""
+    job = submit_with_callback(database)
     attempt = claim(database).attempt
 
-    def break_off(*_: object) -> None:
+    def fail_now(*_: object) -> None:
         raise OSError("the machine is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr("jobs.webhooks.outbox.event_body", break_off)
+        broken.setattr("jobs.webhooks.outbox.event_body", fail_now)
         with pytest.raises(OSError, match="gone"):
             database.attempts.succeed(job.id, attempt, [VIDEO])
     assert database.jobs.get(job.id).state is State.RUNNING
@@ -170,23 +170,25 @@ def test_the_end_and_its_event_are_one_transaction(
     assert len(outbox.of_job(job.id)) == 1
 
 
-def test_a_retried_job_tells_its_next_end_too(database: Database, outbox: Outbox) -> None:
-    job = submit_told(database)
+def test_the_next_end_of_a_retried_job_queues_a_delivery(
+    database: Database, outbox: Outbox
+) -> None:
+    job = submit_with_callback(database)
     fail(database, job)
     assert database.jobs.retry(job.id)
     succeed(database, job)
 
-    told = outbox.of_job(job.id)
+    sent = outbox.of_job(job.id)
 
-    assert [delivery.type for delivery in told] == ["job.failed", "job.succeeded"]
-    assert len({delivery.id for delivery in told}) == 2
-    assert json.loads(told[0].body)["data"]["state"] == "failed"
+    assert [delivery.type for delivery in sent] == ["job.failed", "job.succeeded"]
+    assert len({delivery.id for delivery in sent}) == 2
+    assert json.loads(sent[0].body)["data"]["state"] == "failed"
 
 
 def test_the_outbox_of_a_deleted_job_is_empty(
     database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    job = submit_told(database)
+    job = submit_with_callback(database)
     succeed(database, job)
     delivery = take(outbox)
 
@@ -196,34 +198,34 @@ def test_the_outbox_of_a_deleted_job_is_empty(
     assert not outbox.record(delivery, tried(clock, 200, None))
 
 
-def test_what_has_arrived_is_not_sent_again(
+def test_a_delivered_webhook_is_not_sent_again(
     database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(database, job := submit_told(database))
+    succeed(database, job := submit_with_callback(database))
     delivery = take(outbox)
 
     assert outbox.record(delivery, tried(clock, 204, None))
 
     clock.advance(1_000_000)
     assert outbox.take_due(most=10) == []
-    (kept,) = outbox.of_job(job.id)
-    assert (kept.state, kept.due_at) == (DeliveryState.DELIVERED, None)
-    assert kept.log[0]["status"] == 204
-    assert kept.log[0]["error"] is None
-    assert kept.log[0]["milliseconds"] == 12.5
+    (stored,) = outbox.of_job(job.id)
+    assert (stored.state, stored.due_at) == (DeliveryState.DELIVERED, None)
+    assert stored.log[0]["status"] == 204
+    assert stored.log[0]["error"] is None
+    assert stored.log[0]["milliseconds"] == 12.5
 
 
-def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
+def test_a_failed_delivery_is_retried_for_a_day_and_then_given_up(
     database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(database, job := submit_told(database))
+    succeed(database, job := submit_with_callback(database))
     began, bodies = clock.now, set()
 
-    for pause in RETRY_DELAYS:
+    for delay in RETRY_DELAYS:
         delivery = take(outbox)
         bodies.add((delivery.id, delivery.body))
         assert outbox.record(delivery, tried(clock))
-        clock.advance(pause - 1)
+        clock.advance(delay - 1)
         assert outbox.take_due(most=10) == []
         clock.advance(2)
     assert outbox.record(take(outbox), tried(clock, None, "Nobody there."))
@@ -231,25 +233,25 @@ def test_what_fails_is_sent_again_over_a_day_and_then_given_up(
     assert timedelta(hours=20) < clock.now - began < timedelta(hours=28)
     clock.advance(1_000_000)
     assert outbox.take_due(most=10) == []
-    (kept,) = outbox.of_job(job.id)
-    assert (kept.state, kept.tries, kept.due_at) == (DeliveryState.FAILED, 9, None)
-    assert [entry["error"] for entry in kept.log] == ["No."] * 8 + ["Nobody there."]
-    assert len(bodies) == 1  # every try says the same
+    (stored,) = outbox.of_job(job.id)
+    assert (stored.state, stored.tries, stored.due_at) == (DeliveryState.FAILED, 9, None)
+    assert [entry["error"] for entry in stored.log] == ["No."] * 8 + ["Nobody there."]
+    assert len(bodies) == 1  # every try sends the same body
 
 
-@pytest.mark.parametrize(("drawn", "seconds"), [(0.0, 8), (0.5, 10), (1.0, 12)])
-def test_those_that_fail_together_come_back_apart(drawn: float, seconds: int) -> None:
+@pytest.mark.parametrize(("fraction", "seconds"), [(0.0, 8), (0.5, 10), (1.0, 12)])
+def test_the_retry_delay_has_jitter(fraction: float, seconds: int) -> None:
     now = datetime(2026, 5, 4, tzinfo=UTC)
 
-    assert retry_delay(8, random=drawn, retry_after=None, now=now) == seconds
+    assert retry_delay(8, random=fraction, retry_after=None, now=now) == seconds
 
 
 @pytest.mark.parametrize(
-    ("wish", "seconds"),
+    ("retry_after", "seconds"),
     [
         ("120", 120),
-        ("3", 10),  # no sooner than we would
-        ("9" * 5000, 43_200),  # no later than our longest pause
+        ("3", 10),  # not earlier than the own delay
+        ("9" * 5000, 43_200),  # not later than the longest delay
         ("Mon, 04 May 2026 12:05:00 GMT", 300),
         ("Mon, 04 May 2020 12:05:00 GMT", 10),
         ("Mon, 04 May 9999 12:05:00 GMT", 43_200),
@@ -261,39 +263,37 @@ def test_those_that_fail_together_come_back_apart(drawn: float, seconds: int) ->
         ("", 10),
     ],
 )
-def test_a_receiver_may_ask_for_more_time(wish: str, seconds: int) -> None:
+def test_retry_after_extends_the_retry_delay(retry_after: str, seconds: int) -> None:
     now = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
-    assert retry_delay(8, random=0.5, retry_after=wish, now=now) == seconds
+    assert retry_delay(8, random=0.5, retry_after=retry_after, now=now) == seconds
 
 
-def test_a_receiver_that_is_gone_is_not_asked_again(
-    database: Database, outbox: Outbox, clock: Clock
-) -> None:
-    succeed(database, job := submit_told(database))
+def test_a_410_response_ends_the_delivery(database: Database, outbox: Outbox, clock: Clock) -> None:
+    succeed(database, job := submit_with_callback(database))
 
     outbox.record(take(outbox), tried(clock, 410, "Gone."))
 
-    (kept,) = outbox.of_job(job.id)
-    assert (kept.state, kept.due_at) == (DeliveryState.FAILED, None)
+    (stored,) = outbox.of_job(job.id)
+    assert (stored.state, stored.due_at) == (DeliveryState.FAILED, None)
 
 
-def test_the_wish_of_a_receiver_is_kept_to(
+def test_a_delivery_is_due_after_retry_after(
     database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(database, job := submit_told(database))
+    succeed(database, job := submit_with_callback(database))
 
     outbox.record(take(outbox), tried(clock, 503), retry_after="120")
 
-    (kept,) = outbox.of_job(job.id)
-    assert kept.due_at is not None
-    assert round((kept.due_at - clock.now).total_seconds()) == 120
+    (stored,) = outbox.of_job(job.id)
+    assert stored.due_at is not None
+    assert round((stored.due_at - clock.now).total_seconds()) == 120
 
 
-def test_a_sender_that_dies_is_followed_by_another(
+def test_another_sender_takes_the_delivery_of_a_dead_one(
     database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(database, job := submit_told(database))
+    succeed(database, job := submit_with_callback(database))
     lost = take(outbox)
     assert outbox.take_due(most=10) == []
 
@@ -301,16 +301,16 @@ def test_a_sender_that_dies_is_followed_by_another(
     found = take(outbox)
 
     assert (found.id, found.tries) == (lost.id, lost.tries + 1)
-    assert not outbox.record(lost, tried(clock))  # it was only suspended: too late
+    assert not outbox.record(lost, tried(clock))  # the first sender was only suspended
     assert outbox.record(found, tried(clock, 200, None))
-    (kept,) = outbox.of_job(job.id)
-    assert (kept.state, len(kept.log)) == (DeliveryState.DELIVERED, 1)
+    (stored,) = outbox.of_job(job.id)
+    assert (stored.state, len(stored.log)) == (DeliveryState.DELIVERED, 1)
 
 
-def test_one_that_kills_every_sender_is_given_up(
+def test_a_delivery_that_kills_every_sender_is_given_up(
     database: Database, outbox: Outbox, clock: Clock
 ) -> None:
-    succeed(database, job := submit_told(database))
+    succeed(database, job := submit_with_callback(database))
     for _ in range(len(RETRY_DELAYS) + 1):
         take(outbox)
         clock.advance(61)
@@ -321,7 +321,7 @@ def test_one_that_kills_every_sender_is_given_up(
 
 def test_many_senders_take_each_delivery_once(database: Database, outbox: Outbox) -> None:
     for number in range(24):
-        succeed(database, submit_told(database, f"https://{number % 8}.example/"))
+        succeed(database, submit_with_callback(database, f"https://{number % 8}.example/"))
 
     def take_all(_: int) -> list[str]:
         taken: list[str] = []
@@ -335,10 +335,10 @@ def test_many_senders_take_each_delivery_once(database: Database, outbox: Outbox
     assert len(taken) == len(set(taken)) == 24
 
 
-def test_a_host_that_stalls_takes_few_places(database: Database, outbox: Outbox) -> None:
+def test_a_slow_host_occupies_few_slots(database: Database, outbox: Outbox) -> None:
     for _ in range(PER_HOST + 3):
-        succeed(database, submit_told(database, "https://dead.example/"))
-    succeed(database, submit_told(database, "https://alive.example:8443/"))
+        succeed(database, submit_with_callback(database, "https://dead.example/"))
+    succeed(database, submit_with_callback(database, "https://alive.example:8443/"))
 
     taken = outbox.take_due(most=100)
     dead = [delivery for delivery in taken if delivery.host == "dead.example"]
@@ -349,13 +349,17 @@ def test_a_host_that_stalls_takes_few_places(database: Database, outbox: Outbox)
     assert outbox.take_due(most=0) == []
 
 
-def test_a_tenant_whose_hosts_all_stall_leaves_places_for_others(
+def test_a_tenant_with_slow_hosts_leaves_slots_for_others(
     database: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.webhooks.outbox.PER_TENANT", 3)
     for number in range(5):
-        assert database.jobs.cancel(submit_told(database, f"https://dead-{number}.example/").id)
-    assert database.jobs.cancel(submit_told(database, "https://alive.example/", tenant="rival").id)
+        assert database.jobs.cancel(
+            submit_with_callback(database, f"https://dead-{number}.example/").id
+        )
+    assert database.jobs.cancel(
+        submit_with_callback(database, "https://alive.example/", tenant="rival").id
+    )
 
     taken = outbox.take_due(most=100)
 
@@ -365,10 +369,10 @@ def test_a_tenant_whose_hosts_all_stall_leaves_places_for_others(
 
 
 @pytest.mark.parametrize("status", [200, 410, 500])
-def test_it_is_sent_again_when_its_owner_asks(
+def test_redeliver_sends_a_delivery_again(
     database: Database, outbox: Outbox, clock: Clock, status: int
 ) -> None:
-    succeed(database, job := submit_told(database))
+    succeed(database, job := submit_with_callback(database))
     first = take(outbox)
     outbox.record(first, tried(clock, status, None if status == 200 else "No."))
 
@@ -378,15 +382,17 @@ def test_it_is_sent_again_when_its_owner_asks(
     second = take(outbox)
     assert (second.id, second.tries) == (first.id, 2)
     outbox.record(second, tried(clock))
-    (kept,) = outbox.of_job(job.id)
-    assert kept.due_at is not None
-    assert round((kept.due_at - clock.now).total_seconds()) == RETRY_DELAYS[0]  # as for a new one
+    (stored,) = outbox.of_job(job.id)
+    assert stored.due_at is not None
+    assert (
+        round((stored.due_at - clock.now).total_seconds()) == RETRY_DELAYS[0]
+    )  # as for a new delivery
 
 
-def test_only_a_delivery_of_this_job_is_sent_again(database: Database, outbox: Outbox) -> None:
-    succeed(database, submit_told(database))
+def test_redeliver_rejects_deliveries_of_other_jobs(database: Database, outbox: Outbox) -> None:
+    succeed(database, submit_with_callback(database))
     delivery = take(outbox)
-    other = submit_told(database)
+    other = submit_with_callback(database)
 
     for job_id, delivery_id in ((other.id, delivery.id), (delivery.job_id, "x")):
         with pytest.raises(DeliveryMissing):
@@ -394,7 +400,7 @@ def test_only_a_delivery_of_this_job_is_sent_again(database: Database, outbox: O
 
 
 def test_the_log_keeps_the_latest_tries(database: Database, outbox: Outbox, clock: Clock) -> None:
-    succeed(database, job := submit_told(database))
+    succeed(database, job := submit_with_callback(database))
     for number in range(3):
         with writing(database.engine) as connection:
             log = [{"status": status} for status in range(LOGGED_TRIES)]
@@ -402,6 +408,6 @@ def test_the_log_keeps_the_latest_tries(database: Database, outbox: Outbox, cloc
             connection.execute(sa.update(deliveries).values(soon))
         outbox.record(take(outbox), tried(clock, number))
 
-    (kept,) = outbox.of_job(job.id)
+    (stored,) = outbox.of_job(job.id)
 
-    assert [entry["status"] for entry in kept.log] == [*range(1, LOGGED_TRIES), 2]
+    assert [entry["status"] for entry in stored.log] == [*range(1, LOGGED_TRIES), 2]

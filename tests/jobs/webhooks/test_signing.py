@@ -1,4 +1,4 @@
-"""Webhooks are signed as the convention says."""
+"""Webhooks are signed according to the Standard Webhooks specification."""
 
 import json
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from jobs.settings import Settings
 from jobs.webhooks.signing import signed_headers, webhook_secret
 
 
-def test_the_example_of_the_convention_has_its_signature() -> None:
+def test_the_example_of_the_specification_has_its_signature() -> None:
     headers = signed_headers(
         ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
         delivery_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -28,7 +28,7 @@ def test_the_example_of_the_convention_has_its_signature() -> None:
     }
 
 
-def test_a_verifier_of_others_takes_it_with_either_secret() -> None:
+def test_the_reference_verifier_accepts_either_secret() -> None:
     old, new = webhook_secret(b"old"), webhook_secret(b"new")
     body = json.dumps({"word": "hello"}).encode()
 
@@ -43,7 +43,7 @@ def test_a_verifier_of_others_takes_it_with_either_secret() -> None:
         Webhook(new).verify(body, headers | {"webhook-id": "2"})
 
 
-def test_every_tenant_has_a_secret_of_its_own_and_always_the_same() -> None:
+def test_every_tenant_has_its_own_constant_secret() -> None:
     secrets = {webhook_secret(key, tenant) for key in (b"a", b"b") for tenant in ("x", "y")}
 
     assert len(secrets) == 4
@@ -51,7 +51,7 @@ def test_every_tenant_has_a_secret_of_its_own_and_always_the_same() -> None:
     assert all(len(secret) == len("whsec_") + 44 for secret in secrets)
 
 
-def test_the_secret_before_signs_too_while_it_is_set(tmp_path: Path) -> None:
+def test_the_previous_secret_also_signs_while_it_is_set(tmp_path: Path) -> None:
     plain = Settings.model_validate({"data": tmp_path, "signing_secret": "new"})
     both = Settings.model_validate(
         {"data": tmp_path, "signing_secret": "new", "previous_signing_secret": "old"}

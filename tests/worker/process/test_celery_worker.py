@@ -1,19 +1,29 @@
-"""Wake-ups: messages of the queue, as version 0.1 sent them too."""
+"""Wake-ups of the worker process, with messages of version 0.1 included."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from celery import Celery
 from celery.worker import state
 
 from jobs.queue.celery_app import QUEUE, make_celery
 from jobs.settings import Settings
 from tests.jobs.db.version_0_1 import FACTS
-from worker.process.celery_worker import _consume
+from worker.process.celery_worker import BROKEN_DEVICE, _consume, _wake_up
+from worker.process.outcomes import AttemptOutcome
 from worker.process.progress import StopRequest
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_state() -> Iterator[None]:
+    before = state.should_stop
+    yield
+    state.should_stop = before
 
 
 @pytest.fixture
@@ -35,6 +45,7 @@ def app(settings: Settings) -> Iterator[Celery]:
 
 def test_a_message_of_version_0_1_wakes_the_worker(app: Celery, settings: Settings) -> None:
     with app.connection_for_write() as connection:
+        connection.default_channel._purge(QUEUE)  # the queue in memory is shared with other tests
         connection.default_channel._put(QUEUE, FACTS["wake_message"])
     wakes: list[None] = []
 
@@ -52,3 +63,47 @@ def test_a_message_of_version_0_1_wakes_the_worker(app: Celery, settings: Settin
     too_late.cancel()
 
     assert (status, len(wakes)) == (0, 2)
+
+
+class WakeUp:
+    """A wake-up whose claim loop has the given outcomes."""
+
+    def __init__(self, *outcomes: AttemptOutcome, device: object) -> None:
+        self.sent: list[str] = []
+        self.claim_loop = SimpleNamespace(run=lambda: list(outcomes))
+        self.context = SimpleNamespace(device=device)
+        self.app = SimpleNamespace(
+            conf=SimpleNamespace(broker_url="redis://"),
+            send_task=lambda name, args, **_: self.sent.append(args[0]),
+        )
+
+    def run(self) -> None:
+        _wake_up(self.claim_loop, self.context, self.app)
+
+
+def test_a_broken_device_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.process.celery_worker.works", lambda device: False)
+    WakeUp(
+        AttemptOutcome.PUBLISHED, AttemptOutcome.INTERNAL_ERROR, device=torch.device("cpu")
+    ).run()
+
+    assert state.should_stop == BROKEN_DEVICE
+
+
+def test_a_bug_on_a_working_device_does_not_end_the_process() -> None:
+    before = state.should_stop
+    WakeUp(AttemptOutcome.INTERNAL_ERROR, device=torch.device("cpu")).run()
+
+    assert state.should_stop == before
+
+
+def test_a_job_that_was_handed_back_wakes_other_workers() -> None:
+    wake_up = WakeUp(
+        AttemptOutcome.PUBLISHED, AttemptOutcome.HANDED_BACK, device=torch.device("cpu")
+    )
+
+    wake_up.run()
+
+    assert wake_up.sent == ["handed-back"]

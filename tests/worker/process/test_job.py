@@ -230,7 +230,7 @@ def test_one_view_can_be_asked_for_where_several_are_the_default(
         (
             {"views": ("front", "back")},
             "view_unknown",
-            "No camera 'back'; this person has front, side.",
+            "Unknown camera 'back'; this person has front, side.",
         ),
         (
             {"views": ("a", "b", "c"), "size": "2048"},
