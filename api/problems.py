@@ -104,7 +104,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "body_type_unsupported": ProblemType(
         415, "Unsupported body type text/plain; send multipart/form-data or application/json."
     ),
-    "audio_type_unsupported": ProblemType(415, "This audio format is not supported; send wav."),
+    "audio_type_unsupported": ProblemType(415, "The file has no supported audio format; send wav."),
     "range_not_satisfiable": ProblemType(
         416, "The file does not have this range; request less, or the whole file without Range."
     ),
@@ -112,7 +112,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "audio_url_refused": ProblemType(
         422, "This service does not fetch audio_url; send the clip in audio."
     ),
-    "audio_url_failed": ProblemType(422, "The host clips.example answered 404."),
+    "audio_url_failed": ProblemType(422, "The response has status 404, not 200."),
     "upload_unknown": ProblemType(
         422, "Upload '0198c0ffee' not found or expired; send the clip again."
     ),
@@ -142,10 +142,14 @@ CATALOGUE: Mapping[str, ProblemType] = {
     ),
     "audio_unreadable": ProblemType(
         422,
-        "The audio could not be read within the time and memory of one upload; convert it to wav "
-        "and send it again.",
+        "The audio could not be read within the time and memory limits of an upload; convert it to "
+        "wav and send it again.",
     ),
-    "audio_channels": ProblemType(422, "The audio has 3 channels; send 2 or 1."),
+    "audio_channels": ProblemType(
+        422,
+        "The audio has 3 channels; send 2 (left: the person, right: the partner) or 1 (the "
+        "person).",
+    ),
     "audio_sample_rate": ProblemType(
         422, "The audio has 2000 samples per second; send 4000 to 192000, preferably 48000."
     ),

@@ -131,7 +131,7 @@ def test_a_clip_that_is_too_long_is_refused_with_both_lengths(
 
     body = problem(generate(served, long, person="ada"), 422, "clip_too_long")
 
-    assert "1 s long" in body["detail"]
+    assert "the limit is 1 s" in body["detail"]
     assert "2.50 s" in body["detail"]
     assert generate(served, long, person="demo").status_code == 202
 

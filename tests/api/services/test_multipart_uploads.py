@@ -141,7 +141,7 @@ def test_the_length_limit_of_the_person_applies(served: Served, tmp_path: Path) 
     request = {"upload_id": upload["id"], "person": "ada"}
     body = problem(served.http.post("/generate", json=request), 422, "clip_too_long")
 
-    assert "1 s long" in body["detail"]
+    assert "the limit is 1 s" in body["detail"]
     assert "2.50 s" in body["detail"]
 
 
