@@ -43,7 +43,9 @@ from api.routes import (
 from api.schemas.batches import BatchRequest
 from api.schemas.generate import GenerateBody, GenerateForm
 from api.services.upload_intake import UploadIntake, remove_leftovers
+from contracts.stages import STAGES
 from jobs.db.migrate import prepare
+from jobs.request.declare import EXTENSION
 from jobs.settings import Settings
 from jobs.store.api_keys import require_keys
 from jobs.telemetry import logging as logs
@@ -88,11 +90,22 @@ class Api(FastAPI):
         for name, model in OTHER_MODELS.items():
             schema = model.model_json_schema(ref_template=REFERENCE)
             schemas |= schema.pop("$defs", {}) | {name: schema | {"title": name}}
+        _keep_form_inputs(schemas)
         for field in schemas["GenerateForm"]["properties"].values():
             _without_null(field)
+        document[EXTENSION] = {"stages": {stage.name: stage.label for stage in STAGES}}
         document_cross_origin(document)
         document_authentication(document)
         return document
+
+
+def _keep_form_inputs(schemas: dict[str, Any]) -> None:
+    """Publish the inputs of the form, which the web page is built from, and no other member."""
+    for name, schema in schemas.items():
+        for field in schema.get("properties", {}).values():
+            declared = field.pop(EXTENSION, {})
+            if name == "GenerateForm" and "form" in declared:
+                field[EXTENSION] = {"form": declared["form"]}
 
 
 def _without_null(field: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""`visavis-server`: every command in a file of its own, imported when it is called.
+"""The command `visavis-server`: each command has its own module, imported when it runs.
 
-Help must not wait for torch, and the API must run where there is none.
+Help must not wait for torch, and the API must run without torch.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from jobs.request.declare import Group, declared_fields
 
 app = typer.Typer(
     name="visavis-server",
-    help="Turns the sound of a conversation into video of the people in it.",
+    help="Turn the audio of a conversation into video of the people in it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
@@ -29,22 +29,21 @@ RENDER_OMITS = (
 )
 
 Clip = Annotated[
-    Path, typer.Argument(help="The recording: channel 1 the person, channel 2 the partner.")
+    Path,
+    typer.Argument(help="Recording: left channel the person to show, right channel the partner."),
 ]
 
 PersonFolder = Annotated[
-    Path | None, typer.Option(help="The person directory to make. Default: in VISAVIS_PEOPLE.")
+    Path | None, typer.Option(help="Person directory to create. Default: in VISAVIS_PEOPLE.")
 ]
-Tenant = Annotated[str, typer.Option(help="Whose; `local` where nobody has a key.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a person who is there.")]
+Tenant = Annotated[str, typer.Option(help="Name of the tenant; `local` without API keys.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing person.")]
 
 
-Again = Annotated[
-    bool, typer.Option("--overwrite", help="Make videos again that are there already.")
-]
+Again = Annotated[bool, typer.Option("--overwrite", help="Replace existing videos.")]
 
 
-def _say_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
+def _say_version(asked: bool) -> None:  # noqa: FBT001 -- signature of a typer callback
     if asked:
         from cli.console import make_console, release
 
@@ -54,13 +53,15 @@ def _say_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
 
 Version = Annotated[
     bool,
-    typer.Option("--version", callback=_say_version, is_eager=True, help="Say it and leave."),
+    typer.Option(
+        "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
+    ),
 ]
 
 
 @app.callback()
 def common(*, version: Version = False) -> None:
-    """Turns the sound of a conversation into video of the people in it."""
+    """Turn the audio of a conversation into video of the people in it."""
 
 
 @app.command()
@@ -68,13 +69,13 @@ def common(*, version: Version = False) -> None:
 def up(
     submit: Annotated[
         Path | None,
-        typer.Option(help="Send this recording, wait for its video, stop everything."),
+        typer.Option(help="Submit this recording, wait for its video, then stop."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for what --submit gets back.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder for the outputs of --submit.")] = Path("out"),
     *,
     fields: dict[str, Any],
 ) -> None:
-    """API, worker and, if none is set, a Redis on this machine, until Ctrl-C."""
+    """Run API, worker and, if no broker is set, Redis on this machine until Ctrl-C."""
     from cli.local.up import run_up
 
     run_up(submit=submit, out=out, request=request_of(fields))
@@ -82,7 +83,7 @@ def up(
 
 @app.command()
 def api() -> None:
-    """The HTTP door, on VISAVIS_HOST and VISAVIS_PORT."""
+    """Run the HTTP API on VISAVIS_HOST and VISAVIS_PORT."""
     from cli.commands.serve import run_api
 
     run_api()
@@ -90,7 +91,7 @@ def api() -> None:
 
 @app.command()
 def worker() -> None:
-    """One worker: one process for each GPU."""
+    """Run one worker; start one process for each GPU."""
     from cli.commands.serve import run_one_worker
 
     run_one_worker()
@@ -102,12 +103,14 @@ def generate(
     clip: Clip,
     out: Annotated[
         Path | None,
-        typer.Option(help="The video; with several takes -take-1, -take-2 ... is put in."),
+        typer.Option(
+            help="File to write; its suffix selects the format. Several takes add -take-1, -take-2 ..."
+        ),
     ] = None,
     *,
     fields: dict[str, Any],
 ) -> None:
-    """Video of a recording, made here and now: no server, no queue, no database."""
+    """Make the video of a recording in this process, without server, queue and database."""
     from cli.commands.generate import run_generate
 
     request = request_of(fields, out)
@@ -118,20 +121,21 @@ def generate(
 def import_person(
     source: Annotated[
         list[Path],
-        typer.Argument(help="The folder with the released files, or downloaded archives."),
+        typer.Argument(help="Folder with the released files, or downloaded archives."),
     ],
-    person: Annotated[str, typer.Option(help="Whose files: PXB184, RLW104, TXB805, GQS883.")],
+    person: Annotated[str, typer.Option(help="Released person: PXB184, RLW104, TXB805 or GQS883.")],
     out: PersonFolder = None,
     name: Annotated[
-        str | None, typer.Option(help="The name to show the person by. Default: of --out.")
+        str | None, typer.Option(help="Name of the person. Default: the name of --out.")
     ] = None,
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Tell what would be done and what is missing.")
+        bool,
+        typer.Option("--check", help="Only report what would be imported and what is missing."),
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """A person directory of released files; nothing that is in them is executed."""
+    """Import a released person; no code in the files is executed."""
     from cli.commands.persons import run_import
 
     run_import(source, person, out, name, check=check, overwrite=overwrite)
@@ -141,16 +145,16 @@ def import_person(
 def download_person(
     person: Annotated[str, typer.Argument(help="PXB184, RLW104, TXB805 or GQS883.")],
     origin: Annotated[
-        str | None, typer.Option("--from", help="A mirror's URL, or a folder with the files.")
+        str | None, typer.Option("--from", help="URL of a mirror, or a folder with the files.")
     ] = None,
     out: PersonFolder = None,
     *,
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept CC BY-NC 4.0 without being asked.")
+        bool, typer.Option("--accept-licence", help="Accept CC BY-NC 4.0 without a prompt.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fetch a released person from where the authors put the files, and import it."""
+    """Download a released person from the authors' site, and import it."""
     from cli.commands.persons import run_download
 
     run_download(person, origin, out, accepted=accept_licence, overwrite=overwrite)
@@ -158,13 +162,13 @@ def download_person(
 
 @app.command("export-person")
 def export_person(
-    folder: Annotated[Path, typer.Argument(help="A person directory.")],
-    out: Annotated[Path, typer.Option(help="Folder to make, in the released layout.")],
+    folder: Annotated[Path, typer.Argument(help="Person directory.")],
+    out: Annotated[Path, typer.Option(help="Folder to create, in the released layout.")],
     avatar: Annotated[
-        Path | None, typer.Option(help="Where the person came from: the avatar is copied.")
+        Path | None, typer.Option(help="Source of the person; its avatar is copied.")
     ] = None,
 ) -> None:
-    """A person's motion networks in the released layout, for the reference to load."""
+    """Export motion networks in the released layout, which the reference loads."""
     from cli.commands.persons import run_export
 
     run_export(folder, out, avatar)
@@ -172,7 +176,7 @@ def export_person(
 
 @app.command("webhook-secret")
 def webhook_secret(tenant: Tenant = "local") -> None:
-    """What the receiver of webhooks verifies them with."""
+    """Print the secret with which a receiver verifies webhooks."""
     from cli.commands.webhook_secret import run_webhook_secret
 
     run_webhook_secret(tenant)
@@ -181,22 +185,22 @@ def webhook_secret(tenant: Tenant = "local") -> None:
 @app.command("render-dataset")
 @request_options(Group.MOTION, Group.LOOK, omit=RENDER_OMITS, required=("person",))
 def render_dataset(
-    dataset: Annotated[Path, typer.Argument(help="A folder of scenes in the released layout.")],
-    out: Annotated[Path, typer.Option(help="Folder for the videos, one of each piece.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of scenes in the released layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for the videos, one for each piece.")],
     max_seq_length: Annotated[
-        int, typer.Option(min=1, help="Frames of a piece, 30 a second.")
+        int, typer.Option(min=1, help="Frames of a piece, 30 per second.")
     ] = 600,
     scenes: Annotated[
-        str | None, typer.Option(help='Which, by name: "scene01,scene04". Default: all.')
+        str | None, typer.Option(help='Names of scenes: "scene01,scene04". Default: all.')
     ] = None,
     chunks: Annotated[
-        int | None, typer.Option(min=1, help="The first so many pieces of each. Default: all.")
+        int | None, typer.Option(min=1, help="Number of pieces of each scene. Default: all.")
     ] = None,
     *,
     fields: dict[str, Any],
     overwrite: Again = False,
 ) -> None:
-    """Videos of a dataset's own motion, with its sound, piece by piece."""
+    """Render the recorded motion of a dataset with its audio, in pieces."""
     from cli.commands.render import run_render_dataset
 
     run_render_dataset(
@@ -214,18 +218,18 @@ def render_dataset(
 @request_options(Group.MOTION, Group.LOOK, omit=RENDER_OMITS, required=("person",))
 def render_results(
     results: Annotated[Path, typer.Argument(help="results.npz of `python -m training sample`.")],
-    out: Annotated[Path, typer.Option(help="Folder for the videos, one of each take.")],
+    out: Annotated[Path, typer.Option(help="Folder for the videos, one for each take.")],
     face: Annotated[
-        Path | None, typer.Option(help="Results with the face codes, where these hold none.")
+        Path | None, typer.Option(help="Results with face codes, if the first ones have none.")
     ] = None,
     *,
     fields: dict[str, Any],
     truth: Annotated[
-        bool, typer.Option("--truth", help="What was recorded, and not what was drawn.")
+        bool, typer.Option("--truth", help="Render the recorded motion instead of the samples.")
     ] = False,
     overwrite: Again = False,
 ) -> None:
-    """Videos of samples of a dataset, with its sound."""
+    """Render sampled motion of a dataset with its audio."""
     from cli.commands.render import run_render_results
 
     run_render_results(results, face, out, request_of(fields), truth=truth, overwrite=overwrite)
@@ -235,10 +239,13 @@ def render_results(
 def migrate(
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Only say what is pending; exit status 1 where it is.")
+        bool,
+        typer.Option(
+            "--check", help="Only list pending migrations; exit status 1 if there are any."
+        ),
     ] = False,
 ) -> None:
-    """Bring the database up to date."""
+    """Migrate the database to the newest schema."""
     from cli.commands.migrate import run_migrate
 
     run_migrate(check=check)
@@ -254,7 +261,7 @@ def maintain() -> None:
 
 @app.command()
 def doctor() -> None:
-    """What is there, what is missing, and what to do about it."""
+    """Check this machine and the settings, with a fix for each problem."""
     from cli.commands.doctor import run_doctor
 
     run_doctor()

@@ -1,13 +1,13 @@
-// The page of one job: send a recording, follow the stages, show what came out.
+// The page of one job: send a recording, follow its stages, show its outputs.
+import { addValues, fieldLabels, formFields, showDefaults } from "./form.js";
+
 const at = (id) => document.getElementById(id);
 const form = at("form");
-const NAMES = {
-  queued: "Waiting", decode: "Reading", speech: "Listening", face: "Face", guide: "Gestures",
-  body: "Body", render: "Drawing", publish: "Finishing",
-};
+let stageLabels = {}; // of each stage, from /openapi.json
+let fields = []; // request fields, from /openapi.json
 const KEPT = "visavis-key"; // of this tab only
 let recording = null; // a File from the microphone, used instead of a chosen one
-let followed = 0; // grows with each job: an older poll that comes late is dropped
+let followed = 0; // number of followed jobs: answers to polls of an earlier one are dropped
 
 async function call(path, options = {}) {
   const key = sessionStorage.getItem(KEPT);
@@ -42,18 +42,13 @@ async function listPeople() {
   const describe = () => {
     const person = people.find((each) => each.name === at("person").value);
     if (!person) return;
-    at("person-hint").textContent = `Up to ${person.max_seconds} s of sound. ${person.licence}.`;
-    for (const [field, value] of Object.entries(person.defaults)) {
-      const filled = form.elements[field];
-      if (field === "size") at("size").options[0].textContent = value.replace(/^(\d+)x\1$/, "$1") + " (default)";
-      else if (filled) filled.placeholder = value; // a newer service may have more defaults
-    }
-    form.elements.views.placeholder = person.default_views.join(",");
-    form.elements.views.title = person.views.join(", ");
+    at("person-hint").textContent = `Up to ${person.max_seconds} s of audio. ${person.licence}.`;
+    showDefaults(form, { ...person.defaults, views: person.default_views.join(",") });
+    if (form.elements.views) form.elements.views.title = person.views.join(", ");
   };
   at("person").addEventListener("change", describe);
   describe();
-  if (!people.length) fail("There is no person yet. The operator has to add one.");
+  if (!people.length) fail("No person is installed. Ask the operator to add one.");
 }
 
 function choose(file) {
@@ -119,10 +114,8 @@ function filledIn() {
   const file = recording ?? at("audio").files[0];
   if (!file) throw new Error("Choose a recording first.");
   data.set("audio", file);
-  for (const [name, value] of new FormData(form)) {
-    if (name !== "audio" && value !== "") data.set(name, value);
-  }
-  if (at("motion").checked) data.set("outputs", "video,motion");
+  data.set("person", at("person").value);
+  addValues(data, form, fields);
   return data;
 }
 
@@ -158,7 +151,7 @@ async function follow(id) {
       if (!wait) return;
     } catch (error) {
       fail(error.message);
-      if (!(error instanceof TypeError)) return; // a TypeError is the network: go on trying
+      if (!(error instanceof TypeError)) return; // a TypeError is a network error: poll again
       wait = 2;
     }
     await new Promise((resume) => setTimeout(resume, wait * 1000));
@@ -168,9 +161,9 @@ async function follow(id) {
 function show(job) {
   const texts = {
     queued: ["Waiting", job.position > 1 ? `Number ${job.position} in the queue.` : "Next in the queue."],
-    running: [`${NAMES[job.stage]}…`, `${Math.round(job.progress * 100)} % of ${job.clip_seconds.toFixed(1)} s of sound.`],
-    succeeded: ["Done", `Seed ${job.request.seed} makes the same again.`],
-    failed: ["This did not work", ""],
+    running: [`${label(job.stage)}…`, `${Math.round(job.progress * 100)} % of ${job.clip_seconds.toFixed(1)} s of audio.`],
+    succeeded: ["Done", `Seed ${job.request.seed} gives the same motion again.`],
+    failed: ["The job failed", ""],
     canceled: ["Canceled", ""],
   };
   [at("headline").textContent, at("sentence").textContent] = texts[job.state];
@@ -182,7 +175,7 @@ function show(job) {
 }
 
 function bar(stage, job) {
-  const name = NAMES[stage.name];
+  const name = label(stage.name);
   const percent = `${Math.round(stage.progress * 100)} %`;
   return element(
     "li",
@@ -193,7 +186,7 @@ function bar(stage, job) {
   );
 }
 
-// A <video> cannot send a key: where one is needed it follows the signed link, which needs none.
+// A <video> cannot send a key: with a key it uses the signed link, which needs none.
 function source(output) {
   if (!sessionStorage.getItem(KEPT)) return output.path;
   const link = new URL(output.url);
@@ -210,15 +203,29 @@ function figure(output) {
   );
   const video = element("video", { controls: true, playsInline: true, preload: "metadata" });
   if (!output.content_type.startsWith("video/") || !video.canPlayType(output.content_type)) return element("figure", {}, caption);
-  video.addEventListener("error", () => video.remove()); // it said "maybe", and could not
+  video.addEventListener("error", () => video.remove()); // canPlayType was "maybe"
   video.src = source(output);
   video.ariaLabel = `Video ${output.name}`;
   return element("figure", {}, video, caption);
 }
 
-function begin() {
+const label = (stage) => stageLabels[stage] ?? stage;
+
+async function buildForm() {
+  const api = await answer(await call("/openapi.json"));
+  stageLabels = api["x-visavis"]?.stages ?? {};
+  fields = formFields(api);
+  for (const field of fields) at(field.form.main ? "fields" : "more-fields").append(...fieldLabels(field));
+}
+
+async function begin() {
   fail("");
-  listPeople().catch((error) => fail(error.message));
+  try {
+    if (!fields.length) await buildForm();
+    await listPeople();
+  } catch (error) {
+    fail(error.message);
+  }
   if (location.hash.length > 1) follow(location.hash.slice(1));
 }
 

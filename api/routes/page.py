@@ -17,6 +17,7 @@ REVALIDATED = {"Cache-Control": "no-cache"}  # a new release must replace cached
 FILES = {
     "style.css": "text/css",
     "page.js": "text/javascript",
+    "form.js": "text/javascript",
     "manual.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
