@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
 
@@ -126,6 +126,14 @@ class RequestField:
     def type(self) -> Any:
         """Return the plain type without None, limits and validators: int, str, tuple ..."""
         return plain_type(self.info.annotation)
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """Return the values of an enumeration, or those of the items of a list; else empty."""
+        annotation = self.info.annotation
+        if self.type is tuple:
+            annotation = next(iter(get_args(annotation)), None)
+        return get_args(annotation) if get_origin(annotation) is Literal else ()
 
     @property
     def annotation(self) -> Any:
