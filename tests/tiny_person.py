@@ -10,6 +10,7 @@ from contracts.person import write_manifest
 from models import checkpoint
 from models.motion.denoiser import BodyDenoiser, Denoiser, DenoiserConfig
 from models.motion.guide import Guide, GuideConfig
+from models.motion.lips import LipConfig, LipRegressor
 from models.motion.pipeline import Animator, Networks
 from models.motion.speech import MelSpeech, MelSpeechConfig
 from models.motion.statistics import Statistics
@@ -33,6 +34,10 @@ GUIDE = GuideConfig(
     longest_rows=FRAMES,
 )  # fmt: skip
 TOKENIZER = TokenizerConfig(width=8, codes=8, depth=2)
+LIPS = LipConfig(
+    layers=((8, 10, 5), (8, 8, 4), (8, 4, 2), (8, 4, 2), (8, 4, 2), (8, 1, 1), (8, 1, 1)),
+    context_kernels=(2, 3), vertices=3, heads=2, hidden=16, encoder_layers=1, decoder_layers=1,
+)  # fmt: skip
 
 
 def tiny_networks() -> Networks:
@@ -48,6 +53,13 @@ def tiny_networks() -> Networks:
             tokenizer=Tokenizer(TOKENIZER).eval(),
             statistics=tiny_statistics(),
         )
+
+
+def tiny_lips() -> LipRegressor:
+    """An untrained lip regressor, the same in each call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return LipRegressor(LIPS)
 
 
 def tiny_statistics() -> Statistics:

@@ -120,8 +120,8 @@ class JobStore:
     def retry(self, job_id: str, *, tenant: str | None = None) -> bool:
         """Queue a failed or canceled job again, with as many attempts as a new job.
 
-        The row stays the same: sampled motion is kept, and attempts are counted on, so a worker
-        that is still stopping cannot write. Returns False when the job is in another state.
+        The row stays the same: sampled motion is kept, and the attempt number continues, so a
+        worker that is still stopping cannot write. Returns False when the job is in another state.
 
         Raises: QuotaExceeded: when the tenant has too many jobs in flight.
         """

@@ -48,35 +48,35 @@ class RetentionStore:
         self._engine = engine
         self._clock = clock
 
-    def expire_inputs(self, kept: timedelta) -> list[Expired]:
-        """Expire the clips of jobs that ended at least `kept` ago; a retry is then refused."""
+    def expire_inputs(self, age: timedelta) -> list[Expired]:
+        """Expire the clips of jobs that ended at least `age` ago; a retry is then refused."""
         now = self._clock()
         values = {"input_expired_at": now, "input_bytes": 0}
-        return self._expire(jobs.c.input_expired_at, now - kept, values)
+        return self._expire(jobs.c.input_expired_at, now - age, values)
 
-    def expire_outputs(self, kept: timedelta) -> list[Expired]:
-        """Expire the outputs of jobs that ended at least `kept` ago; the rows still list them."""
+    def expire_outputs(self, age: timedelta) -> list[Expired]:
+        """Expire the outputs of jobs that ended at least `age` ago; the rows still list them."""
         now = self._clock()
         values = {"outputs_expired_at": now, "output_bytes": 0, **NOTHING_KEPT}
-        return self._expire(jobs.c.outputs_expired_at, now - kept, values)
+        return self._expire(jobs.c.outputs_expired_at, now - age, values)
 
-    def expire_jobs(self, kept: timedelta) -> list[Deletion]:
-        """Delete the rows of jobs that ended at least `kept` ago, as `JobStore.delete` does."""
+    def expire_jobs(self, age: timedelta) -> list[Deletion]:
+        """Delete the rows of jobs that ended at least `age` ago, as `JobStore.delete` does."""
         now = self._clock()
         with writing(self._engine) as connection:
-            ids = [row["id"] for row in _ended(connection, now - kept, sa.true())]
+            ids = [row["id"] for row in _ended(connection, now - age, sa.true())]
             if ids:
                 connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
             return [deletions.note(connection, job_id, now, written=True) for job_id in ids]
 
     def orphans(
-        self, objects: Sequence[StoredObject], kept: timedelta, *, unknown_jobs: bool
+        self, objects: Sequence[StoredObject], age: timedelta, *, unknown_jobs: bool
     ) -> list[str]:
-        """Return the keys of the orphaned objects among these that are older than `kept`.
+        """Return the keys of the orphaned objects among these that are older than `age`.
 
         unknown_jobs: include objects of jobs that are not in this database.
         """
-        before = self._clock() - kept
+        before = self._clock() - age
         by_job: dict[str, list[StoredObject]] = {}
         for stored in objects:
             by_job.setdefault(stored.job_id, []).append(stored)

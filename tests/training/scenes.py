@@ -36,6 +36,13 @@ def write_scene(folder: Path, name: str, frames: int, *, missing: list[int] | No
     np.save(folder / f"{name}_missing_face_frames.npy", np.array(missing or [], np.int64))
 
 
+def write_two_scenes(folder: Path) -> Path:
+    """Write scene `a` of 90 frames, and `b` of 40 with two missing faces; return the folder."""
+    write_scene(folder, "a", 90)
+    write_scene(folder, "b", 40, missing=[3, 4])
+    return folder
+
+
 def write_turns(folder: Path, name: str, frames: int) -> None:
     """A scene whose speakers take turns of a second, then a second of silence.
 

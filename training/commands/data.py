@@ -38,7 +38,7 @@ PROGRESS_BYTES = 50_000_000  # between two progress lines of a download
 def add_commands(commands: Commands) -> None:
     """Add `data` and its sub-commands."""
     data = commands.add_parser("data", help="make, check, measure and download datasets")
-    parts = data.add_subparsers(dest="what", required=True)
+    parts = data.add_subparsers(dest="action", required=True)
     _add_make_demo(parts)
     _add_check(parts)
     _add_stats(parts)

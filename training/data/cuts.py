@@ -49,7 +49,8 @@ class Clip:
 def split_scenes(scenes: Sequence[Item], part: str) -> Sequence[Item]:
     """Scenes of the split "train", "val" or "test", or "all".
 
-    With few scenes, "test" takes all of them. Raises: ValueError: when a split is empty.
+    With few scenes, "test" takes all of them.
+    Raises: ValueError: when a split is empty.
     """
     chosen = scenes if part == ALL else scenes[SPLITS[part]]
     if not chosen:

@@ -35,8 +35,9 @@ def get_recordings(
     """Download and unpack a person's recordings into `folder / person`; return the scenes.
 
     origin: a mirror, or a folder with the archive. Existing recordings are not downloaded again; an
-    interrupted download is continued. Raises: DownloadError, ReleasedError, DatasetError: when the
-    archive cannot be fetched, unpacked or read.
+    interrupted download is continued.
+    Raises: DownloadError: when a download fails. ReleasedError: when the archive is damaged.
+    DatasetError: when a scene is invalid.
     """
     target = folder / person
     if target.is_dir():

@@ -32,7 +32,8 @@ def measure(folder: Path) -> dict[str, Any]:
     """Means and standard deviations of pose, face codes and audio over all scenes of a folder.
 
     Face codes of frames without a face are ignored. `_std_flat` is the standard deviation of all
-    numbers together. Raises: DatasetError: when a scene is incomplete or contains NaN or infinity.
+    numbers together.
+    Raises: DatasetError: when a scene is incomplete or contains NaN or infinity.
     """
     scenes = [files.open() for files in find_scenes(folder)]
     motion = _motion("pose", lambda: poses(scenes)) | _motion("code", lambda: codes(scenes))

@@ -49,7 +49,8 @@ class CheckpointStore:
     def latest(self) -> dict[str, Any] | None:
         """Load the latest intact checkpoint; None when the folder has no checkpoints.
 
-        A corrupt one is skipped with a warning. Raises: ResumeError: when all are corrupt.
+        A corrupt one is skipped with a warning.
+        Raises: ResumeError: when all are corrupt.
         """
         paths = self.paths()
         for path in reversed(paths):

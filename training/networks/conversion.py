@@ -43,7 +43,8 @@ def convert(
     """Convert a table, checking every key and type; integers are accepted as floats.
 
     tagged: for a union of dataclasses, the class for each value of the table's `kind`.
-    chosen: for other unions, the class to use. Raises: ConversionError: on the first problem.
+    chosen: for other unions, the class to use.
+    Raises: ConversionError: on the first problem.
     """
     converter = Converter(forbid_extra_keys=True)
     for scalar in SCALARS:

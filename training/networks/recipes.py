@@ -86,7 +86,8 @@ class Recipe:
 def read_recipe(name: str, source: str | Path) -> Recipe:
     """Read the recipe of a network: `demo`, `released`, or a TOML file.
 
-    name: face, body, tokenizer or guide. Raises: RecipeError: when the recipe is invalid.
+    name: face, body, tokenizer or guide.
+    Raises: RecipeError: when the recipe is invalid.
     """
     path = SHIPPED / str(source) / f"{name}.toml" if str(source) in KINDS else Path(source)
     table = _read(path)

@@ -8,15 +8,13 @@ import pytest
 
 from models.formats.dataset import DatasetError, SceneFiles, find_scenes, listed_scenes
 from models.formats.wav import SAMPLES_PER_FRAME
-from tests.training.scenes import write_scene
+from tests.training.scenes import write_two_scenes
 from training.data.audio import write_wav
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_scene(tmp_path, "b", 40, missing=[3, 4])
-    write_scene(tmp_path, "a", 90)
-    return tmp_path
+    return write_two_scenes(tmp_path)
 
 
 def test_scenes_are_sorted_by_name(folder: Path) -> None:

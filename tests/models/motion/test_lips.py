@@ -10,7 +10,6 @@ import torch
 from models import checkpoint
 from models.motion.lips import (
     CHUNK_FRAMES,
-    LipConfig,
     LipRegressor,
     lip_geometry,
     lip_rows,
@@ -19,23 +18,12 @@ from models.motion.lips import (
     source_frames,
 )
 from models.motion.speech import SAMPLES_PER_FRAME
-
-NARROW = LipConfig(
-    layers=((8, 10, 5), (8, 8, 4), (8, 4, 2), (8, 4, 2), (8, 4, 2), (8, 1, 1), (8, 1, 1)),
-    context_kernels=(2, 3),
-    vertices=3,
-    heads=2,
-    hidden=16,
-    encoder_layers=1,
-    decoder_layers=1,
-)
+from tests.tiny_person import LIPS, tiny_lips
 
 
 @pytest.fixture(scope="module")
 def regressor() -> LipRegressor:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return LipRegressor(NARROW).eval().requires_grad_(requires_grad=False)
+    return tiny_lips().eval().requires_grad_(requires_grad=False)
 
 
 def audio(frames: int, clips: int = 1) -> torch.Tensor:
@@ -54,7 +42,7 @@ def test_batched_chunks_equal_chunks_computed_one_by_one(
         for clip in range(2)
     ]
     got = lip_geometry(regressor, clips)
-    assert got.shape == (2, frames, 3 * NARROW.vertices)
+    assert got.shape == (2, frames, 3 * LIPS.vertices)
     torch.testing.assert_close(got, torch.cat(one_by_one), rtol=1e-4, atol=1e-5)
 
 
@@ -67,7 +55,7 @@ def test_lips_do_not_depend_on_the_partner(regressor: LipRegressor) -> None:
 @pytest.mark.parametrize("frames", [1, 30, 120])
 def test_there_are_a_hundred_speech_rows_per_second(regressor: LipRegressor, frames: int) -> None:
     rows = regressor.speech(audio(frames)[..., 0])
-    assert rows.shape == (1, math.ceil(frames * 10 / 3) - (frames == 1), NARROW.width)
+    assert rows.shape == (1, math.ceil(frames * 10 / 3) - (frames == 1), LIPS.width)
 
 
 @pytest.mark.parametrize(("frames", "rows"), [(30, 98), (120, 398), (600, 1998), (7, 7), (9, 4)])
@@ -93,7 +81,7 @@ def test_a_saved_regressor_is_restored_exactly(tmp_path: Path, regressor: LipReg
     path = tmp_path / "lips.safetensors"
     checkpoint.write(path, asdict(regressor.config), regressor.state_dict())
     loaded = load_lips(path, device=torch.device("cpu"))
-    assert loaded.config == NARROW
+    assert loaded.config == LIPS
     assert torch.equal(lip_geometry(loaded, audio(30)), lip_geometry(regressor, audio(30)))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from models.formats.dataset import DatasetError, SceneData
-from tests.training.scenes import following, write_scene
+from tests.training.scenes import following, write_scene, write_two_scenes
 from training.data.audio import write_wav
 from training.data.scenes import (
     FACE,
@@ -38,9 +38,7 @@ def scenes(folder: Path, kind: str = FACE) -> list[Scene]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_scene(tmp_path, "b", 40, missing=[3, 4])
-    write_scene(tmp_path, "a", 90)
-    return tmp_path
+    return write_two_scenes(tmp_path)
 
 
 def test_scenes_are_sorted_by_name(folder: Path) -> None:

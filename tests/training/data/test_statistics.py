@@ -10,7 +10,7 @@ from models.formats.dataset import DatasetError, find_scenes
 from models.released import networks
 from models.released.export import write_data_stats
 from models.released.reader import read_torch
-from tests.training.scenes import read_wav, write_scene
+from tests.training.scenes import read_wav, write_two_scenes
 from training.data import statistics
 from training.data.statistics import measure, spread
 
@@ -19,9 +19,7 @@ REAL = Path(__file__).parents[4] / "shared" / "released"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_scene(tmp_path, "a", 90)
-    write_scene(tmp_path, "b", 40, missing=[3, 4])
-    return tmp_path
+    return write_two_scenes(tmp_path)
 
 
 def test_statistics_cover_all_scenes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,29 +12,16 @@ import torch
 from models import checkpoint
 from models.avatar.blendshape.model import load_blendshape
 from models.formats.results import Results
-from models.motion.lips import LipConfig, LipRegressor
 from tests.tiny_avatar import DEMO
-from tests.tiny_person import write_tiny_person
+from tests.tiny_person import LIPS, tiny_lips, write_tiny_person
 from tests.training.results import random_results
 from training.evaluation.lips import first_component, lip_vertices, lips_of, regressed_lips
 
 CPU = torch.device("cpu")
-NARROW = LipConfig(
-    layers=((8, 10, 5), (8, 8, 4), (8, 4, 2), (8, 4, 2), (8, 4, 2), (8, 1, 1), (8, 1, 1)),
-    context_kernels=(2, 3),
-    vertices=3,
-    heads=2,
-    hidden=16,
-    encoder_layers=1,
-    decoder_layers=1,
-)  # fmt: skip
 
 
 def with_regressor(person: Path) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        regressor = LipRegressor(NARROW)
-    checkpoint.write(person / "lips.safetensors", asdict(NARROW), regressor.state_dict())
+    checkpoint.write(person / "lips.safetensors", asdict(LIPS), tiny_lips().state_dict())
     return person
 
 

@@ -156,7 +156,7 @@ def latest_checkpoint(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("face", 100), ("body", 200), ("tokenizer", 250), ("guide", 60)]
+    ("name", "steps"), [("face", 60), ("body", 170), ("tokenizer", 220), ("guide", 30)]
 )
 def test_every_trainer_overfits_two_scenes(
     tmp_path: Path, scenes: list[Scene], name: str, steps: int
