@@ -1,24 +1,24 @@
-# The verbs of this project. `make run` and `make test` need nothing but Python 3.11 to 3.13.
+# `make run` and `make test` need nothing but Python 3.11 to 3.13.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Threads of torch that wait for each other sleep: on shared cores spinning costs ten times the work.
+# Waiting threads of torch sleep: on shared cores, spinning costs ten times the work.
 export OMP_WAIT_POLICY ?= PASSIVE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# Where `make demo-person` keeps the conversations that she learns from, and for how many minutes each of two cores
-# trains: one the body, the other the face for 9 of 14 parts and then the guide. 68 give what the committed weights had.
+# `make demo-person`: folder of the training conversations, and minutes of training on each of two cores. One core
+# trains the body, the other the face (9 of 14 parts) and then the guide. The committed weights took 68 minutes.
 DATA ?= .visavis/demo-data
 MINUTES ?= 56
 
-# How `make chaos` goes: any seed, more jobs and kills for a longer night.
+# `make chaos`: number of jobs and kills, and the seed.
 JOBS ?= 200
 KILLS ?= 50
 SEED ?= 1
 
-.PHONY: run serve setup test fuzz schemathesis chaos check bench demo-person clean
+.PHONY: run serve setup test docs fuzz schemathesis chaos check bench demo-person clean
 
-run: setup ## the sample conversation to out/conversation-take-1.mp4, by the real path
+run: setup ## the sample conversation to out/conversation-take-1.mp4, through API, queue and worker
 	$(BIN)/visavis-server up --submit examples/conversation.wav --out out
 
 serve: setup ## API and worker on this machine, until Ctrl-C
@@ -37,6 +37,9 @@ $(VENV)/.dev: $(VENV)/.setup
 
 test: $(VENV)/.dev ## installs what tests need and runs all of them, one worker a core
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
+
+docs: setup ## update generated tables in docs
+	$(BIN)/python -m jobs.request.table docs/api.md
 
 FUZZ ?= --files 3000 --seed 1
 fuzz: $(VENV)/.dev ## thousands of damaged files through a running API and worker

@@ -18,7 +18,9 @@ function described(label) {
   const input = label.children.find((child) => child instanceof Node);
   const options = input.children.map((child) => child.value);
   const seen = { type: input.type ?? input.tag, label: text(label) };
-  for (const name of ["min", "max", "value", "pattern"]) if (input[name] || input[name] === 0) seen[name] = input[name];
+  for (const name of ["min", "max", "value", "pattern"]) {
+    if (input[name] || input[name] === 0) seen[name] = input[name];
+  }
   if (options.length) seen.options = options;
   return [input.name, seen];
 }

@@ -37,7 +37,8 @@ def _values(field: RequestField) -> str:
 def _default(field: RequestField) -> str:
     default = field.info.default
     if default is None:
-        return "the person's" if field.person_default else "none"
+        placeholder = field.declared.get("form", {}).get("placeholder")
+        return "the person's" if field.person_default else placeholder or "none"
     return f"`{','.join(default) if isinstance(default, tuple) else default}`"
 
 

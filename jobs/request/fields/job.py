@@ -12,7 +12,10 @@ class JobFields(BaseModel):
     """Attributes of a job, columns of its row under the same names."""
 
     priority: Priority = request_field(
-        0, "Higher ones run first, equal ones by their age.", values="-10..10"
+        0,
+        "Within a tenant, higher priorities run first, equal ones by age; low ones wait while "
+        "higher ones are queued.",
+        values="-10..10",
     )
     callback_url: str | None = request_field(
         None,
@@ -21,8 +24,8 @@ class JobFields(BaseModel):
     )
     metadata: Metadata = request_field(
         {},
-        "Data of the caller, returned with the job: up to 16 strings of up to 256 characters. In "
-        'a form as JSON: {"order": "17"}.',
+        "Data of the caller, returned with the job: up to 16 strings of up to 256 characters, 4096 "
+        'bytes in total. In a form as JSON: {"order": "17"}.',
         values='`{"order": "17"}`',
     )
 

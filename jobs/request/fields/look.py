@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationInfo, field_validator
 from contracts.outputs import OUTPUTS, VIDEO, alpha_formats, output_kinds
 from jobs.request.declare import FieldSet, FormInput, Group, request_field
 from jobs.request.values import (
+    FINEST,
     MOST_SAMPLES,
     MOST_VIEWS,
     TRANSPARENT,
@@ -60,7 +61,8 @@ class LookFields(BaseModel):
     )
     supersampling: int | None = request_field(
         None,
-        "Samples along each side of a pixel: more is slower, with smoother edges.",
+        "Samples along each side of a pixel: more is slower, with smoother edges. Times the longer "
+        f"side of `size` at most {FINEST}.",
         ge=1,
         le=MOST_SAMPLES,
         form=FormInput("Samples along a pixel's side", placeholder="the person's"),
