@@ -1,6 +1,5 @@
 """A database, a storage with a clip in it, and a job that is claimed."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 
 from jobs.database import Database, StoreConfig, stores_on
 from jobs.db.engine import connect
-from jobs.db.migrate import upgrade
 from jobs.model import Job, NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
@@ -19,18 +17,10 @@ from tests.worker.toys import DictStorage
 Submit = Callable[..., Job]
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("database") / "visavis.db"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def database(empty_database: Path, tmp_path: Path) -> Iterator[Database]:
-    path = shutil.copyfile(empty_database, tmp_path / "visavis.db")
+def database(sqlite_url: str) -> Iterator[Database]:
     config = StoreConfig(lease_seconds=15, wake_seconds=10, jobs=JobLimits(max_attempts=3))
-    opened = stores_on(connect(f"sqlite:///{path}"), config)
+    opened = stores_on(connect(sqlite_url), config)
     yield opened
     opened.close()
 
