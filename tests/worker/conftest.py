@@ -1,4 +1,4 @@
-"""A database, a storage with a clip in it, and a job that is claimed."""
+"""Fixtures of a worker: a database, a storage, and jobs in the queue."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.job_rows import JobLimits
 from tests.audio_clips import write_clip
-from tests.worker.toys import DictStorage
+from tests.worker.fakes import InMemoryStorage
 
 Submit = Callable[..., Job]
 
@@ -20,26 +20,26 @@ Submit = Callable[..., Job]
 @pytest.fixture
 def database(sqlite_url: str) -> Iterator[Database]:
     config = StoreConfig(lease_seconds=15, wake_seconds=10, jobs=JobLimits(max_attempts=3))
-    opened = stores_on(connect(sqlite_url), config)
-    yield opened
-    opened.close()
+    stores = stores_on(connect(sqlite_url), config)
+    yield stores
+    stores.close()
 
 
 @pytest.fixture
-def storage() -> DictStorage:
-    return DictStorage()
+def storage() -> InMemoryStorage:
+    return InMemoryStorage()
 
 
 @pytest.fixture
-def submit(database: Database, storage: DictStorage, tmp_path: Path) -> Submit:
-    """Queue a job: its request by keywords, its clip a tone of `seconds`."""
+def submit(database: Database, storage: InMemoryStorage, tmp_path: Path) -> Submit:
+    """Submit a job with the request fields as keywords; by default its clip is a tone."""
 
     def queue(*, seconds: float = 0.5, clip: bytes | None = None, **request: object) -> Job:
         job_id = new_job_id()
         key = input_key(job_id, "wav")
         content = clip or write_clip(tmp_path / "tone.wav", seconds=seconds).read_bytes()
         storage.objects[key] = content
-        wanted = GenerateRequest.model_validate({"seed": 7} | request)
-        return database.jobs.submit(NewJob(job_id, wanted, input_key=key, clip_seconds=seconds))
+        fields = GenerateRequest.model_validate({"seed": 7} | request)
+        return database.jobs.submit(NewJob(job_id, fields, input_key=key, clip_seconds=seconds))
 
     return queue
