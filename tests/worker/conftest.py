@@ -1,6 +1,5 @@
-"""A database, a storage with a clip in it, and a job that is claimed."""
+"""Fixtures of a worker: a database, a storage, and jobs in the queue."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,48 +7,39 @@ import pytest
 
 from jobs.database import Database, StoreConfig, stores_on
 from jobs.db.engine import connect
-from jobs.db.migrate import upgrade
 from jobs.model import Job, NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.job_rows import JobLimits
 from tests.audio_clips import write_clip
-from tests.worker.toys import DictStorage
+from tests.worker.fakes import InMemoryStorage
 
 Submit = Callable[..., Job]
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("database") / "visavis.db"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def database(empty_database: Path, tmp_path: Path) -> Iterator[Database]:
-    path = shutil.copyfile(empty_database, tmp_path / "visavis.db")
+def database(sqlite_url: str) -> Iterator[Database]:
     config = StoreConfig(lease_seconds=15, wake_seconds=10, jobs=JobLimits(max_attempts=3))
-    opened = stores_on(connect(f"sqlite:///{path}"), config)
-    yield opened
-    opened.close()
+    stores = stores_on(connect(sqlite_url), config)
+    yield stores
+    stores.close()
 
 
 @pytest.fixture
-def storage() -> DictStorage:
-    return DictStorage()
+def storage() -> InMemoryStorage:
+    return InMemoryStorage()
 
 
 @pytest.fixture
-def submit(database: Database, storage: DictStorage, tmp_path: Path) -> Submit:
-    """Queue a job: its request by keywords, its clip a tone of `seconds`."""
+def submit(database: Database, storage: InMemoryStorage, tmp_path: Path) -> Submit:
+    """Submit a job with the request fields as keywords; by default its clip is a tone."""
 
     def queue(*, seconds: float = 0.5, clip: bytes | None = None, **request: object) -> Job:
         job_id = new_job_id()
         key = input_key(job_id, "wav")
         content = clip or write_clip(tmp_path / "tone.wav", seconds=seconds).read_bytes()
         storage.objects[key] = content
-        wanted = GenerateRequest.model_validate({"seed": 7} | request)
-        return database.jobs.submit(NewJob(job_id, wanted, input_key=key, clip_seconds=seconds))
+        fields = GenerateRequest.model_validate({"seed": 7} | request)
+        return database.jobs.submit(NewJob(job_id, fields, input_key=key, clip_seconds=seconds))
 
     return queue

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
@@ -12,7 +11,6 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from api.background.webhook_sender import WebhookSender
 from jobs.database import Database, stores_on
 from jobs.db.engine import connect
-from jobs.db.migrate import upgrade
 from jobs.model import LOCAL, NewJob, new_job_id
 from jobs.outbound.http_client import NoResponse, Response
 from jobs.request.model import GenerateRequest
@@ -25,10 +23,8 @@ SUCCESS = Response(204, 1.0, "", None)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'visavis.db'}"
-    upgrade(url)
-    opened = stores_on(connect(url))
+def database(sqlite_url: str) -> Iterator[Database]:
+    opened = stores_on(connect(sqlite_url))
     yield opened
     opened.close()
 

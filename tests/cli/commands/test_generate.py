@@ -1,4 +1,4 @@
-"""`generate` makes video without any server."""
+"""The command `generate`: video without servers."""
 
 import shutil
 from pathlib import Path
@@ -10,24 +10,24 @@ from tests.audio_clips import write_clip
 from tests.cli.conftest import Call
 
 
-def frames(path: Path) -> tuple[int, int]:
+def frames_and_width(path: Path) -> tuple[int, int]:
     with av.open(str(path)) as video:
         return video.streams.video[0].frames, video.streams.video[0].width
 
 
-def test_a_recording_becomes_a_video(call: Call, people: Path, tmp_path: Path) -> None:
+def test_a_clip_becomes_a_video(call: Call, people: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.wav", seconds=1.0)
 
     done = call("generate", "talk.wav", "--seed", "3", VISAVIS_PEOPLE=str(people))
 
     assert done.exit_code == 0, done.output
-    assert frames(tmp_path / "talk.mp4") == (30, 64)
+    assert frames_and_width(tmp_path / "talk.mp4") == (30, 64)
     assert done.stdout.splitlines()[-1].startswith("talk.mp4  ")
     assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == [
         "decode", "speech", "face", "guide", "body", "render", "publish",
     ]  # fmt: skip
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"talk.wav", "talk.mp4"}  # neither server nor data folder
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"talk.wav", "talk.mp4"}  # no data folder of a server
 
 
 def test_several_takes_are_numbered(call: Call, people: Path, tmp_path: Path) -> None:
@@ -37,18 +37,18 @@ def test_several_takes_are_numbered(call: Call, people: Path, tmp_path: Path) ->
     done = call(*arguments, VISAVIS_PEOPLE=str(people))
 
     assert done.exit_code == 0, done.output
-    assert [frames(tmp_path / f"v-take-{take}.mp4")[1] for take in (1, 2)] == [96, 96]
+    assert [frames_and_width(tmp_path / f"v-take-{take}.mp4")[1] for take in (1, 2)] == [96, 96]
     assert not (tmp_path / "v.mp4").exists()
 
 
-def test_views_stand_side_by_side(call: Call, people: Path, tmp_path: Path) -> None:
+def test_views_are_side_by_side(call: Call, people: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
     arguments = ["generate", "talk.wav", "--views", "side, front", "--size", "96x64"]
 
     done = call(*arguments, VISAVIS_PEOPLE=str(people))
 
     assert done.exit_code == 0, done.output
-    assert frames(tmp_path / "talk.mp4")[1] == 192
+    assert frames_and_width(tmp_path / "talk.mp4")[1] == 192
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_views_stand_side_by_side(call: Call, people: Path, tmp_path: Path) -> N
         (["--format", "mp4", "--out", "v.bin", "--supersampling", "3"], "v.bin", "h264"),
     ],
 )
-def test_the_name_or_an_option_decides_the_format(
+def test_the_file_name_or_an_option_selects_the_format(
     call: Call, people: Path, tmp_path: Path, arguments: list[str], name: str, codec: str
 ) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"),
+    ("arguments", "status", "message"),
     [
         (["none.wav"], 2, "no recording at none.wav"),
         (["talk.wav", "--out", "no/v.mp4"], 2, "no folder no for v.mp4; create it"),
@@ -97,8 +97,8 @@ def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: 
         (["talk.wav", "--views", "a,b,c", "--size", "2048"], 1, "3 views of 2048x2048 make a"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(
-    call: Call, people: Path, tmp_path: Path, arguments: list[str], status: int, words: str
+def test_invalid_arguments_and_clips_are_reported_in_one_message(
+    call: Call, people: Path, tmp_path: Path, arguments: list[str], status: int, message: str
 ) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
     if arguments == ["long.mp3"]:
@@ -108,16 +108,16 @@ def test_what_cannot_be_done_is_told_in_a_sentence(
     done = call("generate", *arguments, VISAVIS_PEOPLE=str(people), VISAVIS_MAX_CLIP_SECONDS="5")
 
     assert (done.exit_code, done.stdout) == (status, "")
-    assert done.stderr.startswith(words)
+    assert done.stderr.startswith(message)
     assert list(tmp_path.glob("*.mp4")) == []
 
 
-def test_a_person_that_is_not_whole_is_told_by_its_file(
+def test_a_damaged_person_is_reported_with_the_name_of_the_file(
     call: Call, people: Path, tmp_path: Path
 ) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
     copy = Path(shutil.copytree(people, tmp_path / "people"))
-    (copy / "demo" / "face.safetensors").write_bytes(b"something else")
+    (copy / "demo" / "face.safetensors").write_bytes(b"other bytes")
 
     done = call("generate", "talk.wav", VISAVIS_PEOPLE=str(copy))
 

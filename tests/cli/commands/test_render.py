@@ -1,4 +1,4 @@
-"""`render-dataset` and `render-results`: motion that is there already, as videos."""
+"""The commands `render-dataset` and `render-results`: videos of existing motion."""
 
 import json
 from pathlib import Path
@@ -22,13 +22,13 @@ def dataset(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def size(path: Path) -> tuple[int, int, int]:
+def frames_and_size(path: Path) -> tuple[int, int, int]:
     with av.open(str(path)) as video:
         stream = video.streams.video[0]
         return stream.frames, stream.width, stream.height
 
 
-def test_a_dataset_is_rendered_piece_by_piece_and_once(
+def test_each_piece_of_a_dataset_is_rendered_once(
     call: Call, people: Path, dataset: Path, tmp_path: Path
 ) -> None:
     command = ["render-dataset", str(dataset), "--person", "demo", "--out", "out"]
@@ -40,20 +40,20 @@ def test_a_dataset_is_rendered_piece_by_piece_and_once(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "a_000000.mp4", "a_000008.mp4", "rendering.json",
     }  # fmt: skip
-    assert size(tmp_path / "out" / "a_000008.mp4") == (8, 128, 96)
-    kept = (tmp_path / "out" / "a_000000.mp4").stat()
+    assert frames_and_size(tmp_path / "out" / "a_000008.mp4") == (8, 128, 96)
+    before = (tmp_path / "out" / "a_000000.mp4").stat()
 
     second = call(*command, VISAVIS_PEOPLE=str(people))
 
     assert second.exit_code == 0, second.output
     assert second.stdout.splitlines()[0] == "2 of 5 are there already"
     assert second.stdout.splitlines()[1].startswith("out/a_000016.mp4  4 frames, ")
-    assert (tmp_path / "out" / "a_000000.mp4").stat() == kept
+    assert (tmp_path / "out" / "a_000000.mp4").stat() == before
     assert json.loads((tmp_path / "out" / "rendering.json").read_text())["size"] == "64x96"
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_samples_are_rendered_in_front_of_anything(
+def test_samples_and_the_truth_are_rendered_to_webm(
     call: Call, people: Path, tmp_path: Path
 ) -> None:
     write_results(tmp_path / "results.npz", results(repetitions=1))
@@ -69,7 +69,7 @@ def test_samples_are_rendered_in_front_of_anything(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["render-dataset", "nowhere", "--person", "demo"], "nowhere: folder not found"),
         (["render-dataset", "data", "--person", "ada"], "Unknown person 'ada'; available"),
@@ -81,11 +81,11 @@ def test_samples_are_rendered_in_front_of_anything(
         (["render-results", "none.npz", "--person", "demo"], "none.npz: results not found"),
     ],
 )
-def test_what_cannot_be_rendered_is_told_and_leaves_nothing(
-    call: Call, people: Path, dataset: Path, tmp_path: Path, arguments: list[str], words: str
+def test_invalid_arguments_are_reported_and_leave_no_folder(
+    call: Call, people: Path, dataset: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     done = call(*arguments, "--out", "out", VISAVIS_PEOPLE=str(people))
 
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.startswith(words)
+    assert done.stderr.startswith(message)
     assert not (tmp_path / "out").exists()

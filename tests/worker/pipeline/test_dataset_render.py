@@ -1,4 +1,4 @@
-"""Motion of a dataset, and samples of one, become videos: whole, once, and with a face."""
+"""Rendering of recorded and sampled motion in pieces."""
 
 import io
 import zipfile
@@ -16,7 +16,7 @@ from models.formats.dataset import DatasetError
 from models.formats.results import Results
 from tests.models.avatar.codec.tiny import tiny_cameras, tiny_model
 from tests.training.scenes import write_scene
-from tests.worker.toys import DEFAULTS, ToyAvatar
+from tests.worker.fakes import DEFAULTS, FakeAvatar
 from worker.pipeline.container import X264
 from worker.pipeline.dataset_render import (
     RECORD,
@@ -42,14 +42,14 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def results(*, repetitions: int = 2, seed: int = 0) -> Results:
-    """Two samples, of 20 and 12 frames."""
-    draw = np.random.default_rng(seed)
+    """Return results of two samples, with 20 and 12 frames."""
+    rng = np.random.default_rng(seed)
     shape, frames = (repetitions, 2, 20), np.arange(20)
-    whole = frames < np.array([[20], [12]])
+    present = frames < np.array([[20], [12]])
     return Results(
-        true_face=draw.normal(size=(2, 20, 256)).astype(np.float32),
-        true_pose=draw.normal(size=(2, 20, 104)).astype(np.float32),
-        face_present=whole,
+        true_face=rng.normal(size=(2, 20, 256)).astype(np.float32),
+        true_pose=rng.normal(size=(2, 20, 104)).astype(np.float32),
+        face_present=present,
         audio=np.random.default_rng(9).uniform(-1, 1, (2, 32_000, 2)).astype(np.float32),
         lengths=np.array([20, 12]),
         scenes=np.array(["a", "b"]),
@@ -57,13 +57,13 @@ def results(*, repetitions: int = 2, seed: int = 0) -> Results:
         seeds=np.zeros((repetitions, 2), np.int64),
         sampling_seconds=1.0,
         options={},
-        face=draw.normal(size=(*shape, 256)).astype(np.float32),
-        pose=draw.normal(size=(*shape, 104)).astype(np.float32),
+        face=rng.normal(size=(*shape, 256)).astype(np.float32),
+        pose=rng.normal(size=(*shape, 104)).astype(np.float32),
         key_poses=np.zeros((repetitions, 2, 1, 104), np.float32),
     )
 
 
-def test_scenes_are_cut_into_pieces_and_the_last_one_is_shorter(dataset: Path) -> None:
+def test_scenes_are_cut_into_pieces_of_which_the_last_may_be_shorter(dataset: Path) -> None:
     pieces = scene_pieces(dataset, scenes=[], longest=16, most=None)
     assert [(piece.name, piece.frames) for piece in pieces] == [
         ("a_000000", 16), ("a_000016", 16), ("a_000032", 8), ("b_000000", 16), ("b_000016", 9),
@@ -72,36 +72,36 @@ def test_scenes_are_cut_into_pieces_and_the_last_one_is_shorter(dataset: Path) -
     assert [piece.name for piece in few] == ["b_000000"]
 
 
-def test_a_piece_has_the_motion_and_the_sound_of_its_frames(dataset: Path) -> None:
+def test_a_piece_has_the_motion_and_the_audio_of_its_frames(dataset: Path) -> None:
     piece = scene_pieces(dataset, scenes=["b"], longest=16, most=None)[1]
     motion = piece.motion()
-    assert motion.face[:, 0].tolist() == list(range(16, 25))  # it counts the frames
+    assert motion.face[:, 0].tolist() == list(range(16, 25))  # the frame numbers of the scene
     pose = np.load(dataset / "b_body_pose.npy")
     assert np.array_equal(motion.pose.numpy(), pose[16:])
-    other = scene_pieces(dataset, scenes=["b"], longest=25, most=None)[0]
-    assert np.array_equal(piece.samples(0, 9), other.samples(16, 25))
+    whole_scene = scene_pieces(dataset, scenes=["b"], longest=25, most=None)[0]
+    assert np.array_equal(piece.samples(0, 9), whole_scene.samples(16, 25))
     assert piece.samples(0, 9).shape == (9 * 1600, 2)
 
 
-def test_where_no_face_was_seen_it_moves_on_to_where_it_is_seen_next(dataset: Path) -> None:
+def test_missing_faces_are_interpolated(dataset: Path) -> None:
     np.save(dataset / "a_missing_face_frames.npy", np.array([0, 1, 3, 4, 16, 39]))
     codes = np.load(dataset / "a_face_expression.npy")
     codes[[0, 1, 3, 4, 16, 39]] = np.nan
     np.save(dataset / "a_face_expression.npy", codes)
     pieces = scene_pieces(dataset, scenes=["a"], longest=16, most=None)
-    counted = np.concatenate([piece.motion().face[:, 0].numpy() for piece in pieces])
+    codes = np.concatenate([piece.motion().face[:, 0].numpy() for piece in pieces])
     expected = np.arange(40.0)
-    expected[[0, 1]], expected[39] = 2, 38  # nothing before, nothing behind
-    np.testing.assert_allclose(counted, expected, atol=1e-5)
+    expected[[0, 1]], expected[39] = 2, 38  # there is no earlier or later face
+    np.testing.assert_allclose(codes, expected, atol=1e-5)
 
 
-def test_a_face_that_is_always_or_never_seen_stays_as_it_was_recorded() -> None:
+def test_a_face_that_is_always_or_never_visible_is_not_changed() -> None:
     face = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
-    for seen in (True, False):
-        assert np.array_equal(with_face(face, np.full(6, seen), 2, 5), face[2:5])
+    for visible in (True, False):
+        assert np.array_equal(with_face(face, np.full(6, visible), 2, 5), face[2:5])
 
 
-def test_a_scene_without_a_face_is_left_out(dataset: Path) -> None:
+def test_a_scene_without_a_face_is_skipped(dataset: Path) -> None:
     np.save(dataset / "a_missing_face_frames.npy", np.arange(40))
     pieces = scene_pieces(dataset, scenes=[], longest=100, most=None)
     assert [piece.name for piece in pieces] == ["b_000000"]
@@ -109,7 +109,7 @@ def test_a_scene_without_a_face_is_left_out(dataset: Path) -> None:
         scene_pieces(dataset, scenes=["a"], longest=100, most=None)
 
 
-def test_what_cannot_be_rendered_is_told_before_anything_is(dataset: Path) -> None:
+def test_invalid_scenes_raise_before_anything_is_rendered(dataset: Path) -> None:
     with pytest.raises(PieceError, match="unknown scene 'c'; available: a, b"):
         scene_pieces(dataset, scenes=["a", "c"], longest=16, most=None)
     pose = np.load(dataset / "a_body_pose.npy")
@@ -130,30 +130,32 @@ def test_what_cannot_be_rendered_is_told_before_anything_is(dataset: Path) -> No
         scene_pieces(dataset, scenes=[], longest=16, most=None)
 
 
-def test_a_rendered_piece_is_a_video_with_its_sound(dataset: Path, tmp_path: Path) -> None:
+def test_a_rendered_piece_is_a_video_with_audio(dataset: Path, tmp_path: Path) -> None:
     piece = scene_pieces(dataset, scenes=["b"], longest=16, most=None)[1]
     (tmp_path / "scratch").mkdir()
-    told: list[float] = []
+    reported: list[float] = []
 
-    studio = RenderContext(PLAN, ToyAvatar(), X264, tmp_path / "scratch")
-    render_piece(piece, tmp_path / "v.mp4", studio, told.append)
+    context = RenderContext(PLAN, FakeAvatar(), X264, tmp_path / "scratch")
+    render_piece(piece, tmp_path / "v.mp4", context, reported.append)
 
-    assert told[-1] == 1.0
+    assert reported[-1] == 1.0
     with av.open(str(tmp_path / "v.mp4")) as video:
         assert video.streams.video[0].frames == 9
         assert float(video.streams.audio[0].duration) / 48_000 == pytest.approx(0.3, abs=0.03)
     assert not list(tmp_path.glob(".*"))
 
 
-def test_released_people_are_rendered_in_front_of_nothing(dataset: Path, tmp_path: Path) -> None:
+def test_released_people_are_rendered_with_a_transparent_background(
+    dataset: Path, tmp_path: Path
+) -> None:
     piece = scene_pieces(dataset, scenes=["b"], longest=3, most=1)[0]
     (tmp_path / "scratch").mkdir()
     plan = plan_of(GenerateRequest(seed=1, format="png", supersampling=2), DEFAULTS)
-    studio = RenderContext(
+    context = RenderContext(
         plan, CodecAvatar(tiny_model(), tiny_cameras()), X264, tmp_path / "scratch"
     )
 
-    render_piece(piece, tmp_path / "v.zip", studio, lambda part: None)
+    render_piece(piece, tmp_path / "v.zip", context, lambda share: None)
 
     with zipfile.ZipFile(tmp_path / "v.zip") as archive:
         assert archive.namelist() == ["000000.png", "000001.png", "000002.png", "sound.wav"]
@@ -162,24 +164,22 @@ def test_released_people_are_rendered_in_front_of_nothing(dataset: Path, tmp_pat
     assert {0, 255} < set(np.unique(picture[..., 3])) <= {0, 64, 128, 191, 255}
 
 
-def test_what_is_there_is_not_made_again_unless_it_is_asked_for(
-    dataset: Path, tmp_path: Path
-) -> None:
+def test_existing_videos_are_skipped_unless_overwrite_is_set(dataset: Path, tmp_path: Path) -> None:
     pieces, out = scene_pieces(dataset, scenes=[], longest=16, most=None), tmp_path / "out"
     facts = {"size": "64x64"}
     assert open_folder(out, pieces, PLAN, facts, overwrite=False) == pieces
-    place_of(out, pieces[1], PLAN).write_bytes(b"whole")
-    left = open_folder(out, pieces, PLAN, facts, overwrite=False)
-    assert [piece.name for piece in left] == ["a_000000", "a_000032", "b_000000", "b_000016"]
+    place_of(out, pieces[1], PLAN).write_bytes(b"a video")
+    remaining = open_folder(out, pieces, PLAN, facts, overwrite=False)
+    assert [piece.name for piece in remaining] == ["a_000000", "a_000032", "b_000000", "b_000016"]
     with pytest.raises(PieceError, match="has videos with size '64x64', not '96x96'; name another"):
         open_folder(out, pieces, PLAN, {"size": "96x96"}, overwrite=False)
     assert open_folder(out, pieces, PLAN, {"size": "96x96"}, overwrite=True) == pieces
     assert [path.name for path in out.iterdir()] == [RECORD]
 
 
-def test_videos_of_unknown_making_are_left_alone(dataset: Path, tmp_path: Path) -> None:
+def test_videos_without_a_valid_record_are_not_overwritten(dataset: Path, tmp_path: Path) -> None:
     pieces = scene_pieces(dataset, scenes=[], longest=16, most=None)
-    (tmp_path / "a_000016.mp4").write_bytes(b"somebody's")
+    (tmp_path / "a_000016.mp4").write_bytes(b"of another user")
     with pytest.raises(PieceError, match=r"a_000016\.mp4 exists already; name another folder"):
         open_folder(tmp_path, pieces, PLAN, {}, overwrite=False)
     (tmp_path / RECORD).write_text("[]")
@@ -188,25 +188,25 @@ def test_videos_of_unknown_making_are_left_alone(dataset: Path, tmp_path: Path) 
 
 
 def test_every_take_of_every_sample_is_a_piece() -> None:
-    found = results()
-    pieces = result_pieces(found, None, truth=False)
+    sampled = results()
+    pieces = result_pieces(sampled, None, truth=False)
     assert [(piece.name, piece.frames) for piece in pieces] == [
         ("sample00_rep00", 20), ("sample00_rep01", 20),
         ("sample01_rep00", 12), ("sample01_rep01", 12),
     ]  # fmt: skip
-    assert found.face is not None
-    assert np.array_equal(pieces[3].motion().face.numpy(), found.face[1, 1, :12])
-    assert np.array_equal(pieces[3].samples(2, 4), found.audio[1, 3200:6400])
+    assert sampled.face is not None
+    assert np.array_equal(pieces[3].motion().face.numpy(), sampled.face[1, 1, :12])
+    assert np.array_equal(pieces[3].samples(2, 4), sampled.audio[1, 3200:6400])
 
 
-def test_the_truth_is_rendered_with_faces_where_they_were_not_seen() -> None:
-    found = results()
-    found.face_present[0, 5:7] = False
-    pieces = result_pieces(found, None, truth=True)
+def test_the_truth_is_rendered_with_missing_faces_interpolated() -> None:
+    sampled = results()
+    sampled.face_present[0, 5:7] = False
+    pieces = result_pieces(sampled, None, truth=True)
     assert [piece.name for piece in pieces] == ["sample00_truth", "sample01_truth"]
-    face, true = pieces[0].motion().face.numpy(), found.true_face[0]
+    face, true = pieces[0].motion().face.numpy(), sampled.true_face[0]
     np.testing.assert_allclose(face[5], (2 * true[4] + true[7]) / 3, atol=1e-6)
-    assert np.array_equal(pieces[0].motion().pose.numpy(), found.true_pose[0])
+    assert np.array_equal(pieces[0].motion().pose.numpy(), sampled.true_pose[0])
 
 
 def test_faces_may_come_from_another_file_of_the_same_cuts() -> None:

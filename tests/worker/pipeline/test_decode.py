@@ -9,7 +9,7 @@ import pytest
 from jobs.sandbox.audio_probe import MediaError
 from tests.audio_clips import write_clip
 from tests.malicious_files import Attack
-from tests.worker.toys import stuck_ffmpeg
+from tests.worker.fakes import stuck_ffmpeg
 from worker.pipeline.decode import SAMPLE_RATE, decode
 from worker.pipeline.ffmpeg import FfmpegError
 

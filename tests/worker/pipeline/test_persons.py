@@ -1,4 +1,4 @@
-"""Persons are loaded when they are first asked for, and again when they have changed."""
+"""Persons are loaded on first use, and again after a change."""
 
 import json
 from pathlib import Path
@@ -6,27 +6,27 @@ from pathlib import Path
 import pytest
 
 from tests.api_server import write_person
-from tests.worker.toys import ToyAnimator, ToyAvatar
+from tests.worker.fakes import FakeAnimator, FakeAvatar
 from worker.pipeline.persons import Models, PersonCache, PersonUnknown
 
 
 class Loader:
-    """Counts."""
+    """Fake loader that records the names of its folders."""
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
 
     def __call__(self, folder: Path) -> Models:
         self.loaded.append(folder.name)
-        return Models(ToyAnimator(), ToyAvatar())
+        return Models(FakeAnimator(), FakeAvatar())
 
 
-def retitle(folder: Path, title: str) -> None:
+def change_title(folder: Path, title: str) -> None:
     path = folder / "demo" / "person.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"title": title}))
 
 
-def test_a_person_is_loaded_on_first_use_and_kept(tmp_path: Path) -> None:
+def test_a_person_is_loaded_once_on_first_use(tmp_path: Path) -> None:
     loader = Loader()
     people = PersonCache(write_person(tmp_path), load=loader)
     assert loader.loaded == []
@@ -38,11 +38,11 @@ def test_a_person_is_loaded_on_first_use_and_kept(tmp_path: Path) -> None:
     assert first.defaults.size == "512x512"
 
 
-def test_a_new_version_is_picked_up_without_a_restart(tmp_path: Path) -> None:
+def test_a_new_version_is_loaded_without_a_restart(tmp_path: Path) -> None:
     loader = Loader()
     people = PersonCache(write_person(tmp_path), load=loader)
     before = people.get("demo")
-    retitle(tmp_path, "Another face")
+    change_title(tmp_path, "Another face")
 
     after = people.get("demo")
 
@@ -51,7 +51,7 @@ def test_a_new_version_is_picked_up_without_a_restart(tmp_path: Path) -> None:
     assert loader.loaded == ["demo", "demo"]
 
 
-def test_few_are_kept_and_the_longest_unused_goes_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_person_is_evicted_first(tmp_path: Path) -> None:
     for name in ("ada", "ben", "eve"):
         write_person(tmp_path, name)
     loader = Loader()
@@ -63,20 +63,20 @@ def test_few_are_kept_and_the_longest_unused_goes_first(tmp_path: Path) -> None:
     assert loader.loaded == ["ada", "ben", "eve", "ben"]
 
 
-def test_a_person_who_is_not_there_is_named_beside_those_who_are(tmp_path: Path) -> None:
+def test_the_message_for_an_unknown_person_lists_all_persons(tmp_path: Path) -> None:
     people = PersonCache(write_person(tmp_path), load=Loader())
 
     with pytest.raises(PersonUnknown, match="unknown person 'ada'; available: demo"):
         people.get("ada")
 
 
-def test_a_person_that_failed_to_load_is_tried_again(tmp_path: Path) -> None:
-    outcomes = [ValueError("a file is missing")]
+def test_a_person_that_could_not_be_loaded_is_loaded_again(tmp_path: Path) -> None:
+    errors = [ValueError("a file is missing")]
     loader = Loader()
 
     def load(folder: Path) -> Models:
-        if outcomes:
-            raise outcomes.pop()
+        if errors:
+            raise errors.pop()
         return loader(folder)
 
     people = PersonCache(write_person(tmp_path), load=load)

@@ -1,4 +1,4 @@
-"""Collaborators of a job that are a few lines each: no network, no renderer, no server."""
+"""Fakes of a job's collaborators, without networks, a renderer or servers."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,51 +23,54 @@ DEFAULTS = PersonDefaults(
 
 
 def stuck_ffmpeg(folder: Path) -> Path:
-    """A program that reads nothing, says nothing and does not end."""
+    """Write a program that neither reads nor writes nor ends."""
     program = folder / "stuck-ffmpeg"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     return program
 
 
-class DictStorage:
-    """Objects in a dictionary. `away` counts the calls that fail before it answers again."""
+class InMemoryStorage:
+    """Storage in a dictionary; the next `failures` calls raise."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        self.away = 0
+        self.failures = 0
 
     def put(self, key: str, path: Path, content_type: str) -> None:
-        self._answer()
+        self._fail_or_pass()
         self.objects[key] = path.read_bytes()
 
     def get(self, key: str, path: Path) -> None:
-        self._answer()
+        self._fail_or_pass()
         if key not in self.objects:
             raise ObjectMissing(key)
         path.write_bytes(self.objects[key])
 
     def stat(self, key: str) -> ObjectInfo:
-        self._answer()
+        self._fail_or_pass()
         if key not in self.objects:
             raise ObjectMissing(key)
         return ObjectInfo(key, len(self.objects[key]), "video/mp4")
 
-    def _answer(self) -> None:
-        if self.away > 0:
-            self.away -= 1
-            raise StorageError("the storage is on holiday")
+    def _fail_or_pass(self) -> None:
+        if self.failures > 0:
+            self.failures -= 1
+            raise StorageError("the storage is not reachable")
 
 
-class ToyAnimator:
-    """Noise of the right shape, by the seeds; remembers what it was asked for."""
+class FakeAnimator:
+    """Return noise of the right shape by seed, and record each call.
+
+    longest: seconds of the longest clip that is accepted.
+    """
 
     def __init__(self, *, longest: float = 60.0) -> None:
         self.longest = longest
-        self.asked: list[Sampling] = []
+        self.calls: list[Sampling] = []
 
     def animate(self, audio: Tensor, sampling: Sampling, *, progress: Progress) -> list[Motion]:
-        self.asked.append(sampling)
+        self.calls.append(sampling)
         if len(audio) > self.longest * 48_000:
             raise MotionError(f"the clip is too long; this person takes {self.longest:g} s")
         for stage in ("speech", "face", "guide", "body"):
@@ -83,15 +86,15 @@ CAMERAS = {
 }
 
 
-class ToyAvatar:
-    """A grey that follows the face, in front; black from elsewhere. Backgrounds lie below it.
+class FakeAvatar:
+    """Render the front view grey by the first face code, and other views black.
 
-    holds: frames that fit into its memory at a time.
+    The lower half of each frame has the background. fits: frames that fit into memory at a time.
     """
 
-    def __init__(self, *, holds: int = 1000) -> None:
-        self.holds = holds
-        self.batches: list[int] = []  # that it was asked for
+    def __init__(self, *, fits: int = 1000) -> None:
+        self.fits = fits
+        self.batches: list[int] = []  # batch size of each call
 
     def camera(self, name: str | None = None) -> Camera:
         return camera_named(name, CAMERAS)
@@ -106,9 +109,9 @@ class ToyAvatar:
         options: RenderOptions,
     ) -> Iterator[NDArray[np.uint8]]:
         self.batches.append(batch)
-        below = (0, 0, 0, 0) if options.background == TRANSPARENT else options.background
+        background = (0, 0, 0, 0) if options.background == TRANSPARENT else options.background
         for start in range(0, len(face), batch):
-            if min(batch, len(face) - start) > self.holds:
+            if min(batch, len(face) - start) > self.fits:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             some = face[start : start + batch, 0].sigmoid().numpy()
             views = []
@@ -119,13 +122,13 @@ class ToyAvatar:
             frames = np.concatenate(views, axis=2)
             if options.channels == 4:
                 frames = np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1)
-            if below is not None:
-                frames[:, frames.shape[1] // 2 :] = below
+            if background is not None:
+                frames[:, frames.shape[1] // 2 :] = background
             yield frames
 
 
-def toy_person(animator: ToyAnimator | None = None, *, digest: str = "d1") -> Person:
-    return Person("demo", digest, DEFAULTS, Models(animator or ToyAnimator(), ToyAvatar()))
+def fake_person(animator: FakeAnimator | None = None, *, digest: str = "d1") -> Person:
+    return Person("demo", digest, DEFAULTS, Models(animator or FakeAnimator(), FakeAvatar()))
 
 
 def _noise(frames: int, seed: int) -> Motion:
