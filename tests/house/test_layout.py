@@ -122,7 +122,6 @@ def test_models_and_training_import_on_a_bare_numeric_machine() -> None:
         "ffmpeg",
         "matplotlib",
         "tensorboard",
-        "cattrs",
     )
     modules = (
         "models.motion.pipeline",

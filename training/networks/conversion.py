@@ -1,23 +1,13 @@
-"""Convert TOML tables to dataclasses with cattrs, and describe invalid values.
+"""Convert TOML tables to dataclasses, and describe invalid values.
 
-Imported only when a recipe is read: everything else in `training` runs without cattrs.
+Standard library only, because recipes are read on machines that have nothing but torch and numpy.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
-
-from cattrs import (
-    AttributeValidationNote,
-    BaseValidationError,
-    Converter,
-    ForbiddenExtraKeysError,
-    IterableValidationError,
-    IterableValidationNote,
-)
-from cattrs.strategies import configure_tagged_union
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,27 +29,68 @@ def convert(
     *,
     tagged: Mapping[Any, Mapping[str, type]],
     chosen: Mapping[Any, type],
+    key: str = "",
 ) -> Kind:
     """Convert a table, checking every key and type; integers are accepted as floats.
 
     tagged: for a union of dataclasses, the class for each value of the table's `kind`.
-    chosen: for other unions, the class to use.
+    chosen: for other unions, the class to use. key: the place of the table, for messages.
     Raises: ConversionError: on the first problem.
     """
-    converter = Converter(forbid_extra_keys=True)
-    for scalar in SCALARS:
-        converter.register_structure_hook(scalar, _scalar)
-    for union, names in tagged.items():
-        by_class = {member: name for name, member in names.items()}
-        configure_tagged_union(union, converter, by_class.__getitem__, tag_name=TAG)
-    for union, member in chosen.items():
-        converter.register_structure_hook(
-            union, partial(lambda made, value, _: converter.structure(value, made), member)
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in table:
+        if name not in known:
+            raise ConversionError(
+                f"{_inside(key, name)} is not known; known are {', '.join(known)}"
+            )
+
+    def value_of(kind: Any, value: Any, key: str) -> Any:
+        kind = chosen.get(kind, kind)
+        if kind in tagged:
+            classes = tagged[kind]
+            _require(isinstance(value, dict), key, value, "a table")
+            tag = value.get(TAG)
+            _require(tag in classes, _inside(key, TAG), tag, listed(tuple(classes)))
+            table = {name: each for name, each in value.items() if name != TAG}
+            return convert(table, classes[tag], tagged=tagged, chosen=chosen, key=key)
+        if is_dataclass(kind) and isinstance(kind, type):
+            _require(isinstance(value, dict), key, value, "a table")
+            return convert(value, kind, tagged=tagged, chosen=chosen, key=key)
+        origin, arguments = get_origin(kind), get_args(kind)
+        if origin in (Union, types.UnionType):  # a value or None, which TOML expresses by absence
+            return value_of(arguments[0], value, key)
+        if origin is Literal:
+            _require(value in arguments, key, value, listed(arguments))
+            return value
+        if origin is tuple:
+            return items_of(arguments, value, key)
+        _require(type(value) in ((int, float) if kind is float else (kind,)), key, value, kind)
+        return kind(value)
+
+    def items_of(kinds: tuple[Any, ...], value: Any, key: str) -> tuple[Any, ...]:
+        """Convert a list to a tuple of any length, or of the length of its type."""
+        any_length = kinds[-1] is Ellipsis
+        allowed = "a list" if any_length else f"a list of {len(kinds)}"
+        _require(isinstance(value, list), key, value, allowed)
+        _require(any_length or len(value) == len(kinds), key, value, allowed)
+        each = [kinds[0]] * len(value) if any_length else kinds
+        return tuple(
+            value_of(kind, item, f"{key}[{place}]")
+            for place, (kind, item) in enumerate(zip(each, value, strict=True))
         )
+
+    values = {
+        name: value_of(hints[name], value, _inside(key, name)) for name, value in table.items()
+    }
+    for field in fields(kind):  # type: ignore[arg-type]
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in values:
+            raise ConversionError(f"{_inside(key, field.name)} is missing")
     try:
-        return converter.structure(table, kind)
-    except BaseValidationError as error:
-        raise ConversionError(_problem(error, table, "", tagged)) from error
+        return kind(**values)
+    except ValueError as error:
+        raise ConversionError(f"{key or 'the recipe'}: {error}") from error
 
 
 def listed(values: Sequence[Any]) -> str:
@@ -68,58 +99,10 @@ def listed(values: Sequence[Any]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _scalar(value: Any, kind: type) -> Any:
-    if type(value) is not kind and (kind, type(value)) != (float, int):
-        raise TypeError(kind)
-    return kind(value)
+def _inside(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
 
 
-def _problem(
-    error: BaseValidationError, value: Any, key: str, tagged: Mapping[Any, Mapping[str, type]]
-) -> str:
-    """The first problem: follow the notes of cattrs from the table to the invalid value."""
-    cause = error.exceptions[0]
-    if isinstance(cause, ForbiddenExtraKeysError):
-        known = ", ".join(field.name for field in fields(cause.cl))
-        return f"{_inside(key, min(cause.extra_fields))} is not known; known are {known}"
-    notes = [
-        note
-        for note in getattr(cause, "__notes__", ())
-        if isinstance(note, AttributeValidationNote | IterableValidationNote)
-    ]
-    if not notes:
-        if isinstance(error, IterableValidationError):
-            return _invalid(key, value, error.cl)
-        return f"{key or 'the recipe'}: {cause}"  # the dataclass refused its values
-    place = notes[0].name if isinstance(notes[0], AttributeValidationNote) else notes[0].index
-    key = _inside(key, place)
-    if isinstance(place, str) and place not in value:
-        return f"{key} is missing"
-    value, kind = value[place], notes[0].type
-    if isinstance(cause, BaseValidationError):
-        return _problem(cause, value, key, tagged)
-    if kind in tagged and isinstance(value, dict):
-        return _invalid(_inside(key, TAG), value.get(TAG), Literal[tuple(tagged[kind])])
-    return _invalid(key, value, kind)
-
-
-def _inside(key: str, place: str | int) -> str:
-    if isinstance(place, int):
-        return f"{key}[{place}]"
-    return f"{key}.{place}" if key else place
-
-
-def _invalid(key: str, value: Any, kind: Any) -> str:
-    return f"{key} is {value!r}; it must be {_expected(kind)}"
-
-
-def _expected(kind: Any) -> str:
-    """The values that a field of this type accepts."""
-    arguments = get_args(kind)
-    if get_origin(kind) is Literal:
-        return listed(arguments)
-    if get_origin(kind) is tuple:
-        return "a list" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}"
-    if arguments:  # a union; TOML has no null, so its other member counts
-        return _expected(arguments[0])
-    return "a table" if is_dataclass(kind) else SCALARS[kind]
+def _require(valid: Any, key: str, value: Any, allowed: Any) -> None:
+    if not valid:
+        raise ConversionError(f"{key} is {value!r}; it must be {SCALARS.get(allowed, allowed)}")

@@ -16,6 +16,7 @@ from models.motion.guide import GuideConfig
 from models.motion.tokenizer import TokenizerConfig
 from training.loop.loop import LoopConfig  # noqa: TC001 - the types of fields are read
 from training.loop.schedules import SCHEDULES, Schedule
+from training.networks.conversion import ConversionError, convert
 
 Network = DenoiserConfig | GuideConfig | TokenizerConfig
 Table = dict[str, Any]
@@ -99,10 +100,6 @@ def read_recipe(name: str, source: str | Path) -> Recipe:
 
 
 def _converted(table: Table, path: Path, network: type[Network]) -> Recipe:
-    try:
-        from training.networks.conversion import ConversionError, convert
-    except ImportError as error:
-        raise RecipeError("recipes need cattrs: pip install 'visavis-server[training]'") from error
     try:
         return convert(table, Recipe, tagged={Schedule: SCHEDULES}, chosen={Network: network})
     except ConversionError as error:
