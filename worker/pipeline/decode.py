@@ -132,7 +132,7 @@ def _media_error(error: FfmpegError, kind: str, clip: Path) -> MediaError | None
             "length; convert it to wav and send it again",
         )
     if error.status is not None and error.status > 0:
-        reason = error.words.splitlines()[0].replace(f"file:{clip}", "the clip")
+        reason = error.output.splitlines()[0].replace(f"file:{clip}", "the clip")
         return MediaError(
             "audio_damaged",
             f"the file begins like {kind} but cannot be decoded ({reason}); export it again",

@@ -63,7 +63,7 @@ def encoder_fault(encoder: Encoder) -> str | None:
         with Ffmpeg([*picture, *form], patience=20) as child:
             child.finish()
     except FfmpegError as error:
-        return error.words
+        return error.output
     return None
 
 
@@ -108,7 +108,7 @@ def encode(
     except FfmpegError as error:
         check_disk(error, video)
         raise VideoError(
-            f"{container.encoder.name} failed at frame {written} of {width}x{height}: {error.words}"
+            f"{container.encoder.name} failed at frame {written} of {width}x{height}: {error.output}"
         ) from error
 
 
@@ -136,7 +136,7 @@ def beyond_edges(frames: Frames) -> Frames:
 def check_disk(error: FfmpegError, file: Path) -> None:
     """Raises: OSError: when ffmpeg reports that the disk is full."""
     for number in FULL_ERRORS:
-        if os.strerror(number) in error.words or error.status == STATUSES - number:
+        if os.strerror(number) in error.output or error.status == STATUSES - number:
             raise OSError(number, os.strerror(number), str(file)) from error
 
 

@@ -79,7 +79,7 @@ def _add_audio(file: ZipFile, sound: Sound, draft: Path) -> None:
             shutil.copyfileobj(source, target)
     except FfmpegError as error:
         check_disk(error, draft)
-        raise VideoError(f"the audio could not be written: {error.words}") from error
+        raise VideoError(f"the audio could not be written: {error.output}") from error
     finally:
         draft.unlink(missing_ok=True)
 
