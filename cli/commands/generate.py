@@ -58,7 +58,7 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
     except Exception as error:
         if (user_error := user_error_of(error)) is None:
             raise
-        fail(user_error.sentence)
+        fail(user_error.message)
     for path in files:
         console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 
