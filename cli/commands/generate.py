@@ -50,7 +50,7 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
     console = make_console()
     try:
         with Bars(console) as bars:
-            files = _generate(clip, out, request, settings, bars.tell)
+            files = _generate(clip, out, request, settings, bars.report)
     except KeyboardInterrupt:
         fail("stopped before the video was complete", INTERRUPTED)
     except (DeviceError, PersonError, VideoError) as error:
