@@ -108,7 +108,8 @@ def encode(
     except FfmpegError as error:
         check_disk(error, video)
         raise VideoError(
-            f"{container.encoder.name} failed at frame {written} of {width}x{height}: {error.output}"
+            f"{container.encoder.name} failed at frame {written} of {width}x{height}: "
+            f"{error.output}"
         ) from error
 
 
