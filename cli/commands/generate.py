@@ -86,20 +86,20 @@ def _generate(
         cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
     files = []
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
-        sound = decode(
+        audio = decode(
             clip,
             Path(folder) / "sound.f32",
             max_seconds=seconds + SLACK_SECONDS,
             progress=lambda share: progress("decode", share),
         )
         progress("decode", 1.0)
-        takes = animate(sound, plan, person, progress)
+        takes = animate(audio, plan, person, progress)
         for index, motion in enumerate(takes):
             take = take_of(
                 motion,
                 plan,
                 person.models.avatar,
-                sound,
+                audio,
                 encoder=encoder,
                 progress=render_progress(progress, index, len(takes)),
                 person=person.name,
