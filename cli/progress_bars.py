@@ -44,7 +44,7 @@ class Bars:
             if name in SHOWN:
                 self._display.show(name, part)
 
-    def tell(self, stage: str, fraction: float) -> None:
+    def report(self, stage: str, fraction: float) -> None:
         """Show the progress of one stage, with all earlier stages complete."""
         if stage in SHOWN:
             done = dict.fromkeys(SHOWN[: SHOWN.index(stage)], 1.0)

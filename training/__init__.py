@@ -1,1 +1,1 @@
-"""Makes the models that workers load."""
+"""Training of the networks that workers load, and the data and evaluation for it."""

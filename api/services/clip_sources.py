@@ -42,7 +42,7 @@ class Clip(Protocol):
 
     @property
     def digest(self) -> str:
-        """Identifies the audio for the Idempotency-Key."""
+        """Digest of the audio, compared when an Idempotency-Key is repeated."""
 
     def stored(self, job_id: str, person: PersonSummary) -> Stored:
         """Probe the clip and store it for this job.

@@ -50,7 +50,7 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
     console = make_console()
     try:
         with Bars(console) as bars:
-            files = _generate(clip, out, request, settings, bars.tell)
+            files = _generate(clip, out, request, settings, bars.report)
     except KeyboardInterrupt:
         fail("stopped before the video was complete", INTERRUPTED)
     except (DeviceError, PersonError, VideoError) as error:
@@ -58,7 +58,7 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
     except Exception as error:
         if (user_error := user_error_of(error)) is None:
             raise
-        fail(user_error.sentence)
+        fail(user_error.message)
     for path in files:
         console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 
@@ -86,20 +86,20 @@ def _generate(
         cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
     files = []
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
-        sound = decode(
+        audio = decode(
             clip,
             Path(folder) / "sound.f32",
             max_seconds=seconds + SLACK_SECONDS,
             progress=lambda share: progress("decode", share),
         )
         progress("decode", 1.0)
-        takes = animate(sound, plan, person, progress)
+        takes = animate(audio, plan, person, progress)
         for index, motion in enumerate(takes):
             take = take_of(
                 motion,
                 plan,
                 person.models.avatar,
-                sound,
+                audio,
                 encoder=encoder,
                 progress=render_progress(progress, index, len(takes)),
                 person=person.name,

@@ -110,9 +110,9 @@ def _render(
             ResultsError, VideoError) as error:  # fmt: skip
         fail(str(error))
     except Exception as error:
-        if (refusal := user_error_of(error)) is None:
+        if (user_error := user_error_of(error)) is None:
             raise
-        fail(refusal.sentence)
+        fail(user_error.message)
 
 
 def _context(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:

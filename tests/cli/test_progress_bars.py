@@ -18,7 +18,7 @@ def test_a_log_gets_one_line_for_each_finished_stage() -> None:
     with Bars(console) as bars:
         for stage in SHOWN:
             for step in range(101):
-                bars.tell(stage, step / 100)
+                bars.report(stage, step / 100)
 
     lines = output.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == list(SHOWN)

@@ -67,10 +67,17 @@ def docstring_openings(path: Path) -> Iterator[Text]:
 
 
 def strings(path: Path) -> Iterator[Text]:
-    """String literals of a module, docstrings included, each as one line."""
+    """String literals of a module, docstrings included, each as one line.
+
+    Names of log events are left out: programs compare them.
+    """
+    events = set[ast.expr]()  # ast.walk visits a call before its arguments
     for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield Text(path, node.lineno, one_line(node.value))
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="logger")), args=[event, *_]):
+                events.add(event)
+            case ast.Constant(value=str(text)) if node not in events:
+                yield Text(path, node.lineno, one_line(text))
 
 
 def comments(path: Path) -> Iterator[Text]:

@@ -212,7 +212,7 @@ def download(arguments: argparse.Namespace) -> None:
 
 
 class _DownloadProgress:
-    """Prints the progress of a download at intervals."""
+    """Progress lines of a download, printed at intervals."""
 
     def __init__(self) -> None:
         self.printed = 0  # bytes at the last line

@@ -5,7 +5,6 @@ In one process, or in several: `torchrun --nproc-per-node 2 -m training face ...
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from training.data.scenes import Scene
     from training.loop.loop import Training
     from training.loop.tensorboard import Picture
-
-logger = logging.getLogger(__name__)
 
 PROVENANCE = "provenance.txt"
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from models.motion.statistics import Statistics
 
     Stored = NDArray[np.floating[Any]]
-
-logger = logging.getLogger(__name__)
 
 SPEECH, LIPS = "speech", "lips"
 FOLDER = "features"  # in the folder of the dataset

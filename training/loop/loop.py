@@ -273,7 +273,7 @@ def train(
     writer: Writer = NULL_WRITER,
     preview: Callable[[], Picture] | None = None,
 ) -> Progress:
-    """Train from the latest checkpoint, or from the start if there is none.
+    """Train from the latest checkpoint, or from the start without one.
 
     publish: called with the averaged weights after each checkpoint and at the end.
     preview: called for a picture of the averaged network at the interval of the config.

@@ -18,7 +18,7 @@ from contracts.files import write_atomically
 from models.formats.dataset import SceneFiles, listed_scenes
 from models.formats.wav import SAMPLES_PER_FRAME
 from models.motion.pipeline import Motion
-from worker.pipeline.decode import CHANNELS, Sound
+from worker.pipeline.decode import CHANNELS, Audio
 from worker.pipeline.render import take_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
 
 RECORD = "rendering.json"  # beside the videos: their source and options
-SOUND_FRAMES = 900  # frames of audio read at a time
+AUDIO_FRAMES = 900  # frames of audio read at a time
 
 
 class PieceError(ValueError):
@@ -145,16 +145,16 @@ def render_piece(
     """Render a piece with its audio to `place`. progress: called with 0..1."""
     raw = context.scratch / "sound.f32"
     with raw.open("wb") as file:
-        for start in range(0, piece.frames, SOUND_FRAMES):
-            piece.samples(start, min(start + SOUND_FRAMES, piece.frames)).tofile(file)
+        for start in range(0, piece.frames, AUDIO_FRAMES):
+            piece.samples(start, min(start + AUDIO_FRAMES, piece.frames)).tofile(file)
     samples: NDArray[np.float32] = np.memmap(raw, np.float32, mode="r").reshape(-1, CHANNELS)
-    sound = Sound(raw, samples, partner_speaks=True)  # in at least one piece
+    audio = Audio(raw, samples, partner_speaks=True)  # in at least one piece
     with write_atomically(place) as draft:
         take = take_of(
             piece.motion(),
             context.plan,
             context.avatar,
-            sound,
+            audio,
             encoder=context.encoder,
             progress=progress,
         )
@@ -224,10 +224,10 @@ def _piece(
     frames, name = int(results.lengths[sample]), f"sample{sample:02d}_{take}"
     motion = Motion(*(torch.from_numpy(np.array(x[:frames])) for x in (face, pose)))
     _check_finite(motion, name, 0)
-    sound: NDArray[np.float32] = results.audio[sample]
+    audio: NDArray[np.float32] = results.audio[sample]
 
     def samples(start: int, stop: int) -> NDArray[np.float32]:
-        return sound[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME]
+        return audio[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME]
 
     return Piece(name, frames, lambda: motion, samples)
 

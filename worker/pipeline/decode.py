@@ -37,7 +37,7 @@ FAULT_SIGNALS = {
 
 
 @dataclass(frozen=True)
-class Sound:
+class Audio:
     """A decoded clip, in a file, so that a long one does not fill the memory."""
 
     path: Path  # raw float32, the two channels interleaved
@@ -56,7 +56,7 @@ def decode(
     max_seconds: float,
     wall_seconds: float | None = None,
     progress: Callable[[float], None] = lambda share: None,
-) -> Sound:
+) -> Audio:
     """Decode at most `max_seconds` of `clip` into the file `raw`. progress: called with 0..1.
 
     Channels are never mixed; a mono clip gets a silent partner.
@@ -84,7 +84,7 @@ def decode(
             "audio_empty", "the file contains no decodable audio after its header; export it again"
         )
     samples: NDArray[np.float32] = np.memmap(raw, np.float32, mode="c").reshape(-1, CHANNELS)
-    return Sound(raw, samples, partner_speaks)
+    return Audio(raw, samples, partner_speaks)
 
 
 def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
@@ -132,7 +132,7 @@ def _media_error(error: FfmpegError, kind: str, clip: Path) -> MediaError | None
             "length; convert it to wav and send it again",
         )
     if error.status is not None and error.status > 0:
-        reason = error.words.splitlines()[0].replace(f"file:{clip}", "the clip")
+        reason = error.output.splitlines()[0].replace(f"file:{clip}", "the clip")
         return MediaError(
             "audio_damaged",
             f"the file begins like {kind} but cannot be decoded ({reason}); export it again",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from worker.pipeline.decode import Sound
+    from worker.pipeline.decode import Audio
     from worker.pipeline.take import Frames, Take
 
 SYNTHETIC = "Synthetic: drawn by visavis from a recording"  # comment in the metadata of every file
@@ -63,7 +63,7 @@ def encoder_fault(encoder: Encoder) -> str | None:
         with Ffmpeg([*picture, *form], patience=20) as child:
             child.finish()
     except FfmpegError as error:
-        return error.words
+        return error.output
     return None
 
 
@@ -73,12 +73,12 @@ def encode_take(take: Take, path: Path, container: Container) -> None:
     Raises: VideoError: when ffmpeg fails. OSError: when the disk is full.
     """
     with take.frames() as batches:
-        encode(batches, take.sound, path, container=container, progress=take.frames_written)
+        encode(batches, take.audio, path, container=container, progress=take.frames_written)
 
 
 def encode(
     batches: Iterable[Frames],
-    sound: Sound,
+    audio: Audio,
     video: Path,
     *,
     container: Container,
@@ -94,7 +94,7 @@ def encode(
     if first is None:
         raise VideoError("there are no frames to encode")
     height, width = first.shape[1:3]
-    arguments = _arguments(first.shape[1:], sound, video, container)
+    arguments = _arguments(first.shape[1:], audio, video, container)
     written = 0
     try:
         with Ffmpeg(arguments, patience=PATIENCE, feed=True) as child:
@@ -108,7 +108,8 @@ def encode(
     except FfmpegError as error:
         check_disk(error, video)
         raise VideoError(
-            f"{container.encoder.name} failed at frame {written} of {width}x{height}: {error.words}"
+            f"{container.encoder.name} failed at frame {written} of {width}x{height}: "
+            f"{error.output}"
         ) from error
 
 
@@ -136,24 +137,24 @@ def beyond_edges(frames: Frames) -> Frames:
 def check_disk(error: FfmpegError, file: Path) -> None:
     """Raises: OSError: when ffmpeg reports that the disk is full."""
     for number in FULL_ERRORS:
-        if os.strerror(number) in error.words or error.status == STATUSES - number:
+        if os.strerror(number) in error.output or error.status == STATUSES - number:
             raise OSError(number, os.strerror(number), str(file)) from error
 
 
-def voices(sound: Sound) -> list[str]:
+def voices(audio: Audio) -> list[str]:
     """Return ffmpeg's input arguments for the decoded audio."""
     form = ["-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", str(CHANNELS)]
-    return [*form, "-i", f"file:{sound.path}"]
+    return [*form, "-i", f"file:{audio.path}"]
 
 
-def mix(sound: Sound) -> list[str]:
+def mix(audio: Audio) -> list[str]:
     """Return ffmpeg's filter arguments for the stereo mix."""
-    return ["-af", BOTH_VOICES if sound.partner_speaks else ONE_VOICE]
+    return ["-af", BOTH_VOICES if audio.partner_speaks else ONE_VOICE]
 
 
 def _arguments(
     shape: tuple[int, ...],  # of a frame: height, width, channels
-    sound: Sound,
+    audio: Audio,
     video: Path,
     container: Container,
 ) -> list[str]:
@@ -165,6 +166,7 @@ def _arguments(
     frames += ["-r", str(FRAME_RATE), "-i", "pipe:0"]
     picture = ["-vf", f"{MATRIX},format={target}", *COLOURS]
     picture += ["-c:v", container.encoder.name, *container.encoder.options]
-    audio = [*mix(sound), *container.audio]
+    audio_options = [*mix(audio), *container.audio]
     file = [*container.muxer, "-metadata", f"comment={SYNTHETIC}", "-y", f"file:{video}"]
-    return [*frames, *voices(sound), "-map", "0:v", "-map", "1:a", *picture, *audio, *file]
+    streams = ["-map", "0:v", "-map", "1:a"]
+    return [*frames, *voices(audio), *streams, *picture, *audio_options, *file]

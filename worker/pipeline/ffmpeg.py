@@ -29,9 +29,9 @@ PATHS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # needed to find progr
 class FfmpegError(RuntimeError):
     """ffmpeg failed, was killed or cannot be started."""
 
-    def __init__(self, words: str, *, status: int | None = None, stalled: bool = False) -> None:
-        super().__init__(words)
-        self.words = words
+    def __init__(self, output: str, *, status: int | None = None, stalled: bool = False) -> None:
+        super().__init__(output)
+        self.output = output
         self.status = status  # negative: ended by a signal
         self.stalled = stalled
 

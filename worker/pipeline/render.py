@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.avatar.camera import Camera
     from models.motion.pipeline import Motion
     from worker.pipeline.container import Encoder
-    from worker.pipeline.decode import Sound
+    from worker.pipeline.decode import Audio
     from worker.pipeline.persons import Person, Renders
     from worker.pipeline.plan import Plan
     from worker.pipeline.progress import Progress
@@ -30,17 +30,17 @@ logger = logging.getLogger(__name__)
 BATCH = 8  # frames rendered at a time
 
 
-def animate(sound: Sound, plan: Plan, person: Person, progress: Progress) -> list[Motion]:
+def animate(audio: Audio, plan: Plan, person: Person, progress: Progress) -> list[Motion]:
     """Sample the motion of every take; features of the audio are computed once for all."""
-    audio = torch.from_numpy(sound.samples)  # [samples, 2]
-    return person.models.animator.animate(audio, plan.sampling, progress=progress)
+    samples = torch.from_numpy(audio.samples)  # [samples, 2]
+    return person.models.animator.animate(samples, plan.sampling, progress=progress)
 
 
 def take_of(
     motion: Motion,
     plan: Plan,
     avatar: Renders,
-    sound: Sound,
+    audio: Audio,
     *,
     encoder: Encoder,
     progress: Callable[[float], None],
@@ -50,7 +50,7 @@ def take_of(
     """Return a take whose frames are rendered as the plan says. Raises: CameraError."""
     cameras = cameras_of(plan, avatar) if plan.renders else []
     render = partial(rendered, motion, avatar, cameras, plan.options)
-    return Take(motion, sound, render, encoder, progress, person, seed)
+    return Take(motion, audio, render, encoder, progress, person, seed)
 
 
 def rendered(

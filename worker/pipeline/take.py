@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from models.motion.pipeline import Motion
     from worker.pipeline.container import Encoder
-    from worker.pipeline.decode import Sound
+    from worker.pipeline.decode import Audio
 
     Frames = NDArray[
         np.uint8
@@ -26,7 +26,7 @@ class Take:
     """Motion and audio of one take; frames are rendered when an output reads them."""
 
     motion: Motion
-    sound: Sound
+    audio: Audio
     render: Callable[[], Generator[Frames, None, None]]  # all frames in order, in batches
     encoder: Encoder  # of MP4 files on this machine
     progress: Callable[[float], None]  # called with 0..1

@@ -34,7 +34,7 @@ class UserError:
     """Code and message of a job that fails without a retry."""
 
     code: str
-    sentence: str
+    message: str
 
 
 def user_error_of(error: Exception) -> UserError | None:

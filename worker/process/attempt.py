@@ -119,8 +119,8 @@ def _resource_failure(
 
 def _failed(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
     if (user_error := user_error_of(error)) is not None:
-        logger.info("job refused", extra={"code": user_error.code, "reason": user_error.sentence})
-        store.fail(job.id, job.attempt, user_error.code, user_error.sentence)
+        logger.info("job refused", extra={"code": user_error.code, "reason": user_error.message})
+        store.fail(job.id, job.attempt, user_error.code, user_error.message)
         return AttemptOutcome.USER_ERROR
     incident = new_job_id()[-12:]
     logger.error("internal error", exc_info=error, extra={"incident": incident})

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jobs.model import Job
     from models.motion.pipeline import Motion
     from worker.pipeline.container import Encoder
-    from worker.pipeline.decode import Sound
+    from worker.pipeline.decode import Audio
     from worker.pipeline.persons import Person
     from worker.pipeline.progress import Progress
     from worker.pipeline.take import Take
@@ -60,7 +60,7 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     request = job.request
     progress("decode", 0.0)
     person = context.person_named(request.person)
-    sound = _decoded(job, context, lambda share: progress("decode", share))
+    audio = _decoded(job, context, lambda share: progress("decode", share))
     progress("decode", 1.0)
     plan = plan_of(request, person.defaults)
     if plan.renders:
@@ -68,7 +68,7 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     digest = motion_digest(request, person.digest)
     takes = _kept_motion(job, digest, context)
     if takes is None:
-        takes = animate(sound, plan, person, progress)
+        takes = animate(audio, plan, person, progress)
         _keep_motion(job, takes, digest, context)
     finished = _kept_takes(job, digest, context)
     shown = [index for index in range(len(takes)) if request.shows(index + 1)]
@@ -78,7 +78,7 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
                 takes[index],
                 plan,
                 person.models.avatar,
-                sound,
+                audio,
                 encoder=context.encoder,
                 progress=render_progress(progress, done, len(shown)),
                 person=person.name,
@@ -91,16 +91,16 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     return [output for take in sorted(finished) for output in finished[take].outputs]
 
 
-def _decoded(job: Job, context: JobContext, progress: Callable[[float], None]) -> Sound:
+def _decoded(job: Job, context: JobContext, progress: Callable[[float], None]) -> Audio:
     clip = context.scratch / "clip"
     try:
         context.files.get(job.input_key, clip)
     except ObjectMissing as error:
         raise ClipMissing("the clip of this job is no longer stored; send it again") from error
     longest = job.clip_seconds + SLACK_SECONDS
-    sound = decode(clip, context.scratch / "sound.f32", max_seconds=longest, progress=progress)
+    audio = decode(clip, context.scratch / "sound.f32", max_seconds=longest, progress=progress)
     clip.unlink()
-    return sound
+    return audio
 
 
 def _kept_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | None:

@@ -49,7 +49,7 @@ KINDS = {  # all torch files, with the key of their weights
 
 
 class Malicious:
-    """Creates a folder when it is unpickled."""
+    """Object whose unpickling creates a folder."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker

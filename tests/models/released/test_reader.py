@@ -31,7 +31,7 @@ both_formats = pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy
 
 
 class Malicious:
-    """Creates a folder when it is unpickled."""
+    """Object whose unpickling creates a folder."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.worker.fakes import stuck_ffmpeg
 from worker.pipeline.container import X264, Encoder
-from worker.pipeline.decode import SAMPLE_RATE, Sound
+from worker.pipeline.decode import SAMPLE_RATE, Audio
 from worker.pipeline.encode import (
     SAMPLES_PER_FRAME,
     SYNTHETIC,
@@ -25,10 +25,10 @@ from worker.pipeline.outputs import mov, mp4, webm
 CONTAINERS = {"mp4": mp4.CONTAINER, "mov": mov.CONTAINER, "webm": webm.CONTAINER}
 
 
-def stored_audio(folder: Path, samples: NDArray[np.float32]) -> Sound:
+def stored_audio(folder: Path, samples: NDArray[np.float32]) -> Audio:
     path = folder / "sound.f32"
     samples.astype(np.float32).tofile(path)
-    return Sound(path, samples, partner_speaks=bool(samples[:, 1].any()))
+    return Audio(path, samples, partner_speaks=bool(samples[:, 1].any()))
 
 
 def two_tones(seconds: float) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from worker.pipeline.decode import Sound
+    from worker.pipeline.decode import Audio
     from worker.pipeline.take import Frames, Take
 
 # Rows predicted from the row above, compressed lightly: a fifth of the time of ffmpeg's default
@@ -43,7 +43,7 @@ def write(take: Take, path: Path) -> None:
                     file.writestr(ZipInfo(f"{written:06d}.png", EPOCH), picture)
                     written += 1
                 take.frames_written(written)
-            _add_audio(file, take.sound, path.with_suffix(".wav"))
+            _add_audio(file, take.audio, path.with_suffix(".wav"))
 
 
 def _pngs(frames: Frames) -> Iterator[bytes]:
@@ -63,14 +63,15 @@ def _pngs(frames: Frames) -> Iterator[bytes]:
             yield bytes(packet)
 
 
-def _add_audio(file: ZipFile, sound: Sound, draft: Path) -> None:
+def _add_audio(file: ZipFile, audio: Audio, draft: Path) -> None:
     """Add the same stereo mix that videos have. draft: a temporary path for the WAV file."""
     from worker.pipeline.encode import PATIENCE, VideoError, check_disk, mix, voices
     from worker.pipeline.ffmpeg import Ffmpeg, FfmpegError
 
-    audio = [*voices(sound), *mix(sound), "-c:a", "pcm_s16le", "-f", "wav", "-y", f"file:{draft}"]
+    output = ["-c:a", "pcm_s16le", "-f", "wav", "-y", f"file:{draft}"]
+    arguments = [*voices(audio), *mix(audio), *output]
     try:
-        with Ffmpeg(audio, patience=PATIENCE + sound.seconds) as child:
+        with Ffmpeg(arguments, patience=PATIENCE + audio.seconds) as child:
             child.finish()
         with (
             draft.open("rb") as source,
@@ -79,7 +80,7 @@ def _add_audio(file: ZipFile, sound: Sound, draft: Path) -> None:
             shutil.copyfileobj(source, target)
     except FfmpegError as error:
         check_disk(error, draft)
-        raise VideoError(f"the audio could not be written: {error.words}") from error
+        raise VideoError(f"the audio could not be written: {error.output}") from error
     finally:
         draft.unlink(missing_ok=True)
 

@@ -49,7 +49,7 @@ def uv_map(corners: Tensor, weights: Tensor) -> UvMap:
 
 @dataclass(frozen=True)
 class VertexReader:
-    """Samples a map at the vertices: the mean over up to four texture coordinates per vertex.
+    """Sampler of a map at the vertices: the mean over up to four texture coordinates per vertex.
 
     A vertex with two coordinates lists the first one three times, as in the released tables.
     """

@@ -17,7 +17,7 @@ from PIL import Image
 from models.motion.pipeline import Motion
 from tests.worker.pipeline.test_encode import CONTAINERS, decoded_audio, stored_audio, two_tones
 from worker.pipeline.container import X264
-from worker.pipeline.decode import Sound
+from worker.pipeline.decode import Audio
 from worker.pipeline.encode import SYNTHETIC, VideoError, beyond_edges, encode
 from worker.pipeline.outputs import mp4, png
 from worker.pipeline.take import Take
@@ -40,7 +40,7 @@ def generated(batches: Iterator[Frames]) -> Generator[Frames, None, None]:
 
 def write_pictures(
     batches: Iterator[Frames],
-    audio: Sound,
+    audio: Audio,
     path: Path,
     *,
     progress: Callable[[int], None] = lambda frames: None,
