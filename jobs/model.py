@@ -1,4 +1,4 @@
-"""A job as everyone sees it: states, stages, outputs."""
+"""Records of jobs: state, request, outputs, and everything that a new job needs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jobs.request.model import GenerateRequest, JobRequest
 
-Clock = Callable[[], datetime]  # the present, as an aware datetime in UTC
-LOCAL = "local"  # the tenant of whoever calls from this machine, where no key is needed
+Clock = Callable[[], datetime]  # returns the current time, an aware datetime in UTC
+LOCAL = "local"  # tenant of callers on this machine, when no API key is needed
 
 
 class State(StrEnum):
-    """The way of a job: queued -> running -> succeeded | failed | canceled."""
+    """State of a job: queued -> running -> succeeded | failed | canceled."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -29,36 +29,36 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing will change any more, unless the owner asks for a retry."""
+        """True for states that only a retry by the owner can change."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELED)
 
 
 @dataclass(frozen=True)
 class Output:
-    """One file that a job has made."""
+    """One output file of a job."""
 
-    name: str  # what the caller asks for: "take-1.mp4"
-    key: str  # where it lies in storage
+    name: str  # name in URLs: "take-1.mp4"
+    key: str  # storage key
     content_type: str
     bytes: int
 
 
 @dataclass(frozen=True)
 class FinishedTake:
-    """What an attempt has made of one take, kept so that a later attempt need not make it again."""
+    """Outputs of one take, kept so that a later attempt does not make them again."""
 
     take: int  # from 1
-    digest: str  # what its motion depends on: `jobs.request.model.motion_digest`
+    digest: str  # `jobs.request.model.motion_digest` of its motion
     outputs: tuple[Output, ...]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row of the table of jobs, as it was when it was read."""
+    """One row of the table `jobs`, as it was when it was read."""
 
     id: str
     state: State
-    attempt: int  # 0 before the first claim; every write of a worker carries it
+    attempt: int  # 0 before the first claim; guards every write of a worker
     max_attempts: int
     worker: str | None
     lease_until: datetime | None
@@ -70,40 +70,40 @@ class Job:
     clip_seconds: float
     stage: str
     stage_progress: float  # 0..1 within the stage
-    progress: float  # 0..1 of the whole
+    progress: float  # 0..1 of the whole job
     motion_key: str | None  # motion kept by this or an earlier attempt
-    motion_digest: str | None  # what that motion depends on: `jobs.request.model.motion_digest`
+    motion_digest: str | None  # `jobs.request.model.motion_digest` of that motion
     finished_takes: tuple[FinishedTake, ...]  # by this or earlier attempts
     outputs: tuple[Output, ...]
     error_code: str | None
     error_detail: str | None
     priority: int  # -10..10; higher ones are claimed first
-    metadata: Mapping[str, str]  # the owner's own words about it
-    input_expired_at: datetime | None  # when its clip was removed by age
+    metadata: Mapping[str, str]  # the owner's data
+    input_expired_at: datetime | None  # time at which retention removed its clip
     outputs_expired_at: datetime | None
-    tenant: str  # whose job it is: nobody else sees it
+    tenant: str  # owner; the job is invisible to other tenants
     batch_id: str | None
     batch_place: int | None
-    callback_url: str | None  # is told when the job has ended
+    callback_url: str | None  # receives a webhook when the job has ended
 
 
 @dataclass(frozen=True)
 class KeptMotion:
-    """Motion that was drawn already."""
+    """Stored motion of an earlier attempt or job."""
 
     key: str
-    digest: str  # what it depends on: `jobs.request.model.motion_digest`
+    digest: str  # `jobs.request.model.motion_digest`
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to be queued, whose clip lies at `input_key` already."""
+    """A job to queue; its clip is already stored at `input_key`."""
 
     id: str  # from `new_job_id`
     request: GenerateRequest
     input_key: str
     clip_seconds: float
-    input_bytes: int = 0  # that are stored for this job alone
+    input_bytes: int = 0  # stored for this job alone
     tenant: str = LOCAL
     priority: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -115,24 +115,24 @@ class NewJob:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """As much of a job as changes while its owner waits."""
+    """The attributes of a job that change while its owner waits."""
 
     state: State
     attempt: int
     stage: str
     stage_progress: float
-    position: int | None  # in the queue; None when it is not queued
+    position: int | None  # in the queue; None when the job is not queued
 
 
 def utc_now() -> datetime:
-    """The present; what every process hands to its `Store`."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def new_job_id() -> str:
-    """An id that sorts by time and cannot be guessed: UUID version 7 of RFC 9562, as hex."""
+    """Return an unguessable id that sorts by time: UUID version 7 of RFC 9562, as hex."""
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10))  # 74 of these 80 bits stay
+    random = int.from_bytes(os.urandom(10))  # the UUID keeps 74 of these 80 bits
     number = milliseconds << 80 | random
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62

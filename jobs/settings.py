@@ -1,4 +1,4 @@
-"""Everything an operator can set, read once from the environment in each process's door."""
+"""Settings of the service, read once from the environment when a process starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SECRET_BYTES = 32
 ORIGIN = re.compile(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
-# What may hold a password: also read from the file that `VISAVIS_<NAME>_FILE` names, shown nowhere.
+# Settings with credentials: also read from the file of `VISAVIS_<NAME>_FILE`, never printed.
 SECRETS = (
     "database_url",
     "broker_url",
@@ -78,57 +78,59 @@ class Settings(_AvatarSettings):
 
     data: Path = Field(default=Path(".visavis"), validate_default=True)
     database_url: str = Field(default_factory=_database_in, repr=False)
-    # Empty: `visavis-server up` starts a Redis of its own and fills it in.
+    # Empty: `visavis-server up` starts an embedded Redis and sets it.
     broker_url: str = Field(default="", repr=False)
     storage_url: str = Field(default_factory=_objects_in, repr=False)
     people: Path = Field(default=REPOSITORY / "people", validate_default=True)
-    signing_secret: SecretStr | None = None  # None: <data>/secret, made on first use
-    previous_signing_secret: SecretStr | None = None  # while receivers of webhooks change over
+    signing_secret: SecretStr | None = None  # None: <data>/secret, created on first use
+    previous_signing_secret: SecretStr | None = (
+        None  # while webhook receivers switch to the new secret
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    access: Literal["auto", "keys"] = "auto"  # auto: a loopback host asks for no key
+    access: Literal["auto", "keys"] = "auto"  # auto: no key needed on a loopback host
     public_url: str = ""  # empty: http://<host>:<port>
-    # Origins of web pages that may call, written with commas; none: only our own page.
+    # Origins of web pages that may call the API, comma-separated; empty: only the built-in page.
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    migrate: bool = True  # whether the API brings the database up to date when it starts
+    migrate: bool = True  # migrate the database when the API starts
 
     max_upload_bytes: int = Field(default=100 * 2**20, gt=0)
     uploads_at_once: int = Field(default=64, gt=0)
-    upload_seconds: float = Field(default=600.0, gt=0)  # for one to arrive
+    upload_seconds: float = Field(default=600.0, gt=0)  # longest duration of one upload
     max_large_upload_bytes: int = Field(default=2 * 2**30, gt=0)  # by POST /uploads
-    audio_urls: bool = False  # whether `audio_url` is fetched
-    audio_url_seconds: float = Field(default=60.0, gt=0)  # wall clock for fetching one
-    upload_hours: float = Field(default=24.0, gt=0)  # how long jobs may use such a clip
+    audio_urls: bool = False  # allow `audio_url` in requests
+    audio_url_seconds: float = Field(default=60.0, gt=0)  # longest duration of one download
+    upload_hours: float = Field(default=24.0, gt=0)  # lifetime of a clip from POST /uploads
     max_clip_seconds: float = Field(default=600.0, gt=0)
-    probe_seconds: float = Field(default=20.0, gt=0)  # wall clock for looking at one upload
+    probe_seconds: float = Field(default=20.0, gt=0)  # longest duration of the probe of one clip
     link_seconds: int = Field(default=3600, gt=0)
 
-    # What one tenant may use; 0: no limit. `visavis-server tenants set` says otherwise for one.
+    # Default quota of a tenant; 0: no limit. `visavis-server tenants set` overrides it.
     quota_jobs_in_flight: int = Field(default=0, ge=0)
     quota_seconds_a_day: float = Field(default=0.0, ge=0)
     quota_stored_bytes: int = Field(default=0, ge=0)
 
-    reads_per_minute: int = Field(default=1200, ge=0)  # of one key; 0: no limit
+    reads_per_minute: int = Field(default=1200, ge=0)  # per key; 0: no limit
     writes_per_minute: int = Field(default=120, ge=0)
 
     lease_seconds: float = Field(default=15.0, gt=0)
     reaper_seconds: float = Field(default=3.0, gt=0)
-    wake_seconds: float = Field(default=10.0, gt=0)  # a queued job is announced again
+    wake_seconds: float = Field(default=10.0, gt=0)  # interval between wake-ups for a queued job
     max_attempts: int = Field(default=3, ge=1)
     stage_seconds: Annotated[Mapping[str, float], NoDecode] = STAGE_SECONDS  # "render=60,face=9"
 
-    keep_inputs_days: float = Field(default=0.0, ge=0)  # after the end of the job; 0: for ever
+    keep_inputs_days: float = Field(default=0.0, ge=0)  # after the end of the job; 0: forever
     keep_outputs_days: float = Field(default=0.0, ge=0)
     keep_jobs_days: float = Field(default=0.0, ge=0)
-    keep_leftovers_days: float = Field(default=7.0, ge=0)  # what nobody will ask for
+    keep_leftovers_days: float = Field(default=7.0, ge=0)  # orphaned objects
 
-    webhook_seconds: float = Field(default=15.0, gt=0)  # wall clock for one try
-    outbound_allow: Annotated[tuple[str, ...], NoDecode] = ()  # networks and hosts, comma between
-    outbound_ca: Path | None = None  # certificates that are trusted beside the usual ones
+    webhook_seconds: float = Field(default=15.0, gt=0)  # longest duration of one try
+    outbound_allow: Annotated[tuple[str, ...], NoDecode] = ()  # networks and hosts, comma-separated
+    outbound_ca: Path | None = None  # file of additional trusted certificates
 
     device: str = "auto"
-    threads: int = Field(default=0, ge=0)  # of one worker; 0: as many as torch finds cores
+    threads: int = Field(default=0, ge=0)  # of one worker; 0: the default of torch
     scratch: Path = Field(default_factory=_scratch_in)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -142,7 +144,7 @@ class Settings(_AvatarSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is handed in, then the environment, then the files that it names."""
+        """Precedence: arguments, the environment, then files named in the environment."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
 
     @field_validator("outbound_allow", mode="before")
@@ -161,7 +163,7 @@ class Settings(_AvatarSettings):
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
             except OSError as error:
-                raise ValueError(f"no certificates can be read from {path}: {error}") from error
+                raise ValueError(f"cannot read certificates from {path}: {error}") from error
         return path
 
     @field_validator("data", "people", "scratch")
@@ -180,7 +182,7 @@ class Settings(_AvatarSettings):
         for origin in origins:
             if ORIGIN.fullmatch(origin) is None:
                 raise ValueError(
-                    f"{origin!r} is no origin; write scheme and host as browsers send them, "
+                    f"invalid origin {origin!r}; write scheme and host as browsers send them, "
                     '"https://app.example,http://localhost:3000"'
                 )
         return origins
@@ -206,22 +208,22 @@ class Settings(_AvatarSettings):
 
     @property
     def address(self) -> str:
-        """The address that links in answers start with, without a slash at the end."""
+        """Base URL of links in responses, without a trailing slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
     def keys_needed(self) -> bool:
-        """Whether every caller needs a key; else whoever calls from this machine needs none."""
+        """True when every caller needs an API key."""
         return self.access == "keys" or not loopback(self.host)
 
     def signing_key(self) -> bytes:
-        """The secret that signs links; made once in `<data>/secret` where none is set."""
+        """Return the secret that signs links; `<data>/secret` is created when none is set."""
         if self.signing_secret is not None:
             return self.signing_secret.get_secret_value().encode()
         return _kept_secret(self.data / "secret")
 
     def signing_keys(self) -> list[bytes]:
-        """The secret that webhooks are signed with, and the one before it while both hold."""
+        """Return the secret that signs webhooks and, during a rotation, the previous one."""
         previous = self.previous_signing_secret
         if previous is None:
             return [self.signing_key()]
@@ -229,7 +231,7 @@ class Settings(_AvatarSettings):
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """Secrets from files, as container platforms hand them in."""
+    """Settings source: secrets in files, as container platforms provide them."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         return _read_secret(field_name), field_name, False
@@ -240,7 +242,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
 
 def secret_files() -> dict[str, Path]:
-    """The files that the environment names, by setting."""
+    """Return the secret files named in the environment, by setting."""
     named = {name: os.environ.get(f"{PREFIX}{name.upper()}_FILE", "") for name in SECRETS}
     return {name: Path(path) for name, path in named.items() if path}
 
@@ -255,43 +257,45 @@ def _read_secret(name: str) -> str | None:
     try:
         value = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "not text"
         raise SettingsError(f"{variable}_FILE: {path} cannot be read ({why})") from None
     if not value:
         raise SettingsError(f"{variable}_FILE: {path} is empty; write the value into it")
     return value
 
 
-def _seconds_of(words: str) -> dict[str, float]:
-    """`render=60,face=9` as numbers."""
-    told: dict[str, float] = {}
-    for word in words.split(","):
+def _seconds_of(text: str) -> dict[str, float]:
+    """Parse `render=60,face=9`."""
+    seconds_of: dict[str, float] = {}
+    for word in text.split(","):
         stage, _, seconds = (part.strip() for part in word.partition("="))
         if stage not in STAGE_SECONDS:
             raise ValueError(f"unknown stage {stage!r}; available: {', '.join(STAGE_SECONDS)}")
         try:
-            told[stage] = float(seconds)
+            seconds_of[stage] = float(seconds)
         except ValueError:
             raise ValueError(
-                f"{word.strip()!r} is no number of seconds; write render=900"
+                f"invalid number of seconds in {word.strip()!r}; write render=900"
             ) from None
-        if not 0 < told[stage] < math.inf:
-            raise ValueError(f"{word.strip()!r} is no time; write a number above 0, as render=900")
-    return told
+        if not 0 < seconds_of[stage] < math.inf:
+            raise ValueError(
+                f"invalid time in {word.strip()!r}; write a number above 0: render=900"
+            )
+    return seconds_of
 
 
 def loopback(host: str) -> bool:
-    """Whether this address can only be reached from this machine."""
+    """Return whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:
         return ip_address(host).is_loopback
-    except ValueError:  # another name, or none
+    except ValueError:  # another name, or an invalid address
         return False
 
 
 def _kept_secret(path: Path) -> bytes:
-    """Read the secret at `path`; the first of several processes writes it, the others read it."""
+    """Read the secret at `path`; the first process creates it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".secret-{secrets.token_hex(8)}")
@@ -299,7 +303,7 @@ def _kept_secret(path: Path) -> bytes:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(SECRET_BYTES))
         try:
-            path.hardlink_to(draft)  # fails where another process was first, and never half done
+            path.hardlink_to(draft)  # atomic; fails when another process was first
         except FileExistsError:
             pass
         finally:

@@ -1,4 +1,4 @@
-// The API's manual, drawn from /openapi.json: no library and no other host.
+// The API reference, built from /openapi.json without a library.
 const element = (name, text = "", ...children) => {
   const made = document.createElement(name);
   made.textContent = text;
@@ -23,7 +23,7 @@ function kind(schema, root) {
   return (known.type ?? known.title ?? "any") + range;
 }
 
-// `words` between backticks are code.
+// Text between backticks is code.
 const written = (name, text) =>
   element(name, "", ...text.split("`").map((part, place) => (place % 2 ? element("code", part) : part)));
 
@@ -42,17 +42,17 @@ function inputs(operation, root) {
 
 const FORMS = { "multipart/form-data": "form", "application/json": "JSON" };
 
-// A field that a form and JSON both have is told once, with both kinds where they differ.
+// A field of both form and JSON is listed once, with both kinds if they differ.
 function body(operation, root) {
   const rows = new Map();
   for (const [type, content] of Object.entries(operation.requestBody?.content ?? {})) {
     const schema = resolved(content.schema, root);
     for (const [name, each] of Object.entries(schema.properties ?? {})) {
       const needed = (schema.required ?? []).includes(name);
-      const told = rows.get(name) ?? { places: [], kinds: new Set(), row: [needed ? "needed" : plain(each.default), each.description] };
-      told.places.push(FORMS[type] ?? type);
-      told.kinds.add(kind(each, root));
-      rows.set(name, told);
+      const entry = rows.get(name) ?? { places: [], kinds: new Set(), row: [needed ? "needed" : plain(each.default), each.description] };
+      entry.places.push(FORMS[type] ?? type);
+      entry.kinds.add(kind(each, root));
+      rows.set(name, entry);
     }
   }
   return [...rows].map(([name, { places, kinds, row }]) => [name, places.join(", "), [...kinds].join(" or "), ...row]);

@@ -98,7 +98,7 @@ def test_a_secret_that_is_set_twice_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "No such file"), (b"", "is empty"), (b"\xff\xfe", "is no text")]
+    ("content", "words"), [(None, "No such file"), (b"", "is empty"), (b"\xff\xfe", "not text")]
 )
 def test_a_secret_file_without_a_secret_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, words: str

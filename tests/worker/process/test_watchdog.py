@@ -130,7 +130,7 @@ def test_limits_of_single_stages_can_be_set(monkeypatch: pytest.MonkeyPatch) -> 
     ("value", "message"),
     [
         ("paint=60", "unknown stage 'paint'; available: decode, speech"),
-        ("render", "'render' is no number of seconds"),
+        ("render", "invalid number of seconds in 'render'"),
         ("render=0", "write a number above 0"),
         ("render=inf", "write a number above 0"),
     ],
