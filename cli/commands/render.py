@@ -117,15 +117,15 @@ def _render(
 
 def _context(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:
     from contracts.person import check_files
+    from models.avatar.loading import load_avatar
     from worker.pipeline.dataset_render import RenderContext
     from worker.pipeline.device import start
     from worker.pipeline.encode import choose_encoder
-    from worker.pipeline.persons import load_renderer
     from worker.pipeline.plan import cameras_of
 
     device, folder = start(settings), settings.people / person.name
     check_files(folder)
-    avatar = load_renderer(folder, device=device, settings=settings)
+    avatar = load_avatar(folder, device=device, settings=settings.avatar_settings)
     cameras_of(plan, avatar)  # an unknown view fails before anything is rendered
     return RenderContext(plan, avatar, choose_encoder(device.type), scratch)
 

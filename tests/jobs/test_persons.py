@@ -24,6 +24,7 @@ def write_person(folder: Path, name: str, **changed: object) -> None:
         "licence": "CC0-1.0",
         "limits": {"max_seconds": 20.0},
         "defaults": DEFAULTS,
+        "files": {},
     } | changed
     (folder / name).mkdir(parents=True)
     (folder / name / "person.json").write_text(json.dumps(manifest))

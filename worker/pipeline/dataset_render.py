@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from models.avatar.avatar import Avatar
     from models.formats.dataset import SceneData
     from models.formats.results import Results
     from worker.pipeline.container import Encoder
-    from worker.pipeline.persons import Renders
     from worker.pipeline.plan import Plan
 
     Floats = NDArray[np.floating[Any]]
@@ -58,7 +58,7 @@ class RenderContext:
     """Options and resources of every piece."""
 
     plan: Plan
-    avatar: Renders
+    avatar: Avatar
     encoder: Encoder
     scratch: Path  # an empty folder
 

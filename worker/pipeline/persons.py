@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 from jobs.persons import list_people
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from jobs.persons import PersonDefaults, PersonSummary
     from jobs.settings import Settings
-    from models.avatar.appearance import RenderOptions
-    from models.avatar.camera import Camera
+    from models.avatar.avatar import Avatar
     from models.motion.pipeline import Motion, Sampling
     from worker.pipeline.progress import Progress
 
@@ -35,8 +32,8 @@ class PersonUnknown(LookupError):
     """No person has this name."""
 
 
-class Animates(Protocol):
-    """Interface of `models.motion.pipeline.Animator`."""
+class Animator(Protocol):
+    """Interface of `models.motion.pipeline.Animator`, so that tests can pass a fake."""
 
     def animate(
         self,
@@ -48,30 +45,12 @@ class Animates(Protocol):
         """Return one motion for each seed."""
 
 
-class Renders(Protocol):
-    """Interface of an avatar, as far as the pipeline uses it."""
-
-    def camera(self, name: str | None = None) -> Camera:
-        """Return a camera by name, None for the default. Raises: CameraUnknown."""
-
-    def render(
-        self,
-        face: Tensor,  # [T, 256]
-        pose: Tensor,  # [T, 104]
-        cameras: Sequence[Camera],
-        *,
-        batch: int,
-        options: RenderOptions,
-    ) -> Iterator[NDArray[np.uint8]]:
-        """Yield frames in order, [N, H, W * views, 3 or 4] with N <= batch, views side by side."""
-
-
 @dataclass(frozen=True)
 class Models:
     """Models loaded from a person directory."""
 
-    animator: Animates
-    avatar: Renders
+    animator: Animator
+    avatar: Avatar
 
 
 @dataclass(frozen=True)
@@ -99,8 +78,8 @@ class PersonCache:
     def get(self, name: str) -> Person:
         """Return the current version of a person. Raises: PersonUnknown: with all names."""
         summary = self.summary(name)
-        kept = self._loaded.get(name)
-        if kept is None or kept.digest != summary.digest:
+        loaded = self._loaded.get(name)
+        if loaded is None or loaded.digest != summary.digest:
             self._loaded.pop(name, None)
             while len(self._loaded) >= self._in_memory:  # evict first: both may not fit at once
                 self._loaded.popitem(last=False)
@@ -117,34 +96,28 @@ class PersonCache:
         return find_person(self._folder, name)
 
     def _load_person(self, summary: PersonSummary) -> Person:
-        began = time.perf_counter()
+        start = time.perf_counter()
         models = self._load(self._folder / summary.name)
-        seconds = round(time.perf_counter() - began, 2)
+        seconds = round(time.perf_counter() - start, 2)
         logger.info("person loaded", extra={"person": summary.name, "seconds": seconds})
         return Person(summary.name, summary.digest, summary.defaults, models)
 
 
 def find_person(folder: Path, name: str) -> PersonSummary:
     """Return a person below `folder` by name. Raises: PersonUnknown: with all names."""
-    found = {person.name: person for person in list_people(folder)}
-    if name not in found:
-        names = ", ".join(found) or "none"
+    people = {person.name: person for person in list_people(folder)}
+    if name not in people:
+        names = ", ".join(people) or "none"
         raise PersonUnknown(f"unknown person {name!r}; available: {names}")
-    return found[name]
+    return people[name]
 
 
 def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:
     """Check the files of a person against person.json, and load animator and avatar."""
     from contracts.person import check_files
+    from models.avatar.loading import load_avatar
     from models.motion.pipeline import load_animator
 
     check_files(folder)
-    avatar = load_renderer(folder, device=device, settings=settings)
+    avatar = load_avatar(folder, device=device, settings=settings.avatar_settings)
     return Models(load_animator(folder, device=device), avatar)
-
-
-def load_renderer(folder: Path, *, device: torch.device, settings: Settings) -> Renders:
-    """Load the avatar alone, with the settings of its kind."""
-    from models.avatar.loading import load_avatar
-
-    return load_avatar(folder, device=device, settings=settings.avatar_settings)

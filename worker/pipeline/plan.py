@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from contracts.outputs import Output
     from jobs.persons import PersonDefaults
     from jobs.request.model import GenerateRequest
+    from models.avatar.avatar import Avatar
     from models.avatar.camera import Camera
-    from worker.pipeline.persons import Renders
 
 # Fields that the plan itself reads; a model receives every other one by its name.
 PLANNED = {"person", "takes", "seed", "size", "views", "outputs", "format", "background"}
@@ -71,7 +71,7 @@ def plan_of(request: GenerateRequest, defaults: PersonDefaults) -> Plan:
     )
 
 
-def cameras_of(plan: Plan, avatar: Renders) -> list[Camera]:
+def cameras_of(plan: Plan, avatar: Avatar) -> list[Camera]:
     """Return the avatar's camera of each view, from left to right. Raises: CameraError."""
     names = plan.views or (None,)
     return [avatar.camera(name).resized(plan.width, plan.height) for name in names]

@@ -16,11 +16,12 @@ from worker.pipeline.take import Take
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from models.avatar.avatar import Avatar
     from models.avatar.camera import Camera
     from models.motion.pipeline import Motion
     from worker.pipeline.container import Encoder
     from worker.pipeline.decode import Audio
-    from worker.pipeline.persons import Person, Renders
+    from worker.pipeline.persons import Person
     from worker.pipeline.plan import Plan
     from worker.pipeline.progress import Progress
     from worker.pipeline.take import Frames
@@ -39,7 +40,7 @@ def animate(audio: Audio, plan: Plan, person: Person, progress: Progress) -> lis
 def take_of(
     motion: Motion,
     plan: Plan,
-    avatar: Renders,
+    avatar: Avatar,
     audio: Audio,
     *,
     encoder: Encoder,
@@ -55,7 +56,7 @@ def take_of(
 
 def rendered(
     motion: Motion,
-    avatar: Renders,
+    avatar: Avatar,
     cameras: list[Camera],
     options: RenderOptions = OWN,
     *,

@@ -7,7 +7,7 @@ from tests.house.source import ROOT
 
 
 def test_maintenance_starts_where_no_web_framework_is_installed() -> None:
-    blocked = ("fastapi", "starlette", "uvicorn", "api", "torch", "models", "worker")
+    blocked = ("fastapi", "starlette", "uvicorn", "api", "torch")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
         "import jobs.maintenance.context, jobs.maintenance.reaper, cli.commands.maintain"

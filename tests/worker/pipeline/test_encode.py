@@ -37,6 +37,10 @@ def two_tones(seconds: float) -> NDArray[np.float32]:
     return np.sin(2 * np.pi * np.outer(time, [300, 1000])).astype(np.float32)
 
 
+def tones(folder: Path, seconds: float = 0.1) -> Audio:
+    return stored_audio(folder, two_tones(seconds))
+
+
 def batches(frames: int, size: int = 64, colour: tuple[int, ...] = (200, 30, 40)) -> Iterator:
     remaining = frames
     while remaining:
@@ -52,9 +56,14 @@ def decoded_audio(path: Path) -> NDArray[np.float32]:
     return np.concatenate(frames, axis=1).T
 
 
+def encode_mp4(frames: Iterator, folder: Path, *, seconds: float = 0.1) -> None:
+    """Encode frames with two tones to v.mp4."""
+    encode(frames, tones(folder, seconds), folder / "v.mp4", container=mp4.CONTAINER)
+
+
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 1.51])
 def test_a_video_is_h264_with_aac_and_as_long_as_its_audio(tmp_path: Path, seconds: float) -> None:
-    voices = stored_audio(tmp_path, two_tones(seconds))
+    voices = tones(tmp_path, seconds)
     frames = -(-len(voices.samples) // SAMPLES_PER_FRAME)
     reported: list[int] = []
 
@@ -78,12 +87,7 @@ def test_a_video_is_h264_with_aac_and_as_long_as_its_audio(tmp_path: Path, secon
 
 
 def test_a_video_can_be_played_before_the_download_ends(tmp_path: Path) -> None:
-    encode(
-        batches(3),
-        stored_audio(tmp_path, two_tones(0.1)),
-        tmp_path / "v.mp4",
-        container=mp4.CONTAINER,
-    )
+    encode_mp4(batches(3), tmp_path)
 
     content = (tmp_path / "v.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -92,7 +96,7 @@ def test_a_video_can_be_played_before_the_download_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["mp4", "mov", "webm"])
 def test_the_metadata_of_a_video_marks_it_as_synthetic(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"v.{form}"
-    encode(batches(3), stored_audio(tmp_path, two_tones(0.1)), path, container=CONTAINERS[form])
+    encode(batches(3), tones(tmp_path), path, container=CONTAINERS[form])
 
     with av.open(str(path)) as container:
         metadata = {name.lower(): value for name, value in container.metadata.items()}
@@ -100,12 +104,7 @@ def test_the_metadata_of_a_video_marks_it_as_synthetic(tmp_path: Path, form: str
 
 
 def test_encoding_preserves_colours(tmp_path: Path) -> None:
-    encode(
-        batches(3),
-        stored_audio(tmp_path, two_tones(0.1)),
-        tmp_path / "v.mp4",
-        container=mp4.CONTAINER,
-    )
+    encode_mp4(batches(3), tmp_path)
 
     with av.open(str(tmp_path / "v.mp4")) as container:
         picture = next(container.decode(video=0))
@@ -115,12 +114,7 @@ def test_encoding_preserves_colours(tmp_path: Path) -> None:
 
 
 def test_both_channels_contain_both_voices_without_clipping(tmp_path: Path) -> None:
-    encode(
-        batches(30),
-        stored_audio(tmp_path, two_tones(1.0)),
-        tmp_path / "v.mp4",
-        container=mp4.CONTAINER,
-    )
+    encode_mp4(batches(30), tmp_path, seconds=1.0)
 
     mixed = decoded_audio(tmp_path / "v.mp4")[4800:43_200]
     spectrum = np.abs(np.fft.rfft(mixed, axis=0)) / (len(mixed) / 2)
@@ -143,12 +137,7 @@ def test_the_error_of_a_failed_encoder_contains_the_output_of_ffmpeg(tmp_path: P
     with pytest.raises(
         VideoError, match=r"libx264 failed at frame .* 63x63: .*width not divisible"
     ):
-        encode(
-            batches(30, size=63),
-            stored_audio(tmp_path, two_tones(1.0)),
-            tmp_path / "v.mp4",
-            container=mp4.CONTAINER,
-        )
+        encode_mp4(batches(30, size=63), tmp_path, seconds=1.0)
 
 
 def test_an_error_of_the_renderer_ends_the_encoder(tmp_path: Path) -> None:
@@ -157,12 +146,7 @@ def test_an_error_of_the_renderer_ends_the_encoder(tmp_path: Path) -> None:
         raise LookupError("no such frame")
 
     with pytest.raises(LookupError):
-        encode(
-            failing_batches(),
-            stored_audio(tmp_path, two_tones(1.0)),
-            tmp_path / "v.mp4",
-            container=mp4.CONTAINER,
-        )
+        encode_mp4(failing_batches(), tmp_path, seconds=1.0)
 
 
 def test_an_encoder_that_reads_no_frames_is_stopped(
@@ -172,12 +156,7 @@ def test_an_encoder_that_reads_no_frames_is_stopped(
     monkeypatch.setattr("worker.pipeline.encode.PATIENCE", 0.1)
 
     with pytest.raises(VideoError, match=r"at frame 0 .*no progress in ffmpeg for 0\.1 s"):
-        encode(
-            batches(30, size=512),
-            stored_audio(tmp_path, two_tones(1.0)),
-            tmp_path / "v.mp4",
-            container=mp4.CONTAINER,
-        )
+        encode_mp4(batches(30, size=512), tmp_path, seconds=1.0)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -185,7 +164,7 @@ def test_a_full_disk_raises_an_oserror_and_not_a_video_error(tmp_path: Path) -> 
     with pytest.raises(OSError, match="No space left on device"):
         encode(
             batches(3),
-            stored_audio(tmp_path, two_tones(0.1)),
+            tones(tmp_path),
             Path("/dev/full"),
             container=mp4.CONTAINER,
         )
@@ -193,12 +172,7 @@ def test_a_full_disk_raises_an_oserror_and_not_a_video_error(tmp_path: Path) -> 
 
 def test_no_frames_are_a_video_error(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="no frames"):
-        encode(
-            iter(()),
-            stored_audio(tmp_path, two_tones(0.1)),
-            tmp_path / "v.mp4",
-            container=mp4.CONTAINER,
-        )
+        encode_mp4(iter(()), tmp_path)
 
 
 def test_an_encoder_is_tried_before_it_is_used() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.motion.pipeline import Motion
-from tests.worker.pipeline.test_encode import CONTAINERS, decoded_audio, stored_audio, two_tones
+from tests.worker.pipeline.test_encode import CONTAINERS, decoded_audio, tones
 from worker.pipeline.container import X264
 from worker.pipeline.decode import Audio
 from worker.pipeline.encode import SYNTHETIC, VideoError, beyond_edges, encode
@@ -81,12 +81,7 @@ def test_videos_preserve_the_alpha_and_the_colour_of_edges(
     frames = disc()
     place = tmp_path / f"v.{form}"
 
-    encode(
-        in_batches(frames),
-        stored_audio(tmp_path, two_tones(0.1)),
-        place,
-        container=CONTAINERS[form],
-    )
+    encode(in_batches(frames), tones(tmp_path), place, container=CONTAINERS[form])
 
     found = decoded(place)
     assert found.shape == frames.shape
@@ -121,30 +116,20 @@ def test_every_format_with_alpha_accepts_opaque_frames(tmp_path: Path) -> None:
     frames = np.full((3, 64, 64, 3), (200, 60, 40), np.uint8)
     for form in ("mov", "webm"):
         place = tmp_path / f"v.{form}"
-        encode(
-            in_batches(frames),
-            stored_audio(tmp_path, two_tones(0.1)),
-            place,
-            container=CONTAINERS[form],
-        )
+        encode(in_batches(frames), tones(tmp_path), place, container=CONTAINERS[form])
         found = decoded(place)
         assert np.abs(found.astype(int) - (200, 60, 40, 255)).max() <= 5
 
 
 def test_transparent_frames_for_h264_are_a_video_error(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="libx264 has no alpha"):
-        encode(
-            in_batches(disc()),
-            stored_audio(tmp_path, two_tones(0.1)),
-            tmp_path / "v.mp4",
-            container=mp4.CONTAINER,
-        )
+        encode(in_batches(disc()), tones(tmp_path), tmp_path / "v.mp4", container=mp4.CONTAINER)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_png_pictures_equal_the_frames(tmp_path: Path, channels: int) -> None:
     frames = disc(frames=5)[..., :channels]
-    voices, reported = stored_audio(tmp_path, two_tones(0.1)), []
+    voices, reported = tones(tmp_path), []
 
     write_pictures(in_batches(frames), voices, tmp_path / "p.zip", progress=reported.append)
 
@@ -166,7 +151,7 @@ def test_png_pictures_equal_the_frames(tmp_path: Path, channels: int) -> None:
 
 
 def test_equal_frames_give_equal_zip_files(tmp_path: Path) -> None:
-    voices = stored_audio(tmp_path, two_tones(0.1))
+    voices = tones(tmp_path)
     for name in ("a.zip", "b.zip"):
         write_pictures(in_batches(disc()), voices, tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
@@ -182,18 +167,16 @@ def test_pictures_are_written_batch_by_batch(tmp_path: Path) -> None:
             yield noise.integers(0, 256, (2, 64, 64, 4), np.uint8)
             sizes.append((tmp_path / "p.zip").stat().st_size)
 
-    write_pictures(measured_batches(), stored_audio(tmp_path, two_tones(0.1)), tmp_path / "p.zip")
+    write_pictures(measured_batches(), tones(tmp_path), tmp_path / "p.zip")
     assert np.diff(sizes).min() > 2 * 64 * 64 * 3
 
 
 def test_no_frames_are_a_video_error(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="no frames"):
-        write_pictures(iter(()), stored_audio(tmp_path, two_tones(0.1)), tmp_path / "p.zip")
+        write_pictures(iter(()), tones(tmp_path), tmp_path / "p.zip")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        write_pictures(
-            in_batches(disc()), stored_audio(tmp_path, two_tones(0.1)), Path("/dev/full")
-        )
+        write_pictures(in_batches(disc()), tones(tmp_path), Path("/dev/full"))
