@@ -131,7 +131,7 @@ def _context(person: PersonSummary, plan: Plan, settings: Settings, scratch: Pat
 
 
 def _facts(person: PersonSummary, plan: Plan) -> dict[str, Any]:
-    """What decides how a video looks, as JSON has it."""
+    """Return the facts that the look of a video depends on, as JSON values."""
     look = asdict(plan.options)
     extra = look.pop("extra")
     if isinstance(look["background"], tuple):

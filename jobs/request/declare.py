@@ -25,7 +25,7 @@ EXTENSION = "x-visavis"  # key of the declaration in JSON schemas
 
 
 class Group(StrEnum):
-    """What a field affects."""
+    """Group of a field: the part of a job that depends on it."""
 
     MOTION = "motion"  # the motion, and with it the digest
     LOOK = "look"  # the files made of the motion; may change when a job is rendered again

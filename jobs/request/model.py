@@ -27,7 +27,7 @@ else:
 
 
 class GenerateRequest(_Declared):
-    """What to make of a clip; None selects the person's default."""
+    """Request for a clip; None selects the person's default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

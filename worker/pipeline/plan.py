@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def renders(self) -> bool:
-        """Whether any output contains frames."""
+        """True when any output contains frames."""
         return any(output.frames for output in self.outputs)
 
 

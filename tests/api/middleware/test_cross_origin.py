@@ -171,7 +171,7 @@ def test_responses_have_security_headers(served: Served, public: Served) -> None
     "wrong", ["*", "app.example", "https://app.example/", "https://a b", "null"]
 )
 def test_an_invalid_origin_setting_is_refused(tmp_path: Path, wrong: str) -> None:
-    with pytest.raises(ValidationError, match="invalid origin .*; write scheme and host"):
+    with pytest.raises(ValidationError, match=r"invalid origin .*; write scheme and host"):
         Settings(data=tmp_path, cors_origins=wrong)
 
 
