@@ -88,7 +88,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class KeptMotion:
+class StoredMotion:
     """Stored motion of an earlier attempt or job."""
 
     key: str
@@ -108,7 +108,7 @@ class NewJob:
     priority: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     callback_url: str | None = None
-    motion: KeptMotion | None = None
+    motion: StoredMotion | None = None
     batch_id: str | None = None
     batch_place: int | None = None  # from 1
 

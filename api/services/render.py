@@ -8,7 +8,7 @@ from api.problems import Problem
 from api.schemas.generate import fitting
 from api.services.idempotency import make_once
 from api.services.submit import checked_callback, people_of, person_for, submit
-from jobs.model import KeptMotion, NewJob, new_job_id
+from jobs.model import NewJob, StoredMotion, new_job_id
 from jobs.request.model import JobRequest, motion_digest
 from jobs.storage.keys import attempt_key, job_folder
 from jobs.store.idempotency import IdempotencyKey, request_digest
@@ -47,7 +47,7 @@ def _make(
     request = fitting(JobRequest, source.request.model_dump() | look | {"shown": shown})
     motion = _motion(source, request, services)
     new_id = new_job_id()
-    copied = KeptMotion(attempt_key(new_id, 0, "motion.npz"), motion.digest)
+    copied = StoredMotion(attempt_key(new_id, 0, "motion.npz"), motion.digest)
     callback_url = checked_callback(body.callback_url, services)
     services.storage.copy(motion.key, copied.key)  # either job may be deleted
     new = NewJob(
@@ -73,7 +73,7 @@ def _takes(source: Job, body: RenderAsked) -> tuple[int, ...] | None:
     return body.takes
 
 
-def _motion(source: Job, request: JobRequest, services: Services) -> KeptMotion:
+def _motion(source: Job, request: JobRequest, services: Services) -> StoredMotion:
     """The stored motion of the job, when sampling it again would give the same."""
     person = person_for(request, people_of(services))
     if source.input_expired_at is not None:
@@ -86,7 +86,7 @@ def _motion(source: Job, request: JobRequest, services: Services) -> KeptMotion:
     if source.motion_digest != motion_digest(request, person.digest):
         detail = f"The person {person.name!r} has changed since; send the recording again."
         raise Problem("motion_outdated", detail)
-    return KeptMotion(source.motion_key, source.motion_digest)
+    return StoredMotion(source.motion_key, source.motion_digest)
 
 
 def _clip(source: Job, new_id: str, services: Services) -> str:

@@ -74,12 +74,12 @@ class AttemptStore:
             },
         )
 
-    def checkpoint(self, job_id: str, attempt: int, *, motion_key: str, digest: str) -> bool:
-        """Keep the motion for later attempts; `digest`: see `motion_digest`."""
+    def record_motion(self, job_id: str, attempt: int, *, motion_key: str, digest: str) -> bool:
+        """Record the stored motion for later attempts; `digest`: see `motion_digest`."""
         return self._write(job_id, attempt, {"motion_key": motion_key, "motion_digest": digest})
 
-    def keep_takes(self, job_id: str, attempt: int, takes: Sequence[FinishedTake]) -> bool:
-        """Keep the finished takes, so that a later attempt can publish them without new work."""
+    def record_takes(self, job_id: str, attempt: int, takes: Sequence[FinishedTake]) -> bool:
+        """Record the finished takes, so that a later attempt can publish them without new work."""
         return self._write(job_id, attempt, {"finished_takes": [asdict(take) for take in takes]})
 
     def succeed(self, job_id: str, attempt: int, outputs: Sequence[Output]) -> bool:

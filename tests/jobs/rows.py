@@ -30,10 +30,10 @@ STALE_WRITES: dict[str, Callable[[Database, str, int], bool]] = {
     "progress": lambda database, job, attempt: database.attempts.progress(
         job, attempt, "face", 0.9
     ),
-    "checkpoint": lambda database, job, attempt: database.attempts.checkpoint(
+    "record_motion": lambda database, job, attempt: database.attempts.record_motion(
         job, attempt, motion_key="jobs/x/motion.npz", digest="0"
     ),
-    "keep_takes": lambda database, job, attempt: database.attempts.keep_takes(
+    "record_takes": lambda database, job, attempt: database.attempts.record_takes(
         job, attempt, [FinishedTake(1, "0", (VIDEO,))]
     ),
     "succeed": lambda database, job, attempt: database.attempts.succeed(job, attempt, [VIDEO]),

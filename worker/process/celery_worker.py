@@ -81,23 +81,25 @@ class WorkerContext:
         return obstacle(self.scratch, self.storage)
 
     def _work(self, job: Job, report: Reporter) -> list[Output]:
-        def keep_motion(key: str, digest: str) -> bool:
+        def record_motion(key: str, digest: str) -> bool:
             return with_retries(
-                lambda: self.store.checkpoint(job.id, job.attempt, motion_key=key, digest=digest),
+                lambda: self.store.record_motion(
+                    job.id, job.attempt, motion_key=key, digest=digest
+                ),
                 report.pause,
             )
 
-        def keep_takes(takes: Sequence[FinishedTake]) -> bool:
+        def record_takes(takes: Sequence[FinishedTake]) -> bool:
             return with_retries(
-                lambda: self.store.keep_takes(job.id, job.attempt, takes), report.pause
+                lambda: self.store.record_takes(job.id, job.attempt, takes), report.pause
             )
 
         with tempfile.TemporaryDirectory(prefix="job-", dir=self.scratch) as folder:
             context = JobContext(
                 files=RetryingStorage(self.storage, report.pause),
                 person_named=self.people.get,
-                keep_motion=keep_motion,
-                keep_takes=keep_takes,
+                record_motion=record_motion,
+                record_takes=record_takes,
                 encoder=self.encoder,
                 scratch=Path(folder),
             )

@@ -45,8 +45,8 @@ class JobContext:
 
     files: Files
     person_named: Callable[[str], Person]
-    keep_motion: Callable[[str, str], bool]  # (key, digest); False when the lease is lost
-    keep_takes: Callable[[Sequence[FinishedTake]], bool]  # all finished takes; False as above
+    record_motion: Callable[[str, str], bool]  # (key, digest); False when the lease is lost
+    record_takes: Callable[[Sequence[FinishedTake]], bool]  # all finished takes; False as above
     encoder: Encoder
     scratch: Path  # an empty folder for this job
 
@@ -69,7 +69,7 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     takes = _kept_motion(job, digest, context)
     if takes is None:
         takes = animate(audio, plan, person, progress)
-        _keep_motion(job, takes, digest, context)
+        _store_motion(job, takes, digest, context)
     finished = _kept_takes(job, digest, context)
     shown = [index for index in range(len(takes)) if request.shows(index + 1)]
     for done, index in enumerate(shown):
@@ -86,7 +86,7 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
             )
             outputs = _write_outputs(job, index + 1, take, plan, context)
             finished[index + 1] = FinishedTake(index + 1, digest, outputs)
-            _keep_takes(finished, context)
+            _record_takes(finished, context)
     progress("publish", 0.0)
     return [output for take in sorted(finished) for output in finished[take].outputs]
 
@@ -118,12 +118,12 @@ def _kept_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | N
     return takes
 
 
-def _keep_motion(job: Job, takes: list[Motion], digest: str, context: JobContext) -> None:
+def _store_motion(job: Job, takes: list[Motion], digest: str, context: JobContext) -> None:
     name, content_type = MOTION_FILE
     path = context.scratch / name
     save_takes(path, takes)
     stored = _stored(job, path, content_type, context)
-    if not context.keep_motion(stored.key, digest):
+    if not context.record_motion(stored.key, digest):
         raise LeaseLost("the job was taken away while its motion was kept")
     path.unlink()
 
@@ -144,8 +144,8 @@ def _whole(output: Output, context: JobContext) -> bool:
         return False
 
 
-def _keep_takes(finished: dict[int, FinishedTake], context: JobContext) -> None:
-    if not context.keep_takes(list(finished.values())):
+def _record_takes(finished: dict[int, FinishedTake], context: JobContext) -> None:
+    if not context.record_takes(list(finished.values())):
         raise LeaseLost("the job was taken away while its takes were kept")
 
 

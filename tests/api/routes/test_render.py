@@ -32,7 +32,7 @@ def job_with_motion(served: Served, folder: Path, **form: str) -> Job:
     (folder / "motion.npz").write_bytes(MOTION)
     storage.put(key, folder / "motion.npz", "application/octet-stream")
     person = next(p for p in list_people(served.services.settings.people) if p.name == "demo")
-    assert database.attempts.checkpoint(
+    assert database.attempts.record_motion(
         job.id, 1, motion_key=key, digest=motion_digest(job.request, person.digest)
     )
     return database.jobs.get(job.id)

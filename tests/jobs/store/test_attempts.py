@@ -178,7 +178,7 @@ def test_motion_is_kept_for_the_next_attempt(database: Database, clock: Clock) -
     submitted = submit(database, seed=5)
     job = claim(database)
     digest = motion_digest(submitted.request, "person-1")
-    assert database.attempts.checkpoint(job.id, 1, motion_key="jobs/x/motion.npz", digest=digest)
+    assert database.attempts.record_motion(job.id, 1, motion_key="jobs/x/motion.npz", digest=digest)
     clock.advance(16)
     database.attempts.reap()
 

@@ -26,8 +26,8 @@ def ended(database: Database, how: str) -> Job:
     job = claim(database)
     video = Output("take-1.mp4", attempt_key(job.id, 1, "take-1.mp4"), "video/mp4", 9)
     motion = attempt_key(job.id, 1, "motion.npz")
-    database.attempts.checkpoint(job.id, 1, motion_key=motion, digest="d")
-    database.attempts.keep_takes(job.id, 1, [FinishedTake(1, "d", (video,))])
+    database.attempts.record_motion(job.id, 1, motion_key=motion, digest="d")
+    database.attempts.record_takes(job.id, 1, [FinishedTake(1, "d", (video,))])
     if how == "succeeded":
         database.attempts.succeed(job.id, 1, [video])
     elif how == "failed":

@@ -11,7 +11,7 @@ from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
 def failed(database: Database) -> str:
     submit(database)
     job = claim(database)
-    database.attempts.checkpoint(job.id, 1, motion_key="jobs/x/motion.npz", digest="0" * 64)
+    database.attempts.record_motion(job.id, 1, motion_key="jobs/x/motion.npz", digest="0" * 64)
     assert database.attempts.fail(job.id, 1, "clip_missing", "The clip is gone.")
     return job.id
 

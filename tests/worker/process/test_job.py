@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 from jobs.database import Database
-from jobs.model import Job, KeptMotion, NewJob, State, new_job_id
+from jobs.model import Job, NewJob, State, StoredMotion, new_job_id
 from jobs.request.model import motion_digest
 from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.factory import StorageFull
@@ -70,12 +70,12 @@ class FakeWorker:
                 self.at_stage.pop(stage, lambda: None)()
             report(stage, fraction)
 
-        keep = partial(self.database.attempts.checkpoint, job.id, job.attempt)
+        keep = partial(self.database.attempts.record_motion, job.id, job.attempt)
         context = JobContext(
             files=RetryingStorage(self.storage, lambda seconds: report.check()),
             person_named=self.person_named,
-            keep_motion=lambda key, digest: keep(motion_key=key, digest=digest),
-            keep_takes=partial(self.database.attempts.keep_takes, job.id, job.attempt),
+            record_motion=lambda key, digest: keep(motion_key=key, digest=digest),
+            record_takes=partial(self.database.attempts.record_takes, job.id, job.attempt),
             encoder=X264,
             scratch=self.scratch,
         )
@@ -647,7 +647,7 @@ def test_a_database_outage_ends_the_attempt_but_not_the_worker(
     fail = raises(OperationalError("update", {}, Exception("connection lost")))
 
     with monkeypatch.context() as patch:
-        for name in ("checkpoint", "release", "progress"):
+        for name in ("record_motion", "release", "progress"):
             patch.setattr(worker.database.attempts, name, fail)
         assert worker.work() is AttemptOutcome.OUTAGE
 
@@ -729,7 +729,7 @@ def test_only_the_shown_takes_are_rendered(
         source.request.model_copy(update={"shown": (1, 3)}),
         input_key=source.input_key,
         clip_seconds=source.clip_seconds,
-        motion=KeptMotion(source.motion_key, source.motion_digest),
+        motion=StoredMotion(source.motion_key, source.motion_digest),
     )
     database.jobs.submit(render_job)
 
