@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.problems import Problem
 from api.services.upload_intake import FOLDER, probed, saved
+from contracts.files import sha256_of
 from jobs.outbound.http_client import OutboundError, UrlRefused, sentence_of
 from jobs.sandbox.audio_probe import MediaLimits, check_seconds
 from jobs.storage.factory import CONTENT_TYPES
@@ -61,7 +62,7 @@ class SentClip:
 
     @property
     def digest(self) -> str:
-        return file_digest(self.path)
+        return sha256_of(self.path)
 
     def stored(self, job_id: str, person: PersonSummary) -> Stored:
         settings = self.services.settings
@@ -152,12 +153,6 @@ def ready_upload(upload_id: str, tenant: str, services: Services) -> Upload:
         fields = [{"field": "upload_id", "detail": detail}]
         raise Problem("upload_incomplete", detail, errors=fields)
     return upload
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checked(url: str, services: Services) -> str:

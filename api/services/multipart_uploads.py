@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.problems import Problem
-from api.services.clip_sources import file_digest
 from api.services.upload_intake import FOLDER, probed
+from contracts.files import sha256_of
 from jobs.maintenance.reaper import remove_upload
 from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.factory import PartMissing
@@ -81,7 +81,7 @@ def _completed(upload: Upload, services: Services) -> Upload:
             remove_upload(services.database, services.storage, upload)
             raise
         seconds = settings.upload_hours * 3600
-        return services.database.uploads.ready(upload, clip, file_digest(path), seconds=seconds)
+        return services.database.uploads.ready(upload, clip, sha256_of(path), seconds=seconds)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from contracts.files import write_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -91,19 +93,18 @@ class Client:
             self._tend()
 
     def _download(self, path: str, target: Path) -> Path:
-        """Download to a draft and rename it, so that an aborted download leaves no partial file."""
-        draft = target.with_name(f".{target.name}.part")
-        try:
-            with self._http.stream("GET", path, follow_redirects=True) as response:
-                if response.is_error:
-                    response.read()
-                    _body(response)
-                with draft.open("wb") as file:
-                    for chunk in response.iter_bytes():
-                        file.write(chunk)
-            return draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        """Download a file atomically, so that an aborted download leaves no partial file."""
+        with (
+            write_atomically(target) as draft,
+            self._http.stream("GET", path, follow_redirects=True) as response,
+        ):
+            if response.is_error:
+                response.read()
+                _body(response)
+            with draft.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        return target
 
 
 def _form_value(value: object) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from contracts.files import write_atomically
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -33,15 +35,10 @@ class CheckpointStore:
         """Write a checkpoint atomically, synced to disk, and remove the oldest ones."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}{SUFFIX}"
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with draft.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with write_atomically(path) as draft, draft.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
         _sync(self.folder)
         self._remove_old()
         return path
