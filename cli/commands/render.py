@@ -1,4 +1,4 @@
-"""`visavis-server render-dataset` and `render-results`: motion that is there already, as videos."""
+"""`visavis-server render-dataset` and `render-results`: videos of existing motion."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_render_dataset(
     most: int | None,
     overwrite: bool,
 ) -> None:
-    """Render a dataset's own motion, in pieces of `longest` frames."""
+    """Render the recorded motion of a dataset, in pieces of `longest` frames."""
     wait_without_spinning()
     with needing("worker"):
         from worker.pipeline.dataset_render import scene_pieces
@@ -60,7 +60,7 @@ def run_render_results(
     truth: bool,
     overwrite: bool,
 ) -> None:
-    """Render what `python -m training sample` has drawn, or with `truth` what it was drawn for."""
+    """Render samples of `python -m training sample`, or with `truth` the recorded motion."""
     wait_without_spinning()
     with needing("worker"):
         from models.formats.results import read_results
@@ -101,11 +101,11 @@ def _render(
         pieces = pieces_of()
         with tempfile.TemporaryDirectory(prefix="visavis-") as scratch:
             context = _context(person, plan, settings, Path(scratch))
-            known = facts | _facts(person, plan)
-            left = open_folder(out, pieces, plan, known, overwrite=overwrite)
-            _render_all(pieces, left, out, context)
+            facts = facts | _facts(person, plan)
+            remaining = open_folder(out, pieces, plan, facts, overwrite=overwrite)
+            _render_all(pieces, remaining, out, context)
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from here", INTERRUPTED)
+        fail("stopped; repeat the command to continue", INTERRUPTED)
     except (AvatarError, DatasetError, DeviceError, OSError, PersonError, PieceError,
             ResultsError, VideoError) as error:  # fmt: skip
         fail(str(error))
@@ -146,32 +146,34 @@ def _facts(person: PersonSummary, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _render_all(pieces: list[Piece], left: list[Piece], out: Path, context: RenderContext) -> None:
-    from worker.pipeline.dataset_render import place_of, render_piece
+def _render_all(
+    pieces: list[Piece], remaining: list[Piece], out: Path, context: RenderContext
+) -> None:
+    from worker.pipeline.dataset_render import render_piece, video_path
 
     console = make_console()
-    if len(left) < len(pieces):
-        console.print(f"{len(pieces) - len(left)} of {len(pieces)} are there already")
-    total = sum(piece.frames for piece in left)
+    if len(remaining) < len(pieces):
+        console.print(f"{len(pieces) - len(remaining)} of {len(pieces)} exist already")
+    total = sum(piece.frames for piece in remaining)
     with _bar(console) as bar:
         task = bar.add_task("", total=total)
         done = 0
-        for number, piece in enumerate(left, 1):
-            begun, place = time.monotonic(), place_of(out, piece, context.plan)
-            bar.update(task, description=f"{place.name} ({number} of {len(left)})")
+        for number, piece in enumerate(remaining, 1):
+            start, path = time.monotonic(), video_path(out, piece, context.plan)
+            bar.update(task, description=f"{path.name} ({number} of {len(remaining)})")
 
-            def tell(part: float, piece: Piece = piece, done: int = done) -> None:
+            def report(part: float, piece: Piece = piece, done: int = done) -> None:
                 bar.update(task, completed=done + part * piece.frames)
 
-            render_piece(piece, place, context, tell)
+            render_piece(piece, path, context, report)
             done += piece.frames
-            seconds = time.monotonic() - begun
-            told = f"{place}  {piece.frames} frames, {seconds:.1f} s ({number} of {len(left)})"
-            console.print(told, soft_wrap=True)
+            seconds = time.monotonic() - start
+            line = f"{path}  {piece.frames} frames, {seconds:.1f} s ({number} of {len(remaining)})"
+            console.print(line, soft_wrap=True)
 
 
 def _bar(console: Console) -> Progress:
-    """Seen where somebody watches; a line for each video is printed anyhow."""
+    """Return a progress bar for terminals; without a terminal only finished videos are printed."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -24,6 +24,6 @@ class Container:
     muxer: tuple[str, ...]
 
 
-# Constant quality; "fast" keeps up with the renderer on the cores that it leaves free.
+# Constant quality; "fast" keeps up with the renderer on the remaining cores.
 X264 = Encoder("libx264", ("-preset", "fast", "-crf", "20"))
 NVENC = Encoder("h264_nvenc", ("-preset", "p4", "-rc", "vbr", "-cq", "21", "-b:v", "0"))

@@ -112,44 +112,46 @@ def result_pieces(results: Results, faces: Results | None, *, truth: bool) -> li
 def open_folder(
     out: Path, pieces: Sequence[Piece], plan: Plan, facts: Mapping[str, Any], *, overwrite: bool
 ) -> list[Piece]:
-    """Make the folder, or continue in it; return the pieces that have no file yet.
+    """Make the folder, or continue in it; return the pieces without a video.
 
     facts: source and options, equal for all videos of a folder.
-    Raises: PieceError: when the folder has videos of other facts.
+    Raises: PieceError: when the folder has videos with other facts.
     """
-    record, there = out / RECORD, [each for each in pieces if place_of(out, each, plan).exists()]
+    record = out / RECORD
+    existing = [each for each in pieces if video_path(out, each, plan).exists()]
     if overwrite:
-        for piece in there:
-            place_of(out, piece, plan).unlink()
-        there = []
+        for piece in existing:
+            video_path(out, piece, plan).unlink()
+        existing = []
     elif record.is_file():
         _check_facts(record, facts)
-    elif there:
+    elif existing:
         raise PieceError(
-            f"{place_of(out, there[0], plan)} exists already; name another folder, or --overwrite"
+            f"{video_path(out, existing[0], plan)} exists already; name another folder, or "
+            "--overwrite"
         )
     out.mkdir(parents=True, exist_ok=True)
     with write_atomically(record) as draft:
         draft.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return [piece for piece in pieces if piece not in there]
+    return [piece for piece in pieces if piece not in existing]
 
 
-def place_of(out: Path, piece: Piece, plan: Plan) -> Path:
+def video_path(out: Path, piece: Piece, plan: Plan) -> Path:
     """Return the path of a piece's video."""
     return out / f"{piece.name}{plan.outputs[0].suffix}"
 
 
 def render_piece(
-    piece: Piece, place: Path, context: RenderContext, progress: Callable[[float], None]
+    piece: Piece, path: Path, context: RenderContext, progress: Callable[[float], None]
 ) -> None:
-    """Render a piece with its audio to `place`. progress: called with 0..1."""
+    """Render a piece with its audio to `path`. progress: called with 0..1."""
     raw = context.scratch / "sound.f32"
     with raw.open("wb") as file:
         for start in range(0, piece.frames, AUDIO_FRAMES):
             piece.samples(start, min(start + AUDIO_FRAMES, piece.frames)).tofile(file)
     samples: NDArray[np.float32] = np.memmap(raw, np.float32, mode="r").reshape(-1, CHANNELS)
-    audio = Audio(raw, samples, partner_speaks=True)  # in at least one piece
-    with write_atomically(place) as draft:
+    audio = Audio(raw, samples, partner_speaks=True)  # true for some pieces
+    with write_atomically(path) as draft:
         take = take_of(
             piece.motion(),
             context.plan,
@@ -168,24 +170,24 @@ def with_face(face: Floats, present: NDArray[np.bool_], start: int, stop: int) -
     face is returned as recorded.
     """
     codes: Floats = np.array(face[start:stop], np.float32)
-    seen = np.flatnonzero(present)
-    gone = start + np.flatnonzero(~present[start:stop])
-    if not len(seen) or not len(gone):
+    visible = np.flatnonzero(present)
+    missing = start + np.flatnonzero(~present[start:stop])
+    if not len(visible) or not len(missing):
         return codes
-    next_seen = np.searchsorted(seen, gone)
-    after = seen[np.minimum(next_seen, len(seen) - 1)]
-    before = np.where(next_seen == 0, after, seen[np.maximum(next_seen - 1, 0)])
-    share = ((gone - before) / np.maximum(after - before, 1))[:, None]
-    codes[gone - start] = face[before] * (1 - share) + face[after] * share
+    index = np.searchsorted(visible, missing)
+    after = visible[np.minimum(index, len(visible) - 1)]
+    before = np.where(index == 0, after, visible[np.maximum(index - 1, 0)])
+    share = ((missing - before) / np.maximum(after - before, 1))[:, None]
+    codes[missing - start] = face[before] * (1 - share) + face[after] * share
     return codes
 
 
 def _chosen(folder: Path, names: Sequence[str]) -> list[SceneFiles]:
-    found = {files.name: files for files in listed_scenes(folder)}
+    available = {files.name: files for files in listed_scenes(folder)}
     for name in names:
-        if name not in found:
-            raise PieceError(f"{folder}: unknown scene {name!r}; available: {', '.join(found)}")
-    chosen = [found[name] for name in names or found]
+        if name not in available:
+            raise PieceError(f"{folder}: unknown scene {name!r}; available: {', '.join(available)}")
+    chosen = [available[name] for name in names or available]
     for files in chosen:
         if files.absent:
             raise PieceError(f"{files.absent[0]} is missing; a scene consists of four files")
@@ -232,13 +234,13 @@ def _piece(
     return Piece(name, frames, lambda: motion, samples)
 
 
-def _check_finite(motion: Motion, whose: str, first: int) -> None:
-    for what, values in (("face codes", motion.face), ("pose", motion.pose)):
-        bad = (~values.isfinite().all(1)).nonzero()
-        if len(bad):
+def _check_finite(motion: Motion, source: str, first: int) -> None:
+    for name, values in (("face codes", motion.face), ("pose", motion.pose)):
+        invalid = (~values.isfinite().all(1)).nonzero()
+        if len(invalid):
             raise PieceError(
-                f"{whose}: the {what} of frame {first + int(bad[0])} are not finite numbers; leave "
-                "it out, or repair it"
+                f"{source}: frame {first + int(invalid[0])} has non-finite values in its {name}; "
+                f"leave {source} out, or repair it"
             )
 
 

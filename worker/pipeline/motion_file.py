@@ -32,7 +32,7 @@ def load_takes(path: Path) -> list[Motion]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             face, pose = torch.from_numpy(archive["face"]), torch.from_numpy(archive["pose"])
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, TypeError) as error:
-        raise MotionFileError(f"{path}: no valid motion: {error}") from error
+        raise MotionFileError(f"{path}: invalid motion file ({error})") from error
     if face.ndim != 3 or face.shape[:2] != pose.shape[:2]:
         raise MotionFileError(
             f"{path}: face {list(face.shape)} and pose {list(pose.shape)} do not match"

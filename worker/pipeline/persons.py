@@ -113,7 +113,7 @@ def find_person(folder: Path, name: str) -> PersonSummary:
 
 
 def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:
-    """Check the files of a person against person.json, and load animator and avatar."""
+    """Check the files of a person against person.json, then load animator and avatar."""
     from contracts.person import check_files
     from models.avatar.loading import load_avatar
     from models.motion.pipeline import load_animator

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.avatar.avatar import Avatar
     from models.avatar.camera import Camera
 
-# Fields that the plan itself reads; a model receives every other one by its name.
+# Fields that the plan itself reads; all others are passed on by name.
 PLANNED = {"person", "takes", "seed", "size", "views", "outputs", "format", "background"}
 RENAMED = {"supersampling": "samples"}  # request field -> attribute of RenderOptions
 
@@ -85,7 +85,7 @@ def _background(request: GenerateRequest) -> Any:
 def _arguments(config: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of request fields as arguments of a config; those without an attribute go to `extra`.
 
-    None is left out, so that the default of the config holds.
+    None is omitted, so that the config's default applies.
     """
     attributes = {each.name for each in fields(config)}
     named = {

@@ -48,13 +48,13 @@ def take_of(
     person: str = "",
     seed: int = 0,
 ) -> Take:
-    """Return a take whose frames are rendered as the plan says. Raises: CameraError."""
+    """Return a take with the plan's cameras and render options. Raises: CameraError."""
     cameras = cameras_of(plan, avatar) if plan.renders else []
-    render = partial(rendered, motion, avatar, cameras, plan.options)
+    render = partial(render_frames, motion, avatar, cameras, plan.options)
     return Take(motion, audio, render, encoder, progress, person, seed)
 
 
-def rendered(
+def render_frames(
     motion: Motion,
     avatar: Avatar,
     cameras: list[Camera],
@@ -90,5 +90,5 @@ def render_progress(progress: Progress, index: int, count: int) -> Callable[[flo
 
 
 def _closable(frames: Iterator[Frames]) -> Generator[Frames, None, None]:
-    """Cast: every renderer returns a generator, whose threads end when it is closed."""
+    """Cast to a generator, which every renderer returns; closing it ends its threads."""
     return cast("Generator[Frames, None, None]", frames)

@@ -1,4 +1,4 @@
-"""One take of a job, as the writers of outputs receive it."""
+"""Input of the writers of outputs: one take of a job."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from worker.pipeline.container import Encoder
     from worker.pipeline.decode import Audio
 
-    Frames = NDArray[
-        np.uint8
-    ]  # a batch, [N, H, W, 3] RGB, or [N, H, W, 4] RGBA with straight alpha
+    # A batch, [N, H, W, 3] RGB, or [N, H, W, 4] RGBA with straight alpha.
+    Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -40,5 +39,5 @@ class Take:
             yield batches
 
     def frames_written(self, count: int) -> None:
-        """Report progress: `count` frames of the take are in the file."""
+        """Report the number of frames that the file contains so far."""
         self.progress(count / len(self.motion.face))

@@ -54,8 +54,7 @@ class JobContext:
 def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     """Make and store the outputs of a job; the caller publishes them.
 
-    Raises: the errors of `worker.pipeline.user_errors` for requests that cannot be served, and
-    whatever `progress` raises.
+    Raises: the user errors of `worker.pipeline.user_errors`; LeaseLost; any error of `progress`.
     """
     request = job.request
     progress("decode", 0.0)
@@ -66,11 +65,11 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     if plan.renders:
         cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
     digest = motion_digest(request, person.digest)
-    takes = _kept_motion(job, digest, context)
+    takes = _stored_motion(job, digest, context)
     if takes is None:
         takes = animate(audio, plan, person, progress)
         _store_motion(job, takes, digest, context)
-    finished = _kept_takes(job, digest, context)
+    finished = _finished_takes(job, digest, context)
     shown = [index for index in range(len(takes)) if request.shows(index + 1)]
     for done, index in enumerate(shown):
         if index + 1 not in finished:
@@ -103,11 +102,11 @@ def _decoded(job: Job, context: JobContext, progress: Callable[[float], None]) -
     return audio
 
 
-def _kept_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | None:
+def _stored_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | None:
     """Return the motion of an earlier attempt with the same digest, if it is readable."""
     if job.motion_key is None or job.motion_digest != digest:
         return None
-    path = context.scratch / "kept.npz"
+    path = context.scratch / "stored.npz"
     try:
         context.files.get(job.motion_key, path)
         takes = load_takes(path)
@@ -122,22 +121,24 @@ def _store_motion(job: Job, takes: list[Motion], digest: str, context: JobContex
     name, content_type = MOTION_FILE
     path = context.scratch / name
     save_takes(path, takes)
-    stored = _stored(job, path, content_type, context)
+    stored = _store(job, path, content_type, context)
     if not context.record_motion(stored.key, digest):
-        raise LeaseLost("the job was taken away while its motion was kept")
+        raise LeaseLost("the lease was lost while motion was stored")
     path.unlink()
 
 
-def _kept_takes(job: Job, digest: str, context: JobContext) -> dict[int, FinishedTake]:
+def _finished_takes(job: Job, digest: str, context: JobContext) -> dict[int, FinishedTake]:
     """Return the finished takes of earlier attempts, by number, whose files are complete."""
-    kept = [take for take in job.finished_takes if take.digest == digest]
-    whole = {take.take: take for take in kept if all(_whole(o, context) for o in take.outputs)}
-    if whole:
-        logger.info("takes of an earlier attempt", extra={"takes": sorted(whole)})
-    return whole
+    recorded = [take for take in job.finished_takes if take.digest == digest]
+    intact = {
+        take.take: take for take in recorded if all(_intact(o, context) for o in take.outputs)
+    }
+    if intact:
+        logger.info("takes of an earlier attempt", extra={"takes": sorted(intact)})
+    return intact
 
 
-def _whole(output: Output, context: JobContext) -> bool:
+def _intact(output: Output, context: JobContext) -> bool:
     try:
         return context.files.stat(output.key).bytes == output.bytes
     except ObjectMissing:
@@ -146,7 +147,7 @@ def _whole(output: Output, context: JobContext) -> bool:
 
 def _record_takes(finished: dict[int, FinishedTake], context: JobContext) -> None:
     if not context.record_takes(list(finished.values())):
-        raise LeaseLost("the job was taken away while its takes were kept")
+        raise LeaseLost("the lease was lost while finished takes were recorded")
 
 
 def _write_outputs(
@@ -157,12 +158,12 @@ def _write_outputs(
     for output in plan.outputs:
         path = context.scratch / output.file_name(number)
         output.write(take, path)
-        outputs.append(_stored(job, path, output.content_type, context))
+        outputs.append(_store(job, path, output.content_type, context))
         path.unlink()
     return tuple(outputs)
 
 
-def _stored(job: Job, path: Path, content_type: str, context: JobContext) -> Output:
+def _store(job: Job, path: Path, content_type: str, context: JobContext) -> Output:
     key = attempt_key(job.id, job.attempt, path.name)
     context.files.put(key, path, content_type)
     return Output(path.name, key, content_type, path.stat().st_size)

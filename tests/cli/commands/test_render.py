@@ -46,7 +46,7 @@ def test_each_piece_of_a_dataset_is_rendered_once(
     second = call(*command, VISAVIS_PEOPLE=str(people))
 
     assert second.exit_code == 0, second.output
-    assert second.stdout.splitlines()[0] == "2 of 5 are there already"
+    assert second.stdout.splitlines()[0] == "2 of 5 exist already"
     assert second.stdout.splitlines()[1].startswith("out/a_000016.mp4  4 frames, ")
     assert (tmp_path / "out" / "a_000000.mp4").stat() == before
     assert json.loads((tmp_path / "out" / "rendering.json").read_text())["size"] == "64x96"

@@ -23,10 +23,10 @@ from worker.pipeline.dataset_render import (
     PieceError,
     RenderContext,
     open_folder,
-    place_of,
     render_piece,
     result_pieces,
     scene_pieces,
+    video_path,
     with_face,
 )
 from worker.pipeline.plan import plan_of
@@ -115,7 +115,9 @@ def test_invalid_scenes_raise_before_anything_is_rendered(dataset: Path) -> None
     pose = np.load(dataset / "a_body_pose.npy")
     pose[20, 3] = np.nan
     np.save(dataset / "a_body_pose.npy", pose)
-    with pytest.raises(PieceError, match="scene a: the pose of frame 20 are not finite numbers"):
+    with pytest.raises(
+        PieceError, match="scene a: frame 20 has non-finite values in its pose; leave scene a"
+    ):
         scene_pieces(dataset, scenes=[], longest=16, most=None)
     np.save(dataset / "a_body_pose.npy", pose[:39])
     with pytest.raises(
@@ -168,7 +170,7 @@ def test_existing_videos_are_skipped_unless_overwrite_is_set(dataset: Path, tmp_
     pieces, out = scene_pieces(dataset, scenes=[], longest=16, most=None), tmp_path / "out"
     facts = {"size": "64x64"}
     assert open_folder(out, pieces, PLAN, facts, overwrite=False) == pieces
-    place_of(out, pieces[1], PLAN).write_bytes(b"a video")
+    video_path(out, pieces[1], PLAN).write_bytes(b"a video")
     remaining = open_folder(out, pieces, PLAN, facts, overwrite=False)
     assert [piece.name for piece in remaining] == ["a_000000", "a_000032", "b_000000", "b_000016"]
     with pytest.raises(PieceError, match="has videos with size '64x64', not '96x96'; name another"):

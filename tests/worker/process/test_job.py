@@ -34,7 +34,7 @@ from tests.worker.fakes import FakeAnimator, FakeAvatar, InMemoryStorage, fake_p
 from worker.pipeline.container import X264
 from worker.pipeline.persons import Models, Person, PersonUnknown
 from worker.pipeline.progress import Progress
-from worker.pipeline.render import rendered
+from worker.pipeline.render import render_frames
 from worker.process.attempt import attempt
 from worker.process.job import JobContext, run
 from worker.process.outcomes import AttemptOutcome, ShutdownRequested
@@ -70,11 +70,11 @@ class FakeWorker:
                 self.at_stage.pop(stage, lambda: None)()
             report(stage, fraction)
 
-        keep = partial(self.database.attempts.record_motion, job.id, job.attempt)
+        record = partial(self.database.attempts.record_motion, job.id, job.attempt)
         context = JobContext(
             files=RetryingStorage(self.storage, lambda seconds: report.check()),
             person_named=self.person_named,
-            record_motion=lambda key, digest: keep(motion_key=key, digest=digest),
+            record_motion=lambda key, digest: record(motion_key=key, digest=digest),
             record_takes=partial(self.database.attempts.record_takes, job.id, job.attempt),
             encoder=X264,
             scratch=self.scratch,
@@ -619,9 +619,9 @@ def test_running_out_of_memory_later_repeats_no_frame() -> None:
         torch.zeros(48_000, 2), Sampling((1,), 2, 1, 1, 0.5), progress=lambda *_: None
     )[0]
     cameras = [FakeAvatar().camera().resized(64, 64)]
-    expected = np.concatenate(list(rendered(motion, FakeAvatar(), cameras)))
+    expected = np.concatenate(list(render_frames(motion, FakeAvatar(), cameras)))
 
-    batches = list(rendered(motion, Shrinking(), cameras))
+    batches = list(render_frames(motion, Shrinking(), cameras))
 
     assert [len(frames) for frames in batches] == [8] + [1] * 22
     assert np.array_equal(np.concatenate(batches), expected)
