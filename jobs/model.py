@@ -44,6 +44,14 @@ class Output:
 
 
 @dataclass(frozen=True)
+class JobWarning:
+    """A defect of a clip with which the job still runs, such as a cut-off file."""
+
+    code: str
+    detail: str  # a sentence
+
+
+@dataclass(frozen=True)
 class FinishedTake:
     """Outputs of one take, kept so that a later attempt does not make them again."""
 

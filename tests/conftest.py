@@ -29,7 +29,7 @@ def pytest_configure() -> None:
 
 
 def _has_room(folder: Path) -> bool:
-    """Whether files can be written and executed in a folder, and enough space is free."""
+    """True if files can be written and executed in a folder, and enough space is free."""
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         return False
     executable = not os.statvfs(folder).f_flag & os.ST_NOEXEC
