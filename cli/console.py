@@ -41,6 +41,11 @@ def fail(sentence: str, status: int = FAILED) -> NoReturn:
     raise typer.Exit(status)
 
 
+def warn(sentence: str) -> None:
+    """Print a warning on stderr."""
+    make_console(stderr=True).print(f"warning: {redact(sentence)}", soft_wrap=True)
+
+
 def release() -> str:
     """Return the installed version."""
     return version("visavis-server")

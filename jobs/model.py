@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -83,6 +83,7 @@ class Job:
     motion_digest: str | None  # `jobs.request.model.motion_digest` of that motion
     finished_takes: tuple[FinishedTake, ...]  # by this or earlier attempts
     outputs: tuple[Output, ...]
+    warnings: tuple[JobWarning, ...]
     error_code: str | None
     error_detail: str | None
     priority: int  # -10..10; higher ones are claimed first
@@ -117,6 +118,7 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     callback_url: str | None = None
     motion: StoredMotion | None = None
+    warnings: tuple[JobWarning, ...] = ()  # from the probe of its clip
     batch_id: str | None = None
     batch_place: int | None = None  # from 1
 
@@ -130,6 +132,19 @@ class JobStatus:
     stage: str
     stage_progress: float
     position: int | None  # in the queue; None when the job is not queued
+
+
+def merged_warnings(
+    earlier: Iterable[JobWarning], later: Sequence[JobWarning]
+) -> tuple[JobWarning, ...]:
+    """Return both; where codes are equal, only the later warning."""
+    codes = {warning.code for warning in later}
+    return (*(warning for warning in earlier if warning.code not in codes), *later)
+
+
+def warnings_of(stored: Iterable[Mapping[str, str]]) -> tuple[JobWarning, ...]:
+    """Return warnings that were stored as JSON."""
+    return tuple(JobWarning(**each) for each in stored)
 
 
 def utc_now() -> datetime:

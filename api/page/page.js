@@ -139,6 +139,7 @@ async function submit(event) {
 async function follow(id) {
   const mine = ++followed;
   at("outputs").replaceChildren();
+  warn([]);
   while (mine === followed) {
     let wait = 1;
     try {
@@ -170,8 +171,14 @@ function show(job) {
   at("overall").value = job.progress;
   at("overall").hidden = at("stages").hidden = !["queued", "running"].includes(job.state);
   at("stages").replaceChildren(...job.stages.filter((stage) => stage.name !== "queued").map((stage) => bar(stage, job)));
+  warn(job.warnings);
   if (job.error) fail(job.error.detail);
   if (job.state === "succeeded") at("outputs").replaceChildren(...job.outputs.map(figure));
+}
+
+function warn(warnings) {
+  at("warnings").replaceChildren(...warnings.map((each) => element("li", { textContent: each.detail })));
+  at("warnings").hidden = !warnings.length;
 }
 
 function bar(stage, job) {

@@ -39,6 +39,13 @@ class ErrorView(BaseModel):
     detail: str
 
 
+class WarningView(BaseModel):
+    """A defect of the clip with which the job still runs."""
+
+    code: str
+    detail: str
+
+
 class JobView(BaseModel):
     """A job as its owner sees it."""
 
@@ -63,6 +70,7 @@ class JobView(BaseModel):
     callback_url: str | None = Field(description="Receives a webhook when the job has ended.")
     request: JobRequest
     outputs: list[OutputView]
+    warnings: list[WarningView] = Field(description="Defects of the clip.")
     expires_at: datetime | None = Field(
         description="Its files may be removed after this time; null when they are kept forever."
     )
@@ -153,6 +161,7 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
         callback_url=job.callback_url,
         request=job.request,
         outputs=[_output(job, output, services, request) for output in job.outputs],
+        warnings=[WarningView(code=each.code, detail=each.detail) for each in job.warnings],
         expires_at=_expires_at(job, services.settings),
         expired=job.outputs_expired_at is not None,
         error=_error(job),

@@ -67,6 +67,7 @@ def _new_jobs(
             priority=entry.priority,
             metadata=entry.metadata,
             callback_url=checked_callback(entry.callback_url, services),
+            warnings=stored.warnings,
             batch_id=batch.id,
             batch_place=place + 1,
         )

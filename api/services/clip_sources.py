@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from api.dependencies import Services
     from api.schemas.generate import GenerateBody, GenerateForm
+    from jobs.model import JobWarning
     from jobs.persons import PersonSummary
     from jobs.store.uploads import Upload
 
@@ -36,6 +37,7 @@ class Stored:
     key: str
     seconds: float
     bytes: int  # stored for this job alone
+    warnings: tuple[JobWarning, ...]
 
 
 class Clip(Protocol):
@@ -70,7 +72,7 @@ class SentClip:
         info = probed(self.path, settings, max_seconds=most)
         key = input_key(job_id, info.container)
         self.services.storage.put(key, self.path, CONTENT_TYPES[f".{info.container}"])
-        return Stored(key, info.seconds, self.path.stat().st_size)
+        return Stored(key, info.seconds, self.path.stat().st_size, info.warnings)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class UploadedClip:
     def stored(self, job_id: str, person: PersonSummary) -> Stored:
         assert self.upload.seconds is not None
         check_seconds(self.upload.seconds, MediaLimits(max_seconds=person.max_seconds))
-        return Stored(self.upload.key, self.upload.seconds, 0)
+        return Stored(self.upload.key, self.upload.seconds, 0, self.upload.warnings)
 
 
 @dataclass(frozen=True)

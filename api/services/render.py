@@ -60,6 +60,7 @@ def _make(
         metadata=body.metadata,
         callback_url=callback_url,
         motion=copied,
+        warnings=source.warnings,
     )
     return submit(new, key, services)
 

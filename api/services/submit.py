@@ -128,6 +128,7 @@ def _make(
         priority=body.priority,
         metadata=body.metadata,
         callback_url=callback_url,
+        warnings=stored.warnings,
     )
     return submit(new, key, services)
 

@@ -13,15 +13,19 @@ from cli.console import (
     needing,
     read_settings,
     wait_without_spinning,
+    warn,
 )
 from cli.progress_bars import Bars
 from contracts.files import write_atomically
 from contracts.outputs import Output, output_of_suffix
+from jobs.model import merged_warnings
 from jobs.sandbox.audio_probe import MediaLimits, probe
 
 if TYPE_CHECKING:
+    from jobs.model import JobWarning
     from jobs.persons import PersonSummary
     from jobs.request.model import GenerateRequest
+    from jobs.sandbox.audio_probe import ClipInfo
     from jobs.settings import Settings
     from worker.pipeline.progress import Progress
 
@@ -50,7 +54,7 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
     console = make_console()
     try:
         with Bars(console) as bars:
-            files = _generate(clip, out, request, settings, bars.report)
+            files, warnings = _generate(clip, out, request, settings, bars.report)
     except KeyboardInterrupt:
         fail("stopped before the video was complete", INTERRUPTED)
     except (DeviceError, PersonError, VideoError) as error:
@@ -59,13 +63,16 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
         if (user_error := user_error_of(error)) is None:
             raise
         fail(user_error.message)
+    for warning in warnings:
+        warn(warning.detail)
     for path in files:
         console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 
 
 def _generate(
     clip: Path, out: Path, request: GenerateRequest, settings: Settings, progress: Progress
-) -> list[Path]:
+) -> tuple[list[Path], tuple[JobWarning, ...]]:
+    """Return the files and the warnings about the clip."""
     from worker.pipeline.decode import decode
     from worker.pipeline.device import start
     from worker.pipeline.encode import choose_encoder
@@ -79,7 +86,7 @@ def _generate(
         settings.people,
         load=lambda folder: load_models(folder, device=device, settings=settings),
     )
-    seconds = _clip_seconds(clip, persons.summary(request.person), settings)
+    info = _probed(clip, persons.summary(request.person), settings)
     person = persons.get(request.person)
     plan = plan_of(request, person.defaults)
     if plan.renders:
@@ -89,7 +96,7 @@ def _generate(
         audio = decode(
             clip,
             Path(folder) / "sound.f32",
-            max_seconds=seconds + SLACK_SECONDS,
+            max_seconds=info.seconds + SLACK_SECONDS,
             progress=lambda share: progress("decode", share),
         )
         progress("decode", 1.0)
@@ -111,12 +118,12 @@ def _generate(
                     output.write(take, draft)
                 files.append(path)
     progress("publish", 1.0)
-    return files
+    return files, merged_warnings(info.warnings, audio.warnings)
 
 
-def _clip_seconds(clip: Path, person: PersonSummary, settings: Settings) -> float:
+def _probed(clip: Path, person: PersonSummary, settings: Settings) -> ClipInfo:
     longest = min(person.max_seconds, settings.max_clip_seconds)
-    return probe(clip, limits=MediaLimits(max_seconds=longest)).seconds
+    return probe(clip, limits=MediaLimits(max_seconds=longest))
 
 
 def _path(out: Path, output: Output, number: int, takes: int) -> Path:

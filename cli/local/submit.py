@@ -37,10 +37,13 @@ class Submission:
 class Client:
     """HTTP client of the service, which waits during a restart."""
 
-    def __init__(self, http: httpx.Client, tend: Callable[[], None]) -> None:
-        """tend: called between polls."""
+    def __init__(
+        self, http: httpx.Client, tend: Callable[[], None], warn: Callable[[str], None]
+    ) -> None:
+        """tend: called between polls. warn: called with each warning of the ended job."""
         self._http = http
         self._tend = tend
+        self._warn = warn
 
     def submit(self, submission: Submission, bars: Bars) -> list[Path]:
         """Submit the clip, show the progress of its job, and return the downloaded outputs.
@@ -49,6 +52,8 @@ class Client:
         """
         job = self._send(submission)
         job = self._wait_until_final(job, bars)
+        for warning in job["warnings"]:
+            self._warn(warning["detail"])
         if job["state"] != "succeeded":
             raise SubmitError((job["error"] or {}).get("detail") or f"The job was {job['state']}.")
         submission.out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import httpx
 
 from cli.commands.keys import open_api_keys
 from cli.commands.serve import check_keys
-from cli.console import MISUSED, fail, fail_missing, make_console, read_settings, release
+from cli.console import MISUSED, fail, fail_missing, make_console, read_settings, release, warn
 from cli.local.embedded_redis import BrokerError, EmbeddedRedis
 from cli.local.submit import Client, Submission, SubmitError
 from cli.local.supervisor import ChildError, Command, Supervisor
@@ -147,7 +147,7 @@ def _submit(local_stack: LocalStack, submission: Submission, console: Console) -
         base_url=local_stack.address, headers=local_stack.headers, timeout=60, trust_env=False
     ) as http:
         with Bars(console) as bars:
-            files = Client(http, local_stack.tend).submit(submission, bars)
+            files = Client(http, local_stack.tend, warn).submit(submission, bars)
         for path in files:
             console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 

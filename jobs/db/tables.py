@@ -76,6 +76,7 @@ jobs = Table(
     Column("batch_place", sa.Integer),
     Column("input_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Column("output_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    Column("warnings", sa.JSON, nullable=False, server_default="[]"),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index("ix_jobs_share", "state", "tenant", sa.desc("priority"), "created_at", "id"),
@@ -204,4 +205,5 @@ uploads = Table(
     Column("container", sa.String(16)),
     Column("seconds", sa.Double),
     Column("sha256", sa.String(64)),
+    Column("warnings", sa.JSON, nullable=False, server_default="[]"),
 )

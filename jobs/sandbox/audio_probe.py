@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from jobs.model import JobWarning, warnings_of
 from jobs.sandbox.rlimits import apply_limits
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ClipInfo:
     sample_rate: int
     channels: int
     seconds: float
+    warnings: tuple[JobWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
         result = json.loads(output)
         if "code" in result:
             raise MediaError(str(result["code"]), str(result["detail"]))
-        info = ClipInfo(**result)
+        info = ClipInfo(**result | {"warnings": warnings_of(result.get("warnings", ()))})
     except (TypeError, ValueError) as error:  # the child was killed, or taken over by the file
         if isinstance(error, MediaError):
             raise

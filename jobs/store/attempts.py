@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
-    from jobs.model import Clock, FinishedTake, Job, Output
+    from jobs.model import Clock, FinishedTake, Job, JobWarning, Output
 
 WAKES_AT_ONCE = 8  # one wake-up makes a worker empty the queue, so a few are plenty
 EXHAUSTED = "attempts_exhausted"  # error code of a job whose last attempt was lost
@@ -81,6 +81,10 @@ class AttemptStore:
     def record_takes(self, job_id: str, attempt: int, takes: Sequence[FinishedTake]) -> bool:
         """Record the finished takes, so that a later attempt can publish them without new work."""
         return self._write(job_id, attempt, {"finished_takes": [asdict(take) for take in takes]})
+
+    def record_warnings(self, job_id: str, attempt: int, warnings: Sequence[JobWarning]) -> bool:
+        """Replace the warnings of the job by these."""
+        return self._write(job_id, attempt, {"warnings": [asdict(each) for each in warnings]})
 
     def succeed(self, job_id: str, attempt: int, outputs: Sequence[Output]) -> bool:
         """Publish the outputs and end the job, in one write."""

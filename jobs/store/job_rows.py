@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from jobs.db.tables import jobs
-from jobs.model import FinishedTake, Job, Output, State
+from jobs.model import FinishedTake, Job, Output, State, warnings_of
 from jobs.request.model import JobRequest
 from jobs.store.quotas import Quota, charge_seconds, check_bytes, check_jobs, hold_to_quota
 from jobs.webhooks import outbox
@@ -108,6 +108,7 @@ def job_of_row(row: RowMapping) -> Job:
     columns["state"] = State(row["state"])
     columns["request"] = JobRequest.model_validate(row["request"])
     columns["outputs"] = _outputs(row["outputs"])
+    columns["warnings"] = warnings_of(row["warnings"])
     columns["finished_takes"] = tuple(
         FinishedTake(take["take"], take["digest"], _outputs(take["outputs"]))
         for take in row["finished_takes"]
@@ -143,4 +144,5 @@ def _new_row(new: NewJob, max_attempts: int, now: datetime) -> dict[str, Any]:
         "batch_place": new.batch_place,
         "finished_takes": [],
         "outputs": [],
+        "warnings": [asdict(warning) for warning in new.warnings],
     }

@@ -8,7 +8,7 @@ object stays as long as one of them is unfinished.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from jobs.db.engine import reading, writing
 from jobs.db.tables import jobs, uploads
-from jobs.model import State, new_job_id, utc_now
+from jobs.model import State, new_job_id, utc_now, warnings_of
 from jobs.store.quotas import Quota, check_bytes, hold_to_quota
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine, RowMapping
 
-    from jobs.model import Clock
+    from jobs.model import Clock, JobWarning
     from jobs.sandbox.audio_probe import ClipInfo
 
 PART_BYTES = 100 * 2**20
@@ -55,6 +55,7 @@ class Upload:
     container: str | None  # None: not probed yet
     seconds: float | None
     sha256: str | None
+    warnings: tuple[JobWarning, ...]
 
     @property
     def ready(self) -> bool:
@@ -134,6 +135,7 @@ class UploadStore:
             "container": clip.container,
             "seconds": clip.seconds,
             "sha256": sha256,
+            "warnings": [asdict(warning) for warning in clip.warnings],
             "expires_at": self._clock() + timedelta(seconds=seconds),
         }
         unprobed = sa.and_(uploads.c.id == upload.id, uploads.c.sha256.is_(None))
@@ -177,4 +179,5 @@ def new_upload_id() -> str:
 
 
 def _upload(row: RowMapping) -> Upload:
-    return Upload(**{name: value for name, value in row.items() if name != "held_until"})
+    columns = {name: value for name, value in row.items() if name != "held_until"}
+    return Upload(**columns | {"warnings": warnings_of(row["warnings"])})

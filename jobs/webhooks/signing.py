@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -62,6 +63,7 @@ def job_data(job: Job) -> dict[str, Any]:
             }
             for output in job.outputs
         ],
+        "warnings": [asdict(warning) for warning in job.warnings],
         "error": error if job.state is State.FAILED else None,
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jobs.database import Database
-from jobs.model import LOCAL, FinishedTake, Job, NewJob, Output, new_job_id
+from jobs.model import LOCAL, FinishedTake, Job, JobWarning, NewJob, Output, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 
@@ -35,6 +35,9 @@ STALE_WRITES: dict[str, Callable[[Database, str, int], bool]] = {
     ),
     "record_takes": lambda database, job, attempt: database.attempts.record_takes(
         job, attempt, [FinishedTake(1, "0", (VIDEO,))]
+    ),
+    "record_warnings": lambda database, job, attempt: database.attempts.record_warnings(
+        job, attempt, [JobWarning("late", "Too late.")]
     ),
     "succeed": lambda database, job, attempt: database.attempts.succeed(job, attempt, [VIDEO]),
     "fail": lambda database, job, attempt: database.attempts.fail(

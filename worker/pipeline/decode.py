@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from jobs.model import JobWarning
+
 SAMPLE_RATE = 48_000
 CHANNELS = 2
 FRAME_BYTES = 4 * CHANNELS  # one sample of both channels, as float32
@@ -43,6 +45,7 @@ class Audio:
     path: Path  # raw float32, the two channels interleaved
     samples: NDArray[np.float32]  # [samples, 2] in -1..1, mapped from that file
     partner_speaks: bool  # False: channel 1 is all zeros
+    warnings: tuple[JobWarning, ...] = ()
 
     @property
     def seconds(self) -> float:

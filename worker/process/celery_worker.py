@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from jobs.model import FinishedTake, Job, Output
+    from jobs.model import FinishedTake, Job, JobWarning, Output
     from jobs.settings import Settings
     from jobs.storage.factory import Storage
     from jobs.store.attempts import AttemptStore
@@ -89,6 +89,11 @@ class WorkerContext:
                 report.pause,
             )
 
+        def record_warnings(warnings: Sequence[JobWarning]) -> bool:
+            return with_retries(
+                lambda: self.store.record_warnings(job.id, job.attempt, warnings), report.pause
+            )
+
         def record_takes(takes: Sequence[FinishedTake]) -> bool:
             return with_retries(
                 lambda: self.store.record_takes(job.id, job.attempt, takes), report.pause
@@ -99,6 +104,7 @@ class WorkerContext:
                 files=RetryingStorage(self.storage, report.pause),
                 person_named=self.people.get,
                 record_motion=record_motion,
+                record_warnings=record_warnings,
                 record_takes=record_takes,
                 encoder=self.encoder,
                 scratch=Path(folder),

@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.model import FinishedTake, Output
+from jobs.model import FinishedTake, Output, merged_warnings
 from jobs.request.model import motion_digest
 from jobs.storage.factory import ObjectMissing
 from jobs.storage.keys import attempt_key
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from jobs.model import Job
+    from jobs.model import Job, JobWarning
     from models.motion.pipeline import Motion
     from worker.pipeline.container import Encoder
     from worker.pipeline.decode import Audio
@@ -46,6 +46,7 @@ class JobContext:
     files: Files
     person_named: Callable[[str], Person]
     record_motion: Callable[[str, str], bool]  # (key, digest); False when the lease is lost
+    record_warnings: Callable[[Sequence[JobWarning]], bool]  # all of them; False as above
     record_takes: Callable[[Sequence[FinishedTake]], bool]  # all finished takes; False as above
     encoder: Encoder
     scratch: Path  # an empty folder for this job
@@ -61,6 +62,7 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
     person = context.person_named(request.person)
     audio = _decoded(job, context, lambda share: progress("decode", share))
     progress("decode", 1.0)
+    _record_warnings(job, audio, context)
     plan = plan_of(request, person.defaults)
     if plan.renders:
         cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
@@ -100,6 +102,13 @@ def _decoded(job: Job, context: JobContext, progress: Callable[[float], None]) -
     audio = decode(clip, context.scratch / "sound.f32", max_seconds=longest, progress=progress)
     clip.unlink()
     return audio
+
+
+def _record_warnings(job: Job, audio: Audio, context: JobContext) -> None:
+    """Add the warnings of the decoder to those of the probe."""
+    warnings = merged_warnings(job.warnings, audio.warnings)
+    if warnings != job.warnings and not context.record_warnings(warnings):
+        raise LeaseLost("the lease was lost while warnings were recorded")
 
 
 def _stored_motion(job: Job, digest: str, context: JobContext) -> list[Motion] | None:

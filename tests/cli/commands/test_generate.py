@@ -1,11 +1,14 @@
 """The command `generate`: video without servers."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 
+from jobs.model import JobWarning
+from jobs.sandbox.audio_probe import probe
 from tests.audio_clips import write_clip
 from tests.cli.conftest import Call
 
@@ -28,6 +31,21 @@ def test_a_clip_becomes_a_video(call: Call, people: Path, tmp_path: Path) -> Non
     ]  # fmt: skip
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"talk.wav", "talk.mp4"}  # no data folder of a server
+
+
+def test_warnings_about_the_clip_are_printed(
+    call: Call, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    cut = JobWarning("audio_cut_off", "The file is cut off.")
+    monkeypatch.setattr(
+        "cli.commands.generate.probe",
+        lambda clip, limits: replace(probe(clip, limits=limits), warnings=(cut,)),
+    )
+
+    done = call("generate", "talk.wav", "--outputs", "motion", VISAVIS_PEOPLE=str(people))
+
+    assert (done.exit_code, done.stderr) == (0, "warning: The file is cut off.\n")
 
 
 def test_several_takes_are_numbered(call: Call, people: Path, tmp_path: Path) -> None:

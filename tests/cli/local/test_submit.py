@@ -25,6 +25,7 @@ def view(state: str, *, progress: float = 0.0, error: str | None = None) -> dict
         "state": state,
         "stages": [{"name": "queued", "progress": 1.0}, {"name": "face", "progress": progress}],
         "outputs": [{"name": "take-1.mp4", "path": "/jobs/j1/outputs/take-1.mp4"}],
+        "warnings": [{"code": "audio_cut_off", "detail": "The file is cut off."}],
         "error": {"code": "c", "detail": error} if error else None,
     }
 
@@ -36,6 +37,7 @@ class Service:
         self.responses = list(responses)
         self.sent = b""
         self.tended = 0
+        self.warnings: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
@@ -51,7 +53,7 @@ class Service:
         submission = Submission(clip, GenerateRequest.model_validate(request), folder / "out")
         console = Console(file=io.StringIO())
         with httpx.Client(transport=httpx.MockTransport(self), base_url="http://s") as http:
-            return Client(http, self.tend).submit(submission, Bars(console))
+            return Client(http, self.tend, self.warnings.append).submit(submission, Bars(console))
 
     def tend(self) -> None:
         self.tended += 1
@@ -73,6 +75,7 @@ def test_outputs_are_downloaded_under_the_name_of_the_clip(tmp_path: Path) -> No
     assert files[0].read_bytes() == b"an mp4"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk-take-1.mp4"]
     assert service.tended == 2
+    assert service.warnings == ["The file is cut off."]
     assert b'name="takes"\r\n\r\n2' in service.sent
     assert b'name="seed"\r\n\r\n3' in service.sent
     assert b'name="views"\r\n\r\nside,front' in service.sent
@@ -108,4 +111,5 @@ def test_the_message_of_a_failed_job_is_raised(tmp_path: Path) -> None:
     with pytest.raises(SubmitError, match=r"^The clip is too long\.$"):
         service.submit(tmp_path)
 
+    assert service.warnings == ["The file is cut off."]
     assert not (tmp_path / "out").exists()

@@ -25,7 +25,7 @@ from jobs.store.idempotency import IdempotencyKey, IdempotencyKeyReused, request
 from jobs.store.pagination import JobFilter
 from jobs.store.uploads import upload_key
 from jobs.webhooks.outbox import DeliveryState
-from tests.jobs.db.version_0_1 import FACTS, JOBS, WRITTEN_AT, a_minute_later, load
+from tests.jobs.db.version_0_1 import FACTS, JOBS, WRITTEN_AT, a_minute_later, load, restore
 
 PERSON_DIGEST = "ab" * 32
 FULL: dict[str, Any] = FACTS["motion_digests"][2]["request"]
@@ -47,11 +47,13 @@ def job(database: Database, role: str) -> Job:
     return database.jobs.get(JOBS[role])
 
 
-def test_no_migration_is_pending(url: str) -> None:
-    state = schema_state(url)
+def test_later_migrations_are_applied(tmp_path: Path, url: str) -> None:
+    old, state = schema_state(restore(tmp_path / "old.db")), schema_state(url)
 
+    assert (old.current, old.newer) == ("0012", False)
+    assert [line.split()[0] for line in old.pending] == ["0013"]
     assert (state.pending, state.newer) == ((), False)
-    assert state.current == "0012"
+    assert state.current == "0013"
 
 
 def test_every_table_has_rows_and_every_column_is_read(database: Database) -> None:

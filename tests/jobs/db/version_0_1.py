@@ -16,18 +16,27 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from jobs.db.migrate import prepare
+
 FOLDER = Path(__file__).parent
 FACTS: dict[str, Any] = json.loads((FOLDER / "version_0_1.json").read_text())
 JOBS: dict[str, str] = FACTS["jobs"]
 WRITTEN_AT = datetime.fromisoformat(FACTS["written_at"])
 
 
-def load(path: Path) -> str:
+def restore(path: Path) -> str:
     """Restore the database in a file at `path`; return its URL."""
     with sqlite3.connect(path) as connection:
         connection.executescript((FOLDER / "version_0_1.sql").read_text())
     connection.close()
     return f"sqlite:///{path}"
+
+
+def load(path: Path) -> str:
+    """Restore and migrate the database, as a process does at its start; return its URL."""
+    url = restore(path)
+    prepare(url, migrate=True)
+    return url
 
 
 def a_minute_later() -> datetime:

@@ -1,14 +1,16 @@
 """Audio probe: accepted formats, limits, and errors of invalid files."""
 
+import json
 import struct
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from jobs.model import JobWarning
 from jobs.sandbox.audio_probe import MediaError, MediaLimits, inspect_clip, probe
 from tests.audio_clips import write_clip
 
@@ -51,6 +53,17 @@ def test_every_documented_format_is_read(
 
     assert (info.container, info.codec, info.channels) == (container, codec, channels)
     assert info.seconds == pytest.approx(1.5, abs=0.06)
+
+
+def test_warnings_come_from_the_child_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = JobWarning("audio_cut_off", "The file is cut off.")
+    info = replace(inspect_clip(write_clip(tmp_path / "clip.wav"), LIMITS), warnings=(warning,))
+    answer = json.dumps(asdict(info)).encode()
+    monkeypatch.setattr("jobs.sandbox.audio_probe._output", lambda command, timeout: answer)
+
+    assert probe(tmp_path / "clip.wav", limits=LIMITS) == info
 
 
 def test_the_file_name_has_no_effect(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from contracts.stages import overall_progress
 from jobs.database import Database, stores_on
 from jobs.db.engine import connect
-from jobs.model import State
+from jobs.model import JobWarning, State
 from jobs.request.model import motion_digest
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
@@ -47,6 +47,20 @@ def test_progress_is_stored_per_stage_and_overall(database: Database) -> None:
     assert overall_progress("publish", 1.0) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="unknown stage 'dancing'"):
         overall_progress("dancing", 0.5)
+
+
+def test_an_attempt_replaces_the_warnings(database: Database) -> None:
+    job_id = submit(database).id
+    assert claim(database).warnings == ()
+    cut, silent = JobWarning("audio_cut_off", "Cut off."), JobWarning("left_silent", "Silent.")
+
+    assert database.attempts.record_warnings(job_id, 1, [cut])
+    database.attempts.release(job_id, 1, "lost")
+    assert claim(database).warnings == (cut,)
+    assert database.attempts.record_warnings(job_id, 2, [silent])
+    assert not database.attempts.record_warnings(job_id, 1, [cut])
+
+    assert database.jobs.get(job_id).warnings == (silent,)
 
 
 def test_success_publishes_the_outputs(database: Database) -> None:

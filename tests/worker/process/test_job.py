@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 from jobs.database import Database
-from jobs.model import Job, NewJob, State, StoredMotion, new_job_id
+from jobs.model import Job, JobWarning, NewJob, State, StoredMotion, new_job_id
 from jobs.request.model import motion_digest
 from jobs.sandbox.audio_probe import MediaError
 from jobs.storage.factory import StorageFull
@@ -32,6 +32,7 @@ from tests.audio_clips import write_clip
 from tests.worker.conftest import Submit
 from tests.worker.fakes import FakeAnimator, FakeAvatar, InMemoryStorage, fake_person
 from worker.pipeline.container import X264
+from worker.pipeline.decode import decode
 from worker.pipeline.persons import Models, Person, PersonUnknown
 from worker.pipeline.progress import Progress
 from worker.pipeline.render import render_frames
@@ -75,6 +76,7 @@ class FakeWorker:
             files=RetryingStorage(self.storage, lambda seconds: report.check()),
             person_named=self.person_named,
             record_motion=lambda key, digest: record(motion_key=key, digest=digest),
+            record_warnings=partial(self.database.attempts.record_warnings, job.id, job.attempt),
             record_takes=partial(self.database.attempts.record_takes, job.id, job.attempt),
             encoder=X264,
             scratch=self.scratch,
@@ -713,6 +715,32 @@ def test_an_accepted_clip_is_decoded_to_its_end(worker: FakeWorker, submit: Subm
 
     take = arrays(worker.storage.objects[worker.database.jobs.get(job_id).outputs[0].key])
     assert len(take["face"]) in (39, 40, 41)
+
+
+def test_warnings_of_the_decoder_are_added_to_those_of_the_probe(
+    worker: FakeWorker, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = submit(seconds=0.1)
+    worker.work()
+    cut, cut_later, silent = (
+        JobWarning("audio_cut_off", "Cut off at 2 s."),
+        JobWarning("audio_cut_off", "Cut off at 1 s."),
+        JobWarning("left_silent", "The left channel is silent."),
+    )
+    job = NewJob(
+        new_job_id(), source.request, input_key=source.input_key, clip_seconds=0.1,
+        warnings=(silent, cut),
+    )  # fmt: skip
+    worker.database.jobs.submit(job)
+    monkeypatch.setattr(
+        "worker.process.job.decode",
+        lambda *given, **options: replace(decode(*given, **options), warnings=(cut_later,)),
+    )
+
+    assert worker.work() is AttemptOutcome.PUBLISHED
+
+    assert worker.database.jobs.get(source.id).warnings == ()
+    assert worker.database.jobs.get(job.id).warnings == (silent, cut_later)
 
 
 def test_only_the_shown_takes_are_rendered(
