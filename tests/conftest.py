@@ -15,10 +15,10 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30  # free, many times what the tests write
 
 
-def pytest_configure() -> None:
+def _set_environment() -> None:
     """Set the environment that workers of pytest-xdist and child processes inherit.
 
-    One thread per process, because the workers fill the cores; torch is not imported yet.
+    One thread per process, because the workers fill the cores.
     Temporary files in memory where possible, because databases wait for the disk at each commit.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +34,9 @@ def _has_room(folder: Path) -> bool:
         return False
     executable = not os.statvfs(folder).f_flag & os.ST_NOEXEC
     return executable and shutil.disk_usage(folder).free > MEMORY_BYTES
+
+
+_set_environment()  # now, because other conftest files import torch, which reads it once
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,5 +1,7 @@
 """Deletion: the row at once, the objects in rounds that can be repeated."""
 
+from itertools import pairwise
+
 import pytest
 
 from jobs.database import Database
@@ -10,16 +12,22 @@ from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, claim, submit
 
 DAY = 86_400
+POLLS = (  # seconds, dense where removals are due
+    *range(0, 7200, 20),
+    *range(7200, DAY - 600, 600),
+    *range(DAY - 600, DAY + 600, 20),
+    *range(DAY + 600, 2 * DAY, 600),
+)
 
 
-def rounds(database: Database, clock: Clock, *, seconds: int, step: int) -> list[float]:
-    """Return the times at which removals are due, in seconds from now, if each is done at once."""
+def rounds(database: Database, clock: Clock) -> list[float]:
+    """Return the times of two days at which removals are due, if each is done at once."""
     found = []
-    for second in range(0, seconds, step):
+    for second, following in pairwise(POLLS):
         for deletion in database.deletions.take_due():
             found.append(second)
             database.deletions.finish_round(deletion)
-        clock.advance(step)
+        clock.advance(following - second)
     return found
 
 
@@ -51,7 +59,7 @@ def test_objects_of_a_job_without_attempts_are_removed_once(
 ) -> None:
     database.deletions.finish_round(database.jobs.delete(submit(database).id))
 
-    assert rounds(database, clock, seconds=2 * DAY, step=600) == []
+    assert rounds(database, clock) == []
 
 
 def test_objects_of_a_job_that_ran_are_removed_again_later(
@@ -60,9 +68,7 @@ def test_objects_of_a_job_that_ran_are_removed_again_later(
     submit(database)
     database.deletions.finish_round(database.jobs.delete(claim(database).id))
 
-    found = rounds(database, clock, seconds=2 * DAY, step=20)
-
-    assert found == [60, 3600, DAY]
+    assert rounds(database, clock) == [60, 3600, DAY]
 
 
 def test_a_failed_removal_is_repeated(database: Database, clock: Clock) -> None:
