@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import interpolate
 
 from models import checkpoint
 from models.motion.layers import DROPOUT, Attention, stack
@@ -182,8 +183,14 @@ def lip_geometry(
 
 
 def source_frames(frames: int, rows: int) -> Tensor:
-    """Frame index of each of `rows` rows: floor((i + 0.5) T / L), [L]."""
-    return (2 * torch.arange(rows) + 1) * frames // (2 * rows)
+    """Frame index of each of `rows` rows: floor((i + 0.5) T / L) as torch rounds it, [L].
+
+    The reference resamples with torch's "nearest-exact", which computes the ratio in float32. Where
+    the exact value is an integer, it may take the frame before: row 415 of 831 over 250 frames
+    takes frame 124, not 125. The indices are computed on a CPU, so they are equal on all devices.
+    """
+    indices = torch.arange(frames, dtype=torch.float32)  # exact up to 2^24 frames
+    return interpolate(indices[None, None], rows, mode="nearest-exact")[0, 0].long()
 
 
 def lip_rows(geometry: Tensor, rows: int) -> Tensor:

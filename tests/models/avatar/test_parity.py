@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pytest
@@ -214,7 +214,7 @@ def check_pictures(case: Case, rasters: list[Raster], pictures: Tensor) -> None:
 
 
 def check_crops(case: Case, rasters: list[Raster], pictures: Tensor) -> None:
-    """Compare a crop of each image, and depth and weights at its centre for covered pixels."""
+    """Compare a crop of each image, and depth and weights at its centre."""
     row, column = case.arrays["crop_origin"]
     square = crop(pictures.movedim(1, -1), row, column, case.arrays["rgb_crop"].shape[-1])
     expected = torch.from_numpy(case.arrays["rgb_crop"]).movedim(1, -1)
@@ -224,13 +224,62 @@ def check_crops(case: Case, rasters: list[Raster], pictures: Tensor) -> None:
         size = case.arrays["zbuf_crop"].shape[-1]
         inner = (case.arrays["rgb_crop"].shape[-1] - size) // 2
         row, column = row + inner, column + inner
-        weights = crop(torch.cat([raster.weights for raster in rasters]), row, column, size)
-        depth = crop(torch.cat([raster.depth for raster in rasters]), row, column, size)
-        covered = depth.isfinite()
-        expected = torch.from_numpy(case.arrays["zbuf_crop"])
-        torch.testing.assert_close(depth[covered], expected[covered], rtol=1e-5, atol=0)
-        expected = torch.from_numpy(case.arrays["bary_crop"])
-        torch.testing.assert_close(weights[covered], expected[covered], rtol=0, atol=5e-4)
+        raster = Raster(
+            *(
+                crop(torch.cat(part), row, column, size)
+                for part in zip(*(astuple(raster) for raster in rasters), strict=True)
+            )
+        )
+        rows, columns = torch.arange(row, row + size), torch.arange(column, column + size)
+        stored = torch.from_numpy(case.arrays["pix_to_face_s4"].astype(np.int64))
+        same = raster.faces == stored[:, rows // 4][:, :, columns // 4]
+        same &= (rows % 4 == 0)[:, None] & (columns % 4 == 0)
+        check_depth_and_weights(case, raster, same)
+
+
+def check_depth_and_weights(case: Case, raster: Raster, same: Tensor) -> None:
+    """Compare depth and weights of covered pixels, except where the nearest face differs.
+
+    Where two faces are equally near, either may win, and the weights are those of its corners. The
+    case stores faces of every fourth pixel only. Pixels known to show the same face must match
+    (`same`); of the others, at most the share `face_mismatch` may differ.
+    """
+    covered = raster.depth.isfinite()
+    depth = torch.from_numpy(case.arrays["zbuf_crop"])
+    weights = torch.from_numpy(case.arrays["bary_crop"])
+    matches = torch.isclose(raster.depth, depth, rtol=1e-5, atol=0)
+    matches &= torch.isclose(raster.weights, weights, rtol=0, atol=5e-4).all(-1)
+    differ = covered & ~matches
+    assert not (differ & same).any(), (differ & same).nonzero()
+    assert differ.float().mean() <= case.entry["tolerance"]["face_mismatch"], differ.nonzero()
+
+
+@pytest.mark.parametrize("ties", [2, 3])
+def test_the_share_of_pixels_with_another_face_is_limited(ties: int) -> None:
+    """Of 12,800 pixels, 0.02 % may show another face: two, not three."""
+    faces = torch.zeros(2, 80, 80, dtype=torch.int32)
+    weights, depth = torch.full((2, 80, 80, 3), 1 / 3), torch.ones(2, 80, 80)
+    expected = weights.clone()
+    expected[0, 0, 1 : 1 + ties] = torch.tensor([1.0, 0.0, 0.0])
+    stored = {"zbuf_crop": depth.numpy(), "bary_crop": expected.numpy()}
+    case = stored_case({"face_mismatch": 0.0002}, stored)
+    same = torch.zeros(2, 80, 80, dtype=torch.bool)
+    raster = Raster(faces, weights, depth)
+    if ties == 2:
+        check_depth_and_weights(case, raster, same)
+    else:
+        with pytest.raises(AssertionError):
+            check_depth_and_weights(case, raster, same)
+    same[0, 0, 1] = True
+    with pytest.raises(AssertionError):
+        check_depth_and_weights(case, raster, same)
+
+
+def stored_case(tolerance: dict[str, float], arrays: dict[str, np.ndarray]) -> Case:
+    """Case with arrays that are not read from a file."""
+    case = Case("made", {"tolerance": tolerance})
+    case.__dict__["arrays"] = arrays
+    return case
 
 
 def crop(x: Tensor, row: int, column: int, size: int) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from models import checkpoint
 from models.motion.lips import (
@@ -17,7 +18,7 @@ from models.motion.lips import (
     sinusoids,
     source_frames,
 )
-from models.motion.speech import SAMPLES_PER_FRAME
+from models.motion.speech import SAMPLES_PER_FRAME, ConvSpeech, ConvSpeechConfig
 from tests.tiny_person import LIPS, tiny_lips
 
 
@@ -62,6 +63,22 @@ def test_there_are_a_hundred_speech_rows_per_second(regressor: LipRegressor, fra
 def test_each_row_takes_the_frame_at_its_centre(frames: int, rows: int) -> None:
     expected = [math.floor((row + 0.5) * frames / rows) for row in range(rows)]
     assert source_frames(frames, rows).tolist() == expected
+
+
+def test_rows_at_a_boundary_take_the_frame_that_float32_gives() -> None:
+    """The centre of row 415 of 831 over 250 frames is exactly 125; the reference takes 124."""
+    assert source_frames(250, 831)[413:418].tolist() == [124, 124, 124, 125, 125]
+
+
+def test_rows_take_the_frames_of_nearest_exact_interpolation() -> None:
+    speech = ConvSpeech(ConvSpeechConfig())
+    generator = torch.Generator().manual_seed(1)
+    pairs = [(250, 831), *((frames, speech.rows(frames)) for frames in range(30, 1800, 11))]
+    pairs += [tuple(pair) for pair in torch.randint(1, 3000, (300, 2), generator=generator)]
+    for frames, rows in pairs:
+        geometry = torch.randn(1, int(frames), 2, generator=generator)
+        expected = interpolate(geometry.transpose(1, 2), int(rows), mode="nearest-exact")
+        assert torch.equal(lip_rows(geometry, int(rows)), expected.transpose(1, 2)), (frames, rows)
 
 
 def test_lips_are_resampled_to_the_rows_of_speech() -> None:

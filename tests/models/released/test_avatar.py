@@ -6,13 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from models.released.avatar import ReleasedAvatar, _shared, cameras_of, network_of, read_avatar
 from models.released.networks import Network
 from models.released.reader import ReleasedError
-from tests.released_layout import PERSON, avatar_state, avatar_views, write_avatar
+from tests.released_layout import (
+    PERSON,
+    avatar_assets,
+    avatar_state,
+    avatar_views,
+    write_avatar,
+)
 
 Read = Callable[[], ReleasedAvatar]
+SIDES = (16, 16)  # of the masks of the encoders
 
 
 @pytest.fixture
@@ -82,6 +90,25 @@ def test_buffers_of_the_checkpoint_take_precedence_over_the_assets(
     weights = converted(read).weights
     assert weights["networks.decoder.body_mask"].unique().tolist() == [0.25]
     assert weights["texture_mean"].unique().tolist() == [7.0]
+
+
+@pytest.mark.parametrize("shape", [(15, 16), (16, 15), (15, 15), (24, 40)])
+def test_masks_of_another_shape_are_resized_if_the_checkpoint_has_none(
+    folder: Path, read: Read, shape: tuple[int, int]
+) -> None:
+    """A released mask of 480 x 512 has the right width; its height counts, too."""
+    generator = torch.Generator().manual_seed(1)
+    face = torch.rand(*shape, 3, generator=generator)
+    body = (torch.rand(shape, generator=generator) < 0.5).float()
+    assets = avatar_assets() | {"mugsy_face_mask": face.numpy(), "face_mask": body.numpy()}
+    torch.save(assets, folder / "static_assets.pt")
+
+    weights = converted(read).weights
+
+    front = interpolate(face[None, None, ..., 0], SIDES, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(weights["networks.face_encoder.mask"], front[0, 0])
+    rest = interpolate(1 - body[None, None], SIDES, mode="bilinear")
+    torch.testing.assert_close(weights["networks.body_encoder.mask"], (rest[0, 0] != 0).float())
 
 
 def test_unused_keys_are_reported_in_a_note(folder: Path, read: Read) -> None:

@@ -22,8 +22,8 @@ def leaky_relu(x: Tensor) -> Tensor:
 
 
 def resized(x: Tensor, size: int, *, corners: bool = False) -> Tensor:
-    """Bilinear resize: [B, C, S, S] -> [B, C, size, size]. corners: align the corner centres."""
-    if x.shape[-1] == size:
+    """Bilinear resize: [B, C, H, W] -> [B, C, size, size]. corners: align the corner centres."""
+    if x.shape[-2:] == (size, size):
         return x
     return interpolate(x, (size, size), mode="bilinear", align_corners=corners)
 

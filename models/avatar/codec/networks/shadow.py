@@ -56,7 +56,7 @@ class OcclusionShadow(nn.Module):
 
     def forward(self, occlusion: Tensor) -> Tensor:
         size = self.mean.shape[-1]
-        if occlusion.shape[-1] != size:
+        if occlusion.shape[-2:] != (size, size):
             occlusion = interpolate(occlusion, (size, size), mode="nearest")
         x = leaky_relu(self.down[0](occlusion - self.mean))
         skips = [x]

@@ -10,8 +10,11 @@ from models.avatar.codec.networks.layers import (
     TransposedConvolution,
     UpBlock,
     channels_last,
+    resized,
 )
+from models.avatar.codec.networks.shadow import OcclusionShadow
 from models.released.codec_keys import fold_weight_norm
+from tests.models.avatar.codec.tiny import FROM_OCCLUSION
 
 Tensor = torch.Tensor
 
@@ -55,6 +58,19 @@ def test_the_bias_has_one_value_per_texel() -> None:
     layer = Convolution(2, 3, 4)
     layer.bias.data = random(3, 4, 4)
     assert torch.equal(layer(torch.zeros(1, 2, 4, 4))[0], layer.bias)
+
+
+@pytest.mark.parametrize("shape", [(12, 16), (16, 12), (8, 8)])
+def test_both_sides_of_a_map_are_resized(shape: tuple[int, int]) -> None:
+    x = random(1, 2, *shape)
+    plain = interpolate(x, (16, 16), mode="bilinear", align_corners=True)
+    assert torch.equal(resized(x, 16, corners=True), plain)
+
+
+@pytest.mark.parametrize("shape", [(12, 16), (16, 12)])
+def test_an_occlusion_map_of_any_shape_is_resized(shape: tuple[int, int]) -> None:
+    shadow, x = filled(OcclusionShadow(FROM_OCCLUSION)), random(1, 1, *shape)
+    torch.testing.assert_close(shadow(x), shadow(interpolate(x, (16, 16), mode="nearest")))
 
 
 @pytest.mark.parametrize("transposed", [False, True])
