@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
@@ -119,6 +120,25 @@ def _without_null(field: dict[str, Any]) -> None:
         field["anyOf"] = kinds
 
 
+def head_routes() -> APIRouter:
+    """HEAD for every route that answers GET; the server sends status and headers only.
+
+    These routes are not part of the OpenAPI document: HTTP defines HEAD by GET.
+    """
+    heads = APIRouter(include_in_schema=False)
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+                heads.add_api_route(
+                    route.path,
+                    route.endpoint,
+                    methods=["HEAD"],
+                    response_model=route.response_model,
+                    response_class=route.response_class,
+                )
+    return heads
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Create the app; it opens connections when it starts."""
 
@@ -154,6 +174,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(head_routes())
     errors.install(app)
     app.add_middleware(AuthMiddleware)
     app.add_middleware(CrossOriginMiddleware, settings=settings)
@@ -162,7 +183,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
             allow_headers=REQUEST_HEADERS,
             expose_headers=EXPOSED_HEADERS,
         )

@@ -185,18 +185,19 @@ CATALOGUE: Mapping[str, ProblemType] = {
         507, "No space left to store the request; nothing was accepted. Try again later."
     ),
 }
-# Codes that no route lists: any route may answer with the first two, and every route that reads a
-# clip with the others.
-GENERAL = frozenset(
-    {
-        "internal_error",
-        "method_not_allowed",
-        "audio_missing",
-        "audio_sample_rate",
-        "audio_unreadable",
-        "audio_url_failed",
-        "audio_url_refused",
-    }
+# Codes that no route lists: every route may answer with them.
+GENERAL = frozenset({"internal_error", "method_not_allowed"})
+# Codes of a file that is no usable clip, wherever a clip is checked.
+CLIP_PROBLEMS = (
+    "audio_type_unsupported",
+    "clip_too_long",
+    "clip_too_short",
+    "audio_empty",
+    "audio_missing",
+    "audio_damaged",
+    "audio_unreadable",
+    "audio_channels",
+    "audio_sample_rate",
 )
 
 

@@ -77,6 +77,8 @@ async def events(
     view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
     if view.state.final and version_of(view, services.settings) == last_event_id:
         return Response(status_code=204)
+    if request.method == "HEAD":
+        return EventStream((), headers=UNBUFFERED)
     stream = _JobStream(view, caller, services, request, watch)
     return EventStream(stream.events(last_event_id), headers=UNBUFFERED)
 

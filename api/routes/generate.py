@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import JobWatcherDep, Services, ServicesDep
 from api.middleware.auth import CallerDep
-from api.problems import problems
+from api.problems import CLIP_PROBLEMS, problems
 from api.schemas.generate import GenerateBody, GenerateForm, body_of, request_body
 from api.schemas.jobs import JobView, job_view
 from api.schemas.parameters import ACCEPTED_HEADERS, RETRY_SECONDS, IdempotencyKeyHeader
@@ -37,17 +37,14 @@ read it at `Location` until it has ended.""",
         "upload_too_slow",
         "idempotency_key_reused",
         "upload_too_large",
-        "audio_type_unsupported",
         "body_type_unsupported",
         "invalid_request",
         "upload_unknown",
         "upload_incomplete",
         *REQUEST_CHECKS,
-        "clip_too_long",
-        "clip_too_short",
-        "audio_empty",
-        "audio_channels",
-        "audio_damaged",
+        *CLIP_PROBLEMS,
+        "audio_url_refused",
+        "audio_url_failed",
         "quota_jobs",
         "quota_seconds",
         "quota_bytes",

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, ServicesDep
 from api.middleware.auth import CallerDep
-from api.problems import problems
+from api.problems import CLIP_PROBLEMS, problems
 from api.services.multipart_uploads import announce_upload, complete_upload, find_upload
 from jobs.store.uploads import PART_BYTES, Upload
 
@@ -94,9 +94,7 @@ its `upload_id` from then on, for any number of jobs. Completing it again change
         "upload_not_found",
         "invalid_request",
         "part_missing",
-        "audio_type_unsupported",
-        "clip_too_long",
-        "audio_damaged",
+        *CLIP_PROBLEMS,
         "storage_unavailable",
         "database_unavailable",
     ),
