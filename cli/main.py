@@ -104,7 +104,7 @@ def generate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; its suffix selects the format. Several takes add -take-N."
+            help="File to write; its suffix selects the output. Several takes add -take-N."
         ),
     ] = None,
     *,

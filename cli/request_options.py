@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from cli.console import MISUSED, fail, faults
-from contracts.outputs import VIDEO, output_of_suffix
+from contracts.outputs import OUTPUTS, VIDEO, Output, output_of_suffix
 from jobs.request.declare import Group, RequestField, declared_fields
 from jobs.request.model import GenerateRequest
 
@@ -53,21 +53,42 @@ def request_options(
 def request_of(fields: Mapping[str, Any], out: Path | None = None) -> GenerateRequest:
     """Return the request of some options; exit with a line for each invalid one.
 
-    out: the file to write; its suffix selects format or outputs when no option does.
+    out: the file to write; its suffix selects format or outputs when no option does, and must not
+    contradict them.
     """
     lists = {field.name for field in declared_fields() if field.type is tuple}
     values = {
         name: tuple(map(str.strip, value.split(","))) if name in lists else value
         for name, value in fields.items()
     }
-    output = None if out is None else output_of_suffix(out.suffix)
-    if output is not None and not {"format", "outputs"} & set(values):
-        values |= {"format": output.name} if output.kind == VIDEO else {"outputs": (output.kind,)}
+    output = None if out is None else _output_of(out)
+    if output is not None and output.kind == VIDEO:
+        values.setdefault("format", output.name)
+    elif output is not None and "format" not in values:
+        values.setdefault("outputs", (output.kind,))
     try:
-        return GenerateRequest.model_validate(values).seeded()
+        request = GenerateRequest.model_validate(values).seeded()
     except ValidationError as error:
         names = {name: f"--{name.replace('_', '-')}" for name in GenerateRequest.model_fields}
         fail("\n".join(faults(error, names)), MISUSED)
+    if output is not None and output not in request.selected_outputs():
+        written = " and ".join(each.suffix for each in request.selected_outputs())
+        fail(
+            f"--out: {out} contradicts --format or --outputs, which select {written}; change the "
+            "suffix, or leave out these options",
+            MISUSED,
+        )
+    return request
+
+
+def _output_of(out: Path) -> Output:
+    """Return the output that the suffix of a file selects; exit when there is none."""
+    output = output_of_suffix(out.suffix)
+    if output is None:
+        problem = f"has the unknown suffix {out.suffix!r}" if out.suffix else "has no suffix"
+        suffixes = ", ".join(dict.fromkeys(each.suffix for each in OUTPUTS))
+        fail(f"--out: {out} {problem}; write one of {suffixes}", MISUSED)
+    return output
 
 
 def _option(field: RequestField, *, required: bool) -> inspect.Parameter:

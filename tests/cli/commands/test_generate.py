@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
+from contracts.outputs import OUTPUTS
 from jobs.model import JobWarning
 from jobs.sandbox.audio_probe import probe
 from tests.audio_clips import write_clip
@@ -74,7 +75,8 @@ def test_views_are_side_by_side(call: Call, people: Path, tmp_path: Path) -> Non
     [
         (["--out", "v.mov"], "v.mov", "prores"),
         (["--format", "webm", "--background", "#20242c"], "talk.webm", "vp9"),
-        (["--format", "mp4", "--out", "v.bin", "--supersampling", "3"], "v.bin", "h264"),
+        (["--format", "mp4", "--out", "v.MP4", "--supersampling", "3"], "v.MP4", "h264"),
+        (["--outputs", "video", "--out", "v.webm"], "v.webm", "vp9"),
     ],
 )
 def test_the_file_name_or_an_option_selects_the_format(
@@ -128,6 +130,54 @@ def test_invalid_arguments_and_clips_are_reported_in_one_message(
     assert (done.exit_code, done.stdout) == (status, "")
     assert done.stderr.startswith(message)
     assert list(tmp_path.glob("*.mp4")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "v.avi"], "--out: v.avi has the unknown suffix '.avi'; write one of .mp4, .mov"),
+        (["--out", "v.bin", "--format", "mp4"], "--out: v.bin has the unknown suffix '.bin'; wri"),
+        (["--out", "v.1"], "--out: v.1 has the unknown suffix '.1'; write one of .mp4, .mov, .web"),
+        (["--out", "video"], "--out: video has no suffix; write one of .mp4, .mov, .webm, "),
+        (["--out", "."], "--out: . has no suffix; write one of .mp4, .mov, .webm, "),
+        (["--out", "v.mov", "--format", "mp4"], "--out: v.mov contradicts --format or --outputs"),
+        (["--out", "v.npz", "--format", "webm"], "--out: v.npz contradicts --format or --outputs"),
+        (["--out", "v.mp4", "--outputs", "motion"], "--out: v.mp4 contradicts --format or --outpu"),
+        (
+            ["--out", "v.zip", "--format", "mp4", "--takes", "2"],
+            "--out: v.zip contradicts --format or",
+        ),
+    ],
+)
+def test_the_suffix_of_the_file_must_be_that_of_an_output(
+    call: Call, people: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+
+    done = call("generate", "talk.wav", *arguments, VISAVIS_PEOPLE=str(people))
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"talk.wav"}
+
+
+def test_the_list_of_suffixes_has_every_output(call: Call, tmp_path: Path) -> None:
+    done = call("generate", "talk.wav", "--out", "v.avi")
+
+    assert all(output.suffix in done.stderr for output in OUTPUTS)
+
+
+def test_several_outputs_take_the_name_of_the_file(
+    call: Call, people: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    arguments = ["--outputs", "video,motion", "--out", "v.npz"]
+
+    done = call("generate", "talk.wav", *arguments, VISAVIS_PEOPLE=str(people))
+
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"talk.wav", "v.npz", "v.mp4"}
 
 
 def test_a_damaged_person_is_reported_with_the_name_of_the_file(
