@@ -187,7 +187,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
 }
 # Codes that no route lists: every route may answer with them.
 GENERAL = frozenset({"internal_error", "method_not_allowed"})
-# Codes of a file that is no usable clip, wherever a clip is checked.
+# Codes of an invalid clip, for every route that checks one.
 CLIP_PROBLEMS = (
     "audio_type_unsupported",
     "clip_too_long",

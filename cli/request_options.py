@@ -82,7 +82,7 @@ def request_of(fields: Mapping[str, Any], out: Path | None = None) -> GenerateRe
 
 
 def _output_of(out: Path) -> Output:
-    """Return the output that the suffix of a file selects; exit when there is none."""
+    """Return the output that the suffix of a file selects; exit when the suffix is unknown."""
     output = output_of_suffix(out.suffix)
     if output is None:
         problem = f"has the unknown suffix {out.suffix!r}" if out.suffix else "has no suffix"
