@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
@@ -45,6 +46,18 @@ logger = logging.getLogger(__name__)
 
 RETRY = {"Retry-After": "5"}
 RETRY_FULL = {"Retry-After": "60"}
+# Sentences for errors whose message in pydantic contains names of Python types.
+TYPE_SENTENCES = {
+    "model_type": "should be an object",
+    "model_attributes_type": "should be an object",
+    "dict_type": "should be an object",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+    "string_type": "should be text",
+    "bytes_type": "should be text",
+    "json_type": "should be JSON",
+}
+SUBJECT = re.compile("^(?:Input|Value|String|Tuple|List|Dictionary|Data) should ")
 
 
 def install(app: FastAPI) -> None:
@@ -120,9 +133,11 @@ def _field(entry: Mapping[str, Any]) -> dict[str, str]:
         return {"field": name, "detail": "unknown field; see /docs for the known ones"}
     if entry["type"] == "missing":
         return {"field": name, "detail": "is missing; send it"}
-    message = str(entry["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    message = TYPE_SENTENCES.get(entry["type"], str(entry["msg"]).removeprefix("Value error, "))
+    message = SUBJECT.sub("should ", message)
     value = entry.get("input")
-    if isinstance(value, str | int | float) and str(value) not in message:
+    has_fix = ";" in message
+    if isinstance(value, str | int | float) and not has_fix and str(value) not in message:
         message += f", not {str(value)[:80]!r}"
     return {"field": name, "detail": message}
 

@@ -2,6 +2,7 @@
 
 import binascii
 import json
+import re
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, TypeVar
@@ -33,15 +34,19 @@ Body = TypeVar("Body", bound=BaseModel)
 FORM, JSON = "multipart/form-data", "application/json"
 PLAIN_FORM = "application/x-www-form-urlencoded"  # what `curl -d` sends; carries no file
 SOURCES = ("audio", "upload_id", "audio_url")
+FILES = ("audio",)  # fields of the form that are files
+BLANKS = b" \t\r\n"  # in base64, which many encoders break into lines
 # In a form, "a,b" and a repeated field mean the same.
 LIST_FIELDS = tuple(field.name for field in declared_fields() if field.type is tuple)
 
 
-def _decoded(given: Any) -> Any:
+def _decoded(given: Any) -> bytes:
+    """Decode base64, with or without line breaks and the prefix of a data URL."""
     if not isinstance(given, str):
-        return given
+        raise ValueError("should be the file in base64")
+    encoded = re.sub("^data:[^,]*;base64,", "", given)
     try:
-        return b64decode(given.encode("ascii"), validate=True)
+        return b64decode(encoded.encode("ascii").translate(None, BLANKS), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise ValueError("should be the file in base64") from error
 
@@ -111,10 +116,21 @@ class GenerateForm(GenerateOne):
         json_schema_extra={"default": "{}"},
     )
 
+    @field_validator(*FILES, mode="before")
+    @classmethod
+    def _is_file(cls, given: Any, info: ValidationInfo) -> Any:
+        if isinstance(given, str):
+            name = info.field_name
+            raise ValueError(f"must be a file; with curl write {name}=@FILE")
+        return given
+
     @field_validator(*LIST_FIELDS, mode="before")
     @classmethod
     def _split_words(cls, given: Any) -> Any:
         return _split(given)
+
+
+TEXT_FIELDS = frozenset(GenerateForm.model_fields) - set(FILES)
 
 
 class GenerateBody(GenerateOne):
@@ -188,17 +204,36 @@ def fitting(model: type[Body], given: Any, *where: str | int) -> Body:
 
 
 async def _fields(request: Request) -> dict[str, Any]:
-    """Read a form; an empty field counts as left out."""
+    """Read a form; an empty field counts as left out.
+
+    Raises: RequestValidationError: for a field that came several times or as a file.
+    """
     form = await request.form()
     fields: dict[str, Any] = {}
+    faults: dict[str, str] = {}
     for name in form:
         given = [value for value in form.getlist(name) if not _is_blank(value)]
-        if given:
-            fields[name] = given if name in LIST_FIELDS else _received(given[-1])
+        is_list = name in LIST_FIELDS
+        if len(given) > 1 and not is_list:
+            faults[name] = f"came {len(given)} times; send it once"
+        elif name in TEXT_FIELDS and any(isinstance(value, ReceivedFile) for value in given):
+            faults[name] = f"must be text and not a file; with curl write {name}=VALUE"
+        elif given:
+            fields[name] = given if is_list else _received(given[0])
+    if faults:
+        raise RequestValidationError(
+            [
+                {"type": "value_error", "loc": ("body", name), "msg": fault}
+                for name, fault in faults.items()
+            ]
+        )
     return fields
 
 
 def _is_blank(value: Any) -> bool:
+    """Return whether a field is empty; a browser sends a file input without a file like this."""
+    if isinstance(value, ReceivedFile):
+        return not value.filename and not value.size
     return isinstance(value, str) and not value.strip()
 
 

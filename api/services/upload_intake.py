@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FIELDS_BYTES = 64 * 1024  # of a body beside its file
 JSON_BYTES = 16 * 2**20  # JSON bodies are held in memory as a whole
+FORM_FILES, FORM_FIELDS = 8, 32  # limits of a form; more files than it has fields for are refused
 RETRY_SECONDS = "2"
 FOLDER = "visavis-upload-"
 LEFTOVER_SECONDS = 3600.0  # far more than probing and storing an upload takes
@@ -73,7 +74,7 @@ class UploadIntake:
 
 
 class UploadRequest(Request):
-    """A request whose body is a form with one file, or JSON, no larger than the settings allow."""
+    """A request whose body is a form with files, or JSON, no larger than the settings allow."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
@@ -113,8 +114,8 @@ class UploadRequest(Request):
         self.intake.leave(self)
 
     def form(self, **_limits: Any) -> Any:
-        """The form, limited to one file and a few short fields."""
-        return super().form(max_files=1, max_fields=32, max_part_size=4096)
+        """The form, limited to a few files and short fields."""
+        return super().form(max_files=FORM_FILES, max_fields=FORM_FIELDS, max_part_size=4096)
 
 
 class UploadRoute(APIRoute):

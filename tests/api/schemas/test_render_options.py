@@ -36,7 +36,7 @@ def test_empty_fields_mean_their_defaults(served: Served, clip: bytes) -> None:
     ("fields", "field", "text"),
     [
         ({"background": "transparent"}, "background", "mp4 cannot be transparent; ask for format"),
-        ({"background": "pink"}, "background", "'pink' ; write \"#20242c\" or"),
+        ({"background": "pink"}, "background", "'pink'; write \"#20242c\" or"),
         ({"format": "gif"}, "format", "'mp4', 'mov', 'webm' or 'png'"),
         ({"supersampling": "5"}, "supersampling", "should be less than or equal to 4"),
     ],
