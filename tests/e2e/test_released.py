@@ -34,7 +34,7 @@ def released(
     assert PERSON not in names(stack)
     done = subprocess.run(
         command("import-person", str(source), "--person", PERSON),
-        env=environment, capture_output=True, text=True, timeout=60,
+        env=environment, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return PERSON

@@ -158,7 +158,7 @@ def test_up_with_submit_writes_the_videos_and_stops(
     other = {**environment, "VISAVIS_DATA": str(data), "VISAVIS_ACCESS": access}
 
     ended = subprocess.run(
-        command(*arguments), env=other, capture_output=True, text=True, timeout=90
+        command(*arguments), env=other, capture_output=True, text=True, timeout=180
     )
 
     assert ended.returncode == 0, ended.stderr

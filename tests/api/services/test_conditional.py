@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -16,6 +17,8 @@ from tests.api_server import Served
 from tests.problems import problem
 
 pytestmark = pytest.mark.usefixtures("queue")
+
+Found = TypeVar("Found")
 
 
 def get(served: Served, job_id: str, *, known: str = "", wait: int = 0) -> httpx.Response:
@@ -31,6 +34,15 @@ def later(act: Callable[[], object], *, seconds: float = 0.3) -> Iterator[None]:
     timer.start()
     yield
     timer.join()
+
+
+def eventually(find: Callable[[], Found | None]) -> Found:
+    """Return the result of `find` as soon as it has one."""
+    deadline = time.monotonic() + 15
+    while not (result := find()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return result
 
 
 def timed(send: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
@@ -187,19 +199,18 @@ def test_many_long_polls_do_not_block_other_requests(served: Served) -> None:
         states = {waiter.result().json()["state"] for waiter in waiters}
 
     assert (waiting, states) == (80, {"canceled"})
-    assert seconds_taken < 2
+    assert seconds_taken < 10  # far less than the polls wait
 
 
 def test_generate_waits_for_the_end(served: Served, clip: bytes) -> None:
     def work() -> None:
-        job = served.services.database.attempts.claim("worker-1")
-        assert job is not None
+        job = eventually(lambda: served.services.database.attempts.claim("worker-1"))
         time.sleep(0.3)
         served.services.database.attempts.fail(
             job.id, 1, "clip_missing", "The clip no longer exists."
         )
 
-    with later(work, seconds=0.8):
+    with later(work):
         answer = served.http.post(
             "/generate", files={"audio": ("a", clip)}, headers={"Prefer": "wait=20"}
         )
@@ -222,10 +233,13 @@ def test_generate_waits_no_longer_than_requested(served: Served, clip: bytes) ->
 
 
 def test_generate_answers_when_its_job_is_deleted_meanwhile(served: Served, clip: bytes) -> None:
-    def delete() -> None:
-        served.services.database.jobs.delete(served.services.database.jobs.page(limit=1).jobs[0].id)
+    jobs = served.services.database.jobs
+    before = {job.id for job in jobs.page().jobs}
 
-    with later(delete, seconds=1):
+    def delete() -> None:
+        jobs.delete(eventually(lambda: {job.id for job in jobs.page().jobs} - before).pop())
+
+    with later(delete):
         answer = served.http.post(
             "/generate", files={"audio": ("a", clip)}, headers={"Prefer": "wait=20"}
         )
