@@ -72,10 +72,10 @@ def inject_storage_faults() -> None:
 
 def inject_disk_faults() -> None:
     """Report a full scratch disk while the fault "disk" is "full"."""
-    from worker.pipeline import render
+    from worker.pipeline import encode as pipeline
     from worker.process import celery_worker
 
-    encode, obstacle = render.encode, celery_worker.obstacle
+    encode, obstacle = pipeline.encode, celery_worker.obstacle
 
     def faulty_encode(*arguments: Any, **named: Any) -> Any:
         if fault("disk") == "full":
@@ -85,7 +85,7 @@ def inject_disk_faults() -> None:
     def faulty_obstacle(*arguments: Any) -> str | None:
         return "chaos: disk full" if fault("disk") == "full" else obstacle(*arguments)
 
-    render.encode = faulty_encode
+    pipeline.encode = faulty_encode
     celery_worker.obstacle = faulty_obstacle  # type: ignore[assignment]
 
 
