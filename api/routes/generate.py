@@ -16,7 +16,7 @@ from api.services.conditional import Prefer, has_ended, seconds_to_wait
 from api.services.submit import REQUEST_CHECKS, accept
 from api.services.upload_intake import UploadRequest, UploadRoute
 from jobs.model import Job
-from jobs.sandbox.audio_probe import ACCEPTED
+from jobs.sandbox.audio_formats import ACCEPTED
 from jobs.store.job_rows import JobMissing
 
 router = APIRouter(route_class=UploadRoute)
