@@ -28,7 +28,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from api.problems import Problem, problem_response
 from jobs.model import new_job_id
-from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.audio_formats import MediaError
 from jobs.storage.disk_full import is_full
 from jobs.storage.factory import ObjectMissing, StorageError, StorageFull
 from jobs.store.batches import BatchMissing

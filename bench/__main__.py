@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
+# `python -m` searches the working directory first, where a user may have files with the names of
+# modules (models/, jobs.py). This must come before all other imports.
+if (
+    __name__ == "__main__"
+    and not sys.flags.safe_path
+    and __file__ != f"{sys.path[0]}/bench/__main__.py"
+):
+    del sys.path[0]
+
 import argparse
 
 from bench import avatar, motion, service, training

@@ -132,7 +132,7 @@ def _mp4_boxes(folder: Path, pipe: Path) -> dict[str, Attack]:
         "a compressed index of 4 GB": (ftyp + _box(b"moov", cmov), {"audio_missing", *DAMAGED}),
         "an edit list with ten empty hours": (
             boxed(("moov", "trak", "edts", "elst"), ten_hours),
-            either,
+            either | {"clip_too_long"},
         ),
         "samples that last 2^31 ticks each": (
             boxed((*minf, "stbl", "stts"), struct.pack(">IIII", 0, 1, 25, 2**31 - 1)),
@@ -219,7 +219,7 @@ def _timestamps(folder: Path) -> dict[str, Attack]:
             struct.pack_into("<q", changed, page + 6, value)
         return with_ogg_checksums(bytes(changed))
 
-    either = {ACCEPTED, "clip_too_short", *DAMAGED}
+    either = {ACCEPTED, "clip_too_short", "clip_too_long", *DAMAGED}
     return {
         "ticks of 16 ms in webm": (webm_with(at, b"\xff\xff\xff"), either),
         "ticks of 0 ms in webm": (webm_with(at, b"\0\0\0"), either),

@@ -16,7 +16,7 @@ from api.services.conditional import Prefer, has_ended, seconds_to_wait
 from api.services.submit import REQUEST_CHECKS, accept
 from api.services.upload_intake import UploadRequest, UploadRoute
 from jobs.model import Job
-from jobs.sandbox.audio_probe import ACCEPTED
+from jobs.sandbox.audio_formats import ACCEPTED
 from jobs.store.job_rows import JobMissing
 
 router = APIRouter(route_class=UploadRoute)
@@ -35,13 +35,13 @@ read it at `Location` until it has ended.""",
     responses=problems(
         "malformed_body",
         "upload_too_slow",
-        "idempotency_key_reused",
         "upload_too_large",
+        "idempotency_key_reused",
         "body_type_unsupported",
+        *REQUEST_CHECKS,
         "invalid_request",
         "upload_unknown",
         "upload_incomplete",
-        *REQUEST_CHECKS,
         *CLIP_PROBLEMS,
         "audio_url_refused",
         "audio_url_failed",

@@ -12,7 +12,7 @@ from api.services.clip_sources import UploadedClip, ready_upload
 from api.services.idempotency import make_once
 from api.services.submit import checked_callback, people_of, person_for, submit_batch
 from jobs.model import NewJob, new_job_id
-from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.audio_formats import MediaError
 from jobs.store.batches import NewBatch
 from jobs.store.idempotency import IdempotencyKey, request_digest
 

@@ -15,7 +15,8 @@ from api.problems import Problem
 from api.services.upload_intake import FOLDER, probed, saved
 from contracts.files import sha256_of
 from jobs.outbound.http_client import OutboundError, UrlRefused, sentence_of
-from jobs.sandbox.audio_probe import MediaLimits, check_seconds
+from jobs.sandbox.audio_formats import MediaLimits
+from jobs.sandbox.audio_probe import check_seconds
 from jobs.storage.factory import CONTENT_TYPES
 from jobs.storage.keys import input_key
 from jobs.store.uploads import UploadMissing

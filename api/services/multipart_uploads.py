@@ -11,7 +11,7 @@ from api.problems import Problem
 from api.services.upload_intake import FOLDER, probed
 from contracts.files import sha256_of
 from jobs.maintenance.reaper import remove_upload
-from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.audio_formats import MediaError
 from jobs.storage.factory import PartMissing
 from jobs.store.uploads import UploadMissing, new_upload_id, upload_key
 

@@ -18,7 +18,8 @@ from fastapi.routing import APIRoute
 
 from api.problems import Problem
 from api.schemas.generate import FORM, kind_of
-from jobs.sandbox.audio_probe import MediaLimits, probe
+from jobs.sandbox.audio_formats import MediaLimits
+from jobs.sandbox.audio_probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator

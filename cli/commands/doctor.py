@@ -22,7 +22,7 @@ from jobs.db.engine import connect, reading
 from jobs.db.tables import jobs
 from jobs.persons import list_people
 from jobs.queue.celery_app import make_celery, reachable
-from jobs.settings import PREFIX, secret_files
+from jobs.settings import PREFIX, REPOSITORY, secret_files
 from jobs.storage.factory import StorageError, open_storage
 from jobs.telemetry.redaction import redact
 
@@ -224,6 +224,13 @@ def _storage(settings: Settings) -> CheckResult:
 
 
 def _people(settings: Settings) -> Iterator[CheckResult]:
+    if settings.people == REPOSITORY / "people" and not settings.people.is_dir():
+        text = (
+            "VISAVIS_PEOPLE is not set, and an installed package contains no person; set it to a "
+            "folder of person directories"
+        )
+        yield CheckResult(Status.BAD, "people", text)
+        return
     from contracts.person import PersonError, check_files
 
     people = {person.name: person for person in list_people(settings.people)}

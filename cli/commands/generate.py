@@ -19,7 +19,8 @@ from cli.progress_bars import Bars
 from contracts.files import write_atomically
 from contracts.outputs import Output, output_of_suffix
 from jobs.model import merged_warnings
-from jobs.sandbox.audio_probe import MediaLimits, probe
+from jobs.sandbox.audio_formats import MediaLimits
+from jobs.sandbox.audio_probe import probe
 
 if TYPE_CHECKING:
     from jobs.model import JobWarning

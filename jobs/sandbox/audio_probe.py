@@ -3,7 +3,7 @@
 `probe` starts `python -m jobs.sandbox.audio_probe probe`, which has little memory and time, and can
 write no file and open no URL. The child forces the demuxer that the first bytes select, so the
 file name and the entries of a playlist have no effect. It decodes all audio, so a false header has
-no effect either.
+no effect either. `read_command` starts the same reader for its audio.
 """
 
 from __future__ import annotations
@@ -12,79 +12,70 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from jobs.model import JobWarning, warnings_of
+from jobs.sandbox.audio_formats import CONTAINERS, MediaError, MediaLimits
+from jobs.sandbox.audio_reader import (
+    SAMPLE_BYTES,
+    SAMPLE_RATE,
+    ClipReader,
+    paired,
+)
 from jobs.sandbox.rlimits import apply_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import av
+    from collections.abc import Generator, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 GRACE_SECONDS = 5.0  # for the start of the child
 OUTPUT_BYTES = 4096  # read from the child at most, so that it cannot fill our memory
-STREAMS = 16  # in one file
-EMPTY_PACKETS = 1000  # successive packets without audio; more are a denial-of-service attempt
-
-
-@dataclass(frozen=True)
-class MediaLimits:
-    """Limits of a clip and of its probe."""
-
-    min_seconds: float = 0.1
-    max_seconds: float = 600.0
-    max_channels: int = 2
-    min_sample_rate: int = 4_000
-    max_sample_rate: int = 192_000
-    wall_seconds: float = 20.0
-    cpu_seconds: int = 15
-    memory_bytes: int = 1 << 30  # of address space; the libraries alone map 300 MB
+STEREO_BYTES = 2 * SAMPLE_BYTES
 
 
 @dataclass(frozen=True)
 class ClipInfo:
     """Properties of a clip, measured by decoding it."""
 
-    container: str  # also the suffix of its key: "wav", "flac", "mp3", "ogg", "m4a", "webm"
+    container: str  # also the suffix of its key: a key of CONTAINERS
     codec: str
-    sample_rate: int
-    channels: int
-    seconds: float
+    sample_rate: int  # of its first part
+    channels: int  # 2 for a file with two tracks
+    seconds: float  # a whole number of samples at 48 kHz
     warnings: tuple[JobWarning, ...] = ()
 
 
-@dataclass(frozen=True)
-class Container:
-    """A file format: its demuxer in FFmpeg and the accepted codecs."""
+def info_of(result: dict[str, Any]) -> ClipInfo:
+    """Return the properties that a child process printed.
 
-    demuxer: str
-    codecs: frozenset[str]
-
-
-INTEGER_PCM = frozenset({"pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le"})
-PCM = INTEGER_PCM | {"pcm_f32le", "pcm_f64le", "pcm_alaw", "pcm_mulaw"}
-CONTAINERS: Mapping[str, Container] = {
-    "wav": Container("wav", PCM),
-    "flac": Container("flac", frozenset({"flac"})),
-    "mp3": Container("mp3", frozenset({"mp3", "mp3float"})),
-    "ogg": Container("ogg", frozenset({"vorbis", "opus", "flac"})),
-    "m4a": Container("mov", frozenset({"aac", "alac", "mp3", "mp3float", "opus"})),
-    "webm": Container("matroska", frozenset({"opus", "vorbis"})),
-}
-ACCEPTED = "wav, flac, mp3, ogg (Vorbis or Opus), m4a (AAC) or webm (Opus or Vorbis)"
+    Raises:
+        MediaError: when it printed an error.
+        TypeError, ValueError: when it printed something else.
+    """
+    if "code" in result:
+        raise MediaError(str(result["code"]), str(result["detail"]))
+    info = ClipInfo(**result | {"warnings": warnings_of(result.get("warnings", ()))})
+    if info.container not in CONTAINERS:
+        raise ValueError(f"unknown format {info.container}")
+    return info
 
 
-class MediaError(ValueError):
-    """The file is not an acceptable clip: `code` for programs, `detail` for people."""
+def read_command(path: Path, *, max_seconds: float, partner: Path | None = None) -> list[str]:
+    """Return the command that writes a clip to its stdout, as 48 kHz float32 of two channels.
 
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
+    Its stderr is one line of JSON. The environment of the child must be empty, its folder ROOT.
+    partner: a mono file for the right channel.
+    """
+    limits = MediaLimits(min_seconds=0.0, max_seconds=max_seconds)
+    return _command("read", limits, path, *([partner] if partner else []))
+
+
+def _command(name: str, limits: MediaLimits, *paths: Path) -> list[str]:
+    module = [sys.executable, "-m", "jobs.sandbox.audio_probe", name, json.dumps(asdict(limits))]
+    return [*module, *(str(path.resolve()) for path in paths)]
 
 
 def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
@@ -92,27 +83,14 @@ def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
 
     Raises: MediaError: when the file is not an acceptable clip; the detail includes a fix.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "jobs.sandbox.audio_probe",
-        "probe",
-        str(path.resolve()),
-        json.dumps(asdict(limits)),
-    ]
+    command = _command("probe", limits, path)
     output = _output(command, timeout=limits.wall_seconds + GRACE_SECONDS)
     try:
-        result = json.loads(output)
-        if "code" in result:
-            raise MediaError(str(result["code"]), str(result["detail"]))
-        info = ClipInfo(**result | {"warnings": warnings_of(result.get("warnings", ()))})
-    except (TypeError, ValueError) as error:  # the child was killed, or taken over by the file
-        if isinstance(error, MediaError):
-            raise
+        return info_of(json.loads(output))
+    except MediaError:
+        raise
+    except (KeyError, TypeError, ValueError):  # the child was killed, or taken over by the file
         raise _unreadable() from None
-    if info.container not in CONTAINERS:
-        raise _unreadable()
-    return info
 
 
 def _output(command: list[str], *, timeout: float) -> bytes:
@@ -145,153 +123,93 @@ def _unreadable() -> MediaError:
 
 def check_seconds(seconds: float, limits: MediaLimits) -> None:
     """Check the length of a clip. Raises: MediaError: when it is too short or too long."""
-    if seconds < limits.min_seconds:
+    if samples_in(seconds) < samples_in(limits.min_seconds):
         raise MediaError(
             "clip_too_short",
             f"the clip is {seconds:.3f} s long; send {limits.min_seconds:g} s or more",
         )
-    if seconds > limits.max_seconds:
+    if samples_in(seconds) > samples_in(limits.max_seconds):
         _too_long(seconds, limits)
 
 
-def sniff(head: bytes) -> str:
-    """Return the file format, a key of CONTAINERS, from the first bytes.
-
-    Raises: MediaError: when the format is not accepted.
-    """
-    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
-        return "wav"
-    if head[:4] == b"fLaC":
-        return "flac"
-    if head[:4] == b"OggS":
-        return "ogg"
-    if head[4:8] == b"ftyp":
-        return "m4a"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "webm"
-    if head[:3] == b"ID3" or _starts_mp3(head):
-        return "mp3"
-    raise MediaError(
-        "audio_type_unsupported", f"the file has no supported audio format; send {ACCEPTED}"
-    )
-
-
-def demuxer_options(kind: str) -> dict[str, str]:
-    """Return FFmpeg options for a format: no pictures are decoded, no other files are opened."""
-    container = CONTAINERS[kind]
-    return {
-        "protocol_whitelist": "file",
-        "format_whitelist": container.demuxer,
-        "codec_whitelist": ",".join(sorted(container.codecs)),
-        "max_streams": str(STREAMS),
-    }
-
-
 def inspect_clip(path: Path, limits: MediaLimits) -> ClipInfo:
-    """Sniff, open and decode a file; this runs in the child process.
+    """Decode a file and return its properties; this runs in the child process.
 
     Raises: MediaError: when the file is not an acceptable clip.
     """
-    import av
-    from av.error import FFmpegError
-
-    with path.open("rb") as file:
-        head = file.read(16)
-    if not head:
-        raise MediaError("audio_empty", "the audio file is empty; send a recording")
-    kind = sniff(head)
-    try:
-        with av.open(
-            str(path),
-            format=CONTAINERS[kind].demuxer,
-            options=demuxer_options(kind),
-            metadata_errors="replace",
-        ) as container:
-            return _decoded(container, kind, limits)
-    except (FFmpegError, ValueError) as error:
-        if isinstance(error, MediaError):
-            raise
-        _damaged(kind)
+    reader = ClipReader(path, limits)
+    most, samples = samples_in(limits.max_seconds), 0
+    with closing(reader.stereo()) as chunks:
+        for chunk in chunks:
+            samples += len(chunk) // STEREO_BYTES
+            if samples > most:
+                _too_long(reader.stated_seconds, limits)
+    check_seconds(samples / SAMPLE_RATE, limits)
+    return _info(reader, samples)
 
 
-def _decoded(container: av.container.InputContainer, kind: str, limits: MediaLimits) -> ClipInfo:
-    if not container.streams.audio:
-        raise MediaError("audio_missing", "the file contains no audio; send a recording")
-    stream = container.streams.audio[0]
-    codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
-    if codec not in CONTAINERS[kind].codecs:
-        raise MediaError(
-            "audio_type_unsupported",
-            f"the codec {codec} in {kind} is not supported; send {ACCEPTED}",
-        )
-    seconds, sample_rate, channels = 0.0, stream.codec_context.sample_rate, 0
-    _check_rate(sample_rate, limits)
-    _check_channels(stream.codec_context.channels, limits)
-    for frame in _frames(container, stream, kind):
-        _check_channels(frame.layout.nb_channels, limits)
-        _check_rate(frame.sample_rate, limits)
-        sample_rate, channels = frame.sample_rate, frame.layout.nb_channels
-        seconds += frame.samples / frame.sample_rate
-        if seconds > limits.max_seconds + 0.5 / sample_rate:
-            _too_long(_header_seconds(container), limits)
-    if channels == 0:
-        raise MediaError(
-            "audio_empty", "the file contains no audio after its header; export it again"
-        )
-    check_seconds(seconds, limits)
-    return ClipInfo(kind, _codec_name(codec), sample_rate, channels, round(seconds, 6))
+def write_audio(
+    path: Path, limits: MediaLimits, file: BinaryIO, *, partner: Path | None = None
+) -> ClipInfo:
+    """Write the audio of a clip, at most `max_seconds`; this runs in the child process.
+
+    Raises: MediaError: when a file is not an acceptable clip.
+    """
+    reader = ClipReader(path, limits)
+    most, samples = samples_in(limits.max_seconds), 0
+    with closing(reader.stereo() if partner is None else _dialogue(reader, partner)) as chunks:
+        for chunk in chunks:
+            part = memoryview(chunk)[: (most - samples) * STEREO_BYTES]
+            file.write(part)
+            samples += len(part) // STEREO_BYTES
+            if samples >= most:
+                break
+    return _info(reader, samples)
 
 
-def _frames(
-    container: av.container.InputContainer, stream: av.AudioStream, kind: str
-) -> Iterator[av.AudioFrame]:
-    """Yield every frame that can be decoded; a few damaged packets are ignored."""
-    from av.error import FFmpegError
+def _dialogue(reader: ClipReader, partner: Path) -> Generator[bytes]:
+    """Yield the clip as left and the partner's file as right channel; both must be mono."""
+    other = ClipReader(partner, reader.limits)
+    lengths = [0, 0]
 
-    good, bad, empty = 0, 0, 0
-    packets = container.demux(stream)
-    while empty <= EMPTY_PACKETS:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except FFmpegError:  # the file is truncated; the packets before count
-            bad += 1
-            break
-        empty += 1
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            bad += 1
-            continue
-        for frame in frames:
-            empty = 0
-            good += 1
-            yield frame
-    if bad > 2 + good // 10 or (bad and not good) or empty > EMPTY_PACKETS:
-        _damaged(kind)
+    def mono(which: int, source: ClipReader) -> Iterator[bytes]:
+        for chunk in source.stereo():
+            if source.channels > 1:
+                raise MediaError(
+                    "audio_channels",
+                    f"the file of the {('person', 'partner')[which]} has {source.channels} "
+                    "channels; send two mono files, or one file of two channels without a partner",
+                )
+            lengths[which] += len(chunk) // STEREO_BYTES
+            yield memoryview(chunk).cast("f")[::2].tobytes()
 
-
-def _check_channels(channels: int, limits: MediaLimits) -> None:
-    if not 1 <= channels <= limits.max_channels:
-        raise MediaError(
-            "audio_channels",
-            f"the audio has {channels} channels; send 2 (left: the person, right: the partner) "
-            "or 1 (the person)",
+    yield from paired(mono(0, reader), mono(1, other))
+    for warning in other.warnings:
+        reader.warn(warning.code, f"In the partner's file: {warning.detail}")
+    difference = abs(lengths[0] - lengths[1]) / SAMPLE_RATE
+    if difference > 1.0:
+        shorter = "person" if lengths[0] < lengths[1] else "partner"
+        reader.warn(
+            "partner_length_differs",
+            f"The audio of the {shorter} is {difference:.2f} s shorter than the other file; it "
+            "ends in silence.",
         )
 
 
-def _check_rate(sample_rate: int, limits: MediaLimits) -> None:
-    if not limits.min_sample_rate <= sample_rate <= limits.max_sample_rate:
-        raise MediaError(
-            "audio_sample_rate",
-            f"the audio has {sample_rate} samples per second; send {limits.min_sample_rate} to "
-            f"{limits.max_sample_rate}, preferably 48000",
-        )
+def samples_in(seconds: float) -> int:
+    """Return a length as samples at 48 kHz; lengths are compared as whole samples."""
+    return round(seconds * SAMPLE_RATE)
 
 
-def _header_seconds(container: av.container.InputContainer) -> float:
-    return (container.duration or 0) / 1_000_000
+def _info(reader: ClipReader, samples: int) -> ClipInfo:
+    return ClipInfo(
+        reader.kind,
+        reader.codec,
+        reader.sample_rate,
+        reader.channels,
+        samples / SAMPLE_RATE,
+        reader.warnings,
+    )
 
 
 def _too_long(seconds: float, limits: MediaLimits) -> NoReturn:
@@ -300,21 +218,6 @@ def _too_long(seconds: float, limits: MediaLimits) -> NoReturn:
         "clip_too_long",
         f"the clip is {length}, and the limit is {limits.max_seconds:g} s; cut it",
     )
-
-
-def _damaged(kind: str) -> NoReturn:
-    raise MediaError(
-        "audio_damaged", f"the file begins like {kind} but cannot be decoded; export it again"
-    )
-
-
-def _codec_name(codec: str) -> str:
-    return {"mp3float": "mp3"}.get(codec, codec)
-
-
-def _starts_mp3(head: bytes) -> bool:
-    """Check for a frame sync of MPEG layer III: eleven bits set, then version and layer."""
-    return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] & 0xF0 != 0xF0
 
 
 def _rlimits(limits: MediaLimits) -> dict[str, int]:
@@ -329,16 +232,27 @@ def _rlimits(limits: MediaLimits) -> dict[str, int]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run `probe PATH LIMITS`: print one line of JSON, a ClipInfo or {code, detail}."""
-    _, path, text = arguments
+    """Run `probe LIMITS PATH` or `read LIMITS PATH [PARTNER]`.
+
+    They print one line of JSON, a ClipInfo or {code, detail}: `read` to stderr, because its stdout
+    is the audio.
+    """
+    command, text, *paths = arguments
     limits = MediaLimits(**json.loads(text))
-    apply_limits(_rlimits(limits))
+    path, partner = Path(paths[0]), Path(paths[1]) if paths[1:] else None
+    report = sys.stdout
     result: dict[str, Any]
     try:
-        result = asdict(inspect_clip(Path(path), limits))
+        if command == "probe":
+            apply_limits(_rlimits(limits))
+            result = asdict(inspect_clip(path, limits))
+        else:  # the caller of `read` has set the limits
+            report = sys.stderr
+            result = asdict(write_audio(path, limits, sys.stdout.buffer, partner=partner))
+            sys.stdout.flush()
     except MediaError as error:
         result = {"code": error.code, "detail": error.detail}
-    sys.stdout.write(json.dumps(result) + "\n")
+    report.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

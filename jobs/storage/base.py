@@ -27,6 +27,12 @@ CONTENT_TYPES = {
     ".mp3": "audio/mpeg",
     ".ogg": "audio/ogg",
     ".m4a": "audio/mp4",
+    ".aac": "audio/aac",
+    ".aiff": "audio/aiff",
+    ".amr": "audio/amr",
+    ".caf": "audio/x-caf",
+    ".w64": "audio/x-w64",
+    ".wma": "audio/x-ms-wma",
     ".txt": "text/plain",
 } | {output.suffix: output.content_type for output in OUTPUTS}
 

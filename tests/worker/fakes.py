@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,6 +29,13 @@ def stuck_ffmpeg(folder: Path) -> Path:
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     return program
+
+
+def use_decoder(monkeypatch: pytest.MonkeyPatch, program: Path) -> None:
+    """Replace the child process that decodes clips."""
+    monkeypatch.setattr(
+        "worker.pipeline.decode.read_command", lambda *clip, **options: [str(program)]
+    )
 
 
 class InMemoryStorage:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.sandbox.audio_probe import CONTAINERS, MediaError, demuxer_options, sniff
-from worker.pipeline.ffmpeg import Ffmpeg, FfmpegError
+from jobs.model import JobWarning
+from jobs.sandbox.audio_formats import MediaError
+from jobs.sandbox.audio_probe import ROOT, info_of, read_command, samples_in
+from worker.pipeline.ffmpeg import Child, ChildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import IO
+    from typing import IO, Literal
 
     from numpy.typing import NDArray
 
-    from jobs.model import JobWarning
+    from jobs.sandbox.audio_probe import ClipInfo
 
 SAMPLE_RATE = 48_000
 CHANNELS = 2
@@ -26,7 +29,7 @@ FRAME_BYTES = 4 * CHANNELS  # one sample of both channels, as float32
 CHUNK = 8192 * FRAME_BYTES
 WALL_SECONDS = 30.0  # for decoding, in addition to the length of the clip
 RLIMITS = {
-    "AS": 2 << 30,  # the threads of ffmpeg alone map several hundred MB
+    "AS": 1 << 30,  # the libraries alone map 300 MB
     "FSIZE": 1 << 20,  # of its error output; the audio goes through a pipe
     "CORE": 0,
     "NOFILE": 64,
@@ -36,6 +39,10 @@ FAULT_SIGNALS = {
     signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE,
     signal.SIGILL,
 }  # fmt: skip
+SILENT = 0.001  # peak of a silent channel: -60 dBFS
+OFFSET = 0.01  # mean of a channel that is removed: -40 dBFS
+FULL_SCALE = 0.99  # three equal samples above are clipped
+CLIPPED_SHARE = 1e-4  # of the samples
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,79 @@ class Audio:
         return len(self.samples) / SAMPLE_RATE
 
 
+class Levels:
+    """Measurements of both channels, taken while the audio arrives."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.clipped = 0
+        self.identical = True
+        self.peak = np.zeros(CHANNELS, np.float32)
+        self._sum = np.zeros(CHANNELS)
+        self._sounding = np.zeros(CHANNELS, np.int64)  # samples that are not exactly zero
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        """Measure a chunk [n, 2]."""
+        self.samples += len(samples)
+        magnitude = np.abs(samples)
+        self.peak = np.maximum(self.peak, magnitude.max(axis=0, initial=0))
+        self.identical = self.identical and bool((samples[:, 0] == samples[:, 1]).all())
+        self._sum += samples.sum(axis=0, dtype=np.float64)
+        self._sounding += np.count_nonzero(samples, axis=0)
+        flat = (samples[2:] == samples[1:-1]) & (samples[1:-1] == samples[:-2])
+        self.clipped += int((flat & (magnitude[2:] >= FULL_SCALE)).sum())
+
+    @property
+    def is_clipped(self) -> bool:
+        """Check for flat tops at full scale."""
+        return self.clipped > max(2, CLIPPED_SHARE * self.samples)
+
+    @property
+    def offset(self) -> NDArray[np.float32]:
+        """Mean of each channel where it is to be removed, else 0; silence does not count."""
+        mean = self._sum / np.maximum(self._sounding, 1)
+        # The mean of a short or clipped channel is that of its waves.
+        unclear = (self._sounding < SAMPLE_RATE) | (np.abs(mean) < OFFSET) | self.is_clipped
+        return np.where(unclear, 0.0, mean).astype(np.float32)
+
+    def warnings(self, info: ClipInfo) -> list[JobWarning]:
+        """Return the warnings about these measurements."""
+        found = []
+        if self.is_clipped:
+            found.append(
+                JobWarning(
+                    "audio_clipped",
+                    "The audio is clipped: its loudest parts are cut at full scale; record with a "
+                    "lower level.",
+                )
+            )
+        if self.peak[0] < SILENT:
+            rest = "" if self.peak[1] < SILENT else ", and the other channel is not"
+            found.append(
+                JobWarning(
+                    "left_channel_silent",
+                    f"The channel of the person is silent{rest}; the person is the left channel "
+                    "unless person_channel is right.",
+                )
+            )
+        elif info.channels > 1 and self.identical:
+            found.append(
+                JobWarning(
+                    "channels_identical",
+                    "Both channels are identical, so the person and the partner say the same; "
+                    "send a mono file if the partner is not recorded.",
+                )
+            )
+        if self.offset.any():
+            found.append(
+                JobWarning(
+                    "dc_offset_removed",
+                    f"A constant offset of {np.abs(self.offset).max():.3f} was removed.",
+                )
+            )
+        return found
+
+
 def decode(
     clip: Path,
     raw: Path,
@@ -59,85 +139,110 @@ def decode(
     max_seconds: float,
     wall_seconds: float | None = None,
     progress: Callable[[float], None] = lambda share: None,
+    partner: Path | None = None,
+    person_channel: Literal["left", "right"] = "left",
 ) -> Audio:
     """Decode at most `max_seconds` of `clip` into the file `raw`. progress: called with 0..1.
 
-    Channels are never mixed; a mono clip gets a silent partner.
+    Channels are never mixed; a mono clip gets a silent partner, or the one of the mono file
+    `partner`. person_channel: "right" exchanges the channels.
 
     Raises:
         MediaError: when the clip cannot be decoded.
-        FfmpegError: when ffmpeg is missing or was killed.
+        ChildError: when the decoder was killed.
     """
-    with clip.open("rb") as file:
-        kind = sniff(file.read(16))
     patience = wall_seconds if wall_seconds is not None else WALL_SECONDS + max_seconds
-    arguments = _arguments(clip, kind, max_seconds)
+    command = read_command(clip, max_seconds=max_seconds, partner=partner)
     rlimits = RLIMITS | {"CPU": int(patience) + 1}
-    most = round(max_seconds * SAMPLE_RATE) * FRAME_BYTES
+    most = samples_in(max_seconds) * FRAME_BYTES
+    levels = Levels()
     try:
-        with Ffmpeg(arguments, patience=patience, rlimits=rlimits) as child:
-            partner_speaks = _receive(child.pipe, raw, most, lambda size: progress(size / most))
+        with Child(command, patience=patience, rlimits=rlimits, folder=ROOT) as child:
+            _receive(
+                child.pipe, raw, most, lambda size: progress(size / most), levels, person_channel
+            )
             child.finish()
-    except FfmpegError as error:
-        if (media_error := _media_error(error, kind, clip)) is None:
-            raise  # ffmpeg is missing or was killed, which is not the fault of the clip
+            info = _info(child.last_line())
+    except ChildError as error:
+        if (media_error := _media_error(error)) is None:
+            raise  # it was killed, which is not the fault of the clip
         raise media_error from error
+    _check_channel(info, person_channel, partner)
     if raw.stat().st_size == 0:
         raise MediaError(
             "audio_empty", "the file contains no decodable audio after its header; export it again"
         )
+    if levels.offset.any():
+        _remove_offset(raw, levels.offset)
     samples: NDArray[np.float32] = np.memmap(raw, np.float32, mode="c").reshape(-1, CHANNELS)
-    return Audio(raw, samples, partner_speaks)
+    return Audio(raw, samples, bool(levels.peak[1]), (*info.warnings, *levels.warnings(info)))
 
 
-def _arguments(clip: Path, kind: str, max_seconds: float) -> list[str]:
-    """Return arguments that force the demuxer and allow files only, against hostile playlists."""
-    only = [
-        option for name, value in demuxer_options(kind).items() for option in (f"-{name}", value)
-    ]
-    demuxer = CONTAINERS[kind].demuxer
-    # One thread of each kind, because each maps address space and ffmpeg starts one per core.
-    reading = ["-filter_threads", "1", "-threads", "1", *only, "-f", demuxer, "-i", f"file:{clip}"]
-    # asetpts replaces the timestamps, because `-t` would drop audio after a gap in them.
-    # `pan` by number copies channels, and c1 of a mono clip is silence; `-ac` would mix them.
-    filters = "asetpts=N/SR/TB,pan=stereo|c0=c0|c1=c1"
-    stream = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", filters]
-    output = ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-c:a", "pcm_f32le"]
-    return [*reading, *stream, "-t", f"{max_seconds:.6f}", *output, "pipe:1"]
+def _info(line: str) -> ClipInfo:
+    """Return the result of the child, in the last line of its error output."""
+    try:
+        return info_of(json.loads(line))
+    except MediaError:
+        raise
+    except (KeyError, TypeError, ValueError):
+        raise _unreadable() from None
 
 
-def _receive(pipe: IO[bytes], raw: Path, most: int, progress: Callable[[int], None]) -> bool:
-    """Write the decoded audio to `raw` as finite numbers in -1..1; return if the partner speaks.
+def _check_channel(info: ClipInfo, person_channel: str, partner: Path | None) -> None:
+    if person_channel == "right" and info.channels == 1 and partner is None:
+        raise MediaError(
+            "audio_channels",
+            "the audio has 1 channel, and person_channel is right; send two channels, or leave "
+            "out person_channel",
+        )
+
+
+def _receive(
+    pipe: IO[bytes],
+    raw: Path,
+    most: int,
+    progress: Callable[[int], None],
+    levels: Levels,
+    person_channel: str,
+) -> None:
+    """Write the decoded audio to `raw` as finite numbers in -1..1.
 
     progress: called with the number of bytes received.
 
     This process writes the file, so that a full disk is an OSError here and not a fault of the
-    clip. At most `most` bytes are written, even if the timestamps defeat `-t`.
+    clip. At most `most` bytes are written.
     """
-    partner_speaks = False
+    order = slice(None, None, -1 if person_channel == "right" else 1)
     with raw.open("wb") as file:
         while chunk := pipe.read(CHUNK):
             chunk = chunk[: most - file.tell()]
             whole = len(chunk) // FRAME_BYTES * FRAME_BYTES
-            samples = np.frombuffer(chunk[:whole], np.float32).reshape(-1, CHANNELS)
+            samples = np.frombuffer(chunk[:whole], np.float32).reshape(-1, CHANNELS)[:, order]
             samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
-            partner_speaks = partner_speaks or bool(samples[:, 1].any())
+            levels.add(samples)
             file.write(samples.tobytes())
             progress(file.tell())
-    return partner_speaks
 
 
-def _media_error(error: FfmpegError, kind: str, clip: Path) -> MediaError | None:
-    if error.stalled or -(error.status or 0) in FAULT_SIGNALS:
-        return MediaError(
-            "audio_unreadable",
-            "the audio could not be decoded within the time and memory limits for a clip of this "
-            "length; convert it to wav and send it again",
-        )
-    if error.status is not None and error.status > 0:
-        reason = error.output.splitlines()[0].replace(f"file:{clip}", "the clip")
-        return MediaError(
-            "audio_damaged",
-            f"the file begins like {kind} but cannot be decoded ({reason}); export it again",
-        )
+def _remove_offset(raw: Path, offset: NDArray[np.float32]) -> None:
+    """Subtract the offset of each channel where it is not silent."""
+    mapped = np.memmap(raw, np.float32, mode="r+")
+    samples = mapped.reshape(-1, CHANNELS)
+    for start in range(0, len(samples), CHUNK):
+        part = samples[start : start + CHUNK]
+        part[:] = np.clip(np.where(part == 0, part, part - offset), -1.0, 1.0)
+    mapped.flush()
+
+
+def _media_error(error: ChildError) -> MediaError | None:
+    if error.stalled or -(error.status or 0) in FAULT_SIGNALS or (error.status or 0) > 0:
+        return _unreadable()
     return None
+
+
+def _unreadable() -> MediaError:
+    return MediaError(
+        "audio_unreadable",
+        "the audio could not be decoded within the time and memory limits for a clip of this "
+        "length; convert it to wav and send it again",
+    )

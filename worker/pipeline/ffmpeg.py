@@ -1,4 +1,4 @@
-"""ffmpeg as a child process: an argument list, one pipe, resource limits, its output in errors."""
+"""ffmpeg and other child processes: one pipe, resource limits, their output in errors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ CHECK_SECONDS = 0.25  # between two checks of the deadline
 PATHS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # needed to find programs and libraries
 
 
-class FfmpegError(RuntimeError):
-    """ffmpeg failed, was killed or cannot be started."""
+class ChildError(RuntimeError):
+    """A child process failed, was killed or cannot be started."""
 
     def __init__(self, output: str, *, status: int | None = None, stalled: bool = False) -> None:
         super().__init__(output)
         self.output = output
         self.status = status  # negative: ended by a signal
         self.stalled = stalled
+
+
+class FfmpegError(ChildError):
+    """ffmpeg failed, was killed or cannot be started."""
 
 
 def executable() -> str:
@@ -59,27 +63,32 @@ def executable() -> str:
     return found
 
 
-class Ffmpeg:
-    """`with Ffmpeg(arguments, patience=60) as child:`; the process is gone when the block ends.
+class Child:
+    """`with Child(command, patience=60) as child:`; the process is gone when the block ends.
 
     feed: True to write to its stdin, False to read its stdout. patience: seconds after which it is
     killed. Without `feed` they cover all of its work. With `feed` they cover each write and the end
     of the work; the time between writes does not count. rlimits: resource limits as in
     `jobs.sandbox.rlimits`, for untrusted files; the process then gets no other environment
-    variables than paths.
+    variables than paths. folder: its working directory, by default that of this process.
     """
+
+    name = "the child process"
+    error: type[ChildError] = ChildError
 
     def __init__(
         self,
-        arguments: Sequence[str],
+        command: Sequence[str],
         *,
         patience: float,
         feed: bool = False,
         rlimits: Mapping[str, int] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        command = [executable(), *QUIET, *arguments]
+        command = list(command)
         self._command = command if rlimits is None else limited_command(command, rlimits)
         self._environment = None if rlimits is None else _minimal_environment()
+        self._folder = folder
         self._feed = feed
         self._patience = patience
         self._stalled = False
@@ -95,10 +104,11 @@ class Ffmpeg:
                 stdout=subprocess.DEVNULL if self._feed else subprocess.PIPE,
                 stderr=self._stderr,
                 env=self._environment,
+                cwd=self._folder,
             )
         except OSError as error:
             self._stderr.close()
-            raise FfmpegError(f"{self._command[0]} cannot be started: {error.strerror}") from error
+            raise self.error(f"{self._command[0]} cannot be started: {error.strerror}") from error
         self._deadline = math.inf if self._feed else self._next_deadline()
         self._watch = threading.Thread(target=self._kill_after_deadline, daemon=True)
         self._watch.start()
@@ -122,35 +132,41 @@ class Ffmpeg:
         return pipe
 
     def write(self, data: memoryview) -> None:
-        """Write `data` to ffmpeg. Raises: FfmpegError: when it does not accept the data."""
+        """Write `data` to the child. Raises: ChildError: when it does not accept the data."""
         self._deadline = self._next_deadline()
         try:
             self.pipe.write(data)
-        except OSError:  # ffmpeg has ended; `finish` raises the reason
+        except OSError:  # the child has ended; `finish` raises the reason
             self.finish()
-            raise FfmpegError("ffmpeg stopped reading before the end of the data") from None
+            raise self.error(f"{self.name} stopped reading before the end of the data") from None
         self._deadline = math.inf
 
     def finish(self) -> None:
-        """Wait for the end. Raises: FfmpegError: with the output of ffmpeg, when it failed."""
+        """Wait for the end. Raises: ChildError: with the output of the child, when it failed."""
         if self._feed:
             self._deadline = self._next_deadline()
             _close(self.pipe)
         status = self._process.wait()
         if self._stalled:
-            raise FfmpegError(f"no progress in ffmpeg for {self._patience:g} s", stalled=True)
+            raise self.error(f"no progress in {self.name} for {self._patience:g} s", stalled=True)
         if status != 0:
-            raise FfmpegError(
-                self._output() or f"ffmpeg exited with status {status}", status=status
+            raise self.error(
+                self._output() or f"{self.name} exited with status {status}", status=status
             )
+
+    def last_line(self) -> str:
+        """Return the last line of the error output of a child that has ended."""
+        return self._error_lines()[-1]
 
     def _next_deadline(self) -> float:
         return time.monotonic() + self._patience
 
-    def _output(self) -> str:
+    def _error_lines(self) -> list[str]:
         self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").splitlines()
-        text = "\n".join(ORIGIN.sub("", line) for line in lines).strip()
+        return self._stderr.read().decode(errors="replace").splitlines() or [""]
+
+    def _output(self) -> str:
+        text = "\n".join(ORIGIN.sub("", line) for line in self._error_lines()).strip()
         return text if len(text) <= 2 * EXCERPT else f"{text[:EXCERPT]} ... {text[-EXCERPT:]}"
 
     def _kill_after_deadline(self) -> None:
@@ -159,6 +175,16 @@ class Ffmpeg:
                 self._stalled = True
                 self._process.kill()
                 return
+
+
+class Ffmpeg(Child):
+    """`with Ffmpeg(arguments, patience=60) as child:`; as `Child`."""
+
+    name = "ffmpeg"
+    error = FfmpegError
+
+    def __init__(self, arguments: Sequence[str], *, patience: float, feed: bool = False) -> None:
+        super().__init__([executable(), *QUIET, *arguments], patience=patience, feed=feed)
 
 
 def _minimal_environment() -> dict[str, str]:

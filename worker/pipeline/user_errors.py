@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.request.values import SizeUnsupported
-from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.audio_formats import MediaError
 from models.avatar.camera import CameraError, CameraUnknown
 from models.motion.pipeline import MotionError
 from worker.pipeline.persons import PersonUnknown

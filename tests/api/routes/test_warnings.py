@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from jobs.model import JobWarning
-from jobs.sandbox.audio_probe import ClipInfo, MediaLimits, inspect_clip
+from jobs.sandbox.audio_formats import MediaLimits
+from jobs.sandbox.audio_probe import ClipInfo, inspect_clip
 from tests.api.routes.test_batches import batch
 from tests.api.routes.test_generate import generate
 from tests.api.routes.test_render import job_with_motion, render

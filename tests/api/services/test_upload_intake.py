@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.audio_formats import MediaError
 from jobs.settings import Settings
 from tests.api_server import Served, serving
 from tests.problems import problem

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobs.model import JobWarning
-from jobs.sandbox.audio_probe import MediaError, MediaLimits, inspect_clip, probe
+from jobs.sandbox.audio_formats import MediaError, MediaLimits
+from jobs.sandbox.audio_probe import inspect_clip, probe
 from tests.audio_clips import write_clip
 
 LIMITS = MediaLimits(max_seconds=5.0)
@@ -156,15 +157,15 @@ def test_the_error_for_a_long_clip_contains_length_and_limit(tmp_path: Path) -> 
 def test_a_wav_with_an_unsupported_codec_is_rejected(tmp_path: Path) -> None:
     content = bytearray(write_clip(tmp_path / "clip.wav").read_bytes())
     at = content.index(b"fmt ") + 8
-    content[at : at + 2] = struct.pack("<H", 0x11)  # IMA ADPCM
-    path = tmp_path / "adpcm.wav"
+    content[at : at + 2] = struct.pack("<H", 0x0270)  # ATRAC3
+    path = tmp_path / "atrac.wav"
     path.write_bytes(content)
 
     with pytest.raises(MediaError) as caught:
         inspect_clip(path, LIMITS)
 
     assert caught.value.code == "audio_type_unsupported"
-    assert "adpcm" in caught.value.detail
+    assert "atrac3" in caught.value.detail
 
 
 def test_the_probe_returns_the_result_of_its_child_process(tmp_path: Path) -> None:

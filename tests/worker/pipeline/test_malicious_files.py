@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.audio_formats import MediaError
 from jobs.sandbox.rlimits import limited_command
 from tests.malicious_files import Attack
+from tests.worker.fakes import use_decoder
 from worker.pipeline.decode import SAMPLE_RATE, decode
-from worker.pipeline.ffmpeg import FfmpegError
+from worker.pipeline.ffmpeg import ChildError
 
 SECONDS = 2.0
 
@@ -59,8 +60,8 @@ def test_resource_limits_persist_across_exec(tmp_path: Path, limit: str, code: s
     assert subprocess.run(harmless, capture_output=True).stdout == b"1\n"
 
 
-def ffmpeg_killed_by(signal_name: str, folder: Path) -> Path:
-    program = folder / "ffmpeg"
+def decoder_killed_by(signal_name: str, folder: Path) -> Path:
+    program = folder / "decoder"
     program.write_text(f"#!/bin/sh\nkill -s {signal_name} $$\n")
     program.chmod(0o755)
     (folder / "clip").write_bytes(b"fLaC" + bytes(100))
@@ -71,7 +72,7 @@ def ffmpeg_killed_by(signal_name: str, folder: Path) -> Path:
 def test_a_decoder_killed_for_its_own_fault_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal_name: str
 ) -> None:
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg_killed_by(signal_name, tmp_path)))
+    use_decoder(monkeypatch, decoder_killed_by(signal_name, tmp_path))
 
     with pytest.raises(MediaError) as caught:
         decode(tmp_path / "clip", tmp_path / "raw", max_seconds=1)
@@ -82,9 +83,9 @@ def test_a_decoder_killed_for_its_own_fault_is_a_user_error(
 def test_a_decoder_killed_from_outside_is_not_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg_killed_by("KILL", tmp_path)))
+    use_decoder(monkeypatch, decoder_killed_by("KILL", tmp_path))
 
-    with pytest.raises(FfmpegError):
+    with pytest.raises(ChildError):
         decode(tmp_path / "clip", tmp_path / "raw", max_seconds=1)
 
 
@@ -97,10 +98,10 @@ def test_a_cpu_limit_has_its_own_signal() -> None:
 def test_a_decoder_gets_no_environment_variables_except_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spy = tmp_path / "ffmpeg"
+    spy = tmp_path / "decoder"
     spy.write_text("#!/bin/sh\nenv >&2\nexit 1\n")
     spy.chmod(0o755)
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(spy))
+    use_decoder(monkeypatch, spy)
     monkeypatch.setenv("VISAVIS_SIGNING_SECRET", "hush-hush")
     (tmp_path / "clip").write_bytes(b"fLaC" + bytes(100))
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from jobs.database import Database
 from jobs.model import Job, JobWarning, NewJob, State, StoredMotion, new_job_id
 from jobs.request.model import motion_digest
-from jobs.sandbox.audio_probe import MediaError
+from jobs.sandbox.audio_formats import MediaError
 from jobs.storage.factory import StorageFull
 from models.avatar.appearance import RenderOptions
 from models.avatar.camera import CameraError
