@@ -56,6 +56,23 @@ ENCODED = {
     "opus.m4a": ("-c:a", "libopus", "-f", "mp4"),
     "fragments.m4a": ("-c:a", "aac", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4"),
     "vorbis.webm": ("-c:a", "libvorbis"),
+    "ms.wav": ("-c:a", "adpcm_ms"),
+    "ima.wav": ("-c:a", "adpcm_ima_wav"),
+    "g722.wav": ("-c:a", "g722", "-ar", "16000"),
+    "mp3.wav": ("-c:a", "libmp3lame"),
+    "clip.w64": (),
+    "clip.aiff": (),
+    "pcm.caf": ("-c:a", "pcm_s16le"),
+    "alac.caf": ("-c:a", "alac"),
+    "clip.aac": (),
+    "clip.amr": ("-c:a", "libopencore_amrnb", "-ar", "8000", "-ac", "1"),
+    "amr.3gp": ("-c:a", "libopencore_amrnb", "-ar", "8000", "-ac", "1"),
+    "clip.wma": ("-c:a", "wmav2"),
+    "pcm.mov": ("-c:a", "pcm_s24be"),
+    "aac.mkv": ("-c:a", "aac"),
+    "wma.mkv": ("-c:a", "wmav1"),
+    "tracks.mkv": ("-map", "0", "-map", "0", "-c:a", "flac", "-ac", "1"),
+    "tracks.m4a": ("-map", "0", "-map", "0", "-c:a", "aac", "-ac", "1"),
     "mono.mp3": ("-ac", "1", "-write_xing", "1", "-id3v2_version", "4", "-metadata", "title=x"),
 }
 
@@ -108,9 +125,20 @@ def seeds(folder: Path) -> dict[str, bytes]:
         for channels in (1, 2)
     }
     source = "sine=f=300:r=48000"
-    return written | {
+    kinds = written | {
         name: encoded(folder / name, source, 0.4, *options) for name, options in ENCODED.items()
     }
+    return kinds | {
+        "chained.opus": kinds["1.opus"] + kinds["2.opus"],
+        "joined.webm": kinds["1.webm"] + kinds["2.webm"],
+        "joined.aac": kinds["clip.aac"] + kinds["clip.aac"],
+        "zeros.mp3": bytes(3000) + kinds["2.mp3"],
+        "id3.flac": b"ID3\4\0\0\0\0\0\x20" + bytes(32) + kinds["2.flac"],
+        "picture.mp4": encoded(
+            folder / "picture.mp4", source, 0.4, "-f", "lavfi", "-i", "testsrc=s=32x32:r=10",
+            "-pix_fmt", "yuv420p",
+        ),
+    }  # fmt: skip
 
 
 def mutated(kinds: Mapping[str, bytes], *, seed: int, count: int) -> Iterator[tuple[str, bytes]]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 STREAMS = 16  # in one file
 SECTIONS = 1000  # joined recordings in one file
 HEAD_BYTES = 64
+FARTHEST = 1 << 62  # position in a file
+CHUNKS = 1000  # of a wav, w64 or caf before its audio
 JUNK_BYTES = 1 << 20  # before the first frame of an MP3 or AAC file
 CHAIN = 3  # successive frame headers that make a stream of MP3 or AAC frames
 ID3_TAGS = 8  # before the audio
@@ -22,7 +24,7 @@ ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 MOVIE_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
-STREAMED_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # written by programs that cannot seek back
+STREAMED_SIZE = 0x7FFF0000  # and more, or 0: written by programs that cannot seek back
 
 
 class MediaError(ValueError):
@@ -132,6 +134,8 @@ def _magic(head: bytes) -> str | None:
 
 
 def _at(file: BinaryIO, position: int, count: int = HEAD_BYTES) -> bytes:
+    if position >= FARTHEST:
+        return b""
     file.seek(position)
     return file.read(count)
 
@@ -286,17 +290,22 @@ def cut_off(path: Path, kind: str, start: int) -> bool:
 
 def _riff_end(file: BinaryIO) -> int:
     at, large = 12, _at(file, 0, 4) != b"RIFF"
-    while len(head := _at(file, at, 8)) == 8:
+    for _ in range(CHUNKS):
+        if len(head := _at(file, at, 8)) < 8:
+            break
         name, length = struct.unpack("<4sI", head)
         if name == b"data":
-            return 0 if large or length in STREAMED_SIZES else at + 8 + int(length)
+            streamed = large or not 0 < length < STREAMED_SIZE
+            return 0 if streamed else at + 8 + int(length)
         at += 8 + length + length % 2
     return 0
 
 
 def _w64_end(file: BinaryIO) -> int:
     at = 40
-    while len(head := _at(file, at, 24)) == 24:
+    for _ in range(CHUNKS):
+        if len(head := _at(file, at, 24)) < 24:
+            break
         name, length = struct.unpack("<16sQ", head)
         if name == W64_DATA:
             return int(at + length)
@@ -325,7 +334,9 @@ def _segment_end(file: BinaryIO, start: int) -> int:
 
 def _caf_end(file: BinaryIO) -> int:
     at = 8
-    while len(head := _at(file, at, 12)) == 12:
+    for _ in range(CHUNKS):
+        if len(head := _at(file, at, 12)) < 12:
+            break
         name, length = struct.unpack(">4sq", head)
         if name == b"data":
             return int(at + 12 + length)

@@ -423,7 +423,9 @@ class FileSection(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        rest = max(0, self._size - self._at)
+        rest = self._size - self._at
+        if rest <= 0:  # also for a position that no file can have
+            return b""
         self._file.seek(self._start + self._at)
         content = self._file.read(rest if size < 0 else min(size, rest))
         self._at += len(content)

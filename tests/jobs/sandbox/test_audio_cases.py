@@ -224,6 +224,18 @@ def test_a_cut_off_file_has_a_warning(name: str, tmp_path: Path) -> None:
     assert codes(audio) == ["audio_cut_off"]
 
 
+@pytest.mark.parametrize("name", ["a.caf", "a.w64", "a.wav"])
+def test_sizes_that_no_file_can_have_end_no_search(name: str, tmp_path: Path) -> None:
+    content = encoded(tmp_path / name, NOISE, 1.0)
+    at = content.index(b"data")
+    for size in (b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\xff" * 7 + b"\x7f", b"\x80" + bytes(7)):
+        (tmp_path / name).write_bytes(content[: at + 4] + size + content[at + 4 :])
+        try:
+            probe(tmp_path / name, limits=LIMITS)
+        except MediaError as error:
+            assert error.code in ("audio_damaged", "audio_empty")
+
+
 def test_damaged_packets_are_skipped_with_a_warning(tmp_path: Path) -> None:
     content = bytearray(encoded(tmp_path / "a.m4a", NOISE, 2.0))
     middle = len(content) // 2
