@@ -16,6 +16,7 @@ if (
 import argparse
 
 from bench import avatar, motion, service, training
+from training.commands.console import one_line_errors
 
 MEASURES = {"motion": motion, "avatar": avatar, "service": service, "training": training}
 
@@ -34,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the benchmark that the command line names."""
     arguments = parser().parse_args()
-    MEASURES[arguments.measure].run(arguments)
+    with one_line_errors("python -m bench"):
+        MEASURES[arguments.measure].run(arguments)
 
 
 if __name__ == "__main__":

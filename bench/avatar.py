@@ -7,7 +7,9 @@ one core, and peak memory.
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import resource
 import time
 from contextlib import contextmanager
@@ -18,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench import codec
+from training.commands.options import device_name, output_file, positive_int
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
     from models.avatar.blendshape.renderer import BlendshapeAvatar
@@ -72,10 +74,12 @@ class Movement:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `python -m bench avatar`."""
     parser.add_argument("--kind", choices=("blendshape", "codec"), default="blendshape")
-    parser.add_argument("--sizes", nargs="+", default=["512x512", "1280x720"], metavar="WxH")
-    parser.add_argument("--frames", type=int, default=120, help="measured frames")
-    parser.add_argument("--threads", type=int, default=2, help="largest number of threads")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--sizes", nargs="+", type=_size, default=["512x512", "1280x720"], metavar="WxH"
+    )
+    parser.add_argument("--frames", type=positive_int, default=120, help="measured frames")
+    parser.add_argument("--threads", type=positive_int, default=2, help="largest number of threads")
+    parser.add_argument("--device", type=device_name, default="cpu", help="cpu or cuda")
     parser.add_argument("--person", type=Path, help="person directory with an avatar of that kind")
     parser.add_argument(
         "--precision", choices=("exact", "tf32", "bfloat16"), default="exact", help="codec only"
@@ -86,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="default memory layout; codec only",
     )
-    parser.add_argument("--json", type=Path, metavar="PATH", help="JSON report")
+    parser.add_argument("--json", type=output_file, metavar="PATH", help="JSON report")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -104,6 +108,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         text = json.dumps([asdict(report) for report in reports], indent=1)
         arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+def _size(text: str) -> str:
+    """Check that a size is WxH, each side 16 to 8192 pixels."""
+    if not re.fullmatch(r"\d{2,4}x\d{2,4}", text) or not all(
+        16 <= side <= 8192 for side in _sides(text)
+    ):
+        raise argparse.ArgumentTypeError(f"must be WxH, such as 512x512, got {text!r}")
+    return text
 
 
 def _sides(size: str) -> tuple[int, int]:

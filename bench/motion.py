@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,6 +30,7 @@ from models.motion.pipeline import Animator, Networks, Sampling, denoising
 from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME, ConvSpeech, ConvSpeechConfig
 from models.motion.statistics import LENGTHS, Statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
+from training.commands.options import device_name, output_file, positive_float, positive_int
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", nargs="+", type=_clip_seconds, default=[4.0, 20.0])
     parser.add_argument(
         "--threads",
-        type=_count,
+        type=positive_int,
         default=1,
         help="threads of torch; with more than one, waiting counts as CPU time unless "
         "OMP_WAIT_POLICY is passive",
@@ -121,12 +121,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part", nargs="+", choices=PARTS, default=PARTS, help="clip measures and shows all others"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="JSON report; - for stdout")
+    parser.add_argument("--device", type=device_name, default="cpu")
+    parser.add_argument(
+        "--json", type=output_file, metavar="PATH", help="JSON report; - for stdout"
+    )
 
 
 def _clip_seconds(text: str) -> float:
-    seconds = float(text)
+    seconds = positive_float(text)
     if not SHORTEST <= seconds <= LONGEST:
         raise argparse.ArgumentTypeError(
             f"must be {SHORTEST:g} to {LONGEST:g} s, the range of the released networks, got {text}"
@@ -135,8 +137,8 @@ def _clip_seconds(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= Plan.clip_steps:
+    count = positive_int(text)
+    if count > Plan.clip_steps:
         raise argparse.ArgumentTypeError(f"must be 1 to {Plan.clip_steps}, got {text}")
     return count
 

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.commands.options import positive_float, positive_int
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -112,9 +114,11 @@ class Connection:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `python -m bench service`."""
-    parser.add_argument("--clients", type=int, default=1000, help="each polls one job")
-    parser.add_argument("--submissions", type=float, default=200.0, help="clips per minute")
-    parser.add_argument("--seconds", type=float, default=60.0, help="measured time")
+    parser.add_argument("--clients", type=positive_int, default=1000, help="each polls one job")
+    parser.add_argument(
+        "--submissions", type=positive_float, default=200.0, help="clips per minute"
+    )
+    parser.add_argument("--seconds", type=positive_float, default=60.0, help="measured time")
 
 
 def run(arguments: argparse.Namespace) -> None:

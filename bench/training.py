@@ -13,8 +13,8 @@ second pass computes only the losses.
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,15 +22,16 @@ from torch import Tensor, nn
 
 from bench.motion import RELEASED, TOLERANCE, Sizes
 from bench.timing import Cost, Report, report_on, timed, write_json
+from contracts.errors import InputError
 from models.motion.lips import LipRegressor, lip_geometry, lip_rows
 from models.motion.speech import SAMPLES_PER_FRAME, ConvSpeech
+from training.commands.options import device_name, output_file, positive_int
 from training.data.scenes import Scene
 from training.loop.loop import Run, training_step
 from training.networks.recipes import Recipe, Windows, read_recipe
 from training.networks.trainers import Split, body_training, face_training
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from training.loop.batch import TrainingBatch
@@ -53,7 +54,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.frames < FEWEST_FRAMES or self.frames > 600:
-            raise ValueError(f"frames must be {FEWEST_FRAMES} to 600, got {self.frames}")
+            raise InputError(f"frames must be {FEWEST_FRAMES} to 600, got {self.frames}")
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,23 @@ class PlainLoop:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `python -m bench training`."""
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--frames", type=int, default=Plan.frames, help="per window")
-    parser.add_argument("--batch", type=int, default=Plan.batch)
-    parser.add_argument("--steps", type=int, default=Plan.plain_steps, help="of the plain loop")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="JSON report; - for stdout")
+    parser.add_argument("--frames", type=_frames, default=Plan.frames, help="per window")
+    parser.add_argument("--batch", type=positive_int, default=Plan.batch)
+    parser.add_argument(
+        "--steps", type=positive_int, default=Plan.plain_steps, help="of the plain loop"
+    )
+    parser.add_argument("--threads", type=positive_int, default=1)
+    parser.add_argument("--device", type=device_name, default="cpu")
+    parser.add_argument(
+        "--json", type=output_file, metavar="PATH", help="JSON report; - for stdout"
+    )
+
+
+def _frames(text: str) -> int:
+    frames = positive_int(text)
+    if not FEWEST_FRAMES <= frames <= 600:
+        raise argparse.ArgumentTypeError(f"must be {FEWEST_FRAMES} to 600, got {frames}")
+    return frames
 
 
 def run(arguments: argparse.Namespace) -> None:

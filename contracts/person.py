@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from contracts.errors import InputError
 from contracts.files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ SCHEMA = 1
 MANIFEST = "person.json"
 
 
-class PersonError(ValueError):
+class PersonError(InputError):
     """A person directory that is incomplete or damaged."""
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from contracts.errors import InputError
 from contracts.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     Network = TypeVar("Network", bound=nn.Module)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """Missing or damaged checkpoint, or a checkpoint of another network."""
 
 
@@ -54,22 +56,42 @@ def read(path: Path, *, device: torch.device) -> tuple[dict[str, Any], dict[str,
 
     Raises: CheckpointError: when the file is missing, damaged or without a config.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: weights not found; copy the whole person directory")
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            config = json.loads((file.metadata() or {}).get("config", "null"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path}: damaged ({error}); copy the person directory again"
-        ) from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: config not found; the file was not written by visavis")
+    with _opened(path, str(device)) as file:
+        config = _config(file, path)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return config, {
         name: value.float() if value.is_floating_point() else value
         for name, value in weights.items()
     }
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the config without the weights.
+
+    Raises: CheckpointError: when the file is missing, damaged or without a config.
+    """
+    with _opened(path, "cpu") as file:
+        return _config(file, path)
+
+
+@contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: weights not found; copy the whole person directory")
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            yield file
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged ({error}); copy the person directory again"
+        ) from error
+
+
+def _config(file: Any, path: Path) -> dict[str, Any]:
+    config = json.loads((file.metadata() or {}).get("config", "null"))
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: config not found; the file was not written by visavis")
+    return config
 
 
 def config_of(make: Callable[..., Config], values: Mapping[str, Any], path: Path) -> Config:

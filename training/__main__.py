@@ -18,10 +18,8 @@ import logging
 
 import torch
 
-from training.commands import data, evaluate, judge, train
-from training.loop.checkpoints import ResumeError
-from training.loop.distributed import DeviceError
-from training.networks.recipes import RecipeError
+from training.commands import data, evaluate, judge, new_person, train
+from training.commands.console import one_line_errors
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         description="Make datasets, train the networks that workers load, and evaluate them.",
     )
     commands = root.add_subparsers(dest="command", required=True)
-    for group in (train, judge, evaluate, data):
+    for group in (new_person, train, judge, evaluate, data):
         group.add_commands(commands)
     return root
 
@@ -41,10 +39,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     arguments = parser().parse_args()
-    try:
+    with one_line_errors("python -m training"):
         arguments.run(arguments)
-    except (DeviceError, RecipeError, ResumeError) as error:
-        raise SystemExit(f"python -m training: {error}") from error
 
 
 if __name__ == "__main__":

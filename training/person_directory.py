@@ -9,12 +9,15 @@ import json
 import logging
 from dataclasses import asdict
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from contracts.files import write_atomically
 from contracts.person import MANIFEST, write_manifest
 from models import checkpoint
+from models.motion.pipeline import LIPS as LIP_FILE
+from models.motion.pipeline import load_animator
 from models.motion.speech import ConvSpeech, MelSpeech, MelSpeechConfig, kind_of
 from models.motion.statistics import load_statistics
 from training.data.features import (
@@ -29,11 +32,20 @@ from training.data.features import (
 )
 from training.data.scenes import FACE, load_scenes
 from training.data.statistics import measure
+from training.person_facts import (
+    AVATAR_FILES,
+    DEFAULTS,
+    DRAFT,
+    avatar_kind,
+    person_name,
+    read_facts,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models.formats.dataset import SceneData
+    from models.released.networks import Network
     from training.data.scenes import FeatureSource, Scene
 
 logger = logging.getLogger(__name__)
@@ -43,21 +55,9 @@ FILES = (
     "avatar.safetensors", "body.safetensors", "cameras.json", "face.safetensors",
     "guide.safetensors", "speech.safetensors", "stats.json", "tokenizer.safetensors",
 )  # fmt: skip
+SPEECH_FILE = "speech.safetensors"
+ORDER = ("tokenizer", "face", "body", "guide")  # of training: the guide learns the tokens
 DEMO_SPEECH = MelSpeechConfig(bands=40, slices=2)
-DEMO_FACTS: dict[str, Any] = {
-    "name": "demo",
-    "title": "The demo person",
-    "licence": "Apache-2.0; body from CC0 sources: see NOTICE",
-    "avatar": {"kind": "blendshape"},
-    "limits": {"max_seconds": 20.0},
-    "defaults": {
-        "steps": 50,
-        "guidance_face": 2.5,
-        "guidance_body": 1.5,
-        "diversity": 0.94,
-        "size": "512x512",
-    },
-}
 
 
 class FeatureMode(Enum):
@@ -70,11 +70,13 @@ class FeatureMode(Enum):
 
 def prepare(person: Path, data: Path) -> None:
     """Write statistics and the speech front end if the person has none yet."""
+    path = person / "stats.json"
+    statistics = None if path.is_file() else measure(data)
     person.mkdir(parents=True, exist_ok=True)
-    if not (person / "stats.json").is_file():
-        (person / "stats.json").write_text(json.dumps(measure(data)) + "\n", encoding="utf-8")
-    if not (person / "speech.safetensors").is_file():
-        write_speech(person / "speech.safetensors", MelSpeech(DEMO_SPEECH))
+    if statistics is not None:
+        with write_atomically(path) as draft:
+            draft.write_text(json.dumps(statistics) + "\n", encoding="utf-8")
+    write_front_end(person, None)
 
 
 def write_speech(path: Path, front_end: ConvSpeech | MelSpeech) -> None:
@@ -124,18 +126,61 @@ def person_scenes(
     return load_scenes(data, kind, extract, mean=mean, std=std)
 
 
-def complete(person: Path, **provenance: str) -> bool:
-    """Write person.json if all files exist; return False otherwise.
+def write_front_end(person: Path, networks: tuple[Network, Network] | None) -> None:
+    """Write the released speech and lip networks; without them, log-mel rows if none exist."""
+    if networks is not None:
+        for path, network in zip((person / SPEECH_FILE, person / LIP_FILE), networks, strict=True):
+            checkpoint.write(path, network.config, network.weights)
+    elif not (person / SPEECH_FILE).is_file():
+        write_speech(person / SPEECH_FILE, MelSpeech(DEMO_SPEECH))
 
-    An existing person.json keeps its members, except the digests of files.
+
+def missing_files(person: Path) -> list[str]:
+    """Names of the files that a person still lacks."""
+    return [name for name in FILES if not (person / name).is_file()]
+
+
+def complete(person: Path, **provenance: str) -> bool:
+    """Write person.json if all files and the facts of the person exist; return False otherwise.
+
+    The name is that of the folder. An existing person.json keeps its members, except the digests of
+    files.
     """
-    if not all((person / name).is_file() for name in FILES):
+    facts = None if missing_files(person) else read_facts(person)
+    if facts is None:
         return False
-    facts = dict(DEMO_FACTS)
-    before = person / MANIFEST
-    if before.is_file():
-        old = json.loads(before.read_text(encoding="utf-8"))
-        facts = {name: old[name] for name in old if name not in ("schema", "files")}
+    if "limits" not in facts:  # the first time: the networks and the front end decide
+        animator = load_animator(person, device=CPU)
+        kind = checkpoint.read_config(person / SPEECH_FILE)["kind"]
+        facts["limits"] = {"max_seconds": animator.max_seconds}
+        facts["defaults"] = DEFAULTS[kind] | facts.get("defaults", {})
+    facts.setdefault("avatar", {"kind": avatar_kind(person)})
+    facts["name"] = person.resolve().name
     facts["provenance"] = {**facts.get("provenance", {}), **provenance}
-    write_manifest(person, facts, FILES)
+    optional = [name for name in (LIP_FILE,) if (person / name).is_file()]
+    write_manifest(person, facts, [*FILES, *optional])
+    (person / DRAFT).unlink(missing_ok=True)
     return True
+
+
+def next_step(person: Path, data: Path | None = None, config: str = "demo") -> str:
+    """Describe what a person still lacks, with the command to run next."""
+    facts = read_facts(person)
+    if facts is not None and (person / MANIFEST).is_file():
+        return (
+            f"{person} is complete: `VISAVIS_PEOPLE={person.parent} visavis-server generate CLIP "
+            f"--person {person_name(person)}` makes a video"
+        )
+    missing = missing_files(person)
+    options = [] if facts else ['--title "..." --licence "..."']
+    if set(AVATAR_FILES) & set(missing):
+        options.append("--avatar demo|PATH")
+    networks = [name for name in ORDER if f"{name}.safetensors" in missing]
+    commands = [f"new-person {person} {' '.join(options)}"] if options else []
+    if networks or "stats.json" in missing:
+        first = networks[0] if networks else ORDER[0]
+        commands.append(f"{first} --data {data or 'DIR'} --out {person} --config {config}")
+    lacks = ", ".join([*([] if facts else ["title and licence"]), *missing])
+    return f"{person} lacks {lacks}; next: " + ", then ".join(
+        f"`python -m training {command}`" for command in commands
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from contracts.errors import InputError
 from models.avatar.appearance import OWN, RenderOptions
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from models.avatar.camera import Camera
 
 
-class AvatarError(ValueError):
+class AvatarError(InputError):
     """A person directory without a valid avatar."""
 
 

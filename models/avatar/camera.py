@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from contracts.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 64, 2048  # pixels
 
 
-class CameraError(ValueError):
+class CameraError(InputError):
     """Unknown camera, invalid cameras.json, or an image size that cannot be rendered."""
 
 

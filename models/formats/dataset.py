@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contracts.errors import InputError
 from models.formats.wav import SAMPLE_RATE, SAMPLES_PER_FRAME, WavError, WavFile, open_wav
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ WRAPPED_CHANNEL = 3  # pose channel that is wrapped to [0, 2 pi)
 UNWRAPPED_PEOPLE = ("PXB184", "RLW104")  # folder names of the people recorded without wrapping
 
 
-class DatasetError(ValueError):
+class DatasetError(InputError):
     """Incomplete or invalid scene, or a folder without scenes."""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contracts.errors import InputError
 from contracts.files import write_atomically
 from models.formats.wav import SAMPLES_PER_FRAME
 
@@ -47,7 +48,7 @@ KINDS = {"face_present": "b", "lengths": "i", "first_frames": "i", "seeds": "i",
 SAMPLED = ("face", "pose", "key_poses")  # each is optional
 
 
-class ResultsError(ValueError):
+class ResultsError(InputError):
     """Invalid results file, or arrays of results that do not match."""
 
 

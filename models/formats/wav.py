@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from contracts.errors import InputError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,7 +30,7 @@ KINDS = {  # (format tag, bits) -> numpy type of a sample; 24 bit as three bytes
 }  # fmt: skip
 
 
-class WavError(ValueError):
+class WavError(InputError):
     """Missing, damaged or unsupported audio file."""
 
 

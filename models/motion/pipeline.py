@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from contracts.errors import InputError
 from contracts.registry import UnknownName
 from contracts.samplers import DEFAULT_SAMPLER, SAMPLERS
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, load_body, load_face
@@ -50,7 +51,7 @@ SPEECH_SHARE = 0.6  # of the stage "speech", for people with lip features
 LIPS = "lips.safetensors"  # optional: lip features are an input of the face denoiser
 
 
-class MotionError(ValueError):
+class MotionError(InputError):
     """A clip or a request that the networks do not support; the message is for its owner."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from contracts.errors import InputError
 from contracts.files import sha256_of
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ under CC BY-NC 4.0: you may use and share the files with the authors' names, and
 They show a real person. https://creativecommons.org/licenses/by-nc/4.0/"""  # noqa: E501
 
 
-class DownloadError(RuntimeError):
+class DownloadError(InputError):
     """Failed download."""
 
 

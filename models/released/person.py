@@ -262,22 +262,17 @@ class _Files:
                 "speech model not found, neither in a checkpoint nor in vq-wav2vec.pt; get "
                 "asset_models.tar"
             )
-        weights = tensors_of(separate, path, key="model")
-        return _result(networks.speech(weights, args, path), path)
+        return _result(_separate_speech(self.layout), path)
 
     def _lips(self) -> CheckResult:
         """Read the lip regressor in the checkpoint of the face, else its separate file."""
         weights, _, paths = self.face
         path = self.layout.optional("lip speech")
-        args = networks.conv_args(read_torch(path, inert=SETTINGS), path) if path else None
         more = [path] if path else []
         if inside := released.subnetwork(weights, released.LIP_PART):
-            network = networks.lips(inside, args, paths.weights)
+            network = networks.lips(inside, _lip_args(self.layout), paths.weights)
             return _result(network, paths.weights, *more)
-        separate = self.layout.file("lips")
-        value = read_torch(separate, inert=SETTINGS)
-        weights = tensors_of(value, separate, key="model_state_dict")
-        return _result(networks.lips(weights, args, separate), separate, *more)
+        return _result(_separate_lips(self.layout), self.layout.file("lips"), *more)
 
     def _statistics(self) -> CheckResult:
         path = self.layout.file("statistics")
@@ -291,6 +286,36 @@ class _Files:
         names = ("avatar config", "avatar assets", "avatar weights", "cameras")
         paths = [self.layout.file(name) for name in names]
         return _result(avatars.network_of(self.avatar, paths[2]), *paths)
+
+
+def read_front_end(source: Path) -> tuple[Network, Network]:
+    """Read the released speech network and lip regressor from a folder or archive of assets.
+
+    Raises: ReleasedError: when a file is missing or damaged.
+    """
+    with open_sources([source], "") as layout:
+        return _separate_speech(layout), _separate_lips(layout)
+
+
+def _separate_speech(layout: Layout) -> Network:
+    """Read the speech model that is in a file of its own name."""
+    path = layout.file("speech")
+    value = read_torch(path, inert=SETTINGS)
+    weights = tensors_of(value, path, key="model")
+    return networks.speech(weights, networks.conv_args(value, path), path)
+
+
+def _separate_lips(layout: Layout) -> Network:
+    """Read the lip regressor that is in a separate file."""
+    path = layout.file("lips")
+    weights = tensors_of(read_torch(path, inert=SETTINGS), path, key="model_state_dict")
+    return networks.lips(weights, _lip_args(layout), path)
+
+
+def _lip_args(layout: Layout) -> Any:
+    """Arguments of the convolutions of the lip regressor; None without their file."""
+    path = layout.optional("lip speech")
+    return networks.conv_args(read_torch(path, inert=SETTINGS), path) if path else None
 
 
 def _results(files: _Files) -> Iterator[CheckResult]:

@@ -19,6 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from contracts.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
@@ -47,7 +49,7 @@ OPTIMISER = rf"torch\.optim\..*|{_TYPES}"
 SETTINGS = rf"{OPTIMISER}|omegaconf\..*|fairseq\..*|typing\.\w+"
 
 
-class ReleasedError(ValueError):
+class ReleasedError(InputError):
     """Missing, damaged or unexpected released file."""
 
 

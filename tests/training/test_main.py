@@ -1,6 +1,7 @@
 """`python -m training`, from the command line to files that workers load."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.training.scenes import write_turns
 from training.__main__ import main
 from training.loop.checkpoints import CheckpointStore
 from training.networks.recipes import read_recipe
+from training.person_facts import write_draft
 
 CPU = torch.device("cpu")
 NETWORKS = {
@@ -86,7 +88,9 @@ def test_the_last_network_of_a_person_adds_the_provenance_of_all(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = tiny_person.write_tiny_person(tmp_path)
+    facts = json.loads((person / "person.json").read_text())
     (person / "person.json").unlink()
+    write_draft(person, {name: facts[name] for name in ("title", "licence")})
     (person / "guide.safetensors").rename(tmp_path / "guide")
     for name, steps in (("tokenizer", 1), ("body", 2)):
         recipe = tmp_path / "recipe.toml"
@@ -117,12 +121,14 @@ def test_an_error_is_one_sentence(
     tmp_path: Path,
     data: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         command(monkeypatch, "face", "--data", data, "--out", tmp_path / "ada", *arguments)
-    assert str(caught.value).startswith(f"python -m training: {message}")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"python -m training: {message}")
 
 
 def test_a_complete_person_is_complete_after_more_training(
@@ -170,7 +176,9 @@ def test_an_invalid_command_prints_the_usage(
 
 
 def test_a_folder_without_scenes_is_rejected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match=r"no scenes .* make-demo"):
+    with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, "face", "--data", tmp_path, "--out", tmp_path / "ada", "--steps", 1)
+    assert re.search(r"no scenes .* make-demo", capsys.readouterr().err)
+    assert not (tmp_path / "ada").exists()

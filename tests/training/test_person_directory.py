@@ -1,6 +1,8 @@
 """Person directories: statistics and speech once, person.json when complete."""
 
 import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 
 from contracts.files import sha256_of
 from contracts.person import MANIFEST, check_files, read_manifest
+from models import checkpoint
 from models.motion.pipeline import load_animator
 from models.motion.speech import MelSpeech, load_speech
 from models.motion.statistics import load_statistics
@@ -16,16 +19,19 @@ from tests import tiny_person
 from tests.training.scenes import read_wav, write_scene
 from training.data.scenes import FACE, POSE, window
 from training.data.statistics import measure
+from training.demo.body import DEMO_FACTS
 from training.person_directory import (
-    DEMO_FACTS,
     DEMO_SPEECH,
     FILES,
     complete,
+    next_step,
     person_scenes,
     prepare,
 )
+from training.person_facts import DEFAULTS, DRAFT, write_draft
 
 CPU = torch.device("cpu")
+FACTS = {"name": "ada", "title": "Ada", "licence": "All rights reserved"}
 
 
 @pytest.fixture
@@ -88,6 +94,7 @@ def test_scenes_have_the_features_and_normalisation_of_the_worker(
 @pytest.mark.parametrize("name", FILES)
 def test_a_person_is_complete_only_with_all_files(person: Path, name: str) -> None:
     (person / MANIFEST).unlink()
+    write_draft(person, DEMO_FACTS)
     (person / name).unlink()
     assert not complete(person, face="3 steps")
     assert not (person / MANIFEST).exists()
@@ -97,8 +104,10 @@ def test_a_complete_person_passes_its_checks_and_has_the_members_of_the_demo_per
     person: Path,
 ) -> None:
     (person / MANIFEST).unlink()
+    write_draft(person, DEMO_FACTS)
     assert complete(person, face="3 steps")
     check_files(person)
+    assert not (person / DRAFT).exists()
     written = manifest(person)
     assert written["files"] == {name: sha256_of(person / name) for name in FILES}
     assert written["provenance"] == {"face": "3 steps"}
@@ -106,6 +115,44 @@ def test_a_complete_person_passes_its_checks_and_has_the_members_of_the_demo_per
         assert written[name] == fact
     assert read_manifest(person).max_seconds == 20
     assert load_animator(person, device=CPU).max_seconds == 20
+
+
+def test_a_person_without_title_and_licence_is_not_published(person: Path) -> None:
+    (person / MANIFEST).unlink()
+    assert not complete(person)
+    assert not (person / MANIFEST).exists()
+    assert "lacks title and licence; next: `python -m training new-person" in next_step(person)
+
+
+def test_a_new_person_has_the_facts_of_the_owner_and_the_limits_of_the_networks(
+    tmp_path: Path,
+) -> None:
+    person = tiny_person.write_tiny_person(tmp_path, "ada")
+    (person / MANIFEST).unlink()
+    write_draft(person, FACTS)
+    assert complete(person)
+    written = manifest(person)
+    assert {name: written[name] for name in FACTS} == FACTS
+    assert written["avatar"] == {"kind": "blendshape"}
+    assert written["limits"] == {"max_seconds": 20.0}
+    assert written["defaults"] == DEFAULTS["mel"]
+
+
+def test_a_copied_person_json_of_another_person_is_not_hers(tmp_path: Path) -> None:
+    copy = tmp_path / "ada"
+    shutil.copytree(tiny_person.write_tiny_person(tmp_path), copy)
+    before = (copy / MANIFEST).read_bytes()
+    assert not complete(copy)
+    assert (copy / MANIFEST).read_bytes() == before
+    assert "lacks title and licence" in next_step(copy)
+
+
+def test_lips_are_a_file_of_the_person(person: Path) -> None:
+    checkpoint.write(
+        person / "lips.safetensors", asdict(tiny_person.LIPS), tiny_person.tiny_lips().state_dict()
+    )
+    assert complete(person)
+    assert "lips.safetensors" in manifest(person)["files"]
 
 
 def test_members_of_person_json_stay_except_the_digests(person: Path) -> None:

@@ -6,8 +6,12 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from contracts.errors import InputError, os_fault
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+MISUSED = 2  # exit status: a retry does not help
 
 
 def print_line(line: object) -> None:
@@ -17,9 +21,14 @@ def print_line(line: object) -> None:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Report errors in files as one sentence on stderr, with exit status 1."""
+def one_line_errors(program: str) -> Iterator[None]:
+    """Report a user's mistake as one sentence on stderr, with exit status 2.
+
+    Other exceptions pass through with their traceback.
+    """
     try:
         yield
-    except (ValueError, OSError) as error:  # DatasetError, CheckpointError and others
-        raise SystemExit(str(error)) from error
+    except (InputError, OSError) as error:
+        text = os_fault(error) if isinstance(error, OSError) else str(error)
+        sys.stderr.write(f"{program}: {' '.join(text.split())}\n")
+        raise SystemExit(MISUSED) from error

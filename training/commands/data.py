@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from ctypes.util import find_library
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from contracts.errors import InputError
 from contracts.files import write_atomically
 from models.motion.speech import FRAME_RATE
 from models.released.export import write_data_stats
-from training.commands.console import one_line_errors, print_line
-from training.commands.judge import DEMO_PERSON
+from training.commands.console import print_line
+from training.commands.options import (
+    device_name,
+    output_file,
+    output_folder,
+    positive_float,
+)
 from training.data.checks import ERROR, NOTE, WARNING, check
 from training.data.features import (
     FOLDER,
@@ -26,6 +35,7 @@ from training.data.features import (
 )
 from training.data.scenes import open_scenes
 from training.data.statistics import measure
+from training.person_facts import DEMO_PERSON
 
 if TYPE_CHECKING:
     import argparse
@@ -48,8 +58,10 @@ def add_commands(commands: Commands) -> None:
 
 def _add_make_demo(commands: Commands) -> None:
     make = commands.add_parser("make-demo", help="make conversations of the demo person")
-    make.add_argument("folder", type=Path)
-    make.add_argument("--minutes", type=float, default=60.0, help="length of all conversations")
+    make.add_argument("folder", type=output_folder)
+    make.add_argument(
+        "--minutes", type=positive_float, default=60.0, help="length of all conversations"
+    )
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--held-out", action="store_true", help="use the held-out voice for her")
     make.add_argument(
@@ -68,7 +80,7 @@ def _add_check(commands: Commands) -> None:
 def _add_stats(commands: Commands) -> None:
     stats = commands.add_parser("stats", help="write the statistics that normalise a dataset")
     stats.add_argument("folder", type=Path)
-    stats.add_argument("--out", type=Path, help="default: stats.json in the folder")
+    stats.add_argument("--out", type=output_file, help="default: stats.json in the folder")
     stats.add_argument(
         "--released", action="store_true", help="write data_stats.pth, as in released recordings"
     )
@@ -79,18 +91,22 @@ def _add_features(commands: Commands) -> None:
     extract = commands.add_parser("features", help="compute a person's features of a dataset")
     extract.add_argument("folder", type=Path)
     extract.add_argument("--person", type=Path, required=True, help="person directory")
-    extract.add_argument("--out", type=Path, help=f"default: {FOLDER} in the folder")
-    extract.add_argument("--piece-seconds", type=float, help="length of a piece")
-    extract.add_argument("--hop-seconds", type=float, help="from the start of a piece to the next")
+    extract.add_argument("--out", type=output_folder, help=f"default: {FOLDER} in the folder")
+    extract.add_argument("--piece-seconds", type=positive_float, help="length of a piece")
+    extract.add_argument(
+        "--hop-seconds", type=positive_float, help="from the start of a piece to the next"
+    )
     extract.add_argument("--dtype", choices=["float16", "float32"], help="data type on disk")
-    extract.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    extract.add_argument(
+        "--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     extract.set_defaults(run=compute_features)
 
 
 def _add_download(commands: Commands) -> None:
     get = commands.add_parser("download", help="download a person's recordings (CC BY-NC 4.0)")
     get.add_argument("person")
-    get.add_argument("--to", type=Path, default=Path("dataset"), help="folder of datasets")
+    get.add_argument("--to", type=output_folder, default=Path("dataset"), help="folder of datasets")
     get.add_argument("--from", dest="origin", help="a mirror, or a folder with the archive")
     get.add_argument("--accept-licence", action="store_true", help="accept without a prompt")
     get.add_argument("--keep-archive", action="store_true", help="keep it after unpacking")
@@ -98,7 +114,11 @@ def _add_download(commands: Commands) -> None:
 
 
 def make_demo(arguments: argparse.Namespace) -> None:
-    """Make a dataset of synthetic conversations."""
+    """Make a dataset of synthetic conversations.
+
+    Raises: InputError: before anything is written, when an extra or a program is not installed.
+    """
+    _check_speech_engines()
     from models.avatar.blendshape.model import load_blendshape
     from training.demo.pose_keys import POSES
     from training.demo.speech.conversations import held_out_voices, make_dataset, training_voices
@@ -114,10 +134,31 @@ def make_demo(arguments: argparse.Namespace) -> None:
     )
 
 
+def _check_speech_engines() -> None:
+    """Check that the voices of the demo person are installed.
+
+    Raises: InputError: with the command that installs the first missing one.
+    """
+    for module in ("scipy", "hibari", "onnx", "onnxruntime"):
+        if find_spec(module) is None:
+            raise InputError(
+                f"make-demo needs {module}, which is not installed; run "
+                "`pip install 'visavis-server[demo-person]'`"
+            )
+    for program, missing in (
+        ("flite", shutil.which("flite") is None),
+        ("espeak-ng", find_library("espeak-ng") is None),
+    ):
+        if missing:
+            raise InputError(
+                f"make-demo needs {program}, which is not installed; on Debian run "
+                "`apt install flite espeak-ng`"
+            )
+
+
 def check_data(arguments: argparse.Namespace) -> None:
     """Print a line per finding; exit status 1 if one is an error."""
-    with one_line_errors():
-        report = check(arguments.folder)
+    report = check(arguments.folder)
     if arguments.json:
         findings = [
             {
@@ -144,31 +185,29 @@ def write_statistics(arguments: argparse.Namespace) -> None:
     """Compute the statistics, and write them in one of the two formats."""
     name = "data_stats.pth" if arguments.released else "stats.json"
     path = arguments.out or arguments.folder / name
-    with one_line_errors():
-        statistics = measure(arguments.folder)
-        with write_atomically(path) as draft:
-            if arguments.released:
-                write_data_stats(draft, statistics)
-            else:
-                draft.write_text(json.dumps(statistics) + "\n", encoding="utf-8")
+    statistics = measure(arguments.folder)
+    with write_atomically(path) as draft:
+        if arguments.released:
+            write_data_stats(draft, statistics)
+        else:
+            draft.write_text(json.dumps(statistics) + "\n", encoding="utf-8")
     print_line(path)
 
 
 def compute_features(arguments: argparse.Namespace) -> None:
     """Compute speech features of all scenes, and lips if the person has a lip regressor."""
     device = torch.device(arguments.device)
-    with one_line_errors():
-        extractor = load_extractor(arguments.person, device=device)
-        scenes = open_scenes(arguments.folder)
-        folder = arguments.out or arguments.folder / FOLDER
-        for part in (SPEECH, LIPS) if extractor.lips is not None else (SPEECH,):
-            cache = feature_cache(extractor, part, folder, _pieces(arguments, extractor.pieces))
-            computed = fill_cache(extractor, cache, scenes, progress=_print_scene)
-            size = sum(path.stat().st_size for path in cache.folder.glob("*.npy")) / 1e9
-            print_line(
-                f"{part}: {len(scenes)} scenes, {computed} computed now, {size:.2f} GB in "
-                f"{cache.folder}"
-            )
+    extractor = load_extractor(arguments.person, device=device)
+    scenes = open_scenes(arguments.folder)
+    folder = arguments.out or arguments.folder / FOLDER
+    for part in (SPEECH, LIPS) if extractor.lips is not None else (SPEECH,):
+        cache = feature_cache(extractor, part, folder, _pieces(arguments, extractor.pieces))
+        computed = fill_cache(extractor, cache, scenes, progress=_print_scene)
+        size = sum(path.stat().st_size for path in cache.folder.glob("*.npy")) / 1e9
+        print_line(
+            f"{part}: {len(scenes)} scenes, {computed} computed now, {size:.2f} GB in "
+            f"{cache.folder}"
+        )
 
 
 def _pieces(arguments: argparse.Namespace, usual: Pieces) -> Pieces | None:
@@ -185,27 +224,29 @@ def _pieces(arguments: argparse.Namespace, usual: Pieces) -> Pieces | None:
 
 def download(arguments: argparse.Namespace) -> None:
     """Show the licence, prompt for its acceptance, then download and unpack."""
-    from models.released.download import LICENCE, DownloadError
+    from models.released.download import LICENCE, PEOPLE, DownloadError
     from training.data.download import get_recordings
 
+    if arguments.person not in PEOPLE and arguments.origin is None:
+        raise DownloadError(
+            f"no recordings of {arguments.person!r} were released; available are "
+            f"{', '.join(PEOPLE)}"
+        )
     print_line(LICENCE.format(person=arguments.person))
     if not arguments.accept_licence:
         if not sys.stdin.isatty():
-            raise SystemExit("no terminal for a prompt; pass --accept-licence to accept it")
+            raise InputError("no terminal for a prompt; pass --accept-licence to accept it")
         if input("Do you accept this licence? [y/N] ").strip().lower() not in ("y", "yes"):
             raise SystemExit("nothing was downloaded")
     try:
-        with one_line_errors():
-            scenes = get_recordings(
-                arguments.person,
-                arguments.to,
-                origin=arguments.origin,
-                progress=_DownloadProgress(),
-                notify=print_line,
-                keep_archive=arguments.keep_archive,
-            )
-    except DownloadError as error:
-        raise SystemExit(str(error)) from error
+        scenes = get_recordings(
+            arguments.person,
+            arguments.to,
+            origin=arguments.origin,
+            progress=_DownloadProgress(),
+            notify=print_line,
+            keep_archive=arguments.keep_archive,
+        )
     except KeyboardInterrupt:
         raise SystemExit("stopped; the next call continues the download") from None
     print_line(f"{len(scenes)} scenes in {arguments.to / arguments.person}")

@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contracts.errors import InputError
 from training.commands.console import print_line
+from training.commands.options import device_name, output_file, output_folder, positive_int
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,7 @@ def add_commands(commands: Commands) -> None:
     """Add `sample` and `evaluate`, with option names of the reference if they mean the same."""
     sample = commands.add_parser("sample", help="sample motion for a dataset into results.npz")
     _add_sampling_options(sample, samples=10, repetitions=3)
-    sample.add_argument("--out", type=Path, required=True, help="folder for the results")
+    sample.add_argument("--out", type=output_folder, required=True, help="folder for the results")
     sample.add_argument(
         "--released-format", action="store_true", help="also write results.npy of the reference"
     )
@@ -35,8 +37,8 @@ def add_commands(commands: Commands) -> None:
     measure = commands.add_parser("evaluate", help="measure samples of a person and the truth")
     measure.add_argument("--results", type=Path, help="results.npz to measure, instead of sampling")
     _add_sampling_options(measure, samples=None, repetitions=5)
-    measure.add_argument("--json", type=Path, help="also write the figures to this file")
-    measure.add_argument("--plots", type=Path, help="folder for plots; needs matplotlib")
+    measure.add_argument("--json", type=output_file, help="also write the figures to this file")
+    measure.add_argument("--plots", type=output_folder, help="folder for plots; needs matplotlib")
     measure.set_defaults(run=evaluate_person)
 
 
@@ -47,16 +49,16 @@ def _add_sampling_options(
     add("--person", type=Path, required=True, help="person directory")
     add("--data", type=Path, required=samples is not None, help="folder of scenes")
     add("--split", choices=("train", "val", "test", "all"), default="test", help="default: test")
-    add("--num-samples", type=_count, default=samples,
+    add("--num-samples", type=positive_int, default=samples,
         help=f"number of cuts; default: {'all' if samples is None else samples}")  # fmt: skip
-    add("--num-repetitions", type=_count, default=repetitions, help="takes of each cut")
-    add("--max-seq-length", type=_count, default=LONGEST, help="frames of a cut")
+    add("--num-repetitions", type=positive_int, default=repetitions, help="takes of each cut")
+    add("--max-seq-length", type=positive_int, default=LONGEST, help="frames of a cut")
     add("--network", choices=("face", "body", "both"), default="both", help="default: both")
     add("--steps", type=_steps, help="diffusion steps, 100 or ddim100; default: the person's")
     add("--guidance", type=float, help="guidance scale; default: the person's")
     add("--diversity", type=float, help="top-p of the guide; default: the person's")
     add("--seed", type=int, default=10)
-    add("--device", default="cpu", help="cpu, cuda or cuda:1")
+    add("--device", type=device_name, default="cpu", help="cpu, cuda or cuda:1")
     add("--flip-person", type=Path, nargs="?", const=PARTNER, metavar="DIR",
         help="use the partner's recordings, with swapped audio channels")  # fmt: skip
     source = command.add_mutually_exclusive_group()
@@ -65,13 +67,6 @@ def _add_sampling_options(
     source.add_argument("--true-keys", dest="key_poses", action="store_const", const="true",
                         help="use key poses of the truth")  # fmt: skip
     command.set_defaults(key_poses="guide")
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 def _steps(text: str) -> int:
@@ -96,11 +91,13 @@ def sample_dataset(arguments: argparse.Namespace) -> None:
 
 def evaluate_person(arguments: argparse.Namespace) -> None:
     """Sample or read results, and print their figures."""
+    from contracts.person import read_manifest
     from models.formats.results import read_results
     from training.evaluation.evaluate import evaluate, table
 
     if (arguments.results is None) == (arguments.data is None):
-        raise SystemExit("evaluate needs either --data to sample, or --results to read")
+        raise InputError("evaluate needs either --data to sample, or --results to read")
+    read_manifest(arguments.person)
     results = read_results(arguments.results) if arguments.results else sample_results(arguments)
     evaluation = evaluate(results, arguments.person)
     for line in table(evaluation):
@@ -183,11 +180,8 @@ def _settings(arguments: argparse.Namespace) -> SamplingSettings:
 
 def _defaults(person: Path) -> dict[str, Any]:
     """Sampling defaults of a person."""
-    from contracts.person import MANIFEST, read_manifest
+    from contracts.person import read_manifest
 
-    path = person / MANIFEST
-    if not path.is_file():
-        raise SystemExit(f"no {MANIFEST} in {person}; is this a complete person directory?")
     return dict(read_manifest(person).defaults)
 
 

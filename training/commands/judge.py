@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands.console import print_line
+from training.commands.options import output_file, positive_float, positive_int
+from training.person_facts import DEMO_PERSON
 
 if TYPE_CHECKING:
     import argparse
-
-DEMO_PERSON = Path(__file__).parents[2] / "people" / "demo"
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,10 +19,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     judge = commands.add_parser("judge", help="compare a person's motion with a dataset")
     judge.add_argument("--data", type=Path, required=True, help="folder of scenes not trained on")
     judge.add_argument("--person", type=Path, default=DEMO_PERSON, help="person directory")
-    judge.add_argument("--clips", type=int, default=6, help="number of clips")
-    judge.add_argument("--seconds", type=float, default=20.0, help="length of a clip")
-    judge.add_argument("--steps", type=int, help="diffusion steps; default: those of the person")
-    judge.add_argument("--json", type=Path, help="also write the figures to this file")
+    judge.add_argument("--clips", type=positive_int, default=6, help="number of clips")
+    judge.add_argument("--seconds", type=positive_float, default=20.0, help="length of a clip")
+    judge.add_argument(
+        "--steps", type=positive_int, help="diffusion steps; default: those of the person"
+    )
+    judge.add_argument("--json", type=output_file, help="also write the figures to this file")
     judge.set_defaults(run=judge_person)
 
 

@@ -1,4 +1,4 @@
-"""`python -m training face | body | tokenizer | guide`: train a network.
+"""`python -m training face | body | tokenizer | guide | person`: train a network, or all four.
 
 In one process, or in several: `torchrun --nproc-per-node 2 -m training face ...`.
 """
@@ -13,14 +13,26 @@ from typing import TYPE_CHECKING
 import torch
 
 from contracts.files import write_atomically
+from training.commands.console import print_line
+from training.commands.options import output_folder, positive_float, positive_int
 from training.loop.checkpoints import CheckpointStore
 from training.loop.distributed import DEVICES, Processes, choose_device, process_group
 from training.loop.loop import BEST, Progress, compile_layers, train
 from training.loop.tensorboard import NULL_WRITER, FolderWriter, Writer
+from training.networks.checks import check_codes, check_training
 from training.networks.previews import preview_of
 from training.networks.recipes import NETWORKS, Recipe, read_recipe
 from training.networks.trainers import MOTION, Split, make_training, split
-from training.person_directory import FeatureMode, complete, person_scenes, prepare
+from training.person_directory import (
+    DEMO_SPEECH,
+    ORDER,
+    FeatureMode,
+    complete,
+    next_step,
+    person_scenes,
+    prepare,
+)
+from training.person_facts import person_name, read_facts
 
 if TYPE_CHECKING:
     import argparse
@@ -33,24 +45,36 @@ if TYPE_CHECKING:
     from training.loop.tensorboard import Picture
 
 PROVENANCE = "provenance.txt"
+ALL = "person"  # the command that trains all networks
+
+
+# Shares of --minutes of the command `person`.
+SHARES = {"tokenizer": 0.04, "face": 0.36, "body": 0.4, "guide": 0.2}
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add one command per network."""
-    for name in NETWORKS:
-        command = commands.add_parser(name, help=f"train the {name} network of a person")
+    """Add one command per network, and one for all four."""
+    for name in (*NETWORKS, ALL):
+        text = "all four networks" if name == ALL else f"the {name} network"
+        command = commands.add_parser(name, help=f"train {text} of a person")
         command.add_argument("--data", type=Path, required=True, help="folder of scenes")
-        command.add_argument("--out", type=Path, required=True, help="person directory")
+        command.add_argument("--out", type=output_folder, required=True, help="person directory")
         command.add_argument(
-            "--work", type=Path, help="folder of checkpoints; default: .training in --out"
+            "--work", type=output_folder, help="folder of checkpoints; default: .training in --out"
         )
         command.add_argument(
-            "--config", default="demo", help="a recipe: demo, released, or a TOML file"
+            "--config",
+            default="demo",
+            help="recipe: demo, released, a TOML file, or a folder of them",
         )
         length = command.add_mutually_exclusive_group()
-        length.add_argument("--steps", type=int, help="length of the run; default: the recipe's")
-        length.add_argument("--minutes", type=float, help="length of the run by the clock")
-        command.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
+        length.add_argument(
+            "--steps", type=positive_int, help="length of the run; default: the recipe's"
+        )
+        length.add_argument("--minutes", type=positive_float, help="length of the run by the clock")
+        command.add_argument(
+            "--threads", type=positive_int, default=1, help="threads of torch on a CPU"
+        )
         command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
         command.add_argument(
             "--compile", action="store_true", help="compile the layers with torch.compile"
@@ -62,18 +86,44 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train until done or stopped; each checkpoint also updates the person directory."""
+    """Train until done or stopped; each checkpoint also updates the person directory.
+
+    Everything is checked before anything is written. Then the networks are trained in order; a
+    stopped run does not start the next one.
+    """
     torch.set_num_threads(arguments.threads)
-    recipe = _recipe(arguments)
+    names = list(ORDER) if arguments.network == ALL else [arguments.network]
+    recipes = {name: _recipe(arguments, name) for name in names}
     device = choose_device(arguments.device)
+    person_name(arguments.out)
+    read_facts(arguments.out)
+    for name, recipe in recipes.items():
+        if name == "guide" and "tokenizer" in recipes:
+            check_codes(recipes["tokenizer"], recipe)
+        check_training(
+            name,
+            recipe,
+            arguments.out,
+            arguments.data,
+            new_front_end=DEMO_SPEECH,
+            tokenizer_follows="tokenizer" in recipes,
+        )
     with process_group(device) as processes:
-        _train(arguments, recipe, device, processes)
+        for name, recipe in recipes.items():
+            progress = _train(name, arguments, recipe, device, processes)
+            if progress.share(recipe.loop) < 1:
+                return
+        if processes.is_main:
+            print_line(next_step(arguments.out, arguments.data, arguments.config))
 
 
-def _recipe(arguments: argparse.Namespace) -> Recipe:
-    """Read the recipe; options override it."""
-    recipe = read_recipe(arguments.network, arguments.config)
-    options = {"steps": arguments.steps, "minutes": arguments.minutes}
+def _recipe(arguments: argparse.Namespace, name: str) -> Recipe:
+    """Read the recipe of a network; options override it."""
+    recipe = read_recipe(name, arguments.config)
+    minutes = arguments.minutes
+    if minutes is not None and arguments.network == ALL:
+        minutes *= SHARES[name]
+    options = {"steps": arguments.steps, "minutes": minutes}
     changes = {name: value for name, value in options.items() if value is not None}
     return replace(recipe, loop=replace(recipe.loop, **changes))
 
@@ -87,16 +137,20 @@ class RunPaths:
     board: Path
 
 
-def run_paths(arguments: argparse.Namespace, keep: int) -> RunPaths:
+def run_paths(arguments: argparse.Namespace, name: str, keep: int) -> RunPaths:
     """Paths of a network's run: a folder with its name in the work folder."""
-    work = (arguments.work or arguments.out / ".training") / arguments.network
+    work = (arguments.work or arguments.out / ".training") / name
     return RunPaths(arguments.out, CheckpointStore(work, keep), work / "board")
 
 
 def _train(
-    arguments: argparse.Namespace, recipe: Recipe, device: torch.device, processes: Processes
-) -> None:
-    name, paths = arguments.network, run_paths(arguments, recipe.loop.keep)
+    name: str,
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    device: torch.device,
+    processes: Processes,
+) -> Progress:
+    paths = run_paths(arguments, name, recipe.loop.keep)
     mode = FeatureMode.NONE if name == "tokenizer" else FeatureMode.CACHED
 
     def scenes() -> list[Scene]:
@@ -116,7 +170,7 @@ def _train(
     if processes.is_main and not arguments.no_board:
         writer = FolderWriter(paths.board)
         preview = _preview(name, training, parts, paths.person, device)
-    train(
+    return train(
         training,
         recipe.loop,
         checkpoints=paths.checkpoints,

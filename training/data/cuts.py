@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from models.formats.dataset import DatasetError
 from training.data.scenes import SPLITS, open_scenes, released_chunks
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def split_scenes(scenes: Sequence[Item], part: str) -> Sequence[Item]:
     """Scenes of the split "train", "val" or "test", or "all".
 
     With few scenes, "test" takes all of them.
-    Raises: ValueError: when a split is empty.
+    Raises: DatasetError: when a split is empty.
     """
     chosen = scenes if part == ALL else scenes[SPLITS[part]]
     if not chosen:
-        raise ValueError(
+        raise DatasetError(
             f"{len(scenes)} scenes are too few for a {part} split: the last 4 are the test split, "
             "the 2 before them the validation split; pass --split test or all"
         )
@@ -64,8 +65,7 @@ def split_scenes(scenes: Sequence[Item], part: str) -> Sequence[Item]:
 def find_cuts(folder: Path, part: str, frames: int) -> list[Cut]:
     """Find all cuts of `frames` frames in the scenes of a split, scene by scene.
 
-    Raises: ValueError: when no scene is long enough. DatasetError: when a folder has no scenes, or
-    a scene is invalid.
+    Raises: DatasetError: when no scene is long enough, a folder has none, or a scene is invalid.
     """
     starts = [
         (scene, start)
@@ -73,7 +73,7 @@ def find_cuts(folder: Path, part: str, frames: int) -> list[Cut]:
         for start in released_chunks(scene.frames, frames)
     ]
     if not starts:
-        raise ValueError(
+        raise DatasetError(
             f"no scene of the {part} split in {folder} is longer than {frames} frames; "
             "pass a shorter --max-seq-length"
         )
@@ -104,11 +104,11 @@ def read_clips(cuts: Sequence[Cut], frames: int, *, flipped: bool = False) -> It
 def partner_folder(folder: Path) -> Path:
     """Folder with the recordings of a released person's partner.
 
-    Raises: ValueError: when the partner is unknown.
+    Raises: DatasetError: when the partner is unknown.
     """
     name = folder.resolve().name
     if name not in PARTNERS:
-        raise ValueError(
+        raise DatasetError(
             f"the partner of {name} is unknown (known: {', '.join(PARTNERS)}); pass the folder of "
             "the partner's recordings: --flip-person DIR"
         )

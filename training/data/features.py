@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contracts.errors import InputError
 from contracts.files import sha256_of, write_atomically
 from models.formats.wav import FRAME_RATE, SAMPLES_PER_FRAME
 from models.motion.lips import lip_geometry, lip_rows, load_lips
@@ -50,7 +51,7 @@ SETTINGS = "features.json"
 DIGITS = 12  # digits of a digest in names of folders and arrays
 
 
-class FeaturesError(ValueError):
+class FeaturesError(InputError):
     """Features that are missing or out of date: one sentence with the fix."""
 
 
@@ -64,9 +65,9 @@ class Pieces:
 
     def __post_init__(self) -> None:
         if not 1 <= self.hop <= self.frames:
-            raise ValueError(f"hop must be 1 to {self.frames} frames, got {self.hop}")
+            raise FeaturesError(f"hop must be 1 to {self.frames} frames, got {self.hop}")
         if self.dtype not in ("float16", "float32"):
-            raise ValueError(f"dtype of features must be float16 or float32, got {self.dtype}")
+            raise FeaturesError(f"dtype of features must be float16 or float32, got {self.dtype}")
 
     def starts(self, frames: int) -> list[int]:
         """First frames of the pieces of a scene; the last piece ends with the scene."""

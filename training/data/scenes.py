@@ -229,7 +229,7 @@ def pad_rows(rows: Tensor, count: int) -> Tensor:
 def _long_enough(scenes: Sequence[Scene], frames: int) -> list[Scene]:
     long = [scene for scene in scenes if scene.frames >= frames and scene.present.any()]
     if not long:
-        raise ValueError(f"no scene has {frames} frames; use a shorter window")
+        raise DatasetError(f"no scene has {frames} frames; use a shorter window")
     return long
 
 
@@ -239,7 +239,7 @@ def _with_face(scene: Scene, sample: Callable[[Scene], Window]) -> Window:
         candidate = sample(scene)
         if candidate.present.any():
             return candidate
-    raise ValueError(f"scene {scene.name} has almost no frames with a face; remove it")
+    raise DatasetError(f"scene {scene.name} has almost no frames with a face; remove it")
 
 
 def _stacked(windows: Sequence[Window], frames: int) -> Batch:

@@ -9,7 +9,7 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from training.demo.mesh.body_shape import REST_FACE, shape_body
 from training.demo.mesh.head import Body
 from training.demo.mesh.skeleton import build_rig
 from training.demo.mesh.texture_painting import paint_texture
+from training.person_facts import DEFAULTS, DEMO, SIZE, read_facts, write_draft
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +41,14 @@ SHINE |= {"trousers": 0.02, "hair": 0.25, "bun": 0.25}
 RIGID_PARTS = ("hair", "bun", "teeth")  # attached to the head joint only
 STILL_PARTS = ("hair", "bun")  # not moved by any face unit
 SMALLEST_MOVE = 2e-4  # decimetres; smaller displacements are dropped
+DEMO_FACTS: dict[str, Any] = {
+    "name": DEMO,
+    "title": "The demo person",
+    "licence": "Apache-2.0; body from CC0 sources: see NOTICE",
+    "avatar": {"kind": "blendshape"},
+    "limits": {"max_seconds": 20.0},
+    "defaults": {**DEFAULTS["mel"], "size": SIZE},
+}
 
 
 def build_body() -> Body:
@@ -149,6 +158,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="person directory")
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
+    if out.resolve().name == DEMO and read_facts(out) is None:
+        write_draft(out, DEMO_FACTS)
     body = build_body()
     config, weights = build_weights(body, assemble(body))
     metadata = {"config": json.dumps(asdict(config))}

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter1d
 
-from contracts.person import read_manifest
+from contracts.person import PersonError, read_manifest
 from models.avatar.blendshape.model import load_blendshape
-from models.formats.dataset import find_scenes
+from models.formats.dataset import DatasetError, find_scenes
 from models.motion.pipeline import Sampling, load_animator, take_seed
 from training.data.audio import FRAME_RATE, loudness
 from training.data.scenes import chunks
@@ -109,7 +109,10 @@ def judge_body(clips: Sequence[SampledClip]) -> dict[str, float]:
 
 
 def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Yield (samples, codes, pose) of the first `count` clips of `seconds` in a dataset."""
+    """Yield (samples, codes, pose) of the first `count` clips of `seconds` in a dataset.
+
+    Raises: DatasetError: when no scene is long enough.
+    """
     frames = int(seconds * FRAME_RATE)
     taken = 0
     for files in find_scenes(folder):
@@ -120,6 +123,8 @@ def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array,
             cut = (start, start + frames)
             yield scene.samples(*cut), scene.codes(*cut), scene.poses(*cut)
             taken += 1
+    if not taken:
+        raise DatasetError(f"{folder}: no scene has {seconds:g} s; pass a smaller --seconds")
 
 
 def judge(
@@ -133,11 +138,17 @@ def judge(
 def sample_clips(
     person: Path, data: Path, *, clips: int, seconds: float, steps: int | None, seed: int
 ) -> Iterator[SampledClip]:
-    """Sample one take per clip with the defaults of the person."""
+    """Sample one take per clip with the defaults of the person.
+
+    Raises: PersonError: when the person has another kind of avatar.
+    """
     cpu = torch.device("cpu")
+    manifest = read_manifest(person)
+    if manifest.avatar_kind != "blendshape":
+        raise PersonError(f"{person}: the judge reads blendshape avatars; this is another kind")
     avatar = load_blendshape(person / "avatar.safetensors", device=cpu)
     animator = load_animator(person, device=cpu)
-    defaults = read_manifest(person).defaults
+    defaults = manifest.defaults
     for number, (samples, codes, pose) in enumerate(cut_clips(data, seconds, clips)):
         sampling = Sampling(
             seeds=(take_seed(seed, number + 1),),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contracts.errors import InputError
 from training.data.audio import FRAME_RATE, SAMPLE_RATE
 from training.data.voice_activity import speech_mask, while_speaking
 from training.evaluation.beats import body_speed, kinematic_beats, onsets
@@ -62,12 +63,12 @@ class PlotData:
 def write_plots(results: Results, person: Path, folder: Path) -> list[Path]:
     """Write all plots that the results allow; return their paths.
 
-    Raises: ImportError: when matplotlib is not installed.
+    Raises: InputError: when matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(
+        raise InputError(
             "plots need matplotlib: pip install 'visavis-server[plots]', or leave out --plots"
         ) from error
     avatar = blendshape_of(person)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from contracts.errors import InputError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -31,12 +33,12 @@ class TrainingBatch:
     def parts(self, count: int) -> list[TrainingBatch]:
         """Split in order into parts of nearly equal size.
 
-        Raises: ValueError: when the batch has fewer samples than parts.
+        Raises: InputError: when the batch has fewer samples than parts.
         """
         if count == 1:
             return [self]
         if len(self) < count:
-            raise ValueError(
+            raise InputError(
                 f"a batch of {len(self)} cannot be split into {count} parts (processes times "
                 "micro-batches); use a larger batch or a smaller `accumulate`"
             )

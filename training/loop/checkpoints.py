@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from contracts.errors import InputError
 from contracts.files import write_atomically
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".state"
 
 
-class ResumeError(ValueError):
+class ResumeError(InputError):
     """A run that cannot be resumed from its checkpoints."""
 
 

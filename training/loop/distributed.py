@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed
 
+from contracts.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,7 +26,7 @@ DEVICES = ("auto", "cpu", "cuda")
 TIMEOUT = timedelta(hours=12)  # rank 0 may first compute the features of a whole dataset
 
 
-class DeviceError(ValueError):
+class DeviceError(InputError):
     """A device that this machine does not have: one sentence with the fix."""
 
 

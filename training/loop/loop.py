@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from contracts.errors import InputError
 from models.motion.layers import DecoderLayer, EncoderLayer
 from training.loop.checkpoints import CheckpointStore, ResumeError
 from training.loop.distributed import SINGLE_PROCESS, Processes
@@ -42,6 +43,10 @@ CPU = torch.device("cpu")
 LOSS_SMOOTHING = 0.02  # weight of the newest loss in the running mean
 VALIDATION_SEED = 1
 BEST = "best.safetensors"  # beside the checkpoints
+
+
+class LossError(InputError):
+    """A loss that is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -223,14 +228,14 @@ class Run:
     def average_losses(self) -> None:
         """Average the running means over all processes.
 
-        Raises: ValueError: when a loss is NaN or infinite.
+        Raises: LossError: when a loss is NaN or infinite.
         """
         names = list(self.losses)
         values = self.processes.mean([float(self.losses[name]) for name in names])
         self.progress.losses = dict(zip(names, values, strict=True))
         for name, value in self.progress.losses.items():
             if not math.isfinite(value):
-                raise ValueError(
+                raise LossError(
                     f"{name} is {value} at step {self.progress.step}: the run stops, earlier "
                     "checkpoints are intact; a lower rate or a clip may help"
                 )
@@ -278,7 +283,7 @@ def train(
     publish: called with the averaged weights after each checkpoint and at the end.
     preview: called for a picture of the averaged network at the interval of the config.
     SIGINT and SIGTERM end the run after the current step with a checkpoint; the same call resumes.
-    Raises: ResumeError: when no checkpoint can be resumed. ValueError: when a loss is not finite.
+    Raises: ResumeError: when no checkpoint can be resumed. LossError: when a loss is not finite.
     """
     run = Run(training, config, device=device, processes=processes)
     if (checkpoint := checkpoints.latest()) is not None:
@@ -401,7 +406,7 @@ class Pace:
 def report(run: Run, pace: Pace, writer: Writer) -> None:
     """Write the losses to the log and to TensorBoard.
 
-    Raises: ValueError: when a loss is NaN or infinite.
+    Raises: LossError: when a loss is NaN or infinite.
     """
     run.average_losses()
     progress, config = run.progress, run.config

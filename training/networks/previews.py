@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contracts.person import MANIFEST
-from models.avatar.blendshape.kind import load_blendshape_avatar
-from models.avatar.loading import load_avatar
+from contracts.avatar_kinds import AVATAR_KINDS
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser
 from models.motion.diffusion import schedule_for
 from models.motion.guide import Guide, generate
@@ -27,6 +25,7 @@ from models.motion.statistics import Statistics, load_statistics
 from models.motion.tokenizer import load_tokenizer
 from training.data.scenes import window
 from training.networks.codebooks import LearningTokenizer
+from training.person_facts import read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,9 +83,9 @@ def preview_of(
 
 def _avatar(person: Path, device: torch.device) -> Avatar:
     """Load the avatar; person.json does not exist before all networks are trained."""
-    if (person / MANIFEST).is_file():
-        return load_avatar(person, device=device)
-    return load_blendshape_avatar(person, device=device)
+    kind = ((read_facts(person) or {}).get("avatar") or {}).get("kind", "blendshape")
+    avatar: Avatar = AVATAR_KINDS[kind].load(person, device=device, settings={})
+    return avatar
 
 
 def clip_of(scene: Scene, device: torch.device) -> Clip:

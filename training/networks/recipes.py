@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from contracts.errors import InputError
 from models.motion.denoiser import DenoiserConfig
 from models.motion.guide import GuideConfig
 from models.motion.tokenizer import TokenizerConfig
@@ -32,7 +33,7 @@ KINDS = ("demo", "released")  # shipped recipes, each for all four networks
 ALLOWED = "'demo' or 'released'"
 
 
-class RecipeError(ValueError):
+class RecipeError(InputError):
     """An invalid recipe: one sentence with file, key, value and the allowed values."""
 
 
@@ -85,12 +86,13 @@ class Recipe:
 
 
 def read_recipe(name: str, source: str | Path) -> Recipe:
-    """Read the recipe of a network: `demo`, `released`, or a TOML file.
+    """Read the recipe of a network: `demo`, `released`, a TOML file, or a folder with one for each.
 
     name: face, body, tokenizer or guide.
     Raises: RecipeError: when the recipe is invalid.
     """
-    path = SHIPPED / str(source) / f"{name}.toml" if str(source) in KINDS else Path(source)
+    folder = SHIPPED / str(source) if str(source) in KINDS else Path(source)
+    path = folder / f"{name}.toml" if folder.is_dir() else folder
     table = _read(path)
     if (base := table.pop("base", None)) is not None:
         if base not in KINDS:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from models import checkpoint
+from models.formats.dataset import DatasetError
 from models.motion.denoiser import (
     KEY_FRAMES,
     BodyDenoiser,
@@ -61,19 +62,27 @@ def split(recipe: Recipe, scenes: Sequence[Scene]) -> Split:
     """Split scenes by name: the last ones are for tests, those before them for validation.
 
     Without enough scenes for validation, all but the test scenes are trained on.
-    Raises: ValueError: when only test scenes are left.
+    Raises: DatasetError: when only test scenes are left.
     """
-    rest = len(scenes) - recipe.test_scenes
+    training, validation = split_sizes(recipe, len(scenes))
+    if recipe.validation_scenes and not validation:
+        logger.info("%d scenes are too few for a validation split: training on all", training)
+    return Split(scenes[:training], scenes[training : training + validation])
+
+
+def split_sizes(recipe: Recipe, scenes: int) -> tuple[int, int]:
+    """Numbers of training and validation scenes.
+
+    Raises: DatasetError: when only test scenes are left.
+    """
+    rest = scenes - recipe.test_scenes
     if rest < 1:
-        raise ValueError(
-            f"{len(scenes)} scenes are too few: the recipe keeps {recipe.test_scenes} for tests; "
+        raise DatasetError(
+            f"{scenes} scenes are too few: the recipe keeps {recipe.test_scenes} for tests; "
             "add scenes or lower test_scenes"
         )
     training = rest - recipe.validation_scenes
-    if training < 1:
-        logger.info("%d scenes are too few for a validation split: training on all of them", rest)
-        training = rest
-    return Split(scenes[:training], scenes[training:rest])
+    return (training, recipe.validation_scenes) if training >= 1 else (rest, 0)
 
 
 def make_training(name: str, recipe: Recipe, person: Path, scenes: Split) -> Training:

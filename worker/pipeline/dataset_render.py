@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from contracts.errors import InputError
 from contracts.files import write_atomically
 from models.formats.dataset import SceneFiles, listed_scenes
 from models.formats.wav import SAMPLES_PER_FRAME
@@ -39,7 +40,7 @@ RECORD = "rendering.json"  # beside the videos: their source and options
 AUDIO_FRAMES = 900  # frames of audio read at a time
 
 
-class PieceError(ValueError):
+class PieceError(InputError):
     """Motion that cannot be rendered, or a folder with videos of other options."""
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from contracts.errors import InputError
+
 if TYPE_CHECKING:
     from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-class DeviceError(ValueError):
+class DeviceError(InputError):
     """The device in the settings is invalid or not available."""
 
 

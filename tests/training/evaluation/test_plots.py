@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.errors import InputError
 from tests.tiny_person import write_tiny_person
 from tests.training.results import random_results
 from training.evaluation.joints import joint_columns, joint_groups
@@ -35,7 +36,7 @@ def test_without_matplotlib_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"visavis-server\[plots\]"):
+    with pytest.raises(InputError, match=r"visavis-server\[plots\]"):
         write_plots(random_results(), tmp_path, tmp_path)
 
 

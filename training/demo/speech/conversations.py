@@ -206,8 +206,12 @@ def make_dataset(
     pick: PickVoices = training_voices,
     scene_seconds: float = 60.0,
 ) -> None:
-    """Write scenes and `voices.json` into `folder`; the same arguments write the same bytes."""
+    """Write scenes and `voices.json` into `folder`; the same arguments write the same bytes.
+
+    Less than a scene is one short scene.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    scene_seconds = min(scene_seconds, 60 * minutes)
     count = max(1, round(minutes * 60 / scene_seconds))
     for number in range(count):
         rng = np.random.default_rng([seed, number])
