@@ -13,17 +13,16 @@ if (
 ):
     del sys.path[0]
 
-import argparse
-
 from bench import avatar, motion, service, training
 from training.commands.console import one_line_errors
+from training.commands.options import Parser
 
 MEASURES = {"motion": motion, "avatar": avatar, "service": service, "training": training}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line: one subcommand for each module."""
-    result = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    result = Parser(prog="python -m bench", description=__doc__)
     commands = result.add_subparsers(dest="measure", required=True)
     for name, module in MEASURES.items():
         summary = (module.__doc__ or "").partition(":")[0]

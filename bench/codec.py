@@ -197,9 +197,11 @@ def sample_motion(config: CodecConfig, frames: int) -> tuple[Tensor, Tensor]:
 
 def read_person(folder: Path, device: torch.device) -> Person:
     """Read the avatar of a person directory and two of its cameras."""
-    values, weights = checkpoint.read(folder / "avatar.safetensors", device=device)
+    path = folder / "avatar.safetensors"
+    values, weights = checkpoint.read(path, device=device)
+    config = checkpoint.config_of(lambda **sizes: codec_config(sizes), values, path)
     cameras = list(read_cameras(folder / "cameras.json").values())[:2]
-    return Person(codec_config(values), weights, cameras)
+    return Person(config, weights, cameras)
 
 
 def random_person(device: torch.device) -> Person:

@@ -13,18 +13,18 @@ if (
 ):
     del sys.path[0]
 
-import argparse
 import logging
 
 import torch
 
 from training.commands import data, evaluate, judge, new_person, train
 from training.commands.console import one_line_errors
+from training.commands.options import Parser
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Parser with all commands."""
-    root = argparse.ArgumentParser(
+    root = Parser(
         prog="python -m training",
         description="Make datasets, train the networks that workers load, and evaluate them.",
     )

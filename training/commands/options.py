@@ -6,8 +6,19 @@ import argparse
 import math
 import os
 from pathlib import Path
+from typing import NoReturn
+
+from training.commands.console import MISUSED
 
 STDOUT = Path("-")
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser that reports a mistake in one sentence, without the list of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and exit with status 2."""
+        self.exit(MISUSED, f"{self.prog}: {message}; --help lists all options\n")
 
 
 def positive_int(text: str) -> int:
