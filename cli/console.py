@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from typer.core import TyperGroup
 
+from contracts.errors import InputError, os_fault
 from jobs.settings import SECRETS, Settings
 from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from worker.pipeline.persons import PersonUnknown
 
 FAILED = 1
 MISUSED = 2  # a retry does not help: a setting, an option or an extra is missing or invalid
@@ -46,6 +52,32 @@ def warn(sentence: str) -> None:
     make_console(stderr=True).print(f"warning: {redact(sentence)}", soft_wrap=True)
 
 
+def fail_unknown(error: PersonUnknown) -> NoReturn:
+    """Print the unknown person with the reasons why people are left out, and exit."""
+    reason = f"; {error.reason}" if error.reason else ""
+    sentence = f"{error}{reason}."
+    fail(sentence[0].upper() + sentence[1:], MISUSED)
+
+
+class OneSentence(TyperGroup):
+    """Group of commands that reports a user's mistake in one sentence, with exit status 2.
+
+    Faults of the program pass through with their traceback.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command of the command line."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click ends the program quietly
+            raise
+        except (InputError, OSError) as error:
+            text = os_fault(error) if isinstance(error, OSError) else str(error)
+            fail(" ".join(text.split()), MISUSED)
+        except OperationalError as error:
+            fail(f"the database does not respond: {error.orig}")
+
+
 def release() -> str:
     """Return the installed version."""
     return version("visavis-server")
@@ -54,11 +86,19 @@ def release() -> str:
 def read_settings() -> Settings:
     """Return the settings of the environment; exit with a line for each invalid one."""
     try:
-        return Settings()
+        settings = Settings()
+        make_url(settings.database_url).get_dialect()
+    except (ArgumentError, NoSuchModuleError) as error:
+        fail(
+            f"VISAVIS_DATABASE_URL: {error}; use sqlite:///PATH or postgresql://HOST/NAME", MISUSED
+        )
+    except ModuleNotFoundError:
+        return settings  # of the driver, which the command that opens the database reports
     except ValidationError as error:
         fail("\n".join(faults(error, {}, prefix="VISAVIS_")), MISUSED)
     except SettingsError as error:
         fail(str(error), MISUSED)
+    return settings
 
 
 def faults(error: ValidationError, names: Mapping[str, str], *, prefix: str = "") -> list[str]:

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from cli.commands import keys, tenants
+from cli.console import OneSentence
 from cli.request_options import request_of, request_options
 from jobs.request.declare import Group, declared_fields
 
 app = typer.Typer(
     name="visavis-server",
+    cls=OneSentence,
     help="Turn the audio of a conversation into video of the people in it.",
     no_args_is_help=True,
     add_completion=False,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MANIFEST = "person.json"
+DRAFT = "person.draft.json"  # facts of a person whose training is not complete
 
 
 class PersonError(InputError):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from contracts.person import MANIFEST, PersonError, read_manifest
+from contracts.person import DRAFT, MANIFEST, read_manifest
 from jobs.request.declare import declared_fields
 from jobs.request.values import Views
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -75,15 +77,48 @@ class PersonSummary(BaseModel):
     digest: str  # SHA-256 of person.json
 
 
-def list_people(folder: Path) -> list[PersonSummary]:
-    """Return every person below `folder`, by name; one with an invalid person.json is logged."""
-    found = []
+@dataclass(frozen=True)
+class People:
+    """Every person below a folder."""
+
+    valid: tuple[PersonSummary, ...]  # by name
+    left_out: Mapping[str, str]  # name of the folder -> reason, for the operator
+
+    def reason(self, name: str) -> str:
+        """Return the reason why a person is left out, else those of all; empty without any."""
+        chosen = [name] if name in self.left_out else list(self.left_out)
+        return "; ".join(f"{each} is left out: {self.left_out[each]}" for each in chosen)
+
+
+def read_people(folder: Path) -> People:
+    """Read every person below `folder`, with the reasons why some are left out."""
+    valid, left_out = [], {}
+    for draft in folder.glob(f"*/{DRAFT}"):
+        left_out[draft.parent.name] = (
+            f"its training is not complete, it has {DRAFT} but no {MANIFEST}; its trainers "
+            "(`python -m training`) name the next step"
+        )
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
         try:
-            found.append(_read(manifest.parent))
-        except (OSError, PersonError, ValidationError, ValueError) as error:
-            logger.warning("person left out", extra={"path": str(manifest), "reason": str(error)})
-    return found
+            valid.append(_read(manifest.parent))
+            left_out.pop(manifest.parent.name, None)
+        except ValidationError as error:
+            faults = [f"defaults.{each['loc'][0]}: {each['msg']}" for each in error.errors()]
+            left_out[manifest.parent.name] = f"{manifest}: {', '.join(faults)}"
+        except (OSError, ValueError) as error:
+            text = str(error)
+            named = text if str(manifest) in text else f"{manifest}: {text}"
+            left_out[manifest.parent.name] = named
+    return People(tuple(valid), dict(sorted(left_out.items())))
+
+
+def list_people(folder: Path) -> list[PersonSummary]:
+    """Return every person below `folder`, by name; one with an invalid person.json is logged."""
+    people = read_people(folder)
+    for name, reason in people.left_out.items():
+        if (folder / name / MANIFEST).exists():
+            logger.warning("person left out", extra={"path": str(folder / name), "reason": reason})
+    return list(people.valid)
 
 
 def _read(folder: Path) -> PersonSummary:

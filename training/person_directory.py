@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from contracts.files import write_atomically
-from contracts.person import MANIFEST, write_manifest
+from contracts.person import DRAFT, MANIFEST, write_manifest
 from models import checkpoint
 from models.motion.pipeline import LIPS as LIP_FILE
 from models.motion.pipeline import load_animator
@@ -35,7 +35,6 @@ from training.data.statistics import measure
 from training.person_facts import (
     AVATAR_FILES,
     DEFAULTS,
-    DRAFT,
     avatar_kind,
     person_name,
     read_facts,

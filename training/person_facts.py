@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.errors import InputError
 from contracts.files import sha256_of, write_atomically
-from contracts.person import MANIFEST, PersonError, read_manifest
+from contracts.person import DRAFT, MANIFEST, PersonError, read_manifest
 from models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DRAFT = "person.draft.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEMO = "demo"
 DEMO_PERSON = Path(__file__).parents[1] / "people" / DEMO

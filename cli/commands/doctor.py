@@ -20,7 +20,7 @@ from cli.console import FAILED, make_console, read_settings
 from cli.local.embedded_redis import BrokerError, find_server
 from jobs.db.engine import connect, reading
 from jobs.db.tables import jobs
-from jobs.persons import list_people
+from jobs.persons import read_people
 from jobs.queue.celery_app import make_celery, reachable
 from jobs.settings import PREFIX, REPOSITORY, secret_files
 from jobs.storage.factory import StorageError, open_storage
@@ -231,25 +231,23 @@ def _people(settings: Settings) -> Iterator[CheckResult]:
         )
         yield CheckResult(Status.BAD, "people", text)
         return
-    from contracts.person import PersonError, check_files
+    from contracts.person import MANIFEST, PersonError, check_files
 
-    people = {person.name: person for person in list_people(settings.people)}
-    folders = sorted(path.parent for path in settings.people.glob("*/person.json"))
-    if not folders:
+    people = read_people(settings.people)
+    if not people.valid and not people.left_out:
         text = f"no person in {settings.people}; add a person directory, or set VISAVIS_PEOPLE"
         yield CheckResult(Status.BAD, "people", text)
-    for folder in folders:
-        subject = f"person {folder.name}"
-        if folder.name not in people:
-            text = f"invalid {folder}/person.json; see the log above"
-            yield CheckResult(Status.BAD, subject, text)
-            continue
+    for name, reason in people.left_out.items():
+        complete = (settings.people / name / MANIFEST).is_file()
+        status = Status.BAD if complete or not people.valid else Status.WARN
+        yield CheckResult(status, f"person {name}", f"left out: {reason}")
+    for person in people.valid:
+        subject = f"person {person.name}"
         try:
-            check_files(folder)
+            check_files(settings.people / person.name)
         except PersonError as error:
             yield CheckResult(Status.BAD, subject, str(error))
             continue
-        person = people[folder.name]
         text = f"{person.title}, {person.licence}, clips to {person.max_seconds:g} s, files intact"
         yield CheckResult(Status.OK, subject, text)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cli.console import (
     MISUSED,
     fail,
+    fail_unknown,
     make_console,
     needing,
     read_settings,
@@ -48,9 +49,8 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
     settings = read_settings()
     wait_without_spinning()
     with needing("worker"):
-        from contracts.person import PersonError
-        from worker.pipeline.device import DeviceError
         from worker.pipeline.encode import VideoError
+        from worker.pipeline.persons import PersonUnknown
         from worker.pipeline.user_errors import user_error_of
     console = make_console()
     try:
@@ -58,12 +58,14 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
             files, warnings = _generate(clip, out, request, settings, bars.report)
     except KeyboardInterrupt:
         fail("stopped before the video was complete", INTERRUPTED)
-    except (DeviceError, PersonError, VideoError) as error:
+    except PersonUnknown as error:
+        fail_unknown(error)
+    except VideoError as error:
         fail(str(error))
     except Exception as error:
         if (user_error := user_error_of(error)) is None:
             raise
-        fail(user_error.message)
+        fail(user_error.message, MISUSED)
     for warning in warnings:
         warn(warning.detail)
     for path in files:

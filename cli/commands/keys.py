@@ -80,7 +80,7 @@ def rotate(
         try:
             key = keys.rotate(key_id, grace=_duration("--grace", grace))
         except KeyUnknown as error:
-            fail(str(error))
+            fail(str(error), MISUSED)
     _print_key(key)
 
 
@@ -95,7 +95,7 @@ def revoke(
         try:
             keys.revoke(key_id)
         except KeyUnknown as error:
-            fail(str(error))
+            fail(str(error), MISUSED)
 
 
 @contextmanager

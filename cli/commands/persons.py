@@ -60,8 +60,8 @@ def run_import(
                 return
             released = read_released(layout)
             seconds = write_released(released, folder, overwrite=overwrite)
-    except (ReleasedError, OSError) as error:
-        fail(str(error))
+    except ReleasedError as error:
+        fail(str(error), MISUSED)
     for part in released.parts:
         for note in part.notes:
             console.print(f"{part.part}: {note}", soft_wrap=True)
@@ -97,8 +97,8 @@ def run_export(folder: Path, out: Path, avatar: Path | None) -> None:
     console = make_console()
     try:
         notes = export_person(folder, out, avatar=avatar)
-    except (ReleasedError, OSError) as error:
-        fail(str(error))
+    except ReleasedError as error:
+        fail(str(error), MISUSED)
     for note in notes:
         console.print(note, soft_wrap=True)
     console.print(str(out), soft_wrap=True)
@@ -153,8 +153,8 @@ def _fetch(console: Console, download: Download, folder: Path) -> None:
 
     try:
         fetch(download, folder, progress=print_progress)
-    except (DownloadError, OSError) as error:
-        if download.required or not isinstance(error, DownloadError):
+    except DownloadError as error:
+        if download.required:
             fail(str(error))
         console.print(f"  {error}; the file is optional", soft_wrap=True)
     except KeyboardInterrupt:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.console import fail, make_console, needing, read_settings, wait_without_spinning
+from cli.console import (
+    MISUSED,
+    fail,
+    fail_unknown,
+    make_console,
+    needing,
+    read_settings,
+    wait_without_spinning,
+)
 from contracts.files import sha256_of
 
 if TYPE_CHECKING:
@@ -83,14 +91,9 @@ def _render(
     *,
     overwrite: bool,
 ) -> None:
-    from contracts.person import PersonError
-    from models.avatar.avatar import AvatarError
-    from models.formats.dataset import DatasetError
-    from models.formats.results import ResultsError
-    from worker.pipeline.dataset_render import PieceError, open_folder
-    from worker.pipeline.device import DeviceError
+    from worker.pipeline.dataset_render import open_folder
     from worker.pipeline.encode import VideoError
-    from worker.pipeline.persons import find_person
+    from worker.pipeline.persons import PersonUnknown, find_person
     from worker.pipeline.plan import plan_of
     from worker.pipeline.user_errors import user_error_of
 
@@ -106,13 +109,14 @@ def _render(
             _render_all(pieces, remaining, out, context)
     except KeyboardInterrupt:
         fail("stopped; repeat the command to continue", INTERRUPTED)
-    except (AvatarError, DatasetError, DeviceError, OSError, PersonError, PieceError,
-            ResultsError, VideoError) as error:  # fmt: skip
+    except PersonUnknown as error:
+        fail_unknown(error)
+    except VideoError as error:
         fail(str(error))
     except Exception as error:
         if (user_error := user_error_of(error)) is None:
             raise
-        fail(user_error.message)
+        fail(user_error.message, MISUSED)
 
 
 def _context(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:

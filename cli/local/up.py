@@ -68,6 +68,9 @@ def run_up(*, submit: Path | None, out: Path, request: GenerateRequest) -> None:
     """Run until a signal or, with `submit`, until the video is in `out`."""
     if submit is not None and not submit.is_file():
         fail(f"--submit: file not found ({submit})", MISUSED)
+    existing = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        fail(f"--out: {existing} is not a folder; name another one", MISUSED)
     settings = read_settings()
     _check_extras()
     console = make_console()

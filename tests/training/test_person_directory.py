@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from contracts.files import sha256_of
-from contracts.person import MANIFEST, check_files, read_manifest
+from contracts.person import DRAFT, MANIFEST, check_files, read_manifest
 from models import checkpoint
 from models.motion.pipeline import load_animator
 from models.motion.speech import MelSpeech, load_speech
@@ -28,7 +28,7 @@ from training.person_directory import (
     person_scenes,
     prepare,
 )
-from training.person_facts import DEFAULTS, DRAFT, write_draft
+from training.person_facts import DEFAULTS, write_draft
 
 CPU = torch.device("cpu")
 FACTS = {"name": "ada", "title": "Ada", "licence": "All rights reserved"}

@@ -38,6 +38,8 @@ def check_training(
     command trains the tokenizer before the guide.
     Raises: InputError: with the fix, for the first fault.
     """
+    if name != "tokenizer":
+        _check_front_end(name, recipe.network, person, new_front_end)
     scenes = open_scenes(data)
     training, _ = split_sizes(recipe, len(scenes))
     longest = max(scene.frames for scene in scenes[:training])
@@ -48,8 +50,6 @@ def check_training(
                 f"{data}: the longest training scene has {longest} frames, the {name} recipe "
                 f"trains on windows of {needed}; record longer scenes, or set frames in [[windows]]"
             )
-    if name != "tokenizer":
-        _check_front_end(name, recipe.network, person, new_front_end)
     if name == "guide" and not tokenizer_follows:
         _check_tokenizer(recipe.network, person, data)
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from jobs.persons import list_people
+from jobs.persons import read_people
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,11 @@ IN_MEMORY = 2  # the demo person is small; a released person takes some gigabyte
 
 class PersonUnknown(LookupError):
     """No person has this name."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        """reason: why people are left out, with paths: for the operator, not for API clients."""
+        super().__init__(message)
+        self.reason = reason
 
 
 class Animator(Protocol):
@@ -105,11 +110,12 @@ class PersonCache:
 
 def find_person(folder: Path, name: str) -> PersonSummary:
     """Return a person below `folder` by name. Raises: PersonUnknown: with all names."""
-    people = {person.name: person for person in list_people(folder)}
-    if name not in people:
-        names = ", ".join(people) or "none"
-        raise PersonUnknown(f"unknown person {name!r}; available: {names}")
-    return people[name]
+    people = read_people(folder)
+    for person in people.valid:
+        if person.name == name:
+            return person
+    names = ", ".join(person.name for person in people.valid) or "none"
+    raise PersonUnknown(f"unknown person {name!r}; available: {names}", people.reason(name))
 
 
 def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:

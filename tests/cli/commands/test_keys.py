@@ -49,7 +49,7 @@ def test_a_revoked_key_is_listed_and_cannot_be_rotated(call: Call) -> None:
 
     assert list_keys(call)[0]["state"] == "revoked"
     done = call("keys", "rotate", key["id"])
-    assert (done.exit_code, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (2, "")
     assert key["id"] in done.stderr
 
 

@@ -86,10 +86,10 @@ def test_a_check_lists_every_missing_part(call: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["nowhere", "--person", PERSON], 1, "nowhere: neither a folder nor a .zip, .tar"),
+        (["nowhere", "--person", PERSON], 2, "nowhere: neither a folder nor a .zip, .tar"),
         ([".", "--person", "../x"], 2, "invalid person name '../x'"),
         ([".", "--person", PERSON, "--name", "a", "--out", "b"], 2, "--out must end with the name"),
-        ([".", "--person", PERSON], 1, "checkpoints/diffusion/*_face/model*.pt: not found in"),
+        ([".", "--person", PERSON], 2, "checkpoints/diffusion/*_face/model*.pt: not found in"),
     ],
 )
 def test_an_invalid_import_is_rejected(

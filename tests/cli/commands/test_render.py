@@ -86,6 +86,6 @@ def test_invalid_arguments_are_reported_and_leave_no_folder(
 ) -> None:
     done = call(*arguments, "--out", "out", VISAVIS_PEOPLE=str(people))
 
-    assert (done.exit_code, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(message)
     assert not (tmp_path / "out").exists()

@@ -139,25 +139,29 @@ def test_existing_results_are_evaluated(
         ("--split", "best"),
     ],
 )
-def test_an_invalid_option_prints_the_usage(
+def test_an_invalid_option_is_one_sentence(
     invalid: tuple[object, ...], person: Path, data: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, *arguments("sample", person, data, "--out", tmp_path, *invalid))
-    assert "usage: python -m training sample" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m training sample: argument --")
 
 
 def test_evaluate_takes_data_or_results(
-    person: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    person: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     for more in ((), ("--data", data, "--results", tmp_path)):
-        with pytest.raises(SystemExit, match=r"needs either --data to sample, or --results"):
+        with pytest.raises(SystemExit, match="2"):
             command(monkeypatch, "evaluate", "--person", person, *more)
+        assert "needs either --data to sample, or --results" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_person_is_rejected(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match=r"no person.json in"):
+    with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, *arguments("sample", tmp_path, data, "--out", tmp_path))
+    assert "no person at" in capsys.readouterr().err
