@@ -116,8 +116,9 @@ def list_people(folder: Path) -> list[PersonSummary]:
     """Return every person below `folder`, by name; one with an invalid person.json is logged."""
     people = read_people(folder)
     for name, reason in people.left_out.items():
-        if (folder / name / MANIFEST).exists():
-            logger.warning("person left out", extra={"path": str(folder / name), "reason": reason})
+        path = folder / name / MANIFEST
+        if path.exists():
+            logger.warning("person left out", extra={"path": str(path), "reason": reason})
     return list(people.valid)
 
 

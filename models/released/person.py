@@ -298,7 +298,7 @@ def read_front_end(source: Path) -> tuple[Network, Network]:
 
 
 def _separate_speech(layout: Layout) -> Network:
-    """Read the speech model that is in a file of its own name."""
+    """Read the speech model that is in a separate file."""
     path = layout.file("speech")
     value = read_torch(path, inert=SETTINGS)
     weights = tensors_of(value, path, key="model")

@@ -187,4 +187,4 @@ def test_an_export_lists_the_files_to_copy(call: Call, source: Path, tmp_path: P
     assert done.stdout.splitlines()[-1] == "back"
     assert (tmp_path / "back" / "assets" / "vq-wav2vec.pt").is_file()
     again = call("export-person", f"people/{PERSON}", "--out", "back")
-    assert (again.exit_code, again.stderr) == (1, "back: already exists; name another folder\n")
+    assert (again.exit_code, again.stderr) == (2, "back: already exists; name another folder\n")

@@ -215,5 +215,6 @@ def test_a_failed_download_leaves_no_partial_dataset(
 def test_recordings_of_other_people_are_not_available(command, tmp_path: Path) -> None:
     answer = command("download", "ada", "--to", tmp_path, "--accept-licence")
     assert answer.error == (
-        "no recordings of 'ada' were released; available are PXB184, RLW104, TXB805, GQS883"
+        "python -m training: no recordings of 'ada' were released; available are PXB184, RLW104, "
+        "TXB805, GQS883\n"
     )
