@@ -221,6 +221,19 @@ def test_a_missing_gpu_is_one_sentence(folder: Path) -> None:
     assert not (folder / "talk.mp4").exists()
 
 
+def test_conversations_need_an_extra_and_two_programs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "data make-demo new --minutes 0.1"
+    monkeypatch.setattr("training.commands.data.find_spec", lambda _name: None)
+    sentence = "run `pip install 'visavis-server[demo-person]'`"
+    check_python_command(folder, monkeypatch, capsys, "training", line, sentence)
+    monkeypatch.setattr("training.commands.data.find_spec", lambda _name: "found")
+    monkeypatch.setattr("training.commands.data.shutil.which", lambda _name: None)
+    sentence = "make-demo needs flite, which is not installed; on Debian run `apt install flite"
+    check_python_command(folder, monkeypatch, capsys, "training", line, sentence)
+
+
 def test_a_fault_of_the_program_keeps_its_traceback(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

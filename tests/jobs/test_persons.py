@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.persons import list_people
+from jobs.persons import list_people, read_people
 
 DEFAULTS = {
     "steps": 50,
@@ -81,3 +81,25 @@ def test_an_invalid_person_is_left_out_and_logged(
     left_out = {Path(record.path).parent.name for record in caplog.records}
     assert left_out == {"mute", "moved", "torn"}
     assert list_people(tmp_path / "nowhere") == []
+
+
+def test_each_person_that_is_left_out_has_a_reason(tmp_path: Path) -> None:
+    write_person(tmp_path, "demo")
+    write_person(tmp_path, "slow", defaults={**DEFAULTS, "steps": "many"})
+    write_person(tmp_path, "nameless", title=None)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "person.draft.json").write_text("{}")
+    (tmp_path / "demo" / "person.draft.json").write_text("{}")  # left by an interrupted command
+
+    people = read_people(tmp_path)
+
+    assert [person.name for person in people.valid] == ["demo"]
+    assert list(people.left_out) == ["nameless", "new", "slow"]
+    assert people.reason("nameless") == (
+        f"nameless is left out: {tmp_path}/nameless/person.json: title: missing; add it to "
+        "person.json"
+    )
+    assert "new is left out: its training is not complete" in people.reason("new")
+    assert "person.json: defaults.steps: Input should be a valid integer" in people.reason("slow")
+    assert people.reason("unknown").count(" is left out: ") == 3
+    assert read_people(tmp_path / "nowhere").reason("unknown") == ""

@@ -14,10 +14,14 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from contracts.person import check_files
+from models.motion.lips import LipRegressor
+from models.motion.speech import ConvSpeech
+from tests import released_layout
 from tests.audio_clips import write_clip
 from tests.fake_speech import HummingEngine
 from tests.house.source import ROOT
-from tests.training.tiny_training import NETWORKS, write_recipe
+from tests.released_layout import state_of, write_assets
+from tests.training.tiny_training import AUDIO, NETWORKS, write_recipe
 from training.__main__ import main
 from training.demo.body import DEMO_FACTS
 from training.demo.speech import conversations
@@ -67,6 +71,11 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "--minutes" in arguments:
         place = arguments.index("--minutes")
         arguments[place : place + 2] = ["--minutes", "0.2"] if arguments[0] == "data" else TINY
+    if "--config" in arguments and arguments[0] == "person" and "released" in arguments:
+        place = arguments.index("--config")
+        arguments[place : place + 2] = [
+            "released-recipes" if word == "recipes" else word for word in TINY
+        ]
     monkeypatch.setattr(sys, "argv", ["training", *arguments])
     main()
 
@@ -144,3 +153,37 @@ def test_title_licence_and_avatar_may_come_last(
         run(line, monkeypatch)
     assert (folder / "conversation.mp4").is_file()
     assert members(folder / "people" / "ada")["title"] == "Ada"
+
+
+@pytest.mark.slow
+def test_the_released_recipe_trains_on_imported_speech_networks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech = state_of("speech_vq", ConvSpeech(released_layout.SPEECH))
+    write_assets(folder, speech, state_of("lip", LipRegressor(released_layout.LIPS)))
+    (folder / "released-recipes").mkdir()
+    widths = {"face": released_layout.FACE, "body": released_layout.BODY}
+    for name in NETWORKS:
+        path = write_recipe(folder / "released-recipes" / f"{name}.toml", name)
+        width = widths.get(name, released_layout.GUIDE).audio_channels
+        text = path.read_text().replace(f"audio_channels = {AUDIO}", f"audio_channels = {width}")
+        text = text.replace("longest_rows = 120", "longest_rows = 1998")
+        path.write_text(text.replace("longest_keys = 4", "longest_keys = 20"))
+
+    for line in (FOUR[0], *RELEASED, FOUR[-1]):
+        run(line, monkeypatch)
+
+    person = folder / "people" / "ada"
+    check_files(person)
+    written = members(person)
+    assert "lips.safetensors" in written["files"]
+    assert written["defaults"]["guidance_face"] == 10.0
+    assert written["licence"] == "CC BY-NC 4.0"
+    assert (folder / "conversation.mp4").is_file()
+    capsys.readouterr()
+    line = "python -m training face --data recordings --out people/ada --minutes 1"
+    with pytest.raises(SystemExit, match="2"):  # the log-mel recipe does not fit any more
+        run(line, monkeypatch)
+    assert "front end of this person (released speech network and lips) has 22" in (
+        capsys.readouterr().err
+    )

@@ -102,6 +102,8 @@ def test_files_of_each_person_are_compared_with_their_digests(
     assert all(results[f"person {name}"].status is Status.BAD for name in people)
     assert "guide.safetensors" in results["person damaged"].text
     assert "lacks stats.json" in results["person short"].text
+    assert results["person broken"].text.startswith("left out: ")
+    assert "broken/person.json is damaged or lacks a member" in results["person broken"].text
 
 
 def test_a_secret_file_that_others_can_read_is_a_warning(
