@@ -169,7 +169,8 @@ class ClipReader:
         """Record the end of a track. Raises: MediaError: when too much of it is damaged."""
         if track.bad > 2 + track.good // 10 or (track.bad and not track.good) or track.flooded:
             damaged(self.kind)
-        if track.broken or (track.good and track.end + MISSING < track.stated_end):
+        short = track.good and track.end + MISSING < track.stated_end
+        if track.broken or short:
             self._incomplete()
         elif track.bad:
             self._skipped()
@@ -210,7 +211,7 @@ class Track:
         self._begun = False  # a frame was placed
         self._last_duration = 0  # of the packet of the last frame
         self.flooded = False
-        self.broken = False  # its packets could not be read to the end
+        self.broken = False  # its last packet could not be read
         self.end = 0  # samples at 48 kHz
         self._tick = stream.time_base or Fraction(1, SAMPLE_RATE)
         self._rounding = self._position(2)
@@ -285,15 +286,14 @@ class Track:
 
     def _kept(self, frame: av.AudioFrame, run: Run) -> int:
         """Return the samples of the last frame without the padding of the encoder."""
+        kept = frame.samples
         if self._whole is not None:
-            excess = self.end + resampled(frame.samples, run.rate) - self._whole
-            samples = frame.samples - max(0, excess) * run.rate // SAMPLE_RATE
-            return samples if samples > 0 else frame.samples
-        if self._timed and self._last_duration:
-            samples = round((self._last_duration + 1) * self._tick * run.rate)
-            if samples < frame.samples:
-                return round(self._last_duration * self._tick * run.rate)
-        return frame.samples
+            excess = self.end + resampled(kept, run.rate) - self._whole
+            kept -= max(0, excess) * run.rate // SAMPLE_RATE
+        stated, rounding = self._last_duration * self._tick * run.rate, self._tick * run.rate
+        if self._timed and stated and frame.samples > stated + rounding:
+            kept = min(kept, round(stated))
+        return kept if kept > 0 else frame.samples
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, bool, int]]:
         """Yield (frame, if it is the last, samples of silence before it for damaged packets)."""
@@ -332,10 +332,11 @@ class Track:
                 frames = packet.decode()
             except FFmpegError:
                 self.bad += 1
+                self.broken = True
                 yield packet.duration or 0, None
                 continue
             if frames:
-                empty = 0
+                empty, self.broken = 0, False
             yield packet.duration or 0, frames
         self.flooded = True
 

@@ -1,5 +1,6 @@
 """Recordings of many kinds: probe and decoder agree to the sample, on the file's timeline."""
 
+import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,20 @@ def test_the_audio_of_a_video_is_read(tmp_path: Path) -> None:
         assert len(read(tmp_path / name, tmp_path)[1].samples) == 96_000, name
 
 
+def test_an_edit_list_removes_delay_and_padding_of_a_late_track(tmp_path: Path) -> None:
+    """An empty edit of 1.5 s, then the media from tick 1024 on, as editors write it."""
+    ffmpeg("-itsoffset", "1.5", "-f", "lavfi", "-i", NOISE, tmp_path / "a.m4a")
+    content = bytearray((tmp_path / "a.m4a").read_bytes())
+    edits = content.index(b"elst") + 12
+    content[edits : edits + 24] = struct.pack(">IiiIii", 72_000, -1, 1 << 16, 96_000, 1024, 1 << 16)
+    (tmp_path / "a.m4a").write_bytes(content)
+
+    audio = read(tmp_path / "a.m4a", tmp_path)[1]
+
+    assert len(audio.samples) == 168_000
+    assert np.flatnonzero(audio.samples[:, 0])[0] == pytest.approx(72_000, abs=2)
+
+
 @pytest.mark.parametrize("name", ["a.m4a", "a.mov", "a.mkv", "a.ogg", "a.wma"])
 def test_a_late_start_is_silence(name: str, tmp_path: Path) -> None:
     ffmpeg("-itsoffset", "1.5", "-f", "lavfi", "-i", NOISE, tmp_path / name)
@@ -209,7 +224,7 @@ def test_junk_before_the_first_frame_is_skipped(tmp_path: Path) -> None:
             assert info.seconds == pytest.approx(plain, abs=0.06)
 
 
-CUT = ["a.wav", "a.w64", "a.aiff", "a.caf", "a.flac", "a.mp3", "a.mkv", "a.opus"]
+CUT = ["a.wav", "a.w64", "a.aiff", "a.caf", "a.flac", "a.mp3", "a.mkv", "a.opus", "a.aac"]
 
 
 @pytest.mark.parametrize("name", CUT)
