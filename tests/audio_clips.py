@@ -53,7 +53,8 @@ def _vorbis(path: Path, seconds: float, channels: int) -> Path:
 def _tone(seconds: float, channels: int, rate: int) -> av.AudioFrame:
     time = np.arange(round(seconds * rate)) / rate
     wave = np.round(8000 * np.sin(2 * np.pi * 220 * time)).astype(np.int16)
-    interleaved = np.repeat(wave, channels)[None]
+    signs = np.array([1, -1, 1], np.int16)[:channels]  # identical channels would be a warning
+    interleaved = (wave[:, None] * signs).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=LAYOUTS[channels])
     frame.sample_rate = rate
     return frame
