@@ -22,9 +22,8 @@ from jobs.telemetry.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker.pipeline.persons import PersonUnknown
-
 FAILED = 1
+INTERRUPTED = 130
 MISUSED = 2  # a retry does not help: a setting, an option or an extra is missing or invalid
 
 PACKAGES = ("api", "bench", "cli", "contracts", "jobs", "models", "training", "worker")
@@ -52,11 +51,30 @@ def warn(sentence: str) -> None:
     make_console(stderr=True).print(f"warning: {redact(sentence)}", soft_wrap=True)
 
 
-def fail_unknown(error: PersonUnknown) -> NoReturn:
-    """Print the unknown person with the reasons why people are left out, and exit."""
-    reason = f"; {error.reason}" if error.reason else ""
-    sentence = f"{error}{reason}."
-    fail(sentence[0].upper() + sentence[1:], MISUSED)
+@contextmanager
+def expected_errors(interrupted: str) -> Iterator[None]:
+    """Guard the worker's pipeline: exit with one sentence for an expected error.
+
+    interrupted: the sentence after Ctrl-C. An unknown person comes with the reasons why people are
+    left out.
+    """
+    with needing("worker"):
+        from worker.pipeline.encode import VideoError
+        from worker.pipeline.persons import PersonUnknown
+        from worker.pipeline.user_errors import user_error_of
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(interrupted, INTERRUPTED)
+    except PersonUnknown as error:
+        sentence = f"{error}; {error.reason}." if error.reason else f"{error}."
+        fail(sentence[0].upper() + sentence[1:], MISUSED)
+    except VideoError as error:
+        fail(str(error))
+    except Exception as error:
+        if (user_error := user_error_of(error)) is None:
+            raise
+        fail(user_error.message, MISUSED)
 
 
 class OneSentence(TyperGroup):

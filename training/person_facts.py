@@ -69,19 +69,17 @@ def avatar_source(text: str) -> AvatarSource:
             raise InputError(
                 f"--avatar: {folder / name} not found; pass demo or a person directory"
             )
-    digest = sha256_of(folder / AVATAR_FILES[0])[:12]
+    kind, digest = avatar_kind(folder), sha256_of(folder / AVATAR_FILES[0])[:12]
     if folder.resolve() == DEMO_PERSON.resolve():
         origin = "comes with visavis, made from public-domain sources listed in NOTICE"
-        return AvatarSource(folder, "blendshape", f"{origin}; sha256 {digest}", {"size": SIZE})
+        return AvatarSource(folder, kind, f"{origin}; sha256 {digest}", {"size": SIZE})
     if not (folder / MANIFEST).is_file():
         origin = f"copied from {folder.resolve().name}; sha256 {digest}"
-        return AvatarSource(folder, avatar_kind(folder), origin, {"size": SIZE})
+        return AvatarSource(folder, kind, origin, {"size": SIZE})
     source = read_manifest(folder)
-    if source.avatar_kind is None:
-        raise PersonError(f"{folder / MANIFEST}: avatar.kind is missing")
     origin = f"avatar of {source.name}, licence {source.licence or 'unknown'}; sha256 {digest}"
     look = {name: source.defaults[name] for name in ("size", "views") if name in source.defaults}
-    return AvatarSource(folder, source.avatar_kind, origin, {"size": SIZE, **look})
+    return AvatarSource(folder, kind, origin, {"size": SIZE, **look})
 
 
 def avatar_kind(folder: Path) -> str:

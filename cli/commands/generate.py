@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from cli.console import (
     MISUSED,
+    expected_errors,
     fail,
-    fail_unknown,
     make_console,
-    needing,
     read_settings,
     wait_without_spinning,
     warn,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from worker.pipeline.progress import Progress
 
-INTERRUPTED = 130
 SLACK_SECONDS = 1.0  # decoders differ by some samples in the length of a clip
 
 
@@ -48,24 +46,9 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
         fail(f"no folder {out.parent} for {out.name}; create it first", MISUSED)
     settings = read_settings()
     wait_without_spinning()
-    with needing("worker"):
-        from worker.pipeline.encode import VideoError
-        from worker.pipeline.persons import PersonUnknown
-        from worker.pipeline.user_errors import user_error_of
     console = make_console()
-    try:
-        with Bars(console) as bars:
-            files, warnings = _generate(clip, out, request, settings, bars.report)
-    except KeyboardInterrupt:
-        fail("stopped before the video was complete", INTERRUPTED)
-    except PersonUnknown as error:
-        fail_unknown(error)
-    except VideoError as error:
-        fail(str(error))
-    except Exception as error:
-        if (user_error := user_error_of(error)) is None:
-            raise
-        fail(user_error.message, MISUSED)
+    with expected_errors("stopped before the video was complete"), Bars(console) as bars:
+        files, warnings = _generate(clip, out, request, settings, bars.report)
     for warning in warnings:
         warn(warning.detail)
     for path in files:

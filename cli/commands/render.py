@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cli.console import (
-    MISUSED,
-    fail,
-    fail_unknown,
+    expected_errors,
     make_console,
     needing,
     read_settings,
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from worker.pipeline.dataset_render import Piece, RenderContext
     from worker.pipeline.plan import Plan
-
-INTERRUPTED = 130
 
 
 def run_render_dataset(
@@ -92,13 +88,11 @@ def _render(
     overwrite: bool,
 ) -> None:
     from worker.pipeline.dataset_render import open_folder
-    from worker.pipeline.encode import VideoError
-    from worker.pipeline.persons import PersonUnknown, find_person
+    from worker.pipeline.persons import find_person
     from worker.pipeline.plan import plan_of
-    from worker.pipeline.user_errors import user_error_of
 
     settings = read_settings()
-    try:
+    with expected_errors("stopped; repeat the command to continue"):
         person = find_person(settings.people, request.person)
         plan = plan_of(request, person.defaults)
         pieces = pieces_of()
@@ -107,16 +101,6 @@ def _render(
             facts = facts | _facts(person, plan)
             remaining = open_folder(out, pieces, plan, facts, overwrite=overwrite)
             _render_all(pieces, remaining, out, context)
-    except KeyboardInterrupt:
-        fail("stopped; repeat the command to continue", INTERRUPTED)
-    except PersonUnknown as error:
-        fail_unknown(error)
-    except VideoError as error:
-        fail(str(error))
-    except Exception as error:
-        if (user_error := user_error_of(error)) is None:
-            raise
-        fail(user_error.message, MISUSED)
 
 
 def _context(person: PersonSummary, plan: Plan, settings: Settings, scratch: Path) -> RenderContext:

@@ -42,6 +42,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny_person.write_tiny_person(tmp_path / "people", "ada")
     (tmp_path / "untrained").mkdir()
     shutil.copytree(tmp_path / "people" / "ada", tmp_path / "people" / "bob")
+    shutil.copytree(tmp_path / "people" / "ada", tmp_path / "torn")
+    (tmp_path / "torn" / "avatar.safetensors").write_bytes(b"torn")
     (tmp_path / "people" / "draft").mkdir()
     (tmp_path / "people" / "draft" / "person.draft.json").write_text('{"title": "D"}')
     (tmp_path / "bad.toml").write_text('base = "demo"\nmelody = 1\n')
@@ -105,7 +107,9 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
         ("sample --person people/ada --data good --out new", "longer than 600 frames"),
         ("evaluate --person people/ada", "needs either --data to sample, or --results"),
         ("evaluate --person people/ada --results nowhere.npz", "results not found"),
+        ("new-person new --title A --licence B --avatar torn", "torn/avatar.safetensors: damaged"),
         ("judge --person untrained --data good", "no person at untrained"),
+        ("judge --person torn --data good --seconds 2", "invalid blendshape avatar"),
         ("judge --person people/ada --data good --seconds 60", "no scene has 60 s"),
         ("judge --person people/ada --data good --json nowhere/x.json", "no folder nowhere"),
     ],

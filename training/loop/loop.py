@@ -209,7 +209,7 @@ class Run:
         except (RuntimeError, ValueError) as error:
             raise ResumeError(
                 "the checkpoint belongs to a network of other sizes; resume with the recipe it was "
-                f"started with, or start again with another --work ({error})"
+                "started with, or start again with another --work"
             ) from error
         for name, value in self.averages.items():
             value.copy_(checkpoint["averages"].get(name, checkpoint["model"][name]))

@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from models.avatar.avatar import AvatarError
 from models.avatar.blendshape.texture import unpack_texture
 from models.avatar.mesh.skinning import Skeleton, joint_matrices, skin
 
@@ -128,7 +129,10 @@ def _check(name: str, value: Tensor, width: int) -> None:
 
 
 def load_blendshape(path: Path, *, device: torch.device) -> BlendshapeModel:
-    """Read avatar.safetensors in the format that `training.demo.body` writes."""
+    """Read avatar.safetensors in the format that `training.demo.body` writes.
+
+    Raises: AvatarError: when the file is damaged.
+    """
     config, weights = _read(path, device)
     names = ("unit_names", "parameter_names", "part_names", "parents", "shine")
     lips = ("upper_lip", "lower_lip")
@@ -171,6 +175,9 @@ def _dense_shapes(weights: dict[str, Tensor], units: int) -> tuple[Tensor, Tenso
 
 
 def _read(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with safe_open(path, framework="pt", device=str(device)) as file:
-        config = json.loads(file.metadata()["config"])
-        return config, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            config = json.loads(file.metadata()["config"])
+            return config, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise AvatarError(f"{path}: invalid blendshape avatar: {error}") from error
