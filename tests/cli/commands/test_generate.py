@@ -37,7 +37,7 @@ def test_a_clip_becomes_a_video(call: Call, people: Path, tmp_path: Path) -> Non
 def test_warnings_about_the_clip_are_printed(
     call: Call, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    write_clip(tmp_path / "talk.wav", seconds=0.2, channels=1)
     cut = JobWarning("audio_cut_off", "The file is cut off.")
     monkeypatch.setattr(
         "cli.commands.generate.probe",
