@@ -145,6 +145,11 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "The audio could not be read within the time and memory limits of an upload; convert it to "
         "wav and send it again.",
     ),
+    "partner_channels": ProblemType(
+        422,
+        "Audio has 2 channels and partner 1 channel; send two mono files, or one file of two "
+        "channels without partner.",
+    ),
     "audio_channels": ProblemType(
         422,
         "The audio has 3 channels; send 2 (left: the person, right: the partner) or 1 (the "

@@ -35,6 +35,10 @@ Clip = Annotated[
     typer.Argument(help="Recording: left channel the person to show, right channel the partner."),
 ]
 
+Partner = Annotated[
+    Path | None,
+    typer.Option(help="Recording of the partner, if each person has a file of one channel."),
+]
 PersonFolder = Annotated[
     Path | None, typer.Option(help="Person directory to create. Default: in VISAVIS_PEOPLE.")
 ]
@@ -73,6 +77,7 @@ def up(
         Path | None,
         typer.Option(help="Submit this recording, wait for its video, then stop."),
     ] = None,
+    partner: Partner = None,
     out: Annotated[Path, typer.Option(help="Folder for the outputs of --submit.")] = Path("out"),
     *,
     fields: dict[str, Any],
@@ -80,7 +85,7 @@ def up(
     """Run API, worker and, if no broker is set, Redis on this machine until Ctrl-C."""
     from cli.local.up import run_up
 
-    run_up(submit=submit, out=out, request=request_of(fields))
+    run_up(submit=submit, partner=partner, out=out, request=request_of(fields))
 
 
 @app.command()
@@ -103,6 +108,7 @@ def worker() -> None:
 @request_options(Group.MOTION, Group.LOOK)
 def generate(
     clip: Clip,
+    partner: Partner = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -116,7 +122,7 @@ def generate(
     from cli.commands.generate import run_generate
 
     request = request_of(fields, out)
-    run_generate(clip, out, request)
+    run_generate(clip, partner, out, request)
 
 
 @app.command("import-person")

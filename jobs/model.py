@@ -75,7 +75,8 @@ class Job:
     finished_at: datetime | None
     request: JobRequest  # seed is always set
     input_key: str
-    clip_seconds: float
+    partner_key: str | None  # clip of the partner, when each person has a file
+    clip_seconds: float  # of the longer clip
     stage: str
     stage_progress: float  # 0..1 within the stage
     progress: float  # 0..1 of the whole job
@@ -106,7 +107,7 @@ class StoredMotion:
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to queue; its clip is already stored at `input_key`."""
+    """A job to queue; its clips are already stored."""
 
     id: str  # from `new_job_id`
     request: GenerateRequest
@@ -118,6 +119,7 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     callback_url: str | None = None
     motion: StoredMotion | None = None
+    partner_key: str | None = None
     warnings: tuple[JobWarning, ...] = ()  # from the probe of its clip
     batch_id: str | None = None
     batch_place: int | None = None  # from 1

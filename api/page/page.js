@@ -114,6 +114,8 @@ function filledIn() {
   const file = recording ?? at("audio").files[0];
   if (!file) throw new Error("Choose a recording first.");
   data.set("audio", file);
+  const partner = at("partner").files[0];
+  if (partner) data.set("partner", partner);
   data.set("person", at("person").value);
   addValues(data, form, fields);
   return data;

@@ -62,6 +62,8 @@ in `items` of a JSON object, or as JSON lines. All of them are accepted, or none
         "upload_unknown",
         "upload_incomplete",
         "clip_too_long",
+        "audio_channels",
+        "partner_channels",
         "quota_jobs",
         "quota_seconds",
         "uploads_busy",

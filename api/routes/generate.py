@@ -29,7 +29,8 @@ router = APIRouter(route_class=UploadRoute)
     summary="Make video of a recording",
     description=f"""Send a recording as `audio`: {ACCEPTED}; in a form, or in JSON as base64.
 For a file that was sent by POST /uploads, send its `upload_id` instead. The left channel is the
-person to show, the right channel the partner; in a mono file the partner is silent. Returns a job:
+person to show, the right channel the partner; in a mono file the partner is silent.
+If each person has a file, send the partner's as `partner` or `partner_upload_id`. Returns a job:
 read it at `Location` until it has ended.""",
     openapi_extra=body_of(GenerateForm, GenerateBody),
     responses=problems(
@@ -43,6 +44,7 @@ read it at `Location` until it has ended.""",
         "upload_unknown",
         "upload_incomplete",
         *CLIP_PROBLEMS,
+        "partner_channels",
         "audio_url_refused",
         "audio_url_failed",
         "quota_jobs",
@@ -77,8 +79,9 @@ async def generate(
 ) -> JobView:
     """Store the clip and the job, and wake a worker; with `Prefer: wait`, wait for its end."""
     accepted = await request.intake.run(partial(accept, body, key, caller.tenant, services))
-    if isinstance(body.audio, UploadFile):
-        await body.audio.close()  # a request that waits below needs no upload
+    for file in (body.audio, body.partner):
+        if isinstance(file, UploadFile):
+            await file.close()  # a request that waits below needs no upload
     request.leave()
     job = accepted.made
     if accepted.replayed:

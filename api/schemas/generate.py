@@ -34,7 +34,8 @@ Body = TypeVar("Body", bound=BaseModel)
 FORM, JSON = "multipart/form-data", "application/json"
 PLAIN_FORM = "application/x-www-form-urlencoded"  # what `curl -d` sends; carries no file
 SOURCES = ("audio", "upload_id", "audio_url")
-FILES = ("audio",)  # fields of the form that are files
+PARTNER_SOURCES = ("partner", "partner_upload_id")
+FILES = ("audio", "partner")  # fields of the form that are files
 BLANKS = b" \t\r\n"  # in base64, which many encoders break into lines
 # In a form, "a,b" and a repeated field mean the same.
 LIST_FIELDS = tuple(field.name for field in declared_fields() if field.type is tuple)
@@ -70,6 +71,11 @@ class GenerateBase(JobFields, GenerateRequest):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    partner_upload_id: UploadId | None = Field(
+        default=None,
+        description="Id of the partner's clip from POST /uploads, if each person has a file.",
+    )
+
     def request(self) -> JobRequest:
         """Return the part that is stored with the job."""
         return JobRequest(**self.model_dump(include=set(JobRequest.model_fields)))
@@ -80,7 +86,7 @@ class GenerateBase(JobFields, GenerateRequest):
 
     def facts(self) -> dict[str, Any]:
         """Return all fields but the clip that differ from their defaults."""
-        return self.model_dump(exclude=set(SOURCES), exclude_defaults=True)
+        return self.model_dump(exclude={*SOURCES, *PARTNER_SOURCES}, exclude_defaults=True)
 
 
 class GenerateOne(GenerateBase):
@@ -103,12 +109,22 @@ class GenerateOne(GenerateBase):
             raise ValueError(f"came with {' and '.join(named)}; send one of them")
         return given
 
+    @field_validator("partner", check_fields=False)
+    @classmethod
+    def _one_partner(cls, given: Any, info: ValidationInfo) -> Any:
+        if given is not None and info.data.get("partner_upload_id") is not None:
+            raise ValueError("came with partner_upload_id; send one of them")
+        return given
+
 
 class GenerateForm(GenerateOne):
     """Form body of POST /generate."""
 
     audio: UploadFile | None = Field(
         default=None, validate_default=True, description="The recording, one or two channels."
+    )
+    partner: UploadFile | None = Field(
+        default=None, description="The partner, if each person has a file of one channel."
     )
     metadata: Json[Metadata] = Field(
         default={},
@@ -138,6 +154,10 @@ class GenerateBody(GenerateOne):
 
     audio: Inline | None = Field(
         default=None, validate_default=True, description="The recording, in base64."
+    )
+    partner: Inline | None = Field(
+        default=None,
+        description="The partner in base64, if each person has a file of one channel.",
     )
 
 

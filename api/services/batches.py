@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from api.errors import problem_of_item
 from api.problems import Problem
-from api.services.clip_sources import UploadedClip, ready_upload
+from api.services.clip_sources import Recording, UploadedClip, ready_upload
 from api.services.idempotency import make_once
 from api.services.submit import checked_callback, people_of, person_for, submit_batch
 from jobs.model import NewJob, new_job_id
@@ -35,41 +35,50 @@ def accept_batch(
     Raises:
         Problem: when one item is refused; it names the item, and no job is made.
     """
-    upload_of = cache(lambda upload_id: ready_upload(upload_id, tenant, services))
-    clips = _each(entries, lambda entry: UploadedClip(upload_of(entry.upload_id)))
+    upload_of = cache(
+        lambda upload_id, field: ready_upload(upload_id, tenant, services, field=field)
+    )
+
+    def recording(entry: BatchEntry) -> Recording:
+        clip = UploadedClip(upload_of(entry.upload_id, "upload_id"))
+        if (partner := entry.partner_upload_id) is None:
+            return Recording(clip, None)
+        return Recording(clip, UploadedClip(upload_of(partner, "partner_upload_id")))
+
+    recordings = _each(entries, recording)
     idempotency_key = None
     if key is not None:
-        audio = hashlib.sha256("".join(clip.digest for clip in clips).encode()).hexdigest()
+        audio = hashlib.sha256("".join(each.digest for each in recordings).encode()).hexdigest()
         facts = {"items": [entry.facts() for entry in entries]}
         idempotency_key = IdempotencyKey(key, request_digest(facts, audio), tenant)
 
     def make() -> Batch:
         new = NewBatch(new_job_id(), tenant, idempotency_key)
-        return submit_batch(new, _new_jobs(entries, clips, new, services), services)
+        return submit_batch(new, _new_jobs(entries, recordings, new, services), services)
 
     return make_once(idempotency_key, find=services.database.batches.made_by, make=make)
 
 
 def _new_jobs(
-    entries: list[BatchEntry], clips: list[UploadedClip], batch: NewBatch, services: Services
+    entries: list[BatchEntry], recordings: list[Recording], batch: NewBatch, services: Services
 ) -> list[NewJob]:
     ids = sorted(new_job_id() for _ in entries)  # jobs of the same time are claimed by their ids
     people = people_of(services)
 
     def new_job(place: int, entry: BatchEntry) -> NewJob:
-        stored = clips[place].stored(ids[place], person_for(entry, people))
+        stored = recordings[place].stored_for(
+            ids[place], entry.person_channel, person_for(entry, people), services
+        )
         return NewJob(
             ids[place],
             entry.request(),
-            input_key=stored.key,
-            clip_seconds=stored.seconds,
             tenant=batch.tenant,
             priority=entry.priority,
             metadata=entry.metadata,
             callback_url=checked_callback(entry.callback_url, services),
-            warnings=stored.warnings,
             batch_id=batch.id,
             batch_place=place + 1,
+            **stored,
         )
 
     places = iter(range(len(entries)))

@@ -1,4 +1,4 @@
-"""Sources of a request's clip: the body, an earlier upload, or a URL."""
+"""Sources of a request's clips: the body, an earlier upload, or a URL."""
 
 from __future__ import annotations
 
@@ -6,29 +6,35 @@ import asyncio
 import hashlib
 import io
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from api.problems import Problem
 from api.services.upload_intake import FOLDER, probed, saved
 from contracts.files import sha256_of
 from jobs.outbound.http_client import OutboundError, UrlRefused, sentence_of
-from jobs.sandbox.audio_formats import MediaLimits
+from jobs.sandbox.audio_formats import MediaError, MediaLimits
 from jobs.sandbox.audio_probe import check_seconds
+from jobs.sandbox.recording import check_channels, length_warnings, of_partner
 from jobs.storage.factory import CONTENT_TYPES
-from jobs.storage.keys import input_key
+from jobs.storage.keys import input_key, job_folder, partner_key
 from jobs.store.uploads import UploadMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from fastapi import UploadFile
 
     from api.dependencies import Services
     from api.schemas.generate import GenerateBody, GenerateForm
     from jobs.model import JobWarning
     from jobs.persons import PersonSummary
     from jobs.store.uploads import Upload
+
+    KeyOf = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -37,19 +43,20 @@ class Stored:
 
     key: str
     seconds: float
+    channels: int | None  # None for an upload of version 0.1
     bytes: int  # stored for this job alone
     warnings: tuple[JobWarning, ...]
 
 
 class Clip(Protocol):
-    """The clip of a request."""
+    """A clip of a request."""
 
     @property
     def digest(self) -> str:
         """Digest of the audio, compared when an Idempotency-Key is repeated."""
 
-    def stored(self, job_id: str, person: PersonSummary) -> Stored:
-        """Probe the clip and store it for this job.
+    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
+        """Probe the clip and store it. key_of: the storage key of a container.
 
         Raises:
             MediaError: when the person's networks cannot use it.
@@ -67,13 +74,14 @@ class SentClip:
     def digest(self) -> str:
         return sha256_of(self.path)
 
-    def stored(self, job_id: str, person: PersonSummary) -> Stored:
+    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
         settings = self.services.settings
         most = min(person.max_seconds, settings.max_clip_seconds)
         info = probed(self.path, settings, max_seconds=most)
-        key = input_key(job_id, info.container)
+        key = key_of(info.container)
         self.services.storage.put(key, self.path, CONTENT_TYPES[f".{info.container}"])
-        return Stored(key, info.seconds, self.path.stat().st_size, info.warnings)
+        size = self.path.stat().st_size
+        return Stored(key, info.seconds, info.channels, size, info.warnings)
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,11 @@ class UploadedClip:
         assert self.upload.sha256 is not None
         return self.upload.sha256
 
-    def stored(self, job_id: str, person: PersonSummary) -> Stored:
+    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
         assert self.upload.seconds is not None
         check_seconds(self.upload.seconds, MediaLimits(max_seconds=person.max_seconds))
-        return Stored(self.upload.key, self.upload.seconds, 0, self.upload.warnings)
+        upload = self.upload
+        return Stored(upload.key, self.upload.seconds, upload.channels, 0, upload.warnings)
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,11 @@ class RemoteClip:
     def digest(self) -> str:
         return hashlib.sha256(self.url.encode()).hexdigest()
 
-    def stored(self, job_id: str, person: PersonSummary) -> Stored:
+    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
         with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
             path = Path(folder) / "audio"
             self._fetch(path)
-            return SentClip(path, self.services).stored(job_id, person)
+            return SentClip(path, self.services).stored(key_of, person)
 
     def _fetch(self, path: Path) -> None:
         settings, fetch = self.services.settings, self.services.outbound.fetch
@@ -121,22 +130,114 @@ class RemoteClip:
             raise _url_problem("audio_url_failed", error) from error
 
 
+@dataclass(frozen=True)
+class Recording:
+    """The audio of a request: one clip, or one for each person."""
+
+    clip: Clip
+    partner: Clip | None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the audio, compared when an Idempotency-Key is repeated."""
+        if self.partner is None:
+            return self.clip.digest
+        both = f"{self.clip.digest} {self.partner.digest}"
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def stored_for(
+        self, job_id: str, person_channel: str, person: PersonSummary, services: Services
+    ) -> dict[str, Any]:
+        """Probe and store the clips; return attributes of the job, by the names of `NewJob`.
+
+        Raises:
+            MediaError, Problem: when a clip is refused; nothing is stored.
+        """
+        try:
+            return self._stored_for(job_id, person_channel, person)
+        except (MediaError, Problem):
+            services.storage.delete(job_folder(job_id))
+            raise
+
+    def _stored_for(
+        self, job_id: str, person_channel: str, person: PersonSummary
+    ) -> dict[str, Any]:
+        audio = self.clip.stored(partial(input_key, job_id), person)
+        if self.partner is None:
+            check_channels(person_channel, audio.channels, partner=False)
+            return {
+                "input_key": audio.key,
+                "clip_seconds": audio.seconds,
+                "input_bytes": audio.bytes,
+                "warnings": audio.warnings,
+            }
+        partner = self._stored_partner(job_id, person)
+        check_channels(
+            person_channel, audio.channels, partner=True, partner_channels=partner.channels
+        )
+        in_partner = of_partner(partner.warnings)
+        lengths = length_warnings(audio.seconds, partner.seconds)
+        return {
+            "input_key": audio.key,
+            "partner_key": partner.key,
+            "clip_seconds": max(audio.seconds, partner.seconds),
+            "input_bytes": audio.bytes + partner.bytes,
+            "warnings": audio.warnings + in_partner + lengths,
+        }
+
+    def _stored_partner(self, job_id: str, person: PersonSummary) -> Stored:
+        assert self.partner is not None
+        try:
+            return self.partner.stored(partial(partner_key, job_id), person)
+        except MediaError as error:
+            detail = f"In partner: {error.detail}."
+            fields = [{"field": "partner", "detail": error.detail}]
+            raise Problem(error.code, detail, errors=fields) from error
+
+
 @contextmanager
-def clip_of(body: GenerateForm | GenerateBody, tenant: str, services: Services) -> Iterator[Clip]:
-    """The clip of a request; files of the body exist until the block ends."""
+def recording_of(
+    body: GenerateForm | GenerateBody, tenant: str, services: Services
+) -> Iterator[Recording]:
+    """The recording of a request; files of the body exist until the block ends."""
+    with ExitStack() as stack:
+        most = services.settings.max_upload_bytes
+
+        def sent(file: UploadFile | bytes) -> Clip:
+            source = io.BytesIO(file) if isinstance(file, bytes) else file.file
+            return SentClip(stack.enter_context(saved(source, most=most)), services)
+
+        yield Recording(_clip(body, sent, tenant, services), _partner(body, sent, tenant, services))
+
+
+def _clip(
+    body: GenerateForm | GenerateBody,
+    sent: Callable[[UploadFile | bytes], Clip],
+    tenant: str,
+    services: Services,
+) -> Clip:
     if body.upload_id is not None:
-        yield UploadedClip(ready_upload(body.upload_id, tenant, services))
-        return
+        return UploadedClip(ready_upload(body.upload_id, tenant, services))
     if body.audio_url is not None:
-        yield RemoteClip(_checked(body.audio_url, services), services)
-        return
+        return RemoteClip(_checked(body.audio_url, services), services)
     assert body.audio is not None
-    source = io.BytesIO(body.audio) if isinstance(body.audio, bytes) else body.audio.file
-    with saved(source, most=services.settings.max_upload_bytes) as path:
-        yield SentClip(path, services)
+    return sent(body.audio)
 
 
-def ready_upload(upload_id: str, tenant: str, services: Services) -> Upload:
+def _partner(
+    body: GenerateForm | GenerateBody,
+    sent: Callable[[UploadFile | bytes], Clip],
+    tenant: str,
+    services: Services,
+) -> Clip | None:
+    if (upload_id := body.partner_upload_id) is not None:
+        return UploadedClip(ready_upload(upload_id, tenant, services, field="partner_upload_id"))
+    return None if body.partner is None else sent(body.partner)
+
+
+def ready_upload(
+    upload_id: str, tenant: str, services: Services, *, field: str = "upload_id"
+) -> Upload:
     """A complete upload of this tenant.
 
     Raises:
@@ -146,14 +247,14 @@ def ready_upload(upload_id: str, tenant: str, services: Services) -> Upload:
         upload = services.database.uploads.get(tenant, upload_id)
     except UploadMissing as error:
         detail = f"Upload {upload_id!r} not found or expired; send the clip again."
-        fields = [{"field": "upload_id", "detail": detail}]
+        fields = [{"field": field, "detail": detail}]
         raise Problem("upload_unknown", detail, errors=fields) from error
     if not upload.ready:
         detail = (
             f"Upload {upload_id!r} is not complete; send its parts, then POST "
             f"/uploads/{upload_id}/complete."
         )
-        fields = [{"field": "upload_id", "detail": detail}]
+        fields = [{"field": field, "detail": detail}]
         raise Problem("upload_incomplete", detail, errors=fields)
     return upload
 

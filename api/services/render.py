@@ -53,7 +53,12 @@ def _make(
     new = NewJob(
         new_id,
         request,
-        input_key=_clip(source, new_id, services),
+        input_key=_copied(source.input_key, source, new_id, services),
+        partner_key=(
+            None
+            if source.partner_key is None
+            else _copied(source.partner_key, source, new_id, services)
+        ),
         clip_seconds=source.clip_seconds,
         tenant=tenant,
         priority=body.priority,
@@ -90,11 +95,11 @@ def _motion(source: Job, request: JobRequest, services: Services) -> StoredMotio
     return StoredMotion(source.motion_key, source.motion_digest)
 
 
-def _clip(source: Job, new_id: str, services: Services) -> str:
+def _copied(key: str, source: Job, new_id: str, services: Services) -> str:
     """The storage key of the new job's clip: a copy, or the upload that several jobs share."""
     own = f"{job_folder(source.id)}/"
-    if not source.input_key.startswith(own):
-        return source.input_key
-    copy = f"{job_folder(new_id)}/{source.input_key.removeprefix(own)}"
-    services.storage.copy(source.input_key, copy)
+    if not key.startswith(own):
+        return key
+    copy = f"{job_folder(new_id)}/{key.removeprefix(own)}"
+    services.storage.copy(key, copy)
     return copy

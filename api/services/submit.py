@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import OperationalError
 
 from api.problems import Problem
-from api.services.clip_sources import clip_of
+from api.services.clip_sources import recording_of
 from api.services.idempotency import make_once
 from jobs.model import NewJob, new_job_id
 from jobs.outbound.http_client import UrlRefused, sentence_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from api.dependencies import Services
     from api.schemas.generate import GenerateBody, GenerateForm
-    from api.services.clip_sources import Clip
+    from api.services.clip_sources import Recording
     from api.services.idempotency import Accepted
     from jobs.model import Job
     from jobs.persons import PersonSummary
@@ -40,16 +40,16 @@ REQUEST_CHECKS = ("person_unknown", "view_unknown", "size_unsupported", "callbac
 
 def accept(body: Body, key: str | None, tenant: str, services: Services) -> Accepted[Job]:
     """Make the job of a request, or return the one that its Idempotency-Key made before."""
-    with clip_of(body, tenant, services) as clip:
+    with recording_of(body, tenant, services) as recording:
         idempotency_key = (
             None
             if key is None
-            else IdempotencyKey(key, request_digest(body.facts(), clip.digest), tenant)
+            else IdempotencyKey(key, request_digest(body.facts(), recording.digest), tenant)
         )
         return make_once(
             idempotency_key,
             find=services.database.idempotency_keys.made_by,
-            make=lambda: _make(body, clip, idempotency_key, tenant, services),
+            make=lambda: _make(body, recording, idempotency_key, tenant, services),
         )
 
 
@@ -112,23 +112,19 @@ def checked_callback(url: str | None, services: Services) -> str | None:
 
 
 def _make(
-    body: Body, clip: Clip, key: IdempotencyKey | None, tenant: str, services: Services
+    body: Body, recording: Recording, key: IdempotencyKey | None, tenant: str, services: Services
 ) -> Job:
     person = person_for(body, people_of(services))
     callback_url = checked_callback(body.callback_url, services)
     job_id = new_job_id()
-    stored = clip.stored(job_id, person)
     new = NewJob(
         id=job_id,
         request=body.request(),
-        input_key=stored.key,
-        clip_seconds=stored.seconds,
-        input_bytes=stored.bytes,
         tenant=tenant,
         priority=body.priority,
         metadata=body.metadata,
         callback_url=callback_url,
-        warnings=stored.warnings,
+        **recording.stored_for(job_id, body.person_channel, person, services),
     )
     return submit(new, key, services)
 

@@ -21,25 +21,28 @@ from contracts.outputs import Output, output_of_suffix
 from jobs.model import merged_warnings
 from jobs.sandbox.audio_formats import MediaLimits
 from jobs.sandbox.audio_probe import probe
+from jobs.sandbox.recording import check_channels, length_warnings, of_partner
 
 if TYPE_CHECKING:
     from jobs.model import JobWarning
     from jobs.persons import PersonSummary
     from jobs.request.model import GenerateRequest
-    from jobs.sandbox.audio_probe import ClipInfo
     from jobs.settings import Settings
     from worker.pipeline.progress import Progress
 
 SLACK_SECONDS = 1.0  # decoders differ by some samples in the length of a clip
 
 
-def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None:
+def run_generate(
+    clip: Path, partner: Path | None, out: Path | None, request: GenerateRequest
+) -> None:
     """Write the outputs and print their paths; exit with a message for an expected error.
 
     out: the first output's file; None for the name of the clip in the working directory.
     """
-    if not clip.is_file():
-        fail(f"no recording at {clip}; check the path", MISUSED)
+    for path in (clip, partner):
+        if path is not None and not path.is_file():
+            fail(f"no recording at {path}; check the path", MISUSED)
     outputs = request.selected_outputs()
     out = out or Path(f"{clip.stem}{outputs[0].suffix}")
     if not out.parent.is_dir():
@@ -48,7 +51,7 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
     wait_without_spinning()
     console = make_console()
     with expected_errors("stopped before the video was complete"), Bars(console) as bars:
-        files, warnings = _generate(clip, out, request, settings, bars.report)
+        files, warnings = _generate(clip, partner, out, request, settings, bars.report)
     for warning in warnings:
         warn(warning.detail)
     for path in files:
@@ -56,7 +59,12 @@ def run_generate(clip: Path, out: Path | None, request: GenerateRequest) -> None
 
 
 def _generate(
-    clip: Path, out: Path, request: GenerateRequest, settings: Settings, progress: Progress
+    clip: Path,
+    partner: Path | None,
+    out: Path,
+    request: GenerateRequest,
+    settings: Settings,
+    progress: Progress,
 ) -> tuple[list[Path], tuple[JobWarning, ...]]:
     """Return the files and the warnings about the clip."""
     from worker.pipeline.decode import decode
@@ -72,7 +80,8 @@ def _generate(
         settings.people,
         load=lambda folder: load_models(folder, device=device, settings=settings),
     )
-    info = _probed(clip, persons.summary(request.person), settings)
+    summary = persons.summary(request.person)
+    seconds, warnings = _probed(clip, partner, request.person_channel, summary, settings)
     person = persons.get(request.person)
     plan = plan_of(request, person.defaults)
     if plan.renders:
@@ -82,8 +91,10 @@ def _generate(
         audio = decode(
             clip,
             Path(folder) / "sound.f32",
-            max_seconds=info.seconds + SLACK_SECONDS,
+            max_seconds=seconds + SLACK_SECONDS,
             progress=lambda share: progress("decode", share),
+            partner=partner,
+            person_channel=request.person_channel,
         )
         progress("decode", 1.0)
         takes = animate(audio, plan, person, progress)
@@ -104,12 +115,26 @@ def _generate(
                     output.write(take, draft)
                 files.append(path)
     progress("publish", 1.0)
-    return files, merged_warnings(info.warnings, audio.warnings)
+    return files, merged_warnings(warnings, audio.warnings)
 
 
-def _probed(clip: Path, person: PersonSummary, settings: Settings) -> ClipInfo:
-    longest = min(person.max_seconds, settings.max_clip_seconds)
-    return probe(clip, limits=MediaLimits(max_seconds=longest))
+def _probed(
+    clip: Path,
+    partner: Path | None,
+    person_channel: str,
+    person: PersonSummary,
+    settings: Settings,
+) -> tuple[float, tuple[JobWarning, ...]]:
+    """Check the files; return the length of the longer one, and the warnings."""
+    limits = MediaLimits(max_seconds=min(person.max_seconds, settings.max_clip_seconds))
+    info = probe(clip, limits=limits)
+    if partner is None:
+        check_channels(person_channel, info.channels, partner=False)
+        return info.seconds, info.warnings
+    other = probe(partner, limits=limits)
+    check_channels(person_channel, info.channels, partner=True, partner_channels=other.channels)
+    lengths = length_warnings(info.seconds, other.seconds)
+    return max(info.seconds, other.seconds), (*info.warnings, *of_partner(other.warnings), *lengths)
 
 
 def _path(out: Path, output: Output, number: int, takes: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ class Submission:
     clip: Path
     request: GenerateRequest
     out: Path
+    partner: Path | None = None  # clip of the partner, if each person has a file
 
 
 class Client:
@@ -66,11 +68,17 @@ class Client:
 
     def _send(self, submission: Submission) -> dict[str, Any]:
         fields = submission.request.model_dump(exclude_none=True)
-        with submission.clip.open("rb") as file:
+        paths = {"audio": submission.clip, "partner": submission.partner}
+        with ExitStack() as stack:
+            files = {
+                name: (path.name, stack.enter_context(path.open("rb")))
+                for name, path in paths.items()
+                if path is not None
+            }
             response = self._http.post(
                 "/generate",
                 data={name: _form_value(value) for name, value in fields.items()},
-                files={"audio": (submission.clip.name, file)},
+                files=files,
             )
         return _body(response)
 

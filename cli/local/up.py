@@ -64,13 +64,19 @@ class LocalStack:
         self.supervisor.tend()
 
 
-def run_up(*, submit: Path | None, out: Path, request: GenerateRequest) -> None:
+def run_up(
+    *, submit: Path | None, partner: Path | None, out: Path, request: GenerateRequest
+) -> None:
     """Run until a signal or, with `submit`, until the video is in `out`."""
     if submit is not None and not submit.is_file():
         fail(f"--submit: file not found ({submit})", MISUSED)
     existing = next(each for each in (out, *out.absolute().parents) if each.exists())
     if not existing.is_dir():
         fail(f"--out: {existing} is not a folder; name another one", MISUSED)
+    if partner is not None and submit is None:
+        fail("--partner: --submit is missing; add it with the recording of the person", MISUSED)
+    if partner is not None and not partner.is_file():
+        fail(f"--partner: file not found ({partner})", MISUSED)
     settings = read_settings()
     _check_extras()
     console = make_console()
@@ -79,7 +85,7 @@ def run_up(*, submit: Path | None, out: Path, request: GenerateRequest) -> None:
             if submit is None:
                 _serve(local_stack)
             else:
-                _submit(local_stack, Submission(submit, request, out), console)
+                _submit(local_stack, Submission(submit, request, out, partner), console)
     except StopSignal:
         if submit is not None:
             fail("stopped before the video was finished", 130)

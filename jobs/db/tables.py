@@ -77,6 +77,7 @@ jobs = Table(
     Column("input_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Column("output_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Column("warnings", sa.JSON, nullable=False, server_default="[]"),
+    Column("partner_key", sa.String(255)),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index("ix_jobs_share", "state", "tenant", sa.desc("priority"), "created_at", "id"),
@@ -206,4 +207,5 @@ uploads = Table(
     Column("seconds", sa.Double),
     Column("sha256", sa.String(64)),
     Column("warnings", sa.JSON, nullable=False, server_default="[]"),
+    Column("channels", sa.Integer),
 )

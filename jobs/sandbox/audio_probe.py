@@ -25,6 +25,7 @@ from jobs.sandbox.audio_reader import (
     ClipReader,
     paired,
 )
+from jobs.sandbox.recording import check_channels, length_warnings, of_partner
 from jobs.sandbox.rlimits import apply_limits
 
 if TYPE_CHECKING:
@@ -174,26 +175,13 @@ def _dialogue(reader: ClipReader, partner: Path) -> Generator[bytes]:
 
     def mono(which: int, source: ClipReader) -> Iterator[bytes]:
         for chunk in source.stereo():
-            if source.channels > 1:
-                raise MediaError(
-                    "audio_channels",
-                    f"the file of the {('person', 'partner')[which]} has {source.channels} "
-                    "channels; send two mono files, or one file of two channels without a partner",
-                )
+            check_channels("left", reader.channels, partner=True, partner_channels=other.channels)
             lengths[which] += len(chunk) // STEREO_BYTES
             yield memoryview(chunk).cast("f")[::2].tobytes()
 
     yield from paired(mono(0, reader), mono(1, other))
-    for warning in other.warnings:
-        reader.warn(warning.code, f"In the partner's file: {warning.detail}")
-    difference = abs(lengths[0] - lengths[1]) / SAMPLE_RATE
-    if difference > 1.0:
-        shorter = "person" if lengths[0] < lengths[1] else "partner"
-        reader.warn(
-            "partner_length_differs",
-            f"The audio of the {shorter} is {difference:.2f} s shorter than the other file; it "
-            "ends in silence.",
-        )
+    reader.add(of_partner(other.warnings))
+    reader.add(length_warnings(lengths[0] / SAMPLE_RATE, lengths[1] / SAMPLE_RATE))
 
 
 def samples_in(seconds: float) -> int:

@@ -25,7 +25,7 @@ from jobs.sandbox.audio_formats import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     import av
@@ -56,15 +56,21 @@ class ClipReader:
         self.channels = 0  # the most of any part; 2 for two tracks
         self.stated_seconds = 0.0  # by the header, for messages
         self._warnings: dict[str, str] = {}
+        self._added: tuple[JobWarning, ...] = ()
 
     @property
     def warnings(self) -> tuple[JobWarning, ...]:
         """Parts of the file that were not read as they are."""
-        return tuple(JobWarning(code, detail) for code, detail in self._warnings.items())
+        own = tuple(JobWarning(code, detail) for code, detail in self._warnings.items())
+        return own + self._added
 
     def warn(self, code: str, detail: str) -> None:
         """Add a warning, once for each code."""
         self._warnings.setdefault(code, detail)
+
+    def add(self, warnings: Iterable[JobWarning]) -> None:
+        """Add warnings about the file of the partner."""
+        self._added += tuple(warnings)
 
     def stereo(self) -> Generator[bytes]:
         """Yield chunks of interleaved float32 in two channels.

@@ -11,7 +11,7 @@ def job_folder(job_id: str) -> str:
 
 
 def input_folder(job_id: str) -> str:
-    """Return the folder of a job's clip."""
+    """Return the folder of a job's clips."""
     return f"{job_folder(job_id)}/input"
 
 
@@ -28,6 +28,11 @@ def job_of(key: str) -> str:
 def input_key(job_id: str, extension: str) -> str:
     """Return the key of a job's clip; `extension` is the container that the probe found."""
     return f"{input_folder(job_id)}/audio.{extension}"
+
+
+def partner_key(job_id: str, extension: str) -> str:
+    """Return the key of the partner's clip, when each person has a file."""
+    return f"{input_folder(job_id)}/partner.{extension}"
 
 
 def attempt_key(job_id: str, attempt: int, name: str) -> str:

@@ -132,6 +132,7 @@ def _new_row(new: NewJob, max_attempts: int, now: datetime) -> dict[str, Any]:
         "person": new.request.person,
         "request": new.request.seeded().model_dump(mode="json"),
         "input_key": new.input_key,
+        "partner_key": new.partner_key,
         "clip_seconds": new.clip_seconds,
         "tenant": new.tenant,
         "input_bytes": new.input_bytes,

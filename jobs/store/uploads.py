@@ -56,6 +56,7 @@ class Upload:
     seconds: float | None
     sha256: str | None
     warnings: tuple[JobWarning, ...]
+    channels: int | None  # None also for uploads of version 0.1
 
     @property
     def ready(self) -> bool:
@@ -135,6 +136,7 @@ class UploadStore:
             "container": clip.container,
             "seconds": clip.seconds,
             "sha256": sha256,
+            "channels": clip.channels,
             "warnings": [asdict(warning) for warning in clip.warnings],
             "expires_at": self._clock() + timedelta(seconds=seconds),
         }
@@ -150,7 +152,7 @@ class UploadStore:
         """
         now = self._clock()
         in_use = sa.exists().where(
-            jobs.c.input_key == uploads.c.key,
+            sa.or_(jobs.c.input_key == uploads.c.key, jobs.c.partner_key == uploads.c.key),
             jobs.c.state.in_([State.QUEUED, State.RUNNING]),
         )
         due = (

@@ -14,6 +14,7 @@ from tests.api.openapi_differences import contract, differences
 
 SNAPSHOT = Path(__file__).parent / "openapi_before.json"
 EXAMPLES = "/paths/{}/post/responses/422/content/application/problem+json/examples/{}: added"
+BODY_OF = "/paths/{}/post/requestBody/content/{}/schema/properties/{}: added"
 CLIP_CODES = ("audio_missing", "audio_sample_rate", "audio_unreadable")
 OTHER_CODES = ("audio_channels", "audio_empty", "clip_too_short")  # of an upload when it is read
 # Intended additions, as `differences` reports them.
@@ -22,6 +23,15 @@ ADDED = frozenset(
         *(
             EXAMPLES.format("/generate", code)
             for code in (*CLIP_CODES, "audio_url_failed", "audio_url_refused")
+        ),
+        EXAMPLES.format("/generate", "partner_channels"),
+        EXAMPLES.format("/batches", "audio_channels"),
+        EXAMPLES.format("/batches", "partner_channels"),
+        BODY_OF.format("/batches", "application/json", "items/items/properties/partner_upload_id"),
+        *(
+            BODY_OF.format("/generate", kind, name)
+            for kind in ("application/json", "multipart/form-data")
+            for name in ("partner", "partner_upload_id")
         ),
         *(
             EXAMPLES.format("/uploads/{upload_id}/complete", code)
@@ -55,8 +65,11 @@ def changed(before: Document, change: Callable[[Document], object]) -> list[str]
     return compared(before, now)
 
 
-def add_warnings(document: Document) -> None:
-    """Jobs have warnings since version 0.2; a member that all jobs have appears in many places."""
+def add_members(document: Document) -> None:
+    """Add the members of jobs and requests since version 0.2; they appear in many places."""
+    channel = {"type": "string", "enum": ["left", "right"], "default": "left"}
+    for name in ("GenerateForm", "GenerateBody", "BatchEntry", "JobRequest"):
+        schema(document, name)["properties"]["person_channel"] = channel
     job = schema(document, "JobView")
     job["properties"]["warnings"] = {"type": "array", "items": WARNING}
     job["required"].append("warnings")
@@ -65,7 +78,7 @@ def add_warnings(document: Document) -> None:
 def test_the_api_is_described_as_before(before: Document) -> None:
     now = json.loads(json.dumps(create_app(Settings()).openapi()))
     extended = copy.deepcopy(before)
-    add_warnings(extended)
+    add_members(extended)
 
     found = compared(extended, now)
 

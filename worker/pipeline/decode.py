@@ -12,6 +12,7 @@ import numpy as np
 from jobs.model import JobWarning
 from jobs.sandbox.audio_formats import MediaError
 from jobs.sandbox.audio_probe import ROOT, info_of, read_command, samples_in
+from jobs.sandbox.recording import check_channels
 from worker.pipeline.ffmpeg import Child, ChildError
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def decode(
         if (media_error := _media_error(error)) is None:
             raise  # it was killed, which is not the fault of the clip
         raise media_error from error
-    _check_channel(info, person_channel, partner)
+    if partner is None:
+        check_channels(person_channel, info.channels, partner=False)
     if raw.stat().st_size == 0:
         raise MediaError(
             "audio_empty", "the file contains no decodable audio after its header; export it again"
@@ -186,15 +188,6 @@ def _info(line: str) -> ClipInfo:
         raise
     except (KeyError, TypeError, ValueError):
         raise _unreadable() from None
-
-
-def _check_channel(info: ClipInfo, person_channel: str, partner: Path | None) -> None:
-    if person_channel == "right" and info.channels == 1 and partner is None:
-        raise MediaError(
-            "audio_channels",
-            "the audio has 1 channel, and person_channel is right; send two channels, or leave "
-            "out person_channel",
-        )
 
 
 def _receive(

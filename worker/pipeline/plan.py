@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from models.avatar.avatar import Avatar
     from models.avatar.camera import Camera
 
-# Fields that the plan itself reads; all others are passed on by name.
-PLANNED = {"person", "takes", "seed", "size", "views", "outputs", "format", "background"}
+# Fields that the plan itself or the decoder reads; all others are passed on by name.
+PLANNED = {
+    "person", "person_channel", "takes", "seed", "size", "views", "outputs", "format", "background",
+}  # fmt: skip
 RENAMED = {"supersampling": "samples"}  # request field -> attribute of RenderOptions
 
 

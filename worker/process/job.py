@@ -93,14 +93,24 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
 
 
 def _decoded(job: Job, context: JobContext, progress: Callable[[float], None]) -> Audio:
-    clip = context.scratch / "clip"
+    clips = [context.scratch / "clip", context.scratch / "partner"]
+    keys = [key for key in (job.input_key, job.partner_key) if key is not None]
     try:
-        context.files.get(job.input_key, clip)
+        for key, path in zip(keys, clips, strict=False):
+            context.files.get(key, path)
     except ObjectMissing as error:
         raise ClipMissing("the clip of this job is no longer stored; send it again") from error
-    longest = job.clip_seconds + SLACK_SECONDS
-    audio = decode(clip, context.scratch / "sound.f32", max_seconds=longest, progress=progress)
-    clip.unlink()
+    clip, partner = clips
+    audio = decode(
+        clip,
+        context.scratch / "sound.f32",
+        max_seconds=job.clip_seconds + SLACK_SECONDS,
+        progress=progress,
+        partner=None if job.partner_key is None else partner,
+        person_channel=job.request.person_channel,
+    )
+    for path in clips:
+        path.unlink(missing_ok=True)
     return audio
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from jobs.request.declare import FieldSet, FormInput, Group, request_field
@@ -68,6 +70,12 @@ class MotionFields(BaseModel):
         form=FormInput("Steps"),
         person_default=True,
         always_in_digest=True,
+    )
+    person_channel: Literal["left", "right"] = request_field(
+        "left",
+        "Channel of the person in a recording of two channels; with a file for each person, right "
+        "shows the partner.",
+        form=FormInput("Channel of the person"),
     )
 
 

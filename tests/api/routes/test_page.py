@@ -104,8 +104,10 @@ def test_the_form_has_an_input_for_every_field_but_those_for_programs(served: Se
     schema = served.http.get("/openapi.json").json()["components"]["schemas"]["GenerateForm"]
     inputs = {name for name, field in schema["properties"].items() if "x-visavis" in field}
 
-    of_the_page = {"audio", "person"}
-    for_programs = {"priority", "metadata", "callback_url", "upload_id", "audio_url"}
+    of_the_page = {"audio", "partner", "person"}
+    for_programs = {
+        "priority", "metadata", "callback_url", "upload_id", "partner_upload_id", "audio_url",
+    }  # fmt: skip
     assert set(schema["properties"]) - inputs == of_the_page | for_programs
     assert all(schema["properties"][name]["x-visavis"]["form"]["label"] for name in inputs)
 

@@ -21,7 +21,8 @@ MOTION = b"the motion of a job"
 
 def job_with_motion(served: Served, folder: Path, **form: str) -> Job:
     """A running job whose motion is stored."""
-    sent = {"audio": ("a", form.pop("clip"))} if "clip" in form else None
+    files = {"audio": "clip", "partner": "partner"}
+    sent = {field: ("a", form.pop(name)) for field, name in files.items() if name in form}
     answer = served.http.post("/generate", files=sent, data={"takes": "2"} | form)
     assert answer.status_code == 202, answer.text
     database, storage = served.services.database, served.services.storage

@@ -49,6 +49,40 @@ def test_warnings_about_the_clip_are_printed(
     assert (done.exit_code, done.stderr) == (0, "warning: The file is cut off.\n")
 
 
+def test_each_person_can_have_a_file(call: Call, people: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2, channels=1)
+    write_clip(tmp_path / "partner.flac", seconds=1.5, channels=1)
+    arguments = ["generate", "talk.wav", "--partner", "partner.flac", "--person-channel", "left"]
+
+    done = call(*arguments, VISAVIS_PEOPLE=str(people))
+
+    assert done.exit_code == 0, done.output
+    assert frames_and_width(tmp_path / "talk.mp4")[0] == 45
+    assert done.stderr.startswith("warning: The file in audio is 1.30 s shorter")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mono.wav", "--partner", "none.wav"], "no recording at none.wav"),
+        (["mono.wav", "--partner", "talk.wav"], "Audio has 1 channel and partner 2 channels"),
+        (["talk.wav", "--partner", "mono.wav"], "Audio has 2 channels and partner 1 channel"),
+        (["mono.wav", "--person-channel", "right"], "Audio has 1 channel and person_channel"),
+        (["talk.wav", "--person-channel", "middle"], "--person-channel: should be 'left' or"),
+    ],
+)
+def test_files_and_channels_that_do_not_fit_are_refused(
+    call: Call, people: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    write_clip(tmp_path / "mono.wav", seconds=0.2, channels=1)
+
+    done = call("generate", *arguments, VISAVIS_PEOPLE=str(people))
+
+    assert (done.exit_code, done.stderr[: len(message)]) == (2, message)
+    assert {path.name for path in tmp_path.iterdir()} == {"talk.wav", "mono.wav"}
+
+
 def test_several_takes_are_numbered(call: Call, people: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.mp3", seconds=0.5)
     arguments = ["generate", "talk.mp3", "--out", "v.mp4", "--takes", "2", "--size", "96x64"]

@@ -47,10 +47,12 @@ class Service:
             return httpx.Response(200, content=b"an mp4")
         return self._respond(self.responses.pop(0), 200)
 
-    def submit(self, folder: Path, **request: object) -> list[Path]:
+    def submit(self, folder: Path, partner: Path | None = None, **request: object) -> list[Path]:
         clip = folder / "talk.wav"
         clip.write_bytes(b"RIFF")
-        submission = Submission(clip, GenerateRequest.model_validate(request), folder / "out")
+        submission = Submission(
+            clip, GenerateRequest.model_validate(request), folder / "out", partner
+        )
         console = Console(file=io.StringIO())
         with httpx.Client(transport=httpx.MockTransport(self), base_url="http://s") as http:
             return Client(http, self.tend, self.warnings.append).submit(submission, Bars(console))
@@ -81,6 +83,17 @@ def test_outputs_are_downloaded_under_the_name_of_the_clip(tmp_path: Path) -> No
     assert b'name="views"\r\n\r\nside,front' in service.sent
     assert b'name="outputs"\r\n\r\nvideo' in service.sent
     assert b"steps" not in service.sent  # without it, the default of the person applies
+
+
+def test_the_file_of_the_partner_is_sent_too(tmp_path: Path) -> None:
+    service = Service(view("succeeded"))
+    (tmp_path / "partner.flac").write_bytes(b"fLaC")
+
+    service.submit(tmp_path, partner=tmp_path / "partner.flac", person_channel="right")
+
+    assert b'name="audio"; filename="talk.wav"\r\n' in service.sent
+    assert b'name="partner"; filename="partner.flac"\r\n' in service.sent
+    assert b'name="person_channel"\r\n\r\nright' in service.sent
 
 
 def test_a_restart_of_the_service_is_waited_for(tmp_path: Path) -> None:

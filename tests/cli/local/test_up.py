@@ -33,6 +33,24 @@ def test_a_missing_clip_is_reported_before_anything_starts(call: Call) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--partner", "talk.wav"], "--partner: --submit is missing; add it with the recording"),
+        (["--submit", "talk.wav", "--partner", "no.wav"], "--partner: file not found (no.wav)"),
+    ],
+)
+def test_a_wrong_partner_is_reported_before_anything_starts(
+    call: Call, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    write_clip(tmp_path / "talk.wav")
+
+    done = call("up", *arguments)
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith(message)
+
+
+@pytest.mark.parametrize(
     ("error", "status", "message"),
     [
         (SubmitError("The clip is too long."), 1, "The clip is too long.\n"),

@@ -325,8 +325,8 @@ def test_a_second_file_of_another_length_has_a_warning(tmp_path: Path) -> None:
     audio = decode(left, tmp_path / "raw", max_seconds=3.0, partner=right)
 
     assert len(audio.samples) == 96_000
-    assert codes(audio) == ["partner_length_differs"]
-    assert "the person is 1.50 s shorter" in audio.warnings[0].detail
+    assert codes(audio) == ["lengths_differ"]
+    assert "The file in audio is 1.50 s shorter" in audio.warnings[0].detail
 
 
 def test_a_second_file_needs_mono_files(tmp_path: Path) -> None:
@@ -334,10 +334,10 @@ def test_a_second_file_needs_mono_files(tmp_path: Path) -> None:
     encoded(tmp_path / "both.wav", NOISE, 1.0, "-ac", "2")
 
     for clip, partner, named in (
-        (tmp_path / "both.wav", right, "person has 2"),
-        (left, tmp_path / "both.wav", "partner has 2"),
+        (tmp_path / "both.wav", right, "audio has 2 channels and partner 1 channel"),
+        (left, tmp_path / "both.wav", "audio has 1 channel and partner 2 channels"),
     ):
-        with pytest.raises(MediaError, match=f"the file of the {named} channels; send two mono"):
+        with pytest.raises(MediaError, match=f"{named}; send two mono files"):
             decode(clip, tmp_path / "raw", max_seconds=3.0, partner=partner)
 
 
@@ -348,7 +348,7 @@ def test_the_person_may_be_the_right_channel(tmp_path: Path) -> None:
     swapped = decode(clip, tmp_path / "raw2", max_seconds=5.0, person_channel="right")
 
     np.testing.assert_array_equal(swapped.samples, usual.samples[:, ::-1])
-    with pytest.raises(MediaError, match="has 1 channel, and person_channel is right"):
+    with pytest.raises(MediaError, match="has 1 channel and person_channel is right"):
         decode(CASES / "id3.flac", tmp_path / "raw", max_seconds=5.0, person_channel="right")
 
 

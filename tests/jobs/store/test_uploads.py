@@ -6,6 +6,7 @@ from jobs.database import Database
 from jobs.model import NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.sandbox.audio_probe import ClipInfo
+from jobs.storage.keys import input_key
 from jobs.store.uploads import PART_BYTES, Upload, UploadMissing, UploadStore, new_upload_id
 from tests.clock import Clock
 from tests.jobs.rows import VIDEO, claim
@@ -87,6 +88,22 @@ def test_an_upload_stays_while_a_job_needs_it(
     assert uploads.take_expired() == []
 
     database.attempts.succeed(job.id, job.attempt, [VIDEO])
+
+    assert uploads.take_expired() == [upload]
+
+
+def test_an_upload_of_a_partner_stays_while_a_job_needs_it(
+    database: Database, uploads: UploadStore, clock: Clock
+) -> None:
+    upload = uploads.ready(add(uploads), CLIP, "ab" * 32, seconds=HOUR)
+    job_id = new_job_id()
+    key = input_key(job_id, "wav")
+    new = NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=2.5, partner_key=upload.key)
+    database.jobs.submit(new)
+    clock.advance(DAY)
+    assert (upload.channels, uploads.take_expired()) == (2, [])
+
+    database.jobs.cancel(job_id)
 
     assert uploads.take_expired() == [upload]
 

@@ -32,7 +32,7 @@ from tests.audio_clips import write_clip
 from tests.worker.conftest import Submit
 from tests.worker.fakes import FakeAnimator, FakeAvatar, InMemoryStorage, fake_person
 from worker.pipeline.container import X264
-from worker.pipeline.decode import decode
+from worker.pipeline.decode import Audio, decode
 from worker.pipeline.persons import Models, Person, PersonUnknown
 from worker.pipeline.progress import Progress
 from worker.pipeline.render import render_frames
@@ -718,9 +718,10 @@ def test_an_accepted_clip_is_decoded_to_its_end(worker: FakeWorker, submit: Subm
 
 
 def test_warnings_of_the_decoder_are_added_to_those_of_the_probe(
-    worker: FakeWorker, submit: Submit, monkeypatch: pytest.MonkeyPatch
+    worker: FakeWorker, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = submit(seconds=0.1)
+    mono = write_clip(tmp_path / "mono.wav", seconds=0.1, channels=1).read_bytes()
+    source = submit(seconds=0.1, clip=mono)
     worker.work()
     cut, cut_later, silent = (
         JobWarning("audio_cut_off", "Cut off at 2 s."),
@@ -741,6 +742,38 @@ def test_warnings_of_the_decoder_are_added_to_those_of_the_probe(
 
     assert worker.database.jobs.get(source.id).warnings == ()
     assert worker.database.jobs.get(job.id).warnings == (silent, cut_later)
+
+
+def test_a_job_can_have_a_file_for_each_person(
+    worker: FakeWorker, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = submit(seconds=0.1, person_channel="right", outputs=["motion"])
+    worker.database.jobs.cancel(source.id)
+    lengths = {"audio": 0.5, "partner": 2.0}
+    for name, seconds in lengths.items():
+        clip = write_clip(worker.scratch / "a.wav", seconds=seconds, channels=1)
+        worker.storage.objects[name] = clip.read_bytes()
+        clip.unlink()
+    job = NewJob(
+        new_job_id(), source.request, input_key="audio", partner_key="partner", clip_seconds=2.0
+    )
+    worker.database.jobs.submit(job)
+    decoded: list[Audio] = []
+
+    def keep(*given: Any, **options: Any) -> Audio:
+        decoded.append(decode(*given, **options))
+        return decoded[0]
+
+    monkeypatch.setattr("worker.process.job.decode", keep)
+
+    assert worker.work() is AttemptOutcome.PUBLISHED
+
+    shown, other = decoded[0].samples[48_000:].T  # the audio of the first file has ended
+    assert (bool(shown.any()), bool(other.any())) == (True, False)
+    assert decoded[0].seconds == pytest.approx(2.0)
+    codes = [each.code for each in worker.database.jobs.get(job.id).warnings]
+    assert codes == ["lengths_differ"]
+    assert not any((worker.scratch / name).exists() for name in ("clip", "partner"))
 
 
 def test_only_the_shown_takes_are_rendered(
