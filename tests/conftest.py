@@ -1,15 +1,20 @@
 """Threads and temporary files of the test processes, their report of CPU time, shared fixtures."""
 
+from __future__ import annotations
+
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.malicious_files import Attack, attacks
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.malicious_files import Attack
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30  # free, many times what the tests write
@@ -23,6 +28,8 @@ def _set_environment() -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    compiled = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))  # on disk, for the next run
     if "TMPDIR" not in os.environ and _has_room(MEMORY):
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None  # read the environment again
@@ -36,7 +43,7 @@ def _has_room(folder: Path) -> bool:
     return executable and shutil.disk_usage(folder).free > MEMORY_BYTES
 
 
-_set_environment()  # now, because other conftest files import torch, which reads it once
+_set_environment()  # now, because numpy and torch read it when they are imported
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -79,4 +86,6 @@ def sqlite_url(empty_database: Path, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def malicious_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Attack]:
     """Files that attack their reader, see tests/malicious_files.py."""
+    from tests.malicious_files import attacks
+
     return attacks(tmp_path_factory.mktemp("malicious-files"))

@@ -15,7 +15,17 @@ FAST_RECOVERY = {  # many kills within a minute
 
 @pytest.mark.parametrize("setup", SETUPS)
 def test_no_job_is_lost_and_none_is_done_twice(setup: str) -> None:
-    report = run(Plan(setup, jobs=8, kills=5, seed=3, environment=FAST_RECOVERY, pause_seconds=0.5))
+    report = run(
+        Plan(
+            setup,
+            jobs=8,
+            kills=5,
+            seed=3,
+            environment=FAST_RECOVERY,
+            pause_seconds=0.5,
+            limit_seconds=120,
+        )
+    )
 
     assert report.findings == [], "\n".join(report.lines())
     assert report.jobs >= 8
