@@ -98,5 +98,5 @@ def test_partly_covered_edges_keep_the_colour_of_the_skin(method: Callable[..., 
 
 @pytest.mark.parametrize("samples", [0, 5])
 def test_an_invalid_number_of_samples_raises_an_error(samples: int) -> None:
-    with pytest.raises(ValueError, match=f"1 to 4 samples along its side, got {samples}"):
+    with pytest.raises(ValueError, match=f"1 to 4 along a pixel's side \\({samples}\\)"):
         RenderOptions(samples=samples)
