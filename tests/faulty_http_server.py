@@ -33,6 +33,11 @@ class FaultyHttpServer:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
+    def close(self) -> None:
+        """Stop the server. Closing its socket alone would leave a thread that polls it for ever."""
+        self.server.shutdown()
+        self.server.server_close()
+
     def answer(self, request: BaseHTTPRequestHandler, fault: str) -> None:
         content = self.files.get(request.path.lstrip("/"))
         status, start = 200, 0

@@ -124,8 +124,7 @@ def mirror(source: Path, tmp_path: Path) -> Iterator[FaultyHttpServer]:
         }
     )
     yield host
-    host.server.shutdown()
-    host.server.server_close()
+    host.close()
 
 
 def test_a_download_prints_the_licence_and_imports(

@@ -27,8 +27,7 @@ STATISTICS = f"dataset/{PERSON}/data_stats.pth"
 def host() -> Iterator[FaultyHttpServer]:
     host = FaultyHttpServer({"file.tar": CONTENT})
     yield host
-    host.server.shutdown()
-    host.server.server_close()
+    host.close()
 
 
 def download_of(host: FaultyHttpServer, **more: str) -> Download:
@@ -120,7 +119,7 @@ def test_an_unavailable_file_is_reported_without_a_retry(
 
 def test_an_unreachable_host_is_reported_after_several_attempts(tmp_path: Path) -> None:
     host = FaultyHttpServer({})
-    host.server.server_close()
+    host.close()
     pauses: list[float] = []
     with pytest.raises(DownloadError) as caught:
         fetch(download_of(host), tmp_path, pause=pauses.append)

@@ -140,8 +140,7 @@ def host(
     monkeypatch.setitem(download.STATISTICS, PERSON, sha256_of(path))
     host = FaultyHttpServer({f"{PERSON}.zip": archive(data), STATISTICS: path.read_bytes()})
     yield host
-    host.server.shutdown()
-    host.server.server_close()
+    host.close()
 
 
 def test_recordings_are_downloaded_after_the_licence_is_accepted(
