@@ -6,6 +6,7 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from models.released import motion_keys as released
 from tests.models.motion.weights import make_state_dict, synth_audio
 
 FOLDER = Path(os.environ.get("VISAVIS_PARITY_MOTION") or Path(__file__).with_name("parity"))
+FEATURES: dict[tuple[str | int, ...], Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,28 @@ class Case:
         return self["audio_i16"].float() / 4096
 
     def weights(self) -> dict[str, Tensor]:
-        """State dict under released keys."""
-        spec = json.loads((FOLDER / self.entry["spec"]).read_text())
-        prefix = self.entry.get("spec_prefix") or ""
-        return make_state_dict(spec, self.entry["weights_seed"], prefix)
+        """State dict under released keys, a copy."""
+        return {key: value.clone() for key, value in _weights(*self._weights_key).items()}
+
+    def speech_features(self) -> Tensor:
+        """Features of the speech model in the weights, [B, L, C]."""
+        return self._once("speech", lambda: speech_inside(self.weights())(self.audio()))
+
+    def face_features(self) -> Tensor:
+        """Speech features followed by lip geometry, [B, L, 2038]."""
+        return self._once("face", lambda: face_features(self.weights(), self.audio()))
+
+    @property
+    def _weights_key(self) -> tuple[str, int, str]:
+        return self.entry["spec"], self.entry["weights_seed"], self.entry.get("spec_prefix") or ""
+
+    def _once(self, kind: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Features that several cases with the same weights and audio share."""
+        key = (kind, *self._weights_key, str(self.entry.get("audio", self.name)))
+        if key not in FEATURES:
+            with torch.inference_mode(False), torch.no_grad():
+                FEATURES[key] = compute()
+        return FEATURES[key]
 
     def check(self, name: str, got: Tensor | np.ndarray | float) -> None:
         """Compare with the array of the reference, within the tolerance of this case."""
@@ -88,6 +108,11 @@ class Case:
         larger = max(1.0, abs(scale) + abs(scale - 1)) * tolerance["atol"]
         scaled = Case({**self.entry, "tolerance": {**tolerance, "atol": larger}})
         scaled.check(name, got)
+
+
+@lru_cache(maxsize=4)
+def _weights(spec: str, seed: int, prefix: str) -> dict[str, Tensor]:
+    return make_state_dict(json.loads((FOLDER / spec).read_text()), seed, prefix)
 
 
 @lru_cache

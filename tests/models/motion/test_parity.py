@@ -36,12 +36,10 @@ from tests.models.motion.golden import (
     Case,
     body_of,
     cases,
-    face_features,
     face_of,
     guide_of,
     lips_of,
     probabilities_by_token,
-    speech_inside,
     speech_of,
     tokenizer_of,
     zeroed_after_end,
@@ -111,9 +109,7 @@ def check_face_forward(case: Case) -> None:
     weights = case.weights()
     network = face_of(case, weights)
     x = _rows(case["x"])
-    condition = network.guided_condition(
-        network.tokens(face_features(weights, case.audio())), x.shape[1]
-    )
+    condition = network.guided_condition(network.tokens(case.face_features()), x.shape[1])
     _check_forward(case, network(torch.cat([x, x]), case["t"].repeat(2), condition))
 
 
@@ -125,7 +121,7 @@ def check_pose_forward(case: Case) -> None:
     if "lengths" in case.arrays:
         keys = zeroed_after_end(keys, case["lengths"])
         case.check("keyframes_after", keys)
-    features = speech_inside(weights)(case.audio())
+    features = case.speech_features()
     if "features_head" in case.arrays:
         count = case.arrays["features_head"].shape[1]
         case.check("features_head", features[:, :count])
@@ -148,7 +144,7 @@ def _check_forward(case: Case, both: Tensor) -> None:
 def check_face_sample(case: Case) -> None:
     weights = case.weights()
     network = face_of(case, weights)
-    tokens = network.tokens(face_features(weights, case.audio()))
+    tokens = network.tokens(case.face_features())
     condition = network.guided_condition(tokens, case["noise"].shape[3])
     _check_sample(case, network, condition)
 
@@ -158,7 +154,7 @@ def check_pose_sample(case: Case) -> None:
     weights = case.weights()
     network = body_of(case, weights)
     keys = zeroed_after_end(case["keyframes"], case["lengths"])
-    tokens = network.tokens(speech_inside(weights)(case.audio()))
+    tokens = network.tokens(case.speech_features())
     condition = network.guided_condition(tokens, case["noise"].shape[3])
     condition = network.with_keys(condition, network.guided_key_tokens(keys))
     _check_sample(case, network, condition)
@@ -275,7 +271,7 @@ def check_vq_kmeans(case: Case) -> None:
 def check_guide_logits(case: Case) -> None:
     weights = case.weights()
     guide = guide_of(case, weights)
-    features = speech_inside(weights)(case.audio())
+    features = case.speech_features()
     condition = guide.condition(features)
     logits = guide(case["tokens"], condition)
     case.check("cond", logits)
@@ -306,8 +302,7 @@ def check_guide_ce(case: Case) -> None:
 def check_face_training_loss(case: Case) -> None:
     weights = case.weights()
     network = face_of(case, weights)
-    with torch.no_grad():
-        features = face_features(weights, case.audio())
+    features = case.face_features()
     x0, t = _rows(case["x0"]), case["t"]
     noisy = q_sample(x0, _rows(case["noise"]), cumulative_alphas()[t])
     keep = case["keep_audio"].bool()
@@ -318,8 +313,7 @@ def check_face_training_loss(case: Case) -> None:
 def check_pose_training_loss(case: Case) -> None:
     weights = case.weights()
     network = body_of(case, weights)
-    with torch.no_grad():
-        features = speech_inside(weights)(case.audio())
+    features = case.speech_features()
     x0, t = _rows(case["x0"]), case["t"]
     noisy = q_sample(x0, _rows(case["noise"]), cumulative_alphas()[t])
     condition = network.condition(
