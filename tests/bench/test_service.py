@@ -9,7 +9,10 @@ from bench.service import Measurements, Plan, measure, table
 
 
 @pytest.mark.services
-def test_clients_poll_their_jobs_and_clips_are_accepted(tmp_path: Path) -> None:
+def test_clients_poll_their_jobs_and_clips_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.service.WARM_SECONDS", 2.0)
     plan = Plan(clients=4, submissions=120, seconds=4)
 
     measurements = measure(plan, tmp_path)
