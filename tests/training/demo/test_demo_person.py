@@ -15,7 +15,8 @@ from models.avatar.blendshape.model import BlendshapeModel, load_blendshape
 from models.motion.pipeline import Animator, Motion, Sampling, load_animator, take_seed
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, loudness
-from training.demo.judge import arm_speed, correlation, heard
+from training.data.voice_activity import speech_mask
+from training.demo.judge import arm_speed, correlation
 
 ROOT = Path(__file__).parents[3]
 PERSON = ROOT / "people" / "demo"
@@ -141,8 +142,8 @@ def test_the_arms_move_more_while_speaking_than_while_listening(
 ) -> None:
     speaking, listening = [], []
     for each in (conversation, swapped):
-        speaks = heard(each.samples, 0)
-        listens = heard(each.samples, 1) & ~speaks
+        speaks = speech_mask(each.samples, 0)
+        listens = speech_mask(each.samples, 1) & ~speaks
         for take in each.takes:
             speed = arm_speed(take.pose.numpy())
             speaking.append(speed[speaks].mean())
