@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-tools
+TOOLS_DONE := $(TOOLS)/.done tools/node_modules/.done client/typescript/node_modules/.done
 # Waiting threads of torch sleep: on shared cores, spinning costs ten times the work.
 export OMP_WAIT_POLICY ?= PASSIVE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -35,7 +37,19 @@ $(VENV)/.dev: $(VENV)/.setup
 	$(INSTALL) -e ".[all,dev]"
 	touch $@
 
-test: $(VENV)/.dev ## installs what tests need and runs all of them, one worker a core
+# Tools apart from the product, and the Node.js packages of two folders: 146 MB, and 206 MB more on a
+# machine without Node.js.
+$(TOOLS)/.done: tools/requirements.txt tools/nodejs.sh
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt
+	tools/nodejs.sh $(CURDIR)/$(TOOLS)/bin/python $(TOOLS)/node
+	touch $@
+
+%/node_modules/.done: %/package.json %/package-lock.json $(TOOLS)/.done
+	cd $* && PATH="$(CURDIR)/$(TOOLS)/node:$$PATH" npm ci --no-progress
+	touch $@
+
+test: $(VENV)/.dev $(TOOLS_DONE) ## installs what tests need and runs all of them, one worker a core
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 docs: setup ## update generated tables in docs
@@ -51,7 +65,7 @@ schemathesis: $(VENV)/.dev ## hundreds of drawn requests for each operation of t
 chaos: $(VENV)/.dev ## kills, outages and full disks in both set-ups; every accepted job is accounted for
 	$(BIN)/python -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --seed $(SEED)
 
-check: $(VENV)/.dev ## lint, format, types, imports, spelling
+check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -80,4 +94,4 @@ demo-person: setup ## the demo person again: body, conversations, networks (want
 	$(BIN)/python -m training judge --data $(DATA)/held-out --person people/demo
 
 clean:
-	rm -rf $(VENV) .visavis out
+	rm -rf $(VENV) $(TOOLS) tools/node_modules client/typescript/node_modules .visavis out
