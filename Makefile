@@ -28,13 +28,13 @@ serve: setup ## API and worker on this machine, until Ctrl-C
 
 setup: $(VENV)/.setup ## only the environment
 
-$(VENV)/.setup: pyproject.toml constraints.txt
+$(VENV)/.setup: pyproject.toml client/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e ".[all]"
+	$(INSTALL) -e ".[all]" -e "./client[cli]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.setup
-	$(INSTALL) -e ".[all,dev]"
+	$(INSTALL) -e ".[all,dev]" -e "./client[cli]"
 	touch $@
 
 # Tools apart from the product, and the Node.js packages of two folders: 146 MB, and 206 MB more on a

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: tuple[str, ...] = tuple(PYPROJECT["tool"]["importlinter"]["root_packages"])
+CLIENT = "visavis"  # the package with a distribution to itself, in client/
 
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -29,8 +30,13 @@ class Text:
         return f"{self.path.relative_to(ROOT)}:{self.line}: {self.text}"
 
 
+def folder_of(package: str) -> Path:
+    """Folder of a top-level package."""
+    return ROOT / "client" / package if package == CLIENT else ROOT / package
+
+
 def product_files() -> list[Path]:
-    return sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+    return sorted(path for name in PACKAGES for path in folder_of(name).rglob("*.py"))
 
 
 def files_of_tests() -> list[Path]:
@@ -38,12 +44,13 @@ def files_of_tests() -> list[Path]:
 
 
 def documents() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    names = ("README.md", "CHANGELOG.md", "client/README.md")
+    return [*(ROOT / name for name in names), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def other_texts() -> list[Path]:
     """Text files outside Python and the documents: the web page, recipes, build files."""
-    names = ("Makefile", "NOTICE", "pyproject.toml", "constraints.txt")
+    names = ("Makefile", "NOTICE", "pyproject.toml", "constraints.txt", "client/pyproject.toml")
     folders = (ROOT / "api" / "page", ROOT / "training" / "recipes")
     texts = [path for folder in folders for path in folder.rglob("*.*") if path.suffix != ".svg"]
     return [*(ROOT / name for name in names), *sorted(texts)]

@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 from tests.house.source import (
+    CLIENT,
     PACKAGES,
     ROOT,
     comments,
     documents,
+    folder_of,
     other_texts,
     paragraphs,
     parsed,
@@ -16,7 +18,7 @@ from tests.house.source import (
     strings,
 )
 
-FOLDERS = "|".join((*PACKAGES, "docs", "tests"))
+FOLDERS = "|".join((*PACKAGES, "client", "docs", "tests"))
 FILE = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})(?:/[\w-]+)+\.(?:css|html|js|json|md|npz|py|toml)\b")
 MODULE = re.compile(
     rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:\.(?!(?:log|md|py)\b)[A-Za-z_]\w*)+\b(?!/)"
@@ -81,13 +83,25 @@ def test_links_between_documents_lead_to_a_file_and_a_heading() -> None:
 
 def defined(name: str) -> bool:
     """True for a module or package, and for a name at the top level of one."""
-    path = ROOT.joinpath(*name.split("."))
+    package, *rest = name.split(".")
+    path = folder_of(package).joinpath(*rest)
+    if package == CLIENT and rest and rest[0] in exported():
+        return True
     if path.is_dir() or path.with_suffix(".py").is_file():
         return True
     module, attribute = path.parent.with_suffix(".py"), path.name
     return module.is_file() and attribute in {
         name for node in parsed(module).body for name in names_bound_by(node)
     }
+
+
+def exported() -> list[str]:
+    """Public names of the client, which its package imports from its modules."""
+    code = parsed(folder_of(CLIENT) / "__init__.py")
+    (names,) = (node for node in code.body if names_bound_by(node) == ["__all__"])
+    assert isinstance(names, ast.Assign)
+    listed: list[str] = ast.literal_eval(names.value)
+    return listed
 
 
 def names_bound_by(node: ast.stmt) -> list[str]:

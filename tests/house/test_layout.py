@@ -5,27 +5,35 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import grimp
 import pytest
 
-from tests.house.source import PACKAGES, PYPROJECT, ROOT, product_files
+from tests.house.source import CLIENT, PACKAGES, PYPROJECT, ROOT, folder_of, product_files
 
 MOST_ENTRIES = 14
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_plain_name_belongs_to_our_distribution_only(package: str) -> None:
-    owners = importlib.metadata.packages_distributions().get(package, ["visavis-server"])
+    distribution = CLIENT if package == CLIENT else "visavis-server"
+    owners = importlib.metadata.packages_distributions().get(package, [distribution])
 
-    assert set(owners) == {"visavis-server"}
+    assert set(owners) == {distribution}
 
 
 def test_every_package_on_disk_is_listed_by_name() -> None:
-    found = {".".join(folder.relative_to(ROOT).parts) for folder in package_folders()}
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
+    listed = [each["tool"]["setuptools"]["packages"] for each in (PYPROJECT, client)]
+    found = {
+        ".".join((name, *folder.relative_to(folder_of(name)).parts))
+        for name in PACKAGES
+        for folder in package_folders(name)
+    }
 
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == found
+    assert {name for packages in listed for name in packages} == found
 
 
 def test_there_is_no_package_under_tests() -> None:
@@ -48,7 +56,8 @@ def test_no_modules_import_each_other_in_a_cycle() -> None:
 def test_no_package_holds_more_than_fourteen_modules_and_sub_packages() -> None:
     sizes = {
         str(folder.relative_to(ROOT)): len(entries_of(folder))
-        for folder in package_folders()
+        for package in PACKAGES
+        for folder in package_folders(package)
         if folder.name != "versions"  # of migrations, one for each change of the schema
     }
 
@@ -66,8 +75,8 @@ def test_module_names_are_words_of_the_glossary() -> None:
     assert used - known - {""} == set()
 
 
-def package_folders() -> list[Path]:
-    return sorted(path.parent for name in PACKAGES for path in (ROOT / name).rglob("__init__.py"))
+def package_folders(package: str) -> list[Path]:
+    return sorted(path.parent for path in folder_of(package).rglob("__init__.py"))
 
 
 def entries_of(folder: Path) -> list[Path]:

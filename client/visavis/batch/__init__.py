@@ -1,0 +1,1 @@
+"""Batches of files that can be stopped at any moment and resumed from a journal."""

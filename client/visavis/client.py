@@ -1,0 +1,252 @@
+"""Clients of the service, blocking and asynchronous."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import httpx
+
+from visavis.core.drivers import AsyncDriver, Driver
+from visavis.core.retry import Config
+from visavis.jobs.handles import AsyncJob, Job
+from visavis.jobs.submit import submit
+from visavis.raw import (
+    AsyncRawBatches,
+    AsyncRawJobs,
+    AsyncRawPeople,
+    AsyncRawUploads,
+    RawBatches,
+    RawJobs,
+    RawPeople,
+    RawUploads,
+    async_raw,
+    raw,
+)
+from visavis.resources import (
+    AsyncBatches,
+    AsyncJobs,
+    AsyncPeople,
+    AsyncUploads,
+    Batches,
+    Jobs,
+    People,
+    Uploads,
+)
+from visavis.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from visavis.files.audio import Audio
+    from visavis.request import RequestFields
+
+LOCAL = "http://127.0.0.1:8000"
+TIMEOUT = 60.0  # seconds
+MAX_RETRIES = 5
+INLINE_BYTES = 2**24  # larger recordings are sent in parts
+UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+
+
+class Client:
+    """Client of a service.
+
+    base_url: by default VISAVIS_BASE_URL, else a service on this machine. api_key: by default
+    VISAVIS_API_KEY. timeout: seconds to connect, and to wait for the next bytes. max_retries: of a
+    request that was not answered, or answered with 408, 429, 502, 503 or 504. transport,
+    http_client: of httpx, instead of its defaults; a given client is not closed.
+
+    Members may be called from several threads.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT,
+        max_retries: int = MAX_RETRIES,
+        transport: httpx.BaseTransport | None = None,
+        http_client: httpx.Client | None = None,
+    ) -> None:
+        self._owned = http_client is None
+        self._http = http_client or httpx.Client(
+            timeout=timeout, transport=transport, limits=UNLIMITED
+        )
+        self._use(Driver(_config(base_url, api_key, timeout, max_retries), self._http))
+
+    def _use(self, driver: Driver) -> None:
+        self._driver = driver
+        self.jobs = Jobs(driver)
+        self.people = People(driver)
+        self.uploads = Uploads(driver)
+        self.batches = Batches(driver)
+        self.webhooks = Webhooks()
+
+    @property
+    def base_url(self) -> str:
+        """Address of the service, without a slash at the end."""
+        return self._driver.config.base_url
+
+    @cached_property
+    def with_raw_response(self) -> RawCalls:
+        """The same calls; they return the answer with its headers, and `parse()` the result."""
+        return RawCalls(self)
+
+    def with_options(
+        self, *, timeout: float | None = None, max_retries: int | None = None
+    ) -> Client:
+        """Return a client with other options and the same connections."""
+        made = Client(http_client=self._http)
+        made._use(Driver(_changed(self._driver.config, timeout, max_retries), self._http))
+        return made
+
+    def generate(
+        self,
+        audio: Audio,
+        *,
+        partner: Audio | None = None,
+        idempotency_key: str | None = None,
+        **fields: Unpack[RequestFields],
+    ) -> Job:
+        """Submit a recording, and return its job at once.
+
+        audio: a path, bytes, a binary file, a URL that the service downloads, or an `Upload`.
+        partner: the other person, if each person has a file of one channel.
+        idempotency_key: by default a new one. Every try carries it, so a request whose answer was
+        lost makes no second job. fields: see `RequestFields` and `docs/api.md`.
+
+        Raises:
+            InvalidRequestError: for a field or a recording that is not accepted.
+            QuotaError, RateLimitError: when waiting did not help.
+            UploadError: when a large file could not be sent.
+            APIConnectionError: when the service was not reached.
+            OSError: when a file cannot be read.
+        """
+        steps = submit(self._driver.config, audio, partner, fields, idempotency_key)
+        return Job(self._driver, self._driver.run(steps))
+
+    def close(self) -> None:
+        """Close the connections, unless they belong to a given `http_client`."""
+        if self._owned:
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """Asynchronous client of a service, for asyncio, with the members of `Client`."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT,
+        max_retries: int = MAX_RETRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._owned = http_client is None
+        self._http = http_client or httpx.AsyncClient(
+            timeout=timeout, transport=transport, limits=UNLIMITED
+        )
+        self._use(AsyncDriver(_config(base_url, api_key, timeout, max_retries), self._http))
+
+    def _use(self, driver: AsyncDriver) -> None:
+        self._driver = driver
+        self.jobs = AsyncJobs(driver)
+        self.people = AsyncPeople(driver)
+        self.uploads = AsyncUploads(driver)
+        self.batches = AsyncBatches(driver)
+        self.webhooks = Webhooks()
+
+    @property
+    def base_url(self) -> str:
+        """Address of the service, without a slash at the end."""
+        return self._driver.config.base_url
+
+    @cached_property
+    def with_raw_response(self) -> AsyncRawCalls:
+        """The same calls; they return the answer with its headers, and `parse()` the result."""
+        return AsyncRawCalls(self)
+
+    def with_options(
+        self, *, timeout: float | None = None, max_retries: int | None = None
+    ) -> AsyncClient:
+        """Return a client with other options and the same connections."""
+        made = AsyncClient(http_client=self._http)
+        made._use(AsyncDriver(_changed(self._driver.config, timeout, max_retries), self._http))
+        return made
+
+    async def generate(
+        self,
+        audio: Audio,
+        *,
+        partner: Audio | None = None,
+        idempotency_key: str | None = None,
+        **fields: Unpack[RequestFields],
+    ) -> AsyncJob:
+        """Submit a recording, and return its job at once, as `Client.generate`."""
+        steps = submit(self._driver.config, audio, partner, fields, idempotency_key)
+        return AsyncJob(self._driver, await self._driver.run(steps))
+
+    async def close(self) -> None:
+        """Close the connections, unless they belong to a given `http_client`."""
+        if self._owned:
+            await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+
+class RawCalls:
+    """Calls of `Client` that return a `RawResponse`."""
+
+    def __init__(self, client: Client) -> None:
+        self.generate = raw(client.generate)
+        self.jobs = RawJobs(client.jobs)
+        self.people = RawPeople(client.people)
+        self.uploads = RawUploads(client.uploads)
+        self.batches = RawBatches(client.batches)
+
+
+class AsyncRawCalls:
+    """Calls of `AsyncClient` that return a `RawResponse`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.generate = async_raw(client.generate)
+        self.jobs = AsyncRawJobs(client.jobs)
+        self.people = AsyncRawPeople(client.people)
+        self.uploads = AsyncRawUploads(client.uploads)
+        self.batches = AsyncRawBatches(client.batches)
+
+
+def _config(base_url: str | None, api_key: str | None, timeout: float, max_retries: int) -> Config:
+    address = base_url or os.environ.get("VISAVIS_BASE_URL") or LOCAL
+    return Config(
+        base_url=address.rstrip("/"),
+        api_key=os.environ.get("VISAVIS_API_KEY") if api_key is None else api_key,
+        timeout=timeout,
+        max_retries=max_retries,
+        inline_bytes=INLINE_BYTES,
+        user_agent=f"visavis-python/{version('visavis')}",
+    )
+
+
+def _changed(config: Config, timeout: float | None, max_retries: int | None) -> Config:
+    return replace(
+        config,
+        timeout=config.timeout if timeout is None else timeout,
+        max_retries=config.max_retries if max_retries is None else max_retries,
+    )

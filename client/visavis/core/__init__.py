@@ -1,0 +1,1 @@
+"""Requests and retries as steps without input or output, and their drivers."""

@@ -1,0 +1,1 @@
+"""Recordings to send, and files to fetch."""

@@ -1,0 +1,131 @@
+"""Files of jobs: resumed after cut connections, and complete or not there."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from visavis import errors
+from visavis.core.retry import TRANSIENT, Config, Patience, connection_error, open_stream
+from visavis.core.steps import Close, Read, Stream, Work
+
+if TYPE_CHECKING:
+    from visavis.core.steps import Request, Steps
+    from visavis.models import OutputFields
+
+
+@dataclass
+class _Draft:
+    """File that becomes the target once it is complete. tag: version of the received bytes."""
+
+    path: Path
+    file: IO[bytes]
+    received: int = 0
+    tag: str = ""
+
+    def write(self, piece: bytes) -> None:
+        self.file.write(piece)
+        self.received += len(piece)
+
+    def restart(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.received = 0
+
+    def publish(self, target: Path) -> None:
+        """Replace the target by the draft, so that a power failure leaves one of them."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self.path.replace(target)
+
+    def discard(self) -> None:
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def download(
+    config: Config, output: OutputFields, target: Path, *, draft: Path | None = None
+) -> Steps[Path]:
+    """Write a file of a job to `target`, and return it.
+
+    draft: place of the incomplete file; default: a new name beside the target.
+
+    Raises:
+        DownloadError: when the file has another size than announced.
+        NotFoundError: when it was removed.
+        OSError: when it cannot be written.
+    """
+    open_draft: _Draft = yield Work(lambda: _draft_for(target, draft))
+    try:
+        yield from _received(config, output, open_draft)
+        if open_draft.received != output.bytes:
+            raise errors.DownloadError(
+                f"{output.name} has {open_draft.received} bytes, not {output.bytes} as announced; "
+                "read the job again"
+            )
+        yield Work(lambda: open_draft.publish(target))
+    except BaseException:
+        open_draft.discard()
+        raise
+    return target
+
+
+def target_of(output: OutputFields, path: str | os.PathLike[str] | None) -> Path:
+    """Return the path of a file to write: in a folder, and by default in the current one."""
+    target = Path(path) if path is not None else Path()
+    return target / output.name if target.is_dir() else target
+
+
+def _received(config: Config, output: OutputFields, draft: _Draft) -> Steps[None]:
+    patience = Patience(config)
+    while True:
+        before = draft.received
+        request = _rest_of(config, output, draft)
+        try:
+            yield from _append(config, request, draft)
+        except TRANSIENT as fault:
+            error = connection_error(fault, request)
+        else:
+            if draft.received >= output.bytes:
+                return
+            error = errors.APIConnectionError(f"{output.name}: the connection was cut")
+        if draft.received > before:
+            patience.reset()
+        yield patience.pause(error)
+
+
+def _rest_of(config: Config, output: OutputFields, draft: _Draft) -> Request:
+    headers = {"Accept-Encoding": "identity"}
+    if draft.received:
+        headers["Range"] = f"bytes={draft.received}-"
+        if draft.tag:
+            headers["If-Range"] = draft.tag
+    return config.request("GET", output.path, headers=headers)
+
+
+def _append(config: Config, request: Request, draft: _Draft) -> Steps[None]:
+    stream: Stream = yield from open_stream(config, request)
+    try:
+        response = stream.response
+        start = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+        if response.status_code != 206 or not start or int(start[1]) != draft.received:
+            yield Work(draft.restart)
+        draft.tag = response.headers.get("etag", "")
+        while (piece := (yield Read(stream))) is not None:
+            yield Work(partial(draft.write, piece))
+    finally:
+        yield Close(stream)
+
+
+def _draft_for(target: Path, draft: Path | None) -> _Draft:
+    if draft is not None:
+        return _Draft(draft, draft.open("wb"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f".{secrets.token_hex(8)}.part")
+    return _Draft(path, path.open("xb"))

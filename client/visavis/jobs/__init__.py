@@ -1,0 +1,1 @@
+"""Jobs: handles, waiting, progress."""

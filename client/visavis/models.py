@@ -1,0 +1,233 @@
+"""Answers of the API as typed, immutable records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from functools import cache
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+State = Literal["queued", "running", "succeeded", "failed", "canceled"]
+FINAL: frozenset[State] = frozenset(("succeeded", "failed", "canceled"))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Progress of one stage, from 0 to 1."""
+
+    name: str
+    progress: float
+
+
+@dataclass(frozen=True)
+class JobWarning:
+    """Defect of a clip with which its job still runs."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Reason of a failed job."""
+
+    code: str
+    detail: str
+
+
+@dataclass(eq=False)
+class OutputFields:
+    """One output file of a job. url: signed, valid for an hour; path: permanent, needs the key."""
+
+    name: str
+    content_type: str
+    bytes: int
+    path: str
+    url: str | None = None  # None in webhooks, which may arrive after it has expired
+
+
+@dataclass(eq=False)
+class JobFields:
+    """A job as the service describes it; `docs/api.md` explains the members."""
+
+    id: str
+    tenant: str
+    state: State
+    attempt: int
+    max_attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    clip_seconds: float
+    priority: int
+    metadata: dict[str, str]
+    batch: str | None
+    callback_url: str | None
+    request: dict[str, Any]
+    warnings: list[JobWarning]
+    error: Failure | None
+    stage: str = ""
+    progress: float = 0.0
+    stages: list[Stage] = field(default_factory=list)
+    position: int | None = None
+    expires_at: datetime | None = None
+    expired: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """True for a final state: succeeded, failed or canceled."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True)
+class PersonDefaults:
+    """Values of the request fields that a request leaves out."""
+
+    steps: int
+    guidance_face: float
+    guidance_body: float
+    diversity: float
+    size: str
+    background: str | None = None
+    supersampling: int | None = None
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person that the service can show. max_seconds: length of her longest clip."""
+
+    name: str
+    title: str
+    licence: str
+    max_seconds: float
+    views: list[str]
+    default_views: list[str]
+    defaults: PersonDefaults
+    digest: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an upload: `bytes` bytes of the file from offset `first`."""
+
+    number: int
+    first: int
+    bytes: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A large clip, sent in parts. state: open, then ready."""
+
+    id: str
+    state: Literal["open", "ready"]
+    bytes: int
+    created_at: datetime
+    expires_at: datetime
+    clip_seconds: float | None
+    parts: list[Part]
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One job of a batch. place: position in the batch, from 1."""
+
+    place: int
+    job: str
+    state: State
+    error: Failure | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Number of jobs in each state."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+    deleted: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs that were submitted in one request."""
+
+    id: str
+    tenant: str
+    created_at: datetime
+    size: int
+    ended: bool
+    counts: Counts
+    items: list[BatchItem]
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try to send a delivery. status: None without an answer."""
+
+    at: datetime
+    status: int | None
+    milliseconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One webhook event for one URL."""
+
+    id: str
+    type: str
+    state: Literal["pending", "delivered", "failed"]
+    url: str
+    created_at: datetime
+    next_try_at: datetime | None
+    tries: list[Try]
+
+
+def parsed(kind: type[T], content: Mapping[str, Any]) -> T:
+    """Build a record from JSON; members that it does not declare are ignored.
+
+    Raises:
+        KeyError: when a member without a default is missing.
+    """
+    hints = _hints(kind)  # type: ignore[arg-type]
+    values = {
+        each.name: _value(hints[each.name], content[each.name])
+        for each in fields(kind)  # type: ignore[arg-type]
+        if each.init and (each.name in content or not _has_default(each))
+    }
+    return kind(**values)
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _has_default(declared: Any) -> bool:
+    missing = type(declared.default).__name__ == "_MISSING_TYPE"
+    return not (missing and type(declared.default_factory).__name__ == "_MISSING_TYPE")
+
+
+def _value(kind: Any, content: Any) -> Any:
+    if get_origin(kind) in (Union, UnionType):
+        if content is None:
+            return None
+        kind = next(each for each in get_args(kind) if each is not NoneType)
+    if kind is datetime:
+        return datetime.fromisoformat(content.replace("Z", "+00:00"))
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        return [_value(item, each) for each in content]
+    if is_dataclass(kind):
+        return parsed(kind, content)  # type: ignore[arg-type]
+    return content
