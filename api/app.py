@@ -31,6 +31,7 @@ from api.problems import REFERENCE, ProblemBody
 from api.routes import (
     batches,
     deliveries,
+    docs,
     events,
     files,
     generate,
@@ -70,6 +71,7 @@ ROUTERS = (
     files.router,
     health.router,
     page.router,
+    docs.router,
 )
 
 
@@ -169,7 +171,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("visavis-server"),
         summary="Turns audio of a conversation into video of the persons in it.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's page loads scripts from a CDN; see api/routes/page.py
+        docs_url=None,  # FastAPI's page loads scripts from a CDN; see api/routes/docs.py
         redoc_url=None,
     )
     for router in ROUTERS:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from api.dependencies import Services
 
-PUBLIC = re.compile(r"/|/docs|/openapi\.json|/healthz|/readyz|/page/.*|/files/.*", re.DOTALL)
+PUBLIC = re.compile(
+    r"/|/docs(?:/.+\.md)?|/llms\.txt|/openapi\.json|/healthz|/readyz|/page/.*|/files/.*", re.DOTALL
+)
 BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # set by a proxy for its caller
 CHALLENGE = 'Bearer realm="visavis"'

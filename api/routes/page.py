@@ -1,4 +1,4 @@
-"""The web page and the manual of the API; they load files from this host only."""
+"""The web page; it loads files from this host only."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,21 +16,20 @@ FOLDER = Path(__file__).parents[1] / "page"
 REVALIDATED = {"Cache-Control": "no-cache"}  # a new release must replace cached files
 FILES = {
     "style.css": "text/css",
+    "reference.css": "text/css",
     "page.js": "text/javascript",
     "form.js": "text/javascript",
-    "manual.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 
 
 @router.get("/")
 def index(services: ServicesDep) -> Response:
-    return _html("index.html", services)
-
-
-@router.get("/docs")
-def manual(services: ServicesDep) -> Response:
-    return _html("manual.html", services)
+    headers = REVALIDATED | {
+        "Content-Security-Policy": _policy(services),
+        "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    }
+    return FileResponse(FOLDER / "index.html", media_type="text/html", headers=headers)
 
 
 @router.get("/page/{name}")
@@ -38,14 +37,6 @@ def file(name: str) -> Response:
     if name not in FILES:
         raise Problem("route_not_found", f"Nothing found at /page/{name}; see /docs.")
     return FileResponse(FOLDER / name, media_type=FILES[name], headers=REVALIDATED)
-
-
-def _html(name: str, services: Services) -> Response:
-    headers = REVALIDATED | {
-        "Content-Security-Policy": _policy(services),
-        "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
-    }
-    return FileResponse(FOLDER / name, media_type="text/html", headers=headers)
 
 
 def _policy(services: Services) -> str:

@@ -32,6 +32,8 @@ PUBLIC = {
     ("GET", "/readyz"): 503,  # no broker here
     ("GET", "/"): 200,
     ("GET", "/docs"): 200,
+    ("GET", "/docs/{name:path}.md"): 404,
+    ("GET", "/llms.txt"): 200,
     ("GET", "/openapi.json"): 200,
     ("GET", "/page/{name}"): 404,
     ("GET", "/files/{key:path}"): 422,  # no signature
