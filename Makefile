@@ -1,12 +1,19 @@
 # `make run` and `make test` need nothing but Python 3.11 to 3.13.
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 TOOLS_DONE := $(TOOLS)/.done tools/node_modules/.done client/typescript/node_modules/.done
+PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
+
+# `TORCH=cpu make setup` installs the CPU build of torch, from pip's package index or else from TORCH_INDEX. The default
+# is the build that pip selects: on Linux usually CUDA. The environment remembers its build.
+BUILD := $(if $(wildcard $(VENV)/.setup),$(or $(shell cat $(VENV)/.torch 2>/dev/null),default))
+TORCH ?= $(or $(BUILD),default)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
 # Waiting threads of torch sleep: on shared cores, spinning costs ten times the work.
 export OMP_WAIT_POLICY ?= PASSIVE
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(PYTHON) tools/install.py --environment $(VENV) --torch $(TORCH) --torch-index $(TORCH_INDEX)
 
 # `make demo-person`: folder of the training conversations, and minutes of training on each of two cores. One core
 # trains the body, the other the face (9 of 14 parts) and then the guide. The committed weights took 68 minutes.
@@ -18,24 +25,44 @@ JOBS ?= 200
 KILLS ?= 50
 SEED ?= 1
 
-.PHONY: run serve setup test docs fuzz schemathesis chaos check bench demo-person clean
+.DEFAULT_GOAL := help
+.PHONY: help run serve setup python test docs fuzz schemathesis chaos check bench demo-person clean
 
-run: setup ## the sample conversation to out/conversation-take-1.mp4, through API, queue and worker
+help: ## this list
+	@echo 'make TARGET, with a target of:'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1:\2/p' Makefile | awk -F: '{ printf "  %-13s %s\n", $$1, substr($$0, length($$1) + 2) }'
+	@echo 'First run: make run. With the CPU build of torch: TORCH=cpu make run.'
+
+run: setup ## video of the sample conversation: out/conversation-take-1.mp4, through API, queue and worker
 	$(BIN)/visavis-server up --submit examples/conversation.wav --out out
 
 serve: setup ## API and worker on this machine, until Ctrl-C
 	$(BIN)/visavis-server up
 
-setup: $(VENV)/.setup ## only the environment
+setup: $(VENV)/.setup ## only the environment; TORCH=cpu selects the CPU build of torch
+	@echo 'Ready. This line puts visavis and visavis-server on the PATH:  . $(BIN)/activate'
 
-$(VENV)/.setup: pyproject.toml client/pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e ".[all]" -e "./client[cli]"
-	touch $@
+# Stops with one sentence unless PYTHON is a supported version and TORCH is the build of the environment.
+python:
+	@command -v '$(PYTHON)' >/dev/null || \
+	  { echo '$(PYTHON): not found; install Python 3.11 to 3.13, or name one: make setup PYTHON=python3.12' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo '$(PYTHON) is' "$$('$(PYTHON)' -V 2>&1), and visavis needs 3.11 to 3.13; name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@case '$(TORCH)' in cpu|default) ;; *) echo 'TORCH: unknown build $(TORCH); use cpu or default' >&2; exit 1;; esac
+	@case '$(BUILD)' in ''|'$(TORCH)') ;; *) \
+	  echo '$(VENV) has TORCH=$(BUILD); remove it (rm -r $(VENV)) to install TORCH=$(TORCH)' >&2; exit 1;; esac
+
+$(VENV)/.setup: pyproject.toml client/pyproject.toml constraints.txt | python
+	@if [ -e $@ ]; then echo 'Updating $(VENV)'; else \
+	  echo 'Installing into $(VENV): downloads of 0.5 GB with the CPU build of torch, 3 GB with CUDA; 2 GB or 6 GB on disk.'; \
+	  echo 'TORCH=$(TORCH). TORCH=cpu selects the CPU build; default is the one that pip selects, on Linux usually CUDA.'; fi
+	@$(INSTALL) -e ".[all]" -e "./client[cli]"
+	@touch $@
 
 $(VENV)/.dev: $(VENV)/.setup
-	$(INSTALL) -e ".[all,dev]" -e "./client[cli]"
-	touch $@
+	@echo 'Installing what tests and checks need: 0.7 GB more on disk'
+	@$(INSTALL) -e ".[all,dev]" -e "./client[cli]"
+	@touch $@
 
 # Tools apart from the product, and the Node.js packages of two folders: 146 MB, and 206 MB more on a
 # machine without Node.js.
@@ -69,10 +96,11 @@ check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --no-incremental tools/install.py
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: setup
+bench: setup ## speed of motion networks, renderer, service and training
 	$(BIN)/python -m bench motion
 	$(BIN)/python -m bench avatar
 	$(BIN)/python -m bench service
@@ -81,7 +109,7 @@ bench: setup
 demo-person: TRAIN = $(BIN)/python -m training
 demo-person: LEARN = --data $(DATA)/train --out people/demo --work $(DATA)/work --config demo
 demo-person: setup ## the demo person again: body, conversations, networks (wants flite, espeak-ng)
-	$(INSTALL) -e ".[all,demo-person]"
+	@$(INSTALL) -e ".[all,demo-person]"
 	$(BIN)/python -m training.demo.body --out people/demo
 	$(BIN)/python -m training data make-demo $(DATA)/train --minutes 150 --seed 1
 	$(BIN)/python -m training data make-demo $(DATA)/held-out --minutes 10 --seed 99 --held-out
@@ -93,5 +121,5 @@ demo-person: setup ## the demo person again: body, conversations, networks (want
 	$(TRAIN) body $(LEARN) --minutes $(MINUTES); body=$$?; wait $$other && exit $$body
 	$(BIN)/python -m training judge --data $(DATA)/held-out --person people/demo
 
-clean:
+clean: ## remove environments, node packages, and all jobs and videos of `make run` and `make serve`
 	rm -rf $(VENV) $(TOOLS) tools/node_modules client/typescript/node_modules .visavis out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from typer.core import TyperGroup
 
 from contracts.errors import InputError, os_fault
-from jobs.settings import SECRETS, Settings
+from jobs.settings import PREFIX, SECRETS, Settings, known_variables, unknown_variables
 from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
@@ -77,7 +78,29 @@ def expected_errors(interrupted: str) -> Iterator[None]:
         fail(user_error.message, MISUSED)
 
 
-class OneSentence(TyperGroup):
+class CommandGroup(TyperGroup):
+    """Group of commands whose help shows no type for flags, which take no value."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options of the group."""
+        return _flags_without_type(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a name."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _flags_without_type(command.get_params(ctx))
+        return command
+
+
+def _flags_without_type(parameters: Any) -> Any:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
+
+
+class OneSentence(CommandGroup):
     """Group of commands that reports a user's mistake in one sentence, with exit status 2.
 
     Faults of the program pass through with their traceback.
@@ -102,7 +125,15 @@ def release() -> str:
 
 
 def read_settings() -> Settings:
-    """Return the settings of the environment; exit with a line for each invalid one."""
+    """Return the settings of the environment; exit with a line for each invalid one.
+
+    Variables with the prefix of settings that none reads cause a warning.
+    """
+    known = [name.removeprefix(PREFIX) for name in known_variables()]
+    for name in unknown_variables():
+        close = get_close_matches(name.removeprefix(PREFIX), known, n=1)
+        fix = f"did you mean {PREFIX}{close[0]}?" if close else "see docs/operations.md"
+        warn(f"{name}: unknown setting, ignored; {fix}")
     try:
         settings = Settings()
         make_url(settings.database_url).get_dialect()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = tuple(name for name in STAGE_NAMES if name != "queued")
 LINE_SECONDS = 5.0  # between two lines about the same stage
+SILENT_SECONDS = 8.0  # longest time without a line while the job is watched
 
 
 class Bars:
@@ -43,6 +44,7 @@ class Bars:
         for name, part in stages.items():
             if name in SHOWN:
                 self._display.show(name, part)
+        self._display.wait()
 
     def report(self, stage: str, fraction: float) -> None:
         """Show the progress of one stage, with all earlier stages complete."""
@@ -73,6 +75,9 @@ class _Live:
             self._progress.start_task(task)
         self._progress.update(task, completed=part)
 
+    def wait(self) -> None:
+        """Do nothing: the bars are still visible."""
+
     def stop(self) -> None:
         self._progress.stop()
 
@@ -82,6 +87,7 @@ class _Lines:
         self._console = console
         self._began = began
         self._shown = dict.fromkeys(SHOWN, 0.0)
+        self._latest = ""  # the stage that progressed last
         self._printed_at = began
 
     def start(self) -> None:
@@ -89,11 +95,21 @@ class _Lines:
 
     def show(self, name: str, part: float) -> None:
         before, self._shown[name] = self._shown[name], part
-        now = time.monotonic()
-        finished = part >= 1.0 > before
-        if finished or (part > before and now - self._printed_at > LINE_SECONDS):
-            self._printed_at = now
-            self._console.print(f"  {name:<8} {100 * part:3.0f} %  {now - self._began:6.1f} s")
+        if part <= before:
+            return
+        self._latest = name
+        if part >= 1.0 or time.monotonic() - self._printed_at > LINE_SECONDS:
+            self._print(name)
+
+    def wait(self) -> None:
+        """Repeat the latest line if there was no line for a while."""
+        if time.monotonic() - self._printed_at > SILENT_SECONDS:
+            self._print(self._latest)
+
+    def _print(self, name: str) -> None:
+        self._printed_at = time.monotonic()
+        step = f"{name:<8} {100 * self._shown[name]:3.0f} %" if name else "waiting for a worker"
+        self._console.print(f"  {step}  {self._printed_at - self._began:6.1f} s")
 
     def stop(self) -> None:
         """Print nothing at the end."""

@@ -41,6 +41,9 @@ SECRETS = (
     "previous_signing_secret",
 )
 PREFIX = "VISAVIS_"
+# Of the client: its key and its server; VISAVIS_KEY is the key in the examples of docs/api.md.
+OTHER_VARIABLES = ("VISAVIS_API_KEY", "VISAVIS_BASE_URL", "VISAVIS_KEY")
+SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)\b|_SERVICE_PORT_|_PORT_\d+_|_PORT=tcp://")
 
 
 def _database_in(done: dict[str, Any]) -> str:
@@ -239,6 +242,25 @@ class _SecretFiles(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         found = {name: _read_secret(name) for name in SECRETS}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def known_variables() -> list[str]:
+    """Return the environment variables that settings, the client or the tests read."""
+    names = [*Settings.model_fields, *(f"{name}_file" for name in SECRETS)]
+    return [*(f"{PREFIX}{name.upper()}" for name in names), *OTHER_VARIABLES]
+
+
+def unknown_variables() -> list[str]:
+    """Return variables with the prefix of settings that nothing reads, such as misspelt ones."""
+    known = set(known_variables())
+    # Kubernetes sets VISAVIS_API_SERVICE_HOST and others for a service of the name visavis-api.
+    return sorted(
+        name
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX)
+        and name not in known
+        and not SERVICE_LINK.search(f"{name}={value}")
+    )
 
 
 def secret_files() -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -60,15 +61,22 @@ def run_doctor() -> None:
 
 
 def print_checks(console: Console, checks: Iterable[CheckResult]) -> None:
-    """Print a line for each check. Raises: typer.Exit: when the status of one is BAD."""
+    """Print a line for each check, and what to do next.
+
+    Raises: typer.Exit: when the status of one is BAD.
+    """
     results = list(checks)
     table = Table.grid(padding=(0, 2))
     for result in results:
         status = Text(result.status, COLOURS[result.status])
         table.add_row(status, result.subject, redact(result.text))
     console.print(table)
-    if any(result.status is Status.BAD for result in results):
+    count = Counter(result.status for result in results)
+    if count[Status.BAD]:
+        console.print(f"problems: {count[Status.BAD]}; fix them, and run this command again")
         raise typer.Exit(FAILED)
+    summary = f"checked, warnings: {count[Status.WARN]}" if count[Status.WARN] else "all well"
+    console.print(f"{summary}; next: `visavis-server up` starts the service", soft_wrap=True)
 
 
 def run_checks(settings: Settings) -> Iterator[CheckResult]:

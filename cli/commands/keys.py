@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.commands.migrate import prepare_database
-from cli.console import MISUSED, fail, make_console, read_settings
+from cli.console import MISUSED, CommandGroup, fail, make_console, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,9 @@ DURATION = re.compile(r"([0-9]{1,6})([mhd])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 COLUMNS = ("id", "tenant", "name", "scopes", "created", "expires", "last used", "state")
 
-app = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
+app = typer.Typer(
+    cls=CommandGroup, help="API keys: create, list, rotate, revoke.", no_args_is_help=True
+)
 
 
 @app.command()

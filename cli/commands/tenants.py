@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.commands.migrate import prepare_database
-from cli.console import MISUSED, fail, make_console, read_settings
+from cli.console import MISUSED, CommandGroup, fail, make_console, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobs.store.quotas import Tenant, TenantStore
 
-app = typer.Typer(help="Tenants: quotas and usage.", no_args_is_help=True)
+app = typer.Typer(cls=CommandGroup, help="Tenants: quotas and usage.", no_args_is_help=True)
 
 LIMIT = "0: no limit. Default: unchanged."
 

@@ -80,6 +80,28 @@ def test_an_invalid_setting_is_named_with_its_variable(call: Call, command: str)
     assert lines[1].startswith("VISAVIS_LOG_LEVEL: should be 'debug', 'info'")
 
 
+def test_a_misspelt_setting_causes_a_warning_with_the_name_that_is_close(call: Call) -> None:
+    service_links = {
+        "VISAVIS_API_SERVICE_HOST": "10.0.0.7",
+        "VISAVIS_API_PORT": "tcp://10.0.0.7:8000",
+        "VISAVIS_API_PORT_8000_TCP_ADDR": "10.0.0.7",
+    }
+
+    done = call("webhook-secret", VISAVIS_PROT="9000", VISAVIS_ZZZZ="1", **service_links)
+
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [
+        "warning: VISAVIS_PROT: unknown setting, ignored; did you mean VISAVIS_PORT?",
+        "warning: VISAVIS_ZZZZ: unknown setting, ignored; see docs/operations.md",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["doctor"], ["keys", "rotate"], ["tenants"]])
+def test_flags_have_no_type_in_the_help(call: Call, arguments: list[str]) -> None:
+    assert "<bool>" not in call("--help").stdout
+    assert "<bool>" not in call(*arguments, "--help").stdout
+
+
 def test_a_secret_that_is_set_twice_is_rejected_and_not_printed(call: Call) -> None:
     done = call(
         "api", VISAVIS_DATABASE_URL="postgresql://me:hush@db/x", VISAVIS_DATABASE_URL_FILE="f"

@@ -36,6 +36,18 @@ def test_a_long_stage_gets_several_lines_in_a_log(monkeypatch: pytest.MonkeyPatc
     assert [line.split()[1] for line in output.getvalue().splitlines()] == ["25", "50"]
 
 
+def test_a_log_gets_a_line_also_while_nothing_progresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.progress_bars.SILENT_SECONDS", -1.0)
+    console, output = make_console(terminal=False)
+    with Bars(console) as bars:
+        bars.show({"render": 0.0})
+        bars.show({"render": 0.25})
+        bars.show({"render": 0.25})
+
+    lines = [line.rsplit(maxsplit=2)[0].strip() for line in output.getvalue().splitlines()]
+    assert lines == ["waiting for a worker", "render    25 %", "render    25 %"]
+
+
 def test_a_terminal_shows_a_bar_for_each_stage() -> None:
     console, output = make_console(terminal=True)
     with Bars(console) as bars:

@@ -24,12 +24,14 @@ def test_every_check_is_ok_on_a_complete_machine(call: Call, people: Path) -> No
     done = call("doctor", VISAVIS_PEOPLE=str(people))
 
     assert done.exit_code == 0, done.stdout
-    subjects = [line.split()[1] for line in done.stdout.splitlines()]
+    *lines, last = done.stdout.splitlines()
+    subjects = [line.split()[1] for line in lines]
     assert subjects == [
         "python", "api", "torch", "device", "ffmpeg", "encoder", "broker", "database", "storage",
         "person",
     ]  # fmt: skip
-    assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+    assert all(line.startswith("ok ") for line in lines)
+    assert last == "all well; next: `visavis-server up` starts the service"
 
 
 def test_a_failed_check_is_printed_and_sets_the_exit_status(call: Call, tmp_path: Path) -> None:
@@ -40,6 +42,7 @@ def test_a_failed_check_is_printed_and_sets_the_exit_status(call: Call, tmp_path
     assert done.exit_code == 1
     bad = [line for line in done.stdout.splitlines() if line.startswith("bad")]
     assert len(bad) == 2
+    assert done.stdout.splitlines()[-1].startswith("problems: 2; fix them")
     assert "use auto" in bad[0]
     assert "set VISAVIS_PEOPLE" in bad[1]
 
