@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
+WITH_NODE := PATH="$(CURDIR)/$(TOOLS)/node:$$PATH"
 TOOLS_DONE := $(TOOLS)/.done tools/node_modules/.done client/typescript/node_modules/.done
 PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
 
@@ -73,7 +74,7 @@ $(TOOLS)/.done: tools/requirements.txt tools/nodejs.sh
 	touch $@
 
 %/node_modules/.done: %/package.json %/package-lock.json $(TOOLS)/.done
-	cd $* && PATH="$(CURDIR)/$(TOOLS)/node:$$PATH" npm ci --no-progress
+	cd $* && $(WITH_NODE) npm ci --no-progress
 	touch $@
 
 test: $(VENV)/.dev $(TOOLS_DONE) ## installs what tests need and runs all of them, one worker a core
@@ -92,13 +93,16 @@ schemathesis: $(VENV)/.dev ## hundreds of drawn requests for each operation of t
 chaos: $(VENV)/.dev ## kills, outages and full disks in both set-ups; every accepted job is accounted for
 	$(BIN)/python -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --seed $(SEED)
 
-check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling
+check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API description
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --no-incremental tools/install.py
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/visavis-server openapi > $(TOOLS)/openapi.json
+	VISAVIS_ACCESS=keys $(BIN)/visavis-server openapi > $(TOOLS)/openapi-keys.json
+	$(WITH_NODE) tools/node_modules/.bin/redocly lint --config tools/redocly.yaml $(TOOLS)/openapi*.json
 
 bench: setup ## speed of motion networks, renderer, service and training
 	$(BIN)/python -m bench motion

@@ -20,14 +20,13 @@ from api.background.shutdown import on_shutdown
 from api.background.webhook_sender import sending
 from api.dependencies import open_services
 from api.middleware.access_log import AccessLogMiddleware, security_headers
-from api.middleware.auth import AuthMiddleware, document_authentication
+from api.middleware.auth import AuthMiddleware
 from api.middleware.cross_origin import (
     EXPOSED_HEADERS,
     REQUEST_HEADERS,
     CrossOriginMiddleware,
-    document_cross_origin,
 )
-from api.problems import REFERENCE, ProblemBody
+from api.openapi import DESCRIPTION, LICENCE, TAGS, complete
 from api.routes import (
     batches,
     deliveries,
@@ -42,20 +41,14 @@ from api.routes import (
     render,
     uploads,
 )
-from api.schemas.batches import BatchRequest
-from api.schemas.generate import GenerateBody, GenerateForm
 from api.services.upload_intake import UploadIntake, remove_leftovers
-from contracts.stages import STAGES
 from jobs.db.migrate import prepare
-from jobs.request.declare import EXTENSION
 from jobs.settings import Settings
 from jobs.store.api_keys import require_keys
 from jobs.telemetry import logging as logs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from pydantic import BaseModel
+    from collections.abc import AsyncIterator
 
 logger = logging.getLogger(__name__)
 
@@ -75,51 +68,18 @@ ROUTERS = (
 )
 
 
-# Models of bodies that routes parse themselves, so FastAPI does not find them.
-OTHER_MODELS: Mapping[str, type[BaseModel]] = {
-    "Problem": ProblemBody,
-    "GenerateForm": GenerateForm,
-    "GenerateBody": GenerateBody,
-    "BatchRequest": BatchRequest,
-}
-
-
 class Api(FastAPI):
-    """FastAPI whose OpenAPI document includes problems of middleware and hand-parsed bodies."""
+    """FastAPI with the whole OpenAPI document: see api/openapi.py."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(**options)
+        self._settings = settings
 
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        schemas = document["components"]["schemas"]
-        for name, model in OTHER_MODELS.items():
-            schema = model.model_json_schema(ref_template=REFERENCE)
-            schemas |= schema.pop("$defs", {}) | {name: schema | {"title": name}}
-        _keep_form_inputs(schemas)
-        for field in schemas["GenerateForm"]["properties"].values():
-            _without_null(field)
-        document[EXTENSION] = {"stages": {stage.name: stage.label for stage in STAGES}}
-        document_cross_origin(document)
-        document_authentication(document)
-        return document
-
-
-def _keep_form_inputs(schemas: dict[str, Any]) -> None:
-    """Publish the inputs of the form, which the web page is built from, and no other member."""
-    for name, schema in schemas.items():
-        for field in schema.get("properties", {}).values():
-            declared = field.pop(EXTENSION, {})
-            if name == "GenerateForm" and "form" in declared:
-                field[EXTENSION] = {"form": declared["form"]}
-
-
-def _without_null(field: dict[str, Any]) -> None:
-    """Remove null from a field: forms have no null and omit the field for its default."""
-    if field.get("default", "") is None:
-        del field["default"]
-    kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
-    if len(kinds) == 1:
-        field |= kinds[0]
-    elif kinds:
-        field["anyOf"] = kinds
+        if self.openapi_schema is None:
+            complete(super().openapi(), self._settings)
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def head_routes() -> APIRouter:
@@ -167,9 +127,13 @@ def create_app(settings: Settings) -> FastAPI:
                     yield
 
     app = Api(
+        settings,
         title="visavis",
         version=version("visavis-server"),
         summary="Turns audio of a conversation into video of the persons in it.",
+        description=DESCRIPTION,
+        license_info=LICENCE,
+        openapi_tags=TAGS,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads scripts from a CDN; see api/routes/docs.py
         redoc_url=None,

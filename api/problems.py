@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER = {
+    "description": "Seconds after which the request may be sent again.",
+    "schema": {"type": "integer"},
+}
 REFERENCE = "#/components/schemas/{model}"  # in an OpenAPI document
 
 
@@ -190,6 +195,18 @@ CATALOGUE: Mapping[str, ProblemType] = {
         507, "No space left to store the request; nothing was accepted. Try again later."
     ),
 }
+if TYPE_CHECKING:
+    ProblemCode = str
+else:
+    ProblemCode = StrEnum("ProblemCode", {code: code for code in CATALOGUE}, module=__name__)
+    ProblemCode.__doc__ = "Stable identifier of a problem, for programs."
+
+# Statuses after which the same request may succeed; their answers say when.
+TEMPORARY = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
+)
 # Codes that no route lists: every route may answer with them.
 GENERAL = frozenset({"internal_error", "method_not_allowed"})
 # Codes of an invalid clip, for every route that checks one.
@@ -221,7 +238,7 @@ class ProblemBody(BaseModel):
     )
     title: str = Field(description="Reason phrase of the status.")
     status: int
-    code: str = Field(description="Stable identifier of the problem, for programs.")
+    code: ProblemCode
     detail: str = Field(description="The problem, the value, and the fix.")
     errors: list[FieldError] | None = Field(
         default=None, description="One entry for each invalid field."
@@ -281,6 +298,8 @@ def problems(
             status, {"description": HTTPStatus(status).phrase, "content": content}
         )
         entry["content"][CONTENT_TYPE]["examples"][code] = {"value": _body(code, sentence)}
+        if status in TEMPORARY:
+            entry["headers"] = {"Retry-After": RETRY_AFTER}
     return responses
 
 

@@ -268,6 +268,14 @@ def maintain() -> None:
 
 
 @app.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the HTTP API, for generators of clients."""
+    from cli.commands.openapi import run_openapi
+
+    run_openapi()
+
+
+@app.command()
 def doctor() -> None:
     """Check this machine and the settings, with a fix for each problem."""
     from cli.commands.doctor import run_doctor

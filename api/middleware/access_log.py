@@ -6,7 +6,7 @@ import logging
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -43,6 +43,20 @@ def security_headers(settings: Settings) -> Mapping[str, str]:
     if settings.public_url.lower().startswith("https://"):
         headers["Strict-Transport-Security"] = f"max-age={YEAR_SECONDS}"
     return headers
+
+
+def document_request_ids(document: dict[str, Any]) -> None:
+    """Add the id of the request to every response of an OpenAPI document."""
+    document["components"].setdefault("headers", {})["X-Request-ID"] = {
+        "description": "Id of the request in the server's log; that of the request's header "
+        "`X-Request-ID`, if it has one.",
+        "schema": {"type": "string"},
+    }
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                reference = {"$ref": "#/components/headers/X-Request-ID"}
+                response.setdefault("headers", {})["X-Request-ID"] = reference
 
 
 class AccessLogMiddleware:

@@ -23,6 +23,8 @@ from jobs.settings import loopback
 from jobs.store.api_keys import ALL_SCOPES, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Send
     from starlette.types import Scope as AsgiScope
 
@@ -35,6 +37,15 @@ BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # set by a proxy for its caller
 CHALLENGE = 'Bearer realm="visavis"'
 SAFE = ("GET", "HEAD", "OPTIONS")
+SCHEME = "bearer"  # name of the security scheme in the OpenAPI document
+RATE_LIMIT_HEADERS: Mapping[str, Any] = {
+    f"RateLimit-{name}": {"description": text, "schema": {"type": "integer"}}
+    for name, text in (
+        ("Limit", "Requests of this kind (read or write) that the key may send in a minute."),
+        ("Remaining", "Requests that are left."),
+        ("Reset", "Seconds until the next one is available."),
+    )
+}
 PROBLEMS = ("key_missing", "key_invalid", "scope_missing", "rate_limited", "database_unavailable")
 
 
@@ -87,13 +98,26 @@ class AuthMiddleware:
             await self._app(scope, receive, send_with_headers)
 
 
-def document_authentication(document: dict[str, Any]) -> None:
-    """Add the problems of this middleware to an OpenAPI document."""
+def document_authentication(document: dict[str, Any], *, keys_needed: bool) -> None:
+    """Add keys, rate limits and the problems of this middleware to an OpenAPI document.
+
+    Where callers need no key, a key is optional and rate limits are left out.
+    """
+    limits = {name: {"$ref": f"#/components/headers/{name}"} for name in RATE_LIMIT_HEADERS}
+    if keys_needed:
+        document["components"].setdefault("headers", {}).update(RATE_LIMIT_HEADERS)
     for path, methods in document["paths"].items():
-        if PUBLIC.fullmatch(path):
-            continue
         for operation in methods.values():
+            if PUBLIC.fullmatch(path):
+                operation["security"] = []
+                continue
+            operation["security"] = [{SCHEME: []}] if keys_needed else [{SCHEME: []}, {}]
             document_problems(operation, *PROBLEMS)
+            challenge = {"description": "Scheme of keys.", "schema": {"type": "string"}}
+            operation["responses"]["401"]["headers"] = {"WWW-Authenticate": challenge}
+            if keys_needed:
+                for response in operation["responses"].values():
+                    response["headers"] = limits | response.get("headers", {})
 
 
 def require_scope(caller: Caller, scope: Scope) -> None:
@@ -165,7 +189,7 @@ async def _caller(
         object,
         Depends(
             HTTPBearer(
-                scheme_name="key",
+                scheme_name=SCHEME,
                 description="A key from `visavis-server keys create`. Not needed when the service "
                 "is reachable from its own machine only.",
                 auto_error=False,

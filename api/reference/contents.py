@@ -265,6 +265,7 @@ class _Reader:
             headers = tuple(
                 Field(name, self._kind(each.get("schema", {})), (), _inline(each["description"]))
                 for name, each in answer.get("headers", {}).items()
+                if "$ref" not in each  # shared headers belong to every answer
             )
             text = _inline(answer.get("description"))
             yield Answer(status, text, Markup(", ").join(kinds), headers, example)

@@ -38,6 +38,7 @@ BatchId = Annotated[str, Path(description="Returned by POST /batches.", max_leng
 
 @router.post(
     "",
+    operation_id="create_batch",
     status_code=202,
     summary="Make video of many recordings",
     description=f"""Up to {MOST_ITEMS} items, each as the JSON of POST /generate with `upload_id`:
@@ -87,6 +88,8 @@ async def submit(
 
 @router.get(
     "/{batch_id}",
+    operation_id="get_batch",
+    response_description="The batch.",
     summary="A batch: the number of its jobs in each state, and each job",
     responses=problems(
         "batch_not_found",
@@ -103,6 +106,8 @@ def read_batch(
 
 @router.post(
     "/{batch_id}/cancel",
+    operation_id="cancel_batch",
+    response_description="The batch, without queued or running jobs.",
     summary="Cancel all of its jobs that are queued or running",
     description="Jobs that have ended do not change. Canceling again changes nothing.",
     responses=problems(

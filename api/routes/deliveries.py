@@ -44,6 +44,8 @@ class DeliveryList(BaseModel):
 
 @router.get(
     "",
+    operation_id="list_deliveries",
+    response_description="The deliveries.",
     summary="Deliveries to the callback URL, and its answers",
     responses=problems("job_not_found", "invalid_request", "database_unavailable"),
 )
@@ -55,6 +57,8 @@ def list_deliveries(job_id: JobId, services: ServicesDep, caller: CallerDep) -> 
 
 @router.post(
     "/{delivery_id}/redeliver",
+    operation_id="redeliver",
+    response_description="The delivery is due now.",
     status_code=202,
     summary="Send a delivery again now",
     description="""Sends the same event with the same `webhook-id`, whatever the result of earlier

@@ -14,9 +14,11 @@ from api.background.job_watch import JobWatcher
 from api.dependencies import JobWatcherDep, Services, ServicesDep
 from api.middleware.auth import Caller, CallerDep
 from api.problems import problems
+from api.schemas.example import job_example
 from api.schemas.jobs import JobView, read_job_view, status_of
 from api.schemas.parameters import JobId
 from api.services.conditional import version_of
+from jobs.model import State
 from jobs.store.job_rows import JobMissing
 
 logger = logging.getLogger(__name__)
@@ -26,14 +28,15 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 HEARTBEAT_SECONDS = 15.0  # proxies close streams that are silent for a minute
 RECONNECT_MILLISECONDS = 1000
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-# Schema of one event: OpenAPI 3.2 describes a stream by its items.
-EVENT = {
-    "type": "object",
-    "properties": {
-        "event": {"type": "string", "enum": ["job", "deleted"]},
-        "id": {"type": "string", "description": "For `Last-Event-ID`."},
-        "data": {"type": "string", "description": "A job, as JSON."},
+EVENT_ID = "succeeded-1-0f1e2d3c4b5a6978"
+STREAM = {
+    "schema": {
+        "type": "string",
+        "description": "Events, each with `event` (`job` or `deleted`), `id` (for `Last-Event-ID`) "
+        "and `data`: a job, as JSON on one line.",
     },
+    "example": f"retry: {RECONNECT_MILLISECONDS}\n\nevent: job\nid: {EVENT_ID}\n"
+    f"data: {job_example(State.SUCCEEDED).model_dump_json()}\n\n",
 }
 
 
@@ -45,6 +48,7 @@ class EventStream(StreamingResponse):
 
 @router.get(
     "/{job_id}/events",
+    operation_id="stream_job_events",
     summary="Changes of one job, as server-sent events",
     description="""An event `job` contains the job as in GET /jobs/{id}: first its current state,
 then every change. The stream ends after the final state. With `Last-Event-ID` it contains only what
@@ -58,7 +62,7 @@ stream of a deleted job. Comments keep the connection alive.""",
         success={
             200: {
                 "description": "The events.",
-                "content": {"text/event-stream": {"schema": EVENT}},
+                "content": {"text/event-stream": STREAM},
             },
             204: {"description": "The job has ended, and the caller has its final state."},
         },
@@ -71,7 +75,7 @@ async def events(
     watch: JobWatcherDep,
     request: Request,
     last_event_id: Annotated[
-        str | None, Header(description="`id` of the last received event.")
+        str | None, Header(alias="Last-Event-ID", description="`id` of the last received event.")
     ] = None,
 ) -> Response:
     view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, ServicesDep
 from api.problems import Problem, problems
-from api.services.downloads import FILE_RESPONSES, Download, outputs_expired
+from api.services.downloads import FILE, FILE_RESPONSES, Download, outputs_expired
 from api.services.upload_intake import too_slow
 from jobs.storage.factory import LocalStorage, ObjectMissing
 from jobs.storage.keys import job_of
@@ -20,6 +20,7 @@ router = APIRouter(tags=["files"])
 
 @router.get(
     "/files/{key:path}",
+    operation_id="download_file",
     summary="A file, by a link from a job",
     response_class=FileResponse,
     responses=problems(
@@ -53,8 +54,17 @@ def read_file(
 
 @router.put(
     "/files/{key:path}",
+    operation_id="upload_part",
+    response_description="Stored.",
     status_code=204,
     summary="A part of an upload, by a link from POST /uploads",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The bytes of the part.",
+            "content": {"application/octet-stream": FILE},
+        }
+    },
     responses=problems(
         "part_incomplete",
         "link_invalid",

@@ -11,7 +11,12 @@ from api.middleware.auth import CallerDep
 from api.problems import CLIP_PROBLEMS, problems
 from api.schemas.generate import GenerateBody, GenerateForm, body_of, request_body
 from api.schemas.jobs import JobView, job_view
-from api.schemas.parameters import ACCEPTED_HEADERS, RETRY_SECONDS, IdempotencyKeyHeader
+from api.schemas.parameters import (
+    ACCEPTED_HEADERS,
+    PREFERENCE_APPLIED,
+    RETRY_SECONDS,
+    IdempotencyKeyHeader,
+)
 from api.services.conditional import Prefer, has_ended, seconds_to_wait
 from api.services.submit import REQUEST_CHECKS, accept
 from api.services.upload_intake import UploadRequest, UploadRoute
@@ -24,6 +29,7 @@ router = APIRouter(route_class=UploadRoute)
 
 @router.post(
     "/generate",
+    operation_id="generate",
     status_code=202,
     tags=["jobs"],
     summary="Make video of a recording",
@@ -58,11 +64,11 @@ read it at `Location` until it has ended.""",
             200: {
                 "description": "The job has already ended.",
                 "model": JobView,
-                "headers": ACCEPTED_HEADERS,
+                "headers": ACCEPTED_HEADERS | PREFERENCE_APPLIED,
             },
             202: {
                 "description": "Accepted: the job is stored and will run.",
-                "headers": ACCEPTED_HEADERS,
+                "headers": ACCEPTED_HEADERS | PREFERENCE_APPLIED,
             },
         },
     ),

@@ -15,13 +15,20 @@ from jobs.storage.factory import StorageError
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Liveness of the process")
+@router.get(
+    "/healthz",
+    operation_id="get_health",
+    response_description="The process answers.",
+    summary="Liveness of the process",
+)
 async def healthz() -> Health:
     return Health(status="ok")
 
 
 @router.get(
     "/readyz",
+    operation_id="get_readiness",
+    response_description="Everything answers.",
     summary="Readiness: database, broker and storage answer",
     responses=problems("not_ready"),
 )

@@ -19,7 +19,7 @@ from api.schemas.jobs import (
     job_view,
     read_job_view,
 )
-from api.schemas.parameters import RETRY_LATER, RETRY_SECONDS, TAGGED, JobId
+from api.schemas.parameters import PREFERENCE_APPLIED, RETRY_LATER, RETRY_SECONDS, TAGGED, JobId
 from api.services.conditional import (
     IfNoneMatch,
     Prefer,
@@ -42,6 +42,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 @router.get(
     "",
+    operation_id="list_jobs",
+    response_description="A page of jobs.",
     summary="Jobs, newest first",
     responses=problems("invalid_request", "database_unavailable"),
 )
@@ -65,6 +67,8 @@ def list_jobs(
 
 @router.get(
     "/{job_id}",
+    operation_id="get_job",
+    response_description="The job.",
     response_model=JobView,
     summary="One job: state, stage, progress, position in the queue, outputs",
     description="""With `Prefer: wait=N` the response is sent when the state or attempt of the job
@@ -75,8 +79,11 @@ latest. For a job that has ended it is sent at once.""",
         "invalid_request",
         "database_unavailable",
         success={
-            200: {"headers": TAGGED | RETRY_LATER},
-            304: {"description": "Nothing has changed.", "headers": TAGGED | RETRY_LATER},
+            200: {"headers": TAGGED | RETRY_LATER | PREFERENCE_APPLIED},
+            304: {
+                "description": "Nothing has changed.",
+                "headers": TAGGED | RETRY_LATER | PREFERENCE_APPLIED,
+            },
         },
     ),
 )
@@ -108,6 +115,8 @@ async def read_job(
 
 @router.post(
     "/{job_id}/cancel",
+    operation_id="cancel_job",
+    response_description="The job is canceled.",
     summary="Cancel a job that is queued or running",
     description="""The job is canceled when the response is sent; the worker of a running job stops
 within one denoising step or one batch of frames. Canceling a canceled job changes nothing.""",
@@ -124,6 +133,7 @@ def cancel(job_id: JobId, services: ServicesDep, caller: CallerDep, request: Req
 
 @router.post(
     "/{job_id}/retry",
+    operation_id="retry_job",
     status_code=202,
     summary="Run a failed or canceled job again",
     description="""It is the same job: it returns to its old place in the queue, keeps its motion,
@@ -161,6 +171,8 @@ def retry(
 
 @router.delete(
     "/{job_id}",
+    operation_id="delete_job",
+    response_description="Deleted.",
     status_code=204,
     summary="Delete a job and its files",
     description="""The job and its files are deleted when the response is sent. While the storage is
@@ -174,6 +186,7 @@ def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
 
 @router.get(
     "/{job_id}/outputs/{name}",
+    operation_id="download_output",
     summary="One output file of the job",
     response_class=FileResponse,
     responses=problems(
@@ -187,7 +200,18 @@ def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
         "invalid_request",
         "storage_unavailable",
         "database_unavailable",
-        success={**FILE_RESPONSES, 307: {"description": "Redirect to the file in its bucket."}},
+        success={
+            **FILE_RESPONSES,
+            307: {
+                "description": "Redirect to the file in its bucket.",
+                "headers": {
+                    "Location": {
+                        "description": "Signed link to the file.",
+                        "schema": {"type": "string"},
+                    }
+                },
+            },
+        },
     ),
 )
 def read_output(

@@ -10,6 +10,11 @@ from jobs.persons import list_people
 router = APIRouter(tags=["people"])
 
 
-@router.get("/people", summary="Persons that this service can render, with limits and defaults")
+@router.get(
+    "/people",
+    operation_id="list_people",
+    response_description="The persons.",
+    summary="Persons that this service can render, with limits and defaults",
+)
 def people(services: ServicesDep, _caller: CallerDep) -> People:
     return People(people=list_people(services.settings.people))

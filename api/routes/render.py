@@ -18,6 +18,7 @@ AS_BEFORE = RenderAsked()
 
 @router.post(
     "/{job_id}/render",
+    operation_id="render_job",
     status_code=202,
     summary="Render the motion of a job again",
     description="""Makes a new job of the motion of this one: other views, another size, some of its

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urljoin
 
 from fastapi import APIRouter, Path, Request
@@ -44,7 +44,7 @@ class UploadView(BaseModel):
     """An upload in progress, or complete."""
 
     id: str
-    state: str = Field(description="open, then ready.")
+    state: Literal["open", "ready"] = Field(description="open, then ready.")
     bytes: int
     created_at: datetime
     expires_at: datetime = Field(description="The upload is removed after this time.")
@@ -54,6 +54,8 @@ class UploadView(BaseModel):
 
 @router.post(
     "",
+    operation_id="create_upload",
+    response_description="The upload, with a URL for each part.",
     status_code=201,
     summary="Announce a large clip",
     description=f"""Returns a URL for each part of the file; each part except the last has
@@ -76,6 +78,8 @@ def announce(
 
 @router.get(
     "/{upload_id}",
+    operation_id="get_upload",
+    response_description="The upload, with URLs of its parts until it is complete.",
     summary="State of an upload",
     responses=problems("upload_not_found", "invalid_request", "database_unavailable"),
 )
@@ -87,6 +91,8 @@ def read_upload(
 
 @router.post(
     "/{upload_id}/complete",
+    operation_id="complete_upload",
+    response_description="The upload is complete: its id can be sent as `upload_id`.",
     summary="Complete an upload after all parts were sent",
     description="""Joins the parts and checks the file like a file of POST /generate, which accepts
 its `upload_id` from then on, for any number of jobs. Completing it again changes nothing.""",

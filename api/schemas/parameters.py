@@ -17,7 +17,7 @@ IdempotencyKeyHeader = Annotated[
 ]
 ACCEPTED_HEADERS = {
     "Location": {"description": "The job.", "schema": {"type": "string"}},
-    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "Retry-After": {"description": "Seconds until the first poll.", "schema": {"type": "integer"}},
     "Idempotent-Replayed": {
         "description": "true: an earlier request with this key made the job.",
         "schema": {"type": "string"},
@@ -32,6 +32,12 @@ RETRY_LATER = {
 TAGGED = {
     "ETag": {
         "description": "Identifies this response, for `If-None-Match`.",
+        "schema": {"type": "string"},
+    }
+}
+PREFERENCE_APPLIED = {
+    "Preference-Applied": {
+        "description": "`wait=N`, when the answer has waited as `Prefer` asked.",
         "schema": {"type": "string"},
     }
 }

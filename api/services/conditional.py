@@ -17,10 +17,14 @@ TAG = re.compile(r'(?:W/)?"(queued|running|succeeded|failed|canceled)-([0-9]{1,9
 
 Prefer = Annotated[
     str | None,
-    Header(description=f"`wait=N`: answer up to N seconds later, at most {LONGEST_SECONDS}."),
+    Header(
+        alias="Prefer",
+        description=f"`wait=N`: answer up to N seconds later, at most {LONGEST_SECONDS}.",
+    ),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(description="An earlier `ETag`: 304 when nothing has changed.")
+    str | None,
+    Header(alias="If-None-Match", description="An earlier `ETag`: 304 when nothing has changed."),
 ]
 
 

@@ -15,11 +15,33 @@ if TYPE_CHECKING:
     from jobs.model import Job
 
 KINDS = {output.content_type for output in OUTPUTS}
+FILE = {
+    "schema": {"type": "string", "format": "binary"}
+}  # the form that generators of clients know
+FILE_HEADERS: dict[str, Any] = {
+    name: {"description": text, "schema": {"type": "string"}}
+    for name, text in (
+        ("Content-Disposition", "File name for saving."),
+        ("Accept-Ranges", "`bytes`: parts of the file can be requested by `Range`."),
+        ("ETag", "Identifies the file, for `If-Range`."),
+    )
+}
 FILE_RESPONSES: dict[int | str, dict[str, Any]] = {  # of routes that answer with a file
-    200: {"description": "The file.", "content": {kind: {} for kind in sorted(KINDS)}},
+    200: {
+        "description": "The file.",
+        "content": {kind: FILE for kind in sorted(KINDS)},
+        "headers": FILE_HEADERS,
+    },
     206: {
-        "description": "The requested `Range`.",
-        "content": {kind: {} for kind in sorted(KINDS)},
+        "description": "The requested `Range` of the file.",
+        "content": {kind: FILE for kind in sorted(KINDS)},
+        "headers": FILE_HEADERS
+        | {
+            "Content-Range": {
+                "description": "`bytes first-last/size`.",
+                "schema": {"type": "string"},
+            }
+        },
     },
 }
 REFUSED = (400, 416)  # an invalid Range, or one beyond the end of the file

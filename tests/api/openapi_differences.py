@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-TEXTS = {"description", "summary", "title", "operationId", "detail"}
+TEXTS = {"description", "summary", "title", "operationId", "detail", "example"}
 NAMED_BY_CLIENTS = {"properties", "headers", "examples"}  # their keys are names, not keywords
 
 

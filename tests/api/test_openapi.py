@@ -1,5 +1,6 @@
 """OpenAPI documents every response, and the docs name every setting and route."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,13 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from api.app import create_app
+from api.problems import CATALOGUE
+from api.schemas.example import CREATED
+from api.schemas.webhooks import JobEvent
 from jobs.settings import SECRETS, Settings
+from jobs.webhooks.signing import event_body
+from tests.api.rows import running
 from tests.api_server import Served
 from tests.problems import problem
 
@@ -141,6 +148,50 @@ def test_every_answer_is_documented(
             code = answer.json()["code"]
             problem(answer, answer.status_code, code)
             assert code in responses[status]["content"][kind]["examples"], (route, code)
+
+
+def test_every_answer_has_a_description_a_schema_and_an_example(document: dict) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status, response in operation["responses"].items():
+                place = (method, path, status)
+                assert response["description"] not in ("", "Successful Response"), place
+                for kind, content in response.get("content", {}).items():
+                    is_file = content["schema"].get("format") == "binary"
+                    assert is_file or "example" in content or "examples" in content, (*place, kind)
+
+
+def test_the_document_of_a_service_with_keys_requires_them(document: dict) -> None:
+    with_keys = create_app(Settings(access="keys")).openapi()
+
+    assert document["paths"]["/generate"]["post"]["security"] == [{"bearer": []}, {}]
+    assert with_keys["paths"]["/generate"]["post"]["security"] == [{"bearer": []}]
+    assert with_keys["paths"]["/healthz"]["get"]["security"] == []
+    headers = with_keys["paths"]["/jobs"]["get"]["responses"]["200"]["headers"]
+    assert "RateLimit-Remaining" in headers
+
+
+def test_codes_of_problems_are_an_enumeration(document: dict) -> None:
+    assert document["components"]["schemas"]["ProblemCode"]["enum"] == list(CATALOGUE)
+
+
+def test_an_event_has_the_members_that_its_webhook_describes(served: Served) -> None:
+    job = running(served)
+    assert served.services.database.attempts.fail(job.id, job.attempt, "audio_damaged", "Why.")
+    job = served.services.database.jobs.get(job.id)
+
+    sent = json.loads(event_body(job, CREATED))
+
+    described = JobEvent.model_validate(sent)
+    assert described.model_dump(mode="json").keys() == sent.keys()
+    assert described.data.model_dump(mode="json").keys() == sent["data"].keys()
+    assert sent.keys() == webhook_example("job.failed").keys()
+    assert sent["data"].keys() == webhook_example("job.failed")["data"].keys()
+
+
+def webhook_example(event: str) -> dict:
+    body = create_app(Settings()).openapi()["webhooks"][event]["post"]["requestBody"]
+    return body["content"]["application/json"]["example"]
 
 
 def test_every_documented_problem_has_a_sentence(document: dict) -> None:

@@ -125,6 +125,9 @@ def test_an_operation_behaves_as_documented(
 ) -> None:
     method, path = label.split()
     operation = described[path][method]
+    # A stream of events is described as text; schemathesis would compare each event with it.
+    skipped = {"response_schema_conformance"} if path.endswith("/events") else set()
+    checks = [CHECKS.get_one(name) for name in CHECKED if name not in skipped]
     count = 0
 
     @settings(
@@ -144,7 +147,7 @@ def test_an_operation_behaves_as_documented(
         response = case.call(
             headers={} if without_key else {"Authorization": existing.key}, timeout=30
         )
-        case.validate_response(response, checks=[CHECKS.get_one(name) for name in CHECKED])
+        case.validate_response(response, checks=checks)
 
     exercise()
 

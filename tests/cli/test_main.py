@@ -44,6 +44,7 @@ def test_every_command_is_in_the_help(call: Call) -> None:
         "webhook-secret",
         "migrate",
         "maintain",
+        "openapi",
         "doctor",
     )
     assert all(name in text for name in commands)

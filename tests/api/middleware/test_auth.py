@@ -360,14 +360,14 @@ def test_a_public_service_without_keys_does_not_start(settings: Settings, tmp_pa
 def test_openapi_documents_which_routes_require_a_key(tenants: Tenants) -> None:
     document = tenants.anonymous.get("/openapi.json").json()
 
-    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             row = (method.upper(), path.replace("{key}", "{key:path}"))
             if row in PUBLIC:
-                assert "security" not in operation, row
+                assert operation["security"] == [], row
                 continue
-            assert operation["security"] == [{"key": []}], row
+            assert operation["security"] == [{"bearer": []}], row
             for status, codes in ((401, {"key_missing", "key_invalid"}), (403, {"scope_missing"})):
                 content = operation["responses"][str(status)]["content"]
                 assert codes <= set(content["application/problem+json"]["examples"]), row
