@@ -1,5 +1,7 @@
 """Client of the visavis service: audio of a conversation in, video of the person out."""
 
+from visavis.batch.plan import BatchInput
+from visavis.batch.report import BatchProgress, BatchReport, BatchResult
 from visavis.client import AsyncClient, Client
 from visavis.errors import (
     APIConnectionError,
@@ -69,7 +71,11 @@ __all__ = [
     "Batch",
     "BatchEntry",
     "BatchError",
+    "BatchInput",
     "BatchItem",
+    "BatchProgress",
+    "BatchReport",
+    "BatchResult",
     "Client",
     "ClipWarning",
     "ConflictError",

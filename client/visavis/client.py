@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from visavis.batch.items import OUTAGE_SECONDS, BatchOptions, open_batch
+from visavis.batch.report import BatchReport
 from visavis.core.drivers import AsyncDriver, Driver
 from visavis.core.retry import Config
 from visavis.jobs.handles import AsyncJob, Job
@@ -39,8 +41,12 @@ from visavis.resources import (
 from visavis.webhooks import Webhooks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from typing_extensions import Self, Unpack
 
+    from visavis.batch.plan import BatchInput
+    from visavis.batch.report import BatchProgress
     from visavis.files.audio import Audio
     from visavis.request import RequestFields
 
@@ -129,6 +135,39 @@ class Client:
         steps = submit(self._driver.config, audio, partner, fields, idempotency_key)
         return Job(self._driver, self._driver.run(steps))
 
+    def batch(
+        self,
+        audio: Iterable[str | os.PathLike[str] | BatchInput],
+        *,
+        out: str | os.PathLike[str],
+        concurrency: int = 8,
+        resume: str | os.PathLike[str] | None = None,
+        retry_failed: bool = False,
+        outage_seconds: float = OUTAGE_SECONDS,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        **fields: Unpack[RequestFields],
+    ) -> BatchReport:
+        """Make videos of many recordings; a batch that was stopped goes on where it was.
+
+        audio: paths, or `BatchInput` for a partner or other fields. out: folder of the files, named
+        after the recordings. concurrency: recordings at once. resume: the journal, by default
+        `batch.jsonl` in `out`. A batch may be killed at any moment: called again with the same
+        journal, it submits nothing twice and forgets nothing. Recordings that have changed are sent
+        again, and so are all with other fields than before. retry_failed: send again what failed in
+        an earlier run. outage_seconds: a service that does not answer is waited for. on_progress:
+        called after each change, from one thread at a time. fields: of every recording.
+
+        Ctrl-C leaves the jobs running, for the next run.
+
+        Raises:
+            BatchError: when another process uses the journal, or it is damaged.
+            APIConnectionError, AuthenticationError, QuotaError ...: for faults that are not those
+                of one recording; call it again later.
+        """
+        options = BatchOptions(retry_failed, outage_seconds, on_progress)
+        with open_batch(self._driver.config, audio, fields, out, resume, options) as steps:
+            return BatchReport(tuple(self._driver.run_all(steps, concurrency)))
+
     def close(self) -> None:
         """Close the connections, unless they belong to a given `http_client`."""
         if self._owned:
@@ -197,6 +236,23 @@ class AsyncClient:
         """Submit a recording, and return its job at once, as `Client.generate`."""
         steps = submit(self._driver.config, audio, partner, fields, idempotency_key)
         return AsyncJob(self._driver, await self._driver.run(steps))
+
+    async def batch(
+        self,
+        audio: Iterable[str | os.PathLike[str] | BatchInput],
+        *,
+        out: str | os.PathLike[str],
+        concurrency: int = 8,
+        resume: str | os.PathLike[str] | None = None,
+        retry_failed: bool = False,
+        outage_seconds: float = OUTAGE_SECONDS,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        **fields: Unpack[RequestFields],
+    ) -> BatchReport:
+        """Make videos of many recordings, as `Client.batch`."""
+        options = BatchOptions(retry_failed, outage_seconds, on_progress)
+        with open_batch(self._driver.config, audio, fields, out, resume, options) as steps:
+            return BatchReport(tuple(await self._driver.run_all(steps, concurrency)))
 
     async def close(self) -> None:
         """Close the connections, unless they belong to a given `http_client`."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from visavis.core.steps import Close, Effect, Open, Read, Send, Sleep, Steps, Stream, Work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     import httpx
@@ -78,6 +80,43 @@ class Driver:
         result: T = execution.result
         return result
 
+    def run_all(self, steps: Sequence[Steps[T]], concurrency: int) -> list[T]:
+        """Perform several steps at once, in threads, and return their results in order.
+
+        The first error stops all of them, and so does an interrupt, which is not delayed by
+        requests that are under way.
+        """
+        stop = threading.Event()
+        worker = Driver(self.config, self._http, stop)
+        waiting = deque(enumerate(steps))
+        results: dict[int, T] = {}
+        faults: list[BaseException] = []
+
+        def work() -> None:
+            while waiting and not stop.is_set():
+                try:
+                    place, each = waiting.popleft()
+                    results[place] = worker.run(each)
+                except IndexError:  # another thread took the last one
+                    return
+                except Stopped:
+                    return
+                except BaseException as error:
+                    faults.append(error)
+                    stop.set()
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(concurrency)]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            stop.set()
+        if faults:
+            raise faults[0]
+        return [results[place] for place in range(len(steps))]
+
     def _perform(self, effect: Effect) -> Any:
         if self._stop.is_set() and not isinstance(effect, Close):
             raise Stopped
@@ -117,6 +156,25 @@ class AsyncDriver:
                 execution.value = await self._perform(effect)
         result: T = execution.result
         return result
+
+    async def run_all(self, steps: Sequence[Steps[T]], concurrency: int) -> list[T]:
+        """Perform several steps at once, and return their results in order.
+
+        The first error stops all of them.
+        """
+        free = asyncio.Semaphore(concurrency)
+
+        async def work(each: Steps[T]) -> T:
+            async with free:
+                return await self.run(each)
+
+        tasks = [asyncio.create_task(work(each)) for each in steps]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _perform(self, effect: Effect) -> Any:
         match effect:
