@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from jobs.request.values import WEBHOOK_EVENTS
+
 if TYPE_CHECKING:
     from jobs.request.model import GenerateRequest, JobRequest
+    from jobs.request.values import WebhookEvent
 
 Clock = Callable[[], datetime]  # returns the current time, an aware datetime in UTC
 LOCAL = "local"  # tenant of callers on this machine, when no API key is needed
@@ -46,6 +49,14 @@ class Output:
 @dataclass(frozen=True)
 class JobWarning:
     """A defect of a clip with which the job still runs, such as a cut-off file."""
+
+    code: str
+    detail: str  # a sentence
+
+
+@dataclass(frozen=True)
+class JobError:
+    """The reason of a failed job, or of one that was canceled by `cancel_after`."""
 
     code: str
     detail: str  # a sentence
@@ -95,6 +106,14 @@ class Job:
     batch_id: str | None
     batch_place: int | None
     callback_url: str | None  # receives a webhook when the job has ended
+    webhook_events: tuple[WebhookEvent, ...]  # that the URL receives
+    cancel_after: float | None  # seconds from acceptance or retry
+    cancel_at: datetime | None  # the end of that time
+
+    @property
+    def error(self) -> JobError | None:
+        """The reason of a failed job, or of one that `cancel_after` has canceled."""
+        return error_of(self.state, self.error_code, self.error_detail)
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,8 @@ class NewJob:
     priority: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     callback_url: str | None = None
+    webhook_events: tuple[WebhookEvent, ...] = WEBHOOK_EVENTS
+    cancel_after: float | None = None  # seconds
     motion: StoredMotion | None = None
     partner_key: str | None = None
     warnings: tuple[JobWarning, ...] = ()  # from the probe of its clip
@@ -134,6 +155,16 @@ class JobStatus:
     stage: str
     stage_progress: float
     position: int | None  # in the queue; None when the job is not queued
+
+
+def error_of(state: State, code: str | None, detail: str | None) -> JobError | None:
+    """Return the error of a job in this state; a canceled job has one only with a code.
+
+    The columns of other jobs may contain the reason why an earlier attempt was lost.
+    """
+    if state is State.FAILED or (state is State.CANCELED and code is not None):
+        return JobError(code or "failed", detail or "")
+    return None
 
 
 def merged_warnings(

@@ -40,6 +40,7 @@ EXPOSED_HEADERS = (
 )
 REQUEST_HEADERS = (
     "Authorization",
+    "Cancel-After",
     "Content-Type",
     "Idempotency-Key",
     "If-None-Match",

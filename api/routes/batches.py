@@ -18,12 +18,14 @@ from api.schemas.batches import (
     entries_of,
 )
 from api.schemas.generate import JSON, BatchEntry
-from api.schemas.jobs import ErrorView
+from api.schemas.jobs import error_view
 from api.schemas.parameters import (
     ACCEPTED_HEADERS,
     RETRY_LATER,
     RETRY_SECONDS,
+    CancelAfterHeader,
     IdempotencyKeyHeader,
+    with_cancel_after,
 )
 from api.services.batches import accept_batch
 from api.services.submit import REQUEST_CHECKS
@@ -78,7 +80,12 @@ async def submit(
     caller: CallerDep,
     response: Response,
     key: IdempotencyKeyHeader = None,
+    cancel_after: CancelAfterHeader = None,
 ) -> BatchView:
+    entries = [
+        with_cancel_after(entry, cancel_after, item=f"items.{place}")
+        for place, entry in enumerate(entries, 1)
+    ]
     accepted = await run_in_threadpool(accept_batch, entries, key, caller.tenant, services)
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
@@ -145,7 +152,6 @@ def _view(batch: Batch, services: Services, response: Response) -> BatchView:
 
 
 def _item(item: BatchItem) -> ItemView:
-    error = None
-    if item.state is State.FAILED:
-        error = ErrorView(code=item.error_code or "failed", detail=item.error_detail or "")
-    return ItemView(place=item.place, job=item.job_id, state=item.state, error=error)
+    return ItemView(
+        place=item.place, job=item.job_id, state=item.state, error=error_view(item.error)
+    )

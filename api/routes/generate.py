@@ -15,7 +15,9 @@ from api.schemas.parameters import (
     ACCEPTED_HEADERS,
     PREFERENCE_APPLIED,
     RETRY_SECONDS,
+    CancelAfterHeader,
     IdempotencyKeyHeader,
+    with_cancel_after,
 )
 from api.services.conditional import Prefer, has_ended, seconds_to_wait
 from api.services.submit import REQUEST_CHECKS, accept
@@ -82,8 +84,10 @@ async def generate(
     response: Response,
     key: IdempotencyKeyHeader = None,
     prefer: Prefer = None,
+    cancel_after: CancelAfterHeader = None,
 ) -> JobView:
     """Store the clip and the job, and wake a worker; with `Prefer: wait`, wait for its end."""
+    body = with_cancel_after(body, cancel_after)
     accepted = await request.intake.run(partial(accept, body, key, caller.tenant, services))
     for file in (body.audio, body.partner):
         if isinstance(file, UploadFile):

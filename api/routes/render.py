@@ -6,7 +6,14 @@ from api.dependencies import ServicesDep
 from api.middleware.auth import CallerDep
 from api.problems import problems
 from api.schemas.jobs import JobView, job_view
-from api.schemas.parameters import ACCEPTED_HEADERS, RETRY_SECONDS, IdempotencyKeyHeader, JobId
+from api.schemas.parameters import (
+    ACCEPTED_HEADERS,
+    RETRY_SECONDS,
+    CancelAfterHeader,
+    IdempotencyKeyHeader,
+    JobId,
+    with_cancel_after,
+)
 from api.schemas.render import RenderAsked
 from api.services.render import render_again
 from api.services.submit import REQUEST_CHECKS
@@ -50,7 +57,9 @@ def render(
     response: Response,
     body: RenderAsked = AS_BEFORE,
     key: IdempotencyKeyHeader = None,
+    cancel_after: CancelAfterHeader = None,
 ) -> JobView:
+    body = with_cancel_after(body, cancel_after)
     source = services.database.jobs.get(job_id, tenant=caller.sees)
     accepted = render_again(source, body, key, caller.tenant, services)
     if accepted.replayed:

@@ -21,6 +21,7 @@ from contracts.stages import STAGE_NAMES, overall_progress
 from jobs.model import LOCAL, State
 from jobs.persons import PersonDefaults, PersonSummary
 from jobs.request.model import JobRequest
+from jobs.request.values import WEBHOOK_EVENTS
 from jobs.store.uploads import PART_BYTES
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def job_example(state: State) -> JobView:
         metadata={"order": "17"},
         batch=None,
         callback_url=CALLBACK_URL,
+        webhook_events=WEBHOOK_EVENTS,
+        cancel_after=600.0,
+        cancel_at=CREATED + timedelta(seconds=600),
         request=JobRequest(seed=7, size="512"),
         outputs=[_output()] if succeeded else [],
         warnings=[],

@@ -80,10 +80,6 @@ class GenerateBase(JobFields, GenerateRequest):
         """Return the part that is stored with the job."""
         return JobRequest(**self.model_dump(include=set(JobRequest.model_fields)))
 
-    def job_attributes(self) -> dict[str, Any]:
-        """Return the attributes of the job, by the names of `NewJob`."""
-        return {name: getattr(self, name) for name in JobFields.model_fields}
-
     def facts(self) -> dict[str, Any]:
         """Return all fields but the clip that differ from their defaults."""
         return self.model_dump(exclude={*SOURCES, *PARTNER_SOURCES}, exclude_defaults=True)

@@ -8,9 +8,10 @@ from pydantic import BaseModel, Field
 
 from api.dependencies import Services
 from contracts.stages import STAGE_NAMES
-from jobs.model import Job, JobStatus, Output, State
+from jobs.model import Job, JobError, JobStatus, Output, State
 from jobs.persons import PersonSummary
 from jobs.request.model import JobRequest
+from jobs.request.values import WebhookEvent
 from jobs.settings import Settings
 from jobs.store.pagination import Page
 
@@ -33,7 +34,7 @@ class OutputView(BaseModel):
 
 
 class ErrorView(BaseModel):
-    """The reason of a failed job."""
+    """The reason of a failed job, or of one that was canceled by `cancel_after`."""
 
     code: str
     detail: str
@@ -68,6 +69,13 @@ class JobView(BaseModel):
     metadata: dict[str, str] = Field(description="As submitted.")
     batch: str | None = Field(description="Id of the batch that the job belongs to.")
     callback_url: str | None = Field(description="Receives a webhook when the job has ended.")
+    webhook_events: tuple[WebhookEvent, ...] = Field(
+        description="Events that `callback_url` receives."
+    )
+    cancel_after: float | None = Field(description="As submitted, in seconds.")
+    cancel_at: datetime | None = Field(
+        description="The job is canceled at this time if it has not ended; null: never."
+    )
     request: JobRequest
     outputs: list[OutputView]
     warnings: list[WarningView] = Field(description="Defects of the clip.")
@@ -159,12 +167,15 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
         metadata=dict(job.metadata),
         batch=job.batch_id,
         callback_url=job.callback_url,
+        webhook_events=job.webhook_events,
+        cancel_after=job.cancel_after,
+        cancel_at=job.cancel_at,
         request=job.request,
         outputs=[_output(job, output, services, request) for output in job.outputs],
         warnings=[WarningView(code=each.code, detail=each.detail) for each in job.warnings],
         expires_at=_expires_at(job, services.settings),
         expired=job.outputs_expired_at is not None,
-        error=_error(job),
+        error=error_view(job.error),
     )
 
 
@@ -199,7 +210,6 @@ def _expires_at(job: Job, settings: Settings) -> datetime | None:
     return job.finished_at + timedelta(days=settings.keep_outputs_days)
 
 
-def _error(job: Job) -> ErrorView | None:
-    if job.state is not State.FAILED:
-        return None
-    return ErrorView(code=job.error_code or "failed", detail=job.error_detail or "")
+def error_view(error: JobError | None) -> ErrorView | None:
+    """The error of a job as the API shows it."""
+    return None if error is None else ErrorView(code=error.code, detail=error.detail)

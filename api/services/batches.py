@@ -10,7 +10,7 @@ from api.errors import problem_of_item
 from api.problems import Problem
 from api.services.clip_sources import Recording, UploadedClip, ready_upload
 from api.services.idempotency import make_once
-from api.services.submit import checked_callback, people_of, person_for, submit_batch
+from api.services.submit import job_attributes, people_of, person_for, submit_batch
 from jobs.model import NewJob, new_job_id
 from jobs.sandbox.audio_formats import MediaError
 from jobs.store.batches import NewBatch
@@ -73,11 +73,9 @@ def _new_jobs(
             ids[place],
             entry.request(),
             tenant=batch.tenant,
-            priority=entry.priority,
-            metadata=entry.metadata,
-            callback_url=checked_callback(entry.callback_url, services),
             batch_id=batch.id,
             batch_place=place + 1,
+            **job_attributes(entry, services),
             **stored,
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from api.problems import Problem
 from api.schemas.generate import fitting
 from api.services.idempotency import make_once
-from api.services.submit import checked_callback, people_of, person_for, submit
+from api.services.submit import job_attributes, people_of, person_for, submit
 from jobs.model import NewJob, StoredMotion, new_job_id
 from jobs.request.model import JobRequest, motion_digest
 from jobs.storage.keys import attempt_key, job_folder
@@ -48,7 +48,7 @@ def _make(
     motion = _motion(source, request, services)
     new_id = new_job_id()
     copied = StoredMotion(attempt_key(new_id, 0, "motion.npz"), motion.digest)
-    callback_url = checked_callback(body.callback_url, services)
+    attributes = job_attributes(body, services)
     services.storage.copy(motion.key, copied.key)  # either job may be deleted
     new = NewJob(
         new_id,
@@ -61,11 +61,9 @@ def _make(
         ),
         clip_seconds=source.clip_seconds,
         tenant=tenant,
-        priority=body.priority,
-        metadata=body.metadata,
-        callback_url=callback_url,
         motion=copied,
         warnings=source.warnings,
+        **attributes,
     )
     return submit(new, key, services)
 

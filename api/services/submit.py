@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import OperationalError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from api.services.idempotency import Accepted
     from jobs.model import Job
     from jobs.persons import PersonSummary
+    from jobs.request.fields.job import JobFields
     from jobs.request.model import GenerateRequest
     from jobs.store.batches import Batch, NewBatch
 
@@ -97,14 +98,17 @@ def submit_batch(batch: NewBatch, jobs: Sequence[NewJob], services: Services) ->
     return made
 
 
-def checked_callback(url: str | None, services: Services) -> str | None:
-    """Return the callback URL in normal form.
+def job_attributes(asked: JobFields, services: Services) -> dict[str, Any]:
+    """Return the attributes of the job by the names of `NewJob`, with the URL in normal form.
 
     Raises:
         Problem: when webhooks are not sent to this URL.
     """
+    attributes = asked.job_attributes()
+    if (url := asked.callback_url) is None:
+        return attributes
     try:
-        return None if url is None else services.outbound.check_url(url)
+        return attributes | {"callback_url": services.outbound.check_url(url)}
     except UrlRefused as error:
         detail = f"{sentence_of(error)} Send a callback_url like https://example.com/hook."
         fields = [{"field": "callback_url", "detail": str(error)}]
@@ -115,15 +119,13 @@ def _make(
     body: Body, recording: Recording, key: IdempotencyKey | None, tenant: str, services: Services
 ) -> Job:
     person = person_for(body, people_of(services))
-    callback_url = checked_callback(body.callback_url, services)
+    attributes = job_attributes(body, services)
     job_id = new_job_id()
     new = NewJob(
         id=job_id,
         request=body.request(),
         tenant=tenant,
-        priority=body.priority,
-        metadata=body.metadata,
-        callback_url=callback_url,
+        **attributes,
         **recording.stored_for(job_id, body.person_channel, person, services),
     )
     return submit(new, key, services)

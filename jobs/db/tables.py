@@ -40,6 +40,9 @@ metadata = MetaData(
 )
 
 
+ALL_EVENTS = '["job.succeeded", "job.failed", "job.canceled"]'  # of rows without a choice
+
+
 jobs = Table(
     "jobs",
     metadata,
@@ -78,12 +81,16 @@ jobs = Table(
     Column("output_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Column("warnings", sa.JSON, nullable=False, server_default="[]"),
     Column("partner_key", sa.String(255)),
+    Column("cancel_after", sa.Double),
+    Column("cancel_at", UtcDateTime),
+    Column("webhook_events", sa.JSON, nullable=False, server_default=ALL_EVENTS),
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index("ix_jobs_share", "state", "tenant", sa.desc("priority"), "created_at", "id"),
     Index(None, "person", "created_at", "id"),
     Index(None, "created_at", "id"),
     Index(None, "finished_at"),
+    Index(None, "cancel_at"),
     Index(None, "tenant", "created_at", "id"),
     Index(None, "batch_id", "batch_place"),
 )

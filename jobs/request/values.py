@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -20,6 +20,7 @@ MOST_SAMPLES = 4  # along each side of a pixel
 WIDEST = 4096  # pixels of all views together: limit of H.264 decoders in hardware
 FINEST = 4096  # samples along a side of a view: 134 MB of memory for each core that renders
 TRANSPARENT = "transparent"
+LONGEST_DEADLINE = 30 * 24 * 3600  # seconds from the acceptance of a job
 
 
 class SizeUnsupported(ValueError):
@@ -86,8 +87,8 @@ def _checked_size(size: str) -> str:
     return f"{width}x{height}"
 
 
-def _without_repeats(outputs: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(outputs))
+def _without_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 def _checked_views(views: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,6 +135,14 @@ Outputs = Annotated[
     Field(min_length=1, max_length=8),
     AfterValidator(_without_repeats),
 ]
+WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
+WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
+WebhookEvents = Annotated[
+    tuple[WebhookEvent, ...],
+    Field(min_length=1, max_length=8),
+    AfterValidator(_without_repeats),
+]
+CancelAfter = Annotated[float, Field(ge=1, le=LONGEST_DEADLINE, allow_inf_nan=False)]
 TakeNumber = Annotated[int, Field(ge=1, le=10)]
 Priority = Annotated[int, Field(ge=-10, le=10)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]

@@ -13,7 +13,13 @@ from jobs.db.engine import writing
 from jobs.db.tables import jobs
 from jobs.model import State, utc_now
 from jobs.store.fair_share import IN_ITS_QUEUE, select_next
-from jobs.store.job_rows import NOT_IN_WORK, end_job, read_job, update_job
+from jobs.store.job_rows import (
+    NOT_IN_WORK,
+    cancel_overdue,
+    end_job,
+    read_job,
+    update_job,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +38,7 @@ class AttemptStore:
 
     Every write carries its attempt number. It returns False, and has written nothing, when that
     attempt no longer holds the job: its lease expired and another attempt began, or the job ended.
+    A write after the time of `cancel_after` cancels the job, so this does not wait for the reaper.
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class AttemptStore:
         with writing(self._engine) as connection:
             next_one = select_next()
             while (candidate := connection.execute(next_one).mappings().first()) is not None:
+                if cancel_overdue(connection, self._clock(), jobs.c.id == candidate["id"]):
+                    continue
                 claimed = self._claimed_by(worker, candidate)
                 if update_job(connection, _unclaimed(candidate), claimed):
                     return read_job(connection, candidate["id"])
@@ -128,13 +137,16 @@ class AttemptStore:
             return True
 
     def reap(self) -> list[str]:
-        """Requeue jobs with an expired lease; return the ids of queued jobs to announce now.
+        """Cancel jobs whose time has passed, and requeue those with an expired lease.
+
+        Returns the ids of queued jobs to announce now.
 
         Any number of processes may call this at any rate: an expired attempt is requeued once, and
         a queued job is returned once in `wake_seconds`.
         """
         now = self._clock()
         with writing(self._engine) as connection:
+            cancel_overdue(connection, now)
             for row in _expired(connection, now):
                 reason = f"the worker of attempt {row['attempt']} stopped without a result"
                 self._requeue(connection, row, reason, counts=True, code=EXHAUSTED)
@@ -154,13 +166,21 @@ class AttemptStore:
         return self._clock() + timedelta(seconds=self.lease_seconds)
 
     def _write(self, job_id: str, attempt: int, values: dict[str, Any]) -> bool:
+        holding, now = _holding(job_id, attempt), self._clock()
         with writing(self._engine) as connection:
-            return update_job(connection, _holding(job_id, attempt), values)
+            if update_job(connection, sa.and_(holding, ~_late(now)), values):
+                return True
+            cancel_overdue(connection, now, holding)
+            return False
 
     def _end(self, job_id: str, attempt: int, state: State, values: dict[str, Any]) -> bool:
-        holding = _holding(job_id, attempt)
+        holding, now = _holding(job_id, attempt), self._clock()
+        in_time = sa.and_(holding, ~_late(now))
         with writing(self._engine) as connection:
-            return end_job(connection, job_id, state, self._clock(), where=holding, values=values)
+            if end_job(connection, job_id, state, now, where=in_time, values=values):
+                return True
+            cancel_overdue(connection, now, holding)
+            return False
 
     def _requeue(
         self, connection: Connection, row: RowMapping, reason: str, *, counts: bool, code: str
@@ -199,6 +219,11 @@ class AttemptStore:
 def _holding(job_id: str, attempt: int) -> ColumnElement[bool]:
     """Condition: this attempt holds the job."""
     return sa.and_(jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.state == State.RUNNING)
+
+
+def _late(now: datetime) -> ColumnElement[bool]:
+    """Condition: the time of the job has passed; never null, so that it can be negated."""
+    return sa.and_(jobs.c.cancel_at.is_not(None), jobs.c.cancel_at <= now)
 
 
 def _unclaimed(candidate: RowMapping) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.db.engine import reading, writing
 from jobs.db.tables import batches, jobs
-from jobs.model import State, utc_now
+from jobs.model import State, error_of, utc_now
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKeyReused
 from jobs.store.job_rows import UNFINISHED, JobLimits, end_job, queue_jobs
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from jobs.model import Clock, NewJob
+    from jobs.model import Clock, JobError, NewJob
     from jobs.store.idempotency import IdempotencyKey
 
 
@@ -58,8 +58,7 @@ class BatchItem:
     place: int  # from 1, in the order of submission
     job_id: str
     state: State
-    error_code: str | None
-    error_detail: str | None
+    error: JobError | None
 
 
 class BatchStore:
@@ -124,7 +123,10 @@ class BatchStore:
         of_batch = sa.select(*columns, *errors).where(jobs.c.batch_id == batch_id)
         with reading(self._engine) as connection:
             rows = connection.execute(of_batch.order_by(jobs.c.batch_place)).all()
-        return [BatchItem(place, job, State(state), *error) for place, job, state, *error in rows]
+        return [
+            BatchItem(place, job, State(state), error_of(State(state), *error))
+            for place, job, state, *error in rows
+        ]
 
     def made_by(self, key: IdempotencyKey) -> Batch | None:
         """Return the batch that was submitted with this key; None if the key is unused.

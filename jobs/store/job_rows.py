@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -30,6 +31,7 @@ NOT_IN_WORK: Mapping[str, Any] = {
     "stage_progress": 0.0,
     "progress": 0.0,
 }
+CANCEL_AFTER = "cancel_after"  # error code of a job that did not end in time
 UNFINISHED = jobs.c.state.in_([State.QUEUED, State.RUNNING])
 
 
@@ -102,12 +104,48 @@ def end_job(
     return True
 
 
+def overdue(now: datetime) -> ColumnElement[bool]:
+    """Condition: the job has not ended, and its time has passed."""
+    return sa.and_(UNFINISHED, jobs.c.cancel_at <= now)
+
+
+def cancel_overdue(
+    connection: Connection, now: datetime, where: ColumnElement[bool] | None = None
+) -> int:
+    """Cancel the jobs whose time has passed, all or those that match; return their number."""
+    due = sa.select(jobs.c.id, jobs.c.cancel_after).where(overdue(now))
+    if where is not None:
+        due = due.where(where)
+    due = due.order_by(jobs.c.cancel_at, jobs.c.id).with_for_update(skip_locked=True)
+    return sum(
+        end_job(
+            connection,
+            job_id,
+            State.CANCELED,
+            now,
+            where=sa.and_(jobs.c.id == job_id, overdue(now)),
+            values={
+                "error_code": CANCEL_AFTER,
+                "error_detail": f"The job did not end within the {seconds:g} s of cancel_after; "
+                "retry it, or send it with more time.",
+            },
+        )
+        for job_id, seconds in connection.execute(due).all()
+    )
+
+
+def cancel_time(seconds: float | None, now: datetime) -> datetime | None:
+    """Return the time at which a job that is queued now is canceled; None: never."""
+    return None if seconds is None else now + timedelta(seconds=seconds)
+
+
 def job_of_row(row: RowMapping) -> Job:
     """Build a `Job` from all columns of its row."""
     columns = {name: value for name, value in row.items() if name not in QUERY_COLUMNS}
     columns["state"] = State(row["state"])
     columns["request"] = JobRequest.model_validate(row["request"])
     columns["outputs"] = _outputs(row["outputs"])
+    columns["webhook_events"] = tuple(row["webhook_events"])
     columns["warnings"] = warnings_of(row["warnings"])
     columns["finished_takes"] = tuple(
         FinishedTake(take["take"], take["digest"], _outputs(take["outputs"]))
@@ -139,6 +177,9 @@ def _new_row(new: NewJob, max_attempts: int, now: datetime) -> dict[str, Any]:
         "priority": new.priority,
         "metadata": dict(new.metadata),
         "callback_url": new.callback_url,
+        "webhook_events": list(new.webhook_events),
+        "cancel_after": new.cancel_after,
+        "cancel_at": cancel_time(new.cancel_after, now),
         "motion_key": new.motion.key if new.motion else None,
         "motion_digest": new.motion.digest if new.motion else None,
         "batch_id": new.batch_id,

@@ -18,6 +18,7 @@ from jobs.store.job_rows import (
     UNFINISHED,
     JobLimits,
     JobMissing,
+    cancel_time,
     end_job,
     job_of_row,
     owned_by,
@@ -118,18 +119,19 @@ class JobStore:
             return end_job(connection, job_id, State.CANCELED, self._clock(), where=unfinished)
 
     def retry(self, job_id: str, *, tenant: str | None = None) -> bool:
-        """Queue a failed or canceled job again, with as many attempts as a new job.
+        """Queue a failed or canceled job again, with the attempts and the time of a new job.
 
         The row stays the same: sampled motion is kept, and the attempt number continues, so a
         worker that is still stopping cannot write. Returns False when the job is in another state.
 
         Raises: QuotaExceeded: when the tenant has too many jobs in flight.
         """
+        now = self._clock()
         again = {
             **NOT_IN_WORK,
             "state": State.QUEUED,
             "max_attempts": jobs.c.attempt + self._limits.max_attempts,
-            "woken_at": self._clock(),
+            "woken_at": now,
             "started_at": None,
             "finished_at": None,
             "outputs_expired_at": None,
@@ -142,12 +144,15 @@ class JobStore:
             jobs.c.input_expired_at.is_(None),
         )
         with writing(self._engine) as connection:
-            owner = connection.execute(sa.select(jobs.c.tenant).where(ended)).scalar()
-            if owner is None:
+            old = connection.execute(
+                sa.select(jobs.c.tenant, jobs.c.cancel_after).where(ended)
+            ).first()
+            if old is None:
                 return False
-            quota = hold_to_quota(connection, owner, self._limits.quota)
+            quota = hold_to_quota(connection, old.tenant, self._limits.quota)
+            again["cancel_at"] = cancel_time(old.cancel_after, now)
             queued = update_job(connection, ended, again)
-            check_jobs(connection, owner, quota, 1)
+            check_jobs(connection, old.tenant, quota, 1)
             return queued
 
     def delete(self, job_id: str, *, tenant: str | None = None) -> Deletion:

@@ -89,8 +89,8 @@ class Delivery:
 
 
 def note_end(connection: Connection, job: Job, now: datetime) -> None:
-    """Insert the delivery of an ended job, if the job has a callback URL."""
-    if job.callback_url is None:
+    """Insert the delivery of an ended job, if its owner has asked for this event."""
+    if job.callback_url is None or TYPES[job.state] not in job.webhook_events:
         return
     row = {
         "id": new_job_id(),

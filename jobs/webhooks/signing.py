@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from jobs.model import LOCAL, State
+from jobs.request.values import WEBHOOK_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 
     from jobs.model import Job
 
-TYPES = {
-    State.SUCCEEDED: "job.succeeded",
-    State.FAILED: "job.failed",
-    State.CANCELED: "job.canceled",
-}
+TYPES = {State(event.removeprefix("job.")): event for event in WEBHOOK_EVENTS}
 PREFIX = "whsec_"
 PURPOSE = b"visavis webhook secret of "  # the signing secret also signs links
 
@@ -38,7 +35,6 @@ def job_data(job: Job) -> dict[str, Any]:
 
     A webhook can arrive after the links have expired.
     """
-    error = {"code": job.error_code or "failed", "detail": job.error_detail or ""}
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -53,6 +49,9 @@ def job_data(job: Job) -> dict[str, Any]:
         "metadata": dict(job.metadata),
         "batch": job.batch_id,
         "callback_url": job.callback_url,
+        "webhook_events": job.webhook_events,
+        "cancel_after": job.cancel_after,
+        "cancel_at": job.cancel_at,
         "request": job.request,
         "outputs": [
             {
@@ -64,7 +63,7 @@ def job_data(job: Job) -> dict[str, Any]:
             for output in job.outputs
         ],
         "warnings": [asdict(warning) for warning in job.warnings],
-        "error": error if job.state is State.FAILED else None,
+        "error": None if job.error is None else asdict(job.error),
     }
 
 

@@ -22,6 +22,8 @@ OTHER_CODES = ("audio_channels", "audio_empty", "clip_too_short")  # of an uploa
 ADDED = frozenset(
     {
         "/paths//files/{key}/put/requestBody: added",
+        "/paths//jobs/{job_id}/render/post/requestBody/content/application/json/schema/default/"
+        "webhook_events: added",
         *(
             EXAMPLES.format("/generate", code)
             for code in (*CLIP_CODES, "audio_url_failed", "audio_url_refused")
@@ -84,6 +86,20 @@ WARNING = {
     "required": ["code", "detail"],
 }
 
+SECONDS = {"type": "number", "minimum": 1, "maximum": 2592000}
+EVENT_TYPES = ["job.succeeded", "job.failed", "job.canceled"]
+EVENTS = {
+    "type": "array",
+    "items": {"type": "string", "enum": EVENT_TYPES},
+    "minItems": 1,
+    "maxItems": 8,
+    "default": EVENT_TYPES,
+}
+JOB_FIELDS = {
+    "cancel_after": {"anyOf": [SECONDS, {"type": "null"}], "default": None},
+    "webhook_events": EVENTS,
+}
+
 Document = dict[str, Any]
 
 
@@ -109,7 +125,22 @@ def add_members(document: Document) -> None:
     channel = {"type": "string", "enum": ["left", "right"], "default": "left"}
     for name in ("GenerateForm", "GenerateBody", "BatchEntry", "JobRequest"):
         schema(document, name)["properties"]["person_channel"] = channel
+        if name != "JobRequest":
+            schema(document, name)["properties"] |= copy.deepcopy(JOB_FIELDS)
+    # FastAPI writes limits of floats as such, and leaves out null as a default.
+    seconds = {"type": "number", "minimum": 1.0, "maximum": 2592000.0}
+    optional = {"cancel_after": {"anyOf": [seconds, {"type": "null"}]}}
+    schema(document, "RenderAsked")["properties"] |= copy.deepcopy(JOB_FIELDS | optional)
+    schema(document, "GenerateForm")["properties"]["cancel_after"] = SECONDS
+    header = {"in": "header", "name": "Cancel-After", "required": False, "schema": SECONDS}
+    for path in ("/generate", "/batches", "/jobs/{job_id}/render"):
+        document["paths"][path]["post"]["parameters"].append(header)
     job = schema(document, "JobView")
+    number, time = {"type": "number"}, {"type": "string", "format": "date-time"}
+    for member, kind in (("cancel_after", number), ("cancel_at", time)):
+        job["properties"][member] = {"anyOf": [kind, {"type": "null"}]}
+    job["properties"]["webhook_events"] = {"type": "array", "items": EVENTS["items"]}
+    job["required"] += ["cancel_after", "cancel_at", "webhook_events"]
     job["properties"]["warnings"] = {"type": "array", "items": WARNING}
     job["required"].append("warnings")
 

@@ -10,12 +10,27 @@ from jobs.storage.keys import input_key
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
 
 
-def submit(database: Database, *, priority: int = 0, tenant: str = LOCAL, **fields: object) -> Job:
+def submit(
+    database: Database,
+    *,
+    priority: int = 0,
+    tenant: str = LOCAL,
+    cancel_after: float | None = None,
+    **fields: object,
+) -> Job:
     job_id = new_job_id()
     request = GenerateRequest.model_validate(fields)
     key = input_key(job_id, "wav")
     return database.jobs.submit(
-        NewJob(job_id, request, input_key=key, clip_seconds=2.5, tenant=tenant, priority=priority)
+        NewJob(
+            job_id,
+            request,
+            input_key=key,
+            clip_seconds=2.5,
+            tenant=tenant,
+            priority=priority,
+            cancel_after=cancel_after,
+        )
     )
 
 

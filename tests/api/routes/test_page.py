@@ -109,7 +109,8 @@ def test_the_form_has_an_input_for_every_field_but_those_for_programs(served: Se
 
     of_the_page = {"audio", "partner", "person"}
     for_programs = {
-        "priority", "metadata", "callback_url", "upload_id", "partner_upload_id", "audio_url",
+        "priority", "metadata", "callback_url", "webhook_events", "upload_id", "partner_upload_id",
+        "audio_url",
     }  # fmt: skip
     assert set(schema["properties"]) - inputs == of_the_page | for_programs
     assert all(schema["properties"][name]["x-visavis"]["form"]["label"] for name in inputs)

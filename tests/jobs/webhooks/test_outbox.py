@@ -46,6 +46,27 @@ def submit_with_callback(database: Database, url: str = URL, tenant: str = LOCAL
     )
 
 
+def test_only_the_chosen_events_are_sent(database: Database, clock: Clock) -> None:
+    chosen = {"callback_url": URL, "webhook_events": ("job.failed", "job.canceled")}
+    for seconds in (None, 60.0):
+        job_id = new_job_id()
+        request, key = GenerateRequest(seed=7), input_key(job_id, "wav")
+        database.jobs.submit(
+            NewJob(job_id, request, key, 2.5, cancel_after=seconds, **chosen)  # type: ignore[arg-type]
+        )
+    done = claim(database)
+    assert database.attempts.succeed(done.id, done.attempt, [VIDEO])
+    clock.advance(60)
+
+    database.attempts.reap()
+
+    (sent,) = database.outbox.take_due(most=10)
+    event = json.loads(sent.body)
+    assert (sent.type, event["data"]["state"]) == ("job.canceled", "canceled")
+    assert event["data"]["error"]["code"] == "cancel_after"
+    assert event["data"]["webhook_events"] == ["job.failed", "job.canceled"]
+
+
 @pytest.fixture
 def outbox(database: Database, clock: Clock) -> Outbox:
     return Outbox(database.engine, hold_seconds=60, clock=clock, random=lambda: 0.5)

@@ -21,7 +21,9 @@ from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 from jobs.database import Database
-from jobs.model import Job, JobWarning, NewJob, State, StoredMotion, new_job_id
+from jobs.db.engine import writing
+from jobs.db.tables import jobs
+from jobs.model import Job, JobWarning, NewJob, State, StoredMotion, new_job_id, utc_now
 from jobs.request.model import motion_digest
 from jobs.sandbox.audio_formats import MediaError
 from jobs.storage.factory import StorageFull
@@ -429,6 +431,27 @@ def test_a_deleted_job_stops_at_its_next_step(
     assert worker.work() is AttemptOutcome.LEASE_LOST
 
     assert (worker.database.jobs.page().jobs, worker.stages[-1]) == ([], stage)
+
+
+@pytest.mark.parametrize("stage", ["decode", "body", "publish"])
+def test_a_job_stops_at_its_first_step_after_its_time(
+    worker: FakeWorker, submit: Submit, stage: str
+) -> None:
+    job_id = submit(seconds=0.2).id
+
+    def pass_time() -> None:
+        past = {"cancel_after": 1.0, "cancel_at": utc_now()}
+        with writing(worker.database.engine) as connection:
+            connection.execute(jobs.update().values(past))
+
+    worker.at_stage[stage] = pass_time
+
+    assert worker.work() is AttemptOutcome.LEASE_LOST
+
+    job = worker.database.jobs.get(job_id)
+    assert (job.state, job.outputs, worker.stages[-1]) == (State.CANCELED, (), stage)
+    assert job.error is not None
+    assert job.error.code == "cancel_after"
 
 
 class SlowAnimator(FakeAnimator):
