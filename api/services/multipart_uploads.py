@@ -73,7 +73,8 @@ def _completed(upload: Upload, services: Services) -> Upload:
         services.storage.join_parts(upload.key, upload.session, upload.sizes)
     except PartMissing as error:
         detail = f"{str(error).capitalize()}; PUT it, then complete the upload."
-        raise Problem("part_missing", detail) from error
+        fields = [{"field": f"parts.{error.number}", "detail": detail}]
+        raise Problem("part_missing", detail, errors=fields) from error
     with _downloaded(upload, services) as path:
         try:
             clip = probed(path, settings, max_seconds=settings.max_clip_seconds)

@@ -8,13 +8,13 @@ from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import httpx
+
 from visavis.core.steps import Close, Effect, Open, Read, Send, Sleep, Steps, Stream, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-
-    import httpx
 
     from visavis.core.retry import Config
     from visavis.core.steps import Request
@@ -122,10 +122,10 @@ class Driver:
             raise Stopped
         match effect:
             case Send(request):
-                return _collect(self._http.send(built(self._http, request)))
+                return _collect(self._http.send(built(self._http, request, self.config)))
             case Open(request):
                 response = self._http.send(
-                    built(self._http, request), stream=True, follow_redirects=True
+                    built(self._http, request, self.config), stream=True, follow_redirects=True
                 )
                 if response.is_error:
                     response.read()
@@ -179,10 +179,10 @@ class AsyncDriver:
     async def _perform(self, effect: Effect) -> Any:
         match effect:
             case Send(request):
-                return _collect(await self._http.send(built(self._http, request)))
+                return _collect(await self._http.send(built(self._http, request, self.config)))
             case Open(request):
                 response = await self._http.send(
-                    built(self._http, request), stream=True, follow_redirects=True
+                    built(self._http, request, self.config), stream=True, follow_redirects=True
                 )
                 if response.is_error:
                     await response.aread()
@@ -198,21 +198,28 @@ class AsyncDriver:
         return None
 
 
-def built(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
+def built(
+    http: httpx.Client | httpx.AsyncClient, request: Request, config: Config
+) -> httpx.Request:
     """Return the request of httpx."""
-    options = dict(request.body)
-    if request.timeout is not None:
-        options["timeout"] = request.timeout
-    made = http.build_request(
+    timeout = httpx.Timeout(config.timeout if request.timeout is None else request.timeout)
+    if request.stream is not None:
+        extensions = {"timeout": timeout.as_dict()}
+        return httpx.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            stream=request.stream,
+            extensions=extensions,
+        )
+    return http.build_request(
         request.method,
         request.url,
         params=request.params or None,
         headers=request.headers,
-        **options,
+        timeout=timeout,
+        **request.body,
     )
-    if request.stream is not None:
-        made.stream = request.stream
-    return made
 
 
 def _collect(response: httpx.Response) -> httpx.Response:

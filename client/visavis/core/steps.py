@@ -74,10 +74,26 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Work:
-    """Call a function that reads or writes files; the result is its value."""
+    """Call a function that may block for long; the result is its value.
+
+    It must not return an open file: a canceled task would lose it.
+    """
 
     function: Callable[[], Any]
 
 
 Effect = Send | Open | Read | Close | Sleep | Work
 Steps = Generator[Effect, Any, T]
+
+
+def closing(stream: Stream, steps: Steps[T]) -> Steps[T]:
+    """Perform steps and close a stream after them, also after an error."""
+    try:
+        result: T = yield from steps
+    except GeneratorExit:  # no driver performs anything any more
+        raise
+    except BaseException:
+        yield Close(stream)
+        raise
+    yield Close(stream)
+    return result

@@ -88,7 +88,11 @@ def open_recording(audio: Audio) -> Recording:
         if audio.seekable():
             return _Borrowed(audio, name, first=audio.tell())
         copy = tempfile.SpooledTemporaryFile(SPOOLED)  # noqa: SIM115 - closed by the recording
-        shutil.copyfileobj(audio, copy)
+        try:
+            shutil.copyfileobj(audio, copy)
+        except BaseException:
+            copy.close()
+            raise
         return Recording(copy, name)
     raise TypeError(
         f"audio: a path, bytes, a binary file or a URL is needed, not {type(audio).__name__}"

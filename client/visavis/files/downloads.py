@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from visavis import errors
 from visavis.core.retry import TRANSIENT, Config, Patience, connection_error, open_stream
-from visavis.core.steps import Close, Read, Stream, Work
+from visavis.core.steps import Read, Stream, Work, closing
 
 if TYPE_CHECKING:
     from visavis.core.steps import Request, Steps
@@ -61,7 +61,7 @@ def download(
         NotFoundError: when it was removed.
         OSError: when it cannot be written.
     """
-    open_draft: _Draft = yield Work(lambda: _draft_for(target, draft))
+    open_draft = _draft_for(target, draft)
     try:
         yield from _received(config, output, open_draft)
         if open_draft.received != output.bytes:
@@ -110,17 +110,18 @@ def _rest_of(config: Config, output: OutputFields, draft: _Draft) -> Request:
 
 
 def _append(config: Config, request: Request, draft: _Draft) -> Steps[None]:
-    stream: Stream = yield from open_stream(config, request)
-    try:
-        response = stream.response
-        start = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
-        if response.status_code != 206 or not start or int(start[1]) != draft.received:
-            yield Work(draft.restart)
-        draft.tag = response.headers.get("etag", "")
-        while (piece := (yield Read(stream))) is not None:
-            yield Work(partial(draft.write, piece))
-    finally:
-        yield Close(stream)
+    stream = yield from open_stream(config, request)
+    yield from closing(stream, _written(stream, draft))
+
+
+def _written(stream: Stream, draft: _Draft) -> Steps[None]:
+    headers = stream.response.headers
+    start = re.match(r"bytes (\d+)-", headers.get("content-range", ""))
+    if stream.response.status_code != 206 or not start or int(start[1]) != draft.received:
+        yield Work(draft.restart)
+    draft.tag = headers.get("etag", "")
+    while (piece := (yield Read(stream))) is not None:
+        yield Work(partial(draft.write, piece))
 
 
 def _draft_for(target: Path, draft: Path | None) -> _Draft:

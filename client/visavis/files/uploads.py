@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from visavis import errors
 from visavis.core.retry import Config, call, get, json_of, post, segment
-from visavis.core.steps import Request, Work
+from visavis.core.steps import Request
 from visavis.files.audio import Audio, PartStream, Recording, open_recording
 from visavis.models import Part, Upload, parsed
 
@@ -24,7 +24,7 @@ MISSING = "parts."  # prefix of the field that names a missing part
 
 def upload_audio(config: Config, audio: Audio, progress: SentBytes | None) -> Steps[Upload]:
     """Announce a file and send it."""
-    recording: Recording = yield Work(lambda: open_recording(audio))
+    recording = open_recording(audio)
     try:
         return (yield from upload_recording(config, recording, progress))
     finally:
@@ -46,7 +46,7 @@ def resume_upload(
     upload = yield from read_upload(config, upload_id)
     if upload.state == "ready":
         return upload
-    recording: Recording = yield Work(lambda: open_recording(audio))
+    recording = open_recording(audio)
     try:
         if recording.bytes != upload.bytes:
             raise errors.UploadError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visavis import errors
@@ -43,7 +42,7 @@ def submit(
             elif source is not None and is_url(source):
                 values[f"{name}_url"] = source
             elif source is not None:
-                recordings[name] = yield Work(partial(open_recording, source))
+                recordings[name] = open_recording(source)
         if "partner_url" in values:
             raise ValueError("partner: the service cannot download it; send a file")
         if sum(each.bytes for each in recordings.values()) > config.inline_bytes:

@@ -22,7 +22,7 @@ from visavis.core.retry import (
     post,
     segment,
 )
-from visavis.core.steps import Close, Read, Sleep, Stream
+from visavis.core.steps import Read, Sleep, Stream, closing
 from visavis.models import FINAL
 
 if TYPE_CHECKING:
@@ -147,27 +147,26 @@ def _stream(watched: Watched) -> Steps[bool]:
     request = watched.config.request(
         "GET", f"{watched.path}/events", headers=headers, timeout=watched.left(SILENCE_SECONDS)
     )
-    stream: Stream = yield from open_stream(watched.config, request)
-    try:
-        if stream.response.status_code == 204:  # ended, and nothing new since the last event
-            watched.take((yield from get(watched.config, watched.path)))
-            return True
-        if not stream.response.headers.get("content-type", "").startswith("text/event-stream"):
-            return False
-        decoder = EventDecoder()
-        while (piece := (yield Read(stream))) is not None:
-            for event in decoder.feed(piece):
-                if event.name == "deleted":
-                    yield from get(watched.config, watched.path)  # raises NotFoundError
-                elif event.name == "job":
-                    watched.event_id = event.id
-                    watched.take(json.loads(event.data))
-            if watched.ended:
-                return True
-            watched.check()
+    stream = yield from open_stream(watched.config, request)
+    return (yield from closing(stream, _followed(watched, stream)))
+
+
+def _followed(watched: Watched, stream: Stream) -> Steps[bool]:
+    if stream.response.status_code == 204:  # ended, and nothing new since the last event
+        watched.take((yield from get(watched.config, watched.path)))
         return True
-    finally:
-        yield Close(stream)
+    if not stream.response.headers.get("content-type", "").startswith("text/event-stream"):
+        return False
+    decoder = EventDecoder()
+    while not watched.ended and (piece := (yield Read(stream))) is not None:
+        for event in decoder.feed(piece):
+            if event.name == "deleted":
+                yield from get(watched.config, watched.path)  # raises NotFoundError
+            elif event.name == "job":
+                watched.event_id = event.id
+                watched.take(json.loads(event.data))
+        watched.check()
+    return True
 
 
 def _poll(watched: Watched, tag: str) -> Steps[str]:

@@ -82,6 +82,7 @@ def test_a_missing_part_is_named(served: Served, clip: bytes) -> None:
 
     body = problem(complete(served, upload), 409, "part_missing")
     assert body["detail"].startswith("Part 1 is missing;")
+    assert [each["field"] for each in body["errors"]] == ["parts.1"]
 
     request = {"upload_id": upload["id"]}
     body = problem(served.http.post("/generate", json=request), 422, "upload_incomplete")

@@ -1,0 +1,74 @@
+"""Worker in a thread that finishes each job with a small file, without networks."""
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
+
+from jobs.database import Database, open_database
+from jobs.model import Job, Output
+from jobs.settings import Settings
+from jobs.storage.factory import open_storage
+from jobs.storage.keys import attempt_key
+
+IDLE_SECONDS = 0.02
+REFUSED = "refused"  # value of the metadata `outcome` of a job that fails
+HELD = "held"  # ... of a job that runs until it is canceled
+
+
+def video_of(job_id: str, name: str) -> bytes:
+    """Content of an output file: different for each file, and longer than one read."""
+    return f"{job_id} {name}\n".encode() * 4000
+
+
+@contextmanager
+def working(settings: Settings, *, seconds: float = 0.0) -> Iterator[None]:
+    """Run the worker. seconds: work on each job."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_work, args=(settings, seconds, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _work(settings: Settings, seconds: float, stop: threading.Event) -> None:
+    database = open_database(settings)
+    try:
+        while not stop.is_set():
+            try:
+                job = database.attempts.claim("stub")
+            except OperationalError:  # SQLite is locked by another process
+                job = None
+            if job is None:
+                stop.wait(IDLE_SECONDS)
+                continue
+            stop.wait(seconds)
+            _finish(job, database, settings)
+    finally:
+        database.close()
+
+
+def _finish(job: Job, database: Database, settings: Settings) -> None:
+    outcome = job.metadata.get("outcome")
+    database.attempts.progress(job.id, job.attempt, "render", 0.5)
+    if outcome == REFUSED:
+        database.attempts.fail(job.id, job.attempt, "clip_unsuitable", "The stub refuses it.")
+    if outcome in (REFUSED, HELD):
+        return
+    storage = open_storage(settings)
+    outputs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for take in range(1, job.request.takes + 1):
+            name = f"take-{take}.mp4"
+            path = Path(folder, name)
+            path.write_bytes(video_of(job.id, name))
+            key = attempt_key(job.id, job.attempt, name)
+            storage.put(key, path, "video/mp4")
+            outputs.append(Output(name, key, "video/mp4", path.stat().st_size))
+    database.attempts.succeed(job.id, job.attempt, outputs)
