@@ -1,5 +1,16 @@
 """Client of the visavis service: audio of a conversation in, video of the person out."""
 
+import sys
+from types import ModuleType
+
+if "httpx" not in sys.modules:
+    # Where rich and click are installed, httpx imports them for a command of its package, which
+    # takes longer than all else. An empty module makes it leave out that command.
+    sys.modules["httpx._main"] = ModuleType("httpx._main")
+    import httpx  # noqa: F401
+
+    del sys.modules["httpx._main"]
+
 from visavis.batch.plan import BatchInput
 from visavis.batch.report import BatchProgress, BatchReport, BatchResult
 from visavis.client import AsyncClient, Client
@@ -15,6 +26,7 @@ from visavis.errors import (
     DownloadError,
     InvalidRequestError,
     JobCanceled,
+    JobEnded,
     JobError,
     JobFailed,
     NotFoundError,
@@ -52,6 +64,7 @@ from visavis.models import (
     State,
     Try,
     Upload,
+    WebhookEventType,
 )
 from visavis.raw import RawResponse
 from visavis.request import BatchEntry, JobFilter, RenderFields, RequestFields
@@ -86,6 +99,7 @@ __all__ = [
     "InvalidRequestError",
     "Job",
     "JobCanceled",
+    "JobEnded",
     "JobError",
     "JobFailed",
     "JobFields",
@@ -113,6 +127,7 @@ __all__ = [
     "VisavisError",
     "WaitTimeout",
     "WebhookEvent",
+    "WebhookEventType",
     "WebhookVerificationError",
     "Webhooks",
 ]

@@ -109,20 +109,21 @@ class JobError(VisavisError):
         self.job = job
 
 
-class JobFailed(JobError):
-    """The job failed. code, detail: its error."""
+class JobEnded(JobError):
+    """A job ended without success. code, detail: the reason."""
 
     def __init__(self, job: JobFields) -> None:
-        self.code = job.error.code if job.error else "failed"
-        self.detail = job.error.detail if job.error else ""
-        super().__init__(f"job {job.id} failed: {self.code}: {self.detail}", job)
+        self.code = job.error.code if job.error else job.state
+        self.detail = job.error.detail if job.error else f"The job was {job.state}."
+        super().__init__(f"job {job.id} {self.code}: {self.detail}", job)
 
 
-class JobCanceled(JobError):
-    """The job was canceled."""
+class JobFailed(JobEnded):
+    """The job failed."""
 
-    def __init__(self, job: JobFields) -> None:
-        super().__init__(f"job {job.id} was canceled", job)
+
+class JobCanceled(JobEnded):
+    """The job was canceled, or did not end within its `cancel_after`."""
 
 
 class WaitTimeout(JobError, TimeoutError):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
+WebhookEventType = Literal["job.succeeded", "job.failed", "job.canceled"]
 FINAL: frozenset[State] = frozenset(("succeeded", "failed", "canceled"))
 
 
@@ -35,7 +36,7 @@ class JobWarning:
 
 @dataclass(frozen=True)
 class Failure:
-    """Reason of a failed job."""
+    """Reason of a failed job, or of one that `cancel_after` has canceled."""
 
     code: str
     detail: str
@@ -72,6 +73,9 @@ class JobFields:
     request: dict[str, Any]
     warnings: list[JobWarning]
     error: Failure | None
+    webhook_events: list[WebhookEventType] = field(default_factory=list)
+    cancel_after: float | None = None
+    cancel_at: datetime | None = None
     stage: str = ""
     progress: float = 0.0
     stages: list[Stage] = field(default_factory=list)
@@ -94,8 +98,6 @@ class PersonDefaults:
     guidance_body: float
     diversity: float
     size: str
-    background: str | None = None
-    supersampling: int | None = None
 
 
 @dataclass(frozen=True)

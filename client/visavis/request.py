@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import NotRequired
 
-    from visavis.models import State
+    from visavis.models import State, WebhookEventType
+
+
+LISTS = ("views", "outputs", "webhook_events")
 
 
 class LookFields(TypedDict, total=False):
@@ -30,6 +33,8 @@ class JobAttributes(TypedDict, total=False):
 
     priority: int
     callback_url: str | None
+    webhook_events: Sequence[WebhookEventType] | str
+    cancel_after: float | None
     metadata: Mapping[str, str]
 
 
@@ -72,7 +77,7 @@ class JobFilter(TypedDict, total=False):
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that have a value, as JSON; words of a list may be one text."""
     values = {name: value for name, value in fields.items() if value is not None}
-    for name in ("views", "outputs"):
+    for name in LISTS:
         if name in values:
             text = values[name]
             values[name] = text.split(",") if isinstance(text, str) else list(text)

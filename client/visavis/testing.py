@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from visavis.models import FINAL
+from visavis.request import LISTS, JobAttributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,10 +50,8 @@ PERSON = {
     "digest": "0" * 64,
 }
 SUFFIXES = {"mp4": "mp4", "mov": "mov", "webm": "webm", "png": "zip"}
-LISTS = ("views", "outputs")
-NUMBERS = ("takes", "seed", "steps", "supersampling", "priority", "cancel_after")
-DECIMALS = ("diversity", "guidance_face", "guidance_body")
-JOB_ATTRIBUTES = ("priority", "metadata", "callback_url")
+NUMBERS = ("takes", "seed", "steps", "supersampling", "priority")
+DECIMALS = ("diversity", "guidance_face", "guidance_body", "cancel_after")
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,9 @@ class FakeService(httpx.MockTransport):
         return self._job(job["id"], 202)
 
     def _new_job(self, fields: Content) -> Content:
-        attributes = {name: fields.pop(name) for name in JOB_ATTRIBUTES if name in fields}
+        attributes = {
+            name: fields.pop(name) for name in JobAttributes.__annotations__ if name in fields
+        }
         now = _now()
         job: Content = {
             "id": uuid.uuid4().hex,
@@ -168,6 +169,9 @@ class FakeService(httpx.MockTransport):
             "metadata": {},
             "batch": None,
             "callback_url": None,
+            "webhook_events": ["job.succeeded", "job.failed", "job.canceled"],
+            "cancel_after": None,
+            "cancel_at": None,
             "request": {"person": "demo", "takes": 1, "format": "mp4", **fields},
             "outputs": [],
             "warnings": [],

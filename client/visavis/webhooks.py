@@ -10,10 +10,10 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from visavis.errors import WebhookVerificationError
-from visavis.models import JobFields, OutputFields, parsed
+from visavis.models import JobFields, OutputFields, WebhookEventType, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ class WebhookEvent:
     """One event. id: the same for every try, so that a repeated event can be ignored."""
 
     id: str
-    type: Literal["job.succeeded", "job.failed", "job.canceled"]
+    type: WebhookEventType
     timestamp: datetime
     job: JobFields
     outputs: list[OutputFields]

@@ -150,7 +150,7 @@ class BatchRun:
         outcome: dict[str, Any] = {"state": last["state"], "warnings": last["warnings"]}
         if last["state"] == "succeeded":
             return outcome | {"files": (yield from self._files(entry, last))}
-        error = last["error"] or {"code": last["state"], "detail": "the job was canceled"}
+        error = last["error"] or {"code": last["state"], "detail": f"The job was {last['state']}."}
         return outcome | error
 
     def _submitted(self, item: Item, entry: Entry) -> Steps[dict[str, Any]]:
