@@ -168,6 +168,17 @@ def download_person(
     run_download(person, origin, out, accepted=accept_licence, overwrite=overwrite)
 
 
+@app.command("install-people")
+def install_people(
+    source: Annotated[Path, typer.Argument(help="Folder with person directories.")],
+    target: Annotated[Path, typer.Argument(help="Folder of VISAVIS_PEOPLE, or a volume for it.")],
+) -> None:
+    """Copy people whose files match their checksums, for example into a volume."""
+    from cli.commands.people import run_install
+
+    run_install(source, target)
+
+
 @app.command("export-person")
 def export_person(
     folder: Annotated[Path, typer.Argument(help="Person directory.")],
@@ -257,6 +268,14 @@ def migrate(
     from cli.commands.migrate import run_migrate
 
     run_migrate(check=check)
+
+
+@app.command("create-bucket")
+def create_bucket() -> None:
+    """Create the bucket of VISAVIS_STORAGE_URL, unless it exists."""
+    from cli.commands.bucket import run_create_bucket
+
+    run_create_bucket()
 
 
 @app.command()

@@ -30,6 +30,7 @@ class AvatarSetting:
     name: str  # "render_rounding"
     type: Any  # an annotation that pydantic understands, such as bool or a Literal
     default: Any
+    meaning: str  # for docs/configuration.md
 
 
 @dataclass(frozen=True)

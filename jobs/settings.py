@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotation
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -58,18 +59,38 @@ def _scratch_in(done: dict[str, Any]) -> Path:
     return Path(done["data"]) / "scratch"
 
 
+class Group(StrEnum):
+    """Groups of settings in docs/configuration.md."""
+
+    LOCATIONS = "Locations"
+    API = "The API"
+    TENANTS = "Tenants"
+    JOBS = "Jobs"
+    RETENTION = "Retention"
+    WEBHOOKS = "Webhooks"
+    WORKERS = "Workers and logs"
+
+
+def _setting(group: Group, meaning: str, *, shown: str | None = None, **options: Any) -> Any:
+    """Declare a setting. shown: its default in the documentation, if it depends on others."""
+    return Field(description=meaning, json_schema_extra={"group": group, "shown": shown}, **options)
+
+
 if TYPE_CHECKING:
     _AvatarSettings = BaseSettings
 else:
     _AvatarSettings = create_model(
         "_AvatarSettings",
         __base__=BaseSettings,
-        **{each.name: (each.type, each.default) for each in avatar_settings()},
+        **{
+            each.name: (each.type, _setting(Group.WORKERS, each.meaning, default=each.default))
+            for each in avatar_settings()
+        },
     )
 
 
 class Settings(_AvatarSettings):
-    """Settings of API and worker: `VISAVIS_PORT=9000` sets `port`. See docs/operations.md."""
+    """Settings of API and worker: `VISAVIS_PORT=9000` sets `port`. See docs/configuration.md."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -79,64 +100,301 @@ class Settings(_AvatarSettings):
         hide_input_in_errors=True,
     )
 
-    data: Path = Field(default=Path(".visavis"), validate_default=True)
-    database_url: str = Field(default_factory=_database_in, repr=False)
-    # Empty: `visavis-server up` starts an embedded Redis and sets it.
-    broker_url: str = Field(default="", repr=False)
-    storage_url: str = Field(default_factory=_objects_in, repr=False)
-    people: Path = Field(default=REPOSITORY / "people", validate_default=True)
-    signing_secret: SecretStr | None = None  # None: <data>/secret, created on first use
-    previous_signing_secret: SecretStr | None = (
-        None  # while webhook receivers switch to the new secret
+    data: Path = _setting(
+        Group.LOCATIONS,
+        "folder for all data on this machine",
+        default=Path(".visavis"),
+        validate_default=True,
+        shown="`.visavis`",
+    )
+    database_url: str = _setting(
+        Group.LOCATIONS,
+        "job records: SQLite or PostgreSQL (psycopg 3)",
+        default_factory=_database_in,
+        repr=False,
+        shown="`sqlite:///<data>/visavis.db`",
+    )
+    broker_url: str = _setting(
+        Group.LOCATIONS,
+        "Redis for wake-ups; empty: `visavis-server up` starts one",
+        default="",
+        repr=False,
+    )
+    storage_url: str = _setting(
+        Group.LOCATIONS,
+        "clips, motion and videos: `file:///folder` or "
+        "`s3://bucket/prefix?endpoint_url=…&public_endpoint_url=…&region=…`, where the public one "
+        "is for signed links, if callers reach the bucket at another address",
+        default_factory=_objects_in,
+        repr=False,
+        shown="`file://<data>/objects`",
+    )
+    people: Path = _setting(
+        Group.LOCATIONS,
+        "folder with one person directory for each person",
+        default=REPOSITORY / "people",
+        validate_default=True,
+        shown="`people` of the repository",
+    )
+    signing_secret: SecretStr | None = _setting(
+        Group.LOCATIONS,
+        "signs links into the local folder; use the same one for API processes on several machines",
+        default=None,
+        shown="`<data>/secret`, created on first use",
+    )
+    previous_signing_secret: SecretStr | None = _setting(
+        Group.LOCATIONS,
+        "the previous one, while receivers of webhooks change over: see "
+        "[webhooks](operations.md#webhooks)",
+        default=None,
     )
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    access: Literal["auto", "keys"] = "auto"  # auto: no key needed on a loopback host
-    public_url: str = ""  # empty: http://<host>:<port>
-    # Origins of web pages that may call the API, comma-separated; empty: only the built-in page.
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    migrate: bool = True  # migrate the database when the API starts
+    host: str = _setting(
+        Group.API,
+        "address to listen on",
+        default="127.0.0.1",
+    )
+    port: int = _setting(
+        Group.API,
+        "port to listen on",
+        default=8000,
+        ge=0,
+        le=65535,
+    )
+    access: Literal["auto", "keys"] = _setting(
+        Group.API,
+        "`auto`: callers need a key unless `VISAVIS_HOST` is loopback; `keys`: always, "
+        "as behind a proxy",
+        default="auto",
+    )
+    public_url: str = _setting(
+        Group.API,
+        "base of links, `https://video.example`; empty: the address of the request",
+        default="",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = _setting(
+        Group.API,
+        "web pages of other origins that may call, "
+        "`https://app.example,http://localhost:3000`; empty: none",
+        default=(),
+    )
+    migrate: bool = _setting(
+        Group.API,
+        "API and worker migrate the database when they start; `false` if a deployment "
+        "runs `visavis-server migrate`: then they refuse to start while a migration is "
+        "pending",
+        default=True,
+    )
+    max_upload_bytes: int = _setting(
+        Group.API,
+        "larger uploads are rejected with 413",
+        default=100 * 2**20,
+        gt=0,
+    )
+    uploads_at_once: int = _setting(
+        Group.API,
+        "uploads that are received and probed at a time, others get 503; each may take "
+        "twice its size in the temporary folder",
+        default=64,
+        gt=0,
+    )
+    upload_seconds: float = _setting(
+        Group.API,
+        "an upload that takes longer to arrive gets 408",
+        default=600.0,
+        gt=0,
+    )
+    max_large_upload_bytes: int = _setting(
+        Group.API,
+        "size limit of `POST /uploads`, whose parts go directly to the storage",
+        default=2 * 2**30,
+        gt=0,
+    )
+    audio_urls: bool = _setting(
+        Group.API,
+        "`true`: `audio_url` of `POST /generate` is downloaded, under the same rules as"
+        " [webhooks](operations.md#webhooks)",
+        default=False,
+    )
+    audio_url_seconds: float = _setting(
+        Group.API,
+        "wall clock for one such download",
+        default=60.0,
+        gt=0,
+    )
+    upload_hours: float = _setting(
+        Group.API,
+        "how long jobs may use a clip sent by `POST /uploads`",
+        default=24.0,
+        gt=0,
+    )
+    max_clip_seconds: float = _setting(
+        Group.API,
+        "longer clips are rejected; a person's limit may be lower and also applies",
+        default=600.0,
+        gt=0,
+    )
+    probe_seconds: float = _setting(
+        Group.API,
+        "wall clock for probing one upload, in a child process",
+        default=20.0,
+        gt=0,
+    )
+    link_seconds: int = _setting(
+        Group.API,
+        "how long a signed link is valid",
+        default=3600,
+        gt=0,
+    )
 
-    max_upload_bytes: int = Field(default=100 * 2**20, gt=0)
-    uploads_at_once: int = Field(default=64, gt=0)
-    upload_seconds: float = Field(default=600.0, gt=0)  # longest duration of one upload
-    max_large_upload_bytes: int = Field(default=2 * 2**30, gt=0)  # by POST /uploads
-    audio_urls: bool = False  # allow `audio_url` in requests
-    audio_url_seconds: float = Field(default=60.0, gt=0)  # longest duration of one download
-    upload_hours: float = Field(default=24.0, gt=0)  # lifetime of a clip from POST /uploads
-    max_clip_seconds: float = Field(default=600.0, gt=0)
-    probe_seconds: float = Field(default=20.0, gt=0)  # longest duration of the probe of one clip
-    link_seconds: int = Field(default=3600, gt=0)
+    quota_jobs_in_flight: int = _setting(
+        Group.TENANTS,
+        "queued and running jobs of one tenant; `0`: no limit",
+        default=0,
+        ge=0,
+    )
+    quota_seconds_a_day: float = _setting(
+        Group.TENANTS,
+        "seconds of audio accepted from one tenant per day; `0`: no limit",
+        default=0.0,
+        ge=0,
+    )
+    quota_stored_bytes: int = _setting(
+        Group.TENANTS,
+        "bytes of clips and outputs of one tenant; `0`: no limit",
+        default=0,
+        ge=0,
+    )
+    reads_per_minute: int = _setting(
+        Group.TENANTS,
+        "requests of one key that change nothing; `0`: no limit",
+        default=1200,
+        ge=0,
+    )
+    writes_per_minute: int = _setting(
+        Group.TENANTS,
+        "requests of one key that change something; `0`: no limit",
+        default=120,
+        ge=0,
+    )
 
-    # Default quota of a tenant; 0: no limit. `visavis-server tenants set` overrides it.
-    quota_jobs_in_flight: int = Field(default=0, ge=0)
-    quota_seconds_a_day: float = Field(default=0.0, ge=0)
-    quota_stored_bytes: int = Field(default=0, ge=0)
+    lease_seconds: float = _setting(
+        Group.JOBS,
+        "a worker that has not renewed its lease for this long has lost its job",
+        default=15.0,
+        gt=0,
+    )
+    reaper_seconds: float = _setting(
+        Group.JOBS,
+        "interval at which each API process looks for lost jobs; not more than the lease",
+        default=3.0,
+        gt=0,
+    )
+    wake_seconds: float = _setting(
+        Group.JOBS,
+        "a waiting job is announced again after this long",
+        default=10.0,
+        gt=0,
+    )
+    max_attempts: int = _setting(
+        Group.JOBS,
+        "lost or failed attempts after which a job fails, with the reason",
+        default=3,
+        ge=1,
+    )
+    stage_seconds: Annotated[Mapping[str, float], NoDecode] = _setting(
+        Group.JOBS,
+        "how long a stage may show no progress, instead of 600 s (`render`: 900 s) for "
+        "a clip of up to 20 s: `render=1800,speech=120`; longer clips have "
+        "proportionally more",
+        default=STAGE_SECONDS,
+        shown="empty",
+    )
 
-    reads_per_minute: int = Field(default=1200, ge=0)  # per key; 0: no limit
-    writes_per_minute: int = Field(default=120, ge=0)
+    keep_inputs_days: float = _setting(
+        Group.RETENTION,
+        "days until clips are removed, after the end of their job; `0`: never; a job without one "
+        "cannot be retried (410 `input_expired`)",
+        default=0.0,
+        ge=0,
+    )
+    keep_outputs_days: float = _setting(
+        Group.RETENTION,
+        "the same for videos and motion; the job stays, `expired`, and its downloads get 410 "
+        "`output_expired`",
+        default=0.0,
+        ge=0,
+    )
+    keep_jobs_days: float = _setting(
+        Group.RETENTION,
+        "the same for everything of a job, with its row",
+        default=0.0,
+        ge=0,
+    )
+    keep_leftovers_days: float = _setting(
+        Group.RETENTION,
+        "the same for orphaned objects: motion and files of unpublished attempts, clips whose job "
+        "was never created",
+        default=7.0,
+        ge=0,
+    )
 
-    lease_seconds: float = Field(default=15.0, gt=0)
-    reaper_seconds: float = Field(default=3.0, gt=0)
-    wake_seconds: float = Field(default=10.0, gt=0)  # interval between wake-ups for a queued job
-    max_attempts: int = Field(default=3, ge=1)
-    stage_seconds: Annotated[Mapping[str, float], NoDecode] = STAGE_SECONDS  # "render=60,face=9"
+    webhook_seconds: float = _setting(
+        Group.WEBHOOKS,
+        "wall clock for one try, from name resolution to the end of the response",
+        default=15.0,
+        gt=0,
+    )
+    outbound_allow: Annotated[tuple[str, ...], NoDecode] = _setting(
+        Group.WEBHOOKS,
+        "allowed addresses beyond the public internet: networks, addresses and host "
+        "names, comma-separated, `10.1.0.0/16,hooks.corp.example`",
+        default=(),
+    )
+    outbound_ca: Path | None = _setting(
+        Group.WEBHOOKS,
+        "a PEM file of certificate authorities that are trusted in addition to those of browsers",
+        default=None,
+    )
 
-    keep_inputs_days: float = Field(default=0.0, ge=0)  # after the end of the job; 0: forever
-    keep_outputs_days: float = Field(default=0.0, ge=0)
-    keep_jobs_days: float = Field(default=0.0, ge=0)
-    keep_leftovers_days: float = Field(default=7.0, ge=0)  # orphaned objects
-
-    webhook_seconds: float = Field(default=15.0, gt=0)  # longest duration of one try
-    outbound_allow: Annotated[tuple[str, ...], NoDecode] = ()  # networks and hosts, comma-separated
-    outbound_ca: Path | None = None  # file of additional trusted certificates
-
-    device: str = "auto"
-    threads: int = Field(default=0, ge=0)  # of one worker; 0: the default of torch
-    scratch: Path = Field(default_factory=_scratch_in)
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    device: str = _setting(
+        Group.WORKERS,
+        "`cpu`, `cuda`, `cuda:1`; `auto` uses the GPU if there is one",
+        default="auto",
+    )
+    worker_people: Annotated[tuple[str, ...], NoDecode] = _setting(
+        Group.WORKERS,
+        "people whose jobs a worker claims, comma-separated; empty: all. With several groups, a "
+        "wake-up may reach a worker of another group, and the next one follows after "
+        "`VISAVIS_WAKE_SECONDS`",
+        default=(),
+    )
+    threads: int = _setting(
+        Group.WORKERS,
+        "CPU threads of one worker; `0`: the number of cores, as torch counts them",
+        default=0,
+        ge=0,
+    )
+    scratch: Path = _setting(
+        Group.WORKERS,
+        "space for the files of the running job: 23 MB per minute of decoded clip; its "
+        "video in the [formats](api.md#outputs) `mov` and `png` takes about half a byte"
+        " per pixel: 230 MB per minute at 512x512, 72 GB for ten minutes of the largest"
+        " pictures. Use a local disk: a lock in this folder shows whether a worker is "
+        "alive",
+        default_factory=_scratch_in,
+        shown="`<data>/scratch`",
+    )
+    log_format: Literal["console", "json"] = _setting(
+        Group.WORKERS,
+        "`json`: one object per line, for collectors",
+        default="console",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        Group.WORKERS,
+        "`debug`, `info`, `warning`, `error`",
+        default="info",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -174,7 +432,7 @@ class Settings(_AvatarSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "worker_people", mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
         return [each.strip() for each in given.split(",")] if isinstance(given, str) else given

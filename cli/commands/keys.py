@@ -36,11 +36,18 @@ def create(
         str, typer.Option(help="read, write, admin, or several, as in read,write.")
     ] = "read,write",
     expires: Annotated[str, typer.Option(help="Lifetime: 90d, 24h, 30m or never.")] = "never",
+    *,
+    if_none: Annotated[
+        bool, typer.Option("--if-none", help="Create nothing if there is a valid key.")
+    ] = False,
 ) -> None:
     """Create a key. Its secret is printed once and not stored."""
     scopes = _scopes(scope)
     lifetime = None if expires == "never" else _duration("--expires", expires)
     with open_api_keys(read_settings()) as keys:
+        if if_none and keys.any():
+            make_console(stderr=True).print("there is a valid key, so none was created")
+            return
         try:
             key = keys.create(tenant, name, scopes, lifetime=lifetime)
         except ValueError as error:

@@ -17,7 +17,7 @@ from jobs.storage.errors import StorageFull as StorageFull
 from jobs.storage.local import LocalStorage as LocalStorage
 from jobs.storage.s3 import S3Storage as S3Storage
 from jobs.storage.s3 import disposition as disposition
-from jobs.storage.s3 import s3_client
+from jobs.storage.s3 import open_bucket
 from jobs.telemetry.redaction import redact
 
 if TYPE_CHECKING:
@@ -36,11 +36,7 @@ def open_storage(settings: Settings) -> LocalStorage | S3Storage:
         return LocalStorage(folder, address=address_of_links, signing_key=settings.signing_key())
     if address.scheme == "s3" and address.netloc:
         prefix = address.path.strip("/")
-        return S3Storage(
-            s3_client(parse_qs(address.query)),
-            bucket=address.netloc,
-            prefix=f"{prefix}/" if prefix else "",
-        )
+        return open_bucket(address.netloc, f"{prefix}/" if prefix else "", parse_qs(address.query))
     raise StorageError(
         f"VISAVIS_STORAGE_URL: invalid value {redact(settings.storage_url)!r}; use "
         "file:///folder or s3://bucket/prefix?endpoint_url=...&region=..."

@@ -15,13 +15,23 @@ if TYPE_CHECKING:
 
 FULL_CODES = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity")
 INSUFFICIENT_STORAGE = 507
+DEFAULT_REGION = "us-east-1"
+
+# Parts of a storage URL: address for this service, address in links if it differs, region.
+PARTS = ("endpoint_url", "public_endpoint_url", "region")
 
 
 class S3Storage:
-    """A bucket, or a folder in one. Links are presigned URLs of the bucket."""
+    """A bucket, or a folder in one. Links are presigned URLs of the bucket.
 
-    def __init__(self, client: Any, *, bucket: str, prefix: str = "") -> None:
+    signer: client for presigned URLs, if callers reach the bucket at another address.
+    """
+
+    def __init__(
+        self, client: Any, *, bucket: str, prefix: str = "", signer: Any | None = None
+    ) -> None:
         self._client = client
+        self._signer = client if signer is None else signer
         self._bucket = bucket
         self._prefix = prefix
 
@@ -81,7 +91,7 @@ class S3Storage:
             "ResponseContentDisposition": disposition(filename),
         }
         return str(
-            self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+            self._signer.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
         )
 
     def begin_parts(self, key: str) -> str:
@@ -94,7 +104,7 @@ class S3Storage:
     def part_link(self, key: str, session: str, number: int, *, bytes: int, seconds: int) -> str:
         parameters = self._session(key, session) | {"PartNumber": number, "ContentLength": bytes}
         return str(
-            self._client.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=seconds)
+            self._signer.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=seconds)
         )
 
     def join_parts(self, key: str, session: str, sizes: Sequence[int]) -> None:
@@ -136,9 +146,23 @@ class S3Storage:
         with _as_storage_error(self._bucket):
             self._client.head_bucket(Bucket=self._bucket)
 
+    def create_bucket(self) -> bool:
+        """Create the bucket. Returns False if it exists."""
+        try:
+            self.check()
+        except ObjectMissing:
+            region = self._client.meta.region_name
+            where = {"LocationConstraint": region} if region != DEFAULT_REGION else None
+            given = {"CreateBucketConfiguration": where} if where else {}
+            with _as_storage_error(self._bucket):
+                self._client.create_bucket(Bucket=self._bucket, **given)
+            return True
+        return False
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+        self._signer.close()
 
     def _remove(self, names: Sequence[str]) -> None:
         if not names:
@@ -157,17 +181,23 @@ def disposition(filename: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-def s3_client(query: dict[str, list[str]]) -> Any:
-    """Create a client from the query of a storage URL.
+def open_bucket(bucket: str, prefix: str, query: dict[str, list[str]]) -> S3Storage:
+    """Open the bucket of a storage URL. query: parts of the URL, see `PARTS`.
 
     Raises: StorageError: when the query has an unknown part or boto3 is not installed.
     """
-    unknown = query.keys() - {"endpoint_url", "region"}
-    if unknown:
+    if unknown := query.keys() - set(PARTS):
         raise StorageError(
-            f"VISAVIS_STORAGE_URL: unknown parts {', '.join(sorted(unknown))}; use endpoint_url "
-            "and region"
+            f"VISAVIS_STORAGE_URL: unknown parts {', '.join(sorted(unknown))}; use "
+            f"{', '.join(PARTS[:-1])} and {PARTS[-1]}"
         )
+    endpoint, public, region = (query.get(part, [None])[0] for part in PARTS)
+    client = _client(endpoint, region or DEFAULT_REGION)
+    signer = _client(public, region or DEFAULT_REGION) if public else None
+    return S3Storage(client, bucket=bucket, prefix=prefix, signer=signer)
+
+
+def _client(endpoint: str | None, region: str) -> Any:
     try:
         import boto3  # an extra that local storage does not need
         from botocore.config import Config
@@ -181,8 +211,8 @@ def s3_client(query: dict[str, list[str]]) -> Any:
     )
     return boto3.client(
         "s3",
-        endpoint_url=query.get("endpoint_url", [None])[0],
-        region_name=query.get("region", ["us-east-1"])[0],
+        endpoint_url=endpoint,
+        region_name=region,
         config=config,
     )
 

@@ -22,7 +22,7 @@ from jobs.store.job_rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
@@ -55,10 +55,13 @@ class AttemptStore:
         self._wake_seconds = wake_seconds
         self._clock = clock
 
-    def claim(self, worker: str) -> Job | None:
-        """Claim the next queued job for `worker` as its next attempt; None if none is queued."""
+    def claim(self, worker: str, people: Collection[str] = ()) -> Job | None:
+        """Claim the next queued job for `worker` as its next attempt; None if none is queued.
+
+        people: only jobs of these persons; empty: of all.
+        """
         with writing(self._engine) as connection:
-            next_one = select_next()
+            next_one = select_next(people)
             while (candidate := connection.execute(next_one).mappings().first()) is not None:
                 if cancel_overdue(connection, self._clock(), jobs.c.id == candidate["id"]):
                     continue

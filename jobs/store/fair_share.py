@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 IN_ITS_QUEUE = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
 
 
-def select_next() -> Select[tuple[str, int, datetime | None]]:
-    """Select the next queued job.
+def select_next(people: Collection[str] = ()) -> Select[tuple[str, int, datetime | None]]:
+    """Select the next queued job. people: only jobs of these persons; empty: of all.
 
     It is the first one in the queue of some tenant. So the query reads the index once for each
     waiting tenant, however long the queues are.
     """
     queued, least = jobs.alias("queued"), sa.func.min
-    waiting = queued.c.state == State.QUEUED
+    waiting: ColumnElement[bool] = queued.c.state == State.QUEUED
+    if people:
+        waiting = sa.and_(waiting, queued.c.person.in_(people))
     names = sa.select(least(queued.c.tenant).label("tenant")).where(waiting).cte(recursive=True)
     following = sa.select(least(queued.c.tenant)).where(waiting, queued.c.tenant > names.c.tenant)
     names = names.union_all(

@@ -1,5 +1,6 @@
 """Settings: read from the environment and from secret files, and validated."""
 
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from jobs.settings import SECRETS, Settings
+from jobs.settings import REPOSITORY, SECRETS, Settings
 from tests.jobs.secret_values import PASSWORD, SECRET_SETTINGS
+from tools.configuration import updated
 
 
 def test_all_paths_are_below_the_data_folder_by_default(tmp_path: Path) -> None:
@@ -120,3 +122,11 @@ def test_the_error_of_an_invalid_setting_does_not_show_secrets(tmp_path: Path) -
 
     assert "reaper_seconds" in str(caught.value)
     assert PASSWORD not in str(caught.value)
+
+
+def test_the_documentation_lists_every_setting() -> None:
+    text = (REPOSITORY / "docs/configuration.md").read_text()
+
+    assert updated(text) == text, "run `make docs`"
+    listed = re.findall(r"^\| `VISAVIS_(\w+)` \|", text, re.MULTILINE)
+    assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)

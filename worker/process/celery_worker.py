@@ -34,6 +34,7 @@ from worker.pipeline.persons import PersonCache, load_models
 from worker.process.attempt import attempt
 from worker.process.claim_loop import ClaimLoop
 from worker.process.health import obstacle
+from worker.process.heartbeat import Heartbeat
 from worker.process.job import JobContext, run
 from worker.process.outcomes import AttemptOutcome
 from worker.process.progress import StopRequest
@@ -142,9 +143,20 @@ def run_worker(settings: Settings) -> int:
             limits=Limits(settings.stage_seconds),
         )
         claim_loop = ClaimLoop(
-            store, context.attempt, worker=name, stop=stop, obstacle=context.obstacle
+            store,
+            context.attempt,
+            worker=name,
+            stop=stop,
+            people=settings.worker_people,
+            obstacle=context.obstacle,
         )
         app = stack.enter_context(closing(make_celery(settings)))
+
+        def ready(**_: Any) -> None:
+            stack.enter_context(Heartbeat(context.scratch))
+            wake(app, "start")
+
+        signals.worker_ready.connect(ready)
         return _consume(app, settings, name, lambda: _wake_up(claim_loop, context, app), stop)
 
 
@@ -177,14 +189,10 @@ def _consume(
     def configure_logging(**_: Any) -> None:
         logs.configure(settings)
 
-    def drain_at_start(**_: Any) -> None:
-        wake(app, "start")
-
     def stop_soon(**_: Any) -> None:
         stop.request()  # it runs in a signal handler, so it only sets a flag
 
     signals.setup_logging.connect(configure_logging)
-    signals.worker_ready.connect(drain_at_start)
     signals.worker_shutting_down.connect(stop_soon)
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle; only JSON is accepted
     worker = app.Worker(

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker.process.outcomes import AttemptOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from jobs.model import Job
     from jobs.store.attempts import AttemptStore
@@ -27,6 +27,7 @@ ENVIRONMENT_FAILURES = (AttemptOutcome.OUTAGE, AttemptOutcome.RESOURCE_FAILURE)
 class ClaimLoop:
     """Claims and runs jobs one after the other; waits during an outage.
 
+    people: claim only jobs of these persons; empty: of all.
     obstacle: returns the reason why a job would fail on this worker now, or None. After an outage
     or a resource failure, no job is claimed until it returns None: a worker with a full disk must
     not fail one job after the other.
@@ -39,12 +40,14 @@ class ClaimLoop:
         *,
         worker: str,
         stop: StopRequest,
+        people: Collection[str] = (),
         obstacle: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._store = store
         self._attempt = attempt
         self._worker = worker
         self._stop = stop
+        self._people = people
         self._obstacle = obstacle
         self._check_health = False
         self._pause = SHORTEST_PAUSE
@@ -57,7 +60,7 @@ class ClaimLoop:
                 self._wait()
                 continue
             try:
-                job = self._store.claim(self._worker)
+                job = self._store.claim(self._worker, self._people)
             except SQLAlchemyError as error:
                 logger.warning("no claim: database away", extra={"reason": str(error)})
                 self._wait()

@@ -15,9 +15,27 @@ if TYPE_CHECKING:
     from models.avatar.codec.precision import Precision
     from models.avatar.codec.renderer import CodecAvatar, CodecOptions
 
-PRECISION = AvatarSetting("render_precision", Literal["exact", "tf32", "bfloat16"], "exact")
-COMPILE = AvatarSetting("render_compile", bool, default=False)
-ROUNDING = AvatarSetting("render_rounding", bool, default=False)
+PRECISION = AvatarSetting(
+    "render_precision",
+    Literal["exact", "tf32", "bfloat16"],
+    "exact",
+    "arithmetic of the networks of [codec avatars](released-people.md#how-exact-pictures-are); "
+    "`tf32` and `bfloat16` are for GPUs that are fast at them",
+)
+COMPILE = AvatarSetting(
+    "render_compile",
+    bool,
+    default=False,
+    meaning="compile these networks with torch when a person is first rendered: minutes once, "
+    "cached on disk; needs a C++ compiler",
+)
+ROUNDING = AvatarSetting(
+    "render_rounding",
+    bool,
+    default=False,
+    meaning="round their colours to the nearest byte; by default they are truncated, like the "
+    "reference's",
+)
 
 
 def load_codec_avatar(

@@ -2,7 +2,7 @@
 
 from contracts.avatar_kinds import AvatarKind, AvatarSetting
 
-BRIGHTNESS = AvatarSetting("toy_brightness", int, 0)
+BRIGHTNESS = AvatarSetting("toy_brightness", int, 0, "brightness of the toy")
 
 
 class ToyAvatar:

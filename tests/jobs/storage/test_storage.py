@@ -9,7 +9,13 @@ import httpx
 import pytest
 
 from jobs.settings import Settings
-from jobs.storage.factory import LocalStorage, ObjectMissing, StorageError, open_storage
+from jobs.storage.factory import (
+    LocalStorage,
+    ObjectMissing,
+    S3Storage,
+    StorageError,
+    open_storage,
+)
 
 KEY = "jobs/a1/attempt-1/take-1.mp4"
 
@@ -281,3 +287,21 @@ def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None
 
     with pytest.raises(StorageError, match="cannot write to"):
         storage.check()
+
+
+@pytest.mark.services
+def test_links_have_the_public_address_and_a_missing_bucket_is_created(
+    s3_credentials: None, s3_address: str, video: Path
+) -> None:
+    public = s3_address.replace("127.0.0.1", "localhost")
+    url = f"s3://new-bucket?endpoint_url={s3_address}&public_endpoint_url={public}"
+    storage = open_storage(Settings(storage_url=f"{url}&region=eu-central-1"))
+    assert isinstance(storage, S3Storage)
+
+    assert [storage.create_bucket(), storage.create_bucket()] == [True, False]
+    storage.put(KEY, video, "video/mp4")
+    link = storage.link(KEY, filename="a.mp4", seconds=60)
+    storage.close()
+
+    assert link.startswith(f"{public}/new-bucket/{KEY}?")
+    assert httpx.get(link).content == video.read_bytes()

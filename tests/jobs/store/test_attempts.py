@@ -275,3 +275,13 @@ def test_concurrent_processes_claim_different_jobs(database: Database, database_
 
     assert claimed == submitted
     assert [worker.exitcode for worker in workers] == [0, 0]
+
+
+def test_a_worker_of_some_people_claims_only_their_jobs(database: Database) -> None:
+    submit(database, person="anna")
+    job = submit(database, person="demo", priority=-1)
+
+    assert database.attempts.claim("worker-1", ["ben"]) is None
+    claimed = database.attempts.claim("worker-1", ["demo", "ben"])
+    assert claimed is not None and claimed.id == job.id
+    assert database.attempts.claim("worker-1", ["demo", "ben"]) is None

@@ -1,7 +1,7 @@
 """The claim loop empties the queue and waits during outages."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -106,10 +106,10 @@ def test_a_database_outage_does_not_end_the_worker(
     claim = database.attempts.claim
     failures = [OperationalError("select", {}, Exception("away"))] * 2
 
-    def claim_after_failures(name: str) -> Job | None:
+    def claim_after_failures(name: str, people: Collection[str]) -> Job | None:
         if failures:
             raise failures.pop()
-        return claim(name)
+        return claim(name, people)
 
     monkeypatch.setattr(database.attempts, "claim", claim_after_failures)
     monkeypatch.setattr("worker.process.claim_loop.SHORTEST_PAUSE", 0.01)
@@ -120,7 +120,7 @@ def test_a_database_outage_does_not_end_the_worker(
 def test_a_worker_that_waits_for_the_database_still_shuts_down(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(name: str) -> None:
+    def fail(name: str, people: Collection[str]) -> None:
         raise OperationalError("select", {}, Exception("away"))
 
     monkeypatch.setattr(database.attempts, "claim", fail)
