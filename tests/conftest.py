@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -44,6 +45,12 @@ def _has_room(folder: Path) -> bool:
 
 
 _set_environment()  # now, because numpy and torch read it when they are imported
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules of libraries and tests out of garbage collection: they stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -233,6 +233,7 @@ MUTATIONS: Mapping[str, Callable[[bytes, bytes, random.Random], bytes]] = {
 
 def fuzz(stack: Stack, files: Iterator[tuple[str, bytes]]) -> Report:
     """Send all files and wait for the jobs of the accepted ones."""
+    earlier = _restarts(stack)
     with ThreadPoolExecutor(SENDERS) as pool:
         sent = list(pool.map(lambda file: _send(stack.http, *file), files))
     faults = [f"{each.name}: {each.status} {each.code}" for each in sent if _is_fault(each)]
@@ -245,8 +246,11 @@ def fuzz(stack: Stack, files: Iterator[tuple[str, bytes]]) -> Report:
         ends[end] += 1
         if end not in ("succeeded", "clip_unsuitable") and not end.startswith("audio_"):
             faults.append(f"{each.name}: job {end}")
-    log = stack.log.read_text()
-    return Report(sent, ends, faults, log.count("restarting it"))
+    return Report(sent, ends, faults, _restarts(stack) - earlier)
+
+
+def _restarts(stack: Stack) -> int:
+    return stack.log.read_text().count("restarting it")
 
 
 def _send(http: httpx.Client, name: str, content: bytes) -> Sent:

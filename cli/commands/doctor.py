@@ -57,11 +57,14 @@ class CheckResult:
 
 def run_doctor() -> None:
     """Print a line for each check; exit status 1 when something necessary does not work."""
-    print_checks(make_console(), run_checks(read_settings()))
+    console = make_console()
+    warnings = print_checks(console, run_checks(read_settings()))
+    summary = f"checked, warnings: {warnings}" if warnings else "all well"
+    console.print(f"{summary}; next: `visavis-server up` starts the service", soft_wrap=True)
 
 
-def print_checks(console: Console, checks: Iterable[CheckResult]) -> None:
-    """Print a line for each check, and what to do next.
+def print_checks(console: Console, checks: Iterable[CheckResult]) -> int:
+    """Print a line for each check, and return the number of warnings.
 
     Raises: typer.Exit: when the status of one is BAD.
     """
@@ -75,8 +78,7 @@ def print_checks(console: Console, checks: Iterable[CheckResult]) -> None:
     if count[Status.BAD]:
         console.print(f"problems: {count[Status.BAD]}; fix them, and run this command again")
         raise typer.Exit(FAILED)
-    summary = f"checked, warnings: {count[Status.WARN]}" if count[Status.WARN] else "all well"
-    console.print(f"{summary}; next: `visavis-server up` starts the service", soft_wrap=True)
+    return count[Status.WARN]
 
 
 def run_checks(settings: Settings) -> Iterator[CheckResult]:

@@ -90,7 +90,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def environment(
     people: Path, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
@@ -114,7 +114,7 @@ def service_environment(people: Path, data: Path) -> Environment:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with started(environment, tmp_path_factory.mktemp("logs")) as running:
         yield running

@@ -112,12 +112,10 @@ def test_the_product_is_imported_from_where_it_is_installed(
     assert [Path(file).parents[1] for file in files] == [installed.path] * 3
 
 
-def test_generate_works_beside_modules_of_the_same_names(
-    installed: Installed, hostile: Path
-) -> None:
+def test_generate_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
     add_own_training(hostile)
     write_clip(hostile / "talk.wav", seconds=0.2)
-    installed.server("generate", "talk.wav", "--outputs", "video,motion", cwd=hostile)
+    wheel.server("generate", "talk.wav", "--outputs", "video,motion", cwd=hostile)
     assert (hostile / "talk.mp4").is_file()
     assert (hostile / "talk.npz").is_file()
 
@@ -133,7 +131,9 @@ def test_up_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Pa
 def test_doctor_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
     add_own_training(hostile)
     output = wheel.server("doctor", cwd=hostile)
-    assert {line.split()[0] for line in output.splitlines()} == {"ok"}
+    *checks, summary = output.splitlines()
+    assert {line.split()[0] for line in checks} == {"ok"}
+    assert summary.startswith("all well")
 
 
 def test_training_works_beside_modules_of_the_same_names(
@@ -175,21 +175,10 @@ def test_a_wheel_has_all_files_that_are_not_modules(wheel_folder: Path) -> None:
         assert [str(file) for file in sorted(files) if not (wheel_folder / file).is_file()] == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("-P", "-m", "cli.main", "--help"), "generate"),
-        (("-m", "training", "--help"), "tokenizer"),
-        (("-m", "bench", "--help"), "avatar"),
-    ],
-    ids=["visavis-server", "training", "bench"],
-)
-def test_help_of_a_wheel_in_an_empty_folder(
-    wheel_folder: Path, tmp_path: Path, arguments: tuple[str, ...], text: str
-) -> None:
+def test_help_of_a_wheel_in_an_empty_folder(wheel_folder: Path, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(wheel_folder)}
-    output = Installed(wheel_folder, environment).run(*arguments, cwd=tmp_path)
-    assert text in output
+    output = Installed(wheel_folder, environment).run("-m", "bench", "--help", cwd=tmp_path)
+    assert "avatar" in output
 
 
 def test_the_script_of_a_wheel(wheel_folder: Path, tmp_path: Path) -> None:

@@ -254,9 +254,11 @@ def test_storage_keys_are_the_same() -> None:
 
 def test_a_wake_message_has_the_same_form(tmp_path: Path) -> None:
     app = make_celery(Settings(data=tmp_path, broker_url="memory://"))
-    assert wake(app, JOBS["queued"])
     with app.connection_for_read() as connection:
-        message = connection.default_channel._get(QUEUE)
+        channel = connection.default_channel
+        channel._purge(QUEUE)  # the queues of this transport are shared by the whole process
+        assert wake(app, JOBS["queued"])
+        message = channel._get(QUEUE)
     app.close()
 
     old = FACTS["wake_message"]
