@@ -55,7 +55,7 @@ python:
 
 $(VENV)/.setup: pyproject.toml client/pyproject.toml constraints.txt | python
 	@if [ -e $@ ]; then echo 'Updating $(VENV)'; else \
-	  echo 'Installing into $(VENV): downloads of 0.5 GB with the CPU build of torch, 3 GB with CUDA; 2 GB or 6 GB on disk.'; \
+	  echo 'Installing into $(VENV): with the CPU build of torch 0.6 GB to download and 1.9 GB on disk, with CUDA 3.1 and 5.8 GB.'; \
 	  echo 'TORCH=$(TORCH). TORCH=cpu selects the CPU build; default is the one that pip selects, on Linux usually CUDA.'; fi
 	@$(INSTALL) -e ".[all]" -e "./client[cli]"
 	@touch $@
@@ -83,8 +83,9 @@ test: $(VENV)/.dev $(TOOLS_DONE) ## installs what tests need and runs all of the
 check-deploy: $(VENV)/.dev $(TOOLS)/.done ## images, compose file and Kubernetes objects; `make test` contains it
 	$(BIN)/python -m pytest -q tests/deploy
 
-docs: setup ## update generated tables in docs
+docs: setup ## update what is generated: tables in docs from fields and settings, options of the client
 	$(BIN)/python -m jobs.request.table docs/api.md
+	$(BIN)/python -m jobs.request.export client/visavis/command/fields.json
 	PYTHONPATH=. $(BIN)/python tools/configuration.py docs/configuration.md
 
 FUZZ ?= --files 3000 --seed 1

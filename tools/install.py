@@ -63,8 +63,8 @@ class Child:
 
     def __init__(self, command: Sequence[str], environment: Path, temporary: Path) -> None:
         self.lines: list[str] = []
-        self._environment = environment
-        self._temporary = temporary
+        self._folders = (environment, temporary)
+        self._sizes = ("", "")  # of the folders
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -80,6 +80,7 @@ class Child:
         """Wait for the end, and return the exit status. start: the step before the first line."""
         reader = threading.Thread(target=self._read, daemon=True)
         reader.start()
+        threading.Thread(target=self._measure, daemon=True).start()
         with self._process:
             try:
                 while reader.is_alive():
@@ -95,17 +96,22 @@ class Child:
         for line in self._process.stdout:
             self.lines.append(line.rstrip())
 
+    def _measure(self) -> None:
+        """Update the sizes; it takes seconds on a slow disk, and must not delay a line."""
+        while self._process.returncode is None:
+            environment, temporary = (_size(_bytes_below(folder)) for folder in self._folders)
+            self._sizes = (environment, temporary)
+            time.sleep(DRAW_SECONDS)
+
     def _step(self, start: str) -> str:
         """Return the current step from the last line that names one."""
         for line in reversed(self.lines):
             words = line.split()
             if line.startswith("Installing collected packages:"):
                 packages = words[3] if len(words) == 4 else f"{len(words) - 3} packages"
-                on_disk = _size(_bytes_below(self._environment))
-                return f"installing {packages}: {on_disk} on disk"
+                return f"installing {packages}: {self._sizes[0]} on disk"
             if line.lstrip().startswith("Downloading "):
-                loaded = _size(_bytes_below(self._temporary))
-                return f"downloading {' '.join(words[1:])}: {loaded} in total so far"
+                return f"downloading {' '.join(words[1:])}: {self._sizes[1]} in total so far"
             if line.startswith(("Collecting ", "Processing ")):
                 return f"collecting {Path(words[1]).name}"
             if line.startswith("Obtaining "):
