@@ -24,6 +24,7 @@ from tests.e2e.conftest import Stack, service_environment, started
 from tests.malicious_files import encoded, with_ogg_checksums
 from tests.tiny_person import write_tiny_person
 
+CASES = Path(__file__).parent / "jobs" / "sandbox" / "cases"
 SENDERS = 2
 JOB_SECONDS = 120.0  # limit for the last job, once all files are sent
 EXTREMES = (
@@ -42,6 +43,7 @@ EXTREMES = (
     2**63 - 1,
     2**64 - 1,
 )
+PAUSE = "aselect=not(between(t\\,0.1\\,0.3))"  # without packets
 # Formats that ffmpeg encodes beside those of `write_clip`: {name: options}.
 ENCODED = {
     "u8.wav": ("-c:a", "pcm_u8"),
@@ -71,6 +73,12 @@ ENCODED = {
     "pcm.mov": ("-c:a", "pcm_s24be"),
     "aac.mkv": ("-c:a", "aac"),
     "wma.mkv": ("-c:a", "wmav1"),
+    "ima.caf": ("-c:a", "adpcm_ima_qt"),
+    "mulaw.mov": ("-c:a", "pcm_mulaw", "-ar", "8000"),
+    "late.mp4": ("-output_ts_offset", "0.3"),
+    "late.mkv": ("-output_ts_offset", "0.3"),
+    "gap.webm": ("-af", PAUSE, "-c:a", "libopus"),
+    "gap.mkv": ("-af", PAUSE, "-c:a", "flac"),
     "tracks.mkv": ("-map", "0", "-map", "0", "-c:a", "flac", "-ac", "1"),
     "tracks.m4a": ("-map", "0", "-map", "0", "-c:a", "aac", "-ac", "1"),
     "mono.mp3": ("-ac", "1", "-write_xing", "1", "-id3v2_version", "4", "-metadata", "title=x"),
@@ -134,6 +142,7 @@ def seeds(folder: Path) -> dict[str, bytes]:
         "joined.aac": kinds["clip.aac"] + kinds["clip.aac"],
         "zeros.mp3": bytes(3000) + kinds["2.mp3"],
         "id3.flac": b"ID3\4\0\0\0\0\0\x20" + bytes(32) + kinds["2.flac"],
+        "gsm.wav": (CASES / "gsm610.wav").read_bytes()[:1360],  # ffmpeg has no encoder for it
         "picture.mp4": encoded(
             folder / "picture.mp4", source, 0.4, "-f", "lavfi", "-i", "testsrc=s=32x32:r=10",
             "-pix_fmt", "yuv420p",
