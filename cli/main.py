@@ -29,6 +29,9 @@ RENDER_OMITS = (
     *(field.name for field in declared_fields(Group.MOTION) if field.name != "person"),
     "outputs",
 )
+CONVERT_OMITS = tuple(
+    field.name for field in declared_fields(Group.MOTION) if field.name != "person_channel"
+)
 
 Clip = Annotated[
     Path,
@@ -123,6 +126,25 @@ def generate(
 
     request = request_of(fields, out)
     run_generate(clip, partner, out, request)
+
+
+@app.command("convert-audio")
+@request_options(Group.MOTION, omit=CONVERT_OMITS)
+def convert_audio(
+    recording: Clip,
+    out: Annotated[Path, typer.Option(help="WAV file to write, such as scene01_audio.wav.")],
+    partner: Partner = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames of the motion, to which the audio is cut or padded."),
+    ] = None,
+    *,
+    fields: dict[str, Any],
+) -> None:
+    """Write the audio of any recording as WAV for a scene of a dataset: 48 kHz, two channels."""
+    from cli.commands.convert_audio import run_convert_audio
+
+    run_convert_audio(recording, out, partner, frames, request_of(fields))
 
 
 @app.command("import-person")

@@ -140,6 +140,10 @@ def seeds(folder: Path) -> dict[str, bytes]:
         "chained.opus": kinds["1.opus"] + kinds["2.opus"],
         "joined.webm": kinds["1.webm"] + kinds["2.webm"],
         "joined.aac": kinds["clip.aac"] + kinds["clip.aac"],
+        "joined.wav": kinds["1.wav"] + kinds["ms.wav"] + kinds["2.wav"],
+        "joined.mp3": kinds["1.mp3"] + kinds["2.mp3"],
+        "joined.flac": kinds["1.flac"] + kinds["2.flac"],
+        "joined.m4a": kinds["1.m4a"] + kinds["alac.m4a"],
         "zeros.mp3": bytes(3000) + kinds["2.mp3"],
         "id3.flac": b"ID3\4\0\0\0\0\0\x20" + bytes(32) + kinds["2.flac"],
         "gsm.wav": (CASES / "gsm610.wav").read_bytes()[:1360],  # ffmpeg has no encoder for it

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, cast
+
+from contracts.wav import WavError, read_wav_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
+    from contracts.wav import WavHeader
+
 STREAMS = 16  # in one file
+BOXES = 100_000  # of a movie
 SECTIONS = 1000  # joined recordings in one file
 HEAD_BYTES = 64
-FARTHEST = 1 << 62  # position in a file
-CHUNKS = 1000  # of a wav, w64 or caf before its audio
+FARTHEST = 1 << 40  # position in a file; file systems refuse to seek much farther
+CHUNKS = 1000  # of a w64 or caf before its audio
 JUNK_BYTES = 1 << 20  # before the first frame of an MP3 or AAC file
 CHAIN = 3  # successive frame headers that make a stream of MP3 or AAC frames
 ID3_TAGS = 8  # before the audio
@@ -23,8 +31,20 @@ EBML = b"\x1a\x45\xdf\xa3"
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+FIRST_BYTES = {  # of a recording that was appended to another
+    "webm": re.compile(rb"\x1a\x45\xdf\xa3.{1,50}?(?:webm|matroska)", re.DOTALL),
+    "flac": re.compile(rb"fLaC[\x00\x80]\x00\x00\x22"),
+    "aiff": re.compile(rb"FORM....AIF[FC]", re.DOTALL),
+    "caf": re.compile(rb"caff\x00\x01\x00\x00desc"),
+    "w64": re.compile(re.escape(W64)),
+    "wma": re.compile(re.escape(ASF)),
+    "amr": re.compile(rb"#!AMR(?:-WB)?\n"),
+}
+# A tag, or a frame that contains the length of the file.
+MP3_BEGINNING = re.compile(
+    rb"ID3[\x02-\x04].{6}|\xff[\xe2-\xff].{2}(?:.{9}|.{17}|.{32})(?:..)?(?:Xing|Info)", re.DOTALL
+)
 MOVIE_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
-STREAMED_SIZE = 0x7FFF0000  # and more, or 0: written by programs that cannot seek back
 
 
 class MediaError(ValueError):
@@ -104,7 +124,7 @@ def sniff(file: BinaryIO) -> tuple[str, int]:
         raise MediaError("audio_empty", "the audio file is empty; send a recording")
     if (kind := _magic(head)) is not None:
         return kind, 0
-    start = _after_id3(file, head)
+    start = _after_id3(file)
     head = _at(file, start)
     if head[:4] == b"fLaC":
         return "flac", start
@@ -140,9 +160,9 @@ def _at(file: BinaryIO, position: int, count: int = HEAD_BYTES) -> bytes:
     return file.read(count)
 
 
-def _after_id3(file: BinaryIO, head: bytes) -> int:
-    """Return the position after the ID3 tags at the beginning of a file."""
-    start = 0
+def _after_id3(file: BinaryIO, start: int = 0) -> int:
+    """Return the position after the ID3 tags that begin at `start`."""
+    head = _at(file, start)
     for _ in range(ID3_TAGS):
         if head[:3] != b"ID3" or len(head) < 10:
             break
@@ -195,13 +215,59 @@ BIT_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 BIT_RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
-def demuxer_options(kind: str) -> dict[str, str]:
+class FileSection(io.RawIOBase):
+    """Bytes `start` to `end` of a file, as a file without a name."""
+
+    def __init__(self, path: Path, start: int, end: int) -> None:
+        self._file = path.open("rb")
+        self._start, self._size = start, end - start
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        rest = self._size - self._at
+        if rest <= 0:  # also for a position that no file can have
+            return b""
+        self._file.seek(self._start + self._at)
+        content = self._file.read(rest if size < 0 else min(size, rest))
+        self._at += len(content)
+        return content
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError("position before the start")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def wav_header(file: BinaryIO) -> WavHeader | None:
+    """Return the header of a WAV file; None if only FFmpeg may be able to read it."""
+    file.seek(0)
+    try:
+        return read_wav_header(file)
+    except WavError:
+        return None
+
+
+def demuxer_options(kind: str, demuxer: str) -> dict[str, str]:
     """Return FFmpeg options for a format: no pictures are decoded, no other files are opened."""
-    container = CONTAINERS[kind]
     return {
         "protocol_whitelist": "file",
-        "format_whitelist": container.demuxer,
-        "codec_whitelist": ",".join(sorted(container.codecs)),
+        "format_whitelist": demuxer,
+        "codec_whitelist": ",".join(sorted(CONTAINERS[kind].codecs)),
         "max_streams": str(STREAMS),
     }
 
@@ -209,23 +275,79 @@ def demuxer_options(kind: str) -> dict[str, str]:
 def sections(path: Path, kind: str, start: int) -> list[tuple[int, int]]:
     """Return the bytes (start, end) of each recording in a file of joined recordings.
 
-    Ogg files may be chained, and WebM files of one recorder are often joined. The streams of a
-    later recording may have other rates and channels.
+    Ogg files may be chained, and files of other formats are joined by appending one to another.
+    A later recording may have another rate and other channels.
 
     Raises: MediaError: when there are too many.
     """
     size = path.stat().st_size
-    starts = [start]
     with path.open("rb") as file:
         if kind == "ogg":
-            starts = list(_ogg_chains(file)) or starts
-        elif kind == "webm":
-            starts = list(_ebml_headers(file, size)) or starts
+            later = _ogg_chains(file)
+        elif kind == "wav":
+            later = _wav_files(path, size)
+        elif kind == "m4a":
+            later = _movies(file)
+        elif kind == "mp3":
+            later = _mp3_files(file, size)
+        else:
+            later = (at for at, _ in _matches(file, size, FIRST_BYTES.get(kind)))
+        starts = [start, *islice((at for at in later if at > start), SECTIONS)]
     if len(starts) > SECTIONS:
         raise MediaError(
             "audio_damaged", f"the file has more than {SECTIONS} joined recordings; export it again"
         )
     return list(zip(starts, [*starts[1:], size], strict=True))
+
+
+def _matches(
+    file: BinaryIO, size: int, pattern: re.Pattern[bytes] | None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield position and text of each match of a pattern of HEAD_BYTES at most."""
+    step, at = 1 << 20, 0
+    while pattern is not None and at < size:
+        for match in pattern.finditer(_at(file, at, step + HEAD_BYTES)):
+            if match.start() < step:
+                yield at + match.start(), match.group()
+        at += step
+
+
+def _wav_files(path: Path, size: int) -> Iterator[int]:
+    at: int | None = 0
+    while at is not None:
+        yield at
+        with FileSection(path, at, size) as file:
+            header = wav_header(cast("BinaryIO", file))
+        follower = header.follower if header is not None else None
+        at = None if follower is None else at + follower
+
+
+def _movies(file: BinaryIO) -> Iterator[int]:
+    """Yield the position of each box `ftyp` after an index."""
+    at, indexed = 0, False
+    for _ in range(BOXES):
+        if len(head := _at(file, at, 16)) < 8:
+            break
+        length, name = struct.unpack(">I4s", head[:8])
+        if length == 1 and len(head) == 16:
+            (length,) = struct.unpack(">Q", head[8:])
+        if indexed and name == b"ftyp":
+            yield at
+        indexed = name == b"moov" or (indexed and name != b"ftyp")
+        if length < 8:
+            break
+        at += length
+
+
+def _mp3_files(file: BinaryIO, size: int) -> Iterator[int]:
+    """Yield the position of each MP3 file: a frame with its length, with the tag before it."""
+    tags: dict[int, int] = {}  # positions by end
+    music = _after_id3(file)
+    for at, match in _matches(file, size, MP3_BEGINNING):
+        if match.startswith(b"ID3"):
+            tags.setdefault(_after_id3(file, at), at)
+        elif at > music and _frame_header(match):
+            yield tags.get(at, at)
 
 
 def _ogg_chains(file: BinaryIO) -> Iterator[int]:
@@ -251,54 +373,43 @@ def _ogg_pages(file: BinaryIO) -> Iterator[tuple[int, int]]:
         at += 1 + (found if found >= 0 else max(1, len(block) - 3))
 
 
-def _ebml_headers(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield the position of each EBML header of Matroska or WebM."""
-    step, at = 1 << 20, 0
-    while at < size:
-        block = _at(file, at, step + HEAD_BYTES)
-        found = block.find(EBML)
-        while 0 <= found < step:
-            header = block[found : found + HEAD_BYTES]
-            if b"webm" in header or b"matroska" in header:
-                yield at + found
-            found = block.find(EBML, found + 1)
-        at += step
+def short_vorbis(path: Path, section: tuple[int, int]) -> bool:
+    """Check if each stream of an Ogg file has all of its audio in one page.
 
-
-def cut_off(path: Path, kind: str, start: int) -> bool:
-    """Check if the file ends before the end that its own structure states.
-
-    start: position of the last of its joined recordings.
+    FFmpeg counts the first packet of such a Vorbis stream, which contains no audio, and keeps the
+    padding at its end.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    serials = []
+    with FileSection(path, *section) as file:
+        for at, _ in _ogg_pages(cast("BinaryIO", file)):
+            _, granule, serial = struct.unpack("<6sqI", _at(cast("BinaryIO", file), at, 18))
+            if granule > 0:
+                serials.append(serial)
+                if len(serials) > len(set(serials)):
+                    return False
+    return bool(serials)
+
+
+def cut_off(path: Path, kind: str, section: tuple[int, int]) -> bool:
+    """Check if a recording ends before the end that its own structure states."""
+    size = section[1] - section[0]
+    with FileSection(path, *section) as raw:
+        file = cast("BinaryIO", raw)
         if kind == "wav":
-            return _riff_end(file) > size
+            header = wav_header(file)
+            return header is not None and header.truncated
         if kind == "w64":
             return _w64_end(file) > size
         if kind == "caf":
             return _caf_end(file) > size
         if kind == "webm":
-            return _segment_end(file, start) > size
+            return _segment_end(file) > size
         if kind == "ogg":
             *_, last = [0, *(at for at, _ in _ogg_pages(file))]
             head = _at(file, last, 27)
             table = file.read(head[26]) if len(head) == 27 else b""
             return last + 27 + len(table) + sum(table) > size
     return False
-
-
-def _riff_end(file: BinaryIO) -> int:
-    at, large = 12, _at(file, 0, 4) != b"RIFF"
-    for _ in range(CHUNKS):
-        if len(head := _at(file, at, 8)) < 8:
-            break
-        name, length = struct.unpack("<4sI", head)
-        if name == b"data":
-            streamed = large or not 0 < length < STREAMED_SIZE
-            return 0 if streamed else at + 8 + int(length)
-        at += 8 + length + length % 2
-    return 0
 
 
 def _w64_end(file: BinaryIO) -> int:
@@ -313,9 +424,9 @@ def _w64_end(file: BinaryIO) -> int:
     return 0
 
 
-def _segment_end(file: BinaryIO, start: int) -> int:
+def _segment_end(file: BinaryIO) -> int:
     """Return the end of a segment of Matroska; 0 if it was streamed without a size."""
-    at = start + 4
+    at = 4
     for _ in range(2):  # the EBML header and the segment, after their names of four bytes
         head = _at(file, at, 8)
         count = 9 - head[0].bit_length() if head and head[0] else 9

@@ -7,7 +7,6 @@ whole numbers of samples at 48 kHz.
 
 from __future__ import annotations
 
-import io
 from array import array
 from fractions import Fraction
 from itertools import chain
@@ -17,19 +16,24 @@ from jobs.model import JobWarning
 from jobs.sandbox.audio_formats import (
     ACCEPTED,
     CONTAINERS,
+    FileSection,
     MediaError,
     cut_off,
     demuxer_options,
     sections,
+    short_vorbis,
     sniff,
+    wav_header,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     import av
 
+    from contracts.wav import WavHeader
     from jobs.sandbox.audio_formats import MediaLimits
 
 SAMPLE_RATE = 48_000
@@ -50,6 +54,8 @@ class ClipReader:
             self.kind, start = sniff(file)
         self._path = path
         self.limits = limits
+        self.pcm: WavHeader | None = None  # of a WAV file of plain samples
+        self.short = False  # Vorbis in one page
         self._sections = sections(path, self.kind, start)
         self.codec = ""
         self.sample_rate = 0
@@ -92,12 +98,19 @@ class ClipReader:
             raise MediaError(
                 "audio_empty", "the file contains no audio after its header; export it again"
             )
-        if cut_off(self._path, self.kind, self._sections[-1][0]):
+        if cut_off(self._path, self.kind, self._sections[-1]):
             self._incomplete()
 
     def _section(self, section: tuple[int, int], *, first: bool) -> Iterator[bytes]:
+        if self.kind == "wav":
+            section = self._located(section)
+            if self.pcm is not None and not self.pcm.samples:
+                return
         with self._opened(section) as container:
             count = self._checked_tracks(container)
+            self.short = (
+                self.codec == "vorbis" and self.kind == "ogg" and short_vorbis(self._path, section)
+            )
             left = Track(self, container, container.streams.audio[0], first=first)
             if count == 1:
                 for channels, samples in left.chunks():
@@ -116,13 +129,34 @@ class ClipReader:
     def _opened(self, section: tuple[int, int]) -> av.container.InputContainer:
         import av
 
+        demuxer, extra = CONTAINERS[self.kind].demuxer, {}
+        if self.pcm is not None:
+            demuxer = str(self.pcm.pcm)
+            extra = {
+                "sample_rate": str(self.pcm.rate),
+                "ch_layout": "mono" if self.pcm.channels == 1 else "stereo",
+            }
         return av.open(
             FileSection(self._path, *section),
             "r",
-            format=CONTAINERS[self.kind].demuxer,
-            options=demuxer_options(self.kind),
+            format=demuxer,
+            options=demuxer_options(self.kind, demuxer) | extra,
             metadata_errors="replace",
         )
+
+    def _located(self, section: tuple[int, int]) -> tuple[int, int]:
+        """Return the bytes of the samples of a WAV file, found as training finds them.
+
+        Compressed audio, and what only FFmpeg can read, stays the whole section.
+        """
+        with FileSection(self._path, *section) as file:
+            header = wav_header(cast("BinaryIO", file))
+        self.pcm = header if header is not None and header.pcm else None
+        if self.pcm is None:
+            return section
+        self.check(self.pcm.rate, self.pcm.channels)
+        start = section[0] + self.pcm.offset
+        return start, start + self.pcm.samples * self.pcm.block
 
     def _checked_tracks(self, container: av.container.InputContainer) -> int:
         streams = container.streams.audio
@@ -205,14 +239,17 @@ class Track:
         container: av.container.InputContainer,
         stream: av.AudioStream,
         *,
-        first: bool,  # of the joined recordings in the file
+        first: bool,  # of joined recordings
     ) -> None:
         form = CONTAINERS[reader.kind]
         self._reader = reader
         self._container = container
         self._stream = stream
         self._timed = form.timed
-        self._origin = 0 if first else None  # a later recording begins where its audio begins
+        short = reader.short and not stream.start_time
+        # Later recordings in these formats may count time from the first one.
+        later = not first and reader.kind in ("ogg", "webm")
+        self._origin = None if later or short else 0
         self.good = self.bad = 0  # frames and packets
         self._begun = False  # a frame was placed
         self._last_duration = 0  # of the packet of the last frame
@@ -221,7 +258,8 @@ class Track:
         self.end = 0  # samples at 48 kHz
         self._tick = stream.time_base or Fraction(1, SAMPLE_RATE)
         self._rounding = self._position(2)
-        self._whole = self._stated_samples() if form.measured else None
+        self._measured = form.measured and reader.pcm is None
+        self._whole = self._stated_samples() if self._measured or short else None
         stream.codec_context.thread_count = 1
         # Of ALAC in CAF, FFmpeg removes the padding twice, and of WMA two frames instead of one.
         self._primed = reader.kind == "wma" and stream.codec_context.name in ("wmav1", "wmav2")
@@ -231,8 +269,8 @@ class Track:
     @property
     def stated_end(self) -> int:
         """End by the header, or 0."""
-        if self._whole is not None:
-            return self._whole
+        if self._measured:
+            return self._whole or 0
         if self._reader.kind == "mp3" and self._container.duration:
             return self._container.duration * SAMPLE_RATE // 1_000_000
         return 0
@@ -413,44 +451,6 @@ class Run:
                     self._channels,
                     bytes(memoryview(frame.planes[0])[first * size : count * size]),
                 )
-
-
-class FileSection(io.RawIOBase):
-    """Bytes `start` to `end` of a file, as a file without a name."""
-
-    def __init__(self, path: Path, start: int, end: int) -> None:
-        self._file = path.open("rb")
-        self._start, self._size = start, end - start
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        rest = self._size - self._at
-        if rest <= 0:  # also for a position that no file can have
-            return b""
-        self._file.seek(self._start + self._at)
-        content = self._file.read(rest if size < 0 else min(size, rest))
-        self._at += len(content)
-        return content
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("position before the start")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def interleaved(left: bytes, right: bytes) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts.errors import InputError
+from contracts.wav import CONVERT
 from models.formats.wav import SAMPLE_RATE, SAMPLES_PER_FRAME, WavError, WavFile, open_wav
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def open_audio(path: Path) -> WavFile:
     if audio.rate != SAMPLE_RATE or audio.channels != AUDIO_CHANNELS:
         raise DatasetError(
             f"{path}: must have {SAMPLE_RATE} Hz and {AUDIO_CHANNELS} channels, found "
-            f"{audio.rate} Hz and {audio.channels} channel(s)"
+            f"{audio.rate} Hz and {audio.channels} channel(s); {CONVERT}"
         )
     return audio
 

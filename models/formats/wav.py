@@ -1,17 +1,17 @@
-"""WAV files, memory-mapped and read in pieces.
+"""WAV files: written as floats, memory-mapped and read in pieces.
 
 Letters: N samples per channel.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contracts.errors import InputError
+from contracts.wav import CONVERT, WavHeader, float_header, read_wav_header
+from contracts.wav import WavError as WavError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,16 +22,9 @@ FRAME_RATE = 30
 SAMPLE_RATE = 48_000
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 
-INTEGERS, FLOATS, EXTENSIBLE = 1, 3, 0xFFFE  # format tags
-UNKNOWN_LENGTHS = (0, 0xFFFF_FFFF)  # length field of files written to a pipe
-KINDS = {  # (format tag, bits) -> numpy type of a sample; 24 bit as three bytes
-    (INTEGERS, 16): "<i2", (INTEGERS, 24): "u1", (INTEGERS, 32): "<i4",
-    (FLOATS, 32): "<f4", (FLOATS, 64): "<f8",
+TYPES = {  # numpy type of a sample; 24 bit as three bytes
+    "s16le": "<i2", "s24le": "u1", "s32le": "<i4", "f32le": "<f4", "f64le": "<f8",
 }  # fmt: skip
-
-
-class WavError(InputError):
-    """Missing, damaged or unsupported audio file."""
 
 
 @dataclass(frozen=True)
@@ -72,67 +65,43 @@ def open_wav(path: Path) -> WavFile:
     """
     try:
         with path.open("rb") as file:
-            header = _Header.read(file, path)
+            header = read_wav_header(file)
     except OSError as error:
         raise WavError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except WavError as error:
+        raise WavError(f"{path}: {error}") from error
+    kind = _checked(header, path)
     shape = (header.samples, header.channels, *((3,) if header.bits == 24 else ()))
     if not header.samples:  # an empty range cannot be mapped
-        return WavFile(path, header.rate, header.bits, np.zeros(shape, header.kind))
-    raw = np.memmap(path, header.kind, "r", offset=header.offset, shape=shape)
+        return WavFile(path, header.rate, header.bits, np.zeros(shape, kind))
+    raw = np.memmap(path, kind, "r", offset=header.offset, shape=shape)
     return WavFile(path, header.rate, header.bits, raw)
 
 
-@dataclass(frozen=True)
-class _Header:
-    """Format and position of the samples in a WAV file."""
-
-    rate: int
-    channels: int
-    bits: int
-    kind: str
-    offset: int
-    samples: int
-
-    @classmethod
-    def read(cls, file: BinaryIO, path: Path) -> _Header:
-        riff, _, wave = struct.unpack("<4sI4s", _exactly(file, 12, path))
-        if (riff, wave) != (b"RIFF", b"WAVE"):
-            raise WavError(f"{path}: not a WAV file; convert it, for example with ffmpeg")
-        format_chunk: bytes | None = None
-        while True:
-            name, size = struct.unpack("<4sI", _exactly(file, 8, path))
-            if name == b"data":
-                break
-            content = file.tell()
-            if name == b"fmt ":
-                format_chunk = _exactly(file, size, path)
-            file.seek(content + size + size % 2)
-        if format_chunk is None or len(format_chunk) < 16:
-            raise WavError(f"{path}: damaged, the format of the samples is missing; copy it again")
-        return cls._of(format_chunk, size, file, path)
-
-    @classmethod
-    def _of(cls, format_chunk: bytes, size: int, file: BinaryIO, path: Path) -> _Header:
-        tag, channels, rate, _, block, bits = struct.unpack("<HHIIHH", format_chunk[:16])
-        if tag == EXTENSIBLE and len(format_chunk) >= 26:
-            (tag,) = struct.unpack("<H", format_chunk[24:26])
-        kind = KINDS.get((tag, bits))
-        if kind is None or not channels or block != channels * bits // 8:
-            raise WavError(
-                f"{path}: unsupported format ({channels} channels of {bits} bit, format tag "
-                f"{tag}); convert it to PCM of 16, 24 or 32 bit or to floats"
-            )
-        offset = file.tell()
-        present = file.seek(0, 2) - offset
-        if size in UNKNOWN_LENGTHS:
-            size = present
-        if size > present:
-            raise WavError(f"{path}: truncated, {present} of {size} bytes of audio; copy it again")
-        return cls(rate, channels, bits, kind, offset, size // block)
+def _checked(header: WavHeader, path: Path) -> str:
+    """Return the numpy type of a sample."""
+    kind = TYPES.get(header.pcm or "")
+    if kind is None:
+        raise WavError(
+            f"{path}: unsupported format ({header.channels} channels of {header.bits} bit, format "
+            f"tag {header.tag}); it must be PCM of 16, 24 or 32 bit or floats: {CONVERT}"
+        )
+    if header.truncated:
+        raise WavError(
+            f"{path}: truncated, {header.present} of {header.stated} bytes of audio; copy it again"
+        )
+    if header.follower is not None:
+        raise WavError(f"{path}: another WAV file is appended to it; {CONVERT}")
+    return kind
 
 
-def _exactly(file: BinaryIO, count: int, path: Path) -> bytes:
-    content = file.read(count)
-    if len(content) < count:
-        raise WavError(f"{path}: truncated or not a WAV file; copy it again")
-    return content
+def write_float_wav(path: Path, samples: NDArray[np.float32], *, length: int) -> None:
+    """Write samples [N, channels] at 48 kHz as floats, cut or padded with zeros to `length`."""
+    channels = samples.shape[1]
+    with path.open("wb") as file:
+        file.write(float_header(channels, SAMPLE_RATE, length))
+        for start in range(0, length, SAMPLE_RATE):
+            part = np.zeros((min(SAMPLE_RATE, length - start), channels), "<f4")
+            piece = samples[start : start + len(part)]
+            part[: len(piece)] = piece
+            file.write(part.tobytes())

@@ -24,7 +24,7 @@ FORMATS = [
     ("caf", "alac"), ("aiff", "pcm_s16be"), ("flac", "flac"), ("mp3", "libmp3lame"),
 ]  # fmt: skip
 TIMED = {"mkv", "webm", "m4a", "mp4", "mov", "ogg"}
-JOINED = {"mkv", "webm", "ogg", "aac"}
+JOINED = {"mkv", "webm", "ogg", "aac", "m4a", "mp4", "wav", "caf", "aiff", "flac", "mp3"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ def test_length_and_places_are_those_of_the_timestamps(recipe: Recipe) -> None:
         reader = ClipReader(whole, MediaLimits(max_seconds=60.0))
         samples = np.frombuffer(b"".join(reader.stereo()), np.float32).reshape(-1, 2)
 
-    later = expected[np.flatnonzero(expected)[0] :]  # a later recording begins with its audio
+    # Later recordings of these formats may count time from the first one: their offset is nothing.
+    continued = recipe.container in ("ogg", "webm", "mkv")
+    later = expected[np.flatnonzero(expected)[0] if continued else 0 :]
     expected = np.concatenate([expected] + [later] * (recipe.joins - 1))
     padding = frame + SAMPLE_RATE // 500  # of the encoder, and ticks of a millisecond
     assert abs(len(samples) - len(expected)) <= recipe.joins * padding
@@ -109,13 +111,14 @@ def sounding(path: Path, *, timed: bool) -> tuple[np.ndarray, int]:
 
 def assert_equal_places(found: np.ndarray, expected: np.ndarray, slack: int) -> None:
     """Compare in blocks of 20 ms; the edges of pauses may move by `slack` blocks."""
-    size = min(len(found), len(expected)) // BLOCK
-    masks = [
-        mask[: size * BLOCK].reshape(size, BLOCK).mean(axis=1) > 0.5 for mask in (found, expected)
-    ]
+    both = min(len(found), len(expected)) // BLOCK  # beyond, one of them has padding
+    masks = []
+    for mask in (found, expected):
+        count = len(mask) // BLOCK
+        masks.append(mask[: count * BLOCK].reshape(count, BLOCK).mean(axis=1) > 0.5)
     for mask, other in (masks, masks[::-1]):
-        near = np.convolve(other, np.ones(2 * slack + 1))[slack : slack + size] > 0
-        assert not (mask & ~near).any()
+        near = np.convolve(other, np.ones(2 * slack + 1))[slack:] > 0
+        assert not (mask[:both] & ~near[:both]).any()
 
 
 def _ffmpeg(*arguments: str | Path) -> None:

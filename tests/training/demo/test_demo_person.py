@@ -120,6 +120,21 @@ def test_the_lips_open_with_the_voice(conversation: Takes) -> None:
         assert correlation(opening, level) > 0.5
 
 
+def test_the_lips_move_in_the_frames_of_the_voice(conversation: Takes) -> None:
+    """Quick changes of lips and loudness correlate most at 0 frames, in both halves."""
+    level = quick(conversation.loudness(0))
+    for opening in map(quick, conversation.opening):
+        for half in (slice(3, len(level) // 2), slice(len(level) // 2, -3)):
+            lags = range(-3, 4)
+            fits = [correlation(opening[half], np.roll(level, -lag)[half]) for lag in lags]
+            assert lags[int(np.argmax(fits))] == 0
+
+
+def quick(values: Array) -> Array:
+    """Return what differs from the moving average of 0.3 s."""
+    return values - np.convolve(values, np.full(PAUSE, 1 / PAUSE), mode="same")
+
+
 def test_the_mouth_is_nearly_closed_during_silence(conversation: Takes) -> None:
     silent, sounding = conversation.silent(0), conversation.sounding(0)
     assert silent.sum() > 60
