@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from jobs.request.values import WEBHOOK_EVENTS
+from jobs.webhooks.events import WEBHOOK_EVENTS
 
 if TYPE_CHECKING:
     from jobs.request.model import GenerateRequest, JobRequest
-    from jobs.request.values import WebhookEvent
+    from jobs.webhooks.events import WebhookEvent
 
 Clock = Callable[[], datetime]  # returns the current time, an aware datetime in UTC
 LOCAL = "local"  # tenant of callers on this machine, when no API key is needed

@@ -21,8 +21,8 @@ from contracts.stages import STAGE_NAMES, overall_progress
 from jobs.model import LOCAL, State
 from jobs.persons import PersonDefaults, PersonSummary
 from jobs.request.model import JobRequest
-from jobs.request.values import WEBHOOK_EVENTS
 from jobs.store.uploads import PART_BYTES
+from jobs.webhooks.events import WEBHOOK_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,9 @@ from contracts.stages import STAGE_NAMES
 from jobs.model import Job, JobError, JobStatus, Output, State
 from jobs.persons import PersonSummary
 from jobs.request.model import JobRequest
-from jobs.request.values import WebhookEvent
 from jobs.settings import Settings
 from jobs.store.pagination import Page
+from jobs.webhooks.events import WebhookEvent
 
 
 class StageView(BaseModel):

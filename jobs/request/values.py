@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from contracts.outputs import output_kinds, video_formats
+from jobs.webhooks.events import WebhookEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,8 +136,6 @@ Outputs = Annotated[
     Field(min_length=1, max_length=8),
     AfterValidator(_without_repeats),
 ]
-WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
-WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 WebhookEvents = Annotated[
     tuple[WebhookEvent, ...],
     Field(min_length=1, max_length=8),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from jobs.model import LOCAL, State
-from jobs.request.values import WEBHOOK_EVENTS
+from jobs.webhooks.events import WEBHOOK_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

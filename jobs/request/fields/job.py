@@ -9,13 +9,13 @@ from pydantic import BaseModel
 from jobs.request.declare import FieldSet, FormInput, Group, request_field
 from jobs.request.values import (
     LONGEST_DEADLINE,
-    WEBHOOK_EVENTS,
     CancelAfter,
     Metadata,
     Priority,
     WebhookEvents,
     either,
 )
+from jobs.webhooks.events import WEBHOOK_EVENTS
 
 
 class JobFields(BaseModel):
