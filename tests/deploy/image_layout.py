@@ -80,6 +80,19 @@ class Layout:
             check=False,
         )
 
+    def writable(self) -> set[str]:
+        """Return the folders, as paths of the image, in which a write of its user succeeds."""
+        folders = [self.root, *(path for path in self.root.rglob("*") if path.is_dir())]
+        attempts = [str(folder / "written") for folder in folders]
+        script = 'for path; do ( : > "$path" ) 2>/dev/null && echo "$path"; done'
+        written = [
+            Path(line)
+            for line in self.run("-c", script, "sh", *attempts, start="/bin/sh").stdout.split()
+        ]
+        for path in written:
+            path.unlink()
+        return {f"/{path.parent.relative_to(self.root)}" for path in written}
+
     def files(self) -> dict[str, tuple[int, int]]:
         """Return size and time of every file outside the writable paths."""
         writable = [self.path(each) for each in self.dockerfile.writable]
@@ -131,7 +144,8 @@ def _install(layout: Layout) -> None:
     packages = next(folder.glob("lib/python*/site-packages"))
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     python = folder / "bin/python"
-    wheel = _wheel(layout.dockerfile.copies)
+    packages_of = (each for each in layout.dockerfile.copies if not each.target.startswith("/"))
+    wheel = _wheel(tuple(packages_of))
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "-q", "--no-deps", str(wheel)], check=True, timeout=300)
 
@@ -141,8 +155,7 @@ def _wheel(copies: tuple[Copy, ...]) -> Path:
     """Build the wheel of the files that these COPY lines bring."""
     folder = Path(tempfile.mkdtemp(prefix="visavis-wheel-"))
     for copy in copies:
-        if not copy.target.startswith("/"):
-            _copy(copy, folder / "source" / copy.target)
+        _copy(copy, folder / "source" / copy.target)
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
     subprocess.run(
         [*build, "--no-deps", "--no-build-isolation", "-w", str(folder), str(folder / "source")],

@@ -242,3 +242,13 @@ def test_images_have_versions() -> None:
     assert all(re.search(r":v?[0-9][0-9.]*(-[a-z0-9-]+)?$", image) for image in images.values())
     example = read_env(REPOSITORY / ".env.example")
     assert set(images) == {name for name in example if name.endswith("_IMAGE")}
+
+
+def test_the_steps_to_a_running_compose_file_are_few() -> None:
+    section = re.split(r"^## .*$", (REPOSITORY / "docs/deployment.md").read_text(), flags=re.M)[1]
+    steps = re.findall(r"^[0-9]+\. ", section, re.MULTILINE)
+
+    assert 1 < len(steps) <= 10
+    for command in ("docker/make-env", "docker compose --profile cpu up", "logs"):
+        assert command in section
+    assert "docs/deployment.md" in (REPOSITORY / "README.md").read_text()

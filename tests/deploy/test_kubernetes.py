@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 K8S = REPOSITORY / "k8s"
-OVERLAYS = ("overlays/dev", "overlays/prod", "overlays/prod-dra", "groups/demo")
+# Every folder that can be built alone; a Component is part of one of these.
+OVERLAYS = tuple(
+    str(path.parent.relative_to(K8S))
+    for path in sorted(K8S.rglob("kustomization.yaml"))
+    if "kind: Kustomization\n" in path.read_text()
+)
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 SCHEMAS = {path.stem: path for path in (K8S / "schemas").glob("*.json")}
 UNUSED_SCHEMAS = {"PrometheusRule", "ServiceMonitor"}  # for the objects that come with the metrics
