@@ -27,7 +27,7 @@ KILLS ?= 50
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup python test docs check-deploy fuzz schemathesis chaos check bench demo-person clean
+.PHONY: help run serve setup python test docs check-deploy fuzz schemathesis chaos client-batch check bench demo-person clean
 
 help: ## this list
 	@echo 'make TARGET, with a target of:'
@@ -97,6 +97,10 @@ schemathesis: $(VENV)/.dev ## hundreds of drawn requests for each operation of t
 
 chaos: $(VENV)/.dev ## kills, outages and full disks in both set-ups; every accepted job is accounted for
 	$(BIN)/python -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --seed $(SEED)
+
+CLIPS ?= 50
+client-batch: $(VENV)/.dev ## a batch by the client, which is killed twice, and the service once
+	$(BIN)/python -m tests.client.killed_batch --clips $(CLIPS)
 
 check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API description
 	$(BIN)/ruff check .

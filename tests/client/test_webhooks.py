@@ -69,26 +69,42 @@ def test_one_right_signature_of_two_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "body", "reason"),
+    ("changed", "body", "reason"),
     [
-        (headers(OLD_SECRET), BODY, "no signature"),
-        (headers(SECRET), BODY + b" ", "no signature"),
-        (headers(SECRET) | {"webhook-id": "evt-2"}, BODY, "no signature"),
-        (headers(SECRET) | {"webhook-timestamp": str(int(time.time()) + 1)}, BODY, "no signature"),
-        (headers(SECRET) | {"webhook-timestamp": "soon"}, BODY, "webhook-timestamp"),
-        (headers(SECRET) | {"webhook-signature": ""}, BODY, "no signature"),
-        (headers(SECRET) | {"webhook-signature": "v1,\u00e4"}, BODY, "no signature"),
-        (headers(SECRET, age=400), BODY, "the limit is 300 s"),
-        (headers(SECRET, age=-400), BODY, "clock"),
-        (headers(SECRET, body=b"{}"), b"{}", "not an event"),
-        (headers(SECRET, body=b"[]"), b"[]", "not an event"),
+        ({"webhook-id": "evt-2"}, BODY, "no signature"),
+        ({"webhook-timestamp": "+1"}, BODY, "no signature"),
+        ({"webhook-timestamp": "soon"}, BODY, "webhook-timestamp"),
+        ({"webhook-signature": ""}, BODY, "no signature"),
+        ({"webhook-signature": "v1,\u00e4"}, BODY, "no signature"),
+        ({}, BODY + b" ", "no signature"),
     ],
 )
-def test_other_bodies_signatures_and_times_are_refused(
-    given: dict[str, str], body: bytes, reason: str
+def test_other_bodies_and_headers_are_refused(
+    changed: dict[str, str], body: bytes, reason: str
 ) -> None:
+    given = headers(SECRET) | changed
+    if given["webhook-timestamp"] == "+1":
+        given["webhook-timestamp"] = str(int(time.time()) + 1)
+
     with pytest.raises(visavis.WebhookVerificationError, match=reason):
         unwrap(body, given)
+
+
+def test_another_secret_is_refused() -> None:
+    with pytest.raises(visavis.WebhookVerificationError, match="no signature"):
+        unwrap(BODY, headers(OLD_SECRET))
+
+
+@pytest.mark.parametrize(("age", "reason"), [(400, "the limit is 300 s"), (-400, "clock")])
+def test_a_time_that_is_far_away_is_refused(age: float, reason: str) -> None:
+    with pytest.raises(visavis.WebhookVerificationError, match=reason):
+        unwrap(BODY, headers(SECRET, age=age))
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"text"])
+def test_a_signed_body_that_is_not_an_event_is_refused(body: bytes) -> None:
+    with pytest.raises(visavis.WebhookVerificationError, match="not an event"):
+        unwrap(body, headers(SECRET, body=body))
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])

@@ -204,13 +204,13 @@ def built(
     """Return the request of httpx."""
     timeout = httpx.Timeout(config.timeout if request.timeout is None else request.timeout)
     if request.stream is not None:
-        extensions = {"timeout": timeout.as_dict()}
+        url = httpx.URL(request.url)
         return httpx.Request(
             request.method,
-            request.url,
-            headers=request.headers,
+            url,
+            headers={"Host": url.netloc.decode("ascii"), **request.headers},
             stream=request.stream,
-            extensions=extensions,
+            extensions={"timeout": timeout.as_dict()},
         )
     return http.build_request(
         request.method,

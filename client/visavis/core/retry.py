@@ -142,7 +142,7 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def connection_error(error: httpx.TransportError, request: Request) -> errors.APIConnectionError:
+def connection_error(error: httpx.RequestError, request: Request) -> errors.APIConnectionError:
     """Return the error of a request without an answer."""
     kind = errors.APIConnectionError
     if isinstance(error, httpx.TimeoutException):
@@ -170,7 +170,7 @@ def _repeated(config: Config, request: Request, effect: type[Send] | type[Open])
         except TRANSIENT as fault:
             error = connection_error(fault, request)
         except httpx.RequestError as fault:
-            raise errors.APIConnectionError(f"{request.method} {request.url}: {fault}") from fault
+            raise connection_error(fault, request) from fault
         else:
             response: httpx.Response = answer if effect is Send else answer.response
             if not response.is_error:
