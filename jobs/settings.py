@@ -364,9 +364,7 @@ class Settings(_AvatarSettings):
     )
     worker_people: Annotated[tuple[str, ...], NoDecode] = _setting(
         Group.WORKERS,
-        "people whose jobs a worker claims, comma-separated; empty: all. With several groups, a "
-        "wake-up may reach a worker of another group, and the next one follows after "
-        "`VISAVIS_WAKE_SECONDS`",
+        "people whose jobs a worker claims, comma-separated; empty: all",
         default=(),
     )
     threads: int = _setting(

@@ -57,12 +57,16 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def wake(app: Celery, job_id: str) -> bool:
-    """Wake a worker. Returns False, within two seconds, when the broker is unavailable."""
+def wake(app: Celery, job_id: str, passed_on: int = 0) -> bool:
+    """Wake a worker. Returns False, within two seconds, when the broker is unavailable.
+
+    passed_on: number of workers that had no use for this wake-up.
+    """
     if not app.conf.broker_url:
         return False
     try:
-        app.send_task(WAKE, args=[job_id], ignore_result=True, retry=False)
+        arguments = [job_id, passed_on] if passed_on else [job_id]
+        app.send_task(WAKE, args=arguments, ignore_result=True, retry=False)
     except (OperationalError, OSError) as error:
         logger.warning("no wake-up sent", extra={"job": job_id, "reason": str(error)})
         return False

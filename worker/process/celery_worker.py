@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_PASSES = 32  # of a wake-up between workers of some people; the reaper sends another one
 BROKEN_DEVICE = 70  # exit status; a supervisor should start a new process
 
 
@@ -152,11 +153,10 @@ def run_worker(settings: Settings) -> int:
         )
         app = stack.enter_context(closing(make_celery(settings)))
 
-        def ready(**_: Any) -> None:
+        def beat(**_: Any) -> None:
             stack.enter_context(Heartbeat(context.scratch))
-            wake(app, "start")
 
-        signals.worker_ready.connect(ready)
+        signals.worker_ready.connect(beat)
         return _consume(app, settings, name, lambda: _wake_up(claim_loop, context, app), stop)
 
 
@@ -169,22 +169,29 @@ def release_orphan(store: AttemptStore, job_id: str, attempt: int) -> None:
         logger.warning("job of a dead worker not put back", extra={"reason": str(error)})
 
 
-def _wake_up(claim_loop: ClaimLoop, context: WorkerContext, app: Celery) -> None:
-    """Claim jobs until the queue is empty, then end the process if its device is broken."""
+def _wake_up(claim_loop: ClaimLoop, context: WorkerContext, app: Celery) -> bool:
+    """Claim jobs until the queue is empty, then end the process if its device is broken.
+
+    Returns whether a job was claimed.
+    """
     outcomes = claim_loop.run()
     if AttemptOutcome.INTERNAL_ERROR in outcomes and not works(context.device):
         logger.error("the device computes no more; this process ends, a new one may do better")
         state.should_stop = BROKEN_DEVICE  # type: ignore[assignment]
     if AttemptOutcome.HANDED_BACK in outcomes:
         wake(app, "handed-back")  # another worker can claim it without waiting for the reaper
+    return bool(outcomes)
 
 
 def _consume(
-    app: Celery, settings: Settings, name: str, wake_up: Callable[[], None], stop: StopRequest
+    app: Celery, settings: Settings, name: str, wake_up: Callable[[], bool], stop: StopRequest
 ) -> int:
-    @app.task(name=WAKE)
-    def woken(job_id: str) -> None:
-        wake_up()
+    @app.task(name=WAKE, shared=False)
+    def woken(job_id: str, passed_on: int = 0) -> None:
+        claimed = wake_up()
+        if settings.worker_people and not claimed and passed_on < MAX_PASSES:
+            wake(app, job_id, passed_on + 1)  # it may concern other people; Redis gives it to
+            # the worker that has waited longest, and this one waits again only after this
 
     def configure_logging(**_: Any) -> None:
         logs.configure(settings)
@@ -192,7 +199,11 @@ def _consume(
     def stop_soon(**_: Any) -> None:
         stop.request()  # it runs in a signal handler, so it only sets a flag
 
+    def drain_at_start(**_: Any) -> None:
+        wake(app, "start")
+
     signals.setup_logging.connect(configure_logging)
+    signals.worker_ready.connect(drain_at_start)
     signals.worker_shutting_down.connect(stop_soon)
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle; only JSON is accepted
     worker = app.Worker(

@@ -52,10 +52,11 @@ def test_a_message_of_version_0_1_wakes_the_worker(app: Celery, settings: Settin
     def stop(status: int) -> None:
         state.should_stop = status  # type: ignore[assignment]
 
-    def wake_up() -> None:
+    def wake_up() -> bool:
         wakes.append(None)
         if len(wakes) == 2:  # the worker wakes itself once when it starts
             stop(0)
+        return False
 
     too_late = threading.Timer(30, stop, [1])
     too_late.start()
@@ -63,6 +64,28 @@ def test_a_message_of_version_0_1_wakes_the_worker(app: Celery, settings: Settin
     too_late.cancel()
 
     assert (status, len(wakes)) == (0, 2)
+
+
+def test_a_worker_of_some_people_passes_on_a_wake_up_without_a_job_for_it(
+    app: Celery, settings: Settings
+) -> None:
+    with app.connection_for_write() as connection:
+        connection.default_channel._purge(QUEUE)
+    wakes: list[None] = []
+
+    def wake_up() -> bool:
+        wakes.append(None)
+        if len(wakes) == 3:  # its own at the start comes back to it, since no other worker waits
+            state.should_stop = 0  # type: ignore[assignment]
+        return len(wakes) == 3
+
+    too_late = threading.Timer(30, setattr, [state, "should_stop", 1])
+    too_late.start()
+    some_people = settings.model_copy(update={"worker_people": ("demo",)})
+    status = _consume(app, some_people, "tester", wake_up, StopRequest())
+    too_late.cancel()
+
+    assert (status, len(wakes)) == (0, 3)
 
 
 class WakeUp:
