@@ -27,7 +27,7 @@ Recording = Annotated[
         show_default=False,
     ),
 ]
-JobIds = Annotated[list[str], typer.Argument(help="Ids of jobs.", metavar="JOB...")]
+JobIds = Annotated[list[str], typer.Argument(help="Ids of jobs.", metavar="JOB")]
 Out = Annotated[
     str | None,
     typer.Option(
@@ -157,7 +157,7 @@ def send(
 def batch(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Recordings, and folders of recordings.", metavar="FILE..."),
+        typer.Argument(help="Recordings, and folders of recordings.", metavar="FILE"),
     ],
     out: Annotated[
         Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from enum import IntEnum
@@ -71,8 +72,12 @@ class Output:
     def result(self, document: Mapping[str, Any], text: str) -> None:
         """Print one result: a line of JSON, or the text."""
         if self.as_json:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            line = json.dumps(document, ensure_ascii=False)
+            try:
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader, such as `head`, has ended
+                self.stdout.on_broken_pipe()
         elif text:
             self.stdout.print(text, soft_wrap=True)
 
@@ -128,7 +133,8 @@ def command_error(error: Exception) -> CommandError | None:
         return CommandError(str(error), code="canceled", status=ExitStatus.JOB_ENDED)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return CommandError(f"{name}{error.strerror or error}; check the path", code="file")
+        fix = "free some space" if error.errno == errno.ENOSPC else "check the path"
+        return CommandError(f"{name}{error.strerror or error}; {fix}", code="file")
     if isinstance(error, visavis.VisavisError):
         return CommandError(str(error))
     return None

@@ -54,10 +54,14 @@ def target_of(out: str | None, stem: str, fields: dict[str, Any]) -> Target:
     if out is None:
         return Target(Path(), folder=True, stem=stem)
     path = Path(out)
-    if path.is_dir() or out.endswith(("/", os.sep)):
+    folder = path.is_dir() or out.endswith(("/", os.sep))
+    parent = path if folder else path.parent
+    if not folder and not parent.is_dir():
+        raise CommandError(f"--out: no folder {parent} for {path.name}; create it first")
+    if parent.exists() and not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise CommandError(f"--out: no file can be written to {parent}; name another folder")
+    if folder:
         return Target(path, folder=True, stem=stem)
-    if not path.parent.is_dir():
-        raise CommandError(f"--out: no folder {path.parent} for {path.name}; create it first")
     selected = _selected_by(path)
     if selected.kind == VIDEO:
         fields.setdefault("format", selected.name)

@@ -135,4 +135,4 @@ def _described(job: Job) -> str:
         return f"{job.stage} {100 * job.progress:.0f} %"
     if job.state == "queued" and job.position:
         return f"queued, place {job.position}"
-    return f"failed: {job.error.code}" if job.state == "failed" and job.error else job.state
+    return f"{job.state}: {job.error.code}" if job.error else job.state

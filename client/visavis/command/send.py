@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import visavis
 from visavis.client import INLINE_BYTES
 from visavis.command.bars import Bar, JobClock, Step
-from visavis.command.console import CommandError, ExitStatus, interrupted
+from visavis.command.console import CommandError, ExitStatus, command_error, interrupted
 from visavis.command.files import check_free, download, target_of
 
 if TYPE_CHECKING:
@@ -81,16 +81,31 @@ def finish(output: Output, job: Job, target: Target | None, *, overwrite: bool) 
 
     target: None writes nothing.
     """
-    paths = [] if target is None else list(download(job, target, overwrite=overwrite))
+    paths = [] if target is None else _written(job, target, overwrite=overwrite)
     text = "\n".join(str(path) for path in paths)
     if job.state == "succeeded" and target is None:
         text = f"{job.id} succeeded"
     output.result({**job.raw, "files": [str(path) for path in paths]}, text)
     if job.state == "succeeded":
         return ExitStatus.DONE
-    reason = f"failed: {job.error.code}: {job.error.detail}" if job.error else "was canceled"
-    output.warn(f"job {job.id} {reason.rstrip('.')}; `visavis retry {job.id}` runs it again")
+    ended = "failed" if job.state == "failed" else "was canceled"
+    reason = f": {job.error.code}: {job.error.detail}" if job.error else ""
+    sentence = f"job {job.id} {ended}{reason}".rstrip(".")
+    output.warn(f"{sentence}; `visavis retry {job.id}` runs it again")
     return ExitStatus.JOB_ENDED
+
+
+def _written(job: Job, target: Target, *, overwrite: bool) -> list[Path]:
+    """Write the files; an error names the command that fetches them later."""
+    try:
+        return list(download(job, target, overwrite=overwrite))
+    except (OSError, visavis.VisavisError) as error:
+        expected = command_error(error)
+        assert expected is not None
+        sentence = f"{expected}; then fetch the files by `visavis wait {job.id} -o FOLDER`"
+        raise CommandError(
+            sentence, code=expected.code, status=expected.status, job=job.id
+        ) from error
 
 
 def _submit(

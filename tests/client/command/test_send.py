@@ -1,5 +1,6 @@
 """`visavis send`: files, warnings, failures, Ctrl-C."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def test_a_folder_receives_files_named_after_the_recording(call: Call) -> None:
         (["-o", "a"], "--out: a has no suffix; write one of .mp4, "),
         (["-o", "a.mp4", "--format", "webm"], "--out: a.mp4 contradicts --format or --outputs"),
         (["-o", "none/a.mp4"], "--out: no folder none for a.mp4; create it first"),
+        (["-o", "old.mp4/"], "--out: no file can be written to old.mp4; name another folder"),
         (["-o", "a.mp4", "--no-wait"], "--out: --no-wait fetches no files; use "),
     ],
 )
@@ -112,6 +114,25 @@ def test_a_failed_job_has_its_reason_and_writes_nothing(call: Call) -> None:
     assert document.documents[0]["error"]["code"] == "clip_unsuitable"
     assert document.documents[0]["files"] == []
     assert files() == set()
+
+
+def test_files_that_cannot_be_written_can_be_fetched_later(
+    call: Call, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_self: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "talk.mp4")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        ended = call("send", "talk.wav", "-q")
+
+    (job_id,) = service.jobs
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "talk.mp4: No space left on device; free some space; then fetch the files by "
+        f"`visavis wait {job_id} -o FOLDER`\n"
+    )
+    assert call("wait", job_id, "-o", "later", "-q").status == 0
 
 
 @pytest.mark.parametrize("reachable", [True, False])
