@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.request.declare import declared_fields
-from jobs.request.table import BEGIN, END, request_table, updated
+from jobs.request.table import BEGIN, END, main, request_table, updated
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -28,3 +28,16 @@ def test_only_the_text_between_the_markers_changes() -> None:
     assert updated(text) == f"before\n{BEGIN}{request_table()}{END}after\n"
     with pytest.raises(ValueError, match="not found; add them"):
         updated("no markers")
+
+
+def test_the_command_updates_files_or_prints_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "api.md"
+    path.write_text(f"before\n{BEGIN}old\n{END}after\n")
+
+    main([str(path)])
+    main([])
+
+    assert path.read_text() == f"before\n{BEGIN}{request_table()}{END}after\n"
+    assert capsys.readouterr().out == request_table()
