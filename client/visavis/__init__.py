@@ -11,9 +11,10 @@ if "httpx" not in sys.modules:
 
     del sys.modules["httpx._main"]
 
+from visavis.batch.items import BatchOptions
 from visavis.batch.plan import BatchInput
 from visavis.batch.report import BatchProgress, BatchReport, BatchResult
-from visavis.client import AsyncClient, Client
+from visavis.client import AsyncClient, Client, ClientOptions
 from visavis.errors import (
     APIConnectionError,
     APIError,
@@ -86,10 +87,12 @@ __all__ = [
     "BatchError",
     "BatchInput",
     "BatchItem",
+    "BatchOptions",
     "BatchProgress",
     "BatchReport",
     "BatchResult",
     "Client",
+    "ClientOptions",
     "ClipWarning",
     "ConflictError",
     "Counts",

@@ -6,11 +6,12 @@ import os
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import httpx
 
-from visavis.batch.items import OUTAGE_SECONDS, BatchOptions, open_batch
+from visavis.batch.items import CONCURRENCY, open_batch
 from visavis.batch.report import BatchReport
 from visavis.core.drivers import AsyncDriver, Driver
 from visavis.core.retry import Config
@@ -41,12 +42,12 @@ from visavis.resources import (
 from visavis.webhooks import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from typing_extensions import Self, Unpack
 
+    from visavis.batch.items import BatchOptions
     from visavis.batch.plan import BatchInput
-    from visavis.batch.report import BatchProgress
     from visavis.files.audio import Audio
     from visavis.request import RequestFields
 
@@ -57,13 +58,36 @@ INLINE_BYTES = 2**24  # larger recordings are sent in parts
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
-class Client:
+class ClientOptions(TypedDict, total=False):
+    """Options of a client.
+
+    api_key: by default VISAVIS_API_KEY. timeout: seconds to connect, and to wait for the next
+    bytes, by default 60. max_retries: of a request that was not answered, or answered with 408,
+    429, 502, 503 or 504; by default 5.
+    """
+
+    api_key: str | None
+    timeout: float
+    max_retries: int
+
+
+class _Connected:
+    """Members that both clients share."""
+
+    _driver: Driver | AsyncDriver
+    webhooks = Webhooks()
+
+    @property
+    def base_url(self) -> str:
+        """Address of the service, without a slash at the end."""
+        return self._driver.config.base_url
+
+
+class Client(_Connected):
     """Client of a service.
 
-    base_url: by default VISAVIS_BASE_URL, else a service on this machine. api_key: by default
-    VISAVIS_API_KEY. timeout: seconds to connect, and to wait for the next bytes. max_retries: of a
-    request that was not answered, or answered with 408, 429, 502, 503 or 504. transport,
-    http_client: of httpx, instead of its defaults; a given client is not closed.
+    base_url: by default VISAVIS_BASE_URL, else a service on this machine. transport, http_client:
+    of httpx, instead of its defaults; a given client is not closed. options: see `ClientOptions`.
 
     Members may be called from several threads.
     """
@@ -72,42 +96,30 @@ class Client:
         self,
         base_url: str | None = None,
         *,
-        api_key: str | None = None,
-        timeout: float = TIMEOUT,
-        max_retries: int = MAX_RETRIES,
         transport: httpx.BaseTransport | None = None,
         http_client: httpx.Client | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._owned = http_client is None
-        self._http = http_client or httpx.Client(
-            timeout=timeout, transport=transport, limits=UNLIMITED
-        )
-        self._use(Driver(_config(base_url, api_key, timeout, max_retries), self._http))
+        self._http = http_client or httpx.Client(transport=transport, limits=UNLIMITED)
+        self._use(Driver(_config(base_url, options), self._http))
 
     def _use(self, driver: Driver) -> None:
-        self._driver = driver
+        self._driver: Driver = driver
         self.jobs = Jobs(driver)
         self.people = People(driver)
         self.uploads = Uploads(driver)
         self.batches = Batches(driver)
-        self.webhooks = Webhooks()
-
-    @property
-    def base_url(self) -> str:
-        """Address of the service, without a slash at the end."""
-        return self._driver.config.base_url
 
     @cached_property
     def with_raw_response(self) -> RawCalls:
         """The same calls; they return the answer with its headers, and `parse()` the result."""
         return RawCalls(self)
 
-    def with_options(
-        self, *, timeout: float | None = None, max_retries: int | None = None
-    ) -> Client:
+    def with_options(self, **options: Unpack[ClientOptions]) -> Client:
         """Return a client with other options and the same connections."""
         made = Client(http_client=self._http)
-        made._use(Driver(_changed(self._driver.config, timeout, max_retries), self._http))
+        made._use(Driver(replace(self._driver.config, **options), self._http))
         return made
 
     def generate(
@@ -140,32 +152,24 @@ class Client:
         audio: Iterable[str | os.PathLike[str] | BatchInput],
         *,
         out: str | os.PathLike[str],
-        concurrency: int = 8,
-        resume: str | os.PathLike[str] | None = None,
-        retry_failed: bool = False,
-        outage_seconds: float = OUTAGE_SECONDS,
-        on_progress: Callable[[BatchProgress], object] | None = None,
-        **fields: Unpack[RequestFields],
+        **options: Unpack[BatchOptions],
     ) -> BatchReport:
         """Make videos of many recordings; a batch that was stopped goes on where it was.
 
         audio: paths, or `BatchInput` for a partner or other fields. out: folder of the files, named
-        after the recordings. concurrency: recordings at once. resume: the journal, by default
-        `batch.jsonl` in `out`. A batch may be killed at any moment: called again with the same
-        journal, it submits nothing twice and forgets nothing. Recordings that have changed are sent
-        again, and so are all with other fields than before. retry_failed: send again what failed in
-        an earlier run. outage_seconds: a service that does not answer is waited for. on_progress:
-        called after each change, from one thread at a time. fields: of every recording.
+        after the recordings. options: see `BatchOptions`, and the request fields of `generate`.
 
-        Ctrl-C leaves the jobs running, for the next run.
+        A batch may be killed at any moment: called again with the same journal, it submits nothing
+        twice and forgets nothing. Recordings that have changed are sent again, and so are all with
+        other fields than before. Ctrl-C leaves the jobs running, for the next run.
 
         Raises:
             BatchError: when another process uses the journal, or it is damaged.
             APIConnectionError, AuthenticationError, QuotaError ...: for faults that are not those
                 of one recording; call it again later.
         """
-        options = BatchOptions(retry_failed, outage_seconds, on_progress)
-        with open_batch(self._driver.config, audio, fields, out, resume, options) as steps:
+        concurrency = options.get("concurrency", CONCURRENCY)
+        with open_batch(self._driver.config, audio, Path(out), options) as steps:
             return BatchReport(tuple(self._driver.run_all(steps, concurrency)))
 
     def close(self) -> None:
@@ -180,49 +184,37 @@ class Client:
         self.close()
 
 
-class AsyncClient:
+class AsyncClient(_Connected):
     """Asynchronous client of a service, for asyncio, with the members of `Client`."""
 
     def __init__(
         self,
         base_url: str | None = None,
         *,
-        api_key: str | None = None,
-        timeout: float = TIMEOUT,
-        max_retries: int = MAX_RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
         http_client: httpx.AsyncClient | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._owned = http_client is None
-        self._http = http_client or httpx.AsyncClient(
-            timeout=timeout, transport=transport, limits=UNLIMITED
-        )
-        self._use(AsyncDriver(_config(base_url, api_key, timeout, max_retries), self._http))
+        self._http = http_client or httpx.AsyncClient(transport=transport, limits=UNLIMITED)
+        self._use(AsyncDriver(_config(base_url, options), self._http))
 
     def _use(self, driver: AsyncDriver) -> None:
-        self._driver = driver
+        self._driver: AsyncDriver = driver
         self.jobs = AsyncJobs(driver)
         self.people = AsyncPeople(driver)
         self.uploads = AsyncUploads(driver)
         self.batches = AsyncBatches(driver)
-        self.webhooks = Webhooks()
-
-    @property
-    def base_url(self) -> str:
-        """Address of the service, without a slash at the end."""
-        return self._driver.config.base_url
 
     @cached_property
     def with_raw_response(self) -> AsyncRawCalls:
         """The same calls; they return the answer with its headers, and `parse()` the result."""
         return AsyncRawCalls(self)
 
-    def with_options(
-        self, *, timeout: float | None = None, max_retries: int | None = None
-    ) -> AsyncClient:
+    def with_options(self, **options: Unpack[ClientOptions]) -> AsyncClient:
         """Return a client with other options and the same connections."""
         made = AsyncClient(http_client=self._http)
-        made._use(AsyncDriver(_changed(self._driver.config, timeout, max_retries), self._http))
+        made._use(AsyncDriver(replace(self._driver.config, **options), self._http))
         return made
 
     async def generate(
@@ -242,16 +234,11 @@ class AsyncClient:
         audio: Iterable[str | os.PathLike[str] | BatchInput],
         *,
         out: str | os.PathLike[str],
-        concurrency: int = 8,
-        resume: str | os.PathLike[str] | None = None,
-        retry_failed: bool = False,
-        outage_seconds: float = OUTAGE_SECONDS,
-        on_progress: Callable[[BatchProgress], object] | None = None,
-        **fields: Unpack[RequestFields],
+        **options: Unpack[BatchOptions],
     ) -> BatchReport:
         """Make videos of many recordings, as `Client.batch`."""
-        options = BatchOptions(retry_failed, outage_seconds, on_progress)
-        with open_batch(self._driver.config, audio, fields, out, resume, options) as steps:
+        concurrency = options.get("concurrency", CONCURRENCY)
+        with open_batch(self._driver.config, audio, Path(out), options) as steps:
             return BatchReport(tuple(await self._driver.run_all(steps, concurrency)))
 
     async def close(self) -> None:
@@ -288,21 +275,17 @@ class AsyncRawCalls:
         self.batches = AsyncRawBatches(client.batches)
 
 
-def _config(base_url: str | None, api_key: str | None, timeout: float, max_retries: int) -> Config:
+def _config(base_url: str | None, options: ClientOptions) -> Config:
+    """Return the settings. Raises: TypeError: for an option that does not exist."""
+    if unknown := options.keys() - ClientOptions.__annotations__.keys():
+        raise TypeError(f"unknown options of a client: {', '.join(sorted(unknown))}")
     address = base_url or os.environ.get("VISAVIS_BASE_URL") or LOCAL
+    api_key = options.get("api_key")
     return Config(
         base_url=address.rstrip("/"),
         api_key=os.environ.get("VISAVIS_API_KEY") if api_key is None else api_key,
-        timeout=timeout,
-        max_retries=max_retries,
+        timeout=options.get("timeout", TIMEOUT),
+        max_retries=options.get("max_retries", MAX_RETRIES),
         inline_bytes=INLINE_BYTES,
         user_agent=f"visavis-python/{version('visavis')}",
-    )
-
-
-def _changed(config: Config, timeout: float | None, max_retries: int | None) -> Config:
-    return replace(
-        config,
-        timeout=config.timeout if timeout is None else timeout,
-        max_retries=config.max_retries if max_retries is None else max_retries,
     )

@@ -13,16 +13,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from visavis.resources import (
-        AsyncBatches,
-        AsyncJobs,
-        AsyncPeople,
-        AsyncUploads,
-        Batches,
-        Jobs,
-        People,
-        Uploads,
-    )
+    from visavis import resources
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +58,7 @@ class RawResponse(Generic[T]):
 class RawJobs:
     """Calls of `Jobs` that return a `RawResponse`."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: resources.Jobs) -> None:
         self.get = raw(jobs.get)
         self.cancel = raw(jobs.cancel)
         self.retry = raw(jobs.retry)
@@ -80,14 +71,14 @@ class RawJobs:
 class RawPeople:
     """Calls of `People` that return a `RawResponse`."""
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, people: resources.People) -> None:
         self.list = raw(people.list)
 
 
 class RawUploads:
     """Calls of `Uploads` that return a `RawResponse`."""
 
-    def __init__(self, uploads: Uploads) -> None:
+    def __init__(self, uploads: resources.Uploads) -> None:
         self.create = raw(uploads.create)
         self.resume = raw(uploads.resume)
         self.get = raw(uploads.get)
@@ -96,7 +87,7 @@ class RawUploads:
 class RawBatches:
     """Calls of `Batches` that return a `RawResponse`."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: resources.Batches) -> None:
         self.create = raw(batches.create)
         self.get = raw(batches.get)
         self.cancel = raw(batches.cancel)
@@ -105,7 +96,7 @@ class RawBatches:
 class AsyncRawJobs:
     """Calls of `AsyncJobs` that return a `RawResponse`."""
 
-    def __init__(self, jobs: AsyncJobs) -> None:
+    def __init__(self, jobs: resources.AsyncJobs) -> None:
         self.get = async_raw(jobs.get)
         self.cancel = async_raw(jobs.cancel)
         self.retry = async_raw(jobs.retry)
@@ -118,14 +109,14 @@ class AsyncRawJobs:
 class AsyncRawPeople:
     """Calls of `AsyncPeople` that return a `RawResponse`."""
 
-    def __init__(self, people: AsyncPeople) -> None:
+    def __init__(self, people: resources.AsyncPeople) -> None:
         self.list = async_raw(people.list)
 
 
 class AsyncRawUploads:
     """Calls of `AsyncUploads` that return a `RawResponse`."""
 
-    def __init__(self, uploads: AsyncUploads) -> None:
+    def __init__(self, uploads: resources.AsyncUploads) -> None:
         self.create = async_raw(uploads.create)
         self.resume = async_raw(uploads.resume)
         self.get = async_raw(uploads.get)
@@ -134,7 +125,7 @@ class AsyncRawUploads:
 class AsyncRawBatches:
     """Calls of `AsyncBatches` that return a `RawResponse`."""
 
-    def __init__(self, batches: AsyncBatches) -> None:
+    def __init__(self, batches: resources.AsyncBatches) -> None:
         self.create = async_raw(batches.create)
         self.get = async_raw(batches.get)
         self.cancel = async_raw(batches.cancel)

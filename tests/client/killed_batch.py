@@ -134,7 +134,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=50)
     clips = parser.parse_args().clips
-    environment = {"VISAVIS_LEASE_SECONDS": "2", "VISAVIS_WRITES_PER_MINUTE": "0"}
+    environment = {
+        "VISAVIS_LEASE_SECONDS": "2",
+        "VISAVIS_REAPER_SECONDS": "0.5",
+        "VISAVIS_WRITES_PER_MINUTE": "0",
+    }
     with (
         tempfile.TemporaryDirectory(prefix="visavis-batch-") as name,
         running_cluster("embedded", workers=1, apis=1, environment=environment) as cluster,

@@ -138,6 +138,25 @@ def test_the_key_of_the_environment_is_sent(
     ]
 
 
+def test_unknown_options_are_refused_and_others_can_be_changed(
+    fake: FakeService, pauses: list[float]
+) -> None:
+    with pytest.raises(TypeError, match="timout"):
+        visavis.Client(timout=3)  # type: ignore[call-arg]
+
+    with visavis.Client("http://video.example", transport=fake, api_key="vv_key") as client:
+        patient = client.with_options(timeout=5, max_retries=0)
+        fake.add_faults(Fault(503))
+        with pytest.raises(visavis.ServerError):
+            patient.people.list()
+        fake.add_faults(Fault(408))
+        assert patient.with_options(max_retries=1).people.list()
+
+    assert patient.base_url == client.base_url
+    assert fake.requests[0].extensions["timeout"]["read"] == 5
+    assert fake.requests[0].headers["authorization"] == "Bearer vv_key"
+
+
 def test_raw_answers_have_headers_and_the_result(fake: FakeService, pauses: list[float]) -> None:
     fake.add_faults(Fault(503))
     with visavis.Client(transport=fake) as client:

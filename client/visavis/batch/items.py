@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,17 @@ from visavis.jobs import requests
 from visavis.jobs.submit import submit
 from visavis.jobs.wait import wait
 from visavis.models import JobFields, JobWarning, OutputFields, parsed
+from visavis.request import RequestFields
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from visavis.batch.plan import BatchInput
     from visavis.core.retry import Config
     from visavis.core.steps import Steps
 
+CONCURRENCY = 8
 JOURNAL = "batch.jsonl"
 OUTAGE_SECONDS = 600.0
 QUOTA_SECONDS = 5.0  # pause while the jobs of the tenant fill its quota
@@ -46,10 +48,17 @@ class _Unreadable(errors.VisavisError):
     """A recording cannot be read; it is not recorded, because the next run may find it."""
 
 
-@dataclass(frozen=True)
-class BatchOptions:
-    """Options of a batch, as `Client.batch` describes them."""
+class BatchOptions(RequestFields, total=False):
+    """Options of `Client.batch`, beside the request fields of every recording.
 
+    concurrency: recordings at once, by default 8. resume: the journal, by default `batch.jsonl` in
+    the folder of the files. retry_failed: send again what failed in an earlier run.
+    outage_seconds: a service that does not answer is waited for, by default ten minutes.
+    on_progress: called after each change, from one thread at a time.
+    """
+
+    concurrency: int
+    resume: str | os.PathLike[str] | None
     retry_failed: bool
     outage_seconds: float
     on_progress: Callable[[BatchProgress], object] | None
@@ -59,17 +68,16 @@ class BatchOptions:
 def open_batch(
     config: Config,
     sources: Iterable[str | os.PathLike[str] | BatchInput],
-    fields: Mapping[str, Any],
-    out: str | os.PathLike[str],
-    resume: str | os.PathLike[str] | None,
+    out: Path,
     options: BatchOptions,
 ) -> Iterator[list[Steps[BatchResult]]]:
     """Open the journal and yield the steps of each recording."""
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Journal(folder / JOURNAL if resume is None else Path(resume)) as journal:
-        items = plan(sources, fields, folder, journal)
-        yield BatchRun(config, journal, folder, items, options).steps()
+    out.mkdir(parents=True, exist_ok=True)
+    own = BatchOptions.__annotations__.keys() - RequestFields.__annotations__.keys()
+    fields = {name: value for name, value in options.items() if name not in own}
+    with Journal(Path(options.get("resume") or out / JOURNAL)) as journal:
+        items = plan(sources, fields, out, journal)
+        yield BatchRun(config, journal, out, items, options).steps()
 
 
 class BatchRun:
@@ -83,7 +91,7 @@ class BatchRun:
         items: Sequence[Item],
         options: BatchOptions,
     ) -> None:
-        self._config = replace(config, outage_seconds=options.outage_seconds)
+        self._config = replace(config, outage_seconds=options.get("outage_seconds", OUTAGE_SECONDS))
         self._journal = journal
         self._out = out
         self._items = items
@@ -125,7 +133,7 @@ class BatchRun:
     def _stands(self, entry: Entry) -> bool:
         """Return whether an outcome of an earlier run needs no further work."""
         if entry.ended["state"] != "succeeded":
-            return not self._options.retry_failed
+            return not self._options.get("retry_failed")
         return all(
             (self._out / each["name"]).is_file()
             and (self._out / each["name"]).stat().st_size == each["bytes"]
@@ -189,10 +197,11 @@ class BatchRun:
 
     def _tell(self, item: Item, job: JobFields | None, result: BatchResult | None = None) -> None:
         """Call `on_progress`, from one thread at a time."""
-        if self._options.on_progress is None:
+        on_progress = self._options.get("on_progress")
+        if on_progress is None:
             return
         with self._reporting:
-            self._options.on_progress(
+            on_progress(
                 BatchProgress(
                     total=len(self._items),
                     succeeded=self._succeeded,
