@@ -13,6 +13,13 @@ from tests.client.stub_worker import working
 from visavis.core.steps import Sleep
 
 
+@pytest.fixture(autouse=True)
+def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without a key and an address."""
+    for name in ("VISAVIS_API_KEY", "VISAVIS_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service without keys, whose jobs succeed at once."""

@@ -141,8 +141,8 @@ def test_the_key_of_the_environment_is_sent(
 def test_unknown_options_are_refused_and_others_can_be_changed(
     fake: FakeService, pauses: list[float]
 ) -> None:
-    with pytest.raises(TypeError, match="timout"):
-        visavis.Client(timout=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="seconds"):
+        visavis.Client(seconds=3)  # type: ignore[call-arg]
 
     with visavis.Client("http://video.example", transport=fake, api_key="vv_key") as client:
         patient = client.with_options(timeout=5, max_retries=0)
