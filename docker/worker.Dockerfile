@@ -28,6 +28,7 @@ COPY api/ api/
 COPY bench/ bench/
 COPY cli/ cli/
 COPY contracts/ contracts/
+COPY docs/ docs/
 COPY jobs/ jobs/
 COPY models/ models/
 COPY training/ training/

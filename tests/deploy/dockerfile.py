@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ class Dockerfile:
 
     copies: tuple[Copy, ...]
     runs: tuple[str, ...]
+    extras: tuple[str, ...]  # of pyproject.toml, which it installs
     environment: dict[str, str]
     writable: tuple[str, ...]  # paths of VOLUME
     user: str
@@ -61,12 +64,21 @@ def read_dockerfile(name: str) -> Dockerfile:
             pairs = [pair.partition("=") for pair in shlex.split(rest)]
             environment |= {key: value for key, _, value in pairs}
         last[word] = rest
+    installed = re.findall(r"docker/requirements\.py ([a-z0-9 -]+) >", " ".join(runs))
     return Dockerfile(
         copies=tuple(copies),
         runs=tuple(runs),
+        extras=tuple(" ".join(installed).split()),
         environment=environment,
         writable=tuple(json.loads(last.get("VOLUME", "[]"))),
         user=last.get("USER", ""),
         entrypoint=tuple(json.loads(last.get("ENTRYPOINT", "[]"))),
         command=tuple(json.loads(last.get("CMD", "[]"))),
     )
+
+
+def requirements(extras: tuple[str, ...]) -> list[str]:
+    """Return the output of docker/requirements.py for some extras."""
+    command = [sys.executable, "docker/requirements.py", *extras]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()

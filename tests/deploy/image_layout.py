@@ -16,10 +16,14 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.deploy.dockerfile import REPOSITORY, Copy, Dockerfile, read_dockerfile
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.dockerfile import REPOSITORY, Copy, Dockerfile, read_dockerfile, requirements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,12 +146,43 @@ def _install(layout: Layout) -> None:
         [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=300
     )
     packages = next(folder.glob("lib/python*/site-packages"))
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    _link_dependencies(layout.dockerfile.extras, packages)
     python = folder / "bin/python"
     packages_of = (each for each in layout.dockerfile.copies if not each.target.startswith("/"))
     wheel = _wheel(tuple(packages_of))
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "-q", "--no-deps", str(wheel)], check=True, timeout=300)
+
+
+def _link_dependencies(extras: tuple[str, ...], packages: Path) -> None:
+    """Link what the extras of the image need, and nothing else, from the tests' environment."""
+    waiting = [*requirements(extras)]
+    seen: set[str] = set()
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        for extra in ("", *requirement.extras):
+            key = f"{canonicalize_name(requirement.name)}[{extra}]"
+            if key in seen:
+                continue
+            seen.add(key)
+            found = distribution(requirement.name)
+            for line in found.requires or ():
+                needed = Requirement(line)
+                if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                    needed.marker = None
+                    waiting.append(str(needed))
+            if not extra:
+                _link(found, packages)
+
+
+def _link(found: Distribution, packages: Path) -> None:
+    names = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
+    for name in names:
+        source, target = Path(str(found.locate_file(name))), packages / name
+        if source.suffix != ".pth" and not target.exists():
+            target.symlink_to(source)
 
 
 @cache
@@ -172,7 +207,7 @@ def _copy(copy: Copy, target: Path) -> None:
         source = REPOSITORY / name
         if source.is_dir():
             unwanted = shutil.ignore_patterns("__pycache__", ".training")
-            shutil.copytree(source, target, ignore=unwanted, dirs_exist_ok=True)
+            shutil.copytree(source, target, symlinks=True, ignore=unwanted, dirs_exist_ok=True)
         else:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)

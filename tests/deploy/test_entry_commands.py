@@ -84,6 +84,7 @@ def test_an_upload_becomes_a_video(
         assert image.writable() == set(image.dockerfile.writable)
     before = api.files(), worker.files()
 
+    assert "No module named 'torch'" in api.run("-c", "import torch", start="python").stderr
     key = _set_up(api, settings)
     _install_people(api, people)
     with (
@@ -97,6 +98,7 @@ def test_an_upload_becomes_a_video(
         ) as http,
     ):
         _until(lambda: _ready(http), api_process, tmp_path / "api.log")
+        assert http.get("/docs/deployment.md").status_code == 200  # a file of the package
         alive = api.run(settings=settings, start="api-alive")
         assert alive.returncode == 0, alive.stderr
         _until(
