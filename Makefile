@@ -27,7 +27,7 @@ KILLS ?= 50
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup python test docs check-deploy fuzz schemathesis chaos client-batch check bench demo-person clean
+.PHONY: help run serve setup python test docs client-types check-deploy fuzz schemathesis chaos client-batch check bench demo-person clean
 
 help: ## this list
 	@echo 'make TARGET, with a target of:'
@@ -88,6 +88,10 @@ docs: setup ## update what is generated: tables in docs from fields and settings
 	$(BIN)/python -m jobs.request.export client/visavis/command/fields.json
 	PYTHONPATH=. $(BIN)/python tools/configuration.py docs/configuration.md
 
+client-types: $(VENV)/.dev $(TOOLS_DONE) ## the types of the TypeScript client again, after a change of the API
+	$(BIN)/visavis-server openapi > $(TOOLS)/openapi.json
+	$(WITH_NODE) node client/typescript/scripts/types.mjs $(TOOLS)/openapi.json
+
 FUZZ ?= --files 3000 --seed 1
 fuzz: $(VENV)/.dev ## thousands of damaged files through a running API and worker
 	$(BIN)/python -m tests.fuzzing $(FUZZ)
@@ -111,6 +115,7 @@ check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API
 	$(BIN)/codespell
 	$(BIN)/visavis-server openapi > $(TOOLS)/openapi.json
 	VISAVIS_ACCESS=keys $(BIN)/visavis-server openapi > $(TOOLS)/openapi-keys.json
+	$(WITH_NODE) node client/typescript/scripts/types.mjs $(TOOLS)/openapi.json --check
 	$(WITH_NODE) tools/node_modules/.bin/redocly lint --config tools/redocly.yaml $(TOOLS)/openapi*.json
 
 bench: setup ## speed of motion networks, renderer, service and training

@@ -1,0 +1,37 @@
+// Write src/schema.ts, the types of the OpenAPI document: node scripts/types.mjs DOCUMENT [--check]
+// The file is kept with the sources, so that the package builds without the service, and a change of the API shows
+// in a review. With --check it is compared only.
+import { readFile, writeFile } from "node:fs/promises";
+import openapiTS, { astToString } from "openapi-typescript";
+import ts from "typescript";
+
+const target = new URL("../src/schema.ts", import.meta.url);
+const [path, mode] = process.argv.slice(2);
+const document = JSON.parse(await readFile(path, "utf8"));
+delete document.webhooks; // the object JobEvent describes them
+for (const operation of Object.values(document.paths).flatMap(Object.values)) {
+  delete operation.requestBody; // bodies are objects of their own
+  operation.responses = {};
+}
+removeTitles(document.components.schemas);
+
+// The titles of members repeat their names.
+function removeTitles(node) {
+  if (node === null || typeof node !== "object") return;
+  if (typeof node.title === "string") delete node.title;
+  Object.values(node).forEach(removeTitles);
+}
+
+const file = ts.factory.createTypeReferenceNode("Blob");
+const nodes = await openapiTS(document, {
+  defaultNonNullable: false, // a member with a default may be left out of a request
+  transform: (schema) => (schema.format === "binary" ? file : undefined),
+});
+const text = `// Made by scripts/types.mjs from the OpenAPI document; \`make client-types\` makes it again.\n\n${astToString(nodes)}`;
+
+if (mode !== "--check") {
+  await writeFile(target, text);
+} else if ((await readFile(target, "utf8")) !== text) {
+  console.error("client/typescript/src/schema.ts differs from the API; run `make client-types`.");
+  process.exit(1);
+}
