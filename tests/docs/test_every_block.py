@@ -1,0 +1,86 @@
+"""Every fenced block of the documents runs, or says on the page why tests do not run it."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.audio_clips import write_clip
+from tests.docs.blocks import blocks, pages
+from tests.docs.runner import PARSED, RUN, Runner, fork_server, shell_environment
+from tests.docs.small import CLIP_SECONDS, write_people
+from tests.docs.substitutions import SUBSTITUTIONS
+from tests.e2e.conftest import service_environment, started
+from tests.house.source import ROOT
+
+ELSEWHERE = "Downloads gigabytes from another host"
+
+# Blocks that tests do not run, by page and start of the first line, with the reason on the page.
+NOT_RUN = {
+    ("docs/data.md", "python -m training data download PXB184"): ELSEWHERE,
+    ("docs/demo-person.md", "sudo apt-get install flite espeak-ng"): "Needs root and hours",
+    ("docs/released-people.md", "visavis-server download-person PXB184 --"): ELSEWHERE,
+    ("docs/deployment.md", "docker/make-env"): "Needs a container engine",
+    ("docs/deployment.md", "docker compose --profile cpu up -d --bui"): "Needs a container engine",
+    ("docs/deployment.md", "docker compose logs --no-log-prefix api-"): "Needs a container engine",
+    ("docs/deployment.md", "docker build -f docker/api.Dockerfile --"): "Needs a cluster",
+    ("docs/deployment.md", "kubectl -n visavis delete job visavis-mi"): "Needs a cluster",
+    ("docs/training.md", "torchrun --nproc-per-node 4 -m training "): "Needs four GPUs",
+    ("docs/your-own-person.md", 'pip install "visavis-server[demo-person]'): (
+        "Needs root and a package index"
+    ),
+}
+COUNTS = {"python": 9, "sh": 38, "text": 8, "toml": 1}  # run, parsed or shown
+
+ALL = [block for path in pages() for block in blocks(path)]
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    people = tmp_path / "people"
+    write_people(people)
+    service = service_environment(people, tmp_path / "data")
+    (tmp_path / "logs").mkdir()
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as short,  # the path of a socket is limited
+        started(service, tmp_path / "logs") as stack,
+        fork_server(Path(short), service) as programs,
+    ):
+        address = str(stack.http.base_url).rstrip("/")
+        environment = shell_environment(service, programs, tmp_path / "home", address)
+        sent = write_clip(tmp_path / "sent.wav", seconds=CLIP_SECONDS).stat().st_size
+        values = {"address": address, "bytes": str(sent), "root": str(ROOT)}
+        yield Runner(environment, values, people, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.services
+def test_every_block_runs(runner: Runner) -> None:
+    failures = [failure for path in pages() for failure in runner.run(path)]
+
+    assert failures == [], "\n\n".join(failures)
+    assert dict(runner.ran) == COUNTS
+    assert runner.used == {substitution.name for substitution in SUBSTITUTIONS}
+
+
+def test_blocks_that_do_not_run_have_a_reason_on_the_page_and_are_counted() -> None:
+    not_run = {(b.page, b.first_line[:40]): b.reason for b in ALL if b.reason is not None}
+
+    assert not_run == NOT_RUN
+    assert len([b for b in ALL if b.reason is not None]) == len(NOT_RUN)
+    assert {b.language for b in ALL} <= {*RUN, *PARSED}
+    assert sum(COUNTS.values()) + len(NOT_RUN) == len(ALL)
+
+
+def test_every_named_make_target_exists() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = [
+        name
+        for path in pages()
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text(), re.MULTILINE)
+    ]
+
+    assert named
+    assert set(named) <= set(targets)
