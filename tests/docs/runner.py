@@ -183,7 +183,10 @@ def commands(text: str) -> list[str]:
 
 
 def _nothing(_text: str) -> None:
-    """Shown text, such as the layout of a folder, has no syntax to check."""
+    """Shown text has no syntax; TypeScript is compiled and run where its tools are.
+
+    See tests/client/generated/test_typescript.py.
+    """
 
 
 RUN = ("sh", "python")
@@ -192,6 +195,7 @@ PARSED = {
     "toml": tomllib.loads,
     "yaml": lambda text: list(yaml.safe_load_all(text)),
     "text": _nothing,
+    "ts": _nothing,
 }
 
 

@@ -10,18 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.client.generated.conftest import ROOT, Live, tool
+from tests.docs.blocks import blocks
 
 pytestmark = pytest.mark.services
 
 SOURCE = ROOT / "client" / "typescript"
-BLOCK = re.compile(r"(<!-- not run: (.+) -->\n)?```ts\n(.*?)```", re.DOTALL)
 NOT_RUN = 1  # the receiver of webhooks
 
 
 def snippets() -> Iterator[tuple[bool, str]]:
     """Snippets of the README: whether a test runs it, and its code."""
-    for _, reason, code in BLOCK.findall((SOURCE / "README.md").read_text()):
-        yield not reason, code
+    for block in blocks(SOURCE / "README.md"):
+        if block.language == "ts":
+            yield block.reason is None, block.text
 
 
 @pytest.fixture(scope="module")
