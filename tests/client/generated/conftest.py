@@ -15,7 +15,7 @@ from jobs.settings import Settings
 from jobs.store.api_keys import ApiKeyStore, Scope
 from tests.api_server import Served, serving, write_person
 from tests.audio_clips import write_clip
-from tests.stub_worker import working
+from tests.client.stub_worker import working
 
 ROOT = Path(__file__).parents[3]
 TOOLS = ROOT / ".venv-tools"
@@ -64,7 +64,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     made = ApiKeyStore(engine).create(LOCAL, "a test", [Scope.READ, Scope.WRITE])
     engine.dispose()
     clip = write_clip(folder / "talk.wav")
-    with serving(settings) as served, working(served, folder):
+    with serving(settings) as served, working(settings):
         served.http.headers["authorization"] = f"Bearer {made.token}"
         yield Live(served, made.token, clip)
     shutil.rmtree(folder, ignore_errors=True)

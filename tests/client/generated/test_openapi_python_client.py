@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.generated.conftest import Live, tool
-from tests.stub_worker import content_of
+from tests.client.stub_worker import video_of
 
 pytestmark = pytest.mark.services
 
@@ -52,7 +52,7 @@ def test_it_uploads_waits_and_downloads(live: Live, package: Path) -> None:
     ]
     for job_id, files in found.items():
         for name, digest in files.items():
-            assert digest == hashlib.sha256(content_of(job_id, name)).hexdigest()
+            assert digest == hashlib.sha256(video_of(job_id, name)).hexdigest()
 
 
 def test_names_of_functions_are_the_operation_ids(live: Live, package: Path) -> None:

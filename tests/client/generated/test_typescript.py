@@ -63,7 +63,7 @@ def run(live: Live, folder: Path, *command: str) -> str:
 def test_it_works_with_a_live_service(live: Live, compiled: Path) -> None:
     node = str(tool("node/node"))
 
-    report = run(live, compiled, node, "--test", "--test-reporter=tap", "out/test/")
+    report = run(live, compiled, node, "--test", "--test-reporter=tap", "out/test/client.test.js")
 
     assert int(re.findall(r"^# pass (\d+)$", report, re.MULTILINE)[0]) >= 11
     assert "# skipped 0" in report

@@ -86,7 +86,7 @@ assert isinstance(problem, Problem), problem
 assert problem.code == ProblemCode.UPLOAD_UNKNOWN
 
 with clip.open("rb") as audio:
-    form = GenerateForm(audio=File(audio, clip.name), metadata='{"stub": "wait"}')
+    form = GenerateForm(audio=File(audio, clip.name), metadata='{"outcome": "held"}')
     third = generate.sync(client=client, body=form)
 assert cancel_job.sync(third.id, client=client).state == State.CANCELED
 listed = [job.id for job in list_jobs.sync(client=client, state=[State.SUCCEEDED]).jobs]
