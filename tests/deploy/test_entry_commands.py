@@ -69,6 +69,7 @@ def settings() -> Iterator[dict[str, str]]:
             "AWS_SECRET_ACCESS_KEY": "testing",
             "VISAVIS_SIGNING_SECRET": "a secret of this test only",
             "VISAVIS_MIGRATE": "false",
+            "VISAVIS_PUBLIC_URL": "http://localhost:8000",
             "VISAVIS_HOST": "127.0.0.1",  # reachable from this machine only
             "VISAVIS_ACCESS": "keys",
             "VISAVIS_PORT": str(free_port()),
@@ -98,6 +99,8 @@ def test_an_upload_becomes_a_video(
         ) as http,
     ):
         _until(lambda: _ready(http), api_process, tmp_path / "api.log")
+        page = http.get("/", headers={"Host": "localhost:8000"}).raise_for_status()
+        assert "media-src 'self' blob: http://localhost:" in page.headers["content-security-policy"]
         assert http.get("/docs/deployment.md").status_code == 200  # a file of the package
         alive = api.run(settings=settings, start="api-alive")
         assert alive.returncode == 0, alive.stderr
