@@ -103,7 +103,7 @@ chaos: $(VENV)/.dev ## kills, outages and full disks in both set-ups; every acce
 	$(BIN)/python -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --seed $(SEED)
 
 CLIPS ?= 50
-client-batch: $(VENV)/.dev ## a batch by the client, which is killed twice, and the service once
+client-batch: $(VENV)/.dev ## batches by library and command, which are killed twice, and the service once
 	$(BIN)/python -m tests.client.killed_batch --clips $(CLIPS)
 
 check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API description

@@ -69,6 +69,16 @@ def python_batch(address: str, clips: Path, out: Path) -> list[str]:
     return [sys.executable, "-c", BATCH, address, str(clips), str(out)]
 
 
+def command_batch(address: str, clips: Path, out: Path) -> list[str]:
+    """Return the command line of `visavis batch`."""
+    entry = "from visavis.command import main; main()"
+    options = ["--out", str(out), "--url", address, "--quiet"]
+    return [sys.executable, "-c", entry, "batch", str(clips), *options]
+
+
+BATCHES = {"Client.batch": python_batch, "visavis batch": command_batch}
+
+
 def run_killed(
     command: Sequence[str], out: Path, clips: int, kill_service: Callable[[], None]
 ) -> Kills:
@@ -128,22 +138,27 @@ def _digest(content: bytes) -> str:
 
 
 def main() -> None:
-    """Run it with a real API and worker, and print the figures."""
-    from tests.chaos.cluster import running_cluster
-
+    """Run both kinds of batch with a real API and worker, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=50)
     clips = parser.parse_args().clips
+    complete = [_run(name, batch, clips) for name, batch in BATCHES.items()]
+    sys.exit(0 if all(complete) else 1)
+
+
+def _run(name: str, batch: Callable[[str, Path, Path], list[str]], clips: int) -> bool:
+    from tests.chaos.cluster import running_cluster
+
     environment = {
         "VISAVIS_LEASE_SECONDS": "2",
         "VISAVIS_REAPER_SECONDS": "0.5",
         "VISAVIS_WRITES_PER_MINUTE": "0",
     }
     with (
-        tempfile.TemporaryDirectory(prefix="visavis-batch-") as name,
+        tempfile.TemporaryDirectory(prefix="visavis-batch-") as temporary,
         running_cluster("embedded", workers=1, apis=1, environment=environment) as cluster,
     ):
-        folder, out = Path(name), Path(name, "videos")
+        folder, out = Path(temporary), Path(temporary, "videos")
         address = cluster.addresses[0]
 
         def kill_service() -> None:
@@ -151,17 +166,17 @@ def main() -> None:
             for process in cluster.processes:
                 os.kill(process.pid, 9)
 
-        command = python_batch(address, write_clips(folder / "calls", clips), out)
+        command = batch(address, write_clips(folder / "calls", clips), out)
         kills = run_killed(command, out, clips, kill_service)
         result = found(address, out)
     lines = (
-        f"{clips} clips, {kills.seconds:.0f} s",
+        f"{name}: {clips} clips, {kills.seconds:.0f} s",
         f"client killed at {kills.clients[0]} and {kills.clients[1]} videos, service at "
         f"{kills.service}",
         f"{result}",
     )
     sys.stdout.write("\n".join((*lines, "")))
-    sys.exit(0 if result.complete(clips) else 1)
+    return result.complete(clips)
 
 
 if __name__ == "__main__":

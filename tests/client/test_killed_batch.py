@@ -15,12 +15,12 @@ import pytest
 
 from jobs.settings import Settings
 from tests.api_server import write_person
-from tests.client.killed_batch import found, python_batch, run_killed, write_clips
+from tests.client.killed_batch import BATCHES, found, run_killed, write_clips
 from tests.client.stub_worker import working
 from tests.house.source import ROOT
 
 START_SECONDS = 60.0
-CLIPS = 12
+CLIPS = 8
 
 
 @dataclass
@@ -88,13 +88,16 @@ def api(folder: Path) -> Iterator[ApiProcess]:
 
 
 @pytest.mark.slow
-def test_each_clip_has_one_job_and_one_video(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", BATCHES)
+def test_each_clip_has_one_job_and_one_video(tmp_path: Path, kind: str) -> None:
     people = write_person(tmp_path / "people")
     settings = Settings(data=tmp_path / "data", people=people)
     out = tmp_path / "videos"
-    with api(tmp_path) as process, working(settings, seconds=0.1):
-        command = python_batch(process.address, write_clips(tmp_path / "calls", CLIPS), out)
+    with api(tmp_path) as process, working(settings, seconds=0.4):
+        clips = write_clips(tmp_path / "calls", CLIPS)
+        command = BATCHES[kind](process.address, clips, out)
         kills = run_killed(command, out, CLIPS, process.restart)
+        process.wait()
         result = found(process.address, out)
 
     assert kills.clients[0] < kills.service <= kills.clients[1] < CLIPS
