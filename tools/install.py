@@ -27,6 +27,7 @@ LINE_SECONDS = 5.0  # between two lines of a log, which has no line that changes
 DRAW_SECONDS = 0.5  # between two states of the changing line of a terminal
 LAST_LINES = 15  # of pip's output, printed when it fails
 INTERRUPTED = 130
+UNKNOWN = "0 MB"  # size that has not been measured yet
 
 
 class Progress:
@@ -64,7 +65,7 @@ class Child:
     def __init__(self, command: Sequence[str], environment: Path, temporary: Path) -> None:
         self.lines: list[str] = []
         self._folders = (environment, temporary)
-        self._sizes = ("", "")  # of the folders
+        self._sizes = (UNKNOWN, UNKNOWN)  # of the folders
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -90,6 +91,11 @@ class Child:
                 self._process.terminate()
                 raise
         return self._process.returncode
+
+    @property
+    def installed(self) -> str:
+        """Size of the environment when it was last measured."""
+        return self._sizes[0]
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -142,7 +148,8 @@ def install(environment: Path, requirements: Sequence[str], torch: str, torch_in
         if child.run(progress, "starting pip"):
             return _failed(progress, "installing the packages", child)
     (environment / CHOICE).write_text(f"{torch}\n")
-    progress.say(f"installed: {_size(_bytes_below(environment))} in {environment.name}")
+    size = "" if child.installed == UNKNOWN else f", {child.installed}"
+    progress.say(f"installed into {environment.name}{size}")
     return 0
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 READY_SECONDS = 60.0
+LINE_SECONDS = 4.0  # between two lines while the service starts
 TEND_SECONDS = 0.2
 KEY_LIFETIME = timedelta(days=1)  # longer than any --submit; the key is revoked at the end
 LOG_BYTES = 10_000_000  # a larger log is rotated when `up` starts
@@ -162,10 +163,15 @@ def _submit(local_stack: LocalStack, submission: Submission, console: Console) -
 
 
 def _wait_until_ready(local_stack: LocalStack) -> None:
-    until = time.monotonic() + READY_SECONDS
+    began = time.monotonic()
+    lines = 1  # the next line, after as many times LINE_SECONDS
     with httpx.Client(base_url=local_stack.address, timeout=5, trust_env=False) as http:
         while (missing := _missing(http)) is not None:
-            if time.monotonic() > until:
+            waited = time.monotonic() - began
+            if waited > lines * LINE_SECONDS:
+                local_stack.log(f"starting the service, {waited:.0f} s")
+                lines += 1
+            if waited > READY_SECONDS:
                 output = local_stack.supervisor.children[0].log_tail()
                 raise ChildError(f"not ready after {READY_SECONDS:.0f} s: {missing}\n{output}")
             local_stack.tend()
