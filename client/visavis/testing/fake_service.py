@@ -1,12 +1,4 @@
-"""Test programs that use the client, without a service: a fake service as a transport of httpx.
-
-    fake = FakeService()
-    with visavis.Client(transport=fake) as client:
-        job = client.generate("talk.wav", takes=2).wait()
-    assert fake.jobs[job.id]["request"]["takes"] == 2
-
-It accepts any bytes as a recording, keeps all in memory, and records the requests.
-"""
+"""A service in memory, as a transport of httpx."""
 
 from __future__ import annotations
 
@@ -76,6 +68,14 @@ class _Upload:
 
 class FakeService(httpx.MockTransport):
     """Transport of httpx for both clients, with jobs in memory.
+
+        fake = FakeService()
+        with visavis.Client(transport=fake) as client:
+            job = client.generate("talk.wav", takes=2).wait()
+        assert fake.jobs[job.id]["request"]["takes"] == 2
+
+    It accepts any bytes as a recording. requests: those that were sent. jobs: by id, as JSON.
+    recordings: by job.
 
     outcome: of every job, or a function of its request. content: of every output file.
     part_bytes: of an upload. events: False answers 404 to streams, as an old proxy would.
