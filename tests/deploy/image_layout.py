@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 UID = 65532
 PRIVILEGES = ("--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--no-new-privs")
-# For a Python or a checkout below a folder like /root that other users cannot enter: reading is
-# allowed then, writing is not.
+# For a Python, a checkout or temporary files below a folder like /root that other users cannot
+# enter: reading is allowed then, writing is not.
 READ_ANYTHING = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
 
 
@@ -224,7 +224,11 @@ def _read_only(root: Path) -> None:
 
 @cache
 def _privileges() -> tuple[str, ...]:
-    for path in (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")):
+    for path in (
+        sysconfig.get_path("purelib"),
+        sysconfig.get_path("stdlib"),
+        tempfile.gettempdir(),
+    ):
         readable = ["setpriv", *PRIVILEGES, "test", "-r", path]
         if subprocess.run(readable, check=False).returncode != 0:
             return (*PRIVILEGES, *READ_ANYTHING)

@@ -29,6 +29,7 @@ OVERLAYS = tuple(
     for path in sorted(K8S.rglob("kustomization.yaml"))
     if "kind: Kustomization\n" in path.read_text()
 )
+GROUPS = "overlays/groups"  # made by a fixture
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 SCHEMAS = {path.stem: path for path in (K8S / "schemas").glob("*.json")}
 UNUSED_SCHEMAS = {"PrometheusRule", "ServiceMonitor"}  # for the objects that come with the metrics
@@ -43,12 +44,16 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     copy = tmp_path_factory.mktemp("kubernetes") / "k8s"
     shutil.copytree(K8S, copy)
     subprocess.run([str(copy / "overlays/dev/make-secrets")], check=True, timeout=60)
-    # Each component alone, too: prod uses one of gateway and ingress.
-    alone = copy / "overlays/ingress"
-    alone.mkdir()
-    (alone / "kustomization.yaml").write_text("components: [../../components/ingress]\n")
+    # What docs/deployment.md describes, too: an Ingress, and a second group of people.
+    groups = copy / "overlays/groups"
+    shutil.copytree(copy / "overlays/prod", groups)
+    shutil.copytree(copy / "groups/demo", copy / "groups/anna")
+    replace(copy / "groups/anna/kustomization.yaml", "demo", "anna")
+    own = "  - ../../groups/demo\n  - ../../groups/anna\n"
+    replace(groups / "kustomization.yaml", "  - ../../worker\n", own)
+    replace(groups / "kustomization.yaml", "components/gateway", "components/ingress")
     files = {}
-    for overlay in (*OVERLAYS, "overlays/ingress"):
+    for overlay in (*OVERLAYS, GROUPS):
         files[overlay] = copy.parent / f"{Path(overlay).name}.yaml"
         files[overlay].write_text(run_tool("kubectl", "kustomize", copy / overlay))
     return files
@@ -59,6 +64,12 @@ def objects(rendered: dict[str, Path]) -> dict[str, list[Object]]:
     return {
         overlay: list(yaml.safe_load_all(path.read_text())) for overlay, path in rendered.items()
     }
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 def pods(objects: dict[str, list[Object]]) -> Iterator[tuple[Object, Object]]:
@@ -189,20 +200,27 @@ def test_drain_fits_into_the_grace_period(objects: dict[str, list[Object]]) -> N
 
 
 def test_names_that_objects_refer_to_exist(objects: dict[str, list[Object]]) -> None:
-    for overlay, suffix in (("overlays/prod", ""), ("groups/demo", "-demo")):
+    for overlay, suffix in (("overlays/prod", ""), (GROUPS, "-demo"), (GROUPS, "-anna")):
         scaled = named(objects[overlay], "ScaledObject", f"visavis-worker{suffix}")["spec"]
         named(objects[overlay], "Deployment", scaled["scaleTargetRef"]["name"])
         (trigger,) = scaled["triggers"]
         named(objects[overlay], "TriggerAuthentication", trigger["authenticationRef"]["name"])
-    budget = named(objects["groups/demo"], "PodDisruptionBudget", "visavis-worker-demo")
-    worker = named(objects["groups/demo"], "Deployment", "visavis-worker-demo")
-    assert budget["spec"]["selector"] == worker["spec"]["selector"]
-    assert worker["spec"]["selector"]["matchLabels"]["visavis/people"] == "demo"
+    for person in ("demo", "anna"):
+        budget = named(objects[GROUPS], "PodDisruptionBudget", f"visavis-worker-{person}")
+        worker = named(objects[GROUPS], "Deployment", f"visavis-worker-{person}")
+        assert budget["spec"]["selector"] == worker["spec"]["selector"]
+        assert worker["spec"]["selector"]["matchLabels"]["visavis/people"] == person
+        (container,) = worker["spec"]["template"]["spec"]["containers"]
+        people = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert people["VISAVIS_WORKER_PEOPLE"] == person
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        (config,) = (each for each in objects[GROUPS] if each["kind"] == "ConfigMap")
+        assert container["envFrom"][0]["configMapRef"]["name"] == config["metadata"]["name"]
 
 
 def test_settings_exist(objects: dict[str, list[Object]]) -> None:
     known = {f"VISAVIS_{name.upper()}" for name in Settings.model_fields}
-    for overlay in ("overlays/dev", "overlays/prod"):
+    for overlay in ("overlays/dev", "overlays/prod", GROUPS):
         (config,) = (each for each in objects[overlay] if each["kind"] == "ConfigMap")
         names = {name for name in config["data"] if name.startswith("VISAVIS_")}
         for _, pod in pods({overlay: objects[overlay]}):
