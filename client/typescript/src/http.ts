@@ -107,16 +107,14 @@ export class Http {
     read: (response: Response) => Promise<T>,
   ): Promise<T> {
     const controller = new AbortController();
-    const stop = () => controller.abort(options.signal?.reason);
+    const signals = [controller.signal, ...(options.signal ? [options.signal] : [])];
     const timeout = options.timeout ?? this.timeout;
     const late = new TimeoutError(`no answer to ${method} ${path} within ${timeout} ms`);
     const timer = setTimeout(() => controller.abort(late), timeout);
-    options.signal?.addEventListener("abort", stop, { once: true });
-    if (options.signal?.aborted) stop();
     try {
       const response = await this.#fetch(this.#url(path, options.query), {
         method,
-        signal: controller.signal,
+        signal: AbortSignal.any(signals),
         headers: this.#headers(path, options),
         body: options.json === undefined ? (options.body ?? null) : JSON.stringify(options.json),
       });

@@ -65,7 +65,7 @@ def test_it_works_with_a_live_service(live: Live, compiled: Path) -> None:
 
     report = run(live, compiled, node, "--test", "--test-reporter=tap", "out/test/client.test.js")
 
-    assert int(re.findall(r"^# pass (\d+)$", report, re.MULTILINE)[0]) >= 11
+    assert int(re.findall(r"^# pass (\d+)$", report, re.MULTILINE)[0]) >= 12
     assert "# skipped 0" in report
 
 
