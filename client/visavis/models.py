@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime
-from functools import cache
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-T = TypeVar("T")
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - the decoder evaluates annotations
+from typing import Any, Literal
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
 WebhookEventType = Literal["job.succeeded", "job.failed", "job.canceled"]
@@ -193,43 +186,3 @@ class Delivery:
     created_at: datetime
     next_try_at: datetime | None
     tries: list[Try]
-
-
-def parsed(kind: type[T], content: Mapping[str, Any]) -> T:
-    """Build a record from JSON; members that it does not declare are ignored.
-
-    Raises:
-        KeyError: when a member without a default is missing.
-    """
-    hints = _hints(kind)  # type: ignore[arg-type]
-    values = {
-        each.name: _value(hints[each.name], content[each.name])
-        for each in fields(kind)  # type: ignore[arg-type]
-        if each.init and (each.name in content or not _has_default(each))
-    }
-    return kind(**values)
-
-
-@cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _has_default(declared: Any) -> bool:
-    missing = type(declared.default).__name__ == "_MISSING_TYPE"
-    return not (missing and type(declared.default_factory).__name__ == "_MISSING_TYPE")
-
-
-def _value(kind: Any, content: Any) -> Any:
-    if get_origin(kind) in (Union, UnionType):
-        if content is None:
-            return None
-        kind = next(each for each in get_args(kind) if each is not NoneType)
-    if kind is datetime:
-        return datetime.fromisoformat(content.replace("Z", "+00:00"))
-    if get_origin(kind) is list:
-        (item,) = get_args(kind)
-        return [_value(item, each) for each in content]
-    if is_dataclass(kind):
-        return parsed(kind, content)  # type: ignore[arg-type]
-    return content

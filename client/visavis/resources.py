@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from visavis.core.decode import listed, parsed
 from visavis.core.retry import Config, get, post, segment
 from visavis.files import uploads
 from visavis.jobs import requests
 from visavis.jobs.handles import AsyncJob, Job
-from visavis.models import Batch, Delivery, Person, Upload, parsed
+from visavis.models import Batch, Delivery, JobFields, Person, Upload
 from visavis.request import given
 
 if TYPE_CHECKING:
@@ -264,12 +265,13 @@ def _page(
 ) -> Steps[tuple[list[dict[str, Any]], dict[str, Any] | None]]:
     """Read a page of jobs; return it with the parameters of the next one."""
     content = yield from get(config, "/jobs", params=query)
-    cursor = content["next"]
+    listed(JobFields, content, "jobs")  # raises APIError
+    cursor = content.get("next")
     return content["jobs"], None if cursor is None else {**query, "cursor": cursor}
 
 
 def _people(config: Config) -> Steps[list[Person]]:
-    return [parsed(Person, each) for each in (yield from get(config, "/people"))["people"]]
+    return listed(Person, (yield from get(config, "/people")), "people")
 
 
 def _create_batch(

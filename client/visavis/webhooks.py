@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from visavis.errors import WebhookVerificationError
-from visavis.models import JobFields, OutputFields, WebhookEventType, parsed
+from visavis.core.decode import parsed
+from visavis.errors import APIError, WebhookVerificationError
+from visavis.models import JobFields, OutputFields, WebhookEventType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,5 +104,5 @@ def _event(event_id: str, content: bytes) -> WebhookEvent:
             outputs=[parsed(OutputFields, each) for each in data["outputs"]],
             data=data,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (APIError, KeyError, TypeError, ValueError) as error:
         raise WebhookVerificationError(f"the body is not an event: {error!r}") from error

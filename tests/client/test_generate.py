@@ -3,7 +3,9 @@
 import asyncio
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -178,6 +180,26 @@ def test_raw_answers_of_the_asynchronous_client(fake: FakeService) -> None:
 
     assert answer.status == 200
     assert [person.name for person in answer.parse()] == ["demo"]
+
+
+@pytest.mark.parametrize("body", [{"status": "ok"}, {"id": 1, "jobs": [{}]}, []])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.generate(b"sound"),
+        lambda client: client.jobs.get("1"),
+        lambda client: list(client.jobs.list()),
+        lambda client: client.jobs.deliveries("1"),
+        lambda client: client.people.list(),
+        lambda client: client.uploads.create(b"sound"),
+        lambda client: client.batches.get("1"),
+    ],
+)
+def test_an_answer_of_another_service_is_an_error(body: Any, call: Callable[..., Any]) -> None:
+    other = httpx.MockTransport(lambda _request: httpx.Response(200, json=body))
+
+    with visavis.Client(transport=other) as client, pytest.raises(visavis.APIError):
+        call(client)
 
 
 def test_an_answer_that_is_not_json_is_an_error() -> None:

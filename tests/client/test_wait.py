@@ -179,6 +179,22 @@ def test_an_interrupt_can_leave_the_job_running(fake: FakeService, job: visavis.
     assert fake.jobs[job.id]["state"] == "running"
 
 
+@pytest.mark.parametrize("fault", [Fault(), Fault(409, code="job_has_ended")])
+def test_an_interrupt_is_not_replaced_by_an_error_of_the_cancellation(
+    fake: FakeService, job: visavis.Job, pauses: list[float], fault: Fault
+) -> None:
+    fake._events = False
+
+    def interrupt_and_fail(each: visavis.Job) -> None:
+        fake.add_faults(fault, fault)
+        interrupt(each)
+
+    with pytest.raises(KeyboardInterrupt):
+        job.wait(progress=interrupt_and_fail)
+
+    assert paths(fake)[2] == "cancel"
+
+
 def test_the_end_of_an_asynchronous_task_cancels_the_job(fake: FakeService) -> None:
     fake._events = False
     fake._advance = lambda job: None  # type: ignore[method-assign]

@@ -14,12 +14,13 @@ from visavis import errors
 from visavis.batch.journal import Entry, Journal
 from visavis.batch.plan import Item, file_name, plan
 from visavis.batch.report import BatchProgress, BatchResult
+from visavis.core.decode import parsed
 from visavis.core.steps import Sleep, Work
 from visavis.files.downloads import download
 from visavis.jobs import requests
 from visavis.jobs.submit import submit
 from visavis.jobs.wait import wait
-from visavis.models import JobFields, JobWarning, OutputFields, parsed
+from visavis.models import JobFields, JobWarning, OutputFields
 from visavis.request import RequestFields
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ class BatchRun:
     def _outcome(self, item: Item, entry: Entry) -> Steps[dict[str, Any]]:
         if entry.job is None:
             job = yield from self._submitted(item, entry)
-            yield Work(partial(self._journal.submitted, entry, job["id"]))
+            job_id = parsed(JobFields, job).id
+            yield Work(partial(self._journal.submitted, entry, job_id))
         else:
             job = yield from requests.read(self._config, entry.job)
         last = job

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from visavis import errors
+from visavis.core.decode import parsed
 from visavis.core.retry import Config, call, get, json_of, post, segment
 from visavis.core.steps import Request
 from visavis.files.audio import Audio, PartStream, Recording, open_recording
-from visavis.models import Part, Upload, parsed
+from visavis.models import Part, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

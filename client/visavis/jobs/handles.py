@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from visavis import errors
+from visavis.core.decode import parsed
 from visavis.files.downloads import download, target_of
 from visavis.jobs import requests
 from visavis.jobs.progress import ProgressLine
 from visavis.jobs.wait import wait
-from visavis.models import Delivery, JobFields, OutputFields, parsed
+from visavis.models import Delivery, JobFields, OutputFields
 
 if TYPE_CHECKING:
     import os

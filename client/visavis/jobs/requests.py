@@ -6,8 +6,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from visavis import errors
+from visavis.core.decode import listed, parsed
 from visavis.core.retry import Config, call, get, post, segment
-from visavis.models import Delivery, parsed
+from visavis.models import Delivery
 from visavis.request import given
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def render(
 def deliveries(config: Config, job_id: str) -> Steps[list[Delivery]]:
     """Read the webhook deliveries of a job, oldest first."""
     content = yield from get(config, f"{path_of(job_id)}/deliveries")
-    return [parsed(Delivery, each) for each in content["deliveries"]]
+    return listed(Delivery, content, "deliveries")
 
 
 def redeliver(config: Config, job_id: str, delivery_id: str) -> Steps[Delivery]:

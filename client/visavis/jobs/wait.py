@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ OUTAGE_SECONDS = 120.0  # a service that restarts is waited for
 SILENCE_SECONDS = 20.0  # the service sends a comment every 15 s
 LONG_POLL_SECONDS = 10  # progress alone does not end a long poll
 POLL_SECONDS = 2.0
+CANCEL_SECONDS = 5.0
 INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
 
 
@@ -64,8 +66,8 @@ class Watched:
 
     def take(self, content: Content) -> None:
         """Report a state."""
-        self.content = content
         self.seen(content)
+        self.content = content
 
     def check(self) -> None:
         """Raises: TimeoutError: after the deadline."""
@@ -100,7 +102,11 @@ def wait(
         raise
     except INTERRUPTS:
         if cancel_on_interrupt:
-            yield from post(replace(config, max_retries=1), f"{watched.path}/cancel")
+            impatient = replace(
+                config, max_retries=1, outage_seconds=0, timeout=min(config.timeout, CANCEL_SECONDS)
+            )
+            with suppress(errors.VisavisError):  # it has ended, or the service is away
+                yield from post(impatient, f"{watched.path}/cancel")
         raise
 
 
@@ -164,9 +170,20 @@ def _followed(watched: Watched, stream: Stream) -> Steps[bool]:
                 yield from get(watched.config, watched.path)  # raises NotFoundError
             elif event.name == "job":
                 watched.event_id = event.id
-                watched.take(json.loads(event.data))
+                watched.take(_content(event.data))
         watched.check()
     return True
+
+
+def _content(text: str) -> Content:
+    """Return the job of an event. Raises: APIError: when it is not a JSON object."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise errors.APIError("the stream of events contains something other than a job")
+    return content
 
 
 def _poll(watched: Watched, tag: str) -> Steps[str]:

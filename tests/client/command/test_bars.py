@@ -11,7 +11,8 @@ from rich.console import Console
 from visavis import BatchProgress, BatchResult
 from visavis.command.bars import Bar, BatchClock, JobClock, Step, duration
 from visavis.command.console import Output
-from visavis.models import JobFields, parsed
+from visavis.core.decode import parsed
+from visavis.models import JobFields
 from visavis.testing import FakeService
 
 

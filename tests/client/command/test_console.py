@@ -40,7 +40,8 @@ def test_the_statuses_of_the_documentation_are_those_of_the_command() -> None:
         (httpx.Response(200, html="<p>hello</p>"), REFUSED, "http://127.0.0.1:8000/"),
         (httpx.ConnectError("refused"), UNREACHED, "no connection to the service (GET http"),
         (httpx.ReadTimeout("late"), UNREACHED, "no connection to the service (GET http"),
-        (httpx.Response(200, json={"jobs": 7}), ExitStatus.INTERNAL, "internal error: "),
+        (httpx.Response(200, json={"jobs": 7}), REFUSED, "the answer has no list jobs; check"),
+        (RuntimeError("odd"), ExitStatus.INTERNAL, "internal error: RuntimeError: odd"),
     ],
 )
 def test_each_error_is_one_sentence_with_its_status(
