@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -78,6 +79,10 @@ def expected_errors(interrupted: str) -> Iterator[None]:
         fail(user_error.message, MISUSED)
 
 
+# The error of an invalid command line; typer exports only a subclass.
+UsageError: Any = typer.BadParameter.__mro__[1]
+
+
 class CommandGroup(TyperGroup):
     """Group of commands whose help shows no type for flags, which take no value."""
 
@@ -105,6 +110,27 @@ class OneSentence(CommandGroup):
 
     Faults of the program pass through with their traceback.
     """
+
+    def main(  # type: ignore[override]
+        self, args: Any = None, prog_name: Any = None, **options: Any
+    ) -> Any:
+        """Run a command line; typer would print its error in a box below the usage."""
+        if not options.pop("standalone_mode", True):
+            return super().main(args, prog_name, standalone_mode=False, **options)
+        try:
+            status = super().main(args, prog_name, standalone_mode=False, **options)
+        except UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help
+                error.show()
+            else:
+                name = error.ctx.command_path if error.ctx else self.name
+                text = " ".join(error.format_message().split()).rstrip(".")
+                sentence = f"{text}; `{name} --help` shows what is possible"
+                make_console(stderr=True).print(sentence, soft_wrap=True)
+            status = MISUSED
+        except typer.Abort:
+            status = INTERRUPTED
+        sys.exit(status or 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command of the command line."""

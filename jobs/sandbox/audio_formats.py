@@ -179,17 +179,24 @@ def _first_frame(file: BinaryIO, start: int) -> tuple[str, int] | None:
     data = _at(file, start, JUNK_BYTES)
     at = data.find(b"\xff")
     while at >= 0:
-        kind, position = None, at
+        kind, position, form = None, at, b""
         for _ in range(CHAIN):
-            header = _frame_header(data[position : position + 8])
-            if header is None or (kind is not None and header[0] != kind):
+            head = data[position : position + 8]
+            header = _frame_header(head)
+            # Version, layer and rate stay the same; in other audio they change at random.
+            if header is None or (kind is not None and (header[0], _form(head)) != (kind, form)):
                 break
-            kind, position = header[0], position + header[1]
+            kind, position, form = header[0], position + header[1], _form(head)
         else:
             assert kind is not None
             return kind, start + at
         at = data.find(b"\xff", at + 1)
     return None
+
+
+def _form(head: bytes) -> bytes:
+    """Return version, layer and rate of a frame header of MP3 or ADTS."""
+    return bytes((head[1], head[2] & (0x3C if head[1] & 0x06 == 0 else 0x0C)))
 
 
 def _frame_header(head: bytes) -> tuple[str, int] | None:

@@ -103,6 +103,36 @@ def test_flags_have_no_type_in_the_help(call: Call, arguments: list[str]) -> Non
     assert "<bool>" not in call(*arguments, "--help").stdout
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("generate", "Missing argument 'clip'; `visavis-server generate --help` shows"),
+        ("generate a.wav b.wav", "Got unexpected extra argument(s) (b.wav); `visavis-server gen"),
+        ("generate a.wav --bogus", "No such option: --bogus (Possible options: --out, --outputs)"),
+        ("generate a.wav --takes many", "Invalid value for '--takes': Input should be a valid in"),
+        ("up --submit", "Option '--submit' requires an argument; `visavis-server"),
+        ("bogus", "No such command 'bogus'; `visavis-server --help` shows what is possible"),
+        ("--bogus", "No such option: --bogus; `visavis-server --help` shows what is possible"),
+        ("keys bogus", "No such command 'bogus'; `visavis-server keys --help` shows"),
+        ("keys create", "Missing option '--tenant'; `visavis-server keys create --help`"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(call: Call, line: str, sentence: str) -> None:
+    done = call(*line.split())
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(sentence)
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("line", ["", "keys"])
+def test_a_command_line_without_a_command_shows_the_help(call: Call, line: str) -> None:
+    done = call(*line.split())
+
+    assert done.exit_code == 2
+    assert "Usage: visavis-server" in done.stdout
+
+
 def test_a_secret_that_is_set_twice_is_rejected_and_not_printed(call: Call) -> None:
     done = call(
         "api", VISAVIS_DATABASE_URL="postgresql://me:hush@db/x", VISAVIS_DATABASE_URL_FILE="f"

@@ -150,10 +150,16 @@ def test_sigterm_requeues_the_job_and_leaves_no_process(
 
 
 def test_up_with_submit_writes_the_videos_and_stops(
-    environment: Environment, clip: Path, tmp_path: Path
+    environment: Environment, tmp_path: Path
 ) -> None:
-    """With keys: `up` creates one for itself. Without: test_working_directory."""
-    arguments = ["up", "--submit", str(clip), "--out", str(tmp_path / "out"), "--takes", "2"]
+    """With keys: `up` creates one for itself. Without: test_working_directory.
+
+    Each person has a file.
+    """
+    clip = write_clip(tmp_path / "talk.flac", seconds=0.9, channels=1)
+    partner = write_clip(tmp_path / "partner.mp3", seconds=2.0, channels=1)
+    arguments = ["up", "--submit", str(clip), "--partner", str(partner), "--takes", "2"]
+    arguments += ["--out", str(tmp_path / "out")]
     data = tmp_path / "data"
     other = {**environment, "VISAVIS_DATA": str(data), "VISAVIS_ACCESS": "keys"}
 
@@ -162,7 +168,8 @@ def test_up_with_submit_writes_the_videos_and_stops(
     )
 
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == ""
+    shorter = "The file in audio is 1.10 s shorter than the other; it ends in silence."
+    assert ended.stderr == f"warning: {shorter}\n"
     for take in (1, 2):
         video = tmp_path / "out" / f"talk-take-{take}.mp4"
         check_video(video.read_bytes(), seconds=2.0)

@@ -259,6 +259,15 @@ def test_junk_before_the_first_frame_is_skipped(tmp_path: Path) -> None:
             assert len(decoded(tmp_path / "junk")[0]) == pytest.approx(plain, abs=3000)
 
 
+def test_samples_that_look_like_frames_of_mp3_are_not_mp3(tmp_path: Path) -> None:
+    source = Path(__file__).parents[3] / "examples" / "conversation.wav"
+    ffmpeg("-t", "6", "-i", source, tmp_path / "a.au")
+
+    with pytest.raises(MediaError) as caught:
+        decoded(tmp_path / "a.au")
+    assert caught.value.code == "audio_type_unsupported"
+
+
 CUT = ["a.wav", "a.w64", "a.aiff", "a.caf", "a.flac", "a.mp3", "a.mkv", "a.opus", "a.aac"]
 
 
