@@ -294,7 +294,7 @@ def sections(path: Path, kind: str, start: int) -> list[tuple[int, int]]:
         elif kind == "wav":
             later = _wav_files(path, size)
         elif kind == "m4a":
-            later = _movies(file)
+            later = _movies(file, size)
         elif kind == "mp3":
             later = _mp3_files(file, size)
         else:
@@ -329,20 +329,31 @@ def _wav_files(path: Path, size: int) -> Iterator[int]:
         at = None if follower is None else at + follower
 
 
-def _movies(file: BinaryIO) -> Iterator[int]:
+def _movies(file: BinaryIO, size: int) -> Iterator[int]:
     """Yield the position of each box `ftyp` after an index."""
-    at, indexed = 0, False
-    for _ in range(BOXES):
-        if len(head := _at(file, at, 16)) < 8:
-            break
-        length, name = struct.unpack(">I4s", head[:8])
-        if length == 1 and len(head) == 16:
-            (length,) = struct.unpack(">Q", head[8:])
+    indexed, at = False, 0
+    for name, _, end in boxes(file, 0, size):
         if indexed and name == b"ftyp":
             yield at
         indexed = name == b"moov" or (indexed and name != b"ftyp")
-        if length < 8:
+        at = end
+
+
+def boxes(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of the content of each box of a movie."""
+    at = start
+    for _ in range(BOXES):
+        if at >= stop or len(head := _at(file, at, 16)) < 8:
             break
+        length, name = struct.unpack(">I4s", head[:8])
+        content = at + 8
+        if length == 1 and len(head) == 16:
+            (length,), content = struct.unpack(">Q", head[8:]), at + 16
+        elif length == 0:
+            length = stop - at  # the last one
+        if length < content - at:
+            break
+        yield name, content, at + length
         at += length
 
 

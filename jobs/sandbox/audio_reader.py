@@ -25,6 +25,7 @@ from jobs.sandbox.audio_formats import (
     sniff,
     wav_header,
 )
+from jobs.sandbox.edit_lists import ascending, edit_lists, parts, silence
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from contracts.wav import WavHeader
     from jobs.sandbox.audio_formats import MediaLimits
+    from jobs.sandbox.edit_lists import Edit
 
 SAMPLE_RATE = 48_000
 SAMPLE_BYTES = 4  # of one channel
@@ -56,6 +58,7 @@ class ClipReader:
         self.limits = limits
         self.pcm: WavHeader | None = None  # of a WAV file of plain samples
         self.short = False  # Vorbis in one page
+        self._edits: list[list[Edit]] = []  # of each track of a movie
         self._sections = sections(path, self.kind, start)
         self.codec = ""
         self.sample_rate = 0
@@ -108,28 +111,51 @@ class ClipReader:
                 return
         with self._opened(section) as container:
             count = self._checked_tracks(container)
-            self.short = (
-                self.codec == "vorbis" and self.kind == "ogg" and short_vorbis(self._path, section)
-            )
-            left = Track(self, container, container.streams.audio[0], first=first)
-            if count == 1:
-                for channels, samples in left.chunks():
-                    yield samples if channels == 2 else interleaved(samples, b"")
-                return
-            self.warn(
-                "second_track_is_partner",
-                "The file has two tracks: the first is the person, the second the partner.",
-            )
-            # The tracks may be stored one after the other, so each is read on its own.
-            with self._opened(section) as other:
-                right = Track(self, other, other.streams.audio[1], first=first)
-                yield from paired(_mono(left), _mono(right))
-            self.channels = 2
+        self.short = (
+            self.codec == "vorbis" and self.kind == "ogg" and short_vorbis(self._path, section)
+        )
+        self._edits = self._edit_lists(section, count)
+        left = self._track(section, 0, first=first)
+        if count == 1:
+            for channels, samples in left:
+                yield samples if channels == 2 else interleaved(samples, b"")
+            return
+        self.warn(
+            "second_track_is_partner",
+            "The file has two tracks: the first is the person, the second the partner.",
+        )
+        # The tracks may be stored one after the other, so each is read on its own.
+        yield from paired(_mono(left), _mono(self._track(section, 1, first=first)))
+        self.channels = 2
+
+    def _edit_lists(self, section: tuple[int, int], count: int) -> list[list[Edit]]:
+        """Return the edits of each track; empty lists for tracks that are played as stored."""
+        lists: list[list[Edit]] = []
+        if self.kind == "m4a":
+            with FileSection(self._path, *section) as file:
+                lists = edit_lists(cast("BinaryIO", file))
+        return lists if len(lists) == count else [[]] * count
+
+    def _track(
+        self, section: tuple[int, int], index: int, *, first: bool
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yield the chunks of a track as it is played; it is decoded again for earlier parts."""
+        passes = ascending(self._edits[index])
+        for edits in passes:
+            with self._opened(section) as container:
+                track = Track(self, container, container.streams.audio[index], first=first)
+                if not edits:
+                    yield from track.chunks()
+                    continue
+                yield from parts(track.chunks(), edits, final=edits is passes[-1])
+                self.end(track, whole=edits[-1].samples is None)
 
     def _opened(self, section: tuple[int, int]) -> av.container.InputContainer:
         import av
 
         demuxer, extra = CONTAINERS[self.kind].demuxer, {}
+        if any(self._edits):
+            extra = {"ignore_editlist": "1"}
         if self.pcm is not None:
             demuxer = str(self.pcm.pcm)
             extra = {
@@ -205,11 +231,14 @@ class ClipReader:
         self.sample_rate = self.sample_rate or frame.sample_rate
         self.channels = max(self.channels, channels)
 
-    def end(self, track: Track) -> None:
-        """Record the end of a track. Raises: MediaError: when too much of it is damaged."""
+    def end(self, track: Track, *, whole: bool = True) -> None:
+        """Record the end of a track, or of its part that is played.
+
+        Raises: MediaError: when too much of it is damaged.
+        """
         if track.bad > 2 + track.good // 10 or (track.bad and not track.good) or track.flooded:
             damaged(self.kind)
-        short = track.good and track.end + MISSING < track.stated_end
+        short = whole and track.good and track.end + MISSING < track.stated_end
         if track.broken or short:
             self._incomplete()
         elif track.bad:
@@ -476,12 +505,6 @@ def paired(left: Iterator[bytes], right: Iterator[bytes]) -> Iterator[bytes]:
         yield interleaved(b"", chunk)
 
 
-def silence(samples: int) -> Iterator[tuple[int, bytes]]:
-    """Yield mono silence in chunks of a second at most."""
-    for start in range(0, samples, SAMPLE_RATE):
-        yield 1, bytes(min(SAMPLE_RATE, samples - start) * SAMPLE_BYTES)
-
-
 def damaged(kind: str) -> NoReturn:
     """Raise the error of a damaged file. Raises: MediaError: always."""
     raise MediaError(
@@ -489,8 +512,8 @@ def damaged(kind: str) -> NoReturn:
     )
 
 
-def _mono(track: Track) -> Iterator[bytes]:
-    for channels, samples in track.chunks():
+def _mono(track: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
+    for channels, samples in track:
         if channels > 1:
             _refuse_tracks(channels)
         if samples:
