@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from visavis.core.drivers import AsyncDriver, Driver
     from visavis.core.steps import Steps
     from visavis.files.audio import Audio
-    from visavis.files.uploads import SentBytes
+    from visavis.files.uploads import Announced, SentBytes
     from visavis.request import BatchEntry, JobFilter, RenderFields
 
 Deliveries = list[Delivery]  # `list` is a method in the classes below
@@ -164,20 +164,29 @@ class Uploads:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    def create(self, audio: Audio, *, progress: SentBytes | None = None) -> Upload:
+    def create(
+        self,
+        audio: Audio,
+        *,
+        progress: SentBytes | None = None,
+        announced: Announced | None = None,
+    ) -> Upload:
         """Send a recording; `generate` takes the result as `audio`, for any number of jobs.
 
-        progress: called with the number of bytes that were sent, and of all bytes.
+        progress: called with the number of bytes that were sent, and of all bytes. announced:
+        called with the upload before its first part; store its id to continue after a kill.
 
         Raises:
             UploadError: when a part could not be sent; its `upload_id` is for `resume`.
             InvalidRequestError: when the file is too large or not a recording.
         """
-        return self._driver.run(uploads.upload_audio(self._driver.config, audio, progress))
+        config = self._driver.config
+        return self._driver.run(uploads.upload_audio(config, audio, progress, announced=announced))
 
     def resume(self, upload_id: str, audio: Audio, *, progress: SentBytes | None = None) -> Upload:
         """Send the missing parts of an upload that was interrupted. Raises: as `create`."""
-        steps = uploads.resume_upload(self._driver.config, upload_id, audio, progress)
+        config = self._driver.config
+        steps = uploads.upload_audio(config, audio, progress, upload_id=upload_id)
         return self._driver.run(steps)
 
     def get(self, upload_id: str) -> Upload:
@@ -191,15 +200,25 @@ class AsyncUploads:
     def __init__(self, driver: AsyncDriver) -> None:
         self._driver = driver
 
-    async def create(self, audio: Audio, *, progress: SentBytes | None = None) -> Upload:
+    async def create(
+        self,
+        audio: Audio,
+        *,
+        progress: SentBytes | None = None,
+        announced: Announced | None = None,
+    ) -> Upload:
         """Send a recording, as `Uploads.create`."""
-        return await self._driver.run(uploads.upload_audio(self._driver.config, audio, progress))
+        config = self._driver.config
+        return await self._driver.run(
+            uploads.upload_audio(config, audio, progress, announced=announced)
+        )
 
     async def resume(
         self, upload_id: str, audio: Audio, *, progress: SentBytes | None = None
     ) -> Upload:
         """Send the missing parts of an upload that was interrupted. Raises: as `create`."""
-        steps = uploads.resume_upload(self._driver.config, upload_id, audio, progress)
+        config = self._driver.config
+        steps = uploads.upload_audio(config, audio, progress, upload_id=upload_id)
         return await self._driver.run(steps)
 
     async def get(self, upload_id: str) -> Upload:

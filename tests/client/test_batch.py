@@ -79,12 +79,14 @@ def submitted(fake: FakeService) -> list[str]:
     return sorted(content.decode() for content in fake.recordings.values())
 
 
+@pytest.mark.parametrize("inline_bytes", [1000, 1], ids=["in the request", "in parts"])
 def test_a_batch_that_is_killed_anywhere_goes_on_where_it_was(
-    clips: list[Path], tmp_path: Path
+    clips: list[Path], tmp_path: Path, inline_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("visavis.client.INLINE_BYTES", inline_bytes)
     kills, points = 0, 0
     while kills == points:
-        fake = FakeService(content=VIDEO)
+        fake = FakeService(content=VIDEO, part_bytes=2)
         out = tmp_path / f"videos-{points}"
         for _ in range(2):  # the second time later, because it skips what is complete
             with visavis.Client(transport=fake) as client:
@@ -104,6 +106,8 @@ def test_a_batch_that_is_killed_anywhere_goes_on_where_it_was(
         assert {each.job_id for each in report.results} == set(fake.jobs)
         assert files_of(out) == [f"{name}.mp4" for name in NAMES]
         assert {path.read_bytes() for path in out.glob("*.mp4")} == {VIDEO}
+        parts = [request.url.path for request in fake.requests if request.method == "PUT"]
+        assert len(parts) == len(set(parts))
 
     assert kills > 30
 

@@ -36,7 +36,11 @@ def test_a_large_recording_is_sent_in_parts(
     sent: list[tuple[int, int]] = []
     with visavis.Client(transport=fake, api_key="vv_key") as limited:
         job = limited.generate(CONTENT, takes=2)
-    upload = client.uploads.create(CONTENT, progress=lambda *bytes: sent.append(bytes))
+    announced: list[visavis.Upload] = []
+    upload = client.uploads.create(
+        CONTENT, progress=lambda *bytes: sent.append(bytes), announced=announced.append
+    )
+    assert [(each.id, each.state) for each in announced] == [(upload.id, "open")]
     again = client.generate(upload)
 
     assert fake.recordings[job.id] == fake.recordings[again.id] == CONTENT

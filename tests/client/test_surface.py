@@ -170,6 +170,17 @@ def described(function: Any) -> list[tuple[str, Any, Any, str]]:
     ]
 
 
+@pytest.mark.parametrize("name", ["Jobs", "People", "Uploads", "Batches"])
+def test_raw_answers_exist_for_every_call(name: str) -> None:
+    """Except the iterator of jobs, which has many answers."""
+    client = visavis.Client(transport=visavis.testing.FakeService())
+    asynchronous = visavis.AsyncClient(transport=visavis.testing.FakeService())
+
+    for each in (client, asynchronous):
+        calls = vars(getattr(each.with_raw_response, name.lower()))
+        assert set(calls) == members(class_named(name)) - ({"list"} if name == "Jobs" else set())
+
+
 def test_every_public_member_is_documented() -> None:
     kinds = [class_named(name) for name in MEMBERS]
     missing = [

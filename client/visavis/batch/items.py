@@ -18,9 +18,9 @@ from visavis.core.decode import parsed
 from visavis.core.steps import Sleep, Work
 from visavis.files.downloads import download
 from visavis.jobs import requests
-from visavis.jobs.submit import submit
+from visavis.jobs.submit import SubmissionUploads, submit
 from visavis.jobs.wait import wait
-from visavis.models import JobFields, JobWarning, OutputFields
+from visavis.models import JobFields, JobWarning, OutputFields, Upload
 from visavis.request import RequestFields
 
 if TYPE_CHECKING:
@@ -165,11 +165,16 @@ class BatchRun:
 
     def _submitted(self, item: Item, entry: Entry) -> Steps[dict[str, Any]]:
         """Send the recording with the fields and the key of its intention."""
+
+        def announced(name: str, upload: Upload) -> None:
+            self._journal.announced(entry, name, upload.id)
+
+        uploads = SubmissionUploads(entry.uploads, announced)
         while True:
             try:
                 return (
                     yield from submit(
-                        self._config, item.audio, item.partner, entry.fields, entry.key
+                        self._config, item.audio, item.partner, entry.fields, entry.key, uploads
                     )
                 )
             except OSError as error:

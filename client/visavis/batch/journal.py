@@ -3,6 +3,7 @@
 {"event": "batch", "version": 1}
 {"event": "intention", "key": ..., "audio": ..., "partner": ..., "digest": ..., "name": ...,
  "fields": {...}}                                        before the request that carries `key`
+{"event": "upload", "key": ..., "name": "audio", "upload": ...}   before the first of its parts
 {"event": "submitted", "key": ..., "job": ...}           after its answer
 {"event": "ended", "key": ..., "state": ..., ...}        after the files are complete
 """
@@ -35,6 +36,7 @@ class Entry:
     digest: str
     name: str
     fields: dict[str, Any]
+    uploads: dict[str, str] = field(default_factory=dict)  # "audio" or "partner": id
     job: str | None = None
     ended: dict[str, Any] = field(default_factory=dict)
 
@@ -70,10 +72,16 @@ class Journal:
 
     def intend(self, entry: Entry) -> Entry:
         """Record an intention, before its request is sent."""
-        facts = {name: value for name, value in vars(entry).items() if name not in ("job", "ended")}
+        later = ("uploads", "job", "ended")
+        facts = {name: value for name, value in vars(entry).items() if name not in later}
         self._append({"event": "intention", **facts})
         self._add(entry)
         return entry
+
+    def announced(self, entry: Entry, name: str, upload_id: str) -> None:
+        """Record an upload of an intention, before its first part is sent."""
+        self._append({"event": "upload", "key": entry.key, "name": name, "upload": upload_id})
+        entry.uploads[name] = upload_id
 
     def submitted(self, entry: Entry, job_id: str) -> None:
         """Record the job of an intention."""
@@ -136,6 +144,8 @@ class Journal:
         event = line.pop("event")
         if event == "intention":
             self._add(Entry(**line))
+        elif event == "upload":
+            self._entries[line["key"]].uploads[line["name"]] = line["upload"]
         elif event == "submitted":
             self._entries[line["key"]].job = line["job"]
         elif event == "ended":

@@ -18,61 +18,65 @@ if TYPE_CHECKING:
     from visavis.core.steps import Steps
 
     SentBytes = Callable[[int, int], object]  # called with the bytes that were sent, and all
+    Announced = Callable[[Upload], object]  # called with an upload before its first part
 
 COMPLETE_SECONDS = 600.0  # the service joins and probes a file of gigabytes before it answers
 MISSING = "parts."  # prefix of the field that names a missing part
 
 
-def upload_audio(config: Config, audio: Audio, progress: SentBytes | None) -> Steps[Upload]:
-    """Announce a file and send it."""
+def upload_audio(
+    config: Config,
+    audio: Audio,
+    progress: SentBytes | None,
+    *,
+    upload_id: str | None = None,
+    announced: Announced | None = None,
+) -> Steps[Upload]:
+    """Announce a file and send it; with `upload_id`, send what is missing of an earlier one."""
     recording = open_recording(audio)
     try:
-        return (yield from upload_recording(config, recording, progress))
+        if upload_id is not None:
+            return (yield from resume_recording(config, upload_id, recording, progress))
+        return (yield from upload_recording(config, recording, progress, announced))
     finally:
         recording.close()
 
 
 def upload_recording(
-    config: Config, recording: Recording, progress: SentBytes | None = None
+    config: Config,
+    recording: Recording,
+    progress: SentBytes | None,
+    announced: Announced | None,
 ) -> Steps[Upload]:
     """Announce a file and send it. Raises: UploadError: with the id to continue from."""
-    announced = yield from post(config, "/uploads", body={"json": {"bytes": recording.bytes}})
-    return (yield from _sent(config, parsed(Upload, announced), recording, progress))
-
-
-def resume_upload(
-    config: Config, upload_id: str, audio: Audio, progress: SentBytes | None
-) -> Steps[Upload]:
-    """Send the parts of an announced file that have not arrived."""
-    upload = yield from read_upload(config, upload_id)
-    if upload.state == "ready":
-        return upload
-    recording = open_recording(audio)
-    try:
-        if recording.bytes != upload.bytes:
-            raise errors.UploadError(
-                f"upload {upload_id} was announced with {upload.bytes} bytes, and the file has "
-                f"{recording.bytes}; send it as a new upload",
-                upload_id,
-            )
-        return (yield from _completed(config, upload, recording, progress))
-    finally:
-        recording.close()
-
-
-def read_upload(config: Config, upload_id: str) -> Steps[Upload]:
-    """Read an upload, with fresh addresses of its parts."""
-    return parsed(Upload, (yield from get(config, f"/uploads/{segment(upload_id)}")))
-
-
-def _sent(
-    config: Config, upload: Upload, recording: Recording, progress: SentBytes | None
-) -> Steps[Upload]:
+    content = yield from post(config, "/uploads", body={"json": {"bytes": recording.bytes}})
+    upload = parsed(Upload, content)
+    if announced is not None:
+        announced(upload)
     for part in upload.parts:
         yield from _put(config, upload, part, recording)
         if progress is not None:
             progress(part.first + part.bytes, upload.bytes)
     return (yield from _completed(config, upload, recording, progress))
+
+
+def resume_recording(
+    config: Config, upload_id: str, recording: Recording, progress: SentBytes | None
+) -> Steps[Upload]:
+    """Send the parts of an announced file that have not arrived."""
+    upload = yield from read_upload(config, upload_id)
+    if recording.bytes != upload.bytes:
+        raise errors.UploadError(
+            f"upload {upload_id} was announced with {upload.bytes} bytes, and the file has "
+            f"{recording.bytes}; send it as a new upload",
+            upload_id,
+        )
+    return (yield from _completed(config, upload, recording, progress))
+
+
+def read_upload(config: Config, upload_id: str) -> Steps[Upload]:
+    """Read an upload, with fresh addresses of its parts."""
+    return parsed(Upload, (yield from get(config, f"/uploads/{segment(upload_id)}")))
 
 
 def _completed(

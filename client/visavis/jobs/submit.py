@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visavis import errors
 from visavis.core.retry import Config, post
 from visavis.core.steps import Work
 from visavis.files.audio import Audio, Recording, as_file, is_url, open_recording
-from visavis.files.uploads import upload_recording
+from visavis.files.uploads import resume_recording, upload_recording
 from visavis.models import Upload
 from visavis.request import as_form, given
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from visavis.core.steps import Steps
 
 SOURCES = {"audio": "upload_id", "partner": "partner_upload_id"}
+
+
+@dataclass(frozen=True)
+class SubmissionUploads:
+    """Uploads of a submission that can go on after a kill.
+
+    known: their ids, by "audio" and "partner". announced: called with such a name and a new upload.
+    """
+
+    known: Mapping[str, str]
+    announced: Callable[[str, Upload], object]
 
 
 def submit(
@@ -27,10 +40,12 @@ def submit(
     partner: Audio | None,
     fields: Mapping[str, Any],
     key: str | None,
+    uploads: SubmissionUploads | None = None,
 ) -> Steps[dict[str, Any]]:
     """Send a recording and return its job, as JSON.
 
-    key: idempotency key; a new one by default. All tries of the request carry it.
+    key: idempotency key; a new one by default. All tries of the request carry it. uploads: of a
+    submission that was interrupted.
     """
     values = given(fields)
     recordings: dict[str, Recording] = {}
@@ -46,13 +61,13 @@ def submit(
         if "partner_url" in values:
             raise ValueError("partner: the service cannot download it; send a file")
         if sum(each.bytes for each in recordings.values()) > config.inline_bytes:
-            return (yield from _by_parts(config, recordings, values, headers))
+            return (yield from _by_parts(config, recordings, values, headers, uploads))
         try:
             return (yield from _inline(config, recordings, values, headers))
         except errors.InvalidRequestError as error:
             if error.status != 413 or not recordings:
                 raise
-        return (yield from _by_parts(config, recordings, values, headers))
+        return (yield from _by_parts(config, recordings, values, headers, uploads))
     finally:
         for recording in recordings.values():
             recording.close()
@@ -77,10 +92,25 @@ def _by_parts(
     recordings: Mapping[str, Recording],
     values: Mapping[str, Any],
     headers: Mapping[str, str],
+    uploads: SubmissionUploads | None,
 ) -> Steps[dict[str, Any]]:
     """Send the recordings before the request."""
     uploaded = dict(values)
     for name, recording in recordings.items():
-        upload = yield from upload_recording(config, recording)
+        upload = yield from _upload(config, recording, name, uploads)
         uploaded[SOURCES[name]] = upload.id
     return (yield from post(config, "/generate", headers=headers, body={"json": uploaded}))
+
+
+def _upload(
+    config: Config, recording: Recording, name: str, uploads: SubmissionUploads | None
+) -> Steps[Upload]:
+    if uploads is None:
+        return (yield from upload_recording(config, recording, None, None))
+    if name in uploads.known:
+        try:
+            return (yield from resume_recording(config, uploads.known[name], recording, None))
+        except (errors.NotFoundError, errors.UploadError):
+            pass  # it has expired
+    announced = partial(uploads.announced, name)
+    return (yield from upload_recording(config, recording, None, announced))
