@@ -65,7 +65,7 @@ $(VENV)/.dev: $(VENV)/.setup
 	@$(INSTALL) -e ".[all,dev]" -e "./client[cli]"
 	@touch $@
 
-# Tools apart from the product, and the Node.js packages of two folders: 146 MB, and 206 MB more on a
+# Tools apart from the product, and the Node.js packages of two folders: 410 MB, and 206 MB more on a
 # machine without Node.js.
 $(TOOLS)/.done: tools/requirements.txt tools/nodejs.sh
 	$(PYTHON) -m venv $(TOOLS)
