@@ -216,8 +216,8 @@ def test_both_kinds_of_body_are_documented(document: dict) -> None:
     assert set(form) == set(body) >= {"audio", "upload_id", "person", "takes", "metadata"}
 
 
-def test_every_setting_is_in_the_operations_manual() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+def test_every_setting_is_in_its_manual() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
 
     missing = [name for name in Settings.model_fields if f"`VISAVIS_{name.upper()}`" not in text]
     unknown = {
