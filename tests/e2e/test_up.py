@@ -136,7 +136,8 @@ def test_killing_the_api_and_redis_loses_no_job_and_no_webhook(
 def test_sigterm_requeues_the_job_and_leaves_no_process(
     environment: Environment, clip: Path, tmp_path: Path
 ) -> None:
-    other = {**environment, "VISAVIS_DATA": str(tmp_path / "data")}
+    data = str(tmp_path / "data")
+    other = {**environment, "VISAVIS_DATA": data, "VISAVIS_LEASE_SECONDS": "60"}  # no lease ends
     with started(other, tmp_path) as stack:
         job_id = stack.submit(clip, steps=STEPS)
         stack.until(job_id, lambda job: job["stage"] == "face", seconds=60)
