@@ -45,6 +45,7 @@ class WavHeader:
     stated: int  # bytes of samples by the header; those in the file if it does not tell
     present: int  # bytes in the file from `offset` on
     follower: int | None  # position of a WAV file that was appended to this one
+    split: bool  # more samples follow in further chunks
 
     @property
     def pcm(self) -> str | None:
@@ -100,22 +101,26 @@ def _header(file: BinaryIO, form: bytes, size: int, large: int | None) -> WavHea
         streamed = size == 0 or size >= STREAMED
     if streamed:
         size = present if size in (0, IN_DS64) else min(size, present)
-    follower = _follower(file, offset + size + size % 2) if size < present else None
-    return WavHeader(tag, channels, rate, block, bits, offset, size, present, follower)
+    follower, split = None, False
+    if size < present:
+        follower, split = _rest(file, offset + size + size % 2)
+    return WavHeader(tag, channels, rate, block, bits, offset, size, present, follower, split)
 
 
-def _follower(file: BinaryIO, at: int) -> int | None:
-    """Search for another file among the chunks after the samples."""
+def _rest(file: BinaryIO, at: int) -> tuple[int | None, bool]:
+    """Search the chunks after the samples: position of another file, and whether samples follow."""
+    split = False
     for _ in range(CHUNKS):
         file.seek(at)
         head = file.read(12)
         if len(head) < 12:
             break
         if head[:4] in RIFF and head[8:] == b"WAVE":
-            return at
+            return at, split
+        split = split or head[:4] == b"data"
         size = int.from_bytes(head[4:8], "little")
         at += 8 + size + size % 2
-    return None
+    return None, split
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:

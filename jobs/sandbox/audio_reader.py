@@ -177,6 +177,12 @@ class ClipReader:
         """
         with FileSection(self._path, *section) as file:
             header = wav_header(cast("BinaryIO", file))
+        if header is not None and header.split:
+            self.warn(
+                "audio_cut_off",
+                "The samples are in several chunks of the WAV file, and the first was used; "
+                "export it again as one.",
+            )
         self.pcm = header if header is not None and header.pcm else None
         if self.pcm is None:
             return section

@@ -90,6 +90,8 @@ def _checked(header: WavHeader, path: Path) -> str:
         raise WavError(
             f"{path}: truncated, {header.present} of {header.stated} bytes of audio; copy it again"
         )
+    if header.split:
+        raise WavError(f"{path}: the samples are in several chunks; export it again as one")
     if header.follower is not None:
         raise WavError(f"{path}: another WAV file is appended to it; {CONVERT}")
     return kind

@@ -99,6 +99,8 @@ def test_clips_and_scenes_have_the_same_samples(content: bytes, tmp_path: Path) 
         (rf64(SIZE)[:-5000], 3550, ["audio_cut_off"], "truncated, 14200 of 19200 bytes"),
         (wav(size=STREAMED - 4), 4800, ["audio_cut_off"], "truncated, 19200 of 2147418108 bytes"),
         (wav(size=SIZE - 400) + LIST, 4700, [], None),
+        (wav() + wav()[36:], 4800, ["audio_cut_off"], "the samples are in several chunks; export"),
+        (wav() + LIST + wav()[36:], 4800, ["audio_cut_off"], "the samples are in several chunks"),
         (wav() + wav(), 9600, [], "another WAV file is appended to it; convert it by"),
         (wav() + LIST + rf64(SIZE), 9600, [], "another WAV file is appended to it; convert it by"),
         (wav(bytes(SIZE // 2), fmt(1, 8)), 4800, [], "2 channels of 8 bit, format tag 1"),
