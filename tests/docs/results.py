@@ -51,6 +51,7 @@ CHECKS: Mapping[str, tuple[Callable[[Path], None], ...]] = {
     "README.md": (_videos("hello.mp4", "out.mp4", "talk.mp4", "local.mp4"),),
     "docs/api.md": (_videos("*take-1.mp4"),),
     "docs/recipes.md": (_videos("both-views.mp4", "take-1.mp4"),),
+    "docs/released-people.md": (lambda folder: check_files(folder / "people" / "PXB184"),),
     "docs/rendering.md": (_videos("samples/truth/sample00_truth.mp4"),),
     "docs/client-command.md": (_videos("hello.mp4", "hello-take-2.mp4", "videos/*.mp4"),),
     "docs/your-own-person.md": (_own_person, _released_person),

@@ -18,10 +18,11 @@ from typing import Any
 import imageio_ffmpeg
 import yaml
 
+from cli.local import parent_death
 from tests.docs.blocks import Block, blocks
 from tests.docs.fork_server import write_programs
 from tests.docs.results import CHECKS
-from tests.docs.small import prepare
+from tests.docs.small import MAKING_PEOPLE, prepare, write_downloads
 from tests.docs.substitutions import SUBSTITUTIONS
 from tests.house.source import ROOT
 
@@ -44,7 +45,7 @@ class BlockFailed(AssertionError):
 
 @dataclass
 class Page:
-    """State of one page: its folder, and identifiers in the answers of its commands."""
+    """State of one page: its folder, its variables, and identifiers in answers to its commands."""
 
     name: str
     folder: Path
@@ -102,7 +103,8 @@ class Runner:
         binaries.mkdir(parents=True)
         programs = self.environment["PATH"].partition(":")[0]
         (binaries / "activate").write_text(f'PATH="{programs}:$PATH"\n')
-        return Page(name, folder)
+        people = {"VISAVIS_PEOPLE": str(folder / "people")} if name in MAKING_PEOPLE else {}
+        return Page(name, folder, people)
 
     def _run(self, block: Block, page: Page | None) -> None:
         if block.language not in RUN:
@@ -205,8 +207,9 @@ def fork_server(folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
     address = folder / "socket"
     write_programs(folder / "bin", address)
     (folder / "bin" / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    server = [sys.executable, "-P", "-m", "tests.docs.fork_server", str(address)]
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "tests.docs.fork_server", str(address)],
+        [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *server],
         cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -230,6 +233,7 @@ def shell_environment(
     Compiled kernels and lists of fonts are those of earlier runs.
     """
     home.mkdir()
+    write_downloads(home / "Downloads")
     (home / ".curlrc").write_text(CURL)
     environment = {
         **service,

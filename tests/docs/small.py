@@ -1,6 +1,7 @@
 """Small stand-ins for the files and programs that the documents name."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,10 @@ from models.motion.speech import ConvSpeech
 from tests import released_layout
 from tests.audio_clips import write_clip
 from tests.fake_speech import HummingEngine
-from tests.released_layout import state_of, write_assets
+from tests.released_layout import state_of, write_assets, write_released_person
 from tests.tiny_person import write_tiny_person
 from tests.training.results import random_results
-from tests.training.scenes import write_scene
+from tests.training.scenes import write_scene, write_two_scenes
 from tests.training.tiny_training import AUDIO, NETWORKS, write_recipe
 from training.demo.speech.voices import Voice
 
@@ -40,6 +41,14 @@ def use_small_engines() -> None:
 def write_people(folder: Path) -> None:
     for name in PERSONS:
         write_tiny_person(folder, name)
+
+
+def write_downloads(folder: Path) -> None:
+    """A released person with tiny networks, and the archive of her recordings."""
+    write_released_person(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        write_two_scenes(Path(temporary, "PXB184"))
+        shutil.make_archive(str(folder / "PXB184"), "zip", temporary)
 
 
 def write_recordings(folder: Path) -> None:
@@ -98,7 +107,7 @@ def _write_samples(folder: Path) -> None:
     write_results(folder / "samples" / "results.npz", random_results(samples=1, frames=6))
 
 
-MAKING_PEOPLE = ("docs/training.md", "docs/your-own-person.md")
+MAKING_PEOPLE = ("docs/released-people.md", "docs/training.md", "docs/your-own-person.md")
 PREPARED: Mapping[str, tuple[Callable[[Path], None], ...]] = {
     "docs/evaluation.md": (
         partial(_write_dataset, name="dataset/PXB184"),

@@ -72,6 +72,7 @@ SUBSTITUTIONS = (
         " --num-samples 2 --max-seq-length 60 --device cpu",
         "docs/evaluation.md",
     ),
+    Substitution("accepted licence", r"(--from ~/Downloads)", r"\1 --accept-licence"),
     Substitution("half a second of frames", r"--frames 1800", "--frames 15", "docs/data.md"),
     Substitution("bytes of the part", r"412000044", "{bytes}"),
     Substitution("any free port", r"8080\b", "0", "docs/recipes.md"),

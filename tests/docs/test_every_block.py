@@ -1,6 +1,7 @@
 """Every fenced block of the documents runs, or says on the page why tests do not run it."""
 
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,13 +36,15 @@ NOT_RUN = {
         "Needs root and a package index"
     ),
 }
-COUNTS = {"python": 15, "sh": 38, "text": 8, "toml": 1, "ts": 4}  # run, parsed or shown
+COUNTS = {"python": 15, "sh": 40, "text": 8, "toml": 1, "ts": 4}  # run, parsed or shown
 
 ALL = [block for path in pages() for block in blocks(path)]
 
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Iterator[Runner]:
+    for program in ("bash", "curl", "make"):
+        assert shutil.which(program), f"{program} not found; the documents use it, install it"
     people = tmp_path / "people"
     write_people(people)
     service = service_environment(people, tmp_path / "data")
