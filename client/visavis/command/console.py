@@ -127,10 +127,8 @@ def command_error(error: Exception) -> CommandError | None:
         sentence = f"{error}; it runs on, and `visavis wait {error.job.id}` waits again"
         job = error.job.id
         return CommandError(sentence, code="timeout", status=ExitStatus.TIMEOUT, job=job)
-    if isinstance(error, visavis.JobFailed):
+    if isinstance(error, visavis.JobEnded):
         return CommandError(str(error), code=error.code, status=ExitStatus.JOB_ENDED)
-    if isinstance(error, visavis.JobCanceled):
-        return CommandError(str(error), code="canceled", status=ExitStatus.JOB_ENDED)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         fix = "free some space" if error.errno == errno.ENOSPC else "check the path"

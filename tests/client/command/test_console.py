@@ -4,12 +4,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
 
+import visavis
 from tests.client.command.conftest import Call
-from visavis.command.console import ExitStatus
+from visavis.command.console import ExitStatus, command_error
 from visavis.testing import FakeService
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "client-command.md"
@@ -137,3 +140,14 @@ def test_without_the_extra_the_command_says_how_to_install_it() -> None:
 
 def _submitted(call: Call) -> str:
     return call("send", "talk.wav", "--no-wait", "-q").stdout.strip()
+
+
+def test_a_job_that_ended_has_the_code_of_its_reason() -> None:
+    late = visavis.Failure(code="cancel_after", detail="the job did not end within 5 s")
+    job = SimpleNamespace(id="a1", state="canceled", error=late)
+
+    error = command_error(visavis.JobCanceled(cast("visavis.JobFields", job)))
+
+    assert error is not None
+    assert (error.code, error.status) == ("cancel_after", ExitStatus.JOB_ENDED)
+    assert str(error) == "job a1 cancel_after: the job did not end within 5 s"
