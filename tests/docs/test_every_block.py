@@ -90,3 +90,12 @@ def test_every_named_make_target_exists() -> None:
 
     assert named
     assert set(named) <= set(targets)
+
+
+def test_the_page_of_recordings_explains_each_warning_of_the_api() -> None:
+    def codes(page: str) -> list[str]:
+        section = re.split(r"^#+ Warnings$", (ROOT / "docs" / page).read_text(), flags=re.M)[1]
+        table = section.partition("\n#")[0]
+        return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+    assert codes("your-recordings.md") == codes("api.md") != []
