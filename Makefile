@@ -110,6 +110,7 @@ check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 -p visavis
 	$(BIN)/mypy --no-incremental tools/install.py
 	$(BIN)/lint-imports
 	$(BIN)/codespell
