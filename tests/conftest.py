@@ -47,6 +47,11 @@ def _has_room(folder: Path) -> bool:
 _set_environment()  # now, because numpy and torch read it when they are imported
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, so that no worker waits for them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+
+
 def pytest_collection_finish() -> None:
     """Leave the modules of libraries and tests out of garbage collection: they stay to the end."""
     gc.collect()

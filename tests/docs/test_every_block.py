@@ -63,6 +63,7 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
 
 @pytest.mark.slow
 @pytest.mark.services
+@pytest.mark.longest
 def test_every_block_runs(runner: Runner) -> None:
     failures = [failure for path in pages() for failure in runner.run(path)]
 
