@@ -198,7 +198,7 @@ def test_other_fields_of_the_video_are_new_jobs_and_a_priority_is_not(
 
     client.batch(clips[:1], out=tmp_path / "videos", takes=2)
     assert len(fake.jobs) == 2
-    assert files_of(tmp_path / "videos") == ["ada.mp4", "ada.take-1.mp4", "ada.take-2.mp4"]
+    assert files_of(tmp_path / "videos") == ["ada-take-1.mp4", "ada-take-2.mp4", "ada.mp4"]
 
 
 def test_names_of_files_do_not_collide(
@@ -209,7 +209,7 @@ def test_names_of_files_do_not_collide(
         written(tmp_path / "a" / "talk.wav", "1"),
         written(tmp_path / "b" / "talk.wav", "2"),
         written(tmp_path / "b" / "Talk.mp3", "3"),
-        written(tmp_path / "b" / "one.take-1.wav", "4"),
+        written(tmp_path / "b" / "one-take-1.wav", "4"),
         written(tmp_path / "b" / "one.wav", "5"),
         written(out / "input.mp4", "6"),
         written(tmp_path / "b" / f"{'x' * 240}.wav", "7"),

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from visavis import errors
 from visavis.batch.journal import Entry, Journal
-from visavis.batch.plan import Item, file_name, plan
+from visavis.batch.plan import Item, plan
 from visavis.batch.report import BatchProgress, BatchResult
 from visavis.core.decode import parsed
 from visavis.core.steps import Sleep, Work
-from visavis.files.downloads import download
+from visavis.files.downloads import download, file_name
 from visavis.jobs import requests
 from visavis.jobs.submit import SubmissionUploads, submit
 from visavis.jobs.wait import wait

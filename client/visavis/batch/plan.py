@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from visavis.batch.journal import Journal
     from visavis.request import RequestFields
 
-OUTPUT_ENDING = re.compile(r"\.(take|motion)-\d+$")
+OUTPUT_ENDING = re.compile(r"-take-\d+$")
 OUTPUT_SUFFIXES = (
     ".mp4",
     ".mov",
@@ -98,11 +98,6 @@ def plan(
             name = _distinct(audio, partner) if clashes else audio.stem
         items.append(Item(audio, partner, values, name))
     return items
-
-
-def file_name(name: str, output: str, *, takes: int) -> str:
-    """Return the name of an output file, such as "talk.mp4", or "talk.take-2.mp4" of several."""
-    return f"{name}{Path(output).suffix}" if takes == 1 else f"{name}.{output}"
 
 
 def _folded(name: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visavis.command.console import CommandError
 from visavis.command.options import OUTPUTS, OutputKind
+from visavis.files.downloads import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from visavis import Job, Output
 
 VIDEO = "video"
-NUMBER = re.compile(r"-(\d+)\.")  # the take, in the names of outputs: take-2.mp4, motion-2.npz
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,9 @@ class Target:
 
     def of(self, name: str, takes: int) -> Path:
         """Return the path of an output of the service, such as take-2.mp4."""
-        suffix = Path(name).suffix
-        number = NUMBER.search(name)
-        take = f"-take-{number[1]}" if number and takes > 1 else ""
         if self.folder:
-            return self.path / f"{self.stem}{take}{suffix}"
-        return self.path.with_name(f"{self.path.stem}{take}{suffix}")
+            return self.path / file_name(self.stem, name, takes=takes)
+        return self.path.with_name(file_name(self.path.stem, name, takes=takes))
 
 
 def target_of(out: str | None, stem: str, fields: dict[str, Any]) -> Target:

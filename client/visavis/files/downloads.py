@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from visavis.models import OutputFields
 
 
+TAKE = re.compile(r"-(\d+)\.")  # in the names of outputs: take-2.mp4, motion-2.npz
+
+
+def take_of(output: str) -> int | None:
+    """Return the number of the take in the name of an output; None without one."""
+    found = TAKE.search(output)
+    return int(found[1]) if found else None
+
+
+def file_name(stem: str, output: str, *, takes: int) -> str:
+    """Return the name of an output as a file: "talk.mp4", or "talk-take-2.mp4" of several takes."""
+    take = take_of(output)
+    number = f"-take-{take}" if take is not None and takes > 1 else ""
+    return f"{stem}{number}{Path(output).suffix}"
+
+
 @dataclass
 class _Draft:
     """File that becomes the target once it is complete. tag: version of the received bytes."""

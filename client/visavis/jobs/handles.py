@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from visavis import errors
 from visavis.core.decode import parsed
-from visavis.files.downloads import download, target_of
+from visavis.files.downloads import download, take_of, target_of
 from visavis.jobs import requests
 from visavis.jobs.progress import ProgressLine
 from visavis.jobs.wait import wait
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     Target = str | os.PathLike[str] | None
 
 OutputT = TypeVar("OutputT", bound=OutputFields)
-TAKE = re.compile(r"-(\d+)\.")  # in the names of outputs: take-2.mp4, motion-2.npz
 VIDEO = "take-"  # prefix of the names of videos
 
 
@@ -127,8 +125,8 @@ class JobState(JobFields, ABC, Generic[OutputT]):
     def _by_take(self) -> dict[int, list[OutputT]]:
         takes: dict[int, list[OutputT]] = {}
         for output in self.outputs:
-            if number := TAKE.search(output.name):
-                takes.setdefault(int(number[1]), []).append(output)
+            if (number := take_of(output.name)) is not None:
+                takes.setdefault(number, []).append(output)
         return takes
 
     def _waiting(
