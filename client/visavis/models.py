@@ -55,15 +55,15 @@ class JobFields:
     state: State
     attempt: int
     max_attempts: int
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    clip_seconds: float
     priority: int
+    request: dict[str, Any]
     metadata: dict[str, str]
     batch: str | None
     callback_url: str | None
-    request: dict[str, Any]
+    clip_seconds: float
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
     warnings: list[JobWarning]
     error: Failure | None
     webhook_events: list[WebhookEventType] = field(default_factory=list)
@@ -144,11 +144,11 @@ class BatchItem:
 class Counts:
     """Number of jobs in each state."""
 
-    queued: int
-    running: int
     succeeded: int
     failed: int
     canceled: int
+    queued: int
+    running: int
     deleted: int
 
 

@@ -9,7 +9,7 @@ from pathlib import Path  # noqa: TC003 - typer reads annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import visavis
 from visavis.command.console import CommandError, ExitStatus, Output, interrupted
@@ -46,26 +46,23 @@ Timeout = Annotated[
 ]
 
 
-class Commands(TyperGroup):
-    """Group of commands whose help shows no type for flags, which take no value."""
+class _PlainFlags:
+    """Mixin of commands whose help shows no type for flags, which take no value."""
 
     def get_params(self, ctx: Any) -> Any:
-        """Return the options of the group."""
-        return _flags_without_type(super().get_params(ctx))
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command of a name."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None:
-            _flags_without_type(command.get_params(ctx))
-        return command
+        """Return the options, also that of the help."""
+        parameters = super().get_params(ctx)  # type: ignore[misc]
+        for flag in (each for each in parameters if getattr(each, "is_flag", False)):
+            flag.metavar = flag.metavar or ""
+        return parameters
 
 
-def _flags_without_type(parameters: Any) -> Any:
-    for parameter in parameters:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
-    return parameters
+class Command(_PlainFlags, TyperCommand):
+    """Command of `visavis`."""
+
+
+class Commands(_PlainFlags, TyperGroup):
+    """Group of the commands."""
 
 
 app = typer.Typer(
@@ -77,6 +74,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+command = app.command(cls=Command)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -124,7 +122,7 @@ def common(
     """Send recordings of conversations to a visavis service, and fetch the videos."""
 
 
-@app.command()
+@command
 @with_session
 @request_options
 def send(
@@ -151,7 +149,7 @@ def send(
     )
 
 
-@app.command()
+@command
 @with_session
 @request_options
 def batch(
@@ -187,7 +185,7 @@ def batch(
     )
 
 
-@app.command()
+@command
 @with_session
 def jobs(
     ids: Annotated[
@@ -214,7 +212,7 @@ def jobs(
     return run_jobs(session, ids or [], state, person, limit)
 
 
-@app.command()
+@command
 @with_session
 def wait(
     ids: JobIds,
@@ -239,7 +237,7 @@ def wait(
     return run_wait(session, ids, out, timeout=timeout, overwrite=overwrite)
 
 
-@app.command()
+@command
 @with_session
 def cancel(ids: JobIds, *, session: Session) -> int:
     """Cancel queued or running jobs."""
@@ -248,7 +246,7 @@ def cancel(ids: JobIds, *, session: Session) -> int:
     return run_cancel(session, ids)
 
 
-@app.command()
+@command
 @with_session
 def retry(ids: JobIds, *, session: Session) -> int:
     """Run failed or canceled jobs again."""
@@ -257,7 +255,7 @@ def retry(ids: JobIds, *, session: Session) -> int:
     return run_retry(session, ids)
 
 
-@app.command()
+@command
 @with_session
 def people(*, session: Session) -> int:
     """List the persons that the service can show."""
@@ -266,7 +264,7 @@ def people(*, session: Session) -> int:
     return run_people(session)
 
 
-@app.command()
+@command
 @with_session
 def login(*, session: Session) -> int:
     """Check and store a key for a service; it is read from --key, standard input or a prompt."""
@@ -275,7 +273,7 @@ def login(*, session: Session) -> int:
     return run_login(session)
 
 
-@app.command()
+@command
 @with_session
 def logout(*, session: Session) -> int:
     """Remove the stored key of a service."""

@@ -41,6 +41,7 @@ def compiled(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"rootDir": ".", "outDir": "out", "paths": {"visavis": ["./src/index.ts"]}}
     config = {"extends": "./tsconfig.json", "compilerOptions": options, "include": ["*/*.ts"]}
     (folder / "tsconfig.all.json").write_text(json.dumps(config))
+    run(live, folder, str(tool("node/node")), "scripts/types.mjs")
     run(live, folder, "node_modules/.bin/tsc", "-p", "tsconfig.all.json")
     (folder / "examples").mkdir()
     shutil.copy(live.clip, folder / "examples" / "conversation.wav")
