@@ -71,6 +71,8 @@ def avatar() -> Avatar:
 def test_outputs_match_the_reference(case: Case, avatar: Avatar) -> None:
     CHECKS[case.name](case, avatar)
 
+    assert case.compared == set(case.entry["outputs"])
+
 
 def check_lbs(case: Case, avatar: Avatar) -> None:
     body, pose = avatar.model.body, case["pose"]

@@ -63,6 +63,8 @@ LIP_LEAD_ROWS = 2  # 320 leading zeros add two rows
 def test_results_match_the_reference(case: Case) -> None:
     CHECKS[case.kind](case)
 
+    assert case.compared == set(case.entry["outputs"])
+
 
 def check_resample(case: Case) -> None:
     case.check("y", resample(case["x"], case.config["orig"], case.config["new"]))

@@ -9,7 +9,7 @@ smaller than in the original files. The sums are unchanged.
 import json
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Case:
 
     name: str
     entry: dict
+    compared: set[str] = field(default_factory=set)  # outputs that `check` has compared
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -51,6 +52,7 @@ class Case:
 
     def check(self, name: str, got: Tensor, **tolerance: float | None) -> None:
         """Compare with the output of the reference, within the tolerance of this case."""
+        self.compared.add(name)
         limits = self.entry["tolerance"]
         limits = {**limits, **limits.get(name, {}), **tolerance}
         key, value = f"out.{name}", np.ascontiguousarray(got.float().numpy())
