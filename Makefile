@@ -1,4 +1,4 @@
-# `make run` and `make test` need nothing but Python 3.11 to 3.13.
+# `make run` needs nothing but Python 3.11 to 3.13; `make test` also needs Chromium, for the tests of the web page.
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
@@ -16,22 +16,26 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 export OMP_WAIT_POLICY ?= PASSIVE
 INSTALL := $(PYTHON) tools/install.py --environment $(VENV) --torch $(TORCH) --torch-index $(TORCH_INDEX)
 
+# `make test`: one process more than cores, because tests of services wait; at most 4, each takes up to 2.5 GB.
+PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+
 # `make demo-person`: folder of the training conversations, and minutes of training on each of two cores. One core
 # trains the body, the other the face (9 of 14 parts) and then the guide. The committed weights took 68 minutes.
 DATA ?= .visavis/demo-data
 MINUTES ?= 56
 
-# `make chaos`: number of jobs and kills, and the seed.
+# `make chaos`: number of jobs, kills and other faults, and the seed; CHAOS="--no-broker --setup embedded" for others.
 JOBS ?= 200
 KILLS ?= 50
+FAULTS ?= 25
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup python test docs client-types check-deploy fuzz schemathesis chaos client-batch check bench demo-person clean
+.PHONY: help run serve setup python test docs page-three client-types check-alerts check-deploy fuzz watermark-survival schemathesis chaos sick-workers hostile scaling simulation-check client-batch bulk long-clip check screenshots bench demo-person clean
 
 help: ## this list
 	@echo 'make TARGET, with a target of:'
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1:\2/p' Makefile | awk -F: '{ printf "  %-13s %s\n", $$1, substr($$0, length($$1) + 2) }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1:\2/p' Makefile | awk -F: '{ printf "  %-18s %s\n", $$1, substr($$0, length($$1) + 2) }'
 	@echo 'First run: make run. With the CPU build of torch: TORCH=cpu make run.'
 
 run: setup ## video of the sample conversation: out/conversation-take-1.mp4, through API, queue and worker
@@ -61,8 +65,8 @@ $(VENV)/.setup: pyproject.toml client/pyproject.toml constraints.txt | python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.setup
-	@echo 'Installing what tests and checks need: 0.7 GB more on disk'
-	@$(INSTALL) -e ".[all,dev]" -e "./client[cli]"
+	@echo 'Installing what tests and checks need: 1.1 GB more on disk'
+	@$(INSTALL) -e ".[all,bulk,ray,dev]" -e "./client[cli]"
 	@touch $@
 
 # Tools apart from the product, and the Node.js packages of two folders: 410 MB, and 206 MB more on a
@@ -77,33 +81,75 @@ $(TOOLS)/.done: tools/requirements.txt tools/nodejs.sh
 	cd $* && $(WITH_NODE) npm ci --no-progress
 	touch $@
 
-test: $(VENV)/.dev $(TOOLS_DONE) ## installs what tests need and runs all of them, one worker a core
-	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
+test: $(VENV)/.dev $(TOOLS_DONE) ## installs what tests need and runs all of them, in several processes
+	$(BIN)/python -m pytest -q -n $(PROCESSES) --dist worksteal --timeout 600
+
+check-alerts: ## cases of the alert rules; wants promtool (apt-get install prometheus)
+	@command -v promtool >/dev/null || { echo 'promtool: not found; install it, in Debian with the package prometheus' >&2; exit 1; }
+	promtool check rules docker/observability/alerts.yml
+	promtool test rules docker/observability/alerts_test.yml
 
 check-deploy: $(VENV)/.dev $(TOOLS)/.done ## images, compose file and Kubernetes objects; `make test` contains it
 	$(BIN)/python -m pytest -q tests/deploy
 
-docs: setup ## update what is generated: tables in docs from fields and settings, options of the client
+docs: setup ## update what is generated: tables in docs, options of the client, alert rules of k8s/
 	$(BIN)/python -m jobs.request.table docs/api.md
 	$(BIN)/python -m jobs.request.export client/visavis/command/fields.json
 	PYTHONPATH=. $(BIN)/python tools/configuration.py docs/configuration.md
+	PYTHONPATH=. $(BIN)/python tools/metrics.py docs/monitoring.md
+	$(BIN)/python tools/alert_rules.py k8s/components/monitoring/alerts.yaml
+
+page-three: $(TOOLS_DONE) ## the parts of three.js that the web page uses, as one file
+	$(WITH_NODE) tools/node_modules/.bin/esbuild tools/three.mjs --bundle --minify --format=esm --legal-comments=none \
+	  --banner:js='/* three.js, MIT License, Copyright 2010-2026 three.js authors: see NOTICE */' \
+	  --outfile=api/page/three/three.min.js
 
 client-types: $(VENV)/.dev ## the document from which the TypeScript client is built, after a change of the API
 	$(BIN)/visavis-server openapi > client/typescript/openapi.json
+
+MARKS ?= $(or $(TMPDIR),/tmp)/visavis-marks
+watermark-survival: $(VENV)/.dev ## watermarks after CRF 28, half size, crop, 24 fps, AAC and all together; an hour or more
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.models.watermark.survival --work $(MARKS)
 
 FUZZ ?= --files 3000 --seed 1
 fuzz: $(VENV)/.dev ## thousands of damaged files through a running API and worker
 	$(BIN)/python -m tests.fuzzing $(FUZZ)
 
-schemathesis: $(VENV)/.dev ## hundreds of drawn requests for each operation of the API
+schemathesis: $(VENV)/.dev ## hundreds of drawn requests for each operation of the API, on both databases
 	VISAVIS_TEST_EXAMPLES=300 $(BIN)/python -m pytest -q tests/api/test_schemathesis.py
+	VISAVIS_TEST_DATABASE=postgresql VISAVIS_TEST_EXAMPLES=300 $(BIN)/python -m pytest -q tests/api/test_schemathesis.py
 
 chaos: $(VENV)/.dev ## kills, outages and full disks in both set-ups; every accepted job is accounted for
-	$(BIN)/python -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --faults $(FAULTS) --seed $(SEED) $(CHAOS)
+
+SICK_JOBS ?= 200
+sick-workers: $(VENV)/.dev ## one of two workers is sick in each of six ways; no job fails
+	$(BIN)/python -m tests.chaos.sick_workers --jobs $(SICK_JOBS)
+
+BURST ?= 60
+SPEED ?= 10
+scaling: $(VENV)/.dev ## workers by the rules in k8s/, from 1 to 4 to none, under load; no job is lost or runs twice
+	$(BIN)/python -m tests.deploy.scaling --jobs $(BURST) --speed $(SPEED)
+
+# The check runs 300 jobs in each of 12 runs at once, about 12 minutes on two idle cores.
+simulation-check: $(VENV)/.dev ## waits of real workers beside those of the simulation; within 20 %
+	$(BIN)/python -m tests.bench.simulation.check
+
+SECONDS ?= 300
+hostile: $(VENV)/.dev ## slow, endless and hanging clients of one tenant beside honest ones of others
+	$(BIN)/python -m tests.hostile.run --seconds $(SECONDS)
 
 CLIPS ?= 50
 client-batch: $(VENV)/.dev ## batches by library and command, which are killed twice, and the service once
 	$(BIN)/python -m tests.client.killed_batch --clips $(CLIPS)
+
+bulk: $(VENV)/.dev ## bulk runs by processes, Ray and shares, killed twice each, compared with the service
+	$(BIN)/python -m tests.worker.bulk.killed_run --clips $(CLIPS)
+
+# `make long-clip`: minutes of the clip; LONG="--quality draft --format fmp4" for other options.
+long-clip: MINUTES = 60
+long-clip: setup ## memory and CPU time of a clip of an hour beside those of a minute
+	PYTHONPATH=. $(BIN)/python tools/long_clip.py --minutes $(MINUTES) $(LONG)
 
 check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API description
 	$(BIN)/ruff check .
@@ -118,6 +164,9 @@ check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API
 	@cmp $(TOOLS)/openapi.json client/typescript/openapi.json || \
 	  { echo 'client/typescript/openapi.json is not the document of the API; run: make client-types' >&2; exit 1; }
 	$(WITH_NODE) tools/node_modules/.bin/redocly lint --config tools/redocly.yaml $(TOOLS)/openapi*.json
+
+screenshots: $(VENV)/.dev ## pictures of the web page in docs/pictures/page, with the demo person (wants Chromium)
+	$(BIN)/python -m tests.page.screenshots docs/pictures/page
 
 bench: setup ## speed of motion networks, renderer, service and training
 	$(BIN)/python -m bench motion
@@ -138,6 +187,8 @@ demo-person: setup ## the demo person again: body, conversations, networks (want
 	( $(TRAIN) face $(LEARN) --minutes $$(( $(MINUTES) * 9 / 14 )) && \
 	  $(TRAIN) guide $(LEARN) --minutes $$(( $(MINUTES) * 5 / 14 )) ) & other=$$!; \
 	$(TRAIN) body $(LEARN) --minutes $(MINUTES); body=$$?; wait $$other && exit $$body
+	$(BIN)/python -m training.demo.finishing --data $(DATA)/held-out --person people/demo --clips 8
+	$(BIN)/python -m training.demo.media --person people/demo --clip examples/conversation.wav
 	$(BIN)/python -m training judge --data $(DATA)/held-out --person people/demo
 
 clean: ## remove environments, node packages, and all jobs and videos of `make run` and `make serve`

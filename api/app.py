@@ -18,18 +18,24 @@ from api.background.job_watch import watching
 from api.background.reaper import reaping
 from api.background.shutdown import on_shutdown
 from api.background.webhook_sender import sending
+from api.bounds.gates import Gates
+from api.bounds.places import Places
+from api.bounds.request import THREADS_AT_ONCE, BoundedRoute
 from api.dependencies import open_services
 from api.middleware.access_log import AccessLogMiddleware, security_headers
 from api.middleware.auth import AuthMiddleware
+from api.middleware.compression import CompressionMiddleware
 from api.middleware.cross_origin import (
     EXPOSED_HEADERS,
     REQUEST_HEADERS,
     CrossOriginMiddleware,
 )
+from api.middleware.telemetry import TelemetryMiddleware
 from api.openapi import DESCRIPTION, LICENCE, TAGS, complete
 from api.routes import (
     batches,
     deliveries,
+    detect,
     docs,
     events,
     files,
@@ -41,11 +47,17 @@ from api.routes import (
     render,
     uploads,
 )
+from api.services.shared_reads import SharedReads
 from api.services.upload_intake import UploadIntake, remove_leftovers
+from jobs.db.clock import clock_of
 from jobs.db.migrate import prepare
 from jobs.settings import Settings
 from jobs.store.api_keys import require_keys
 from jobs.telemetry import logging as logs
+from jobs.telemetry.job_counts import JobCounts
+from jobs.telemetry.metrics import Process
+from jobs.telemetry.prometheus import serving_metrics
+from jobs.telemetry.traces import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +74,7 @@ ROUTERS = (
     deliveries.router,
     people.router,
     files.router,
+    detect.router,
     health.router,
     page.router,
     docs.router,
@@ -87,7 +100,7 @@ def head_routes() -> APIRouter:
 
     These routes are not part of the OpenAPI document: HTTP defines HEAD by GET.
     """
-    heads = APIRouter(include_in_schema=False)
+    heads = APIRouter(include_in_schema=False, route_class=BoundedRoute)
     for router in ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
@@ -113,17 +126,24 @@ def create_app(settings: Settings) -> FastAPI:
                 raise
             logger.warning("database away: its schema is not checked")
         await run_in_threadpool(require_keys, settings)
-        with open_services(settings) as services:
+        with tracing(settings, "visavis-api"), open_services(settings) as services:
             app.state.services = services
+            app.state.places = Places(settings)
+            app.state.threads = Gates(THREADS_AT_ONCE)
+            app.state.shared_reads = SharedReads()
             app.state.intake = UploadIntake(settings.uploads_at_once)
             await run_in_threadpool(remove_leftovers)
+            engine = services.database.engine
+            counts = JobCounts(engine, clock_of(engine))
             async with (
                 reaping(services),
                 sending(services),
-                watching(services.database.jobs.statuses) as watch,
+                watching(
+                    services.database.jobs.statuses, services.database.api_keys.active_of
+                ) as watch,
             ):
                 app.state.watch = watch
-                with on_shutdown(watch.close):
+                with on_shutdown(watch.close), serving_metrics(settings, Process.API, counts):
                     yield
 
     app = Api(
@@ -142,6 +162,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     app.include_router(head_routes())
     errors.install(app)
+    app.add_middleware(CompressionMiddleware)
     app.add_middleware(AuthMiddleware)
     app.add_middleware(CrossOriginMiddleware, settings=settings)
     app.add_middleware(AccessLogMiddleware, headers=security_headers(settings))
@@ -153,6 +174,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=REQUEST_HEADERS,
             expose_headers=EXPOSED_HEADERS,
         )
+    app.add_middleware(TelemetryMiddleware)
     return app
 
 

@@ -12,6 +12,8 @@ from api.background.job_watch import JobWatcher
 from api.rate_limits import RateLimits
 from jobs.database import Database, open_database
 from jobs.maintenance.context import MaintenanceContext
+from jobs.maintenance.grace import GracePeriod
+from jobs.maintenance.storage_root import prepare_storage
 from jobs.outbound.http_client import OutboundClient, open_outbound
 from jobs.queue.celery_app import make_celery
 from jobs.settings import Settings
@@ -28,11 +30,14 @@ class Services:
     queue: Celery
     outbound: OutboundClient
     rate_limits: RateLimits
+    grace: GracePeriod
 
     @property
     def maintenance(self) -> MaintenanceContext:
         """The resources of a maintenance round."""
-        return MaintenanceContext(self.settings, self.database, self.storage, self.queue)
+        return MaintenanceContext(
+            self.settings, self.database, self.storage, self.queue, self.grace
+        )
 
 
 @contextmanager
@@ -41,6 +46,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
     with ExitStack() as stack:
         storage = stack.enter_context(closing(open_storage(settings)))
         database = stack.enter_context(closing(open_database(settings)))
+        prepare_storage(database.engine, storage)
         queue = stack.enter_context(closing(make_celery(settings)))
         rate_limits = stack.enter_context(closing(RateLimits(settings)))
         yield Services(
@@ -50,6 +56,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             queue,
             outbound=open_outbound(settings),
             rate_limits=rate_limits,
+            grace=GracePeriod(settings.lease_seconds),
         )
 
 

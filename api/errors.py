@@ -4,6 +4,7 @@ Problem                 raised by routes                             its code
 RequestValidationError  invalid fields                               invalid_request
 HTTPException           unknown route, wrong method, invalid body    by its status
 JobMissing              unknown job                                  job_not_found
+KeyEnded                key revoked while its caller waited          key_invalid
 BatchMissing            unknown batch                                batch_not_found
 IdempotencyKeyReused    key of another request                       idempotency_key_reused
 QuotaExceeded           quota of the tenant reached                  quota_jobs, _seconds, _bytes
@@ -11,6 +12,7 @@ MediaError              unusable audio file                          the code of
 ObjectMissing           deleted file                                 file_not_found
 StorageError            storage unavailable                          storage_unavailable
 OperationalError        database unavailable                         database_unavailable
+DataError               a value that the database cannot store       invalid_request
 OSError, and those two  no space left                                storage_full
 anything else           logged and answered as an incident           internal_error
 """
@@ -23,9 +25,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from api.background.job_watch import KeyEnded
 from api.problems import Problem, problem_response
 from jobs.model import new_job_id
 from jobs.sandbox.audio_formats import MediaError
@@ -35,6 +38,7 @@ from jobs.store.batches import BatchMissing
 from jobs.store.idempotency import IdempotencyKeyReused
 from jobs.store.job_rows import JobMissing
 from jobs.store.quotas import QuotaExceeded
+from jobs.telemetry import outages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +70,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(JobMissing, _job_missing)
+    app.add_exception_handler(KeyEnded, _key_ended)
     app.add_exception_handler(BatchMissing, _batch_missing)
     app.add_exception_handler(IdempotencyKeyReused, _key_reused)
     app.add_exception_handler(QuotaExceeded, _quota)
@@ -73,6 +78,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ObjectMissing, _object_missing)
     app.add_exception_handler(StorageError, _storage)
     app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(OSError, _os)
 
 
@@ -88,7 +94,7 @@ def database_unavailable(error: Exception) -> JSONResponse:
     """503: the database does not answer. 507 when it is full."""
     if is_full(error):
         return storage_full(error)
-    logger.error("database does not answer", exc_info=error)
+    outages.report(error, "database does not answer")
     return problem_response("database_unavailable", headers=RETRY)
 
 
@@ -164,6 +170,10 @@ def _job_missing(_request: Request, error: Exception) -> JSONResponse:
     return problem_response("job_not_found", f"Job {error.job_id[:64]!r} not found.")
 
 
+def _key_ended(_request: Request, _error: Exception) -> JSONResponse:
+    return problem_response("key_invalid")
+
+
 def _batch_missing(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, BatchMissing)
     return problem_response("batch_not_found", f"Batch {error.batch_id[:64]!r} not found.")
@@ -228,8 +238,13 @@ def _os(_request: Request, error: Exception) -> JSONResponse:
 def _storage(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, StorageFull):
         return storage_full(error)
-    logger.error("storage does not answer", exc_info=error)
+    outages.report(error, "storage does not answer")
     return problem_response("storage_unavailable", headers=RETRY)
+
+
+def _unstorable(_request: Request, _error: Exception) -> JSONResponse:
+    detail = "A value contains characters that cannot be stored, such as NUL; send plain text."
+    return problem_response("invalid_request", detail)
 
 
 def _database(_request: Request, error: Exception) -> JSONResponse:

@@ -37,6 +37,7 @@ TAGS = [
     {"name": "batches", "description": "Submit and cancel many jobs in one request."},
     {"name": "people", "description": "Persons that the service can render."},
     {"name": "files", "description": "Signed links of outputs and of parts of uploads."},
+    {"name": "provenance", "description": "Origin of a file: manifest, watermark, job."},
     {"name": "webhooks", "description": "Events of ended jobs, sent to a `callback_url`."},
     {"name": "health", "description": "Liveness and readiness, for probes."},
 ]

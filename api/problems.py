@@ -85,6 +85,9 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "the same fields and audio.",
     ),
     "part_missing": ProblemType(409, "Part 2 is missing; PUT it, then complete the upload."),
+    "upload_complete": ProblemType(
+        409, "Upload '0198c0ffee' is complete; send its id as upload_id."
+    ),
     "motion_missing": ProblemType(409, "The job has no motion yet; wait until it renders."),
     "motion_outdated": ProblemType(
         409, "The person 'demo' has changed since; send the recording again."
@@ -128,11 +131,38 @@ CATALOGUE: Mapping[str, ProblemType] = {
     ),
     "take_unknown": ProblemType(422, "Take 5 not found; the job has takes 1 to 2."),
     "person_unknown": ProblemType(422, "Person 'ada' not found; available: demo."),
+    "consent_refused": ProblemType(
+        422,
+        "use: the licence of 'ada', CC BY-NC 4.0, does not cover commercial use; choose another "
+        "person.",
+    ),
+    "watermark_refused": ProblemType(
+        422, "watermark: this service marks all of its outputs; leave the field out."
+    ),
+    "file_not_examined": ProblemType(
+        422,
+        "file: could not be examined within the limits of time and memory; send a shorter part.",
+    ),
     "view_unknown": ProblemType(422, "View 'back' of 'demo' not found; available: front, wide."),
     "size_unsupported": ProblemType(
         422,
         "3 views of 2048x2048 make a picture 6144 pixels wide, more than 4096; ask for a size at "
         "most 1364 wide, or for fewer views.",
+    ),
+    "output_unsupported": ProblemType(
+        422,
+        "outputs: 'ada' has no csv, which needs a face with units; choose from video, motion, bvh.",
+    ),
+    "sampler_unsupported": ProblemType(
+        422,
+        "sampler: 'ada' has no student; make one with `python -m training distill`, or choose from "
+        "ddim, dpm-solver, unipc.",
+    ),
+    "control_unsupported": ProblemType(422, "gestures: 'ada' does not support it; leave it out."),
+    "shading_unsupported": ProblemType(
+        422,
+        "shading: 'ada' has only fast, because this person's picture is learned; "
+        "leave shading out.",
     ),
     "callback_url_refused": ProblemType(
         422,
@@ -183,7 +213,12 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "internal_error": ProblemType(
         500, "Internal error, not caused by your request; report incident 0198c0ffee12."
     ),
-    "uploads_busy": ProblemType(503, "All 64 upload slots are in use; send the request again."),
+    "uploads_busy": ProblemType(
+        503, "All 64 places for uploads are in use; send the request again."
+    ),
+    "server_busy": ProblemType(
+        503, "All 1000 places for waiting requests are in use; send the request again."
+    ),
     "storage_unavailable": ProblemType(
         503, "The storage is unavailable; nothing was accepted. Try again in a moment."
     ),
@@ -208,7 +243,7 @@ TEMPORARY = (
     HTTPStatus.INSUFFICIENT_STORAGE,
 )
 # Codes that no route lists: every route may answer with them.
-GENERAL = frozenset({"internal_error", "method_not_allowed"})
+GENERAL = frozenset({"internal_error", "method_not_allowed", "server_busy"})
 # Codes of an invalid clip, for every route that checks one.
 CLIP_PROBLEMS = (
     "audio_type_unsupported",

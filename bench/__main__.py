@@ -1,4 +1,4 @@
-"""`python -m bench motion | avatar | service | training`: one benchmark for each command."""
+"""`python -m bench NAME`: one for each of motion, avatar, samplers, service, bulk and others."""
 
 from __future__ import annotations
 
@@ -13,11 +13,34 @@ if (
 ):
     del sys.path[0]
 
-from bench import avatar, motion, service, training
+from bench import (
+    avatar,
+    bulk,
+    motion,
+    queue,
+    samplers,
+    service,
+    time_left,
+    training,
+)
+from bench.provenance import manifest, watermark
+from bench.simulation import command as simulate
 from training.commands.console import one_line_errors
 from training.commands.options import Parser
 
-MEASURES = {"motion": motion, "avatar": avatar, "service": service, "training": training}
+MEASURES = {
+    "motion": motion,
+    "avatar": avatar,
+    "provenance": manifest,
+    "samplers": samplers,
+    "service": service,
+    "bulk": bulk,
+    "queue": queue,
+    "simulate": simulate,
+    "time-left": time_left,
+    "training": training,
+    "watermark": watermark,
+}
 
 
 def parser() -> Parser:

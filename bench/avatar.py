@@ -1,8 +1,8 @@
 """Benchmark of the demo person's renderer: `python -m bench avatar`.
 
 It measures frames per second at each size on one core and on several, with and without
-anti-aliasing, and the plain torch renderer in the same run; then CPU milliseconds of each stage on
-one core, and peak memory.
+anti-aliasing, and the plain torch renderer in the same run; then the shadings `fast` and `full`,
+frame by frame in turns, CPU milliseconds of each stage on one core, and peak memory.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench import codec
+from contracts.avatar_kinds import FAST, FULL, SHADINGS
 from training.commands.options import device_name, output_file, positive_int
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Report:
     size: str
     device: str
     methods: list[Method]
+    shadings_cpu_milliseconds: dict[str, float]  # per frame on one thread, in turns
+    full_to_fast: float  # their ratio
     stages_cpu_milliseconds: dict[str, float]  # per frame on one thread; empty on a GPU
     peak_megabytes: int  # of the process with the kernels, at this size and earlier ones
 
@@ -129,6 +132,7 @@ class Kernels:
     """Costs of the kernels at one size."""
 
     methods: dict[str, Cost]
+    shadings: dict[str, float]
     stages: dict[str, float]
     peak_megabytes: int
 
@@ -141,9 +145,15 @@ def measure_kernels(arguments: argparse.Namespace, size: tuple[int, int]) -> Ker
             avatar = _load(arguments, samples=samples, threads=threads)
             method = f"kernels, {threads} thread{'s' * (threads > 1)}, {name}"
             methods[method] = measure(avatar, size, arguments.frames)
-    stages = measure_stages(arguments, *size) if on_cpu else {}
+    shadings = measure_shadings(_load(arguments, threads=1), size, arguments.frames)
+    stages = {}
+    if on_cpu:
+        stages = measure_stages(arguments, *size) | {
+            f"full: {stage}": cost
+            for stage, cost in measure_stages(arguments, *size, shading=FULL).items()
+        }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Kernels(methods, stages, peak)
+    return Kernels(methods, shadings, stages, peak)
 
 
 def compare(arguments: argparse.Namespace, size: str, fast: Kernels) -> Report:
@@ -162,7 +172,10 @@ def compare(arguments: argparse.Namespace, size: str, fast: Kernels) -> Report:
         )
         for name, cost in costs.items()
     ]
-    return Report(size, arguments.device, methods, fast.stages, fast.peak_megabytes)
+    ratio = fast.shadings[FULL] / fast.shadings[FAST]
+    return Report(
+        size, arguments.device, methods, fast.shadings, ratio, fast.stages, fast.peak_megabytes
+    )
 
 
 def _load(
@@ -200,8 +213,29 @@ def measure(avatar: BlendshapeAvatar, size: tuple[int, int], frames: int) -> Cos
     return Cost(frames, wall * 1e3 / frames, cpu * 1e3 / frames)
 
 
-def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> dict[str, float]:
+def measure_shadings(
+    avatar: BlendshapeAvatar, size: tuple[int, int], frames: int
+) -> dict[str, float]:
+    """Return CPU milliseconds per frame of each shading; frames alternate, after a warm-up."""
+    from models.avatar.appearance import RenderOptions
+
+    motion, camera = sample_motion(avatar, frames + 1), avatar.camera().resized(*size)
+    spent = dict.fromkeys(SHADINGS, 0.0)
+    for frame in range(frames + 1):
+        face, pose = motion.face[frame : frame + 1], motion.pose[frame : frame + 1]
+        for shading in SHADINGS:
+            start = time.process_time()
+            for _ in avatar.render(face, pose, [camera], options=RenderOptions(shading=shading)):
+                pass
+            spent[shading] += (time.process_time() - start) * (frame > 0)
+    return {shading: seconds * 1e3 / frames for shading, seconds in spent.items()}
+
+
+def measure_stages(
+    arguments: argparse.Namespace, width: int, height: int, *, shading: str = FAST
+) -> dict[str, float]:
     """Return CPU milliseconds per frame and stage; launches on one thread are synchronous."""
+    from models.avatar.appearance import RenderOptions
     from models.avatar.blendshape.surface import pose_mesh
     from models.avatar.blendshape.warp_painter import KernelPainter, PersonOnDevice
 
@@ -230,7 +264,7 @@ def measure_stages(arguments: argparse.Namespace, width: int, height: int) -> di
             posed = pose_mesh(
                 avatar.model, motion.face[frame : frame + 1], motion.pose[frame : frame + 1]
             )
-        painter.render(posed, [camera], picture)
+        painter.render(posed, [camera], picture, RenderOptions(shading=shading))
     return {stage: seconds * 1e3 / (frames - 1) for stage, seconds in spent.items()}
 
 
@@ -243,6 +277,9 @@ def table(report: Report) -> str:
         f"{method.frames_per_second:9.1f} {method.times_plain:8.1f}"
         for method in report.methods
     ]
+    for name, cost in report.shadings_cpu_milliseconds.items():
+        lines.append(f"  shading {name:28} {'':8} {cost:8.2f}")
+    lines.append(f"  shading full / fast {report.full_to_fast:26.2f}")
     stages = report.stages_cpu_milliseconds
     lines += [f"  {stage:36} {'':8} {ms:8.2f}" for stage, ms in stages.items()]
     return "\n".join([*lines, f"  peak memory {report.peak_megabytes} MB", ""])

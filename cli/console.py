@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -61,7 +62,7 @@ def expected_errors(interrupted: str) -> Iterator[None]:
     left out.
     """
     with needing("worker"):
-        from worker.pipeline.encode import VideoError
+        from worker.pipeline.media.encode import VideoError
         from worker.pipeline.persons import PersonUnknown
         from worker.pipeline.user_errors import user_error_of
     try:
@@ -108,7 +109,7 @@ def _flags_without_type(parameters: Any) -> Any:
 class OneSentence(CommandGroup):
     """Group of commands that reports a user's mistake in one sentence, with exit status 2.
 
-    Faults of the program pass through with their traceback.
+    A fault of the program is printed with its traceback, without credentials.
     """
 
     def main(  # type: ignore[override]
@@ -130,6 +131,9 @@ class OneSentence(CommandGroup):
             status = MISUSED
         except typer.Abort:
             status = INTERRUPTED
+        except Exception:  # a fault of the program; its text may contain an address
+            sys.stderr.write(redact(traceback.format_exc()))
+            status = FAILED
         sys.exit(status or 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -143,6 +147,13 @@ class OneSentence(CommandGroup):
             fail(" ".join(text.split()), MISUSED)
         except OperationalError as error:
             fail(f"the database does not respond: {error.orig}")
+
+
+def length_of(seconds: float) -> str:
+    """Length of a clip in the largest unit that it fills: `20 s`, `90 min`, `24 h`."""
+    if seconds >= 7200:
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 60:.3g} min" if seconds >= 120 else f"{seconds:g} s"
 
 
 def release() -> str:

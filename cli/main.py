@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.commands import keys, tenants
+from cli.commands.operate import admin, keys, tenants
 from cli.console import OneSentence
 from cli.request_options import request_of, request_options
 from jobs.request.declare import Group, declared_fields
@@ -21,13 +21,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(admin.app, name="admin")
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 
 # Of existing motion only the look changes, and each piece is one video.
 RENDER_OMITS = (
     *(field.name for field in declared_fields(Group.MOTION) if field.name != "person"),
+    "layout",
     "outputs",
+    "frame",
+    "mesh_rate",
+)
+EXPORTED = ("frame", "mesh_rate", "use")
+EXPORT_OMITS = tuple(
+    field.name for field in declared_fields(Group.MOTION, Group.LOOK) if field.name not in EXPORTED
 )
 CONVERT_OMITS = tuple(
     field.name for field in declared_fields(Group.MOTION) if field.name != "person_channel"
@@ -128,6 +136,65 @@ def generate(
     run_generate(clip, partner, out, request)
 
 
+@app.command()
+@request_options(Group.MOTION, Group.LOOK)
+def bulk(
+    manifest: Annotated[
+        str,
+        typer.Argument(
+            help="JSONL or Parquet file, by path or s3 URL; or a glob in quotes: 'calls/**/*.wav'."
+        ),
+    ],
+    out: Annotated[str, typer.Option(help="Folder or s3 URL for files and table.")],
+    engine: Annotated[
+        str,
+        typer.Option(help="local: processes; ray: actors; k8s: the shard of a pod, as local."),
+    ] = "local",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Workers; 0: one for each GPU, or else for each core.")
+    ] = 0,
+    table: Annotated[str, typer.Option(help="Format of the table: jsonl or parquet.")] = "jsonl",
+    retries: Annotated[
+        int, typer.Option(min=0, help="Retries of an item that failed or killed its process.")
+    ] = 2,
+    item_seconds: Annotated[
+        float, typer.Option(min=1, help="Longest time of one attempt at an item.")
+    ] = 21_600.0,
+    grace_seconds: Annotated[
+        float, typer.Option(min=0, help="Time for running items after SIGTERM or Ctrl-C.")
+    ] = 30.0,
+    *,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read files of earlier runs, not only their sizes.")
+    ] = False,
+    fields: dict[str, Any],
+) -> None:
+    """Make files of every recording of a manifest, without server, queue and database.
+
+    Options of a request apply to items that do not set them. The same command continues a run.
+    """
+    from cli.commands.bulk import BulkOptions, run_bulk
+    from worker.bulk.driver import BulkConfig
+
+    config = BulkConfig(retries, item_seconds, grace_seconds, verify)
+    run_bulk(manifest, out, BulkOptions(engine, workers, table, config), fields)
+
+
+@app.command()
+def detect(
+    file: Annotated[Path, typer.Argument(help="Video, picture, sound or animation.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="Its manifest. Default: FILE.c2pa, where there is one.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say whether a file has a valid manifest and a watermark, and which job made it."""
+    from cli.commands.detect import run_detect
+
+    run_detect(file, manifest, as_json=as_json)
+
+
 @app.command("convert-audio")
 @request_options(Group.MOTION, omit=CONVERT_OMITS)
 def convert_audio(
@@ -201,24 +268,52 @@ def install_people(
     run_install(source, target)
 
 
+@app.command()
+@request_options(Group.MOTION, Group.LOOK, omit=EXPORT_OMITS)
+def export(
+    motion: Annotated[Path, typer.Argument(help="npz file of the output `motion`.")],
+    formats: Annotated[str, typer.Option("--format", help='Format, or several: "bvh", "glb,csv".')],
+    person: Annotated[
+        str | None, typer.Option(help="Person of the motion. Default: the one in the file.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File of the first format. Default: the name of the motion, here."),
+    ] = None,
+    *,
+    fields: dict[str, Any],
+) -> None:
+    """Write existing motion as files for Blender, Unreal, Unity and other animation tools."""
+    from cli.commands.export import run_export_motion
+
+    names = [name.strip() for name in formats.split(",")]
+    run_export_motion(motion, names, person, out, request_of(fields))
+
+
 @app.command("export-person")
 def export_person(
     folder: Annotated[Path, typer.Argument(help="Person directory.")],
-    out: Annotated[Path, typer.Option(help="Folder to create, in the released layout.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder to create, in the released layout; with vrm the file.")
+    ],
     avatar: Annotated[
         Path | None, typer.Option(help="Source of the person; its avatar is copied.")
     ] = None,
+    layout: Annotated[
+        str,
+        typer.Option("--format", help="released: motion networks; vrm: the avatar as VRM 1.0."),
+    ] = "released",
 ) -> None:
-    """Export motion networks in the released layout, which the reference loads."""
+    """Export motion networks in the released layout, which the reference loads, or the avatar."""
     from cli.commands.persons import run_export
 
-    run_export(folder, out, avatar)
+    run_export(folder, out, avatar, layout)
 
 
 @app.command("webhook-secret")
 def webhook_secret(tenant: Tenant = "local") -> None:
     """Print the secret with which a receiver verifies webhooks."""
-    from cli.commands.webhook_secret import run_webhook_secret
+    from cli.commands.operate.webhook_secret import run_webhook_secret
 
     run_webhook_secret(tenant)
 
@@ -258,10 +353,21 @@ def render_dataset(
 @app.command("render-results")
 @request_options(Group.MOTION, Group.LOOK, omit=RENDER_OMITS, required=("person",))
 def render_results(
-    results: Annotated[Path, typer.Argument(help="results.npz of `python -m training sample`.")],
+    results: Annotated[
+        Path,
+        typer.Argument(
+            help="results.npz of `python -m training sample`, or motion of one take: npz or bvh."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the videos, one for each take.")],
     face: Annotated[
-        Path | None, typer.Option(help="Results with face codes, if the first ones have none.")
+        Path | None,
+        typer.Option(
+            help="Results with face codes, if the first ones have none; for one take csv or npz."
+        ),
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Recording of one take. Default: no sound.")
     ] = None,
     *,
     fields: dict[str, Any],
@@ -270,10 +376,12 @@ def render_results(
     ] = False,
     overwrite: Again = False,
 ) -> None:
-    """Render sampled motion of a dataset with its audio."""
+    """Render sampled motion of a dataset with its audio, or motion of one take, also edited."""
     from cli.commands.render import run_render_results
 
-    run_render_results(results, face, out, request_of(fields), truth=truth, overwrite=overwrite)
+    run_render_results(
+        results, face, out, request_of(fields), audio=audio, truth=truth, overwrite=overwrite
+    )
 
 
 @app.command()
@@ -287,7 +395,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Migrate the database to the newest schema."""
-    from cli.commands.migrate import run_migrate
+    from cli.commands.operate.migrate import run_migrate
 
     run_migrate(check=check)
 
@@ -295,7 +403,7 @@ def migrate(
 @app.command("create-bucket")
 def create_bucket() -> None:
     """Create the bucket of VISAVIS_STORAGE_URL, unless it exists."""
-    from cli.commands.bucket import run_create_bucket
+    from cli.commands.operate.bucket import run_create_bucket
 
     run_create_bucket()
 
@@ -303,15 +411,43 @@ def create_bucket() -> None:
 @app.command()
 def maintain() -> None:
     """Run one maintenance round without an API, for example from cron."""
-    from cli.commands.maintain import run_maintain
+    from cli.commands.operate.maintain import run_maintain
 
     run_maintain()
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="New or empty folder.")],
+    *,
+    objects: Annotated[
+        bool | None,
+        typer.Option(
+            "--objects/--no-objects",
+            help="Copy clips, motion and videos. Default: those of a folder, not of a bucket.",
+        ),
+    ] = None,
+) -> None:
+    """Back up database, objects and signing secret; the service may run."""
+    from cli.commands.operate.backup import run_backup
+
+    run_backup(folder, objects=objects)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="Folder that `backup` has written.")],
+) -> None:
+    """Restore a backup into an empty database and an empty storage."""
+    from cli.commands.operate.backup import run_restore
+
+    run_restore(folder)
+
+
+@app.command()
 def openapi() -> None:
     """Print the OpenAPI document of the HTTP API, for generators of clients."""
-    from cli.commands.openapi import run_openapi
+    from cli.commands.operate.openapi import run_openapi
 
     run_openapi()
 
@@ -319,7 +455,7 @@ def openapi() -> None:
 @app.command()
 def doctor() -> None:
     """Check this machine and the settings, with a fix for each problem."""
-    from cli.commands.doctor import run_doctor
+    from cli.commands.operate.doctor import run_doctor
 
     run_doctor()
 

@@ -25,6 +25,7 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self._began = time.monotonic()
+        self._reported: set[str] = set()
         self._display = _Live(console) if console.is_terminal else _Lines(console, self._began)
 
     def __enter__(self) -> Self:
@@ -39,18 +40,21 @@ class Bars:
         """Seconds since the start."""
         return time.monotonic() - self._began
 
-    def show(self, stages: Mapping[str, float]) -> None:
-        """Show fractions 0..1; other stages stay as they are."""
+    def show(self, stages: Mapping[str, float], seconds_left: float | None = None) -> None:
+        """Show fractions 0..1, and the time left; other stages stay as they are."""
+        self._display.left = "" if seconds_left is None else f"{_duration(seconds_left)} left"
         for name, part in stages.items():
             if name in SHOWN:
                 self._display.show(name, part)
         self._display.wait()
 
-    def report(self, stage: str, fraction: float) -> None:
-        """Show the progress of one stage, with all earlier stages complete."""
+    def report(self, stage: str, fraction: float, seconds_left: float | None = None) -> None:
+        """Show the progress of one stage; earlier stages without a report were skipped."""
         if stage in SHOWN:
-            done = dict.fromkeys(SHOWN[: SHOWN.index(stage)], 1.0)
-            self.show(done | {stage: fraction})
+            self._reported.add(stage)
+            before = SHOWN[: SHOWN.index(stage)]
+            done = {name: 1.0 for name in before if name not in self._reported}
+            self.show(done | {stage: fraction}, seconds_left)
 
 
 class _Live:
@@ -60,20 +64,22 @@ class _Live:
             BarColumn(pulse_style="bar.back"),  # no animation before the stage begins
             TaskProgressColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self.left = ""  # time left, in words
 
     def start(self) -> None:
         for name in SHOWN:
-            self._tasks[name] = self._progress.add_task(name, start=False, total=1.0)
+            self._tasks[name] = self._progress.add_task(name, start=False, total=1.0, left="")
         self._progress.start()
 
     def show(self, name: str, part: float) -> None:
         task = self._tasks[name]
         if part > 0 and self._progress.tasks[task].start_time is None:
             self._progress.start_task(task)
-        self._progress.update(task, completed=part)
+        self._progress.update(task, completed=part, left=self.left if 0 < part < 1 else "")
 
     def wait(self) -> None:
         """Do nothing: the bars are still visible."""
@@ -87,6 +93,7 @@ class _Lines:
         self._console = console
         self._began = began
         self._shown = dict.fromkeys(SHOWN, 0.0)
+        self.left = ""  # time left, in words
         self._latest = ""  # the stage that progressed last
         self._printed_at = began
 
@@ -109,7 +116,15 @@ class _Lines:
     def _print(self, name: str) -> None:
         self._printed_at = time.monotonic()
         step = f"{name:<8} {100 * self._shown[name]:3.0f} %" if name else "waiting for a worker"
-        self._console.print(f"  {step}  {self._printed_at - self._began:6.1f} s")
+        seconds = f"{self._printed_at - self._began:6.1f} s"
+        self._console.print("  ".join(filter(None, (f"  {step}", seconds, self.left))))
 
     def stop(self) -> None:
         """Print nothing at the end."""
+
+
+def _duration(seconds: float) -> str:
+    """Return a time such as 1:05 or 2:00:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -71,8 +71,9 @@ def request_of(fields: Mapping[str, Any], out: Path | None = None) -> GenerateRe
     except ValidationError as error:
         names = {name: f"--{name.replace('_', '-')}" for name in GenerateRequest.model_fields}
         fail("\n".join(faults(error, names)), MISUSED)
-    if output is not None and output not in request.selected_outputs():
-        written = " and ".join(each.suffix for each in request.selected_outputs())
+    suffixes = [each.suffix for each in request.selected_outputs()]
+    if output is not None and output.suffix not in suffixes:
+        written = " and ".join(dict.fromkeys(suffixes))
         fail(
             f"--out: {out} contradicts --format or --outputs, which select {written}; change the "
             "suffix, or leave out these options",

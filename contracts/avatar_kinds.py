@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from contracts.registry import Registry
+
+FAST: Final = "fast"
+FULL: Final = "full"
+SHADINGS: Final = (FAST, FULL)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +45,8 @@ class AvatarKind:
     description: str
     load: LoadAvatar  # (person folder, device, settings by name) -> avatar
     settings: tuple[AvatarSetting, ...] = ()
+    face_units: bool = False  # whether faces have named units, such as jawOpen
+    shadings: tuple[str, ...] = (FAST,)  # values of the request field `shading` that it has
     order: int = 100
 
 

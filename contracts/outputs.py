@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+SIDECAR_SUFFIX, SIDECAR_TYPE = ".c2pa", "application/c2pa"  # of a manifest beside its file
 VIDEO = "video"  # the kind that all video formats share; `format` of a request selects one
 
 
@@ -27,6 +28,11 @@ class Output:
     stem: str = ""  # files are named <stem>-<take><suffix>; default: the name
     alpha: bool = False  # whether frames may be transparent
     frames: bool = False  # whether `write` renders frames, so that cameras are checked first
+    face_units: bool = False  # whether only people with face units have it
+    aliases: tuple[str, ...] = ()  # other names of its kind in `outputs` of a request
+    embeds_manifest: bool = False  # a file of this kind can hold it; else it is a sidecar
+    live: bool = False  # can be read from its start while it is written; bytes never change
+    early: bool = False  # written for all takes before the other files, and published at once
     order: int = 100
 
     def __post_init__(self) -> None:
@@ -35,9 +41,12 @@ class Output:
         if not self.stem:
             object.__setattr__(self, "stem", self.name)
 
-    def file_name(self, take: int) -> str:
-        """Name of the file of a take, counted from 1."""
-        return f"{self.stem}-{take}{self.suffix}"
+    def file_name(self, take: int, role: str = "") -> str:
+        """Name of the file of a take, counted from 1.
+
+        role: of the one person it shows, if that is not the first person of the job.
+        """
+        return f"{self.stem}-{take}{f'-{role}' if role else ''}{self.suffix}"
 
 
 OUTPUTS: Registry[Output] = Registry("output", "worker.pipeline.outputs", "OUTPUT")
@@ -56,6 +65,17 @@ def alpha_formats() -> tuple[str, ...]:
 def output_kinds() -> tuple[str, ...]:
     """Values of `outputs` in a request."""
     return tuple(dict.fromkeys(output.kind for output in OUTPUTS))
+
+
+def kind_named(name: str) -> str:
+    """Return the kind that a value of `outputs` names, as an alias or itself."""
+    return next((output.kind for output in OUTPUTS if name in output.aliases), name)
+
+
+def supported_kinds(*, face_units: bool) -> tuple[str, ...]:
+    """Values of `outputs` for a person with or without face units."""
+    kinds = (output.kind for output in OUTPUTS if face_units or not output.face_units)
+    return tuple(dict.fromkeys(kinds))
 
 
 def selected_outputs(kinds: tuple[str, ...], video_format: str) -> list[Output]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from contracts.consent import UNKNOWN, Consent
 from contracts.errors import InputError
 from contracts.files import sha256_of, write_atomically
 
@@ -23,8 +25,33 @@ MANIFEST = "person.json"
 DRAFT = "person.draft.json"  # facts of a person whose training is not complete
 
 
+# Files that show a person before any job: their kinds with the types that browsers display.
+MEDIA: Mapping[str, Mapping[str, str]] = {
+    "picture": {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"},
+    "loop": {".mp4": "video/mp4", ".webm": "video/webm"},  # silent, a few seconds
+}
+
+
+GUIDANCE = ("guidance_face", "guidance_body")
+FINISHING = "finishing.json"  # parameters of steps after sampling; only for people with finishing
+CONTROLS = ("expressiveness", "gestures")  # request fields that need a step of finishing
+
+
 class PersonError(InputError):
     """A person directory that is incomplete or damaged."""
+
+
+@dataclass(frozen=True)
+class StudentFacts:
+    """Options for which the student of a person was made."""
+
+    steps: int
+    guidance_face: float
+    guidance_body: float
+
+    def guides_as(self, options: Mapping[str, Any]) -> bool:
+        """Check whether the guidance of some options is the one that is folded in."""
+        return all(options[name] == getattr(self, name) for name in GUIDANCE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +66,11 @@ class PersonManifest:
     max_seconds: float  # longest clip that the networks accept
     defaults: Mapping[str, Any]  # values of request fields that a request leaves empty
     provenance: Mapping[str, Any]
+    consent: Consent
     files: Mapping[str, str]  # name -> SHA-256
+    media: Mapping[str, str]  # kind in `MEDIA` -> name in `files`
+    student: StudentFacts | None  # None: the sampler `student` cannot be used
+    controls: tuple[str, ...]  # of `CONTROLS`, which the finishing supports
     digest: str = field(repr=False)  # SHA-256 of person.json itself: the version of this person
 
 
@@ -104,9 +135,37 @@ def _manifest(folder: Path, members: Mapping[str, Any], digest: str) -> PersonMa
         max_seconds=float(members["limits"]["max_seconds"]),
         defaults=dict(members.get("defaults") or {}),
         provenance=dict(members.get("provenance") or {}),
+        consent=Consent.parse(members["consent"]) if "consent" in members else UNKNOWN,
         files={str(name): str(each) for name, each in members["files"].items()},
+        media=_media(members.get("media") or {}, members["files"]),
+        student=_student(members.get("student")),
+        controls=_controls(members.get("controls") or ()),
         digest=digest,
     )
+
+
+def _media(members: Mapping[str, Any], files: Mapping[str, str]) -> Mapping[str, str]:
+    media = {kind: str(members[kind]) for kind in MEDIA if members.get(kind) is not None}
+    for kind, name in media.items():
+        if name not in files:
+            raise ValueError(f"media.{kind}: {name!r} is not in files")
+        if PurePath(name).suffix not in MEDIA[kind]:
+            raise ValueError(f"media.{kind}: {name!r} must end in {', '.join(MEDIA[kind])}")
+    return media
+
+
+def _student(members: Mapping[str, Any] | None) -> StudentFacts | None:
+    if members is None:
+        return None
+    guidance = (float(members[name]) for name in GUIDANCE)
+    return StudentFacts(int(members["steps"]), *guidance)
+
+
+def _controls(names: Iterable[str]) -> tuple[str, ...]:
+    controls = tuple(str(name) for name in names)
+    if unknown := sorted(set(controls) - set(CONTROLS)):
+        raise ValueError(f"controls: {unknown} must be of {CONTROLS}")
+    return controls
 
 
 def _text(value: Any) -> str | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_SAMPLER = "ddim"
+STUDENT = "student"  # samples with other networks, if a person has them
 
 
 class Sample(Protocol):

@@ -37,13 +37,39 @@ STAGE_SECONDS: Mapping[str, float] = {
 }
 
 
+class JobProgress:
+    """Progress of a job whose stages may overlap: each has its own fraction."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, float] = {}
+        self._overall = 0.0
+
+    def report(self, stage: str, fraction: float) -> tuple[str, float, float]:
+        """Return the latest stage that has begun, its fraction, and the progress of the job.
+
+        None of them falls. A stage without reports before the latest one was skipped.
+        Raises: ValueError: for an unknown stage.
+        """
+        _position(stage)
+        self._done[stage] = max(self._done.get(stage, 0.0), min(max(fraction, 0.0), 1.0))
+        latest = max(self._done, key=_position)
+        begun = STAGES[: _position(latest) + 1]
+        done = sum(each.weight * self._done.get(each.name, 1.0) for each in begun)
+        self._overall = max(self._overall, min(1.0, done))
+        return latest, self._done[latest], self._overall
+
+
 def overall_progress(stage: str, fraction: float) -> float:
     """Return the progress 0..1 of a job at `fraction` 0..1 of `stage`.
 
     Raises: ValueError: for an unknown stage.
     """
-    if stage not in STAGE_NAMES:
-        raise ValueError(f"unknown stage {stage!r}; available: {', '.join(STAGE_NAMES)}")
-    position = STAGE_NAMES.index(stage)
+    position = _position(stage)
     before = sum(each.weight for each in STAGES[:position])
     return min(1.0, before + STAGES[position].weight * min(max(fraction, 0.0), 1.0))
+
+
+def _position(stage: str) -> int:
+    if stage not in STAGE_NAMES:
+        raise ValueError(f"unknown stage {stage!r}; available: {', '.join(STAGE_NAMES)}")
+    return STAGE_NAMES.index(stage)

@@ -12,7 +12,7 @@ WORKDIR /src
 RUN python -m venv /opt/visavis
 COPY pyproject.toml constraints.txt ./
 COPY docker/requirements.py docker/
-RUN python docker/requirements.py api postgres s3 > /tmp/requirements.txt \
+RUN python docker/requirements.py api postgres s3 traces > /tmp/requirements.txt \
  && /opt/visavis/bin/pip install -r /tmp/requirements.txt
 COPY README.md LICENSE NOTICE ./
 COPY api/ api/
@@ -54,12 +54,13 @@ ENV PATH=/opt/visavis/bin:/usr/local/bin:/usr/bin:/bin \
     VISAVIS_DATA=/var/lib/visavis \
     VISAVIS_PEOPLE=/people \
     VISAVIS_HOST=0.0.0.0 \
+    VISAVIS_METRICS_HOST=0.0.0.0 \
     VISAVIS_LOG_FORMAT=json
 # The only writable paths: uploads during their probe, and local data. The rest may be read-only.
 VOLUME ["/tmp", "/var/lib/visavis"]
 WORKDIR /var/lib/visavis
 USER 65532:65532
-EXPOSE 8000
+EXPOSE 8000 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["api-alive"]
 ENTRYPOINT ["visavis-server"]
 CMD ["api"]

@@ -21,7 +21,7 @@ RUN case "${TORCH}" in \
       cpu) export PIP_EXTRA_INDEX_URL="${TORCH_INDEX}" ;; \
       *) echo "TORCH: invalid value ${TORCH}; use cuda or cpu" >&2; exit 2 ;; \
     esac \
- && python docker/requirements.py worker postgres s3 > /tmp/requirements.txt \
+ && python docker/requirements.py worker postgres s3 traces bulk > /tmp/requirements.txt \
  && /opt/visavis/bin/pip install -r /tmp/requirements.txt
 COPY README.md LICENSE NOTICE ./
 COPY api/ api/
@@ -69,6 +69,7 @@ ENV PATH=/opt/visavis/bin:/usr/local/bin:/usr/bin:/bin \
     VISAVIS_DATA=/var/lib/visavis \
     VISAVIS_SCRATCH=/var/lib/visavis/scratch \
     VISAVIS_PEOPLE=/people \
+    VISAVIS_METRICS_HOST=0.0.0.0 \
     VISAVIS_LOG_FORMAT=json
 # The only writable paths: temporary files, the running job, and kernels that are compiled at first
 # use. The rest may be read-only.
@@ -76,6 +77,7 @@ VOLUME ["/tmp", "/var/lib/visavis", "/var/cache/visavis"]
 WORKDIR /var/lib/visavis
 USER 65532:65532
 STOPSIGNAL SIGTERM
+EXPOSE 9464
 HEALTHCHECK --interval=20s --timeout=5s --start-period=120s CMD ["worker-alive"]
 ENTRYPOINT ["visavis-server"]
 CMD ["worker"]

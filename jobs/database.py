@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from jobs.db.clock import clock_of
 from jobs.db.engine import connect
+from jobs.db.stage_rates import StageRates
 from jobs.model import utc_now
+from jobs.queue.pauses import PauseStore
 from jobs.store.api_keys import ApiKeyStore
 from jobs.store.attempts import AttemptStore
 from jobs.store.batches import BatchStore
@@ -57,6 +59,8 @@ class Database:
     retention: RetentionStore
     periodic_tasks: PeriodicTaskStore
     outbox: Outbox
+    stage_rates: StageRates
+    pauses: PauseStore
 
     def close(self) -> None:
         """Close the connections."""
@@ -88,6 +92,8 @@ def stores_on(
         retention=RetentionStore(engine, clock=clock),
         periodic_tasks=PeriodicTaskStore(engine, clock=clock),
         outbox=Outbox(engine, hold_seconds=config.webhook_hold_seconds, clock=clock),
+        stage_rates=StageRates(engine),
+        pauses=PauseStore(engine, clock=clock),
     )
 
 

@@ -6,11 +6,13 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jobs.storage.keys import attempt_folder
+from jobs.telemetry.trace_context import current_trace
 from jobs.webhooks.events import WEBHOOK_EVENTS
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ class Output:
     key: str  # storage key
     content_type: str
     bytes: int
+    pieces: int | None = None  # stored so far, while it grows; None: complete, under its key
+
+    def stored(self) -> dict[str, Any]:
+        """Return the output as JSON of a row."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,10 @@ class FinishedTake:
     take: int  # from 1
     digest: str  # `jobs.request.model.motion_digest` of its motion
     outputs: tuple[Output, ...]
+
+    def stored(self) -> dict[str, Any]:
+        """Return the take as JSON of a row."""
+        return asdict(self) | {"outputs": [output.stored() for output in self.outputs]}
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,38 @@ class Job:
     webhook_events: tuple[WebhookEvent, ...]  # that the URL receives
     cancel_after: float | None  # seconds from acceptance or retry
     cancel_at: datetime | None  # the end of that time
+    filename: str | None  # of the clip on its sender's machine
+    seconds_left: float | None  # estimate of its worker; None while it does not run
+    queued_at: datetime | None  # of acceptance or the last retry; None in old rows
+    trace: Mapping[str, str] | None  # headers of W3C Trace Context of its request
+    device: str | None  # of the latest attempt: cpu or cuda
+    device_seconds: float  # wall time for which its attempts held a device
+    cost: float | None  # of that time; None without a price
+    currency: str | None
+    consent: Mapping[str, Any] | None  # of the person, when the job was accepted; None in old rows
+    watermark: str | None = None  # id in its frames and sound, 16 hex digits
+    partner_consent: Mapping[str, Any] | None = None  # of the second person, if there is one
+
+    @property
+    def usage(self) -> Usage | None:
+        """Device time of its attempts so far; None before the first record of one."""
+        if self.device is None:
+            return None
+        return Usage(self.device, self.device_seconds, self.cost, self.currency)
+
+    @property
+    def complete(self) -> tuple[Output, ...]:
+        """Its outputs that are complete."""
+        return tuple(output for output in self.outputs if output.pieces is None)
+
+    @property
+    def live(self) -> tuple[Output, ...]:
+        """Outputs that can be read while its worker writes them; those of this attempt."""
+        if self.state is not State.RUNNING:
+            return ()
+        growing = (output for output in self.outputs if output.pieces is not None)
+        folder = f"{attempt_folder(self.id, self.attempt)}/"
+        return tuple(output for output in growing if output.key.startswith(folder))
 
     @property
     def error(self) -> JobError | None:
@@ -141,9 +184,23 @@ class NewJob:
     cancel_after: float | None = None  # seconds
     motion: StoredMotion | None = None
     partner_key: str | None = None
+    filename: str | None = None  # by `contracts.files.plain_name`
     warnings: tuple[JobWarning, ...] = ()  # from the probe of its clip
     batch_id: str | None = None
     batch_place: int | None = None  # from 1
+    consent: Mapping[str, Any] | None = None  # `contracts.consent.Consent.to_json`
+    partner_consent: Mapping[str, Any] | None = None  # of the second person, if there is one
+    trace: Mapping[str, str] | None = field(default_factory=current_trace)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Device time of the attempts of a job so far, with its price."""
+
+    device: str  # cpu or cuda; of the latest attempt
+    device_seconds: float
+    cost: float | None
+    currency: str | None
 
 
 @dataclass(frozen=True)

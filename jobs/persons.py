@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.json_schema import SkipJsonSchema
 
-from contracts.person import DRAFT, MANIFEST, read_manifest
+from contracts.avatar_kinds import AVATAR_KINDS, FAST
+from contracts.consent import COMMERCIAL, UNKNOWN, Consent
+from contracts.errors import InputError
+from contracts.outputs import supported_kinds
+from contracts.person import CONTROLS, DRAFT, MANIFEST, MEDIA, StudentFacts, read_manifest
+from contracts.samplers import SAMPLERS, STUDENT
 from jobs.request.declare import declared_fields
 from jobs.request.values import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -36,7 +43,9 @@ def _default_fields() -> dict[str, Any]:
         elif field.name in FIRST_DEFAULTS:
             fields[field.name] = (field.type, ...)
         else:
-            fields[field.name] = (field.type | None, None)
+            fields[field.name] = (field.optional_annotation, None)
+    hidden: Any = SkipJsonSchema
+    fields["student"] = (hidden[StudentFacts | None], Field(default=None, exclude=True))
     return fields
 
 
@@ -51,6 +60,8 @@ if TYPE_CHECKING:
         diversity: float
         size: str
         views: Views | None = None
+        quality: str | None = None
+        student: StudentFacts | None = None
 
 else:
     PersonDefaults = create_model(
@@ -60,6 +71,20 @@ else:
         __module__=__name__,
         **_default_fields(),
     )
+
+
+@dataclass(frozen=True)
+class PersonFile:
+    """A picture or film in the person's directory that shows her before any job."""
+
+    kind: str  # of `contracts.person.MEDIA`
+    name: str
+    sha256: str
+
+    @property
+    def content_type(self) -> str:
+        """Its media type."""
+        return MEDIA[self.kind][PurePath(self.name).suffix]
 
 
 class PersonSummary(BaseModel):
@@ -74,7 +99,81 @@ class PersonSummary(BaseModel):
     views: tuple[str, ...] = Field(description="All names that `views` of a request may contain.")
     default_views: tuple[str, ...] = Field(description="The views of a request that names none.")
     defaults: PersonDefaults
+    outputs: tuple[str, ...] = Field(
+        description="Values of `outputs` that this person has: `csv` needs a face with units."
+    )
+    consent: Consent = Field(
+        default=UNKNOWN, description="Agreement to show the person, with the uses it covers."
+    )
+    samplers: tuple[str, ...] = Field(
+        description="Values of `sampler` that this person has: `student` needs further networks."
+    )
+    controls: tuple[str, ...] = Field(
+        description="Request fields that this person supports: `expressiveness`, `gestures`."
+    )
+    shadings: tuple[str, ...] = Field(
+        description="Values of `shading` that this person has: `full` needs a painted mesh."
+    )
     digest: str  # SHA-256 of person.json
+    files: SkipJsonSchema[tuple[PersonFile, ...]] = Field(default=(), exclude=True)
+
+    def check_outputs(self, kinds: Iterable[str]) -> None:
+        """Raises: OutputUnsupported: when this person does not have one of the outputs."""
+        for kind in kinds:
+            if kind not in self.outputs:
+                raise OutputUnsupported(
+                    f"outputs: {self.name!r} has no {kind}, which needs a face with units; choose "
+                    f"from {', '.join(self.outputs)}"
+                )
+
+    def check_controls(self, request: BaseModel) -> None:
+        """Raises: ControlUnsupported: when the request sets a field that needs finishing."""
+        for name in CONTROLS:
+            if getattr(request, name) != 1 and name not in self.controls:
+                raise ControlUnsupported(name, f"{self.name!r} does not support it; leave it out")
+
+    def check_shading(self, shading: str) -> None:
+        """Raises: ShadingUnsupported: when this person does not have the shading."""
+        if shading not in self.shadings:
+            raise ShadingUnsupported(
+                f"shading: {self.name!r} has only {', '.join(self.shadings)}, because this "
+                "person's picture is learned; leave shading out"
+            )
+
+    def check_use(self, use: str | None, service: str | None) -> None:
+        """Raises: ConsentRefused: when the consent has ended, or does not cover the use."""
+        check_use(self.name, self.consent, use, service)
+
+
+class ControlUnsupported(InputError):
+    """A request field that this person does not support."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(f"{field}: {text}")
+        self.field = field
+
+
+class ConsentRefused(InputError):
+    """A use of a person that her consent does not cover."""
+
+
+def check_use(person: str, consent: Consent, use: str | None, service: str | None) -> None:
+    """Check a use of a person.
+
+    use: of the request. service: `VISAVIS_USE`; one of both makes the use commercial.
+    Raises: ConsentRefused: when the consent has ended, or does not cover the use.
+    """
+    stated = COMMERCIAL if COMMERCIAL in (use, service) else use or service
+    if (refusal := consent.refusal(person, stated)) is not None:
+        raise ConsentRefused(refusal)
+
+
+class ShadingUnsupported(InputError):
+    """A shading that a person does not have."""
+
+
+class OutputUnsupported(InputError):
+    """An output that a person does not have."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +189,33 @@ class People:
         return "; ".join(f"{each} is left out: {self.left_out[each]}" for each in chosen)
 
 
+class PeopleMissing(RuntimeError):
+    """The folder of people is missing, or contains no valid person."""
+
+
+# Last valid version of each directory: person.json is invalid while a copy replaces it.
+_last_valid: dict[Path, PersonSummary] = {}
+
+
+def require_people(folder: Path) -> People:
+    """Read every person below `folder`.
+
+    Raises: PeopleMissing: without any person, as on an unmounted disk.
+    """
+    people = read_people(folder)
+    if people.valid:
+        return people
+    if not folder.is_dir():
+        raise PeopleMissing(f"{folder} is missing; mount it, or correct VISAVIS_PEOPLE")
+    reason = people.reason("") or "add a person directory, or correct VISAVIS_PEOPLE"
+    raise PeopleMissing(f"no valid person in {folder}; {reason}")
+
+
 def read_people(folder: Path) -> People:
-    """Read every person below `folder`, with the reasons why some are left out."""
+    """Read every person below `folder`, with the reasons why some are left out.
+
+    A person whose person.json has become invalid keeps the version that this process read before.
+    """
     valid, left_out = [], {}
     for draft in folder.glob(f"*/{DRAFT}"):
         left_out[draft.parent.name] = (
@@ -101,6 +225,7 @@ def read_people(folder: Path) -> People:
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
         try:
             valid.append(_read(manifest.parent))
+            _last_valid[manifest.parent] = valid[-1]
             left_out.pop(manifest.parent.name, None)
         except ValidationError as error:
             faults = [f"defaults.{each['loc'][0]}: {each['msg']}" for each in error.errors()]
@@ -109,6 +234,8 @@ def read_people(folder: Path) -> People:
             text = str(error)
             named = text if str(manifest) in text else f"{manifest}: {text}"
             left_out[manifest.parent.name] = named
+    kept = [_last_valid[folder / name] for name in left_out if folder / name in _last_valid]
+    valid = sorted([*valid, *kept], key=lambda person: person.name)
     return People(tuple(valid), dict(sorted(left_out.items())))
 
 
@@ -131,7 +258,8 @@ def _read(folder: Path) -> PersonSummary:
     for member in ("title", "licence"):
         if getattr(manifest, member) is None:
             raise ValueError(f"{member}: missing; add it to {MANIFEST}")
-    views, defaults = _cameras(folder / "cameras.json"), PersonDefaults(**manifest.defaults)
+    views = _cameras(folder / "cameras.json")
+    defaults = PersonDefaults(**manifest.defaults, student=manifest.student)
     return PersonSummary(
         name=manifest.name,
         title=manifest.title or "",
@@ -140,8 +268,24 @@ def _read(folder: Path) -> PersonSummary:
         views=views,
         default_views=defaults.views or views[:1],
         defaults=defaults,
+        outputs=supported_kinds(face_units=_has_face_units(manifest.avatar_kind)),
+        consent=manifest.consent,
+        shadings=_shadings(manifest.avatar_kind),
+        samplers=tuple(name for name in SAMPLERS.by_name if manifest.student or name != STUDENT),
+        controls=manifest.controls,
         digest=manifest.digest,
+        files=tuple(
+            PersonFile(kind, name, manifest.files[name]) for kind, name in manifest.media.items()
+        ),
     )
+
+
+def _has_face_units(kind: str | None) -> bool:
+    return kind in AVATAR_KINDS and AVATAR_KINDS[kind or ""].face_units
+
+
+def _shadings(kind: str | None) -> tuple[str, ...]:
+    return AVATAR_KINDS[kind or ""].shadings if kind in AVATAR_KINDS else (FAST,)
 
 
 def _cameras(path: Path) -> tuple[str, ...]:

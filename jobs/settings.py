@@ -11,6 +11,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, create_model, field_validator, model_validator
 from pydantic_settings import (
@@ -22,6 +23,8 @@ from pydantic_settings import (
 )
 
 from contracts.avatar_kinds import avatar_settings
+from contracts.errors import InputError
+from contracts.files import private_folder
 from contracts.stages import STAGE_SECONDS
 from jobs.outbound.url_policy import parse_allowed
 
@@ -40,11 +43,19 @@ SECRETS = (
     "storage_url",
     "signing_secret",
     "previous_signing_secret",
+    "sign_key",
+    "watermark_key",
 )
 PREFIX = "VISAVIS_"
+SHORTEST_MARK_KEY = 16  # bytes of a key of watermarks
+BROKER_SCHEMES = ("redis", "rediss")
 # Of the client: its key and its server; VISAVIS_KEY is the key in the examples of docs/api.md.
 OTHER_VARIABLES = ("VISAVIS_API_KEY", "VISAVIS_BASE_URL", "VISAVIS_KEY")
 SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)\b|_SERVICE_PORT_|_PORT_\d+_|_PORT=tcp://")
+
+
+class WatermarkKeyError(InputError):
+    """A file that should contain the key of watermarks, and does not."""
 
 
 def _database_in(done: dict[str, Any]) -> str:
@@ -69,6 +80,8 @@ class Group(StrEnum):
     RETENTION = "Retention"
     WEBHOOKS = "Webhooks"
     WORKERS = "Workers and logs"
+    MONITORING = "Metrics, traces and cost"
+    PROVENANCE = "Origin of outputs"
 
 
 def _setting(group: Group, meaning: str, *, shown: str | None = None, **options: Any) -> Any:
@@ -116,7 +129,8 @@ class Settings(_AvatarSettings):
     )
     broker_url: str = _setting(
         Group.LOCATIONS,
-        "Redis for wake-ups; empty: `visavis-server up` starts one",
+        "Redis for wake-ups; empty: `visavis-server up` starts one if it finds a server, else "
+        "workers look for jobs four times a second",
         default="",
         repr=False,
     )
@@ -187,20 +201,28 @@ class Settings(_AvatarSettings):
     )
     max_upload_bytes: int = _setting(
         Group.API,
-        "larger uploads are rejected with 413",
-        default=100 * 2**20,
+        "larger uploads are rejected with 413; an hour of 48 kHz stereo WAV has 691 MB, or 1.04 GB "
+        "with 24 bits",
+        default=2**30,
         gt=0,
     )
     uploads_at_once: int = _setting(
         Group.API,
-        "uploads that are received and probed at a time, others get 503; each may take "
-        "twice its size in the temporary folder",
+        "uploads that are received, downloaded and probed at a time, others get 503; a tenant has "
+        "at most half of them; each may take twice its size in the temporary folder",
         default=64,
+        gt=0,
+    )
+    waits_at_once: int = _setting(
+        Group.API,
+        "event streams and long polls of one API process at a time, others get 503; each holds an "
+        "open file, of which the process may have `ulimit -n`",
+        default=2000,
         gt=0,
     )
     upload_seconds: float = _setting(
         Group.API,
-        "an upload that takes longer to arrive gets 408",
+        "an upload that takes longer to arrive, or sends less than 4 KiB a second, gets 408",
         default=600.0,
         gt=0,
     )
@@ -231,12 +253,13 @@ class Settings(_AvatarSettings):
     max_clip_seconds: float = _setting(
         Group.API,
         "longer clips are rejected; a person's limit may be lower and also applies",
-        default=600.0,
+        default=3600.0,
         gt=0,
     )
     probe_seconds: float = _setting(
         Group.API,
-        "wall clock for probing one upload, in a child process",
+        "wall clock for probing one upload, in a child process, and a second more for each minute "
+        "that its clip may last",
         default=20.0,
         gt=0,
     )
@@ -364,8 +387,17 @@ class Settings(_AvatarSettings):
     )
     worker_people: Annotated[tuple[str, ...], NoDecode] = _setting(
         Group.WORKERS,
-        "people whose jobs a worker claims, comma-separated; empty: all",
+        "people whose jobs a worker claims, comma-separated; a job of two people needs both; "
+        "empty: all",
         default=(),
+    )
+    drain_seconds: float = _setting(
+        Group.WORKERS,
+        "how long a worker may go on with its job after SIGTERM before it requeues it; a second "
+        "signal requeues it at once. Give the process about a minute more before it is killed. "
+        "`visavis-server up` ignores it",
+        default=0.0,
+        ge=0,
     )
     threads: int = _setting(
         Group.WORKERS,
@@ -394,6 +426,106 @@ class Settings(_AvatarSettings):
         default="info",
     )
 
+    metrics_port: int = _setting(
+        Group.MONITORING,
+        "port of each process, API or worker, at which Prometheus reads `/metrics`, without a key; "
+        "where it is in use, the next free one of 32, which the log names; `0`: none",
+        default=0,
+        ge=0,
+        le=65535,
+    )
+    metrics_host: str = _setting(
+        Group.MONITORING,
+        "address of that port; keep it off the public network",
+        default="127.0.0.1",
+    )
+    traces: Literal["off", "otlp"] = _setting(
+        Group.MONITORING,
+        "`otlp`: spans of requests and jobs are sent by OTLP over HTTP, with the extra `traces`; "
+        "the standard variables `OTEL_…` name the receiver, by default `http://localhost:4318`",
+        default="off",
+    )
+    cost_per_hour: float = _setting(
+        Group.MONITORING,
+        "price of one hour of a worker's device, for the cost of jobs; set it on workers; `0`: no "
+        "cost",
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    cost_currency: str = _setting(
+        Group.MONITORING,
+        "currency of that price, one for all workers",
+        default="USD",
+        pattern=r"^[A-Z]{3}$",
+    )
+
+    use: Literal["non-commercial", "commercial"] | None = _setting(
+        Group.PROVENANCE,
+        "`commercial`: every request counts as commercial use, and people whose licence or consent "
+        "does not cover it are refused; see [consent](provenance.md#consent)",
+        default=None,
+    )
+    operator: str = _setting(
+        Group.PROVENANCE,
+        "name of the organisation that runs the service, stated in every manifest",
+        default="",
+        max_length=200,
+    )
+    sign: bool = _setting(
+        Group.PROVENANCE,
+        "outputs carry a signed [manifest](provenance.md#manifest); `false` is for experiments",
+        default=True,
+    )
+    sign_certificate: Path | None = _setting(
+        Group.PROVENANCE,
+        "PEM file of the certificates that sign manifests, that of the key first",
+        default=None,
+        shown="`<data>/signing`, made on first use",
+    )
+    sign_key: SecretStr | None = _setting(
+        Group.PROVENANCE,
+        "private key of the first certificate, as PEM",
+        default=None,
+        shown="`<data>/signing`, made on first use",
+    )
+    sign_with: str = _setting(
+        Group.PROVENANCE,
+        "`module:function` that signs bytes instead, with a key in an HSM or a key management "
+        "service",
+        default="",
+        pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+    )
+    sign_time_stamps: str = _setting(
+        Group.PROVENANCE,
+        "URL of a time stamp authority (RFC 3161); empty: manifests have no time",
+        default="",
+        pattern=r"^$|^https?://",
+    )
+    watermark: Literal["on", "optional", "off"] = _setting(
+        Group.PROVENANCE,
+        "[watermark](provenance.md#watermark) in picture and sound; `optional`: a request may "
+        "leave it out; `off`: none",
+        default="on",
+    )
+    watermark_key: SecretStr | None = _setting(
+        Group.PROVENANCE,
+        "key of watermarks, 16 characters or more: the same one on all machines, and for ever, "
+        "because only it finds them",
+        default=None,
+        shown="`<data>/watermark`, created on first use",
+    )
+    trust: Path | None = _setting(
+        Group.PROVENANCE,
+        "PEM file of further certificates that [detection](provenance.md#detection) trusts",
+        default=None,
+    )
+    detect: Literal["keys", "open"] = _setting(
+        Group.PROVENANCE,
+        "`open`: `POST /detect` needs no key, as rules for providers of synthetic video ask for",
+        default="keys",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -405,6 +537,21 @@ class Settings(_AvatarSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Precedence: arguments, the environment, then files named in the environment."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @field_validator("broker_url", "storage_url")
+    @classmethod
+    def _parsable(cls, url: str) -> str:
+        """Check that an address can be parsed; an error must not contain a piece of a password."""
+        try:
+            parts = urlsplit(url)
+            unclear = parts.port is not None and "@" in parts.path
+        except ValueError:
+            unclear = True
+        if unclear or (parts.scheme in BROKER_SCHEMES and "@" in parts.path):
+            raise ValueError(
+                "cannot be parsed; in user names and passwords write / as %2F, @ as %40, : as %3A"
+            )
+        return url
 
     @field_validator("outbound_allow", mode="before")
     @classmethod
@@ -424,6 +571,20 @@ class Settings(_AvatarSettings):
             except OSError as error:
                 raise ValueError(f"cannot read certificates from {path}: {error}") from error
         return path
+
+    @field_validator("sign_certificate", "trust")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.expanduser().is_file():
+            raise ValueError(f"no file {path}; correct the path")
+        return None if path is None else path.expanduser().resolve()
+
+    @field_validator("watermark_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and (size := len(key.get_secret_value())) < SHORTEST_MARK_KEY:
+            raise ValueError(f"{size} characters; use {SHORTEST_MARK_KEY} or more")
+        return key
 
     @field_validator("data", "people", "scratch")
     @classmethod
@@ -480,6 +641,37 @@ class Settings(_AvatarSettings):
         if self.signing_secret is not None:
             return self.signing_secret.get_secret_value().encode()
         return _kept_secret(self.data / "secret")
+
+    def marking_key(self) -> bytes | None:
+        """Return the key of watermarks, or None without them.
+
+        A file `watermark` is created when no key is set.
+        Raises: WatermarkKeyError: when that file contains no key. OSError: when it is unreadable.
+        """
+        if self.watermark == "off":
+            return None
+        if self.watermark_key is not None:
+            return self.watermark_key.get_secret_value().encode()
+        return _kept_mark_key(self.mark_key_file())
+
+    def mark_key_file(self) -> Path:
+        """Return the file of the key that this machine makes for watermarks."""
+        folders = self._key_folders()
+        return (folders[0] if folders[0].is_dir() else folders[1]) / "watermark"
+
+    def marking_keys(self) -> list[bytes]:
+        """Return the keys whose watermarks are found: that of the settings, and those made here."""
+        made = [folder / "watermark" for folder in self._key_folders()]
+        keys = [path.read_bytes() for path in made if path.is_file()]
+        keys = [key for key in keys if len(key) >= SHORTEST_MARK_KEY]
+        if self.watermark_key is not None:
+            keys.insert(0, self.watermark_key.get_secret_value().encode())
+        return keys
+
+    def _key_folders(self) -> tuple[Path, Path]:
+        """Return the data folder, and that of commands without one (XDG base directories)."""
+        user = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return self.data, Path(user) / "visavis"
 
     def signing_keys(self) -> list[bytes]:
         """Return the secret that signs webhooks and, during a rotation, the previous one."""
@@ -572,10 +764,20 @@ def loopback(host: str) -> bool:
         return False
 
 
+def _kept_mark_key(path: Path) -> bytes:
+    key = _kept_secret(path)
+    if len(key) < SHORTEST_MARK_KEY:
+        raise WatermarkKeyError(
+            f"{path}: not a key of watermarks ({len(key)} bytes); restore the file, or delete it "
+            "for a new key, which does not find earlier marks"
+        )
+    return key
+
+
 def _kept_secret(path: Path) -> bytes:
     """Read the secret at `path`; the first process creates it."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         draft = path.with_name(f".secret-{secrets.token_hex(8)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

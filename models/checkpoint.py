@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Config = TypeVar("Config")
     Network = TypeVar("Network", bound=nn.Module)
 
+BACKEND = "pread"  # with mapped memory, a file that is cut while it is copied ends the process
+
 
 class CheckpointError(InputError):
     """Missing or damaged checkpoint, or a checkpoint of another network."""
@@ -74,12 +76,22 @@ def read_config(path: Path) -> dict[str, Any]:
         return _config(file, path)
 
 
+def stored_dtype(path: Path) -> torch.dtype:
+    """Return the type in which the first floating-point weights of a checkpoint are stored.
+
+    Raises: CheckpointError: when the file is missing or damaged.
+    """
+    with _opened(path, "cpu") as file:
+        types = (file.get_tensor(name).dtype for name in file.keys())  # noqa: SIM118
+        return next((dtype for dtype in types if dtype.is_floating_point), torch.float32)
+
+
 @contextmanager
 def _opened(path: Path, device: str) -> Iterator[Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: weights not found; copy the whole person directory")
     try:
-        with safe_open(path, framework="pt", device=device) as file:
+        with safe_open(path, framework="pt", device=device, backend=BACKEND) as file:
             yield file
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(

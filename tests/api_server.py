@@ -1,21 +1,26 @@
 """API server on a free port of loopback, and person directories for it."""
 
 import json
+import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.bounds.connection import BoundedConnection
 from api.dependencies import Services
 from jobs.settings import Settings
 
 START_SECONDS = 20.0
+STOP_SECONDS = 60.0
+GRACE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,23 @@ def write_person(
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Served]:
-    """Run the API in a thread."""
+def serving(
+    settings: Settings, proxy: Callable[[FastAPI], Any] = lambda app: app
+) -> Iterator[Served]:
+    """Run the API in a thread. proxy: wraps the application as a proxy in front of it would."""
     app = create_app(settings)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
+    config = uvicorn.Config(
+        proxy(app),
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        http=BoundedConnection,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,  # a failed test may leave a stream open
+    )
     server = uvicorn.Server(config)
     started = threading.Event()
-    thread = threading.Thread(target=_run, args=(server, started))
+    thread = threading.Thread(target=_run, args=(server, started), daemon=True)
     thread.start()
     try:
         assert started.wait(START_SECONDS), "the API did not start"
@@ -79,7 +94,8 @@ def serving(settings: Settings) -> Iterator[Served]:
             yield Served(client, app)
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(STOP_SECONDS)
+        assert not thread.is_alive(), "the API did not stop"
 
 
 def _run(server: uvicorn.Server, started: threading.Event) -> None:
@@ -91,3 +107,25 @@ def _run(server: uvicorn.Server, started: threading.Event) -> None:
 
     server.startup = startup
     server.run()
+
+
+def answer_while_dripping(connection: socket.socket, pieces: Iterable[bytes]) -> bytes:
+    """Send pieces slowly until the server answers; return the start of the answer."""
+    ended = threading.Event()
+
+    def drip() -> None:
+        for piece in pieces:
+            if ended.wait(0.02):
+                return
+            try:
+                connection.sendall(piece)
+            except OSError:
+                return
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        return connection.recv(4096)
+    finally:
+        ended.set()
+        thread.join()

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ def _set_environment() -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Keys of commands without a data folder are not those of the user who runs the tests.
+    os.environ["XDG_DATA_HOME"] = tempfile.gettempdir() + f"/visavis-tests-{os.getuid()}"
     compiled = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))  # on disk, for the next run
     if "TMPDIR" not in os.environ and _has_room(MEMORY):
@@ -44,7 +47,23 @@ def _has_room(folder: Path) -> bool:
     return executable and shutil.disk_usage(folder).free > MEMORY_BYTES
 
 
+def _set_hypothesis() -> None:
+    """Draw the same examples in every run, and set no limit of time: machines may be busy."""
+    try:
+        import hypothesis
+    except ImportError:  # a machine with a GPU, torch and nothing else
+        return
+    hypothesis.settings.register_profile(
+        "suite",
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("suite")
+
+
 _set_environment()  # now, because numpy and torch read it when they are imported
+_set_hypothesis()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +75,13 @@ def pytest_collection_finish() -> None:
     """Leave the modules of libraries and tests out of garbage collection: they stay to the end."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Print a failure at once: a run that is stopped from outside prints no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        sys.stderr.write(f"\n{report.when} of {report.nodeid} failed:\n{report.longreprtext}\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

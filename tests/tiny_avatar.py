@@ -21,7 +21,8 @@ Tensor = torch.Tensor
 DEMO = Path(__file__).parents[1] / "people" / "demo" / "avatar.safetensors"
 AROUND = 24  # vertices per ring
 SHINE = {"skin": 0.2, "eyes": 1.0, "sweater": 0.02}
-PARENTS = (-1, 0, 1)  # root, spine, head
+JOINTS = ("root", "spine01", "head")
+PARENTS = (-1, 0, 1)
 JAW_DROP = 0.4  # of the middle of the lower lip, decimetres
 
 
@@ -74,6 +75,7 @@ def tiny_weights() -> tuple[BlendshapeConfig, dict[str, Tensor]]:
         tuple(SHINE.values()),
         (upper,),
         (lower,),
+        JOINTS,
     )
     moves = _unit_moves(config.unit_names, template, slice(int(first[1]), int(first[2])))
     unit, vertex = (moves.abs().amax(2) > 1e-4).nonzero(as_tuple=True)

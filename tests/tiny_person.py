@@ -96,6 +96,7 @@ def write_tiny_person(folder: Path, name: str = "demo", *, max_seconds: float = 
         "name": name,
         "title": f"{name.title()} person",
         "licence": "CC0-1.0",
+        "consent": {"kind": "synthetic", "uses": ["non-commercial", "commercial"]},
         "avatar": {"kind": "blendshape"},
         "limits": {"max_seconds": max_seconds},
         "defaults": {

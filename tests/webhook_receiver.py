@@ -44,11 +44,15 @@ class Receiver:
     def url(self, path: str = "/hook", host: str = "127.0.0.1") -> str:
         return f"https://{host}:{self.port}{path}"
 
-    def wait_for(self, count: int) -> list[Received]:
-        """Wait until `count` requests have arrived and return them."""
+    def wait_for(self, count: int, *, path: str = "") -> list[Received]:
+        """Wait until `count` requests with this start of the path have arrived; return them."""
+
+        def matching() -> list[Received]:
+            return [each for each in self.received if each.path.startswith(path)]
+
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.received) >= count, 30), self.received
-            return list(self.received)
+            assert self.arrived.wait_for(lambda: len(matching()) >= count, 30), self.received
+            return matching()
 
 
 @contextmanager
@@ -58,7 +62,10 @@ def receiving(folder: Path) -> Iterator[Receiver]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    # The handshake is the first read of a connection's thread: a silent client stops nobody else.
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
     receiver = Receiver(server.server_port, folder / "ca.pem")
     server.receiver = receiver
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))

@@ -17,7 +17,7 @@ import logging
 
 import torch
 
-from training.commands import data, evaluate, judge, new_person, train
+from training.commands import data, distill, evaluate, judge, new_person, train
 from training.commands.console import one_line_errors
 from training.commands.options import Parser
 
@@ -29,7 +29,7 @@ def parser() -> Parser:
         description="Make datasets, train the networks that workers load, and evaluate them.",
     )
     commands = root.add_subparsers(dest="command", required=True)
-    for group in (new_person, train, judge, evaluate, data):
+    for group in (new_person, train, distill, judge, evaluate, data):
         group.add_commands(commands)
     return root
 

@@ -9,15 +9,17 @@ import json
 import logging
 from dataclasses import asdict
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from contracts.files import write_atomically
-from contracts.person import DRAFT, MANIFEST, write_manifest
+from contracts.files import sha256_of, write_atomically
+from contracts.person import CONTROLS, DRAFT, FINISHING, MANIFEST, write_manifest
 from models import checkpoint
+from models.finishing.animator import load_finishing
+from models.motion.denoiser import student_facts
 from models.motion.pipeline import LIPS as LIP_FILE
-from models.motion.pipeline import load_animator
+from models.motion.pipeline import STUDENTS, load_animator
 from models.motion.speech import ConvSpeech, MelSpeech, MelSpeechConfig, kind_of
 from models.motion.statistics import load_statistics
 from training.data.features import (
@@ -30,7 +32,7 @@ from training.data.features import (
     load_extractor,
     open_cached,
 )
-from training.data.scenes import FACE, load_scenes
+from training.data.scenes import FACE, load_scenes, open_scenes
 from training.data.statistics import measure
 from training.person_facts import (
     AVATAR_FILES,
@@ -41,11 +43,13 @@ from training.person_facts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from models.formats.dataset import SceneData
     from models.released.networks import Network
-    from training.data.scenes import FeatureSource, Scene
+    from training.data.features import FeatureCache, FeatureExtractor
+    from training.data.scenes import FeatureSource, Scene, Shard
 
 logger = logging.getLogger(__name__)
 
@@ -101,19 +105,15 @@ def person_scenes(
     """
     extractor = load_extractor(person, device=device)
     folder = features or data / FOLDER
-    speech = feature_cache(extractor, SPEECH, folder)
-    lips = None
-    if kind == FACE and extractor.lips is not None:
-        lips = feature_cache(extractor, LIPS, folder)
+    speech, *others = _caches(extractor, kind, folder)
+    lips = others[0] if others else None
 
     def extract(scene: SceneData) -> torch.Tensor | FeatureSource:
         if mode is FeatureMode.NONE:
             return torch.zeros(scene.frames, 0)
         if mode is FeatureMode.FRESH:
             return FreshFeatures(extractor, scene, lips=lips is not None)
-        for cache in (speech, lips):
-            if cache is not None and fill_cache(extractor, cache, [scene]):
-                logger.info("computed %s features of scene %s", cache.part, scene.name)
+        _fill(extractor, [speech, *others], [scene])
         return open_cached(extractor, scene, speech, lips)
 
     statistics = load_statistics(person / "stats.json", device=CPU)
@@ -125,6 +125,33 @@ def person_scenes(
     return load_scenes(data, kind, extract, mean=mean, std=std)
 
 
+def fill_features(
+    person: Path, data: Path, kind: str, shard: Shard, *, device: torch.device = CPU
+) -> None:
+    """Compute the missing features of every scene of the shard: of `count` scenes, number `rank`.
+
+    Raises: DatasetError: when a scene is invalid. CheckpointError: when a network is missing.
+    """
+    extractor = load_extractor(person, device=device)
+    scenes = open_scenes(data)[shard.rank :: shard.count]
+    _fill(extractor, _caches(extractor, kind, data / FOLDER), scenes)
+
+
+def _caches(extractor: FeatureExtractor, kind: str, folder: Path) -> list[FeatureCache]:
+    """Caches of speech and, for the face of a person with a lip regressor, of lips."""
+    parts = [SPEECH, LIPS] if kind == FACE and extractor.lips is not None else [SPEECH]
+    return [feature_cache(extractor, part, folder) for part in parts]
+
+
+def _fill(
+    extractor: FeatureExtractor, caches: Sequence[FeatureCache], scenes: Sequence[SceneData]
+) -> None:
+    for scene in scenes:
+        for cache in caches:
+            if fill_cache(extractor, cache, [scene]):
+                logger.info("computed %s features of scene %s", cache.part, scene.name)
+
+
 def write_front_end(person: Path, networks: tuple[Network, Network] | None) -> None:
     """Write the released speech and lip networks; without them, log-mel rows if none exist."""
     if networks is not None:
@@ -132,6 +159,13 @@ def write_front_end(person: Path, networks: tuple[Network, Network] | None) -> N
             checkpoint.write(path, network.config, network.weights)
     elif not (person / SPEECH_FILE).is_file():
         write_speech(person / SPEECH_FILE, MelSpeech(DEMO_SPEECH))
+
+
+def person_files(person: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Names of the files that person.json lists: all of FILES, and optional ones that exist."""
+    students = STUDENTS.values() if facts.get("student") else ()
+    optional = (LIP_FILE, FINISHING, *students, *facts.get("media", {}).values())
+    return [*FILES, *(name for name in optional if (person / name).is_file())]
 
 
 def missing_files(person: Path) -> list[str]:
@@ -155,11 +189,43 @@ def complete(person: Path, **provenance: str) -> bool:
         facts["defaults"] = DEFAULTS[kind] | facts.get("defaults", {})
     facts.setdefault("avatar", {"kind": avatar_kind(person)})
     facts["name"] = person.resolve().name
+    facts.pop("student", None)
+    if (student := read_student(person)) is not None:
+        facts["student"] = student
+    facts.pop("controls", None)
+    if controls := read_controls(person):
+        facts["controls"] = controls
     facts["provenance"] = {**facts.get("provenance", {}), **provenance}
-    optional = [name for name in (LIP_FILE,) if (person / name).is_file()]
-    write_manifest(person, facts, [*FILES, *optional])
+    write_manifest(person, facts, person_files(person, facts))
     (person / DRAFT).unlink(missing_ok=True)
     return True
+
+
+def read_student(person: Path) -> dict[str, Any] | None:
+    """Return what person.json says of the person's student; None without a student.
+
+    Raises: CheckpointError: for a damaged file.
+    """
+    found: dict[str, Any] = {}
+    for name, file in STUDENTS.items():
+        path = person / file
+        if not path.is_file():
+            return None
+        facts = checkpoint.read_config(path)
+        if facts.get("teacher") != sha256_of(person / f"{name}.safetensors"):
+            logger.warning("%s was made from another %s network: run distill again", path, name)
+            return None
+        found["steps"], found[f"guidance_{name}"] = student_facts(facts, path)
+    return found
+
+
+def read_controls(person: Path) -> list[str]:
+    """Return the request fields that the finishing of a person supports.
+
+    Raises: CheckpointError: for a damaged file.
+    """
+    finishing = load_finishing(person)
+    return [name for name in CONTROLS if finishing is not None and finishing.supports(name)]
 
 
 def next_step(person: Path, data: Path | None = None, config: str = "demo") -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from jobs.maintenance.reaper import maintain
+from jobs.telemetry import outages
+from jobs.telemetry.metrics import MAINTENANCE
+from jobs.telemetry.prometheus import count
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from api.dependencies import Services
-
-logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -33,8 +33,11 @@ async def _reap_until(stop: asyncio.Event, services: Services) -> None:
     while not stop.is_set():
         try:
             await asyncio.to_thread(maintain, services.maintenance)
-        except Exception:  # a short outage of the database must not end the reaper
-            logger.exception("reaping failed")
+            outages.over("database")
+            count(MAINTENANCE, outcome="done")
+        except Exception as error:  # a short outage of the database must not end the reaper
+            outages.report(error, "reaping failed")
+            count(MAINTENANCE, outcome="failed")
         try:
             await asyncio.wait_for(stop.wait(), services.settings.reaper_seconds)
         except TimeoutError:

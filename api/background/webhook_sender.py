@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from jobs.model import utc_now
 from jobs.outbound.http_client import OutboundError, sentence_of
+from jobs.telemetry import outages, traces
+from jobs.telemetry.trace_context import current_trace
+from jobs.telemetry.traces import Kind, span
 from jobs.webhooks.outbox import GONE, Try
 from jobs.webhooks.signing import signed_headers, webhook_secret
 
@@ -67,8 +70,9 @@ class WebhookSender:
             self._changed.clear()
             try:
                 more = await self.start_due()
-            except Exception:  # a short outage of the database must not end the sender
-                logger.exception("cannot look for webhooks to send")
+                outages.over("database")
+            except Exception as error:  # a short outage of the database must not end the sender
+                outages.report(error, "cannot look for webhooks to send")
                 more = False
             if not more and not self._closed:
                 with suppress(TimeoutError):
@@ -102,10 +106,25 @@ class WebhookSender:
         self._changed.set()  # another delivery to the same host may start
 
     async def _send(self, delivery: Delivery) -> None:
-        outcome = await self._try(delivery)
+        attributes = {
+            traces.METHOD: "POST",
+            traces.SERVER_ADDRESS: delivery.host,
+            traces.JOB: delivery.job_id,
+            traces.DELIVERY: delivery.id,
+        }
+        with span("POST", Kind.CLIENT, parent=delivery.trace, attributes=attributes) as recorded:
+            outcome = await self._try(delivery)
+            if (status := outcome.tried.status) is not None:
+                recorded.put(traces.STATUS, status)
+            if outcome.tried.error is not None:
+                recorded.fail("no_answer" if status is None else str(status))
+            await self._record(delivery, outcome)
+
+    async def _record(self, delivery: Delivery, outcome: _Outcome) -> None:
         tried = outcome.tried
         facts = {
             "job": delivery.job_id,
+            "tenant": delivery.tenant,
             "delivery": delivery.id,
             "host": delivery.host,
             "status": tried.status,
@@ -116,14 +135,15 @@ class WebhookSender:
             await asyncio.to_thread(
                 self._outbox.record, delivery, tried, retry_after=outcome.retry_after
             )
-        except Exception:  # without a recorded result the delivery is sent again
-            logger.exception("cannot write down what became of a webhook")
+        except Exception as error:  # without a recorded result the delivery is sent again
+            outages.report(error, "result of a webhook not recorded")
 
     async def _try(self, delivery: Delivery) -> _Outcome:
         at, start = self._clock(), time.perf_counter()
         body = delivery.body.encode("ascii")
         secrets = [webhook_secret(key, delivery.tenant) for key in self._signing_keys]
         headers = signed_headers(secrets, delivery_id=delivery.id, at=at, body=body)
+        headers = {**headers, **(current_trace() or {})}
         try:
             answer = await self._post(delivery.url, body, headers)
         except OutboundError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 
 from api import errors
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("api.middleware.access_log")
 
+LOCATION = re.compile(r"/(job|batch|upload)e?s/([^/]+)")
+DISCONNECTED = 499  # in the log only, as other servers write it
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 YEAR_SECONDS = 365 * 24 * 3600
 SECURITY_HEADERS = {
@@ -60,7 +63,7 @@ def document_request_ids(document: dict[str, Any]) -> None:
 
 
 class AccessLogMiddleware:
-    """Outermost ASGI middleware, so that internal errors get an id and a log line, too."""
+    """ASGI middleware around those that may fail: internal errors get an id and a log line, too."""
 
     def __init__(self, app: ASGIApp, *, headers: Mapping[str, str]) -> None:
         """headers: defaults for every response."""
@@ -71,15 +74,16 @@ class AccessLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 0
+        status, location = 0, ""
         start = time.perf_counter()
         request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, location
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
+                location = headers.get("Location", "")
                 headers["X-Request-ID"] = request_id
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
@@ -88,8 +92,11 @@ class AccessLogMiddleware:
         with structlog.contextvars.bound_contextvars(request=request_id):
             try:
                 await self._app(scope, receive, send_with_headers)
+            except ClientDisconnect:  # in the middle of its body: nobody waits for a response
+                status = status or DISCONNECTED
             except Exception as error:
-                response = errors.internal_error(error)
+                with structlog.contextvars.bound_contextvars(**_caller_facts(scope)):
+                    response = errors.internal_error(error)
                 if status:  # the response has started and can only be cut off
                     raise
                 await response(scope, receive, send_with_headers)
@@ -100,7 +107,19 @@ class AccessLogMiddleware:
                     "status": status,
                     "milliseconds": round(1000 * (time.perf_counter() - start), 1),
                 }
-                logger.info("request", extra=facts)
+                logger.info("request", extra=facts | _caller_facts(scope) | _made(location))
+
+
+def _caller_facts(scope: Scope) -> dict[str, str]:
+    """Tenant and key of an authenticated caller."""
+    caller = scope.get("state", {}).get("caller")
+    return {} if caller is None else caller.log_fields()
+
+
+def _made(location: str) -> dict[str, str]:
+    """Id of the job, batch or upload that the request made, which `Location` names."""
+    match = LOCATION.fullmatch(location)
+    return {} if match is None else {match[1]: match[2]}
 
 
 def _request_id(header: str) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
+import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.exc import OperationalError
@@ -17,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 
 from api import errors
+from api.bounds.gates import Gates
 from api.problems import Problem, document_problems
 from jobs.model import LOCAL
 from jobs.settings import loopback
@@ -29,13 +32,20 @@ if TYPE_CHECKING:
     from starlette.types import Scope as AsgiScope
 
     from api.dependencies import Services
+    from api.rate_limits import Allowance
+    from jobs.store.api_keys import ApiKey
 
 PUBLIC = re.compile(
-    r"/|/docs(?:/.+\.md)?|/llms\.txt|/openapi\.json|/healthz|/readyz|/page/.*|/files/.*", re.DOTALL
+    r"/|/docs(?:/.+\.md)?|/llms\.txt|/openapi\.json|/healthz|/readyz|/page/.*|/files/.*"
+    r"|/people/[^/]+/[^/]+",
+    re.DOTALL,
 )
 BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # set by a proxy for its caller
 CHALLENGE = 'Bearer realm="visavis"'
+AT_ONCE = 4  # requests of one key that are authenticated at a time
+DETECT = "/detect"  # may be open to everybody
+ANYBODY = "anybody"
 SAFE = ("GET", "HEAD", "OPTIONS")
 SCHEME = "bearer"  # name of the security scheme in the OpenAPI document
 RATE_LIMIT_HEADERS: Mapping[str, Any] = {
@@ -62,6 +72,11 @@ class Caller:
         """The tenant whose jobs this caller may see; None: all tenants."""
         return None if Scope.ADMIN in self.scopes else self.tenant
 
+    def log_fields(self) -> dict[str, str]:
+        """Return tenant and key for log lines; local callers have no key."""
+        key = {} if self.key_id is None else {"key": self.key_id}
+        return {"tenant": self.tenant, **key}
+
     def may(self, scope: Scope) -> bool:
         """Return whether the caller has this scope; an admin has every scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
@@ -72,9 +87,10 @@ class AuthMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._gates = Gates(AT_ONCE)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or PUBLIC.fullmatch(scope["path"]):
+        if scope["type"] != "http" or PUBLIC.fullmatch(path_of(scope)):
             await self._app(scope, receive, send)
             return
         request = Request(scope)
@@ -86,16 +102,28 @@ class AuthMiddleware:
             await send(message)
 
         try:
-            caller = request.state.caller = await _authenticated(request)
             kind = Scope.READ if request.method in SAFE else Scope.WRITE
-            headers |= await _rate_limit_headers(request, caller, kind)
+            async with self._gates.of(request.headers.get("authorization", "")):
+                caller, allowance = await _admitted(request, kind)
+            request.state.caller = caller
+            if allowance is not None:
+                headers |= allowance.headers()
+                _check_rate(caller, kind, allowance)
             require_scope(caller, kind)
         except Problem as problem:
             await problem.response()(scope, receive, send_with_headers)
         except OperationalError as error:
             await errors.database_unavailable(error)(scope, receive, send)
         else:
-            await self._app(scope, receive, send_with_headers)
+            with structlog.contextvars.bound_contextvars(**caller.log_fields()):
+                await self._app(scope, receive, send_with_headers)
+
+
+def path_of(scope: AsgiScope) -> str:
+    """The path of a request without the prefix of a proxy, which servers pass as `root_path`."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
 
 
 def document_authentication(document: dict[str, Any], *, keys_needed: bool) -> None:
@@ -132,34 +160,56 @@ def require_scope(caller: Caller, scope: Scope) -> None:
         raise Problem("scope_missing", detail)
 
 
-async def _authenticated(request: Request) -> Caller:
-    services: Services = request.app.state.services
-    token = BEARER.fullmatch(request.headers.get("authorization", "").strip())
-    if token is None:
-        if _is_local(request, services):
-            return Caller(LOCAL, ALL_SCOPES, None)
-        raise Problem("key_missing", headers={"WWW-Authenticate": CHALLENGE})
-    key = await run_in_threadpool(services.database.api_keys.authenticate, token[1])
-    if key is None:
-        challenge = f'{CHALLENGE}, error="invalid_token"'
-        raise Problem("key_invalid", headers={"WWW-Authenticate": challenge})
-    return Caller(key.tenant, key.scopes, key.id)
+async def require_active(caller: Caller, services: Services) -> None:
+    """Check that the key is still active, after a body that took a while.
+
+    Raises:
+        Problem: when it was revoked or has expired.
+    """
+    if caller.key_id is None:
+        return
+    active = await run_in_threadpool(services.database.api_keys.active_of, [caller.key_id])
+    if not active:
+        raise Problem("key_invalid")
 
 
-async def _rate_limit_headers(request: Request, caller: Caller, kind: Scope) -> dict[str, str]:
-    """Count the request and return the rate limit headers of its response.
+async def _admitted(request: Request, kind: Scope) -> tuple[Caller, Allowance | None]:
+    """Authenticate the caller and count the request, in one visit of a thread.
 
     Local callers without a key have no rate limit.
 
     Raises:
-        Problem: when the rate limit of the key is reached.
+        Problem: without a valid key.
     """
     services: Services = request.app.state.services
-    if caller.key_id is None:
-        return {}
-    allowance = await run_in_threadpool(services.rate_limits.take, caller.key_id, kind)
-    if allowance is None:
-        return {}
+    token = BEARER.fullmatch(request.headers.get("authorization", "").strip())
+    if token is None:
+        if _is_local(request, services):
+            return Caller(LOCAL, ALL_SCOPES, None), None
+        if path_of(request.scope) == DETECT and services.settings.detect == "open":
+            anybody = Caller("", frozenset({Scope.WRITE}), ANYBODY)  # all share one rate limit
+            take = partial(services.rate_limits.take, ANYBODY, kind)
+            return anybody, await run_in_threadpool(take)
+        raise Problem("key_missing", headers={"WWW-Authenticate": CHALLENGE})
+
+    def admit() -> tuple[ApiKey, Allowance | None] | None:
+        key = services.database.api_keys.authenticate(token[1])
+        return None if key is None else (key, services.rate_limits.take(key.id, kind))
+
+    admitted = await run_in_threadpool(admit)
+    if admitted is None:
+        challenge = f'{CHALLENGE}, error="invalid_token"'
+        raise Problem("key_invalid", headers={"WWW-Authenticate": challenge})
+    key, allowance = admitted
+    return Caller(key.tenant, key.scopes, key.id), allowance
+
+
+def _check_rate(caller: Caller, kind: Scope, allowance: Allowance) -> None:
+    """Check that a request is within the rate limit of its key.
+
+    Raises:
+        Problem: when it is not.
+    """
     if allowance.exceeded:
         detail = (
             f"Rate limit of key {caller.key_id!r} reached: {allowance.limit} {kind} requests a "
@@ -167,7 +217,6 @@ async def _rate_limit_headers(request: Request, caller: Caller, kind: Scope) -> 
         )
         wait = {"Retry-After": str(allowance.reset_seconds)}
         raise Problem("rate_limited", detail, headers=allowance.headers() | wait)
-    return allowance.headers()
 
 
 def _is_local(request: Request, services: Services) -> bool:

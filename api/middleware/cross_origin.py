@@ -102,7 +102,10 @@ def _is_foreign(headers: Headers, origin: str, host: str) -> bool:
     """Return whether the browser reports a page of another origin as the sender."""
     if site := headers.get("sec-fetch-site"):
         return site.lower() in FOREIGN_SITES
-    return origin != "" and urlsplit(origin).netloc != host  # "null" has no host and is foreign
+    try:
+        return origin != "" and urlsplit(origin).netloc != host  # "null" has no host: foreign
+    except ValueError:  # no browser sends it
+        return True
 
 
 def _host_name(host: str) -> str:

@@ -1,251 +1,248 @@
-// The page of one job: send a recording, follow its stages, show its outputs.
-import { addValues, fieldLabels, formFields, showDefaults } from "./form.js";
+// The page: people, two voices, the job on the stage, my videos; wired together here.
+import { ask, door, enter } from "./door.js";
+import { announce, at, element, isActive } from "./elements.js";
+import { fieldElement, fill, formFields, invalid, offerPeople, renderFields, showNeeded, showPerson, values } from "./form.js";
+import { JobView } from "./jobs/job.js";
+import { JobList } from "./jobs/list.js";
+import { Streams } from "./jobs/stream.js";
+import { People } from "./people.js";
+import { Problems } from "./problems.js";
+import { onConnection, post, read, remove, send } from "./service.js";
+import { Voices } from "./voices/lanes.js";
+import { offerListening } from "./voices/listen.js";
 
-const at = (id) => document.getElementById(id);
+const JOB_ID = /^#[0-9a-f-]{8,}$/i;
+const CHANNEL = "person_channel"; // set by swapping the lanes, so its input is left out
+const PREVIEW = "preview";
+const SAMPLE = "conversation.m4a";
+
 const form = at("form");
-let stageLabels = {}; // of each stage, from /openapi.json
-let fields = []; // request fields, from /openapi.json
-const KEPT = "visavis-key"; // of this tab only
-let recording = null; // a File from the microphone, used instead of a chosen one
-let followed = 0; // number of followed jobs: answers to polls of an earlier one are dropped
+const problems = new Problems(form, at("problem"));
+let fields = []; // of the form, from /openapi.json
+let sending = false;
+let onceKey = null; // the same press sent twice makes one job
+let older = null; // cursor of the next page of the list
 
-async function call(path, options = {}) {
-  const key = sessionStorage.getItem(KEPT);
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  const response = await fetch(path, { ...options, headers });
-  if (response.status === 401) at("door").hidden = false;
-  return response;
+const service = {
+  cancel: (job) => act(() => post(`jobs/${job.id}/cancel`), show),
+  retry: (job) => act(() => post(`jobs/${job.id}/retry`), (again) => begin(again)),
+  remove: (job) => act(() => remove(`jobs/${job.id}`), () => gone(job.id)),
+  reuse: (job) => reuse(job),
+  render: async (job, changes) => begin(await post(`jobs/${job.id}/render`, changes)),
+  full: (job, takes) => act(() => post(`jobs/${job.id}/render`, { takes, outputs: ["video"] }), begin),
+};
+const people = new People((person) => {
+  voices.setLimit(person.max_seconds);
+  showPerson(form, fields, person);
+});
+const voices = new Voices({ problems, onChange: () => (onceKey = null) });
+const view = new JobView({ people, service });
+const list = new JobList({ people, service });
+const streams = new Streams({
+  onJob: show,
+  onGone: gone,
+  onEnd: () => watch(),
+  onError: (error) => complain(error),
+});
+const endListening = offerListening(voices);
+
+onConnection({
+  lost: () => banner("Connection lost, trying again …"),
+  found: () => banner(""),
+  refused: ask,
+});
+
+function banner(text) {
+  if (at("connection").textContent !== text) at("connection").textContent = text;
+  at("connection").hidden = !text;
 }
 
-async function answer(response) {
-  const body = await response.json().catch(() => ({ detail: `The server answered ${response.status}.` }));
-  if (!response.ok) throw new Error(body.detail);
-  return body;
+function complain(error) {
+  if (error.status === 401) return;
+  at("problem").textContent = error.message;
+  at("problem").hidden = false;
 }
 
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-function fail(message) {
-  at("error").textContent = message;
-  at("error").hidden = !message;
-}
-
-async function listPeople() {
-  const { people } = await answer(await call("/people"));
-  at("person").replaceChildren(
-    ...people.map((person) => element("option", { value: person.name, textContent: person.title })),
-  );
-  const describe = () => {
-    const person = people.find((each) => each.name === at("person").value);
-    if (!person) return;
-    at("person-hint").textContent = `Up to ${person.max_seconds} s of audio. ${person.licence}.`;
-    showDefaults(form, { ...person.defaults, views: person.default_views.join(",") });
-    if (form.elements.views) form.elements.views.title = person.views.join(", ");
-  };
-  at("person").addEventListener("change", describe);
-  describe();
-  if (!people.length) fail("No person is installed. Ask the operator to add one.");
-}
-
-function choose(file) {
-  recording = null;
-  at("chosen").textContent = file ? file.name : "Choose a file or drop one here";
-  listenTo(file);
-}
-
-function listenTo(file) {
-  const player = at("listen");
-  if (player.src) URL.revokeObjectURL(player.src);
-  player.hidden = !file;
-  if (file) player.src = URL.createObjectURL(file);
-}
-
-function acceptDrops() {
-  const drop = at("drop");
-  for (const kind of ["dragover", "dragleave", "drop"]) {
-    drop.addEventListener(kind, (event) => {
-      event.preventDefault();
-      drop.classList.toggle("over", kind === "dragover");
-    });
+async function act(request, then) {
+  try {
+    then(await request());
+  } catch (error) {
+    complain(error);
+    announce(error.message);
   }
-  drop.addEventListener("drop", (event) => {
-    if (!event.dataTransfer.files.length) return;
-    at("audio").files = event.dataTransfer.files;
-    choose(at("audio").files[0]);
-  });
-  at("audio").addEventListener("change", () => choose(at("audio").files[0]));
 }
 
-function offerRecording() {
-  const button = at("record");
-  if (!navigator.mediaDevices || !window.MediaRecorder) return;
-  button.hidden = false;
-  let recorder = null;
-  button.addEventListener("click", async () => {
-    if (recorder) return recorder.stop();
-    try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-      const parts = [];
-      recorder = new MediaRecorder(stream);
-      recorder.ondataavailable = (event) => parts.push(event.data);
-      recorder.onstop = () => {
-        stream.getTracks().forEach((track) => track.stop());
-        const kind = recorder.mimeType.includes("mp4") ? "m4a" : "webm";
-        recorder = null;
-        button.textContent = "Record again";
-        at("chosen").textContent = "Your recording";
-        recording = new File(parts, `recording.${kind}`);
-        listenTo(recording);
-      };
-      recorder.start();
-      button.textContent = "Stop";
-    } catch {
-      fail("The microphone could not be opened. Allow it for this page, or choose a file.");
-    }
-  });
+// A job as the service describes it now: in the list, and on the stage if it is open there.
+function show(job) {
+  list.add(job);
+  if (view.id === job.id) view.show(job);
+  watch();
 }
 
-function filledIn() {
+function gone(id) {
+  list.drop(id);
+  if (view.id === id) {
+    if (view.job) location.hash = "";
+    else view.missing();
+  }
+  watch();
+}
+
+// Follow the open job, and the oldest other one that is not done.
+function watch() {
+  const open = view.id && (!view.job || isActive(view.job)) ? [view.id] : [];
+  const other = list.active.map(({ id }) => id).filter((id) => id !== view.id).sort();
+  streams.watch([...open, ...(document.hidden ? [] : other.slice(0, 1))]);
+}
+
+// A new job, or one that runs again, on the stage.
+function begin(job) {
+  show(job);
+  if (location.hash === `#${job.id}`) return watch();
+  history.pushState(null, "", `#${job.id}`);
+  openHash({ focus: false });
+  at("job").scrollIntoView({ block: "nearest" });
+}
+
+function openHash({ focus = true } = {}) {
+  const id = JOB_ID.test(location.hash) ? location.hash.slice(1) : null;
+  list.mark(id);
+  if (!id) {
+    view.close();
+    people.playLoop(!matchMedia("(prefers-reduced-motion: reduce)").matches);
+  } else if (view.id !== id) {
+    view.open(id, { focus });
+    const known = list.get(id);
+    if (known) view.show(known);
+  }
+  watch();
+}
+
+function reuse(job) {
+  people.choose(job.request.person);
+  fill(form, fields, job.request);
+  location.hash = "";
+  form.scrollIntoView({ block: "nearest" });
+  at("audio").focus();
+  announce("The settings are filled in. Choose a recording.");
+}
+
+function filledIn(extra) {
+  const files = voices.files();
   const data = new FormData();
-  const file = recording ?? at("audio").files[0];
-  if (!file) throw new Error("Choose a recording first.");
-  data.set("audio", file);
-  const partner = at("partner").files[0];
-  if (partner) data.set("partner", partner);
-  data.set("person", at("person").value);
-  addValues(data, form, fields);
+  data.set("audio", files.audio, files.audio.name);
+  if (files.partner) data.set("partner", files.partner, files.partner.name);
+  data.set("person", people.chosen.name);
+  if (files.channel !== "left") data.set(CHANNEL, files.channel);
+  for (const [name, texts] of Object.entries({ ...values(form, fields), ...extra })) {
+    for (const text of texts) data.append(name, text);
+  }
   return data;
 }
 
-async function submit(event) {
-  event.preventDefault();
-  fail("");
-  at("go").disabled = true;
+function faults() {
+  const found = invalid(form, fields);
+  if (!people.chosen) found.push({ field: "audio", detail: "No person is installed; ask the operator to add one." });
+  else if (!voices.files()) found.unshift({ field: "audio", detail: "Choose a file or record a voice first, or try the sample conversation." });
+  return found;
+}
+
+// Send what the form says. The button keeps the focus: it is not disabled, and a second press does nothing.
+async function submit(extra = {}) {
+  if (sending) return;
+  sending = true;
+  problems.clearAll();
   try {
-    const job = await answer(await call("/generate", { method: "POST", body: filledIn() }));
-    history.replaceState(null, "", `#${job.id}`);
-    follow(job.id);
-    at("job").scrollIntoView({ block: "nearest" });
+    endListening();
+    await voices.stop(); // a recording ends here, and what was said is sent
+    const found = faults();
+    for (const { field, detail } of found) problems.show(field, detail);
+    if (found.length) return problems.focusFirst();
+    announce("Sending");
+    at("send").setAttribute("aria-busy", "true");
+    onceKey ??= [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    const response = await send("generate", { method: "POST", body: filledIn(extra), headers: { "Idempotency-Key": onceKey } });
+    onceKey = null;
+    begin(await response.json());
   } catch (error) {
-    fail(error.message);
-    at("error").scrollIntoView({ block: "nearest" });
+    if (error.status !== 401) problems.report(error);
   } finally {
-    at("go").disabled = false;
+    sending = false;
+    at("send").removeAttribute("aria-busy");
   }
 }
 
-async function follow(id) {
-  const mine = ++followed;
-  at("outputs").replaceChildren();
-  warn([]);
-  while (mine === followed) {
-    let wait = 1;
-    try {
-      const response = await call(`/jobs/${encodeURIComponent(id)}`);
-      wait = Number(response.headers.get("Retry-After")) || 0;
-      const job = await answer(response);
-      if (mine !== followed) return;
-      fail("");
-      show(job);
-      if (!wait) return;
-    } catch (error) {
-      fail(error.message);
-      if (!(error instanceof TypeError)) return; // a TypeError is a network error: poll again
-      wait = 2;
-    }
-    await new Promise((resume) => setTimeout(resume, wait * 1000));
-  }
-}
-
-function show(job) {
-  const texts = {
-    queued: ["Waiting", job.position > 1 ? `Number ${job.position} in the queue.` : "Next in the queue."],
-    running: [`${label(job.stage)}…`, `${Math.round(job.progress * 100)} % of ${job.clip_seconds.toFixed(1)} s of audio.`],
-    succeeded: ["Done", `Seed ${job.request.seed} gives the same motion again.`],
-    failed: ["The job failed", ""],
-    canceled: ["Canceled", ""],
-  };
-  [at("headline").textContent, at("sentence").textContent] = texts[job.state];
-  at("overall").value = job.progress;
-  at("overall").hidden = at("stages").hidden = !["queued", "running"].includes(job.state);
-  at("stages").replaceChildren(...job.stages.filter((stage) => stage.name !== "queued").map((stage) => bar(stage, job)));
-  warn(job.warnings);
-  if (job.error) fail(job.error.detail);
-  if (job.state === "succeeded") at("outputs").replaceChildren(...job.outputs.map(figure));
-}
-
-function warn(warnings) {
-  at("warnings").replaceChildren(...warnings.map((each) => element("li", { textContent: each.detail })));
-  at("warnings").hidden = !warnings.length;
-}
-
-function bar(stage, job) {
-  const name = label(stage.name);
-  const percent = `${Math.round(stage.progress * 100)} %`;
-  return element(
-    "li",
-    { className: job.state === "running" && stage.name === job.stage ? "now" : "" },
-    element("span", { textContent: name }),
-    Object.assign(element("progress", { max: 1, value: stage.progress }), { ariaLabel: name }),
-    element("output", { textContent: percent }),
-  );
-}
-
-// A <video> cannot send a key: with a key it uses the signed link, which needs none.
-function source(output) {
-  if (!sessionStorage.getItem(KEPT)) return output.path;
-  const link = new URL(output.url);
-  return link.pathname.startsWith("/files/") ? link.pathname + link.search : output.url;
-}
-
-function figure(output) {
-  const megabytes = (output.bytes / 1e6).toFixed(output.bytes < 1e6 ? 2 : 1);
-  const caption = element(
-    "figcaption",
-    {},
-    element("span", { textContent: output.name }),
-    element("a", { className: "button quiet", href: output.url, download: output.name, textContent: `Download (${megabytes} MB)` }),
-  );
-  const video = element("video", { controls: true, playsInline: true, preload: "metadata" });
-  if (!output.content_type.startsWith("video/") || !video.canPlayType(output.content_type)) return element("figure", {}, caption);
-  video.addEventListener("error", () => video.remove()); // canPlayType was "maybe"
-  video.src = source(output);
-  video.ariaLabel = `Video ${output.name}`;
-  return element("figure", {}, video, caption);
-}
-
-const label = (stage) => stageLabels[stage] ?? stage;
-
-async function buildForm() {
-  const api = await answer(await call("/openapi.json"));
-  stageLabels = api["x-visavis"]?.stages ?? {};
-  fields = formFields(api);
-  for (const field of fields) at(field.form.main ? "fields" : "more-fields").append(...fieldLabels(field));
-}
-
-async function begin() {
-  fail("");
+async function trySample() {
+  if (sending) return;
+  at("sample").setAttribute("aria-busy", "true");
   try {
-    if (!fields.length) await buildForm();
-    await listPeople();
+    const response = await send(`page/${SAMPLE}`);
+    const file = new File([await response.blob()], SAMPLE, { type: "audio/mp4" });
+    await voices.addFiles([file], "shown");
+    await submit();
   } catch (error) {
-    fail(error.message);
+    complain(error);
+  } finally {
+    at("sample").removeAttribute("aria-busy");
   }
-  if (location.hash.length > 1) follow(location.hash.slice(1));
 }
 
-at("door").addEventListener("submit", (event) => {
+function buildForm(api) {
+  fields = formFields(api).filter(({ name }) => name !== CHANNEL);
+  view.labels = list.labels = api["x-visavis"]?.stages ?? {};
+  const isLast = ({ schema, form }) => Number(schema.type === "boolean" || Boolean(form.needs));
+  for (const field of [...fields].sort((a, b) => isLast(a) - isLast(b))) at(field.form.main ? "fields" : "more-fields").append(fieldElement(field));
+  showNeeded(form);
+  view.again.build(renderFields(api));
+  const outputs = fields.find(({ schema }) => schema.items?.enum?.includes(PREVIEW));
+  if (!outputs) return;
+  const preview = element("button", { type: "button", id: "preview", className: "quiet", textContent: "Preview first" });
+  preview.addEventListener("click", () => submit({ [outputs.name]: [PREVIEW] }));
+  at("send").append(preview);
+}
+
+const pageOfJobs = () => read(`jobs?limit=24${older ? `&cursor=${encodeURIComponent(older)}` : ""}`);
+
+function listJobs(page) {
+  for (const job of page.jobs) list.add(job);
+  list.showEmpty();
+  older = page.next;
+  at("older").hidden = !older;
+}
+
+async function start() {
+  try {
+    const [found, api, page] = await Promise.all([read("people"), fields.length ? null : read("openapi.json"), pageOfJobs()]);
+    enter();
+    if (api) buildForm(api);
+    people.show(found.people);
+    offerPeople(form, found.people);
+    listJobs(page);
+    at("sample").hidden = !found.people.length;
+    view.again.job = null;
+    openHash({ focus: false });
+  } catch (error) {
+    if (error.status === 401) return;
+    enter();
+    complain(error);
+  } finally {
+    at("main").classList.remove("loading");
+    at("main").removeAttribute("aria-busy");
+  }
+}
+
+form.addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEPT, at("key").value.trim());
-  at("key").value = "";
-  at("door").hidden = true;
-  begin();
+  submit();
 });
-form.addEventListener("submit", submit);
-acceptDrops();
-offerRecording();
-begin();
+form.addEventListener("input", () => {
+  onceKey = null;
+  showNeeded(form);
+});
+at("sample").addEventListener("click", trySample);
+at("older").addEventListener("click", () => act(pageOfJobs, listJobs));
+addEventListener("hashchange", () => openHash());
+addEventListener("popstate", () => openHash());
+document.addEventListener("visibilitychange", watch);
+door(start);
+start();

@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 from starlette.concurrency import run_in_threadpool
 
+from api.bounds.declare import JSON_BYTES, PLAIN_BYTES, Bounds, bounded
+from api.bounds.request import BoundedRoute
 from api.dependencies import Services, ServicesDep
 from api.middleware.auth import CallerDep
 from api.problems import REFERENCE, problems
@@ -23,19 +25,21 @@ from api.schemas.parameters import (
     ACCEPTED_HEADERS,
     RETRY_LATER,
     RETRY_SECONDS,
+    STORABLE,
     CancelAfterHeader,
     IdempotencyKeyHeader,
     with_cancel_after,
 )
 from api.services.batches import accept_batch
 from api.services.submit import REQUEST_CHECKS
-from api.services.upload_intake import UploadRoute
 from jobs.model import State
 from jobs.store.batches import Batch, BatchItem
 
-router = APIRouter(prefix="/batches", tags=["batches"], route_class=UploadRoute)
+router = APIRouter(prefix="/batches", tags=["batches"], route_class=BoundedRoute)
 
-BatchId = Annotated[str, Path(description="Returned by POST /batches.", max_length=64)]
+BatchId = Annotated[
+    str, Path(description="Returned by POST /batches.", max_length=64, pattern=STORABLE)
+]
 
 
 @router.post(
@@ -70,10 +74,12 @@ in `items` of a JSON object, or as JSON lines. All of them are accepted, or none
         "quota_jobs",
         "quota_seconds",
         "uploads_busy",
+        "storage_unavailable",
         "database_unavailable",
         success={202: {"description": "Accepted, all of them.", "headers": ACCEPTED_HEADERS}},
     ),
 )
+@bounded(Bounds(PLAIN_BYTES, file_bytes=JSON_BYTES))
 async def submit(
     entries: Annotated[list[BatchEntry], Depends(entries_of)],
     services: ServicesDep,
@@ -124,6 +130,7 @@ def read_batch(
         success={200: {"headers": RETRY_LATER}},
     ),
 )
+@bounded(Bounds())
 def cancel(
     batch_id: BatchId, services: ServicesDep, caller: CallerDep, response: Response
 ) -> BatchView:

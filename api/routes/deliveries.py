@@ -6,13 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
+from api.bounds.declare import Bounds, bounded
+from api.bounds.request import BoundedRoute
 from api.dependencies import ServicesDep
 from api.middleware.auth import CallerDep
 from api.problems import Problem, problems
-from api.schemas.parameters import JobId
+from api.schemas.parameters import STORABLE, JobId
 from jobs.webhooks.outbox import Delivery, DeliveryMissing, DeliveryState
 
-router = APIRouter(prefix="/jobs/{job_id}/deliveries", tags=["webhooks"])
+router = APIRouter(prefix="/jobs/{job_id}/deliveries", tags=["webhooks"], route_class=BoundedRoute)
 
 
 class TryView(BaseModel):
@@ -67,9 +69,12 @@ tries; it has as many tries as a new one.""",
         "job_not_found", "delivery_not_found", "invalid_request", "database_unavailable"
     ),
 )
+@bounded(Bounds())
 def redeliver(
     job_id: JobId,
-    delivery_id: Annotated[str, Path(description="From the list.", max_length=64)],
+    delivery_id: Annotated[
+        str, Path(description="From the list.", max_length=64, pattern=STORABLE)
+    ],
     services: ServicesDep,
     caller: CallerDep,
 ) -> DeliveryView:

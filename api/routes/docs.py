@@ -5,17 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 
+from api.bounds.request import BoundedRoute
 from api.dependencies import ServicesDep
 from api.problems import Problem
 from api.reference.guides import guide_path, list_of_guides
 from api.reference.render import render_reference, with_address
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=BoundedRoute)
 
 REVALIDATED = {"Cache-Control": "no-cache"}  # a new release must replace cached pages
 POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 
 

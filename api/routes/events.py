@@ -1,16 +1,17 @@
 """GET /jobs/{id}/events: server-sent events of a job until it has ended."""
 
-import logging
 from collections.abc import AsyncIterator
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 
-from api.background.job_watch import JobWatcher
+from api.background.job_watch import JobWatcher, KeyEnded
+from api.bounds.declare import Bounds, Pool, bounded
+from api.bounds.request import BoundedRoute
 from api.dependencies import JobWatcherDep, Services, ServicesDep
 from api.middleware.auth import Caller, CallerDep
 from api.problems import problems
@@ -20,10 +21,12 @@ from api.schemas.parameters import JobId
 from api.services.conditional import version_of
 from jobs.model import State
 from jobs.store.job_rows import JobMissing
+from jobs.telemetry import outages
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from api.services.shared_reads import SharedReads
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
 
 HEARTBEAT_SECONDS = 15.0  # proxies close streams that are silent for a minute
 RECONNECT_MILLISECONDS = 1000
@@ -68,6 +71,7 @@ stream of a deleted job. Comments keep the connection alive.""",
         },
     ),
 )
+@bounded(Bounds(pool=Pool.WAITS))
 async def events(
     job_id: JobId,
     services: ServicesDep,
@@ -78,62 +82,79 @@ async def events(
         str | None, Header(alias="Last-Event-ID", description="`id` of the last received event.")
     ] = None,
 ) -> Response:
-    view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
-    if view.state.final and version_of(view, services.settings) == last_event_id:
+    stream = _JobStream(job_id, caller, services, request, watch)
+    first = await stream.read()
+    if first.view.state.final and first.version == last_event_id:
         return Response(status_code=204)
     if request.method == "HEAD":
         return EventStream((), headers=UNBUFFERED)
-    stream = _JobStream(view, caller, services, request, watch)
-    return EventStream(stream.events(last_event_id), headers=UNBUFFERED)
+    return EventStream(stream.events(first, last_event_id), headers=UNBUFFERED)
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A view with its version and its event, made once for all streams of the job."""
+
+    view: JobView
+    version: str
+    event: bytes
 
 
 class _JobStream:
     """Events of one job for one caller."""
 
     def __init__(
-        self, view: JobView, caller: Caller, services: Services, request: Request, watch: JobWatcher
+        self, job_id: str, caller: Caller, services: Services, request: Request, watch: JobWatcher
     ) -> None:
-        self._view = view
+        self._job_id = job_id
         self._caller = caller
         self._services = services
         self._request = request
         self._watch = watch
+        self._reads: SharedReads[_Snapshot] = request.app.state.shared_reads
 
-    async def events(self, known: str | None) -> AsyncIterator[bytes]:
+    async def events(self, now: _Snapshot, known: str | None) -> AsyncIterator[bytes]:
         """The encoded events. known: id of the last event that the caller received."""
         yield format_sse_event(retry=RECONNECT_MILLISECONDS)
         while True:
-            version = version_of(self._view, self._services.settings)
-            if version != known:
-                known = version
-                yield format_sse_event(
-                    event="job", id=version, data_str=self._view.model_dump_json()
-                )
-            if self._view.state.final:
+            if now.version != known:
+                known = now.version
+                yield now.event
+            if now.view.state.final:
                 return
-            changed = await self._changed()
+            try:
+                changed = await self._changed(now.view)
+            except KeyEnded:  # a client that connects again is refused
+                return
             if self._watch.closed:
                 return
             if not changed:
                 yield format_sse_event(comment="still here")
-            elif not await self._read():
-                yield format_sse_event(event="deleted", data_str=f'{{"id":"{self._view.id}"}}')
+                continue
+            try:
+                now = await self.read()
+            except JobMissing:
+                yield format_sse_event(event="deleted", data_str=f'{{"id":"{self._job_id}"}}')
                 return
+            except SQLAlchemyError as error:  # the last view stays valid until the next poll
+                outages.report(error, "job not read")
 
-    async def _changed(self) -> bool:
-        status = status_of(self._view)
+    async def read(self) -> _Snapshot:
+        """Read the job, together with other streams of it. Raises: JobMissing."""
+        base = str(self._request.base_url)  # links of the view start with it
+        return await self._reads.of((self._job_id, self._caller.sees, base), self._read)
+
+    async def _changed(self, view: JobView) -> bool:
+        status = status_of(view)
         return await self._watch.until(
-            self._view.id, lambda now: now != status, seconds=HEARTBEAT_SECONDS
+            self._job_id,
+            lambda now: now != status,
+            seconds=HEARTBEAT_SECONDS,
+            key_id=self._caller.key_id,
         )
 
-    async def _read(self) -> bool:
-        """Read the job again; False when it was deleted."""
-        try:
-            self._view = await run_in_threadpool(
-                read_job_view, self._view.id, self._caller.sees, self._services, self._request
-            )
-        except JobMissing:
-            return False
-        except SQLAlchemyError as error:  # the last view stays valid until the next poll
-            logger.warning("job not read", extra={"job": self._view.id, "reason": str(error)})
-        return True
+    def _read(self) -> _Snapshot:
+        view = read_job_view(self._job_id, self._caller.sees, self._services, self._request)
+        version = version_of(view, self._services.settings)
+        event = format_sse_event(event="job", id=version, data_str=view.model_dump_json())
+        return _Snapshot(view, version, event)

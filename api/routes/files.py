@@ -1,21 +1,27 @@
 """/files/{key}: signed links that read from and write to the local storage folder."""
 
-import asyncio
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
+from api.bounds.declare import Bounds, Pool, bounded
+from api.bounds.request import ANYBODY, BoundedRequest, BoundedRoute
 from api.dependencies import Services, ServicesDep
 from api.problems import Problem, problems
 from api.services.downloads import FILE, FILE_RESPONSES, Download, outputs_expired
-from api.services.upload_intake import too_slow
 from jobs.storage.factory import LocalStorage, ObjectMissing
 from jobs.storage.keys import job_of
 from jobs.store.job_rows import JobMissing
+from jobs.store.uploads import PART_BYTES, Upload, UploadComplete, UploadMissing, upload_of
 
-router = APIRouter(tags=["files"])
+if TYPE_CHECKING:
+    from api.services.upload_intake import UploadIntake
+
+router = APIRouter(tags=["files"], route_class=BoundedRoute)
 
 
 @router.get(
@@ -32,9 +38,10 @@ router = APIRouter(tags=["files"])
         success=FILE_RESPONSES,
     ),
 )
-def read_file(
+async def read_file(
     key: str,
     services: ServicesDep,
+    request: BoundedRequest,
     name: Annotated[str, Query(max_length=255)],
     expires: Annotated[str, Query(max_length=20)],
     signature: Annotated[str, Query(max_length=64)],
@@ -44,12 +51,9 @@ def read_file(
         key, filename=name, expires=expires, signature=signature
     ):
         raise Problem("link_invalid")
-    try:
-        content_type = storage.stat(key).content_type
-    except ObjectMissing:
-        _refuse_expired(key, services)
-        raise
-    return Download(storage.path(key), media_type=content_type, filename=name)
+    tenant = await run_in_threadpool(_tenant_of, key, services)
+    request.holding.take(Pool.DOWNLOADS, tenant)  # a slow download costs only its tenant
+    return await run_in_threadpool(_download, key, name, services)
 
 
 @router.put(
@@ -69,15 +73,21 @@ def read_file(
         "part_incomplete",
         "link_invalid",
         "route_not_found",
+        "upload_not_found",
+        "upload_complete",
+        "upload_too_large",
         "upload_too_slow",
         "invalid_request",
+        "uploads_busy",
         "storage_unavailable",
+        "database_unavailable",
     ),
 )
+@bounded(Bounds(file_bytes=PART_BYTES, streamed=True))
 async def write_part(
     key: str,
     services: ServicesDep,
-    request: Request,
+    request: BoundedRequest,
     length: Annotated[int, Query(alias="bytes", ge=1)],
     expires: Annotated[str, Query(max_length=20)],
     signature: Annotated[str, Query(max_length=64)],
@@ -88,21 +98,51 @@ async def write_part(
     ):
         detail = "The link was altered or has expired; announce the upload again."
         raise Problem("link_invalid", detail)
-    received, seconds = 0, services.settings.upload_seconds
+    upload = await run_in_threadpool(_receiving_upload, upload_of(key), services)
+    request.holding.take(Pool.UPLOADS, upload.tenant)
+    intake: UploadIntake = request.app.state.intake
+    received = 0
     with storage.receiving(key) as file:
-        try:
-            async with asyncio.timeout(seconds):
-                async for chunk in request.stream():
-                    received += len(chunk)
-                    if received > length:
-                        break
-                    await run_in_threadpool(file.write, chunk)
-        except TimeoutError:
-            raise too_slow(seconds) from None
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > length:
+                break
+            await intake.run(partial(file.write, chunk))
         if received != length:
             size = "more" if received > length else str(received)
             detail = f"The part has {size} bytes but should have {length}; PUT it again."
             raise Problem("part_incomplete", detail, headers={"Connection": "close"})
+
+
+def _tenant_of(key: str, services: Services) -> str:
+    """The tenant of the job that a file belongs to; without the database, nobody's."""
+    try:
+        return services.database.jobs.get(job_of(key)).tenant
+    except (JobMissing, OperationalError):
+        return ANYBODY
+
+
+def _download(key: str, name: str, services: Services) -> Response:
+    storage = services.storage
+    assert isinstance(storage, LocalStorage)
+    try:
+        content_type = storage.stat(key).content_type
+    except ObjectMissing:
+        _refuse_expired(key, services)
+        raise
+    return Download(storage.path(key), media_type=content_type, filename=name)
+
+
+def _receiving_upload(upload_id: str, services: Services) -> Upload:
+    """The upload whose part arrives. Raises: Problem: when it is unknown, expired or complete."""
+    try:
+        return services.database.uploads.receiving(upload_id)
+    except UploadMissing as error:
+        detail = f"Upload {upload_id!r} not found or expired; announce it again."
+        raise Problem("upload_not_found", detail) from error
+    except UploadComplete as error:
+        detail = f"Upload {upload_id!r} is complete; send its id as upload_id."
+        raise Problem("upload_complete", detail) from error
 
 
 def _refuse_expired(key: str, services: Services) -> None:

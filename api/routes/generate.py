@@ -1,13 +1,15 @@
 """POST /generate: make a job of a clip."""
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 
+from api.bounds.declare import PLAIN_BYTES, Bounds, Pool, bounded
+from api.bounds.request import BoundedRequest, BoundedRoute
 from api.dependencies import JobWatcherDep, Services, ServicesDep
-from api.middleware.auth import CallerDep
+from api.middleware.auth import CallerDep, require_active
 from api.problems import CLIP_PROBLEMS, problems
 from api.schemas.generate import GenerateBody, GenerateForm, body_of, request_body
 from api.schemas.jobs import JobView, job_view
@@ -21,12 +23,14 @@ from api.schemas.parameters import (
 )
 from api.services.conditional import Prefer, has_ended, seconds_to_wait
 from api.services.submit import REQUEST_CHECKS, accept
-from api.services.upload_intake import UploadRequest, UploadRoute
 from jobs.model import Job
 from jobs.sandbox.audio_formats import ACCEPTED
 from jobs.store.job_rows import JobMissing
 
-router = APIRouter(route_class=UploadRoute)
+if TYPE_CHECKING:
+    from api.services.upload_intake import UploadIntake
+
+router = APIRouter(route_class=BoundedRoute)
 
 
 @router.post(
@@ -75,12 +79,13 @@ read it at `Location` until it has ended.""",
         },
     ),
 )
+@bounded(Bounds(PLAIN_BYTES, file_bytes="max_upload_bytes"))
 async def generate(
     body: Annotated[GenerateForm | GenerateBody, Depends(request_body)],
     services: ServicesDep,
     caller: CallerDep,
     watch: JobWatcherDep,
-    request: UploadRequest,
+    request: BoundedRequest,
     response: Response,
     key: IdempotencyKeyHeader = None,
     prefer: Prefer = None,
@@ -88,17 +93,25 @@ async def generate(
 ) -> JobView:
     """Store the clip and the job, and wake a worker; with `Prefer: wait`, wait for its end."""
     body = with_cancel_after(body, cancel_after)
-    accepted = await request.intake.run(partial(accept, body, key, caller.tenant, services))
+    await require_active(caller, services)
+    work = partial(accept, body, key, caller.tenant, services)
+    if body.upload_id is None:
+        request.holding.take(Pool.UPLOADS)  # a download by `audio_url` may hang, too
+        intake: UploadIntake = request.app.state.intake
+        accepted = await intake.run(work)
+    else:
+        accepted = await run_in_threadpool(work)
     for file in (body.audio, body.partner):
         if isinstance(file, UploadFile):
             await file.close()  # a request that waits below needs no upload
-    request.leave()
+    request.holding.release(Pool.UPLOADS)
     job = accepted.made
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     if seconds := seconds_to_wait(prefer):
         response.headers["Preference-Applied"] = f"wait={seconds}"
-        await watch.until(job.id, has_ended, seconds=seconds)
+        request.holding.take(Pool.WAITS)
+        await watch.until(job.id, has_ended, seconds=seconds, key_id=caller.key_id)
         job = await run_in_threadpool(_latest, job, services)
     response.headers["Location"] = f"/jobs/{job.id}"
     if job.state.final:

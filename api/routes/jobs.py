@@ -7,6 +7,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from api.bounds.declare import Bounds, Pool, bounded
+from api.bounds.request import BoundedRequest, BoundedRoute
 from api.dependencies import JobWatcherDep, Services, ServicesDep
 from api.middleware.auth import CallerDep, require_scope
 from api.problems import Problem, problems
@@ -30,6 +32,7 @@ from api.services.conditional import (
     seconds_to_wait,
 )
 from api.services.downloads import FILE_RESPONSES, Download, outputs_expired
+from api.services.live_outputs import LiveOutput, LiveResponse
 from jobs.maintenance.reaper import remove_objects
 from jobs.model import Job, Output, State
 from jobs.queue.celery_app import wake
@@ -37,7 +40,7 @@ from jobs.storage.factory import LocalStorage
 from jobs.store.api_keys import Scope
 from jobs.store.pagination import CursorError
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
 
 
 @router.get(
@@ -92,18 +95,24 @@ async def read_job(
     services: ServicesDep,
     caller: CallerDep,
     watch: JobWatcherDep,
-    request: Request,
+    request: BoundedRequest,
     prefer: Prefer = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
+    async with request.thread_place():
+        view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
     headers = {"Vary": "Prefer"}
     if seconds := seconds_to_wait(prefer):
         headers["Preference-Applied"] = f"wait={seconds}"
         known = known_status(if_none_match, (view.state, view.attempt))
         if known == (view.state, view.attempt) and not view.state.final:
-            await watch.until(job_id, partial(has_changed, known=known), seconds=seconds)
-            view = await run_in_threadpool(read_job_view, job_id, caller.sees, services, request)
+            request.holding.take(Pool.WAITS)
+            changed = partial(has_changed, known=known)
+            await watch.until(job_id, changed, seconds=seconds, key_id=caller.key_id)
+            async with request.thread_place():
+                view = await run_in_threadpool(
+                    read_job_view, job_id, caller.sees, services, request
+                )
     if not view.state.final:
         headers["Retry-After"] = RETRY_SECONDS
     headers["ETag"] = entity_tag(view, services.settings)
@@ -122,6 +131,7 @@ async def read_job(
 within one denoising step or one batch of frames. Canceling a canceled job changes nothing.""",
     responses=problems("job_not_found", "job_has_ended", "invalid_request", "database_unavailable"),
 )
+@bounded(Bounds())
 def cancel(job_id: JobId, services: ServicesDep, caller: CallerDep, request: Request) -> JobView:
     canceled = services.database.jobs.cancel(job_id, tenant=caller.sees)
     job = services.database.jobs.get(job_id, tenant=caller.sees)
@@ -148,6 +158,7 @@ and has as many attempts as a new job.""",
         success={202: {"description": "Queued again.", "headers": RETRY_LATER}},
     ),
 )
+@bounded(Bounds())
 def retry(
     job_id: JobId,
     services: ServicesDep,
@@ -179,6 +190,7 @@ def retry(
 unavailable, the files are deleted later. A running job is stopped as by `cancel`.""",
     responses=problems("job_not_found", "invalid_request", "database_unavailable"),
 )
+@bounded(Bounds())
 def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
     deletion = services.database.jobs.delete(job_id, tenant=caller.sees)
     remove_objects(services.database, services.storage, deletion)
@@ -188,6 +200,8 @@ def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
     "/{job_id}/outputs/{name}",
     operation_id="download_output",
     summary="One output file of the job",
+    description="""An output in `live` of a running job is sent as it grows, without a length, until
+it is complete. When the job fails, is canceled or begins again, the response is cut off.""",
     response_class=FileResponse,
     responses=problems(
         "job_not_found",
@@ -214,27 +228,41 @@ def delete(job_id: JobId, services: ServicesDep, caller: CallerDep) -> None:
         },
     ),
 )
-def read_output(
+@bounded(Bounds(pool=Pool.DOWNLOADS))
+async def read_output(
     job_id: JobId,
     name: Annotated[str, Path(description="From the job's `outputs`.", max_length=64)],
     services: ServicesDep,
     caller: CallerDep,
+    watch: JobWatcherDep,
+    request: BoundedRequest,
 ) -> Response:
-    job = services.database.jobs.get(job_id, tenant=caller.sees)
-    return _download(job, _find_output(job, name), services)
+    job = await run_in_threadpool(services.database.jobs.get, job_id, tenant=caller.sees)
+    output = _find_output(job, name)
+    if output.pieces is None:
+        return await run_in_threadpool(_download, job, output, services)
+    request.holding.take(Pool.WAITS)  # instead of a place for a download: it may take as long
+    request.holding.release(Pool.DOWNLOADS)
+    live = LiveOutput(job, output, services, watch, caller)
+    chunks = live.chunks() if request.method == "GET" else ()
+    headers = {"Accept-Ranges": "none", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return LiveResponse(chunks, media_type=output.content_type, headers=headers)
 
 
 def _find_output(job: Job, name: str) -> Output:
-    if job.state is not State.SUCCEEDED:
-        code = "job_without_outputs" if job.state.final else "job_not_finished"
-        detail = f"The job is {job.state}; it has outputs only after it has succeeded."
-        raise Problem(code, detail)
     if job.outputs_expired_at is not None:
         raise outputs_expired(job)
-    for each in job.outputs:
+    for each in (*job.complete, *job.live):
         if each.name == name:
             return each
-    names = ", ".join(each.name for each in job.outputs)
+    if job.state is not State.SUCCEEDED:
+        code = "job_without_outputs" if job.state.final else "job_not_finished"
+        detail = (
+            f"The job is {job.state}; before it has succeeded, it has previews and live outputs "
+            "only."
+        )
+        raise Problem(code, detail)
+    names = ", ".join(each.name for each in job.complete)
     raise Problem("output_not_found", f"Output {name!r} not found; the job has: {names}.")
 
 

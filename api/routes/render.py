@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
+from api.bounds.declare import PLAIN_BYTES, Bounds, bounded
+from api.bounds.request import BoundedRoute
 from api.dependencies import ServicesDep
 from api.middleware.auth import CallerDep
 from api.problems import problems
@@ -18,7 +20,7 @@ from api.schemas.render import RenderAsked
 from api.services.render import render_again
 from api.services.submit import REQUEST_CHECKS
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
 
 AS_BEFORE = RenderAsked()
 
@@ -33,6 +35,8 @@ takes. The motion is not sampled again, so the person moves as before. The job m
 been canceled, if that was after its motion was stored; it may be deleted afterwards.""",
     responses=problems(
         "malformed_body",
+        "upload_too_slow",
+        "upload_too_large",
         "job_not_found",
         "file_not_found",
         "idempotency_key_reused",
@@ -49,6 +53,7 @@ been canceled, if that was after its motion was stored; it may be deleted afterw
         success={202: {"description": "Accepted: a new job.", "headers": ACCEPTED_HEADERS}},
     ),
 )
+@bounded(Bounds(PLAIN_BYTES))
 def render(
     job_id: JobId,
     services: ServicesDep,

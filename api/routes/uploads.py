@@ -9,18 +9,24 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from api.bounds.declare import Bounds, Pool, bounded
+from api.bounds.request import BoundedRoute
 from api.dependencies import Services, ServicesDep
 from api.middleware.auth import CallerDep
 from api.problems import CLIP_PROBLEMS, problems
+from api.schemas.parameters import STORABLE
 from api.services.multipart_uploads import announce_upload, complete_upload, find_upload
+from contracts.files import LONGEST_NAME, plain_name
 from jobs.store.uploads import PART_BYTES, Upload
 
 if TYPE_CHECKING:
     from api.services.upload_intake import UploadIntake
 
-router = APIRouter(prefix="/uploads", tags=["uploads"])
+router = APIRouter(prefix="/uploads", tags=["uploads"], route_class=BoundedRoute)
 
-UploadId = Annotated[str, Path(description="Returned by POST /uploads.", max_length=64)]
+UploadId = Annotated[
+    str, Path(description="Returned by POST /uploads.", max_length=64, pattern=STORABLE)
+]
 
 
 class UploadAnnouncement(BaseModel):
@@ -29,6 +35,11 @@ class UploadAnnouncement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bytes: int = Field(ge=1, description="Size of the whole file.")
+    filename: str | None = Field(
+        default=None,
+        max_length=LONGEST_NAME,
+        description="Name of the file; jobs and their downloads are named after it.",
+    )
 
 
 class PartView(BaseModel):
@@ -63,6 +74,7 @@ class UploadView(BaseModel):
 then POST to `complete`. Uploads that are not complete by `expires_at` are removed.""",
     responses=problems(
         "malformed_body",
+        "upload_too_slow",
         "upload_too_large",
         "invalid_request",
         "quota_bytes",
@@ -70,10 +82,15 @@ then POST to `complete`. Uploads that are not complete by `expires_at` are remov
         "database_unavailable",
     ),
 )
+@bounded(Bounds())
 def announce(
     body: UploadAnnouncement, services: ServicesDep, caller: CallerDep, request: Request
 ) -> UploadView:
-    return _view(announce_upload(body.bytes, caller.tenant, services), services, request)
+    return _view(
+        announce_upload(body.bytes, plain_name(body.filename), caller.tenant, services),
+        services,
+        request,
+    )
 
 
 @router.get(
@@ -101,10 +118,12 @@ its `upload_id` from then on, for any number of jobs. Completing it again change
         "invalid_request",
         "part_missing",
         *CLIP_PROBLEMS,
+        "uploads_busy",
         "storage_unavailable",
         "database_unavailable",
     ),
 )
+@bounded(Bounds(pool=Pool.UPLOADS))
 async def complete(
     upload_id: UploadId, services: ServicesDep, caller: CallerDep, request: Request
 ) -> UploadView:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from api.schemas.batches import BatchView, Counts, ItemView
+from api.schemas.detect import DetectionView, ManifestView
 from api.schemas.jobs import (
     ErrorView,
     Health,
@@ -14,12 +15,19 @@ from api.schemas.jobs import (
     JobView,
     OutputView,
     People,
+    PersonView,
     Readiness,
     StageView,
+    UsageView,
 )
+from contracts.avatar_kinds import SHADINGS
+from contracts.outputs import output_kinds
+from contracts.person import CONTROLS
+from contracts.provenance import ManifestState
+from contracts.samplers import SAMPLERS
 from contracts.stages import STAGE_NAMES, overall_progress
 from jobs.model import LOCAL, State
-from jobs.persons import PersonDefaults, PersonSummary
+from jobs.persons import PersonDefaults
 from jobs.request.model import JobRequest
 from jobs.store.uploads import PART_BYTES
 from jobs.webhooks.events import WEBHOOK_EVENTS
@@ -37,6 +45,7 @@ UPLOAD_ID = "0198c0ffee117000c1d2e3f405162738"
 CREATED = datetime(2026, 5, 4, 12, tzinfo=UTC)
 CALLBACK_URL = "https://example.com/hook"
 UPLOAD_BYTES = 150_000_000
+SYNTHETIC_CONSENT = {"kind": "synthetic", "uses": ["non-commercial", "commercial"]}
 
 
 def job_example(state: State) -> JobView:
@@ -50,12 +59,14 @@ def job_example(state: State) -> JobView:
         stage=stage.get(state, "queued"),
         progress=1.0 if succeeded else round(overall_progress("body", 0.5), 4) if running else 0.0,
         stages=_stages(state),
+        seconds_left=31.5 if running else None,
         position=1 if state is State.QUEUED else None,
         attempt=int(started),
         max_attempts=3,
         created_at=CREATED,
         started_at=CREATED + timedelta(seconds=1) if started else None,
         finished_at=CREATED + timedelta(seconds=48) if state.final else None,
+        filename="conversation.wav",
         clip_seconds=12.0,
         priority=0,
         metadata={"order": "17"},
@@ -66,6 +77,10 @@ def job_example(state: State) -> JobView:
         cancel_at=CREATED + timedelta(seconds=600),
         request=JobRequest(seed=7, size="512"),
         outputs=[_output()] if succeeded else [],
+        consent=SYNTHETIC_CONSENT,
+        partner_consent=None,
+        live=[],
+        usage=_usage() if started else None,
         warnings=[],
         expires_at=None,
         expired=False,
@@ -77,6 +92,23 @@ def job_example(state: State) -> JobView:
     )
 
 
+def _usage() -> UsageView:
+    return UsageView(device="cuda", device_seconds=46.2, cost=0.032083, currency="USD")
+
+
+def _detection() -> DetectionView:
+    claims = {"software": "visavis 0.1.0", "person": {"name": "demo"}, "job": JOB_ID, "seed": 7}
+    manifest = ManifestView(
+        state=ManifestState.VALID,
+        reasons=(),
+        trusted=True,
+        signer="Example Ltd",
+        signed_at=None,
+        claims=claims,
+    )
+    return DetectionView(manifest=manifest, watermark=None, job=JOB_ID)
+
+
 def response_examples(operation: str, status: str) -> Mapping[str, Any]:
     """Example of each model that an operation answers with, as JSON."""
     examples: dict[str, BaseModel] = {
@@ -84,6 +116,7 @@ def response_examples(operation: str, status: str) -> Mapping[str, Any]:
         "JobList": JobList(jobs=[job_example(State.SUCCEEDED)], next=None),
         "BatchView": _batch(canceled=operation == "cancel_batch"),
         "People": People(people=[_person()]),
+        "DetectionView": _detection(),
         "Health": Health(status="ok"),
         "Readiness": Readiness(
             status="ready", checks={"database": "ok", "broker": "ok", "storage": "ok"}
@@ -134,7 +167,7 @@ def _output() -> OutputView:
         name="take-1.mp4",
         content_type="video/mp4",
         bytes=1_843_200,
-        url=f"{HOST}/files/jobs/{JOB_ID}/attempt-1/take-1.mp4?name=demo-e5f60718-take-1.mp4"
+        url=f"{HOST}/files/jobs/{JOB_ID}/attempt-1/take-1.mp4?name=conversation-take-1.mp4"
         "&expires=1777900000&signature=7d5a",
         path=f"/jobs/{JOB_ID}/outputs/take-1.mp4",
     )
@@ -157,9 +190,10 @@ def _batch(*, canceled: bool) -> BatchView:
     )
 
 
-def _person() -> PersonSummary:
+def _person() -> PersonView:
     defaults = {"steps": 50, "guidance_face": 1.5, "guidance_body": 1.5, "diversity": 0.97}
-    return PersonSummary(
+    url = f"{HOST}/people/demo/{{}}?version={hashlib.sha256(b'').hexdigest()}"
+    return PersonView(
         name="demo",
         title="The demo person",
         licence="CC0-1.0",
@@ -167,7 +201,13 @@ def _person() -> PersonSummary:
         views=("front", "side"),
         default_views=("front",),
         defaults=PersonDefaults.model_validate(defaults | {"size": "512x512"}),
+        outputs=output_kinds(),
+        samplers=tuple(SAMPLERS.by_name),
+        controls=CONTROLS,
+        shadings=SHADINGS,
         digest=hashlib.sha256(b"person.json").hexdigest(),
+        picture=url.format("picture.webp"),
+        loop=url.format("loop.mp4"),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.schemas.parameters import STORABLE
 from jobs.model import State
 from jobs.request.values import PersonName
 from jobs.store.api_keys import TENANT
@@ -40,7 +41,12 @@ class ListQuery(BaseModel):
         description="Only jobs in this state; repeat it for several states.",
     )
     person: PersonName | None = Field(default=None, description="Only jobs of this person.")
-    batch: str | None = Field(default=None, max_length=64, description="Only jobs of this batch.")
+    batch: str | None = Field(
+        default=None,
+        max_length=64,
+        pattern=STORABLE,
+        description="Only jobs of this batch.",
+    )
     tenant: str | None = Field(
         default=None,
         pattern=f"^{TENANT.pattern}$",

@@ -1,12 +1,15 @@
 """Response bodies of jobs, persons and health."""
 
 from datetime import datetime, timedelta
-from urllib.parse import urljoin
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote, urljoin
 
 from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api.dependencies import Services
+from contracts.files import LONGEST_NAME
 from contracts.stages import STAGE_NAMES
 from jobs.model import Job, JobError, JobStatus, Output, State
 from jobs.persons import PersonSummary
@@ -33,6 +36,18 @@ class OutputView(BaseModel):
     path: str = Field(description="Permanent; needs a key that may read the job.")
 
 
+class LiveView(BaseModel):
+    """An output that its worker is writing, and that can be read from its start."""
+
+    name: str
+    content_type: str
+    bytes: int = Field(description="So far.")
+    path: str = Field(
+        description="Sends the file as it grows, until it is complete; a response that is cut off "
+        "is not. Needs a key that may read the job."
+    )
+
+
 class ErrorView(BaseModel):
     """The reason of a failed job, or of one that was canceled by `cancel_after`."""
 
@@ -47,6 +62,15 @@ class WarningView(BaseModel):
     detail: str
 
 
+class UsageView(BaseModel):
+    """Device time of all attempts of a job so far."""
+
+    device: str = Field(description="`cuda` or `cpu`, of the latest attempt.")
+    device_seconds: float = Field(description="Seconds for which its attempts held a device.")
+    cost: float | None = Field(description="Of that time; null when the service has no price.")
+    currency: str | None = Field(description="Three letters of ISO 4217.")
+
+
 class JobView(BaseModel):
     """A job as its owner sees it."""
 
@@ -56,6 +80,10 @@ class JobView(BaseModel):
     stage: str = Field(description=f"One of {', '.join(STAGE_NAMES)}, in this order.")
     progress: float = Field(ge=0, le=1, description="Of the whole job.")
     stages: list[StageView]
+    seconds_left: float | None = Field(
+        description="Estimated seconds until a running job has ended; null in every other state, "
+        "and before its worker has begun."
+    )
     position: int | None = Field(
         description="Position in the queue, 1 is next; null once the job has left the queue."
     )
@@ -64,6 +92,9 @@ class JobView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    filename: str | None = Field(
+        description="Name of the clip's file, as sent; null when the request had none."
+    )
     clip_seconds: float
     priority: int
     metadata: dict[str, str] = Field(description="As submitted.")
@@ -78,6 +109,15 @@ class JobView(BaseModel):
     )
     request: JobRequest
     outputs: list[OutputView]
+    consent: dict[str, Any] | None = Field(
+        description="Agreement to show the person, as it was when the job was accepted; null in "
+        "jobs of earlier releases."
+    )
+    partner_consent: dict[str, Any] | None = Field(
+        description="Agreement to show the second person, as `consent`; null with one person."
+    )
+    live: list[LiveView] = Field(description="Outputs to be watched while the job runs.")
+    usage: UsageView | None = Field(description="Device time and cost; null before an attempt.")
     warnings: list[WarningView] = Field(description="Defects of the clip.")
     expires_at: datetime | None = Field(
         description="Its files may be removed after this time; null when they are kept forever."
@@ -93,10 +133,21 @@ class JobList(BaseModel):
     next: str | None = Field(description="`cursor` of the next page; null after the last.")
 
 
+class PersonView(PersonSummary):
+    """A person that this service can render."""
+
+    picture: str | None = Field(
+        description="URL of a picture of the person; it needs no key and can be cached forever."
+    )
+    loop: str | None = Field(
+        description="URL of a silent video of some seconds, to be repeated; as the picture."
+    )
+
+
 class People(BaseModel):
     """Persons that this service can render."""
 
-    people: list[PersonSummary]
+    people: list[PersonView]
 
 
 class Health(BaseModel):
@@ -137,6 +188,18 @@ def read_job_view(job_id: str, tenant: str | None, services: Services, request: 
     return job_view(services.database.jobs.get(job_id, tenant=tenant), services, request)
 
 
+def person_view(person: PersonSummary, services: Services, request: Request) -> PersonView:
+    """The person with URLs that start with the request's base URL, and the operator's limit."""
+    base = str(request.base_url).rstrip("/")
+    urls = {
+        file.kind: f"{base}/people/{person.name}/{quote(file.name)}?version={file.sha256}"
+        for file in person.files
+    }
+    both = {"picture": urls.get("picture"), "loop": urls.get("loop")}
+    longest = {"max_seconds": min(person.max_seconds, services.settings.max_clip_seconds)}
+    return PersonView.model_validate(dict(person) | both | longest)
+
+
 def status_of(view: JobView) -> JobStatus:
     """The members of a view that change while the job is queued or running."""
     progress = {stage.name: stage.progress for stage in view.stages}
@@ -144,8 +207,11 @@ def status_of(view: JobView) -> JobStatus:
 
 
 def download_name(job: Job, name: str) -> str:
-    """File name of a download; it contains the job's id, so files of two jobs differ."""
-    return f"{job.request.person}-{job.id[-8:]}-{name}"
+    """File name of a download: after the clip, or else after the person and the job's id."""
+    if job.filename is None:
+        return f"{job.request.person}-{job.id[-8:]}-{name}"
+    stem = PurePath(job.filename).stem
+    return f"{stem[: LONGEST_NAME - len(name) - 1]}-{name}"
 
 
 def _view(job: Job, position: int | None, services: Services, request: Request) -> JobView:
@@ -156,12 +222,14 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
         stage=job.stage,
         progress=round(job.progress, 4),
         stages=_stages(job),
+        seconds_left=None if job.seconds_left is None else round(job.seconds_left, 1),
         position=position,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        filename=job.filename,
         clip_seconds=job.clip_seconds,
         priority=job.priority,
         metadata=dict(job.metadata),
@@ -171,11 +239,27 @@ def _view(job: Job, position: int | None, services: Services, request: Request) 
         cancel_after=job.cancel_after,
         cancel_at=job.cancel_at,
         request=job.request,
-        outputs=[_output(job, output, services, request) for output in job.outputs],
+        consent=None if job.consent is None else dict(job.consent),
+        partner_consent=None if job.partner_consent is None else dict(job.partner_consent),
+        outputs=[_output(job, output, services, request) for output in job.complete],
+        live=[_live(job, output) for output in job.live],
+        usage=_usage(job),
         warnings=[WarningView(code=each.code, detail=each.detail) for each in job.warnings],
         expires_at=_expires_at(job, services.settings),
         expired=job.outputs_expired_at is not None,
         error=error_view(job.error),
+    )
+
+
+def _usage(job: Job) -> UsageView | None:
+    if (usage := job.usage) is None:
+        return None
+    cost = None if usage.cost is None else round(usage.cost, 6)
+    return UsageView(
+        device=usage.device,
+        device_seconds=round(usage.device_seconds, 3),
+        cost=cost,
+        currency=usage.currency,
     )
 
 
@@ -200,6 +284,15 @@ def _output(job: Job, output: Output, services: Services, request: Request) -> O
         content_type=output.content_type,
         bytes=output.bytes,
         url=urljoin(str(request.base_url), link),
+        path=f"/jobs/{job.id}/outputs/{output.name}",
+    )
+
+
+def _live(job: Job, output: Output) -> LiveView:
+    return LiveView(
+        name=output.name,
+        content_type=output.content_type,
+        bytes=output.bytes,
         path=f"/jobs/{job.id}/outputs/{output.name}",
     )
 

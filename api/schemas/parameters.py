@@ -10,7 +10,10 @@ from jobs.request.values import CancelAfter
 
 RETRY_SECONDS = "1"
 Requested = TypeVar("Requested", bound=JobFields)
-JobId = Annotated[str, Path(description="Returned by POST /generate.", max_length=64)]
+STORABLE = r"^[^\x00]*$"  # PostgreSQL cannot store NUL
+JobId = Annotated[
+    str, Path(description="Returned by POST /generate.", max_length=64, pattern=STORABLE)
+]
 IdempotencyKeyHeader = Annotated[
     str | None,
     Header(

@@ -14,7 +14,10 @@ from api.schemas.jobs import JobView, OutputView
 from jobs.webhooks.signing import TYPES
 
 # Members of a job that its events do not have; links may have expired when an event arrives.
-OMITTED = {"stage", "progress", "stages", "position", "expires_at", "expired"}
+OMITTED = {
+    "stage", "progress", "stages", "seconds_left", "live", "position", "expires_at", "expired",
+    "consent", "partner_consent",
+}  # fmt: skip
 OMITTED_OF_OUTPUTS = {"url"}
 
 if TYPE_CHECKING:

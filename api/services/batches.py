@@ -10,7 +10,13 @@ from api.errors import problem_of_item
 from api.problems import Problem
 from api.services.clip_sources import Recording, UploadedClip, ready_upload
 from api.services.idempotency import make_once
-from api.services.submit import job_attributes, people_of, person_for, submit_batch
+from api.services.submit import (
+    accepted_for,
+    job_attributes,
+    people_of,
+    persons_for,
+    submit_batch,
+)
 from jobs.model import NewJob, new_job_id
 from jobs.sandbox.audio_formats import MediaError
 from jobs.store.batches import NewBatch
@@ -66,15 +72,14 @@ def _new_jobs(
     people = people_of(services)
 
     def new_job(place: int, entry: BatchEntry) -> NewJob:
-        stored = recordings[place].stored_for(
-            ids[place], entry.person_channel, person_for(entry, people), services
-        )
+        persons = persons_for(entry, people, services.settings)
+        stored = recordings[place].stored_for(ids[place], entry.person_channel, persons, services)
         return NewJob(
             ids[place],
-            entry.request(),
             tenant=batch.tenant,
             batch_id=batch.id,
             batch_place=place + 1,
+            **accepted_for(entry.request(), persons),
             **job_attributes(entry, services),
             **stored,
         )

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
 
 from api.problems import Problem
 from api.services.upload_intake import FOLDER, probed, saved
-from contracts.files import sha256_of
+from contracts.files import plain_name, sha256_of
 from jobs.outbound.http_client import OutboundError, UrlRefused, sentence_of
 from jobs.sandbox.audio_formats import MediaError, MediaLimits
 from jobs.sandbox.audio_probe import check_seconds
@@ -24,7 +25,7 @@ from jobs.storage.keys import input_key, job_folder, partner_key
 from jobs.store.uploads import UploadMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from fastapi import UploadFile
 
@@ -52,14 +53,20 @@ class Clip(Protocol):
     """A clip of a request."""
 
     @property
+    def filename(self) -> str | None:
+        """Name of its file, as sent."""
+
+    @property
     def digest(self) -> str:
         """Digest of the audio, compared when an Idempotency-Key is repeated."""
 
-    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
+    def stored(self, key_of: KeyOf, longest: float) -> Stored:
         """Probe the clip and store it. key_of: the storage key of a container.
 
+        longest: seconds that the persons take.
+
         Raises:
-            MediaError: when the person's networks cannot use it.
+            MediaError: when the persons' networks cannot use it.
         """
 
 
@@ -68,16 +75,18 @@ class SentClip:
     """A file that came with the request."""
 
     path: Path
+    tenant: str
     services: Services
+    filename: str | None = None
 
     @property
     def digest(self) -> str:
         return sha256_of(self.path)
 
-    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
+    def stored(self, key_of: KeyOf, longest: float) -> Stored:
         settings = self.services.settings
-        most = min(person.max_seconds, settings.max_clip_seconds)
-        info = probed(self.path, settings, max_seconds=most)
+        most = min(longest, settings.max_clip_seconds)
+        info = probed(self.path, settings, max_seconds=most, tenant=self.tenant)
         key = key_of(info.container)
         self.services.storage.put(key, self.path, CONTENT_TYPES[f".{info.container}"])
         size = self.path.stat().st_size
@@ -91,13 +100,17 @@ class UploadedClip:
     upload: Upload
 
     @property
+    def filename(self) -> str | None:
+        return self.upload.filename
+
+    @property
     def digest(self) -> str:
         assert self.upload.sha256 is not None
         return self.upload.sha256
 
-    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
+    def stored(self, key_of: KeyOf, longest: float) -> Stored:
         assert self.upload.seconds is not None
-        check_seconds(self.upload.seconds, MediaLimits(max_seconds=person.max_seconds))
+        check_seconds(self.upload.seconds, MediaLimits(max_seconds=longest))
         upload = self.upload
         return Stored(upload.key, self.upload.seconds, upload.channels, 0, upload.warnings)
 
@@ -107,17 +120,22 @@ class RemoteClip:
     """A file at a URL; it is fetched only when the request is new."""
 
     url: str
+    tenant: str
     services: Services
+
+    @property
+    def filename(self) -> str | None:
+        return plain_name(unquote(urlsplit(self.url).path))
 
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.url.encode()).hexdigest()
 
-    def stored(self, key_of: KeyOf, person: PersonSummary) -> Stored:
+    def stored(self, key_of: KeyOf, longest: float) -> Stored:
         with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
             path = Path(folder) / "audio"
             self._fetch(path)
-            return SentClip(path, self.services).stored(key_of, person)
+            return SentClip(path, self.tenant, self.services).stored(key_of, longest)
 
     def _fetch(self, path: Path) -> None:
         settings, fetch = self.services.settings, self.services.outbound.fetch
@@ -146,7 +164,11 @@ class Recording:
         return hashlib.sha256(both.encode()).hexdigest()
 
     def stored_for(
-        self, job_id: str, person_channel: str, person: PersonSummary, services: Services
+        self,
+        job_id: str,
+        person_channel: str,
+        persons: Iterable[PersonSummary],
+        services: Services,
     ) -> dict[str, Any]:
         """Probe and store the clips; return attributes of the job, by the names of `NewJob`.
 
@@ -154,24 +176,24 @@ class Recording:
             MediaError, Problem: when a clip is refused; nothing is stored.
         """
         try:
-            return self._stored_for(job_id, person_channel, person)
+            longest = min(person.max_seconds for person in persons)
+            return self._stored_for(job_id, person_channel, longest)
         except (MediaError, Problem):
             services.storage.delete(job_folder(job_id))
             raise
 
-    def _stored_for(
-        self, job_id: str, person_channel: str, person: PersonSummary
-    ) -> dict[str, Any]:
-        audio = self.clip.stored(partial(input_key, job_id), person)
+    def _stored_for(self, job_id: str, person_channel: str, longest: float) -> dict[str, Any]:
+        audio = self.clip.stored(partial(input_key, job_id), longest)
         if self.partner is None:
             check_channels(person_channel, audio.channels, partner=False)
             return {
                 "input_key": audio.key,
+                "filename": self.clip.filename,
                 "clip_seconds": audio.seconds,
                 "input_bytes": audio.bytes,
                 "warnings": audio.warnings,
             }
-        partner = self._stored_partner(job_id, person)
+        partner = self._stored_partner(job_id, longest)
         check_channels(
             person_channel, audio.channels, partner=True, partner_channels=partner.channels
         )
@@ -179,16 +201,17 @@ class Recording:
         lengths = length_warnings(audio.seconds, partner.seconds)
         return {
             "input_key": audio.key,
+            "filename": self.clip.filename,
             "partner_key": partner.key,
             "clip_seconds": max(audio.seconds, partner.seconds),
             "input_bytes": audio.bytes + partner.bytes,
             "warnings": audio.warnings + in_partner + lengths,
         }
 
-    def _stored_partner(self, job_id: str, person: PersonSummary) -> Stored:
+    def _stored_partner(self, job_id: str, longest: float) -> Stored:
         assert self.partner is not None
         try:
-            return self.partner.stored(partial(partner_key, job_id), person)
+            return self.partner.stored(partial(partner_key, job_id), longest)
         except MediaError as error:
             detail = f"In partner: {error.detail}."
             fields = [{"field": "partner", "detail": error.detail}]
@@ -204,8 +227,12 @@ def recording_of(
         most = services.settings.max_upload_bytes
 
         def sent(file: UploadFile | bytes) -> Clip:
-            source = io.BytesIO(file) if isinstance(file, bytes) else file.file
-            return SentClip(stack.enter_context(saved(source, most=most)), services)
+            source, name = (
+                (io.BytesIO(file), None)
+                if isinstance(file, bytes)
+                else (file.file, plain_name(file.filename))
+            )
+            return SentClip(stack.enter_context(saved(source, most=most)), tenant, services, name)
 
         yield Recording(_clip(body, sent, tenant, services), _partner(body, sent, tenant, services))
 
@@ -219,7 +246,7 @@ def _clip(
     if body.upload_id is not None:
         return UploadedClip(ready_upload(body.upload_id, tenant, services))
     if body.audio_url is not None:
-        return RemoteClip(_checked(body.audio_url, services), services)
+        return RemoteClip(_checked(body.audio_url, services), tenant, services)
     assert body.audio is not None
     return sent(body.audio)
 

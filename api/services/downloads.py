@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import FileResponse
 
 from api.problems import Problem, problem_response
-from contracts.outputs import OUTPUTS
+from contracts.outputs import OUTPUTS, SIDECAR_TYPE
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from jobs.model import Job
 
-KINDS = {output.content_type for output in OUTPUTS}
+KINDS = {output.content_type for output in OUTPUTS} | {SIDECAR_TYPE}
 FILE = {
     "schema": {"type": "string", "format": "binary"}
 }  # the form that generators of clients know

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from jobs.store.uploads import Upload
 
 
-def announce_upload(size: int, tenant: str, services: Services) -> Upload:
-    """Begin an upload of `size` bytes.
+def announce_upload(size: int, filename: str | None, tenant: str, services: Services) -> Upload:
+    """Begin an upload of `size` bytes. filename: by `contracts.files.plain_name`.
 
     Raises:
         Problem: when it is too large.
@@ -33,14 +33,20 @@ def announce_upload(size: int, tenant: str, services: Services) -> Upload:
         detail = f"An upload may have {most} bytes; send a shorter clip, or a smaller format."
         raise Problem("upload_too_large", detail)
     upload_id = new_upload_id()
-    session = services.storage.begin_parts(upload_key(upload_id))
-    return services.database.uploads.add(
-        tenant,
-        bytes=size,
-        upload_id=upload_id,
-        session=session,
-        seconds=services.settings.link_seconds,
-    )
+    key = upload_key(upload_id)
+    session = services.storage.begin_parts(key)
+    try:
+        return services.database.uploads.add(
+            tenant,
+            bytes=size,
+            upload_id=upload_id,
+            session=session,
+            filename=filename,
+            seconds=services.settings.link_seconds,
+        )
+    except BaseException:  # without a row, nothing would end the session before the sweep
+        services.storage.abandon_parts(key, session)
+        raise
 
 
 def find_upload(upload_id: str, tenant: str, services: Services) -> Upload:
@@ -77,7 +83,9 @@ def _completed(upload: Upload, services: Services) -> Upload:
         raise Problem("part_missing", detail, errors=fields) from error
     with _downloaded(upload, services) as path:
         try:
-            clip = probed(path, settings, max_seconds=settings.max_clip_seconds)
+            clip = probed(
+                path, settings, max_seconds=settings.max_clip_seconds, tenant=upload.tenant
+            )
         except MediaError:
             remove_upload(services.database, services.storage, upload)
             raise

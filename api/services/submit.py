@@ -11,9 +11,23 @@ from api.services.clip_sources import recording_of
 from api.services.idempotency import make_once
 from jobs.model import NewJob, new_job_id
 from jobs.outbound.http_client import UrlRefused, sentence_of
-from jobs.persons import list_people
+from jobs.persons import (
+    ConsentRefused,
+    ControlUnsupported,
+    OutputUnsupported,
+    ShadingUnsupported,
+    list_people,
+)
 from jobs.queue.celery_app import wake
-from jobs.request.values import SizeUnsupported, check_samples, check_width
+from jobs.request.model import SamplerUnsupported
+from jobs.request.values import (
+    SIDE,
+    SizeUnsupported,
+    WatermarkRefused,
+    check_samples,
+    check_watermark,
+    check_width,
+)
 from jobs.storage.disk_full import is_full
 from jobs.storage.keys import job_folder
 from jobs.store.attempts import WAKES_AT_ONCE
@@ -30,13 +44,25 @@ if TYPE_CHECKING:
     from jobs.model import Job
     from jobs.persons import PersonSummary
     from jobs.request.fields.job import JobFields
-    from jobs.request.model import GenerateRequest
+    from jobs.request.model import GenerateRequest, JobRequest
+    from jobs.settings import Settings
     from jobs.store.batches import Batch, NewBatch
 
     Body = GenerateForm | GenerateBody
 
 # Codes of the checks in this module.
-REQUEST_CHECKS = ("person_unknown", "view_unknown", "size_unsupported", "callback_url_refused")
+REQUEST_CHECKS = (
+    "person_unknown",
+    "consent_refused",
+    "watermark_refused",
+    "view_unknown",
+    "size_unsupported",
+    "output_unsupported",
+    "sampler_unsupported",
+    "control_unsupported",
+    "shading_unsupported",
+    "callback_url_refused",
+)
 
 
 def accept(body: Body, key: str | None, tenant: str, services: Services) -> Accepted[Job]:
@@ -54,23 +80,72 @@ def accept(body: Body, key: str | None, tenant: str, services: Services) -> Acce
         )
 
 
+PERSON_FIELDS = ("person", "partner_person")  # of the persons, from left to right
+
+NO_PEOPLE = (
+    "The folder of persons is unavailable or empty; nothing was accepted. Try again in a moment."
+)
+
+
 def people_of(services: Services) -> Mapping[str, PersonSummary]:
-    """All persons by name."""
-    return {person.name: person for person in list_people(services.settings.people)}
-
-
-def person_for(request: GenerateRequest, people: Mapping[str, PersonSummary]) -> PersonSummary:
-    """Return the requested person.
+    """Return all persons by name.
 
     Raises:
-        Problem: when the person is unknown, or has no such views or size.
+        Problem: without any person, as on an unmounted disk.
     """
+    people = {person.name: person for person in list_people(services.settings.people)}
+    if not people:
+        raise Problem("storage_unavailable", NO_PEOPLE, headers={"Retry-After": "5"})
+    return people
+
+
+def persons_for(
+    request: GenerateRequest, people: Mapping[str, PersonSummary], settings: Settings
+) -> tuple[PersonSummary, ...]:
+    """Return the requested persons, in the order of `GenerateRequest.people`.
+
+    Raises:
+        Problem: when a person is unknown, has no such views, size, outputs or sampler, or has
+            not agreed; or when this service does not leave out the watermark.
+    """
+    found = tuple(
+        _person_for(alone, field, people, settings)
+        for alone, field in zip(request.performers, PERSON_FIELDS, strict=False)
+    )
+    try:
+        check_watermark(wanted=request.watermark, setting=settings.watermark)
+    except WatermarkRefused as error:
+        fields = [{"field": "watermark", "detail": str(error)}]
+        raise Problem("watermark_refused", f"{error}.", errors=fields) from error
+    _check_together(request, found)
+    return found
+
+
+def accepted_for(request: JobRequest, persons: Sequence[PersonSummary]) -> dict[str, Any]:
+    """Return attributes of a job of these persons, by the names of `NewJob`."""
+    first, *others = (person.consent.to_json() for person in persons)
+    return {
+        "request": request.resolved(*(person.defaults for person in persons)),
+        "consent": first,
+        "partner_consent": next(iter(others), None),
+    }
+
+
+def _person_for(
+    request: GenerateRequest, field: str, people: Mapping[str, PersonSummary], settings: Settings
+) -> PersonSummary:
+    """Return one person. request: shows only this person. field: that names the person."""
     if (person := people.get(request.person)) is None:
-        available = ", ".join(people) or "none yet, the operator has to add one"
+        available = ", ".join(people)
         detail = f"Person {request.person!r} not found; available: {available}."
-        fields = [{"field": "person", "detail": detail}]
-        raise Problem("person_unknown", detail, errors=fields)
-    _check_views_and_size(request, person)
+        raise Problem("person_unknown", detail, errors=[{"field": field, "detail": detail}])
+    try:
+        person.check_use(request.use, settings.use)
+    except ConsentRefused as error:
+        cause = str(error).partition(":")[0]
+        fields = [{"field": field if cause == "person" else cause, "detail": str(error)}]
+        raise Problem("consent_refused", f"{error}.", errors=fields) from error
+    _check_person_has(request, person)
     return person
 
 
@@ -118,28 +193,59 @@ def job_attributes(asked: JobFields, services: Services) -> dict[str, Any]:
 def _make(
     body: Body, recording: Recording, key: IdempotencyKey | None, tenant: str, services: Services
 ) -> Job:
-    person = person_for(body, people_of(services))
+    persons = persons_for(body, people_of(services), services.settings)
     attributes = job_attributes(body, services)
     job_id = new_job_id()
     new = NewJob(
         id=job_id,
-        request=body.request(),
         tenant=tenant,
+        **accepted_for(body.request(), persons),
         **attributes,
-        **recording.stored_for(job_id, body.person_channel, person, services),
+        **recording.stored_for(job_id, body.person_channel, persons, services),
     )
     return submit(new, key, services)
 
 
-def _check_views_and_size(request: GenerateRequest, person: PersonSummary) -> None:
+def _check_person_has(request: GenerateRequest, person: PersonSummary) -> None:
     unknown = [name for name in request.views or () if name not in person.views]
     if unknown and person.views:  # without a readable camera list the worker checks the views
         available = ", ".join(person.views)
         detail = f"View {unknown[0]!r} of {person.name!r} not found; available: {available}."
         raise Problem("view_unknown", detail, errors=[{"field": "views", "detail": detail}])
+    _check_size(request, [person])
     try:
-        size = request.size or person.defaults.size
-        check_width(size, request.views or person.default_views)
+        person.check_outputs(request.outputs)
+    except OutputUnsupported as error:
+        fields = [{"field": "outputs", "detail": str(error)}]
+        raise Problem("output_unsupported", f"{error}.", errors=fields) from error
+    try:
+        person.check_controls(request)
+    except ControlUnsupported as error:
+        fields = [{"field": error.field, "detail": str(error)}]
+        raise Problem("control_unsupported", f"{error}.", errors=fields) from error
+    try:
+        person.check_shading(request.shading)
+    except ShadingUnsupported as error:
+        fields = [{"field": "shading", "detail": str(error)}]
+        raise Problem("shading_unsupported", f"{error}.", errors=fields) from error
+
+
+def _check_together(request: GenerateRequest, persons: Sequence[PersonSummary]) -> None:
+    if request.layout == SIDE:
+        _check_size(request, persons)
+    try:
+        request.check_sampler(*(person.defaults for person in persons))
+    except SamplerUnsupported as error:
+        fields = [{"field": error.field, "detail": str(error)}]
+        raise Problem("sampler_unsupported", f"{error}.", errors=fields) from error
+
+
+def _check_size(request: GenerateRequest, persons: Sequence[PersonSummary]) -> None:
+    """Check the size of one picture of these persons."""
+    try:
+        size = request.size or persons[0].defaults.size
+        views = [name for person in persons for name in request.views or person.default_views]
+        check_width(size, views)
         check_samples(size, request.supersampling)
     except SizeUnsupported as error:
         fields = [{"field": "size", "detail": str(error)}]

@@ -1,138 +1,92 @@
-"""Receive uploads: count bytes while they stream, limit concurrency, probe in a child process."""
+"""Work on received uploads: separate threads, temporary files, the probe in a child process."""
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import os
 import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Request
-from fastapi.routing import APIRoute
 
-from api.problems import Problem
-from api.schemas.generate import FORM, kind_of
+from api.bounds.request import too_large
 from jobs.sandbox.audio_formats import MediaLimits
 from jobs.sandbox.audio_probe import probe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
-
-    from fastapi import Response
-    from starlette.types import Receive, Scope
 
     from jobs.sandbox.audio_probe import ClipInfo
     from jobs.settings import Settings
 
-FIELDS_BYTES = 64 * 1024  # of a body beside its file
-JSON_BYTES = 16 * 2**20  # JSON bodies are held in memory as a whole
-FORM_FILES, FORM_FIELDS = 8, 32  # limits of a form; more files than it has fields for are refused
-RETRY_SECONDS = "2"
 FOLDER = "visavis-upload-"
 LEFTOVER_SECONDS = 3600.0  # far more than probing and storing an upload takes
-PROBES = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # child processes at a time
-
 
 T = TypeVar("T")
 
 
 class UploadIntake:
-    """Limit of concurrent uploads, so that they fill neither the disk nor all threads."""
+    """Threads for the blocking work of uploads, apart from those of other requests."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._inside: set[UploadRequest] = set()
-        self._threads = CapacityLimiter(most)  # other requests use other threads and do not wait
-
-    def enter(self, upload: UploadRequest) -> None:
-        """Take a slot.
-
-        Raises:
-            Problem: when all slots are in use.
-        """
-        if len(self._inside) >= self._most:
-            raise Problem(
-                "uploads_busy",
-                f"All {self._most} upload slots are in use; send the request again.",
-                headers={"Retry-After": RETRY_SECONDS, "Connection": "close"},
-            )
-        self._inside.add(upload)
-
-    def leave(self, upload: UploadRequest) -> None:
-        """Release the slot; calling it twice is harmless."""
-        self._inside.discard(upload)
+        """most: places for uploads, so that each has a thread."""
+        self._threads = CapacityLimiter(most)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run the blocking work of an upload in a thread."""
         return await to_thread.run_sync(work, limiter=self._threads)
 
 
-class UploadRequest(Request):
-    """A request whose body is a form with files, or JSON, no larger than the settings allow."""
+class FairSlots:
+    """Slots shared by threads; a free one goes to the tenant that uses the fewest.
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, receive)
-        settings: Settings = self.app.state.services.settings
-        self.intake: UploadIntake = self.app.state.intake
-        self._most = settings.max_upload_bytes
-        self._seconds = settings.upload_seconds
+    Where there are several slots, one tenant uses all but one at most.
+    """
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The body in chunks.
+    def __init__(self, count: int) -> None:
+        self._most = max(1, count - 1)  # of one tenant
+        self._free = count
+        self._used: Counter[str] = Counter()
+        self._waiting: list[tuple[int, str]] = []  # in the order of arrival
+        self._arrivals = itertools.count()
+        self._changed = threading.Condition()
 
-        Raises:
-            Problem: when it is too large (its actual length counts, not its header) or too slow.
-        """
-        most = self._most if kind_of(self) == FORM else min(self._most, JSON_BYTES)
-        declared = self.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > most + FIELDS_BYTES:
-            raise _too_large(most)
-        self.intake.enter(self)
-        received, chunks = 0, super().stream()
-        until = asyncio.get_running_loop().time() + self._seconds
-        while True:
-            try:
-                async with asyncio.timeout_at(until):
-                    chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise too_slow(self._seconds) from None
-            received += len(chunk)
-            if received > most + FIELDS_BYTES:
-                raise _too_large(most)
-            yield chunk
+    @contextmanager
+    def of(self, tenant: str) -> Iterator[None]:
+        """Hold a slot until the block ends; waits for one."""
+        own = (next(self._arrivals), tenant)
+        with self._changed:
+            self._waiting.append(own)
+            self._changed.wait_for(lambda: self._next() == own)
+            self._waiting.remove(own)
+            self._free -= 1
+            self._used[tenant] += 1
+            self._changed.notify_all()  # another slot may be free
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += 1
+                self._used[tenant] -= 1
+                self._changed.notify_all()
 
-    def leave(self) -> None:
-        """Release the slot; the request itself may go on waiting for its job."""
-        self.intake.leave(self)
-
-    def form(self, **_limits: Any) -> Any:
-        """The form, limited to a few files and short fields."""
-        return super().form(max_files=FORM_FILES, max_fields=FORM_FIELDS, max_part_size=4096)
+    def _next(self) -> tuple[int, str] | None:
+        """The waiter that gets the next slot."""
+        allowed = [each for each in self._waiting if self._used[each[1]] < self._most]
+        if not self._free or not allowed:
+            return None
+        return min(allowed, key=lambda each: (self._used[each[1]], each[0]))
 
 
-class UploadRoute(APIRoute):
-    """A route whose request is an `UploadRequest`."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            upload = UploadRequest(request.scope, request.receive)
-            try:
-                return await handler(upload)
-            finally:
-                upload.leave()
-
-        return handle
+# Child processes at a time: one for each core, and one more that no single tenant can use.
+PROBES = FairSlots(max(2, os.cpu_count() or 2) + 1)
 
 
 def remove_leftovers() -> None:
@@ -155,35 +109,16 @@ def saved(source: BinaryIO, *, most: int) -> Iterator[Path]:
         with path.open("wb") as file:
             shutil.copyfileobj(source, file)
         if path.stat().st_size > most:
-            raise _too_large(most)
+            raise too_large(most)
         yield path
 
 
-def probed(path: Path, settings: Settings, *, max_seconds: float) -> ClipInfo:
-    """Probe the clip in a child process.
+def probed(path: Path, settings: Settings, *, max_seconds: float, tenant: str) -> ClipInfo:
+    """Probe the clip in a child process; tenants take turns.
 
     Raises:
         MediaError: when it is not a supported clip, or too long.
     """
     limits = MediaLimits(max_seconds=max_seconds, wall_seconds=settings.probe_seconds)
-    with PROBES:
+    with PROBES.of(tenant):
         return probe(path, limits=limits)
-
-
-def too_slow(seconds: float) -> Problem:
-    """408: the upload did not arrive in time."""
-    return Problem(
-        "upload_too_slow",
-        f"The upload did not arrive within {seconds:g} s; send a smaller format such as flac, mp3 "
-        "or ogg.",
-        headers={"Connection": "close"},
-    )
-
-
-def _too_large(most: int) -> Problem:
-    return Problem(
-        "upload_too_large",
-        f"The upload is larger than {most} bytes; send a shorter clip, a smaller format such as "
-        "flac, mp3 or ogg, or a form instead of JSON; or send it by POST /uploads.",
-        headers={"Connection": "close"},
-    )

@@ -11,7 +11,7 @@ from contracts.files import write_atomically
 
 if TYPE_CHECKING:
     from jobs.request.model import GenerateRequest
-    from worker.pipeline.decode import Audio
+    from worker.pipeline.media.decode import Audio
 
 LONGEST_SECONDS = 24 * 3600.0
 
@@ -32,7 +32,7 @@ def run_convert_audio(
         fail(f"no folder {out.parent} for {out.name}; create it first", MISUSED)
     with needing("worker"):
         from models.formats.wav import SAMPLES_PER_FRAME, write_float_wav
-        from worker.pipeline.decode import decode
+        from worker.pipeline.media.decode import decode
 
     with (
         expected_errors("stopped before the audio was complete"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +16,14 @@ from cli.console import (
     warn,
 )
 from cli.progress_bars import Bars
-from contracts.files import write_atomically
 from contracts.outputs import Output, output_of_suffix
-from jobs.model import merged_warnings
-from jobs.sandbox.audio_formats import MediaLimits
-from jobs.sandbox.audio_probe import probe
-from jobs.sandbox.recording import check_channels, length_warnings, of_partner
 
 if TYPE_CHECKING:
-    from jobs.model import JobWarning
-    from jobs.persons import PersonSummary
     from jobs.request.model import GenerateRequest
     from jobs.settings import Settings
-    from worker.pipeline.progress import Progress
+    from worker.pipeline.recording_outputs import Made, Recording
 
-SLACK_SECONDS = 1.0  # decoders differ by some samples in the length of a clip
+RATES = "stage-rates.json"  # speed of each stage on this machine, in the user's cache
 
 
 def run_generate(
@@ -51,96 +44,61 @@ def run_generate(
     wait_without_spinning()
     console = make_console()
     with expected_errors("stopped before the video was complete"), Bars(console) as bars:
-        files, warnings = _generate(clip, partner, out, request, settings, bars.report)
-    for warning in warnings:
+        from worker.pipeline.recording_outputs import Recording
+
+        made = _generate(Recording(clip, partner), out, request, settings, bars)
+    for warning in made.warnings:
         warn(warning.detail)
-    for path in files:
+    for path in made.files:
         console.print(f"{path}  {bars.seconds:.1f} s", soft_wrap=True)
 
 
 def _generate(
-    clip: Path,
-    partner: Path | None,
+    recording: Recording,
     out: Path,
     request: GenerateRequest,
     settings: Settings,
-    progress: Progress,
-) -> tuple[list[Path], tuple[JobWarning, ...]]:
-    """Return the files and the warnings about the clip."""
-    from worker.pipeline.decode import decode
-    from worker.pipeline.device import start
-    from worker.pipeline.encode import choose_encoder
-    from worker.pipeline.persons import PersonCache, load_models
-    from worker.pipeline.plan import cameras_of, plan_of
-    from worker.pipeline.render import animate, render_progress, take_of
+    bars: Bars,
+) -> Made:
+    from worker.pipeline.recording_outputs import Resources, make_outputs
+    from worker.time_left.estimator import TimeLeft
+    from worker.time_left.rates import MachineRates, RateFile, machine_of
 
-    device = start(settings)
-    encoder = choose_encoder(device.type)
-    persons = PersonCache(
-        settings.people,
-        load=lambda folder: load_models(folder, device=device, settings=settings),
+    time_left = TimeLeft()
+
+    def progress(stage: str, fraction: float) -> None:
+        bars.report(stage, fraction, time_left(stage, fraction))
+
+    resources = Resources.open(settings)
+    rates = MachineRates(RateFile(_cache_folder() / RATES), machine_of(resources.device))
+    made = make_outputs(
+        recording,
+        request,
+        resources,
+        path_of=lambda output, number, role: _path(out, output, number, role, request),
+        progress=progress,
+        expect=lambda costs: time_left.expect(costs, rates.of(request.people)),
     )
-    summary = persons.summary(request.person)
-    seconds, warnings = _probed(clip, partner, request.person_channel, summary, settings)
-    person = persons.get(request.person)
-    plan = plan_of(request, person.defaults)
-    if plan.renders:
-        cameras_of(plan, person.models.avatar)  # an unknown view fails before sampling starts
-    files = []
-    with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
-        audio = decode(
-            clip,
-            Path(folder) / "sound.f32",
-            max_seconds=seconds + SLACK_SECONDS,
-            progress=lambda share: progress("decode", share),
-            partner=partner,
-            person_channel=request.person_channel,
-        )
-        progress("decode", 1.0)
-        takes = animate(audio, plan, person, progress)
-        for index, motion in enumerate(takes):
-            take = take_of(
-                motion,
-                plan,
-                person.models.avatar,
-                audio,
-                encoder=encoder,
-                progress=render_progress(progress, index, len(takes)),
-                person=person.name,
-                seed=plan.sampling.seeds[index],
-            )
-            for output in plan.outputs:
-                path = _path(out, output, index + 1, len(takes))
-                with write_atomically(path) as draft:
-                    output.write(take, draft)
-                files.append(path)
-    progress("publish", 1.0)
-    return files, merged_warnings(warnings, audio.warnings)
+    rates.learn(request.people, time_left.rates)
+    return made
 
 
-def _probed(
-    clip: Path,
-    partner: Path | None,
-    person_channel: str,
-    person: PersonSummary,
-    settings: Settings,
-) -> tuple[float, tuple[JobWarning, ...]]:
-    """Check the files; return the length of the longer one, and the warnings."""
-    limits = MediaLimits(max_seconds=min(person.max_seconds, settings.max_clip_seconds))
-    info = probe(clip, limits=limits)
-    if partner is None:
-        check_channels(person_channel, info.channels, partner=False)
-        return info.seconds, info.warnings
-    other = probe(partner, limits=limits)
-    check_channels(person_channel, info.channels, partner=True, partner_channels=other.channels)
-    lengths = length_warnings(info.seconds, other.seconds)
-    return max(info.seconds, other.seconds), (*info.warnings, *of_partner(other.warnings), *lengths)
+def _cache_folder() -> Path:
+    """Folder that the XDG base directory specification names for caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visavis"
 
 
-def _path(out: Path, output: Output, number: int, takes: int) -> Path:
-    """Return the path of one output of a take, counted from 1.
+def _path(out: Path, output: Output, number: int, role: str, request: GenerateRequest) -> Path:
+    """Return the path of one output of a take, counted from 1, that shows all or one person.
 
-    The first output has the name that the user gave; others have their own suffix.
+    The first output has the name that the user gave; others have their own suffix, and their name
+    where the suffix is taken.
     """
     path = out if output_of_suffix(out.suffix) in (None, output) else out.with_suffix(output.suffix)
-    return path if takes == 1 else path.with_name(f"{path.stem}-take-{number}{path.suffix}")
+    outputs = request.selected_outputs()
+    before = outputs[: outputs.index(output)]
+    if output.suffix in {each.suffix for each in before}:
+        path = path.with_name(f"{path.stem}-{output.name}{path.suffix}")
+    take = f"take-{number}" if request.takes > 1 else ""
+    stem = "-".join(word for word in (path.stem, take, role) if word)
+    return path.with_name(f"{stem}{path.suffix}")

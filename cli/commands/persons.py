@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.commands.doctor import CheckResult, Status, print_checks
-from cli.console import MISUSED, fail, make_console, needing, read_settings, wait_without_spinning
+from cli.commands.operate.doctor import CheckResult, Status, print_checks
+from cli.console import (
+    MISUSED,
+    expected_errors,
+    fail,
+    length_of,
+    make_console,
+    needing,
+    read_settings,
+    wait_without_spinning,
+)
+from contracts.files import write_atomically
+from contracts.person import check_files, read_manifest
 from models.released.download import (
     LICENCE,
     PEOPLE,
@@ -65,7 +76,7 @@ def run_import(
     for part in released.parts:
         for note in part.notes:
             console.print(f"{part.part}: {note}", soft_wrap=True)
-    console.print(f"{folder}  CC BY-NC 4.0, clips to {seconds:g} s", soft_wrap=True)
+    console.print(f"{folder}  CC BY-NC 4.0, clips to {length_of(seconds)}", soft_wrap=True)
 
 
 def run_download(
@@ -88,9 +99,14 @@ def run_download(
     console.print(f"the downloads stay in {folder}", soft_wrap=True)
 
 
-def run_export(folder: Path, out: Path, avatar: Path | None) -> None:
-    """Write a person in the released layout."""
+def run_export(folder: Path, out: Path, avatar: Path | None, layout: str) -> None:
+    """Write a person in the released layout, or its avatar as VRM."""
     wait_without_spinning()
+    if layout == "vrm":
+        _export_vrm(folder, out, avatar)
+        return
+    if layout != "released":
+        fail(f"--format: unknown format {layout!r}; choose released or vrm", MISUSED)
     with needing("worker"):
         from models.released.export import export_person
         from models.released.reader import ReleasedError
@@ -102,6 +118,35 @@ def run_export(folder: Path, out: Path, avatar: Path | None) -> None:
     for note in notes:
         console.print(note, soft_wrap=True)
     console.print(str(out), soft_wrap=True)
+
+
+def _export_vrm(folder: Path, out: Path, avatar: Path | None) -> None:
+    with needing("worker"):
+        import torch
+
+        from models.animation.gltf.vrm import write_vrm
+        from models.avatar.loading import load_avatar
+    if avatar is not None:
+        fail("--avatar: only the released layout copies an avatar; leave it out", MISUSED)
+    if out.suffix.lower() != ".vrm":
+        fail(f"--out: {out} is not a .vrm file; change the suffix", MISUSED)
+    with expected_errors("stopped before the file was complete"):
+        check_files(folder)
+        manifest = read_manifest(folder)
+        loaded = load_avatar(folder, device=torch.device("cpu"))
+        describe = getattr(loaded, "figure", None)
+        if describe is None:
+            fail(f"{folder}: this kind of avatar has no skeleton to export", MISUSED)
+        title = manifest.title or manifest.name
+        with write_atomically(out) as draft:
+            write_vrm(
+                draft,
+                describe(manifest.name),
+                title=title,
+                licence=manifest.licence or "",
+                author=f"visavis: {title}",
+            )
+    make_console().print(f"{out}  {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
 
 
 def _person_folder(person: str, out: Path | None, name: str | None) -> Path:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import faulthandler
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cli.commands.migrate import prepare_database
+from cli.commands.operate.migrate import prepare_database
 from cli.console import MISUSED, fail, needing, read_settings, wait_without_spinning
+from jobs.sandbox.confinement import hide_from_children
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
 
 GRACE_SECONDS = 5  # for requests that are running at a shutdown
+STDERR = 2  # file descriptor
+SWITCH_SECONDS = 0.001  # after which a thread of a request lets the event loop go on
 KEEP_ALIVE_SECONDS = 75  # longer than the polling interval of clients and the timeout of proxies
 
 
@@ -23,16 +29,22 @@ def run_api() -> None:
         import uvicorn
 
         from api.app import create_app
+        from api.bounds.connection import BoundedConnection, raise_file_limit
     from jobs.telemetry import logging as logs
 
     logs.configure(settings)
+    hide_from_children()  # of which some parse untrusted files
     check_keys(settings)
+    _check_traces(settings)
+    raise_file_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
         port=settings.port,
         log_config=None,  # configured by jobs/telemetry/logging.py
         access_log=False,  # written by api/middleware/access_log.py
+        http=BoundedConnection,
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -53,25 +65,42 @@ def check_keys(settings: Settings) -> None:
         fail(str(error), MISUSED)
 
 
+def _check_traces(settings: Settings) -> None:
+    """Exit with the command that installs OpenTelemetry, if traces are on without it."""
+    from jobs.telemetry.traces import TracesError, check_traces
+
+    try:
+        check_traces(settings)
+    except TracesError as error:
+        fail(str(error), MISUSED)
+
+
 def run_one_worker() -> None:
     """Run jobs until a signal."""
     settings = read_settings()
-    if not settings.broker_url:
-        fail(
-            "VISAVIS_BROKER_URL: not set, so nothing would wake this worker; set it to a Redis, or "
-            "start everything with `visavis-server up`",
-            MISUSED,
-        )
+    signal.signal(signal.SIGTERM, _leave)  # until the worker has installed its own handler
+    faulthandler.register(signal.SIGUSR1, file=STDERR)  # prints the stacks of all threads
     wait_without_spinning()
     with needing("worker"):
         from worker.pipeline.device import DeviceError
-        from worker.process.celery_worker import run_worker
+        from worker.process.worker_loop import run_worker
     from jobs.telemetry import logging as logs
 
     logs.configure(settings)
+    hide_from_children()
     prepare_database(settings)
+    _check_traces(settings)
     try:
         status = run_worker(settings)
     except DeviceError as error:
         fail(str(error), MISUSED)
     raise typer.Exit(status)
+
+
+def _leave(*_: Any) -> None:
+    """End a worker that still starts and has no job.
+
+    As the first process of a container it has no default action for SIGTERM: without a handler it
+    would start, claim a job, and be killed with it at the end of the grace period.
+    """
+    sys.exit(0)

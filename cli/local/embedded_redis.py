@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from contracts.files import private_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 SERVERS = ("redis-server", "valkey-server")
+PRIVATE_UMASK = 0o077  # files of the service are for its user only
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 
@@ -103,6 +106,7 @@ class EmbeddedRedis:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                umask=PRIVATE_UMASK,
                 start_new_session=True,  # Ctrl-C does not reach it; `stop` ends it last
                 pass_fds=(lock,),
             )
@@ -145,8 +149,7 @@ class EmbeddedRedis:
 
     def _data_folder(self) -> Path:
         folder = self._folder or self._temporary
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return private_folder(folder)
 
     def _command(self) -> list[str]:
         options = {

@@ -84,7 +84,8 @@ class Client:
 
     def _wait_until_final(self, job: dict[str, Any], bars: Bars) -> dict[str, Any]:
         while True:
-            bars.show({stage["name"]: stage["progress"] for stage in job["stages"]})
+            stages = {stage["name"]: stage["progress"] for stage in job["stages"]}
+            bars.show(stages, job.get("seconds_left"))
             if job["state"] in ("succeeded", "failed", "canceled"):
                 return job
             time.sleep(POLL_SECONDS)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cli.console import MISUSED
-from cli.local.embedded_redis import PARENT_DEATH
+from cli.local.embedded_redis import PARENT_DEATH, PRIVATE_UMASK
+from contracts.files import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from typing import IO
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # before a child is restarted
-STEADY_SECONDS = 30.0  # lifetime after which the pause starts at its minimum again
+STEADY_SECONDS = 10.0  # lifetime after which the pause starts at its minimum again
 STOP_SECONDS = 20.0  # for a worker to hand its job back
+PRIVATE_FILE = 0o600
+UNFIT = (70, 71, 72)  # statuses of a worker that no restart has helped yet: its pauses grow
 TAIL = 2000  # bytes of a log in error messages
 
 
@@ -36,6 +39,28 @@ class Command:
     arguments: Sequence[str]  # of the Python interpreter
     environment: Mapping[str, str]
     log: Path | None  # None: the output of this process
+
+
+class RestartPause:
+    """Pause before a restart, twice as long each time."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_PAUSE
+        self._until = 0.0
+
+    def over(self) -> bool:
+        """Return whether the pause has passed."""
+        return time.monotonic() >= self._until
+
+    def begin(self) -> float:
+        """Begin a pause; return its length."""
+        pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE)
+        self._until = time.monotonic() + pause
+        return pause
+
+    def reset(self) -> None:
+        """Begin with the shortest pause again."""
+        self._next = FIRST_PAUSE
 
 
 @dataclass
@@ -60,6 +85,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=PRIVATE_UMASK,
             )
         finally:
             if log:
@@ -80,7 +106,8 @@ class Child:
     def _open_log(self) -> IO[bytes] | None:
         if self.command.log is None:
             return None
-        self.command.log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.command.log.parent)
+        self.command.log.touch(mode=PRIVATE_FILE)
         return self.command.log.open("ab")
 
 
@@ -125,7 +152,7 @@ class Supervisor:
         if status == MISUSED:
             output = child.log_tail() or "see its output above"
             raise ChildError(f"the {child.command.name} does not start: {output}")
-        if now - child.started_at > STEADY_SECONDS:
+        if now - child.started_at > STEADY_SECONDS and status not in UNFIT:
             child.pause = FIRST_PAUSE
         self._log(f"the {child.command.name} {_ending(status)}; restarting it")
         child.process, child.due = None, now + child.pause

@@ -6,19 +6,19 @@ import signal
 import socket
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import httpx
 
-from cli.commands.keys import open_api_keys
+from cli.commands.operate.keys import open_api_keys
 from cli.commands.serve import check_keys
 from cli.console import MISUSED, fail, fail_missing, make_console, read_settings, release, warn
-from cli.local.embedded_redis import BrokerError, EmbeddedRedis
+from cli.local.embedded_redis import BrokerError, EmbeddedRedis, find_server
 from cli.local.submit import Client, Submission, SubmitError
-from cli.local.supervisor import ChildError, Command, Supervisor
+from cli.local.supervisor import ChildError, Command, RestartPause, Supervisor
 from cli.progress_bars import Bars
 from jobs.model import LOCAL
 from jobs.store.api_keys import Scope
@@ -56,12 +56,18 @@ class LocalStack:
     address: str
     headers: Mapping[str, str]  # of requests to the API
     log: Callable[[str], None]
+    restart_pause: RestartPause = field(default_factory=RestartPause)
 
     def tend(self) -> None:
         """Restart ended processes."""
-        if self.redis and not self.redis.alive():
+        if self.redis and not self.redis.alive() and self.restart_pause.over():
             self.log("the Redis ended; restarting it")
-            self.redis.start()
+            try:
+                self.redis.start()
+            except BrokerError as error:  # workers look at the table meanwhile
+                self.log(f"{error}; trying again in {self.restart_pause.begin():g} s")
+            else:
+                self.restart_pause.reset()
         self.supervisor.tend()
 
 
@@ -112,13 +118,22 @@ def _local_stack(settings: Settings, console: Console, *, quiet: bool) -> Iterat
         check_keys(settings)
         redis = None
         if not settings.broker_url:
-            redis = stack.enter_context(EmbeddedRedis(settings.data / "redis"))
-        environment = {"VISAVIS_PORT": str(port), "VISAVIS_DATA": str(settings.data)}
+            redis = _embedded_redis(settings, stack, log)
+        environment = {
+            "VISAVIS_PORT": str(port),
+            "VISAVIS_DATA": str(settings.data),
+            "VISAVIS_DRAIN_SECONDS": "0",  # Ctrl-C ends everything within seconds
+        }
         if redis:
             environment["VISAVIS_BROKER_URL"] = redis.url
         commands = [
-            Command(name, [*CLI, name], environment, logs / f"{name}.log" if logs else None)
-            for name in ("api", "worker")
+            Command(
+                name,
+                [*CLI, name],
+                environment | _metrics_port(settings, place),
+                logs / f"{name}.log" if logs else None,
+            )
+            for place, name in enumerate(("api", "worker"))
         ]
         supervisor = Supervisor(commands, log)
         stack.callback(supervisor.stop)
@@ -128,6 +143,24 @@ def _local_stack(settings: Settings, console: Console, *, quiet: bool) -> Iterat
         log(f"page  {local_stack.address}/")
         log(f"API   {local_stack.address}/docs")
         yield local_stack
+
+
+def _metrics_port(settings: Settings, place: int) -> dict[str, str]:
+    """Environment of the process at this place: consecutive ports, if the settings have one."""
+    port = settings.metrics_port
+    return {"VISAVIS_METRICS_PORT": str(min(port + place, 65535))} if port else {}
+
+
+def _embedded_redis(
+    settings: Settings, stack: ExitStack, log: Callable[[str], None]
+) -> EmbeddedRedis | None:
+    """Start a Redis, or return None on a machine without one."""
+    try:
+        find_server()
+    except BrokerError:
+        log("no Redis on this machine: the worker looks for jobs four times a second")
+        return None
+    return stack.enter_context(EmbeddedRedis(settings.data / "redis"))
 
 
 @contextmanager

@@ -35,6 +35,26 @@ class Failure:
     detail: str
 
 
+@dataclass(frozen=True)
+class Usage:
+    """Device time of all attempts of a job so far; device: that of the latest, cuda or cpu."""
+
+    device: str
+    device_seconds: float
+    cost: float | None = None  # None when the service has no price
+    currency: str | None = None  # ISO 4217
+
+
+@dataclass(frozen=True)
+class LiveOutput:
+    """Output that is being written; `path` sends it as it grows. bytes: so far."""
+
+    name: str
+    content_type: str
+    bytes: int
+    path: str
+
+
 @dataclass(eq=False)
 class OutputFields:
     """One output file of a job. url: signed, valid for an hour; path: permanent, needs the key."""
@@ -69,9 +89,15 @@ class JobFields:
     webhook_events: list[WebhookEventType] = field(default_factory=list)
     cancel_after: float | None = None
     cancel_at: datetime | None = None
+    filename: str | None = None
+    usage: Usage | None = None
+    consent: dict[str, Any] | None = None  # of the person, when the job was accepted
+    partner_consent: dict[str, Any] | None = None  # of the second person, if there is one
     stage: str = ""
     progress: float = 0.0
     stages: list[Stage] = field(default_factory=list)
+    seconds_left: float | None = None  # estimate, while the job runs
+    live: list[LiveOutput] = field(default_factory=list)
     position: int | None = None
     expires_at: datetime | None = None
     expired: bool = False
@@ -91,6 +117,7 @@ class PersonDefaults:
     guidance_body: float
     diversity: float
     size: str
+    quality: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +132,13 @@ class Person:
     default_views: list[str]
     defaults: PersonDefaults
     digest: str
+    picture: str | None = None  # URL, without a key
+    loop: str | None = None  # URL of a silent video of some seconds
+    outputs: list[str] = field(default_factory=list)  # values of `outputs` that she has
+    consent: dict[str, Any] = field(default_factory=dict)  # `docs/provenance.md` has its members
+    samplers: list[str] = field(default_factory=list)  # and of `sampler`
+    controls: list[str] = field(default_factory=list)  # of `expressiveness` and `gestures`
+    shadings: list[str] = field(default_factory=list)  # and of `shading`
 
 
 @dataclass(frozen=True)

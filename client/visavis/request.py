@@ -22,10 +22,16 @@ class LookFields(TypedDict, total=False):
 
     size: str | int | None
     views: Sequence[str] | str | None
+    layout: Literal["side", "files"]
     outputs: Sequence[str] | str
-    format: Literal["mp4", "mov", "webm", "png"]
+    format: Literal["mp4", "fmp4", "mov", "webm", "png"]
     background: str | None
     supersampling: int | None
+    shading: Literal["fast", "full"]
+    frame: int
+    mesh_rate: float
+    use: Literal["non-commercial", "commercial"] | None
+    watermark: bool
 
 
 class JobAttributes(TypedDict, total=False):
@@ -52,7 +58,14 @@ class RequestFields(RenderFields, total=False):
     guidance_face: float | None
     guidance_body: float | None
     steps: int | None
+    quality: Literal["draft", "standard", "reference"] | None
+    sampler: str | None
+    guidance_until: int | None
+    expressiveness: float
+    gestures: float
     person_channel: Literal["left", "right"]
+    both: bool
+    partner_person: str | None
 
 
 class BatchEntry(RequestFields):

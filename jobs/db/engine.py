@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
+from contracts.files import private_folder
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
+AFTER_COMMIT = "visavis_after_commit"
 BUSY_MILLISECONDS = 10_000
+# Less than a lease: seconds to connect, and milliseconds for sent data to be acknowledged.
+TIMEOUTS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 
 
 def connect(url: str) -> Engine:
@@ -21,7 +26,13 @@ def connect(url: str) -> Engine:
 
     Its errors do not contain the parameters, which are data of callers.
     """
-    engine = sa.create_engine(_with_driver(url), pool_pre_ping=True, hide_parameters=True)
+    address = _with_driver(url)
+    engine = sa.create_engine(
+        address,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args=_timeouts(address),
+    )
     if engine.dialect.name == "sqlite":
         _make_folder(engine)
         event.listen(engine, "connect", _prepare_sqlite)
@@ -39,8 +50,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Open a write transaction, committed at the end; SQLite runs one at a time."""
+    actions: list[Callable[[], None]] = []
     with engine.begin() as connection:
+        connection.info[AFTER_COMMIT] = actions
         yield connection
+    for action in actions:
+        action()
+
+
+def after_commit(connection: Connection, action: Callable[[], None]) -> None:
+    """Call `action` once the transaction of `writing` is committed; not after a rollback."""
+    connection.info[AFTER_COMMIT].append(action)
 
 
 def _with_driver(url: str) -> sa.URL:
@@ -51,9 +71,20 @@ def _with_driver(url: str) -> sa.URL:
     return parsed
 
 
+def _timeouts(url: sa.URL) -> dict[str, int]:
+    """Options of libpq that the URL does not set, so that a lost server is an error in time."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    return {name: value for name, value in TIMEOUTS.items() if name not in url.query}
+
+
 def _make_folder(engine: Engine) -> None:
+    """Create the file of a SQLite database and its folder, for their owner only."""
     if engine.url.database and engine.url.database != ":memory:":
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(engine.url.database)
+        private_folder(path.parent)
+        with suppress(OSError):  # connecting reports it
+            path.touch(mode=0o600)  # SQLite gives its other files the same mode
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -80,10 +80,22 @@ jobs = Table(
     Column("input_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Column("output_bytes", sa.BigInteger, nullable=False, server_default="0"),
     Column("warnings", sa.JSON, nullable=False, server_default="[]"),
+    Column("consent", sa.JSON(none_as_null=True)),  # of the person, when the job was accepted
     Column("partner_key", sa.String(255)),
     Column("cancel_after", sa.Double),
     Column("cancel_at", UtcDateTime),
     Column("webhook_events", sa.JSON, nullable=False, server_default=ALL_EVENTS),
+    Column("filename", sa.String(255)),
+    Column("seconds_left", sa.Double),
+    Column("queued_at", UtcDateTime),  # of acceptance or the last retry; null in old rows
+    Column("trace", sa.JSON(none_as_null=True)),  # headers of W3C Trace Context
+    Column("device", sa.String(16)),  # of the latest attempt: cpu or cuda
+    Column("device_seconds", sa.Double, nullable=False, server_default="0"),  # of all attempts
+    Column("cost", sa.Double),
+    Column("currency", sa.String(3)),
+    Column("not_before", UtcDateTime),  # a job that was put back waits until then
+    Column("setbacks", sa.Integer, nullable=False, server_default="0"),  # since it was queued
+    Column("watermark", sa.String(16)),  # id in its frames and sound, in hex; null: not marked
     Index(None, "state", "created_at", "id"),
     Index("ix_jobs_turn", "state", sa.desc("priority"), "created_at", "id"),
     Index("ix_jobs_share", "state", "tenant", sa.desc("priority"), "created_at", "id"),
@@ -93,6 +105,10 @@ jobs = Table(
     Index(None, "cancel_at"),
     Index(None, "tenant", "created_at", "id"),
     Index(None, "batch_id", "batch_place"),
+    Column("partner_person", sa.String(64)),  # the second person, if that is another one
+    Column("partner_consent", sa.JSON(none_as_null=True)),  # of the second person, as `consent`
+    Index(None, "watermark"),
+    Index(None, "partner_person", "created_at", "id"),
 )
 
 
@@ -124,7 +140,8 @@ api_keys = Table(
 )
 
 
-# Own quota values of tenants, and their usage: see jobs/store/quotas.py.
+# Own quota values of tenants, and their usage: see jobs/store/quotas.py. Their turns: see
+# jobs/store/fair_share.py.
 tenants = Table(
     "tenants",
     metadata,
@@ -134,6 +151,8 @@ tenants = Table(
     Column("stored_bytes", sa.BigInteger),
     Column("day", sa.Date),
     Column("seconds_of_day", sa.Double, nullable=False, server_default="0"),
+    Column("last_turn", sa.BigInteger, nullable=False, server_default="0"),
+    Index(None, "last_turn"),
 )
 
 
@@ -166,6 +185,7 @@ deliveries = Table(
     Column("tries", sa.Integer, nullable=False),
     Column("max_tries", sa.Integer, nullable=False),
     Column("log", sa.JSON, nullable=False),
+    Column("trace", sa.JSON(none_as_null=True)),  # of its job
     Index(None, "due_at"),
 )
 
@@ -180,8 +200,24 @@ chores = Table(
 )
 
 
+# Claims paused by operators: see jobs/queue/pauses.py.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("scope", sa.String(16), primary_key=True),
+    Column("name", sa.String(255), primary_key=True),
+    Column("paused_at", UtcDateTime, nullable=False),
+    Column("note", sa.Text, nullable=False, server_default=""),
+)
+
+
 # Random id of this database: see jobs/db/identity.py.
-identity = Table("identity", metadata, Column("id", sa.String(32), primary_key=True))
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", sa.String(32), primary_key=True),
+    Column("storage_made_at", UtcDateTime),  # from then on no process makes it again
+)
 
 
 # Batches of jobs: see jobs/store/batches.py.
@@ -195,6 +231,17 @@ batches = Table(
     Column("idempotency_key", sa.String(255)),
     Column("digest", sa.String(64)),
     Index("ix_batches_tenant_idempotency_key", "tenant", "idempotency_key", unique=True),
+)
+
+
+# Rates of stages: see jobs/db/stage_rates.py.
+stage_rates = Table(
+    "stage_rates",
+    metadata,
+    Column("person", sa.String(64), primary_key=True),
+    Column("machine", sa.String(128), primary_key=True),
+    Column("name", sa.String(64), primary_key=True),
+    Column("rate", sa.Double, nullable=False),
 )
 
 
@@ -215,4 +262,5 @@ uploads = Table(
     Column("sha256", sa.String(64)),
     Column("warnings", sa.JSON, nullable=False, server_default="[]"),
     Column("channels", sa.Integer),
+    Column("filename", sa.String(255)),
 )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.database import open_database
+from jobs.maintenance.grace import GracePeriod
+from jobs.maintenance.storage_root import prepare_storage
 from jobs.queue.celery_app import make_celery
 from jobs.storage.factory import open_storage
 
@@ -28,15 +30,19 @@ class MaintenanceContext:
     database: Database
     storage: LocalStorage | S3Storage
     queue: Celery
+    grace: GracePeriod
 
 
 @contextmanager
 def open_context(settings: Settings) -> Iterator[MaintenanceContext]:
     """Open what the settings name and close it at the end of the block."""
     with ExitStack() as stack:
-        yield MaintenanceContext(
+        context = MaintenanceContext(
             settings,
             database=stack.enter_context(closing(open_database(settings))),
             storage=stack.enter_context(closing(open_storage(settings))),
             queue=stack.enter_context(closing(make_celery(settings))),
+            grace=GracePeriod(settings.lease_seconds),
         )
+        prepare_storage(context.database.engine, context.storage)
+        yield context

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from jobs.maintenance.storage_root import prepare_storage
 from jobs.maintenance.sweep import tidy
 from jobs.queue.celery_app import wake
 from jobs.storage.factory import StorageError
@@ -14,6 +16,8 @@ from jobs.storage.keys import job_folder
 from jobs.store.uploads import upload_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobs.database import Database
     from jobs.maintenance.context import MaintenanceContext
     from jobs.storage.factory import Storage
@@ -37,6 +41,7 @@ def maintain(context: MaintenanceContext) -> MaintenanceReport:
     """Run one round; any number of processes can do so at any time."""
     database, storage = context.database, context.storage
     announced = _announce(context)
+    prepare_storage(database.engine, storage)
     deleted = [*database.deletions.take_due(), *_expired_jobs(context)]
     removed = [remove_objects(database, storage, deletion) for deletion in deleted]
     uploads = [
@@ -45,6 +50,23 @@ def maintain(context: MaintenanceContext) -> MaintenanceReport:
     orphans = tidy(context)
     database.idempotency_keys.delete_expired()
     return MaintenanceReport(announced, sum(removed), orphans, sum(uploads))
+
+
+def maintain_once(
+    context: MaintenanceContext, pause: Callable[[float], None] = time.sleep
+) -> MaintenanceReport:
+    """Run the only round of this process: wait for a lease first if a lease has expired."""
+    report = maintain(context)
+    if not context.database.attempts.any_expired():
+        return report
+    pause(context.grace.remaining_seconds)
+    second = maintain(context)
+    return MaintenanceReport(
+        report.announced + second.announced,
+        report.jobs_removed + second.jobs_removed,
+        report.orphans_removed + second.orphans_removed,
+        report.uploads_removed + second.uploads_removed,
+    )
 
 
 def remove_objects(database: Database, storage: Storage, deletion: Deletion) -> bool:
@@ -74,7 +96,8 @@ def remove_upload(database: Database, storage: Storage, upload: Upload) -> bool:
 
 def _announce(context: MaintenanceContext) -> int:
     """Requeue lost jobs and wake workers for the jobs that wait; return the number announced."""
-    waiting = context.database.attempts.reap()
+    with context.grace.round():
+        waiting = context.database.attempts.reap(context.grace.is_over)
     for count, job_id in enumerate(waiting):
         if not wake(context.queue, job_id):
             return count  # the broker is down: a later round tries again

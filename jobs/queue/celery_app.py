@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from jobs.telemetry.metrics import WAKE_UPS
+from jobs.telemetry.prometheus import count
+
 if TYPE_CHECKING:
     from jobs.settings import Settings
 
@@ -69,7 +72,9 @@ def wake(app: Celery, job_id: str, passed_on: int = 0) -> bool:
         app.send_task(WAKE, args=arguments, ignore_result=True, retry=False)
     except (OperationalError, OSError) as error:
         logger.warning("no wake-up sent", extra={"job": job_id, "reason": str(error)})
+        count(WAKE_UPS, outcome="failed")
         return False
+    count(WAKE_UPS, outcome="sent")
     return True
 
 

@@ -52,6 +52,10 @@ class FormInput:
     step: float | None = None
     choices: tuple[str, ...] = ()  # of a text field: common values
     labels: Mapping[str, str] | None = None  # of an enumeration: label of each value
+    person_values: str = ""  # member of a person in GET /people: the values to choose from
+    colour: bool = False  # a colour picker beside the text
+    people: bool = False  # of a text field: the values are the persons in GET /people
+    needs: str = ""  # name of a field without whose tick the input is hidden
 
 
 def request_field(
@@ -130,7 +134,7 @@ class RequestField:
     @property
     def choices(self) -> tuple[Any, ...]:
         """Return the values of an enumeration, or those of the items of a list; else empty."""
-        annotation = self.info.annotation
+        annotation = _without_none(self.info.annotation)
         if self.type is tuple:
             annotation = next(iter(get_args(annotation)), None)
         return get_args(annotation) if get_origin(annotation) is Literal else ()
@@ -161,6 +165,13 @@ def declared_fields(*groups: Group) -> Iterator[RequestField]:
 
 def _allows_none(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, UnionType) and NoneType in get_args(annotation)
+
+
+def _without_none(annotation: Any) -> Any:
+    """Return the first kind of an annotation that is not None."""
+    if not _allows_none(annotation):
+        return annotation
+    return next(each for each in get_args(annotation) if each is not NoneType)
 
 
 def plain_type(annotation: Any) -> Any:

@@ -30,7 +30,8 @@ def _row(field: RequestField) -> str:
 
 
 def _values(field: RequestField) -> str:
-    choices = ", ".join(f"`{value}`" for value in field.choices)
+    values = ("true", "false") if field.type is bool else field.choices
+    choices = ", ".join(f"`{value}`" for value in values)
     return field.declared.get("values") or field.limits or choices or "text"
 
 
@@ -39,6 +40,8 @@ def _default(field: RequestField) -> str:
     if default is None:
         placeholder = field.declared.get("form", {}).get("placeholder")
         return "the person's" if field.person_default else placeholder or "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{','.join(default) if isinstance(default, tuple) else default}`"
 
 

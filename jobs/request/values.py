@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from contracts.outputs import output_kinds, video_formats
+from contracts.errors import InputError
+from contracts.outputs import kind_named, output_kinds, video_formats
 from jobs.webhooks.events import WebhookEvent
 
 if TYPE_CHECKING:
@@ -21,7 +23,25 @@ MOST_SAMPLES = 4  # along each side of a pixel
 WIDEST = 4096  # pixels of all views together: limit of H.264 decoders in hardware
 FINEST = 4096  # samples along a side of a view: 134 MB of memory for each core that renders
 TRANSPARENT = "transparent"
+SIDE, FILES = "side", "files"  # of two persons: one picture, or a file of each
 LONGEST_DEADLINE = 30 * 24 * 3600  # seconds from the acceptance of a job
+
+
+def partner_seed(seed: int) -> int:
+    """Return the seed of the second person: a hash, so that both move independently."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/partner".encode()).digest()[:4])
+
+
+class WatermarkRefused(InputError):
+    """A request without a watermark, where the operator does not allow it."""
+
+
+def check_watermark(*, wanted: bool, setting: str) -> None:
+    """Check a request's `watermark` with `VISAVIS_WATERMARK`. Raises: WatermarkRefused."""
+    if not wanted and setting == "on":
+        raise WatermarkRefused(
+            "watermark: this service marks all of its outputs; leave the field out"
+        )
 
 
 class SizeUnsupported(ValueError):
@@ -88,6 +108,13 @@ def _checked_size(size: str) -> str:
     return f"{width}x{height}"
 
 
+def _kinds_named(values: Any) -> Any:
+    """Accept other names of kinds, such as npz for motion."""
+    if not isinstance(values, list | tuple):
+        return values
+    return [kind_named(value) if isinstance(value, str) else value for value in values]
+
+
 def _without_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
@@ -114,6 +141,7 @@ else:
     VideoFormat = Literal[video_formats()]
     OutputKind = Literal[output_kinds()]
 
+Layout = Literal["side", "files"]
 PersonName = Annotated[str, Field(pattern=NAME)]
 Views = Annotated[
     tuple[str, ...],
@@ -133,7 +161,8 @@ Background = Annotated[
 ]
 Outputs = Annotated[
     tuple[OutputKind, ...],
-    Field(min_length=1, max_length=8),
+    Field(min_length=1, max_length=16),
+    BeforeValidator(_kinds_named),
     AfterValidator(_without_repeats),
 ]
 WebhookEvents = Annotated[

@@ -65,9 +65,19 @@ class MediaLimits:
     max_channels: int = 2
     min_sample_rate: int = 4_000
     max_sample_rate: int = 192_000
-    wall_seconds: float = 20.0
-    cpu_seconds: int = 15
+    wall_seconds: float = 20.0  # and a second for each minute of `max_seconds`
+    cpu_seconds: int = 15  # and half a second
     memory_bytes: int = 1 << 30  # of address space; the libraries alone map 300 MB
+
+    @property
+    def probe_wall_seconds(self) -> float:
+        """Wall clock of a probe."""
+        return self.wall_seconds + self.max_seconds / 60
+
+    @property
+    def probe_cpu_seconds(self) -> int:
+        """CPU time of a probe."""
+        return self.cpu_seconds + round(self.max_seconds / 120)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,23 @@
 """Audio probe: check and measure an upload in a child process with resource limits.
 
-`probe` starts `python -m jobs.sandbox.audio_probe probe`, which has little memory and time, and can
-write no file and open no URL. The child forces the demuxer that the first bytes select, so the
-file name and the entries of a playlist have no effect. It decodes all audio, so a false header has
-no effect either. `read_command` starts the same reader for its audio.
+`probe` starts `python -m jobs.sandbox.audio_probe probe`, which has little memory and time, reads
+its file only, writes none and opens no URL (`jobs/sandbox/confinement.py`). The child forces the
+demuxer that the first bytes select, so the file name and the entries of a playlist have no effect.
+It decodes all audio, so a false header has no effect either. `read_command` starts the same reader
+for its audio.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import subprocess
 import sys
+import tempfile
 import threading
+import wave
+from array import array
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +31,7 @@ from jobs.sandbox.audio_reader import (
     ClipReader,
     paired,
 )
+from jobs.sandbox.confinement import confine
 from jobs.sandbox.recording import check_channels, length_warnings, of_partner
 from jobs.sandbox.rlimits import apply_limits
 
@@ -35,6 +42,10 @@ ROOT = Path(__file__).resolve().parents[2]
 GRACE_SECONDS = 5.0  # for the start of the child
 OUTPUT_BYTES = 4096  # read from the child at most, so that it cannot fill our memory
 STEREO_BYTES = 2 * SAMPLE_BYTES
+
+
+class SandboxError(RuntimeError):
+    """This machine reads no clip at all: a fault of the service, not of the file."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +93,45 @@ def _command(name: str, limits: MediaLimits, *paths: Path) -> list[str]:
 def probe(path: Path, *, limits: MediaLimits) -> ClipInfo:
     """Probe an upload in a child process.
 
-    Raises: MediaError: when the file is not an acceptable clip; the detail includes a fix.
+    Raises:
+        MediaError: when the file is not an acceptable clip; the detail includes a fix.
+        SandboxError: when no clip could be read on this machine.
     """
     command = _command("probe", limits, path)
-    output = _output(command, timeout=limits.wall_seconds + GRACE_SECONDS)
+    output = _output(command, timeout=limits.probe_wall_seconds + GRACE_SECONDS)
     try:
         return info_of(json.loads(output))
     except MediaError:
         raise
     except (KeyError, TypeError, ValueError):  # the child was killed, or taken over by the file
+        _check_probe()
         raise _unreadable() from None
+
+
+def tone_wav(samples: int) -> bytes:
+    """Return a mono wav file of a tone at 48 kHz, which every decoder reads."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        tone = (round(8000 * math.sin(math.tau * 440 * n / SAMPLE_RATE)) for n in range(samples))
+        file.writeframes(array("h", tone).tobytes())
+    return buffer.getvalue()
+
+
+def _check_probe() -> None:
+    """Probe a tone. Raises: SandboxError: when this machine cannot read it."""
+    limits = MediaLimits(min_seconds=0.0, max_seconds=1.0)
+    with tempfile.NamedTemporaryFile(prefix="visavis-tone-", suffix=".wav") as file:
+        file.write(tone_wav(SAMPLE_RATE // 10))
+        file.flush()
+        command = _command("probe", limits, Path(file.name))
+        output = _output(command, timeout=limits.wall_seconds + GRACE_SECONDS)
+    try:
+        info_of(json.loads(output))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SandboxError("the probe cannot read a correct clip on this machine") from error
 
 
 def _output(command: list[str], *, timeout: float) -> bytes:
@@ -210,7 +250,7 @@ def _too_long(seconds: float, limits: MediaLimits) -> NoReturn:
 
 def _rlimits(limits: MediaLimits) -> dict[str, int]:
     return {
-        "CPU": limits.cpu_seconds,
+        "CPU": limits.probe_cpu_seconds,
         "AS": limits.memory_bytes,
         "FSIZE": 0,
         "CORE": 0,
@@ -247,4 +287,5 @@ if __name__ == "__main__":
     import logging
 
     logging.disable(logging.CRITICAL)  # of FFmpeg about an untrusted file
+    confine(Path(each) for each in sys.argv[3:])
     main(sys.argv[1:])

@@ -3,13 +3,16 @@
 `apply_limits` limits this process. As a script, `python -I -S rlimits.py LIMITS COMMAND...` limits
 itself and then executes the command, because in a process with threads hardly anything is safe
 between fork and exec. LIMITS has the form `CPU=30,AS=1073741824`, with the names of
-`resource.RLIMIT_`.
+`resource.RLIMIT_`. If COMMAND cannot be executed, the exit status is 126, or 127 when it does not
+exist, as that of a shell: that is a fault of this machine, never of the file.
 """
 
 import os
 import resource
 import sys
 from collections.abc import Mapping
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # exit statuses
 
 
 def apply_limits(limits: Mapping[str, int]) -> None:
@@ -37,7 +40,11 @@ def main(arguments: list[str]) -> None:
     text, *command = arguments
     pairs = (pair.partition("=") for pair in text.split(","))
     apply_limits({name: int(limit) for name, _, limit in pairs})
-    os.execv(command[0], command)
+    try:
+        os.execv(command[0], command)
+    except OSError as error:
+        sys.stderr.write(f"{command[0]} cannot be executed: {error.strerror}\n")
+        sys.exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
 
 
 if __name__ == "__main__":

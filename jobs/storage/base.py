@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
-from contracts.outputs import OUTPUTS
+from contracts.outputs import OUTPUTS, SIDECAR_SUFFIX, SIDECAR_TYPE
 from jobs.storage.errors import StorageError
 from jobs.storage.keys import job_of
 
@@ -34,6 +34,7 @@ CONTENT_TYPES = {
     ".w64": "audio/x-w64",
     ".wma": "audio/x-ms-wma",
     ".txt": "text/plain",
+    SIDECAR_SUFFIX: SIDECAR_TYPE,
 } | {output.suffix: output.content_type for output in OUTPUTS}
 
 
@@ -44,6 +45,15 @@ class ObjectInfo:
     key: str
     bytes: int
     content_type: str
+
+
+@dataclass(frozen=True)
+class PartSession:
+    """An unfinished multipart upload, as the storage lists it."""
+
+    key: str
+    session: str
+    begun: datetime
 
 
 @dataclass(frozen=True)
@@ -107,8 +117,23 @@ class Storage(Protocol):
     def abandon_parts(self, key: str, session: str) -> None:
         """Remove the parts of an unfinished upload; missing ones are ignored."""
 
+    def part_sessions(self, folder: str) -> list[PartSession]:
+        """Return up to a page of unfinished multipart uploads below `folder`.
+
+        A local folder has none: their parts are objects.
+        """
+
+    def owner(self) -> str | None:
+        """Return the identity in the root of the storage, or None without a root."""
+
+    def make_root(self, identity: str) -> None:
+        """Make the root with this identity; every other write needs a root."""
+
     def check(self) -> None:
-        """Check that objects can be stored. Raises: StorageError: when they cannot."""
+        """Check that objects can be stored; store none.
+
+        Raises: StorageError: when they cannot, or when the root is missing.
+        """
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 JOBS_FOLDER = "jobs"
+IDENTITY_KEY = "database.txt"  # the identity of the database that owns the storage
 
 
 def job_folder(job_id: str) -> str:

@@ -14,9 +14,19 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from jobs.storage.base import CHUNK, ObjectInfo, StoredObject, checked, content_type_of, part_key
+from contracts.files import private_folder
+from jobs.storage.base import (
+    CHUNK,
+    ObjectInfo,
+    PartSession,
+    StoredObject,
+    checked,
+    content_type_of,
+    part_key,
+)
 from jobs.storage.disk_full import is_full
 from jobs.storage.errors import ObjectMissing, PartMissing, StorageError, StorageFull
+from jobs.storage.keys import IDENTITY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +62,7 @@ class LocalStorage:
             raise StorageError(
                 f"{key}: content type {content_type}, expected {content_type_of(key)}"
             )
-        with _storing(key, self.folder):
+        with self._storing(key):
             place.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(place) as draft, path.open("rb") as source, draft.open("wb") as target:
                 shutil.copyfileobj(source, target, CHUNK)
@@ -78,11 +88,12 @@ class LocalStorage:
         try:
             shutil.rmtree(place)
         except FileNotFoundError:  # it does not exist, or another process removes it
-            return
+            self._require_root()
         except OSError as error:
             raise StorageError(f"cannot remove {prefix}: {error.strerror}") from error
 
     def remove(self, keys: Sequence[str]) -> None:
+        self._require_root()
         for key in keys:
             place = self._path(key)
             try:
@@ -93,6 +104,7 @@ class LocalStorage:
 
     def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
         """Return objects below `folder`; remove old drafts that a crash has left."""
+        self._require_root()
         root = self._path(folder)
         start = () if after is None else PurePosixPath(after).relative_to(folder).parts
         found: list[StoredObject] = []
@@ -137,7 +149,7 @@ class LocalStorage:
     def receiving(self, part: str) -> Iterator[BinaryIO]:
         """Open a file for a part; it is stored if the block ends without an error."""
         place = self._path(part)
-        with _storing(part, self.folder):
+        with self._storing(part):
             place.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(place) as draft, draft.open("wb") as file:
                 yield file
@@ -152,7 +164,7 @@ class LocalStorage:
             if found != size:
                 raise PartMissing(number, expected=size, found=found)
         with (
-            _storing(key, self.folder),
+            self._storing(key),
             _replacing(place) as draft,
             draft.open("wb") as target,
         ):
@@ -168,6 +180,9 @@ class LocalStorage:
         for part in self._path(key).parent.glob(f"{PurePosixPath(key).name}.part-*"):
             part.unlink(missing_ok=True)
 
+    def part_sessions(self, folder: str) -> list[PartSession]:
+        return []
+
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
@@ -175,9 +190,25 @@ class LocalStorage:
         """Return the path of the object. Raises: ObjectMissing: when no object has the key."""
         return self._existing(key)
 
-    def check(self) -> None:
+    def owner(self) -> str | None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / IDENTITY_KEY).read_text()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self.folder}: {error.strerror}") from error
+
+    def make_root(self, identity: str) -> None:
+        try:
+            private_folder(self.folder)
+            with _replacing(self.folder / IDENTITY_KEY) as draft:
+                draft.write_text(identity)
+        except OSError as error:
+            raise StorageError(f"cannot make {self.folder}: {error.strerror}") from error
+
+    def check(self) -> None:
+        self._require_root()
+        try:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"x")
         except OSError as error:
@@ -189,8 +220,20 @@ class LocalStorage:
     def _existing(self, key: str) -> Path:
         place = self._path(key)
         if not place.is_file():
+            self._require_root()
             raise ObjectMissing(key)
         return place
+
+    def _require_root(self) -> None:
+        """Raises: StorageError: when the root is missing, as on an unmounted disk."""
+        if not (self.folder / IDENTITY_KEY).is_file():
+            raise StorageError(f"no {IDENTITY_KEY} in {self.folder}; mount the storage")
+
+    @contextmanager
+    def _storing(self, key: str) -> Iterator[None]:
+        self._require_root()
+        with _storing(key, self.folder):
+            yield
 
     def _valid(self, signature: str, expires: str, *facts: str) -> bool:
         matches = hmac.compare_digest(self._signature(*facts).encode(), signature.encode())

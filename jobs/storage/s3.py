@@ -6,8 +6,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jobs.storage.base import CHUNK, ObjectInfo, StoredObject, checked, content_type_of
+from jobs.storage.base import (
+    CHUNK,
+    ObjectInfo,
+    PartSession,
+    StoredObject,
+    checked,
+    content_type_of,
+)
 from jobs.storage.errors import ObjectMissing, PartMissing, StorageError, StorageFull
+from jobs.storage.keys import IDENTITY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,46 +44,46 @@ class S3Storage:
         self._prefix = prefix
 
     def put(self, key: str, path: Path, content_type: str) -> None:
-        with _as_storage_error(key):
+        with as_storage_error(key):
             self._client.upload_file(
                 str(path), self._bucket, self._name(key), ExtraArgs={"ContentType": content_type}
             )
 
     def get(self, key: str, path: Path) -> None:
-        with _as_storage_error(key):
+        with as_storage_error(key):
             self._client.download_file(self._bucket, self._name(key), str(path))
 
     def copy(self, key: str, to: str) -> None:
         source = {"Bucket": self._bucket, "Key": self._name(key)}
-        with _as_storage_error(key):
+        with as_storage_error(key):
             self._client.copy(source, self._bucket, self._name(to))
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         last = "" if length is None else str(start + length - 1)
         ranged = {"Range": f"bytes={start}-{last}"} if start or length is not None else {}
-        with _as_storage_error(key):
+        with as_storage_error(key):
             response = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
         return _body(response["Body"], key)
 
     def stat(self, key: str) -> ObjectInfo:
-        with _as_storage_error(key):
+        with as_storage_error(key):
             head = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
         return ObjectInfo(key, int(head["ContentLength"]), str(head["ContentType"]))
 
     def delete(self, prefix: str) -> None:
-        with _as_storage_error(prefix):
+        with as_storage_error(prefix):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._name(prefix) + "/"):
                 self._remove([entry["Key"] for entry in page.get("Contents", [])])
 
     def remove(self, keys: Sequence[str]) -> None:
         if keys:
-            with _as_storage_error(keys[0]):
+            with as_storage_error(keys[0]):
                 self._remove([self._name(key) for key in keys])
 
     def page(self, folder: str, *, after: str | None, limit: int) -> list[StoredObject]:
         start = {} if after is None else {"StartAfter": self._name(after)}
-        with _as_storage_error(folder):
+        with as_storage_error(folder):
             response = self._client.list_objects_v2(
                 Bucket=self._bucket, Prefix=self._name(folder) + "/", MaxKeys=limit, **start
             )
@@ -95,7 +103,7 @@ class S3Storage:
         )
 
     def begin_parts(self, key: str) -> str:
-        with _as_storage_error(key):
+        with as_storage_error(key):
             upload = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=self._name(key), ContentType=content_type_of(key)
             )
@@ -118,17 +126,29 @@ class S3Storage:
             if found != size:
                 raise PartMissing(number, expected=size, found=found)
         parts = [{"PartNumber": n, "ETag": sent[n]["ETag"]} for n in range(1, len(sizes) + 1)]
-        with _as_storage_error(key):
+        with as_storage_error(key):
             self._client.complete_multipart_upload(
                 **self._session(key, session), MultipartUpload={"Parts": parts}
             )
 
     def abandon_parts(self, key: str, session: str) -> None:
         try:
-            with _as_storage_error(key):
+            with as_storage_error(key):
                 self._client.abort_multipart_upload(**self._session(key, session))
         except ObjectMissing:
             return
+
+    def part_sessions(self, folder: str) -> list[PartSession]:
+        with as_storage_error(folder):
+            response = self._client.list_multipart_uploads(
+                Bucket=self._bucket, Prefix=self._name(folder) + "/"
+            )
+        return [
+            PartSession(
+                entry["Key"].removeprefix(self._prefix), entry["UploadId"], entry["Initiated"]
+            )
+            for entry in response.get("Uploads", [])
+        ]
 
     def _session(self, key: str, session: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._name(key), "UploadId": session}
@@ -136,14 +156,14 @@ class S3Storage:
     def _sent_parts(self, key: str, session: str) -> dict[int, dict[str, Any]]:
         """Return the parts that have arrived, by number."""
         found: dict[int, dict[str, Any]] = {}
-        with _as_storage_error(key):
+        with as_storage_error(key):
             pages = self._client.get_paginator("list_parts")
             for page in pages.paginate(**self._session(key, session)):
                 found |= {part["PartNumber"]: part for part in page.get("Parts", [])}
         return found
 
     def check(self) -> None:
-        with _as_storage_error(self._bucket):
+        with as_storage_error(self._bucket):
             self._client.head_bucket(Bucket=self._bucket)
 
     def create_bucket(self) -> bool:
@@ -154,10 +174,25 @@ class S3Storage:
             region = self._client.meta.region_name
             where = {"LocationConstraint": region} if region != DEFAULT_REGION else None
             given = {"CreateBucketConfiguration": where} if where else {}
-            with _as_storage_error(self._bucket):
+            with as_storage_error(self._bucket):
                 self._client.create_bucket(Bucket=self._bucket, **given)
             return True
         return False
+
+    def owner(self) -> str | None:
+        try:
+            return b"".join(self.open(IDENTITY_KEY)).decode(errors="replace")
+        except ObjectMissing:
+            return None
+
+    def make_root(self, identity: str) -> None:
+        with as_storage_error(IDENTITY_KEY):
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._name(IDENTITY_KEY),
+                Body=identity.encode(),
+                ContentType="text/plain",
+            )
 
     def close(self) -> None:
         """Close the connections."""
@@ -192,12 +227,13 @@ def open_bucket(bucket: str, prefix: str, query: dict[str, list[str]]) -> S3Stor
             f"{', '.join(PARTS[:-1])} and {PARTS[-1]}"
         )
     endpoint, public, region = (query.get(part, [None])[0] for part in PARTS)
-    client = _client(endpoint, region or DEFAULT_REGION)
-    signer = _client(public, region or DEFAULT_REGION) if public else None
+    client = s3_client(endpoint, region)
+    signer = s3_client(public, region) if public else None
     return S3Storage(client, bucket=bucket, prefix=prefix, signer=signer)
 
 
-def _client(endpoint: str | None, region: str) -> Any:
+def s3_client(endpoint: str | None, region: str | None) -> Any:
+    """Return a client of S3, by default of AWS. Raises: StorageError: without boto3."""
     try:
         import boto3  # an extra that local storage does not need
         from botocore.config import Config
@@ -212,18 +248,19 @@ def _client(endpoint: str | None, region: str) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
-        region_name=region,
+        region_name=region or DEFAULT_REGION,
         config=config,
     )
 
 
 def _body(body: Any, key: str) -> Iterator[bytes]:
-    with _as_storage_error(key), body:
+    with as_storage_error(key), body:
         yield from body.iter_chunks(CHUNK)
 
 
 @contextmanager
-def _as_storage_error(key: str) -> Iterator[None]:
+def as_storage_error(key: str) -> Iterator[None]:
+    """Raise errors of boto3 as those of `jobs.storage.errors`."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 

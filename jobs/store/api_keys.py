@@ -25,7 +25,7 @@ from jobs.db.tables import api_keys
 from jobs.model import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
@@ -158,6 +158,12 @@ class ApiKeyStore:
         with reading(self._engine) as connection:
             some = sa.select(api_keys.c.id).where(_active(self._clock())).limit(1)
             return connection.execute(some).first() is not None
+
+    def active_of(self, key_ids: Collection[str]) -> set[str]:
+        """Return the ids among these whose keys are active."""
+        these = sa.and_(api_keys.c.id.in_(key_ids), _active(self._clock()))
+        with reading(self._engine) as connection:
+            return set(connection.execute(sa.select(api_keys.c.id).where(these)).scalars())
 
     def authenticate(self, token: str) -> ApiKey | None:
         """Return the key of this token; None if it is unknown, expired or revoked."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from jobs.db.engine import after_commit
 from jobs.db.tables import jobs
 from jobs.model import FinishedTake, Job, Output, State, warnings_of
 from jobs.request.model import JobRequest
 from jobs.store.quotas import Quota, charge_seconds, check_bytes, check_jobs, hold_to_quota
+from jobs.telemetry import job_events
 from jobs.webhooks import outbox
 
 if TYPE_CHECKING:
@@ -23,13 +26,16 @@ if TYPE_CHECKING:
     from jobs.model import NewJob
 
 # These columns are used in queries only; `Job` has no field for them.
-QUERY_COLUMNS = ("woken_at", "person", "input_bytes", "output_bytes")
+QUERY_COLUMNS = (
+    "woken_at", "person", "partner_person", "input_bytes", "output_bytes", "not_before", "setbacks"
+)  # fmt: skip
 NOT_IN_WORK: Mapping[str, Any] = {
     "worker": None,
     "lease_until": None,
     "stage": "queued",
     "stage_progress": 0.0,
     "progress": 0.0,
+    "seconds_left": None,
 }
 CANCEL_AFTER = "cancel_after"  # error code of a job that did not end in time
 UNFINISHED = jobs.c.state.in_([State.QUEUED, State.RUNNING])
@@ -61,6 +67,8 @@ def queue_jobs(
     check_jobs(connection, tenant, quota, len(new))
     charge_seconds(connection, tenant, quota, sum(each.clip_seconds for each in new), now)
     check_bytes(connection, tenant, quota, sum(each.input_bytes for each in new))
+    for each in new:
+        after_commit(connection, partial(job_events.submitted, each.request.person))
 
 
 def owned_by(tenant: str | None, job_id: str) -> ColumnElement[bool]:
@@ -95,12 +103,14 @@ def end_job(
 ) -> bool:
     """Move the job to a final state and queue its webhook; False when `where` does not match.
 
-    Every final state is written here, so no end is without its webhook.
+    Every final state is written here, so no end is without its webhook, log line and metrics.
     """
-    ended = {"state": state, "finished_at": now, "lease_until": None}
+    ended = {"state": state, "finished_at": now, "lease_until": None, "seconds_left": None}
     if not update_job(connection, where, {**(values or {}), **ended}):
         return False
-    outbox.note_end(connection, read_job(connection, job_id), now)
+    row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().one()
+    outbox.note_end(connection, job_of_row(row), now)
+    after_commit(connection, partial(job_events.ended, row, now))
     return True
 
 
@@ -167,10 +177,12 @@ def _new_row(new: NewJob, max_attempts: int, now: datetime) -> dict[str, Any]:
         "max_attempts": max_attempts,
         "created_at": now,
         "woken_at": now,
+        "queued_at": now,
         "person": new.request.person,
         "request": new.request.seeded().model_dump(mode="json"),
         "input_key": new.input_key,
         "partner_key": new.partner_key,
+        "filename": new.filename,
         "clip_seconds": new.clip_seconds,
         "tenant": new.tenant,
         "input_bytes": new.input_bytes,
@@ -184,7 +196,16 @@ def _new_row(new: NewJob, max_attempts: int, now: datetime) -> dict[str, Any]:
         "motion_digest": new.motion.digest if new.motion else None,
         "batch_id": new.batch_id,
         "batch_place": new.batch_place,
+        "trace": new.trace,
         "finished_takes": [],
         "outputs": [],
+        "partner_person": _other_person(new.request.people),
+        "consent": new.consent,
+        "partner_consent": new.partner_consent,
         "warnings": [asdict(warning) for warning in new.warnings],
     }
+
+
+def _other_person(people: Sequence[str]) -> str | None:
+    """Return the second person, if that is another one than the first."""
+    return people[-1] if people[-1] != people[0] else None

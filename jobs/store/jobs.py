@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from jobs.db.engine import reading, writing
+from jobs.db.engine import after_commit, reading, writing
 from jobs.db.tables import jobs
 from jobs.model import JobStatus, State, utc_now
 from jobs.store import deletions, idempotency
-from jobs.store.fair_share import select_positions
+from jobs.store.fair_share import read_positions
 from jobs.store.idempotency import IdempotencyConflict, IdempotencyKey
 from jobs.store.job_rows import (
     NOT_IN_WORK,
@@ -29,9 +30,13 @@ from jobs.store.job_rows import (
 from jobs.store.pagination import JobFilter, page_of, select_page
 from jobs.store.queue_positions import PositionCache
 from jobs.store.quotas import check_jobs, hold_to_quota
+from jobs.telemetry import job_events
+from jobs.telemetry.trace_context import current_trace
+
+MOST_WATERMARKS = 10_000  # newest ids that detection looks for in files that have suffered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -80,6 +85,22 @@ class JobStore:
         with reading(self._engine) as connection:
             return read_job(connection, job_id, tenant)
 
+    def with_watermark(self, watermark: str) -> str | None:
+        """Return the id of the newest job whose outputs have this watermark, 16 hex digits."""
+        newest = sa.select(jobs.c.id).where(jobs.c.watermark == watermark)
+        with reading(self._engine) as connection:
+            found: str | None = connection.scalar(
+                newest.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
+            )
+        return found
+
+    def watermarks(self, limit: int = MOST_WATERMARKS) -> list[str]:
+        """Return the ids of the watermarks of the newest marked jobs, 16 hex digits each."""
+        marked = sa.select(jobs.c.watermark).where(jobs.c.watermark.is_not(None))
+        newest = marked.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+        with reading(self._engine) as connection:
+            return list(dict.fromkeys(connection.scalars(newest)))
+
     def page(
         self, job_filter: JobFilter = ALL, *, limit: int = 20, cursor: str | None = None
     ) -> Page:
@@ -103,11 +124,18 @@ class JobStore:
     def statuses(self, job_ids: Collection[str]) -> dict[str, JobStatus]:
         """Return the status of each of these jobs that exists."""
         ids = list(job_ids)
-        statuses: dict[str, JobStatus] = {}
+        rows: list[Any] = []
         with reading(self._engine) as connection:
             for start in range(0, len(ids), IDS_PER_STATEMENT):
-                statuses |= _statuses(connection, ids[start : start + IDS_PER_STATEMENT])
-        return statuses
+                rows += _status_rows(connection, ids[start : start + IDS_PER_STATEMENT])
+        queued = [row.id for row in rows if row.state == State.QUEUED]
+        positions = self.positions(queued) if queued else {}
+        return {
+            row.id: JobStatus(
+                State(row.state), row.attempt, row.stage, row.stage_progress, positions.get(row.id)
+            )
+            for row in rows
+        }
 
     def cancel(self, job_id: str, *, tenant: str | None = None) -> bool:
         """Cancel a queued or running job; its worker stops at its next write.
@@ -132,6 +160,9 @@ class JobStore:
             "state": State.QUEUED,
             "max_attempts": jobs.c.attempt + self._limits.max_attempts,
             "woken_at": now,
+            "queued_at": now,
+            "not_before": None,
+            "setbacks": 0,
             "started_at": None,
             "finished_at": None,
             "outputs_expired_at": None,
@@ -145,14 +176,17 @@ class JobStore:
         )
         with writing(self._engine) as connection:
             old = connection.execute(
-                sa.select(jobs.c.tenant, jobs.c.cancel_after).where(ended)
+                sa.select(jobs.c.tenant, jobs.c.cancel_after, jobs.c.person).where(ended)
             ).first()
             if old is None:
                 return False
             quota = hold_to_quota(connection, old.tenant, self._limits.quota)
             again["cancel_at"] = cancel_time(old.cancel_after, now)
+            if (trace := current_trace()) is not None:
+                again["trace"] = trace
             queued = update_job(connection, ended, again)
             check_jobs(connection, old.tenant, quota, 1)
+            after_commit(connection, partial(job_events.submitted, old.person))
             return queued
 
     def delete(self, job_id: str, *, tenant: str | None = None) -> Deletion:
@@ -174,22 +208,9 @@ class JobStore:
 
     def _all_positions(self) -> dict[str, int]:
         with reading(self._engine) as connection:
-            return _positions(connection)
+            return read_positions(connection)
 
 
-def _positions(connection: Connection, job_ids: Collection[str] | None = None) -> dict[str, int]:
-    """Return the positions of these jobs, or of all queued jobs."""
-    return {row.id: row.position for row in connection.execute(select_positions(job_ids))}
-
-
-def _statuses(connection: Connection, job_ids: Collection[str]) -> dict[str, JobStatus]:
+def _status_rows(connection: Connection, job_ids: Collection[str]) -> Sequence[Any]:
     columns = (jobs.c.id, jobs.c.state, jobs.c.attempt, jobs.c.stage, jobs.c.stage_progress)
-    rows = connection.execute(sa.select(*columns).where(jobs.c.id.in_(job_ids))).all()
-    queued = [row.id for row in rows if row.state == State.QUEUED]
-    positions = _positions(connection, queued) if queued else {}
-    return {
-        row.id: JobStatus(
-            State(row.state), row.attempt, row.stage, row.stage_progress, positions.get(row.id)
-        )
-        for row in rows
-    }
+    return connection.execute(sa.select(*columns).where(jobs.c.id.in_(job_ids))).all()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from jobs.db.conditions import shows
 from jobs.db.tables import jobs
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class JobFilter:
     tenant: str | None = None  # None: all tenants
     created_after: datetime | None = None  # inclusive
     created_before: datetime | None = None  # exclusive
+    error_code: str | None = None
+    finished_after: datetime | None = None  # inclusive
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,17 @@ def _conditions(job_filter: JobFilter) -> list[ColumnElement[bool]]:
     if job_filter.batch is not None:
         conditions.append(jobs.c.batch_id == job_filter.batch)
     if job_filter.person is not None:
-        conditions.append(jobs.c.person == job_filter.person)
+        conditions.append(shows(sa.literal(job_filter.person)))
     if job_filter.tenant is not None:
         conditions.append(jobs.c.tenant == job_filter.tenant)
     if job_filter.created_after is not None:
         conditions.append(jobs.c.created_at >= job_filter.created_after)
     if job_filter.created_before is not None:
         conditions.append(jobs.c.created_at < job_filter.created_before)
+    if job_filter.error_code is not None:
+        conditions.append(jobs.c.error_code == job_filter.error_code)
+    if job_filter.finished_after is not None:
+        conditions.append(jobs.c.finished_at >= job_filter.finished_after)
     return conditions
 
 

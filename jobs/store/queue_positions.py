@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-SHORT = 100  # queued jobs; positions of a shorter queue are not kept
+SHORT = 10  # queued jobs; positions of a shorter queue are not kept
 KEPT_TIMES_COST = 20  # so that queries use at most a twentieth of a core
+LONGEST_SECONDS = 2.0  # for which positions are kept, also when a query had to wait
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class PositionCache:
         query: Callable[[], Mapping[str, int]],
         *,
         clock: Callable[[], float] = time.monotonic,
-        cost: Callable[[], float] = time.thread_time,
+        cost: Callable[[], float] = time.monotonic,
     ) -> None:
-        """query: positions of all queued jobs. cost: CPU seconds of this thread."""
+        """query: positions of all queued jobs. cost: seconds that a query takes."""
         self._query = query
         self._clock = clock
         self._cost = cost
@@ -64,6 +65,6 @@ class PositionCache:
         before = self._cost()
         positions = self._query()
         cost = self._cost() - before
-        kept = 0.0 if len(positions) < SHORT else KEPT_TIMES_COST * cost
+        kept = min(KEPT_TIMES_COST * cost, LONGEST_SECONDS) if len(positions) >= SHORT else 0.0
         now = self._clock()
         self._snapshot = _Snapshot(positions, now + kept, now + 2 * kept)

@@ -144,4 +144,6 @@ def _forget_kept_work(connection: Connection, row: RowMapping) -> bool:
         jobs.c.attempt == row["attempt"],
         jobs.c.finished_at == row["finished_at"],
     )
-    return connection.execute(jobs.update().where(same).values(NOTHING_KEPT)).rowcount == 1
+    unpublished = {} if row["state"] == State.SUCCEEDED else {"output_bytes": 0}
+    values = {**NOTHING_KEPT, **unpublished}
+    return connection.execute(jobs.update().where(same).values(values)).rowcount == 1

@@ -20,13 +20,16 @@ from jobs.model import State, new_job_id, utc_now, warnings_of
 from jobs.store.quotas import Quota, check_bytes, hold_to_quota
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Engine, RowMapping
 
     from jobs.model import Clock, JobWarning
     from jobs.sandbox.audio_probe import ClipInfo
+    from jobs.storage.base import PartSession, StoredObject
 
+UPLOADS_FOLDER = "uploads"
 PART_BYTES = 100 * 2**20
 BATCH_SIZE = 8
 GRACE = timedelta(minutes=5)  # for a request that read the upload just before it expired
@@ -38,6 +41,14 @@ class UploadMissing(LookupError):
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(f"upload not found: {upload_id}")
+        self.upload_id = upload_id
+
+
+class UploadComplete(RuntimeError):
+    """The upload has all of its parts."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"upload already complete: {upload_id}")
         self.upload_id = upload_id
 
 
@@ -57,6 +68,7 @@ class Upload:
     sha256: str | None
     warnings: tuple[JobWarning, ...]
     channels: int | None  # None also for uploads of version 0.1
+    filename: str | None  # of the clip on its sender's machine
 
     @property
     def ready(self) -> bool:
@@ -72,7 +84,12 @@ class Upload:
 
 def upload_folder(upload_id: str) -> str:
     """Return the folder of all objects of an upload."""
-    return f"uploads/{upload_id}"
+    return f"{UPLOADS_FOLDER}/{upload_id}"
+
+
+def upload_of(key: str) -> str:
+    """Return the id of the upload that an object belongs to: "uploads/<id>/..."."""
+    return key.removeprefix(f"{UPLOADS_FOLDER}/").partition("/")[0]
 
 
 def upload_key(upload_id: str) -> str:
@@ -91,7 +108,14 @@ class UploadStore:
         self._clock = clock
 
     def add(
-        self, tenant: str, *, bytes: int, upload_id: str, session: str, seconds: float
+        self,
+        tenant: str,
+        *,
+        bytes: int,
+        upload_id: str,
+        session: str,
+        seconds: float,
+        filename: str | None = None,
     ) -> Upload:
         """Announce a clip of this size; its parts have to arrive within `seconds`.
 
@@ -104,6 +128,7 @@ class UploadStore:
             "bytes": bytes,
             "key": upload_key(upload_id),
             "session": session,
+            "filename": filename,
             "created_at": now,
             "expires_at": now + timedelta(seconds=seconds),
             "held_until": now,
@@ -129,6 +154,24 @@ class UploadStore:
         if row is None:
             raise UploadMissing(upload_id)
         return _upload(row)
+
+    def receiving(self, upload_id: str) -> Upload:
+        """Return the upload of any tenant whose parts may arrive now.
+
+        Raises:
+            UploadMissing: when no upload has this id, or it has expired.
+            UploadComplete: when its parts were joined.
+        """
+        this = sa.select(uploads).where(
+            uploads.c.id == upload_id, uploads.c.expires_at > self._clock()
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(this).mappings().first()
+        if row is None:
+            raise UploadMissing(upload_id)
+        if (upload := _upload(row)).ready:
+            raise UploadComplete(upload_id)
+        return upload
 
     def ready(self, upload: Upload, clip: ClipInfo, sha256: str, *, seconds: float) -> Upload:
         """Save the result of the probe; jobs can use the upload for `seconds` from now on."""
@@ -168,6 +211,39 @@ class UploadStore:
             held = {"held_until": now + HOLD}
             connection.execute(uploads.update().where(uploads.c.id.in_(ids)).values(held))
         return taken
+
+    def orphans(self, objects: Sequence[StoredObject], age: timedelta) -> list[str]:
+        """Return the keys of objects, older than `age`, that belong to no upload.
+
+        Of a complete upload only its clip is kept: parts that arrived later are orphans.
+        """
+        before = self._clock() - age
+        old = [each for each in objects if each.modified <= before]
+        ids = {upload_of(each.key) for each in old}
+        these = sa.select(uploads.c.id, uploads.c.key, uploads.c.sha256).where(
+            uploads.c.id.in_(ids)
+        )
+        with reading(self._engine) as connection:
+            rows = {row.id: row for row in connection.execute(these)}
+
+        def orphaned(one: StoredObject) -> bool:
+            row = rows.get(upload_of(one.key))
+            return row is None or (row.sha256 is not None and one.key != row.key)
+
+        return [one.key for one in old if orphaned(one)]
+
+    def lost_sessions(self, sessions: Sequence[PartSession], age: timedelta) -> list[PartSession]:
+        """Return the multipart uploads, older than `age`, that no row names."""
+        before = self._clock() - age
+        old = [each for each in sessions if each.begun <= before]
+        ids = [each.session for each in old]
+        with reading(self._engine) as connection:
+            known = set(
+                connection.execute(
+                    sa.select(uploads.c.session).where(uploads.c.session.in_(ids))
+                ).scalars()
+            )
+        return [each for each in old if each.session not in known]
 
     def forget(self, upload: Upload) -> None:
         """Delete the row of an upload whose object was removed; safe to repeat."""

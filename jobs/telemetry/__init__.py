@@ -1,1 +1,1 @@
-"""Logging, and redaction of credentials."""
+"""Logging with redaction of credentials, metrics and traces."""

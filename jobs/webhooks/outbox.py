@@ -14,14 +14,17 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from pydantic_core import to_jsonable_python
 
-from jobs.db.engine import reading, writing
+from jobs.db.engine import after_commit, reading, writing
 from jobs.db.tables import deliveries
 from jobs.model import new_job_id, utc_now
+from jobs.telemetry.metrics import WEBHOOKS
+from jobs.telemetry.prometheus import count
 from jobs.webhooks.signing import TYPES, event_body
 
 if TYPE_CHECKING:
@@ -86,6 +89,7 @@ class Delivery:
     tries: int  # started ones; every write of a sender carries this number
     max_tries: int
     log: tuple[Mapping[str, Any], ...]  # latest tries, oldest first, as JSON
+    trace: Mapping[str, str] | None  # headers of W3C Trace Context of its job
 
 
 def note_end(connection: Connection, job: Job, now: datetime) -> None:
@@ -106,6 +110,7 @@ def note_end(connection: Connection, job: Job, now: datetime) -> None:
         "tries": 0,
         "max_tries": len(RETRY_DELAYS) + 1,
         "log": [],
+        "trace": job.trace,
     }
     connection.execute(deliveries.insert().values(row))
 
@@ -166,6 +171,8 @@ class Outbox:
             log = [*row["log"], to_jsonable_python(asdict(tried))][-LOGGED_TRIES:]
             values = {"log": log} | self._next_state(row, tried, retry_after)
             connection.execute(deliveries.update().where(this).values(values))
+            outcome = str(values.get("state", "retrying"))
+            after_commit(connection, partial(count, WEBHOOKS, outcome=outcome))
             return True
 
     def of_job(self, job_id: str) -> list[Delivery]:
@@ -195,6 +202,7 @@ class Outbox:
         held: dict[str, Any] = {"due_at": now + self._hold, "tries": row["tries"] + 1}
         if over := row["tries"] >= row["max_tries"]:
             held = {"state": DeliveryState.FAILED, "due_at": None}
+            after_commit(connection, partial(count, WEBHOOKS, outcome="failed"))
         this = deliveries.c.id == row["id"]
         connection.execute(deliveries.update().where(this).values(held))
         return None if over else _delivery({**row, **held})

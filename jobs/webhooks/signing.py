@@ -44,6 +44,7 @@ def job_data(job: Job) -> dict[str, Any]:
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
+        "filename": job.filename,
         "clip_seconds": job.clip_seconds,
         "priority": job.priority,
         "metadata": dict(job.metadata),
@@ -60,8 +61,9 @@ def job_data(job: Job) -> dict[str, Any]:
                 "bytes": output.bytes,
                 "path": f"/jobs/{job.id}/outputs/{output.name}",
             }
-            for output in job.outputs
+            for output in (job.outputs if job.state is State.SUCCEEDED else ())
         ],
+        "usage": None if job.usage is None else asdict(job.usage),
         "warnings": [asdict(warning) for warning in job.warnings],
         "error": None if job.error is None else asdict(job.error),
     }

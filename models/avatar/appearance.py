@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from contracts.avatar_kinds import FAST, SHADINGS
+
 Colour = tuple[int, int, int]  # sRGB bytes
 TRANSPARENT: Final = "transparent"
 MOST_SAMPLES = 4
@@ -20,6 +22,8 @@ class RenderOptions:
 
     background: Colour | Literal["transparent"] | None = None
     samples: int | None = None  # along each side of a pixel
+    shading: str = FAST  # or FULL, where the kind of avatar has it
+    clay: bool = False  # without textures that networks compute; other kinds render as ever
     extra: tuple[tuple[str, Any], ...] = ()  # options of one avatar kind, by request field
 
     def __post_init__(self) -> None:
@@ -27,6 +31,8 @@ class RenderOptions:
             raise ValueError(
                 f"samples: must be 1 to {MOST_SAMPLES} along a pixel's side ({self.samples})"
             )
+        if self.shading not in SHADINGS:
+            raise ValueError(f"shading: must be {' or '.join(SHADINGS)} ({self.shading})")
 
     @property
     def channels(self) -> int:

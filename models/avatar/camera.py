@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Vector = tuple[float, float, float]
 
+PORTRAIT = "portrait"  # face and hands; the default in the shading `full`
 SMALLEST, LARGEST = 64, 2048  # pixels
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def check_motion(
         raise ValueError(f"batch must be at least 1, got {batch}")
 
 
+# Batches of several avatars are rendered one after another: each has all cores, and settings of
+# a device that their networks change are those of one batch at a time.
+_rendering = Lock()
+
+
 def batches_ahead(
     render: Callable[[ThreadPoolExecutor, RenderBatch], Frames],
     frames: RenderBatch,
@@ -87,10 +93,15 @@ def batches_ahead(
 
     render: renders one batch with a pool of `threads` threads.
     """
+
+    def render_alone(pool: ThreadPoolExecutor, part: RenderBatch) -> Frames:
+        with _rendering:
+            return render(pool, part)
+
     pending: list[Future[Frames]] = []
     with ThreadPoolExecutor(1) as prefetcher, ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(frames), batch):
-            pending.append(prefetcher.submit(render, pool, frames[start : start + batch]))
+            pending.append(prefetcher.submit(render_alone, pool, frames[start : start + batch]))
             if len(pending) > 1:
                 yield pending.pop(0).result()
         for last in pending:

@@ -12,7 +12,7 @@ and `forward` in it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,10 @@ from models.motion.layers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+Network = TypeVar("Network", bound="Denoiser")
 
 TIME_TOKENS = 2  # rows that encode the timestep, after the rows of the condition
 KEY_FRAMES = 30  # frames from one key pose to the next
@@ -78,6 +81,12 @@ class Condition:
     memories: tuple[tuple[KeysValues, ...], ...]  # per layer; padded at the end for TIME_TOKENS
     frame_freqs: Tensor  # [T, d / 2] complex
     time_freqs: Tensor  # [2, d / 2] complex
+
+    def conditional(self) -> Condition:
+        """Return the rows with the condition, of a condition for guidance; a view."""
+        memories = tuple(tuple(memory.first_half() for memory in layer) for layer in self.memories)
+        half = len(self.hidden) // 2
+        return Condition(self.hidden[:half], memories, self.frame_freqs, self.time_freqs)
 
 
 class Denoiser(nn.Module):
@@ -281,14 +290,22 @@ def with_neighbours(features: Tensor, count: int) -> Tensor:
     return rows.flatten(2)  # [G, L, A, n] -> [G, L, A n]
 
 
+@dataclass(frozen=True)
+class Student(Generic[Network]):
+    """A denoiser for few calls without guidance, distilled from one with guidance."""
+
+    network: Network
+    steps: int  # calls that it was made for
+    guidance: float  # scale of the guidance that is folded in
+
+
 def load_face(path: Path, *, device: torch.device) -> Denoiser:
     """Load face.safetensors.
 
     Raises: CheckpointError: when the file is missing, damaged or holds another network.
     """
     config, weights = checkpoint.read(path, device=device)
-    network = Denoiser(checkpoint.config_of(DenoiserConfig, config, path))
-    return checkpoint.restore(network, weights, path).to(device)
+    return _restored(Denoiser, config, weights, path).to(device)
 
 
 def load_body(path: Path, *, device: torch.device) -> BodyDenoiser:
@@ -297,8 +314,42 @@ def load_body(path: Path, *, device: torch.device) -> BodyDenoiser:
     Raises: CheckpointError: when the file is missing, damaged or holds another network.
     """
     config, weights = checkpoint.read(path, device=device)
+    return _restored(BodyDenoiser, config, weights, path).to(device)
+
+
+def load_student(
+    path: Path, make: Callable[[DenoiserConfig], Network], *, device: torch.device
+) -> Student[Network]:
+    """Load a student's file; make: the class of its network.
+
+    Raises: CheckpointError: when the file is missing, damaged or holds another network.
+    """
+    facts, weights = checkpoint.read(path, device=device)
+    steps, guidance = student_facts(facts, path)
+    network = _restored(make, facts["network"], weights, path).to(device)
+    return Student(network, steps, guidance)
+
+
+def student_facts(facts: Mapping[str, Any], path: Path) -> tuple[int, float]:
+    """Return steps and guidance of a student from the config of its file.
+
+    Raises: CheckpointError: when the file holds another network.
+    """
     try:
-        network = BodyDenoiser(checkpoint.config_of(DenoiserConfig, config, path))
+        return int(facts["steps"]), float(facts["guidance"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"{path}: not a student: {error!r}") from error
+
+
+def _restored(
+    make: Callable[[DenoiserConfig], Network],
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    path: Path,
+) -> Network:
+    sizes = checkpoint.config_of(DenoiserConfig, config, path)
+    try:
+        network = make(sizes)
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{path}: not a body denoiser: {error}") from error
-    return checkpoint.restore(network, weights, path).to(device)
+    return checkpoint.restore(network, weights, path)

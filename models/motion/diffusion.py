@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STEPS = 1000
 LARGEST_BETA = 0.999
+NOISIEST, CLEANEST = 998, 7  # timesteps between which solvers in log-SNR space theirs
 
 Denoise = Callable[[Tensor, int], Tensor]  # (x, t) -> x0; t is a timestep of the full process
 
@@ -78,6 +79,66 @@ def spread_timesteps(count: int) -> tuple[int, ...]:
     return tuple(round(i * (STEPS - 1) / (count - 1)) for i in range(count))
 
 
+@cache
+def half_log_snr() -> Tensor:
+    """Return log(alpha / sigma) of each timestep of the full process, [1000] float64, falling."""
+    alphas_cumprod = cumulative_alphas()
+    return (alphas_cumprod / (1 - alphas_cumprod)).log() / 2
+
+
+def log_snr_timesteps(count: int) -> tuple[int, ...]:
+    """Return `count` timesteps, ascending and distinct, nearly even in log-SNR, from 7 to 998.
+
+    The signal appears in noise at an even rate then, so a solver of few steps makes equal errors
+    (arXiv 2206.00927, section 5.2). Timestep 999 is left out: its beta is clipped, so that its
+    log-SNR is far from that of 998, and both are pure noise. One step ends at 998.
+    """
+    if not 1 <= count <= STEPS:
+        raise ValueError(f"steps must be 1 to {STEPS}, got {count}")
+    return even_in_log_snr(count, NOISIEST, CLEANEST)
+
+
+def even_in_log_snr(count: int, noisiest: int, cleanest: int) -> tuple[int, ...]:
+    """Return `count` timesteps, ascending and distinct, nearly even in log-SNR between two."""
+    levels = half_log_snr()
+    ends = float(levels[noisiest]), float(levels[cleanest])
+    wanted = torch.linspace(*ends, count, dtype=torch.float64)
+    nearest = (levels[None] - wanted[:, None]).abs().argmin(1).flip(0).tolist()
+    timesteps: list[int] = []
+    for place, t in enumerate(nearest):  # near the clean signal, timesteps are sparse
+        free = timesteps[-1] + 1 if timesteps else 0
+        timesteps.append(min(max(t, free), STEPS - count + place))
+    return tuple(timesteps)
+
+
+@dataclass(frozen=True)
+class LogSnrSchedule:
+    """Timesteps of a solver in log-SNR, from noise to the clean signal; coefficients are floats."""
+
+    timesteps: tuple[int, ...]  # [S] descending
+    alphas: tuple[float, ...]  # [S] scale of the clean signal
+    sigmas: tuple[float, ...]  # [S] scale of the noise
+    gains: tuple[float, ...]  # [S - 1] half log-SNR gained by each step
+
+
+def log_snr_schedule(count: int) -> LogSnrSchedule:
+    """Return the schedule of `log_snr_timesteps`."""
+    return log_snr_schedule_of(log_snr_timesteps(count))
+
+
+def log_snr_schedule_of(ascending: Sequence[int]) -> LogSnrSchedule:
+    """Return the schedule of some timesteps of the full process, given in ascending order."""
+    timesteps = tuple(ascending)[::-1]
+    alphas_cumprod = cumulative_alphas()[list(timesteps)]
+    gains = half_log_snr()[list(timesteps)].diff()
+    return LogSnrSchedule(
+        timesteps,
+        tuple(alphas_cumprod.sqrt().tolist()),
+        tuple((1 - alphas_cumprod).sqrt().tolist()),
+        tuple(gains.tolist()),
+    )
+
+
 def schedule_of(timesteps: Sequence[int]) -> TimestepSchedule:
     """Return the schedule of some timesteps of the full process, given in ascending order."""
     alphas_cumprod = cumulative_alphas()[list(timesteps)]
@@ -101,17 +162,25 @@ def q_sample(x0: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
     return scale * x0 + spread * noise
 
 
-def guided(both: Denoise, scale: float | Tensor) -> Denoise:
+def guided(
+    both: Denoise,
+    scale: float | Tensor,
+    *,
+    conditional: Denoise | None = None,
+    until: int = 0,
+) -> Denoise:
     """Return a denoiser with classifier-free guidance (arXiv 2207.12598), both passes in a batch.
 
     both: denoises [2 B, ...], the first half with the condition, the second without.
     scale: a number, or [B, 1, ...].
+    conditional: denoises [B, ...] with the condition; it alone denoises timesteps below `until`,
+    where guidance changes little (arXiv 2404.07724).
     """
 
     def denoise(x: Tensor, t: int) -> Tensor:
-        conditional, unconditional = both(torch.cat([x, x]), t).chunk(
-            2
-        )  # [2 B, ...] -> 2 x [B, ...]
-        return unconditional + scale * (conditional - unconditional)
+        if conditional is not None and t < until:
+            return conditional(x, t)
+        known, unknown = both(torch.cat([x, x]), t).chunk(2)  # [2 B, ...] -> 2 x [B, ...]
+        return unknown + scale * (known - unknown)
 
     return denoise

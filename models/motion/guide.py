@@ -211,17 +211,25 @@ def generate(
     depth: int,
     top_p: float,
     generators: Sequence[Generator],
+    known: Tensor | None = None,  # [B, P, R]
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Tensor:
-    """Sample tokens [B, K, R] autoregressively, with one generator for each of the B sequences."""
+    """Sample tokens [B, K, R] autoregressively, with one generator for each of the B sequences.
+
+    known: tokens of the first P key poses, which are continued.
+    """
     length = keys * depth
+    given = [] if known is None else list(known.flatten(1).unbind(1))
     decoder = IncrementalDecoder(guide, condition, length)
     token = torch.full(
         (len(condition.hidden),), guide.start, dtype=torch.long, device=condition.hidden.device
     )
     sampled = []
     for position in range(length):
-        token = nucleus(decoder.step(token), top_p).sample(generators)
+        logits = decoder.step(token)
+        token = (
+            given[position] if position < len(given) else nucleus(logits, top_p).sample(generators)
+        )
         sampled.append(token)
         progress((position + 1) / length)
     return torch.stack(sampled, dim=1).view(-1, keys, depth)

@@ -75,6 +75,11 @@ class KeysValues:
         """Return the first `rows` rows as a view."""
         return KeysValues(self.keys[:, :, :rows], self.values[:, :, :rows])
 
+    def first_half(self) -> KeysValues:
+        """Return the first half of the G rows as a view."""
+        half = len(self.keys) // 2
+        return KeysValues(self.keys[:half], self.values[:half])
+
     def concat(self, other: KeysValues) -> KeysValues:
         """Concatenate the rows of both."""
         return KeysValues(

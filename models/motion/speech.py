@@ -48,6 +48,7 @@ class FrontEnd(Protocol):
     """Network from audio to speech features."""
 
     width: int  # A, both channels
+    context: int  # frames before a window of a long clip that its features are computed from
 
     def rows(self, frames: int) -> int:
         """Return L for a clip of `frames` frames of motion."""
@@ -126,6 +127,7 @@ class ConvSpeechConfig:
 class ConvSpeech(nn.Module):
     """Front end of released people: about 100 rows per second, each channel separately."""
 
+    context = 30  # its rows are the larger part of the work
     filters: Tensor
 
     def __init__(self, config: ConvSpeechConfig) -> None:
@@ -184,6 +186,7 @@ class MelSpeech(nn.Module):
     far microphones give similar rows. A channel that is much quieter than the other stays quiet.
     """
 
+    context = 300  # the level of a window is that of 20 s, as in training
     filters: Tensor
     mel: Tensor
     window: Tensor

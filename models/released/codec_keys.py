@@ -100,6 +100,7 @@ def config_of(
         more["occlusion_levels"] = len(list(_numbered(state, "shadow_net.enc_layers.{}.0")))
     return CodecConfig(
         parents=tuple(bone["Parent"] if bone["Parent"] < len(bones) else -1 for bone in bones),
+        joint_names=_joint_names(bones),
         shadow_from_pose=shadow_from_pose,
         uv_size=state["decoder.verts_conv.bias"].shape[-1],
         local_pose=state[decoder].shape[1],
@@ -124,6 +125,12 @@ def config_of(
         upscale=state["upscale_net.conv_block.0.weight_v"].shape[0],
         **more,
     )
+
+
+def _joint_names(bones: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of the joints; empty unless every joint has a name that no other joint has."""
+    names = tuple(str(bone.get("Name", "")) for bone in bones)
+    return names if all(names) and len(set(names)) == len(names) else ()
 
 
 def layer_names(config: CodecConfig) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from contracts.consent import LICENCE as LICENCE_KIND
+from contracts.consent import NON_COMMERCIAL, Consent
 from contracts.files import sha256_of
 from contracts.person import MANIFEST, write_manifest
 from models import checkpoint
@@ -45,6 +47,13 @@ if TYPE_CHECKING:
     from models.avatar.camera import Camera
 
 LICENCE = "CC BY-NC 4.0"
+CONSENT = Consent(
+    LICENCE_KIND,
+    uses=(NON_COMMERCIAL,),
+    given_by="the authors of arXiv 2401.01885",
+    licence=LICENCE,
+    conditions="attribution, non-commercial use",
+)
 AUTHORS = "Ng, Romero, Bagautdinov, Bai, Darrell, Kanazawa, Richard: arXiv 2401.01885"
 CPU = torch.device("cpu")
 ARCHIVES = ("{person}_models.tar", "asset_models.tar", "{person}.tar.gz", "{person}.zip")
@@ -399,6 +408,7 @@ def _manifest(
         "name": name,
         "title": title or f"{released_person.person}, as released",
         "licence": LICENCE,
+        "consent": CONSENT.to_json(),
         "avatar": {"kind": "codec"},
         "limits": {"max_seconds": seconds},
         "defaults": released_person.defaults,

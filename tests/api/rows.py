@@ -19,17 +19,20 @@ def stored_files(served: Served) -> set[Path]:
     return {path for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
-def submit(served: Served) -> Job:
+def submit(served: Served, *, clip_seconds: float = 1.0) -> Job:
     job_id = new_job_id()
     return served.services.database.jobs.submit(
         NewJob(
-            job_id, GenerateRequest(seed=3), input_key=input_key(job_id, "wav"), clip_seconds=1.0
+            job_id,
+            GenerateRequest(seed=3),
+            input_key=input_key(job_id, "wav"),
+            clip_seconds=clip_seconds,
         )
     )
 
 
-def running(served: Served) -> Job:
-    submit(served)
+def running(served: Served, *, clip_seconds: float = 1.0) -> Job:
+    submit(served, clip_seconds=clip_seconds)
     job = served.services.database.attempts.claim("worker-1")
     assert job is not None
     return job

@@ -4,12 +4,14 @@ import logging
 import socket
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 import sqlalchemy
 
 from jobs.database import stores_on
+from jobs.queue.pauses import PauseScope, PauseTarget
 from jobs.settings import Settings
 from jobs.store.job_rows import JobLimits
 from jobs.store.jobs import JobStore
@@ -113,11 +115,43 @@ def test_healthz_needs_no_other_service(served: Served) -> None:
     assert served.http.get("/healthz").json() == {"status": "ok"}
 
 
-def test_not_ready_names_the_missing_service_and_its_setting(served: Served) -> None:
-    body = problem(served.http.get("/readyz"), 503, "not_ready")
+def test_a_service_without_a_broker_is_ready(served: Served) -> None:
+    body = served.http.get("/readyz").raise_for_status().json()
 
     assert body["checks"]["database"] == body["checks"]["storage"] == "ok"
-    assert "VISAVIS_BROKER_URL" in body["checks"]["broker"]
+    assert body["checks"]["broker"] == "not set: workers look for jobs themselves"
+
+
+@pytest.mark.parametrize("missing", ["storage", "people"])
+def test_a_root_that_is_away_is_not_made_again(
+    served: Served, clip: bytes, tmp_path: Path, missing: str
+) -> None:
+    settings = served.services.settings
+    root = {"storage": served.services.storage.folder, "people": settings.people}[missing]
+    mounted = root.rename(tmp_path / "mounted elsewhere")
+    try:
+        body = problem(served.http.get("/readyz"), 503, "not_ready")
+        answer = served.http.post("/generate", files={"audio": clip})
+        problem(answer, 503, "storage_unavailable")
+        assert not root.exists()
+    finally:
+        mounted.rename(root)
+
+    assert (
+        f"VISAVIS_{'STORAGE_URL' if missing == 'storage' else 'PEOPLE'}"
+        in (body["checks"][missing])
+    )
+    assert served.http.get("/readyz").status_code == 200
+
+
+def test_paused_claims_are_named_and_do_not_make_the_api_unready(served: Served) -> None:
+    pauses, target = served.services.database.pauses, PauseTarget(PauseScope.TENANT, "acme")
+    pauses.pause(target)
+    body = served.http.get("/readyz").raise_for_status().json()
+    pauses.resume(target)
+
+    assert body["checks"]["claims"].startswith("paused: 1 pause; see")
+    assert "acme" not in str(body)  # everyone can read it
 
 
 def test_people_come_with_limits_and_defaults(served: Served) -> None:

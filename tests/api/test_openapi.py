@@ -47,6 +47,8 @@ def test_the_document_is_valid(document: dict) -> None:
         "/uploads/{upload_id}",
         "/uploads/{upload_id}/complete",
         "/people",
+        "/detect",
+        "/people/{person}/{name}",
         "/files/{key}",
         "/healthz",
         "/readyz",
@@ -126,6 +128,7 @@ def responses_to_requests(served: Served, clip: bytes) -> list[tuple[str, str, h
         ("/jobs/{job_id}", "delete", served.http.delete("/jobs/x")),
         ("/jobs/{job_id}", "delete", served.http.delete(job)),
         ("/people", "get", get("/people")),
+        ("/people/{person}/{name}", "get", get("/people/x/y?version=z")),
         ("/healthz", "get", get("/healthz")),
         ("/readyz", "get", get("/readyz")),
     ]

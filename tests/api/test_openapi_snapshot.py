@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
+from contracts.outputs import output_kinds
 from jobs.settings import Settings
 from tests.api.openapi_differences import contract, differences
 
@@ -18,15 +19,41 @@ EXAMPLES = "/paths/{}/post/responses/422/content/application/problem+json/exampl
 BODY_OF = "/paths/{}/post/requestBody/content/{}/schema/properties/{}: added"
 CLIP_CODES = ("audio_missing", "audio_sample_rate", "audio_unreadable")
 OTHER_CODES = ("audio_channels", "audio_empty", "clip_too_short")  # of an upload when it is read
+EXAMPLE = "/paths/{}/responses/{}/content/application/problem+json/examples/{}: added"
+# Problems of bounded bodies and places.
+BOUNDS = (
+    EXAMPLE.format("/files/{key}/put", 404, "upload_not_found"),
+    EXAMPLE.format("/files/{key}/put", 503, "uploads_busy"),
+    EXAMPLE.format("/uploads/{upload_id}/complete/post", 503, "uploads_busy"),
+    EXAMPLE.format("/files/{key}/put", 503, "database_unavailable"),
+    EXAMPLE.format("/batches/post", 503, "storage_unavailable"),
+    *(f"/paths//files/{{key}}/put/responses/{status}: added" for status in (409, 413)),
+    *(f"/paths//jobs/{{job_id}}/render/post/responses/{status}: added" for status in (408, 413)),
+    "/paths//uploads/post/responses/408: added",
+)
 # Intended additions, as `differences` reports them.
 ADDED = frozenset(
     {
         "/paths//files/{key}/put/requestBody: added",
+        "/paths//detect: added",
+        *(
+            EXAMPLES.format(path, code)
+            for path in ("/generate", "/batches", "/jobs/{job_id}/render")
+            for code in ("consent_refused", "watermark_refused")
+        ),
+        "/paths//people/{person}/{name}: added",
+        BODY_OF.format("/uploads", "application/json", "filename"),
         "/paths//jobs/{job_id}/render/post/requestBody/content/application/json/schema/default/"
         "webhook_events: added",
         *(
             EXAMPLES.format("/generate", code)
             for code in (*CLIP_CODES, "audio_url_failed", "audio_url_refused")
+        ),
+        *BOUNDS,
+        *(
+            EXAMPLES.format(path, f"{kind}_unsupported")
+            for path in ("/generate", "/batches", "/jobs/{job_id}/render")
+            for kind in ("output", "sampler", "control", "shading")
         ),
         EXAMPLES.format("/generate", "partner_channels"),
         EXAMPLES.format("/batches", "audio_channels"),
@@ -43,13 +70,21 @@ ADDED = frozenset(
         ),
     }
 )
-# Additions in many places: headers and kinds of files of answers, and values of texts.
+# Additions in many places: headers and kinds of files of answers, values of texts,
+# fields of requests.
 ADDED_EVERYWHERE = re.compile(
     r"/paths/.*/responses/\d+/(headers(/[\w-]+)?"
     r"|content/(application/octet-stream|application/zip|video/\w+)/schema"
+    r"|content/(model/[\w-]+|application/c2pa|text/(plain|csv))"
     r"|content/application/problem\+json/schema/properties/code/enum"
     r"|content/application/json/schema/properties/state/enum): added"
+    r"|/paths/.*/parameters/(path|query) \w+/schema(/anyOf/\w+)?/pattern: added"
     r"|/paths/.*/multipart/form-data/schema/properties/audio/format: added"
+    r"|/paths/.*/outputs/(anyOf/0/)?items/enum: "
+    r"\['video', 'motion'\] became \['video', 'motion', .*\]"
+    r"|/paths/.*/properties/(quality|sampler|guidance_until|use|shading|watermark|consent"
+    r"|both|partner_person|layout|expressiveness|gestures): added"
+    r"|/paths/.*/format/(anyOf/0/)?enum: \['mp4', .*\] became \['mp4', 'fmp4', .*\]"
 )
 OPERATION_IDS = {
     "POST /generate": "generate",
@@ -70,8 +105,10 @@ OPERATION_IDS = {
     "GET /batches/{batch_id}": "get_batch",
     "POST /batches/{batch_id}/cancel": "cancel_batch",
     "GET /people": "list_people",
+    "GET /people/{person}/{name}": "download_person_file",
     "GET /files/{key}": "download_file",
     "PUT /files/{key}": "upload_part",
+    "POST /detect": "detect",
     "GET /healthz": "get_health",
     "GET /readyz": "get_readiness",
 }
@@ -86,6 +123,27 @@ WARNING = {
     "required": ["code", "detail"],
 }
 
+LIVE = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "content_type": {"type": "string"},
+        "bytes": {"type": "integer"},
+        "path": {"type": "string"},
+    },
+    "required": ["name", "content_type", "bytes", "path"],
+}
+USAGE = {
+    "type": "object",
+    "properties": {
+        "device": {"type": "string"},
+        "device_seconds": {"type": "number"},
+        "cost": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "currency": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    },
+    "required": ["device", "device_seconds", "cost", "currency"],
+}
+
 SECONDS = {"type": "number", "minimum": 1, "maximum": 2592000}
 EVENT_TYPES = ["job.succeeded", "job.failed", "job.canceled"]
 EVENTS = {
@@ -98,6 +156,10 @@ EVENTS = {
 JOB_FIELDS = {
     "cancel_after": {"anyOf": [SECONDS, {"type": "null"}], "default": None},
     "webhook_events": EVENTS,
+}
+ANIMATION_FIELDS: dict[str, dict[str, Any]] = {
+    "frame": {"type": "integer", "minimum": 0, "maximum": 1000000, "default": 0},
+    "mesh_rate": {"type": "number", "minimum": 0.1, "maximum": 30.0, "default": 10.0},
 }
 
 Document = dict[str, Any]
@@ -135,14 +197,51 @@ def add_members(document: Document) -> None:
     header = {"in": "header", "name": "Cancel-After", "required": False, "schema": SECONDS}
     for path in ("/generate", "/batches", "/jobs/{job_id}/render"):
         document["paths"][path]["post"]["parameters"].append(header)
+    for name in ("GenerateForm", "GenerateBody", "BatchEntry", "JobRequest", "RenderAsked"):
+        add_animation_fields(name, schema(document, name)["properties"])
+    person = schema(document, "PersonSummary")
+    for member in ("outputs", "samplers", "controls", "shadings"):
+        person["properties"][member] = {"type": "array", "items": {"type": "string"}}
+        person["required"].append(member)
     job = schema(document, "JobView")
     number, time = {"type": "number"}, {"type": "string", "format": "date-time"}
     for member, kind in (("cancel_after", number), ("cancel_at", time)):
         job["properties"][member] = {"anyOf": [kind, {"type": "null"}]}
     job["properties"]["webhook_events"] = {"type": "array", "items": EVENTS["items"]}
     job["required"] += ["cancel_after", "cancel_at", "webhook_events"]
+    text = {"type": "string"}
+    for member, kind in (("filename", text), ("seconds_left", number)):
+        job["properties"][member] = {"anyOf": [kind, {"type": "null"}]}
+        job["required"].append(member)
+    agreement = {"type": "object", "additionalProperties": True}
+    for member in ("consent", "partner_consent"):
+        job["properties"][member] = {"anyOf": [agreement, {"type": "null"}]}
+        job["required"].append(member)
+    job["properties"]["live"] = {"type": "array", "items": LIVE}
+    job["required"].append("live")
+    job["properties"]["usage"] = {"anyOf": [USAGE, {"type": "null"}]}
+    job["required"].append("usage")
+    person = schema(document, "PersonSummary")
+    for member in ("picture", "loop"):
+        person["properties"][member] = {"anyOf": [text, {"type": "null"}]}
+        person["required"].append(member)
     job["properties"]["warnings"] = {"type": "array", "items": WARNING}
     job["required"].append("warnings")
+
+
+def add_animation_fields(model: str, properties: dict[str, Any]) -> None:
+    """Add the outputs for animation tools, and the fields that two of them read."""
+    outputs = properties["outputs"]
+    for kind in outputs.get("anyOf", [outputs])[:1]:
+        kind["items"]["enum"] = list(output_kinds())
+        kind["maxItems"] = 16
+    for name, limits in ANIMATION_FIELDS.items():
+        if model in ("JobRequest", "RenderAsked"):  # FastAPI writes these limits as floats
+            limits = limits | {bound: float(limits[bound]) for bound in ("minimum", "maximum")}
+        if model == "RenderAsked":
+            kind = {key: value for key, value in limits.items() if key != "default"}
+            limits = {"anyOf": [kind, {"type": "null"}]}
+        properties[name] = copy.deepcopy(limits)
 
 
 def restate(document: Document) -> None:

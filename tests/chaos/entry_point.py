@@ -2,7 +2,7 @@
 
 The file CHAOS_FAULTS contains the active faults and is read before each operation: "storage" is the
 mode of the local storage (modes as of the proxy before S3), "disk" is "full". CHAOS_SKEW_SECONDS is
-the error of the wall clock of this process.
+the error of the wall clock of this process. CHAOS_BROKEN_DECODER makes a worker decode no clip.
 """
 
 import errno
@@ -72,21 +72,29 @@ def inject_storage_faults() -> None:
 
 def inject_disk_faults() -> None:
     """Report a full scratch disk while the fault "disk" is "full"."""
-    from worker.pipeline import encode as pipeline
-    from worker.process import celery_worker
+    from worker.pipeline.media import encode as pipeline
+    from worker.process.faults.health import HealthCheck, Obstacle
 
-    encode, obstacle = pipeline.encode, celery_worker.obstacle
+    encode, obstacle = pipeline.encode, HealthCheck.obstacle
 
     def faulty_encode(*arguments: Any, **named: Any) -> Any:
         if fault("disk") == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return encode(*arguments, **named)
 
-    def faulty_obstacle(*arguments: Any) -> str | None:
-        return "chaos: disk full" if fault("disk") == "full" else obstacle(*arguments)
+    def faulty_obstacle(check: HealthCheck) -> Obstacle | None:
+        full = fault("disk") == "full"
+        return Obstacle("scratch", "chaos: disk full") if full else obstacle(check)
 
     pipeline.encode = faulty_encode
-    celery_worker.obstacle = faulty_obstacle  # type: ignore[assignment]
+    HealthCheck.obstacle = faulty_obstacle  # type: ignore[method-assign]
+
+
+def break_decoder() -> None:
+    """Replace the child that decodes clips by a program that cannot be executed."""
+    from worker.pipeline.media import decode
+
+    decode.read_command = lambda *clip, **options: ["/dev/null"]  # type: ignore[assignment]
 
 
 def skew_clock(seconds: float) -> None:
@@ -107,6 +115,8 @@ def main() -> None:
     inject_storage_faults()
     if sys.argv[1] == "worker":
         inject_disk_faults()
+        if os.environ.get("CHAOS_BROKEN_DECODER"):
+            break_decoder()
     if skew := float(os.environ.get("CHAOS_SKEW_SECONDS", "0")):
         skew_clock(skew)
     from cli.main import app

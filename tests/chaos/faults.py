@@ -1,6 +1,8 @@
 """Faults injected into a running service, one at a time; each is a function of FaultContext."""
 
+import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -31,11 +33,18 @@ class FaultContext:
 
     def kill(self, process: Process, kind: str) -> None:
         """Send SIGKILL and record the job that the process was running."""
-        job = self.watcher.running_on(process.pid)
-        if _signal(process.pid, signal.SIGKILL):
+        pid = process.pid
+        job = self.watcher.running_on(pid)
+        if _signal(pid, signal.SIGKILL):
             self.counts[kind] += 1
+            job = self.watcher.held_by(pid) or job  # it may have claimed one since the last poll
             if job is not None:
                 self.watcher.record_interruption(job, kind)
+
+    @property
+    def kills(self) -> int:
+        """Number of kills until now."""
+        return sum(count for kind, count in self.counts.items() if kind.startswith("kill"))
 
     def random_worker(self) -> Process | None:
         """Return a random running worker."""
@@ -73,6 +82,8 @@ def kill_ffmpeg(context: FaultContext) -> None:
             with suppress(psutil.NoSuchProcess):
                 for child in psutil.Process(worker.pid).children() if worker.pid else ():
                     if "ffmpeg" in child.name():
+                        if (job := context.watcher.running_on(worker.pid)) is not None:
+                            context.watcher.lost_encoders[job.id] += 1
                         child.kill()
                         context.counts["kill ffmpeg"] += 1
                         return
@@ -88,12 +99,14 @@ def kill_api(context: FaultContext) -> None:
 
 def kill_redis(context: FaultContext) -> None:
     """Kill the broker; it restarts with the queue from its disk."""
-    if (pid := context.cluster.redis.pid) and _signal(pid, signal.SIGKILL):
+    redis = context.cluster.redis
+    if redis and (pid := redis.pid) and _signal(pid, signal.SIGKILL):
         context.counts["kill redis"] += 1
 
 
 def flush_redis(context: FaultContext) -> None:
     """Flush Redis: all wake-up messages are lost."""
+    assert context.cluster.redis is not None
     with Redis(unix_socket_path=str(context.cluster.redis.socket)) as redis, suppress(Exception):
         redis.flushall()
         context.counts["flush redis"] += 1
@@ -101,6 +114,7 @@ def flush_redis(context: FaultContext) -> None:
 
 def lose_wakes(context: FaultContext) -> None:
     """Delete the queue: wake-up messages that were not consumed are lost."""
+    assert context.cluster.redis is not None
     with Redis(unix_socket_path=str(context.cluster.redis.socket)) as redis, suppress(Exception):
         redis.delete(QUEUE)
         context.counts["lose wake-ups"] += 1
@@ -159,11 +173,102 @@ def fill_disk(context: FaultContext) -> None:
     context.counts["disk full"] += 1
 
 
-def shuffled_faults(random: Random, *, skewed: bool) -> list[Fault]:
+def sicken_worker(variable: str, value: str) -> Fault:
+    """Restart a worker that can do no job, and a healthy one in its place some seconds later."""
+
+    def fault(context: FaultContext) -> None:
+        if (worker := context.random_worker()) is None:
+            return
+        worker.extra[variable] = value
+        _restart(worker)
+        context.counts["new: sick worker"] += 1
+        time.sleep(context.random.uniform(6, 10))  # it needs some of them to start
+        worker.extra.pop(variable)
+        _restart(worker)
+
+    return fault
+
+
+def _restart(worker: Process) -> None:
+    """Stop a worker in order; its supervisor starts it again."""
+    _signal(worker.pid, signal.SIGTERM)
+
+
+def remove_scratch(context: FaultContext) -> None:
+    """Remove the scratch folders of all workers, as a cleaner of temporary files does."""
+    shutil.rmtree(context.cluster.settings.scratch, ignore_errors=True)
+    context.counts["new: scratch removed"] += 1
+
+
+def unmount(name: str) -> Fault:
+    """Move the folder of the storage or of the people away for some seconds."""
+
+    def fault(context: FaultContext) -> None:
+        root = context.cluster.folder / name
+        away = root.with_name("unmounted")
+        root.rename(away)
+        if context.random.random() < 0.5:
+            root.mkdir()  # an empty mount point
+        time.sleep(context.random.uniform(1, 4))
+        if root.is_dir():
+            root.rmdir()  # fails if a process has written below the mount point
+        away.rename(root)
+        context.counts[f"new: {name} not mounted"] += 1
+
+    return fault
+
+
+def copy_person(context: FaultContext) -> None:
+    """Replace a person file by file, slowly: another title, then each file."""
+    folder = context.cluster.folder / "people" / "demo"
+    manifest = folder / "person.json"
+    members = json.loads(manifest.read_text())
+    members["title"] = f"Version {context.random.randrange(1000)}"
+    new = json.dumps(members)
+    manifest.write_text(new[: len(new) // 2])
+    for path in sorted(folder.glob("*.safetensors")):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        time.sleep(context.random.uniform(0.1, 0.5))
+        path.write_bytes(content)
+    manifest.write_text(new)
+    context.counts["new: person copied"] += 1
+
+
+def stop_database(context: FaultContext) -> None:
+    """Stop the database for longer than a lease."""
+    context.cluster.stop_database(context.cluster.settings.lease_seconds + 3)
+    context.counts["new: database away longer than a lease"] += 1
+
+
+def restart_database(context: FaultContext) -> None:
+    """Stop the database for a moment."""
+    context.cluster.stop_database(context.random.uniform(0.5, 3))
+    context.counts["new: database restarted"] += 1
+
+
+def new_faults(setup: str) -> list[Fault]:
+    """Return faults of machines and mounts, which may not fail any job."""
+    faults = [
+        sicken_worker("IMAGEIO_FFMPEG_EXE", "/no/ffmpeg"),
+        sicken_worker("CHAOS_BROKEN_DECODER", "1"),
+        remove_scratch,
+        unmount("people"),
+        copy_person,
+        stop_database,
+        restart_database,
+    ]
+    return [*faults, unmount("data/objects")] if setup == "embedded" else faults
+
+
+def shuffled_faults(random: Random, *, skewed: bool, broker: bool = True) -> list[Fault]:
     """Return all faults in random order; most are kills."""
     kills = [kill_worker_at(stage) for stage in STAGES] + 3 * [kill_worker]
-    kills += 3 * [kill_ffmpeg] + 2 * [kill_api] + 2 * [kill_redis]
-    others = [flush_redis, lose_wakes, double_wakes, suspend_worker, fill_disk]
+    kills += 3 * [kill_ffmpeg] + 2 * [kill_api]
+    others: list[Fault] = [suspend_worker, fill_disk]
+    if broker:
+        kills += 2 * [kill_redis]
+        others += [flush_redis, lose_wakes, double_wakes]
     others += [storage(mode) for mode in ("error", "stall", "truncate", "full")]
     if skewed:
         others.append(skew_worker)

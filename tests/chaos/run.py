@@ -24,7 +24,7 @@ import httpx
 from tests.audio_clips import write_clip
 from tests.chaos.checker import Accepted, Report, Watcher, check, wait_for_all
 from tests.chaos.cluster import Cluster, running_cluster
-from tests.chaos.faults import Fault, FaultContext, shuffled_faults
+from tests.chaos.faults import Fault, FaultContext, new_faults, shuffled_faults
 
 CLIP_SECONDS = (0.5, 0.7, 1.0)
 QUEUED = 6  # unfinished jobs at a time
@@ -45,6 +45,8 @@ class Plan:
     environment: Mapping[str, str] = field(default_factory=dict)  # of every process of the cluster
     pause_seconds: float = 2.0  # longest pause between faults
     limit_seconds: float = 1800.0
+    broker: bool = True
+    new_faults: int = 0  # of sick workers, missing mounts, copied persons and the database
 
 
 class Client:
@@ -117,7 +119,9 @@ def run(plan: Plan) -> Report:
     began = time.monotonic()
     with (
         TemporaryDirectory(prefix="visavis-chaos-") as folder,
-        running_cluster(plan.setup, workers=2, apis=2, environment=plan.environment) as cluster,
+        running_cluster(
+            plan.setup, workers=2, apis=2, environment=plan.environment, broker=plan.broker
+        ) as cluster,
     ):
         _wait_until_ready(cluster)
         with Watcher(cluster) as watcher:
@@ -125,7 +129,7 @@ def run(plan: Plan) -> Report:
             sending = threading.Thread(target=client.run, daemon=True)
             sending.start()
             context = FaultContext(cluster, watcher, Random(plan.seed + 1), report.faults)
-            _inject_faults(context, client, plan, sending)
+            _inject_faults(context, client, plan, sending, report)
             client.stop.set()
             sending.join(GIVE_UP_SECONDS)
             if sending.is_alive():
@@ -140,20 +144,40 @@ def run(plan: Plan) -> Report:
 
 
 def _inject_faults(
-    context: FaultContext, client: Client, plan: Plan, sending: threading.Thread
+    context: FaultContext,
+    client: Client,
+    plan: Plan,
+    sending: threading.Thread,
+    report: Report,
 ) -> None:
     deadline = time.monotonic() + plan.limit_seconds
     faults: list[Fault] = []
+    new: list[Fault] = []
     while time.monotonic() < deadline and sending.is_alive():
-        kills = sum(count for kind, count in context.counts.items() if kind.startswith("kill"))
+        kills = context.kills
+        fresh = sum(count for kind, count in context.counts.items() if kind.startswith("new: "))
+        if fresh < plan.new_faults and fresh * plan.kills <= kills * plan.new_faults:
+            new = new or context.random.sample(chosen := new_faults(plan.setup), len(chosen))
+            _inject(new.pop(), context, report)
+            continue
         if kills >= plan.kills:
             if len(client.accepted) >= plan.jobs:
                 return
             time.sleep(0.5)
             continue
-        faults = faults or shuffled_faults(context.random, skewed=plan.setup == "servers")
-        faults.pop()(context)
+        faults = faults or shuffled_faults(
+            context.random, skewed=plan.setup == "servers", broker=plan.broker
+        )
+        _inject(faults.pop(), context, report)
         time.sleep(context.random.uniform(0, plan.pause_seconds))
+
+
+def _inject(fault: Fault, context: FaultContext, report: Report) -> None:
+    """Inject a fault; note the time of one that is no kill."""
+    began, others = time.monotonic(), context.counts.total() - context.kills
+    fault(context)
+    if context.counts.total() - context.kills > others:
+        report.outages.append((began, time.monotonic()))
 
 
 def _wait_until_ready(cluster: Cluster) -> None:
@@ -198,6 +222,8 @@ def main() -> int:
     parser.add_argument("--setup", choices=(*SETUPS, "both"), default="both")
     parser.add_argument("--jobs", type=int, default=200, help="at least this many jobs")
     parser.add_argument("--kills", type=int, default=50, help="at least this many kills")
+    parser.add_argument("--faults", type=int, default=0, help="at least this many new faults")
+    parser.add_argument("--broker", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30, help="time limit of the faults")
     arguments = parser.parse_args()
@@ -209,6 +235,8 @@ def main() -> int:
             arguments.kills,
             arguments.seed,
             limit_seconds=60 * arguments.minutes,
+            broker=arguments.broker,
+            new_faults=arguments.faults,
         )
         report = run(plan)
         print("\n".join(report.lines()), flush=True)  # noqa: T201

@@ -20,12 +20,18 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Call:
     """`call("doctor", VISAVIS_PORT="1")` runs `visavis-server doctor` in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VISAVIS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("VISAVIS_DEVICE", "cpu")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
 
     def run(*arguments: str, **environment: str) -> Result:
         return CliRunner().invoke(app, arguments, env=environment)

@@ -80,17 +80,28 @@ BATCHES = {"Client.batch": python_batch, "visavis batch": command_batch}
 
 
 def run_killed(
-    command: Sequence[str], out: Path, clips: int, kill_service: Callable[[], None]
+    command: Sequence[str],
+    out: Path,
+    clips: int,
+    kill_service: Callable[[], None],
+    allow: Callable[[int], None] = lambda _jobs: None,
 ) -> Kills:
-    """Run a batch to its end; kill the client at 1/4 and 3/4 of the videos, the service at 1/2."""
+    """Run a batch to its end; kill the client at 1/4 and 3/4 of the videos, the service at 1/2.
+
+    `allow` receives the number of jobs that the worker may finish until the next kill.
+    """
     began = time.monotonic()
+    allow(clips // 4 + 1)
     first = _killed_at(clips // 4, command, out)
     client = subprocess.Popen(command)
+    allow(clips // 2 + 1)
     at_service = _wait_for(clips // 2, out, client)
     kill_service()
+    allow(3 * clips // 4 + 1)
     second = _wait_for(3 * clips // 4, out, client)
     client.kill()
     client.wait()
+    allow(clips)
     last = subprocess.run(command, timeout=LONGEST_SECONDS)
     assert last.returncode == 0, last
     return Kills((first, second), at_service, time.monotonic() - began)

@@ -1,5 +1,6 @@
 """Worker in a thread that finishes each job with a small file, without networks."""
 
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -19,16 +20,34 @@ REFUSED = "refused"  # value of the metadata `outcome` of a job that fails
 HELD = "held"  # ... of a job that runs until it is canceled
 
 
+class Allowance:
+    """Number of jobs that the worker may finish; a job beyond it waits."""
+
+    def __init__(self, jobs: int = sys.maxsize) -> None:
+        self._jobs, self._changed = jobs, threading.Condition()
+
+    def raise_to(self, jobs: int) -> None:
+        with self._changed:
+            self._jobs = jobs
+            self._changed.notify_all()
+
+    def wait(self, jobs: int, stop: threading.Event) -> None:
+        """Return when this many jobs may be finished, or when `stop` is set."""
+        with self._changed:
+            while self._jobs < jobs and not stop.is_set():
+                self._changed.wait(IDLE_SECONDS)
+
+
 def video_of(job_id: str, name: str) -> bytes:
     """Content of an output file: different for each file, and longer than one read."""
     return f"{job_id} {name}\n".encode() * 4000
 
 
 @contextmanager
-def working(settings: Settings, *, seconds: float = 0.0) -> Iterator[None]:
-    """Run the worker. seconds: work on each job."""
+def working(settings: Settings, allowance: Allowance | None = None) -> Iterator[None]:
+    """Run the worker."""
     stop = threading.Event()
-    thread = threading.Thread(target=_work, args=(settings, seconds, stop))
+    thread = threading.Thread(target=_work, args=(settings, allowance or Allowance(), stop))
     thread.start()
     try:
         yield
@@ -37,8 +56,9 @@ def working(settings: Settings, *, seconds: float = 0.0) -> Iterator[None]:
         thread.join()
 
 
-def _work(settings: Settings, seconds: float, stop: threading.Event) -> None:
+def _work(settings: Settings, allowance: Allowance, stop: threading.Event) -> None:
     database = open_database(settings)
+    finished = 0
     try:
         while not stop.is_set():
             try:
@@ -48,8 +68,9 @@ def _work(settings: Settings, seconds: float, stop: threading.Event) -> None:
             if job is None:
                 stop.wait(IDLE_SECONDS)
                 continue
-            stop.wait(seconds)
+            allowance.wait(finished + 1, stop)
             _finish(job, database, settings)
+            finished += 1
     finally:
         database.close()
 

@@ -16,7 +16,7 @@ import pytest
 from jobs.settings import Settings
 from tests.api_server import write_person
 from tests.client.killed_batch import BATCHES, found, run_killed, write_clips
-from tests.client.stub_worker import working
+from tests.client.stub_worker import Allowance, working
 from tests.house.source import ROOT
 
 START_SECONDS = 60.0
@@ -93,10 +93,11 @@ def test_each_clip_has_one_job_and_one_video(tmp_path: Path, kind: str) -> None:
     people = write_person(tmp_path / "people")
     settings = Settings(data=tmp_path / "data", people=people)
     out = tmp_path / "videos"
-    with api(tmp_path) as process, working(settings, seconds=0.4):
+    allowance = Allowance(0)
+    with api(tmp_path) as process, working(settings, allowance):
         clips = write_clips(tmp_path / "calls", CLIPS)
         command = BATCHES[kind](process.address, clips, out)
-        kills = run_killed(command, out, CLIPS, process.restart)
+        kills = run_killed(command, out, CLIPS, process.restart, allowance.raise_to)
         process.wait()
         result = found(process.address, out)
 

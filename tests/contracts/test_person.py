@@ -117,3 +117,22 @@ def test_a_manifest_of_another_schema_is_told_even_where_its_parts_differ(folder
     change(folder, schema=2, limits="none")
     with pytest.raises(PersonError, match="schema 2 is not supported; this version reads 1"):
         read_manifest(folder)
+
+
+def test_pictures_are_files_of_the_person(folder: Path) -> None:
+    (folder / "picture.webp").write_bytes(b"RIFF")
+    facts = FACTS | {"media": {"picture": "picture.webp"}}
+    write_manifest(folder, facts, ["stats.json", "picture.webp"])
+    assert read_manifest(folder).media == {"picture": "picture.webp"}
+
+    write_manifest(folder, facts, ["stats.json"])
+    with pytest.raises(PersonError, match=r"'picture.webp' is not in files"):
+        read_manifest(folder)
+
+
+def test_a_picture_has_a_type_that_browsers_show(folder: Path) -> None:
+    (folder / "picture.tiff").write_bytes(b"II*")
+    write_manifest(folder, FACTS | {"media": {"picture": "picture.tiff"}}, ["picture.tiff"])
+
+    with pytest.raises(PersonError, match=r"must end in .png, .webp, .jpg"):
+        read_manifest(folder)

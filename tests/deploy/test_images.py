@@ -221,7 +221,7 @@ def test_make_env_fills_in_secrets_and_digests_and_keeps_them(checkout: Path) ->
     secrets = [value for name, value in first.items() if required(name) == "secret"]
 
     assert (checkout / ".env").stat().st_mode & 0o777 == 0o600
-    assert len(set(secrets)) == 6 and all(re.fullmatch("[0-9a-f]{48}", each) for each in secrets)
+    assert len(set(secrets)) == 7 and all(re.fullmatch("[0-9a-f]{48}", each) for each in secrets)
     assert first["PYTHON_IMAGE"].endswith(f"@{DIGEST}")
     asked = (checkout / "asked").read_text()
 

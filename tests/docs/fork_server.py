@@ -68,8 +68,8 @@ def _import_programs() -> None:
     import torch
     import torch._dynamo  # an optimiser imports it
 
-    import cli.commands.doctor
     import cli.commands.generate
+    import cli.commands.operate.doctor
     import cli.commands.render
     import cli.main  # noqa: F401
     import training.__main__

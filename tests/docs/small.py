@@ -1,5 +1,6 @@
 """Small stand-ins for the files and programs that the documents name."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -8,12 +9,14 @@ from pathlib import Path
 
 from numpy.random import Generator
 
+from contracts.person import write_manifest
 from models.formats.results import write_results
 from models.motion.lips import LipRegressor
 from models.motion.speech import ConvSpeech
 from tests import released_layout
 from tests.audio_clips import write_clip
 from tests.fake_speech import HummingEngine
+from tests.house.source import ROOT
 from tests.released_layout import state_of, write_assets, write_released_person
 from tests.tiny_person import write_tiny_person
 from tests.training.results import random_results
@@ -107,8 +110,25 @@ def _write_samples(folder: Path) -> None:
     write_results(folder / "samples" / "results.npz", random_results(samples=1, frames=6))
 
 
-MAKING_PEOPLE = ("docs/released-people.md", "docs/training.md", "docs/your-own-person.md")
+def _write_person_with_a_body(folder: Path) -> None:
+    """Tiny networks with the avatar of the demo person, whose skeleton is a human's."""
+    person = write_tiny_person(folder / "people")
+    for name in ("avatar.safetensors", "cameras.json"):
+        shutil.copy(ROOT / "people" / "demo" / name, person / name)
+    members = json.loads((person / "person.json").read_text())
+    files = members.pop("files")
+    members.pop("schema")
+    write_manifest(person, members, files)
+
+
+MAKING_PEOPLE = (
+    "docs/animation.md",
+    "docs/released-people.md",
+    "docs/training.md",
+    "docs/your-own-person.md",
+)
 PREPARED: Mapping[str, tuple[Callable[[Path], None], ...]] = {
+    "docs/animation.md": (_write_person_with_a_body,),
     "docs/evaluation.md": (
         partial(_write_dataset, name="dataset/PXB184"),
         partial(_write_dataset, name="recordings"),

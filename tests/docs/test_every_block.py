@@ -17,11 +17,21 @@ from tests.e2e.conftest import service_environment, started
 from tests.house.source import ROOT
 
 ELSEWHERE = "Downloads gigabytes from another host"
+SAME_PROCESSES = "Tests of the command start the same processes"
 
 # Blocks that tests do not run, by page and start of the first line, with the reason on the page.
 NOT_RUN = {
     ("client/typescript/README.md", 'import { createServer } from "node:http"'): (
         "Waits for webhooks"
+    ),
+    ("docs/api.md", "curl -sN http://127.0.0.1:8000/jobs/<job"): (
+        "Needs a job that runs and a display"
+    ),
+    ("docs/bulk.md", "visavis-server bulk 'calls/*.wav' --out "): SAME_PROCESSES,
+    ("docs/bulk.md", "kubectl apply -k k8s/bulk"): "Needs a cluster",
+    ("docs/bulk.md", "for index in 0 1; do"): SAME_PROCESSES,
+    ("docs/bulk.md", "pip install 'visavis-server[ray]'"): (
+        "Needs the extra `[ray]` and seconds of start"
     ),
     ("docs/data.md", "python -m training data download PXB184"): ELSEWHERE,
     ("docs/demo-person.md", "sudo apt-get install flite espeak-ng"): "Needs root and hours",
@@ -29,14 +39,22 @@ NOT_RUN = {
     ("docs/deployment.md", "docker/make-env"): "Needs a container engine",
     ("docs/deployment.md", "docker compose --profile cpu up -d --bui"): "Needs a container engine",
     ("docs/deployment.md", "docker compose logs --no-log-prefix api-"): "Needs a container engine",
+    ("docs/deployment.md", "docker compose cp worker:/var/lib/visavi"): "Needs a container engine",
     ("docs/deployment.md", "docker build -f docker/api.Dockerfile --"): "Needs a cluster",
     ("docs/deployment.md", "kubectl -n visavis delete job visavis-mi"): "Needs a cluster",
-    ("docs/training.md", "torchrun --nproc-per-node 4 -m training "): "Needs four GPUs",
+    ("docs/operations.md", "visavis-server backup /backups/2026-05-0"): (
+        "Needs an empty service to restore into"
+    ),
+    ("docs/training.md", "python -m training distill --person peop"): (
+        "Needs a complete person and hours"
+    ),
+    ("docs/training.md", "python -m training face --data DIR --out"): "Needs four GPUs",
+    ("docs/training.md", "export TORCH_DISABLE_SHARE_RDZV_TCP_STOR"): "Needs several machines",
     ("docs/your-own-person.md", 'pip install "visavis-server[demo-person]'): (
         "Needs root and a package index"
     ),
 }
-COUNTS = {"python": 15, "sh": 40, "text": 8, "toml": 1, "ts": 4}  # run, parsed or shown
+COUNTS = {"json": 1, "python": 15, "sh": 45, "text": 12, "toml": 1, "ts": 4}  # run, parsed or shown
 
 ALL = [block for path in pages() for block in blocks(path)]
 

@@ -67,7 +67,8 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
         shutil.copy(Path(__file__).parent / "declarations" / name, target)
     people = folder / "people"
     write_toy_person(people)
-    environment = {**service_environment(people, folder / "data"), "PYTHONPATH": str(root)}
+    environment = service_environment(people, folder / "data")
+    environment |= {"PYTHONPATH": str(root), "VISAVIS_WATERMARK": "off"}
     return Product(root, environment)
 
 
@@ -116,13 +117,14 @@ def test_the_api_describes_them(product: Product) -> None:
     schemas = described(product)["components"]["schemas"]
 
     form, body = schemas["GenerateForm"]["properties"], schemas["GenerateBody"]["properties"]
-    assert form["sampler"]["enum"] == ["ddim", "zeros"]
+    assert form["sampler"]["enum"] == ["ddim", "dpm-solver", "unipc", "student", "zeros"]
+    assert form["swing"]["maximum"] == 9
     assert (form["grey"]["minimum"], form["grey"]["maximum"]) == (0, 200)
-    assert body["format"]["enum"] == ["mp4", "mov", "webm", "png", "frames"]
-    assert {"sampler", "grey"} <= set(schemas["BatchEntry"]["properties"])
+    assert body["format"]["enum"] == ["mp4", "fmp4", "mov", "webm", "png", "frames"]
+    assert {"swing", "grey"} <= set(schemas["BatchEntry"]["properties"])
     again = set(schemas["RenderAsked"]["properties"])
     assert "grey" in again
-    assert "sampler" not in again
+    assert "swing" not in again
     assert "grey" in schemas["PersonDefaults"]["properties"]
 
 
@@ -130,27 +132,28 @@ def test_the_form_of_the_page_has_inputs_for_them(product: Product) -> None:
     inputs = inputs_of_form(described(product))
 
     assert inputs["grey"] == {"type": "number", "min": 0, "max": 200, "label": "Grey"}
-    assert inputs["sampler"]["options"] == ["ddim", "zeros"]
+    assert inputs["sampler"]["options"] == ["", "ddim", "dpm-solver", "unipc", "student", "zeros"]
+    assert inputs["swing"] == {"type": "number", "min": 0, "max": 9, "label": "Swing"}
     assert "frames" in inputs["format"]["options"]
 
 
 def test_only_motion_fields_enter_the_digest_and_only_when_they_are_set(product: Product) -> None:
     code = (
         "from jobs.request.model import GenerateRequest, motion_digest\n"
-        "requests = [{}, {'grey': 9}, {'sampler': 'ddim'}, {'sampler': 'zeros'}]\n"
+        "requests = [{}, {'grey': 9}, {'swing': 0}, {'swing': 3}]\n"
         "for values in requests: print(motion_digest(GenerateRequest(seed=1, **values), 'p'))"
     )
     here = [sys.executable, "-c", code.replace("requests = [{}, ", "requests = [{}] or [")]
     before = subprocess.run(here, cwd=ROOT, capture_output=True, text=True).stdout.split()
 
-    plain, grey, ddim, zeros = product.run("-c", code).split()
+    plain, grey, still, swinging = product.run("-c", code).split()
 
     assert [plain] == before  # digests of stored motion stay valid
-    assert plain == grey == ddim != zeros
+    assert plain == grey == still != swinging
 
 
 def test_the_table_of_the_docs_has_them(product: Product) -> None:
     table = product.run("-m", "jobs.request.table")
 
-    assert "| `sampler` |" in table
+    assert "| `swing` |" in table
     assert "| `grey` | 0..200 | the person's |" in table

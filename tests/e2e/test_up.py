@@ -43,8 +43,11 @@ def test_an_upload_becomes_a_video(stack: Stack, clip: Path) -> None:
 
     assert job["state"] == "succeeded", job
     names = [output["name"] for output in job["outputs"]]
-    assert names == ["take-1.mp4", "motion-1.npz", "take-2.mp4", "motion-2.npz"]
-    for output in job["outputs"][::2]:
+    of_takes = [("take-1.mp4", "motion-1.npz"), ("take-2.mp4", "motion-2.npz")]
+    assert names == [
+        name for video, motion in of_takes for name in (video, motion, f"{motion}.c2pa")
+    ]
+    for output in job["outputs"][::3]:
         check_video(stack.http.get(output["path"]).content, seconds=2.0, size=96)
         check_video(stack.http.get(output["url"]).content, seconds=2.0, size=96)
     assert all(stage["progress"] == 1.0 for stage in job["stages"])
@@ -110,7 +113,7 @@ def test_a_job_succeeds_on_its_second_attempt_after_its_worker_was_killed(
 def test_killing_the_api_and_redis_loses_no_job_and_no_webhook(
     stack: Stack, clip: Path, receiver: Receiver
 ) -> None:
-    job_id = stack.submit(clip, steps=STEPS, callback_url=receiver.url())
+    job_id = stack.submit(clip, steps=STEPS, callback_url=receiver.url("/killed"))
     stack.child("api").kill()
     redis = next(child for child in _descendants(stack) if "redis" in child.name())
     redis.kill()
@@ -124,7 +127,7 @@ def test_killing_the_api_and_redis_loses_no_job_and_no_webhook(
             pass
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    (webhook,) = receiver.wait_for(1)
+    (webhook,) = receiver.wait_for(1, path="/killed")
     event = Webhook(webhook_secret(stack.settings.signing_key())).verify(
         webhook.body, webhook.headers
     )

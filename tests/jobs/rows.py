@@ -54,6 +54,9 @@ STALE_WRITES: dict[str, Callable[[Database, str, int], bool]] = {
     "record_warnings": lambda database, job, attempt: database.attempts.record_warnings(
         job, attempt, [JobWarning("late", "Too late.")]
     ),
+    "record_watermark": lambda database, job, attempt: database.attempts.record_watermark(
+        job, attempt, "0" * 16
+    ),
     "succeed": lambda database, job, attempt: database.attempts.succeed(job, attempt, [VIDEO]),
     "fail": lambda database, job, attempt: database.attempts.fail(
         job, attempt, "late", "Too late."

@@ -7,4 +7,6 @@ SECRET_SETTINGS = {
     "storage_url": f"s3://bucket/visavis?endpoint_url=https://key:{PASSWORD}@127.0.0.1:1",
     "signing_secret": PASSWORD,
     "previous_signing_secret": PASSWORD,
+    "sign_key": PASSWORD,
+    "watermark_key": f"{PASSWORD}, sixteen characters",
 }

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.persons import list_people, read_people
+from jobs.persons import (
+    ControlUnsupported,
+    PeopleMissing,
+    list_people,
+    read_people,
+    require_people,
+)
+from jobs.request.model import GenerateRequest
 
 DEFAULTS = {
     "steps": 50,
@@ -38,6 +45,7 @@ def test_persons_are_read_from_their_person_json(tmp_path: Path) -> None:
 
     assert (ada.name, ada.max_seconds, demo.title) == ("ada", 60.0, "Demo")
     assert demo.defaults.steps == 50
+    assert "student" not in demo.samplers
     assert ada.digest != demo.digest
     assert (ada.views, ada.default_views) == ((), ())  # without cameras.json the worker decides
 
@@ -103,3 +111,52 @@ def test_each_person_that_is_left_out_has_a_reason(tmp_path: Path) -> None:
     assert "person.json: defaults.steps: Input should be a valid integer" in people.reason("slow")
     assert people.reason("unknown").count(" is left out: ") == 3
     assert read_people(tmp_path / "nowhere").reason("unknown") == ""
+
+
+def test_a_person_stays_listed_while_person_json_is_replaced(tmp_path: Path) -> None:
+    write_person(tmp_path, "demo")
+    before = list_people(tmp_path)
+    path = tmp_path / "demo" / "person.json"
+    path.write_bytes(path.read_bytes()[:50])
+
+    assert list_people(tmp_path) == before
+    assert list(read_people(tmp_path).left_out) == ["demo"]
+
+
+def test_a_missing_and_an_empty_folder_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(PeopleMissing, match="is missing; mount it"):
+        require_people(tmp_path / "people")
+    (tmp_path / "people").mkdir()
+    with pytest.raises(PeopleMissing, match="no valid person"):
+        require_people(tmp_path / "people")
+    write_person(tmp_path / "people", "demo")
+
+    assert [person.name for person in require_people(tmp_path / "people").valid] == ["demo"]
+
+
+def test_a_student_is_one_of_the_samplers_of_a_person(tmp_path: Path) -> None:
+    made = {"steps": 4, "guidance_face": 1.5, "guidance_body": 1.5}
+    write_person(tmp_path, "demo", student=made)
+    (demo,) = list_people(tmp_path)
+    assert "student" in demo.samplers
+    assert vars(demo.defaults.student) == made
+    assert "student" not in demo.model_dump()["defaults"]
+
+
+def test_a_person_lists_the_controls_that_she_supports(tmp_path: Path) -> None:
+    write_person(tmp_path, "ada")
+    write_person(tmp_path, "demo", controls=["gestures"])
+    ada, demo = list_people(tmp_path)
+    assert (ada.controls, demo.controls) == ((), ("gestures",))
+    demo.check_controls(GenerateRequest(gestures=1.5))
+    ada.check_controls(GenerateRequest(gestures=1, expressiveness=1.0))
+    with pytest.raises(ControlUnsupported, match="gestures: 'ada' does not support it; leave it"):
+        ada.check_controls(GenerateRequest(gestures=1.5))
+    write_person(tmp_path, "eve", controls=["volume"])
+    assert "person.json is damaged" in read_people(tmp_path).left_out["eve"]
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 4}, "yes", {"steps": "x"}])
+def test_a_person_with_a_damaged_student_is_left_out(tmp_path: Path, wrong: object) -> None:
+    write_person(tmp_path, "demo", student=wrong)
+    assert "person.json is damaged" in read_people(tmp_path).left_out["demo"]

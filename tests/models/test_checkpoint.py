@@ -174,3 +174,13 @@ def test_the_config_can_be_read_from_the_header_without_this_project(path: Path)
     checkpoint.write(path, {"b": 1, "a": 2}, {"a": torch.zeros(1)})
     header = json.loads(path.read_bytes()[8:].split(b"}}")[0] + b"}}")
     assert header["__metadata__"] == {"config": '{"a": 2, "b": 1}'}
+
+
+def test_weights_in_memory_do_not_change_with_their_file(path: Path) -> None:
+    weights = {"a.weight": torch.arange(100_000.0)}
+    checkpoint.write(path, {}, weights)
+    _, read = checkpoint.read(path, device=CPU)
+
+    path.write_bytes(bytes(1000))  # copied over in place: shorter, and another content
+
+    assert torch.equal(read["a.weight"], weights["a.weight"])

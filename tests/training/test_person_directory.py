@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from contracts.files import sha256_of
-from contracts.person import DRAFT, MANIFEST, check_files, read_manifest
+from contracts.person import DRAFT, FINISHING, MANIFEST, check_files, read_manifest
 from models import checkpoint
-from models.motion.pipeline import load_animator
+from models.motion.pipeline import LONGEST_SECONDS, load_animator
 from models.motion.speech import MelSpeech, load_speech
 from models.motion.statistics import load_statistics
 from tests import tiny_person
@@ -49,6 +49,17 @@ def person(tmp_path: Path) -> Path:
 def manifest(person: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((person / MANIFEST).read_text(encoding="utf-8"))
     return content
+
+
+def test_a_finishing_is_a_file_of_the_person_and_names_her_controls(person: Path) -> None:
+    steps = {"gestures": {"rest": {}, "limits": {}, "trunk": [2, 2]}, "smoothing": {"head": 3.0}}
+    (person / FINISHING).write_text(json.dumps({"steps": steps}))
+    assert complete(person)
+    assert manifest(person)["controls"] == ["gestures"]
+    assert FINISHING in manifest(person)["files"]
+    (person / FINISHING).unlink()
+    complete(person)
+    assert "controls" not in manifest(person)
 
 
 def test_a_new_person_gets_statistics_and_a_front_end(tmp_path: Path, data: Path) -> None:
@@ -113,8 +124,8 @@ def test_a_complete_person_passes_its_checks_and_has_the_members_of_the_demo_per
     assert written["provenance"] == {"face": "3 steps"}
     for name, fact in DEMO_FACTS.items():
         assert written[name] == fact
-    assert read_manifest(person).max_seconds == 20
-    assert load_animator(person, device=CPU).max_seconds == 20
+    assert read_manifest(person).max_seconds == LONGEST_SECONDS
+    assert load_animator(person, device=CPU).max_seconds == LONGEST_SECONDS
 
 
 def test_a_person_without_title_and_licence_is_not_published(person: Path) -> None:
@@ -134,7 +145,7 @@ def test_a_new_person_has_the_facts_of_the_owner_and_the_limits_of_the_networks(
     written = manifest(person)
     assert {name: written[name] for name in FACTS} == FACTS
     assert written["avatar"] == {"kind": "blendshape"}
-    assert written["limits"] == {"max_seconds": 20.0}
+    assert written["limits"] == {"max_seconds": LONGEST_SECONDS}
     assert written["defaults"] == DEFAULTS["mel"]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.training import tiny_training
 from training.loop.checkpoints import CheckpointStore
@@ -78,17 +77,4 @@ def test_a_killed_run_resumes_to_the_same_end(
     for checkpoint in (resumed, whole):
         assert checkpoint["progress"].pop("seconds") > 0
         assert checkpoint["progress"]["step"] == steps
-    assert same(resumed, whole)
-
-
-def same(one: object, other: object) -> bool:
-    """Compare nested values bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        assert isinstance(other, dict)
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        assert isinstance(other, type(one))
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
+    assert tiny_training.same(resumed, whole)

@@ -91,3 +91,16 @@ def weights_of(path: Path) -> dict[str, np.ndarray]:
         name: value.numpy()
         for name, value in checkpoint.read(path, device=torch.device("cpu"))[1].items()
     }
+
+
+def same(one: object, other: object) -> bool:
+    """Compare nested values bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        assert isinstance(other, dict)
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        assert isinstance(other, type(one))
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobs.database import Database, StoreConfig, stores_on
-from jobs.db.engine import connect
+from jobs.db.engine import connect, writing
+from jobs.db.tables import jobs
 from jobs.model import Job, NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
@@ -15,6 +16,12 @@ from tests.audio_clips import write_clip
 from tests.worker.fakes import InMemoryStorage
 
 Submit = Callable[..., Job]
+
+
+def end_pauses(database: Database) -> None:
+    """End the pauses of jobs that were put back."""
+    with writing(database.engine) as connection:
+        connection.execute(jobs.update().values(not_before=None))
 
 
 @pytest.fixture

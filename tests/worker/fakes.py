@@ -1,6 +1,6 @@
 """Fakes of a job's collaborators, without networks, a renderer or servers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from contracts.consent import SYNTHETIC, Consent
 from jobs.persons import PersonDefaults
 from jobs.storage.factory import ObjectInfo, ObjectMissing, StorageError
 from models.avatar.appearance import TRANSPARENT, RenderOptions
 from models.avatar.camera import Camera, camera_named, looking_at
 from models.motion.pipeline import Motion, MotionError, Sampling
-from worker.pipeline.encode import SAMPLES_PER_FRAME
+from worker.pipeline.media.encode import SAMPLES_PER_FRAME
 from worker.pipeline.persons import Models, Person
 from worker.pipeline.progress import Progress
 
@@ -34,7 +35,7 @@ def stuck_ffmpeg(folder: Path) -> Path:
 def use_decoder(monkeypatch: pytest.MonkeyPatch, program: Path) -> None:
     """Replace the child process that decodes clips."""
     monkeypatch.setattr(
-        "worker.pipeline.decode.read_command", lambda *clip, **options: [str(program)]
+        "worker.pipeline.media.decode.read_command", lambda *clip, **options: [str(program)]
     )
 
 
@@ -61,6 +62,11 @@ class InMemoryStorage:
             raise ObjectMissing(key)
         return ObjectInfo(key, len(self.objects[key]), "video/mp4")
 
+    def remove(self, keys: Sequence[str]) -> None:
+        self._fail_or_pass()
+        for key in keys:
+            self.objects.pop(key, None)
+
     def _fail_or_pass(self) -> None:
         if self.failures > 0:
             self.failures -= 1
@@ -75,7 +81,13 @@ class FakeAnimator:
 
     def __init__(self, *, longest: float = 60.0) -> None:
         self.longest = longest
+        self.max_frames = round(30 * longest)
         self.calls: list[Sampling] = []
+
+    def stream(
+        self, chunks: Iterable[Tensor], sampling: Sampling, *, progress: Progress
+    ) -> Iterator[list[Motion]]:
+        yield self.animate(torch.cat(list(chunks)), sampling, progress=progress)
 
     def animate(self, audio: Tensor, sampling: Sampling, *, progress: Progress) -> list[Motion]:
         self.calls.append(sampling)
@@ -136,7 +148,8 @@ class FakeAvatar:
 
 
 def fake_person(animator: FakeAnimator | None = None, *, digest: str = "d1") -> Person:
-    return Person("demo", digest, DEFAULTS, Models(animator or FakeAnimator(), FakeAvatar()))
+    models = Models(animator or FakeAnimator(), FakeAvatar())
+    return Person("demo", digest, DEFAULTS, models, Consent(SYNTHETIC))
 
 
 def _noise(frames: int, seed: int) -> Motion:

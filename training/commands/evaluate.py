@@ -158,31 +158,27 @@ def _summary(
 
 
 def _settings(arguments: argparse.Namespace) -> SamplingSettings:
+    from contracts.person import GUIDANCE, read_manifest
+    from contracts.quality import sampling_options
     from training.evaluation.sampling import SamplingSettings
 
-    defaults = _defaults(arguments.person)
+    manifest = read_manifest(arguments.person)
+    defaults = manifest.defaults
 
     def option(name: str, default: str) -> Any:
         value = getattr(arguments, name)
         return defaults[default] if value is None else value
 
+    guidance = {name: option("guidance", name) for name in GUIDANCE}
     return SamplingSettings(
         repetitions=arguments.num_repetitions,
         seed=arguments.seed,
-        steps=option("steps", "steps"),
-        guidance_face=option("guidance", "guidance_face"),
-        guidance_body=option("guidance", "guidance_body"),
+        **sampling_options({**defaults, **guidance}, arguments.steps, student=manifest.student),
+        **guidance,
         diversity=option("diversity", "diversity"),
         network=arguments.network,
         key_poses=arguments.key_poses,
     )
-
-
-def _defaults(person: Path) -> dict[str, Any]:
-    """Sampling defaults of a person."""
-    from contracts.person import read_manifest
-
-    return dict(read_manifest(person).defaults)
 
 
 def _write_released(arguments: argparse.Namespace, results: Results) -> list[Path]:

@@ -22,6 +22,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     judge.add_argument("--clips", type=positive_int, default=6, help="number of clips")
     judge.add_argument("--seconds", type=positive_float, default=20.0, help="length of a clip")
     judge.add_argument(
+        "--takes", type=positive_int, default=1, help="takes of each clip; nods need several"
+    )
+    judge.add_argument(
         "--steps", type=positive_int, help="diffusion steps; default: those of the person"
     )
     judge.add_argument("--json", type=output_file, help="also write the figures to this file")
@@ -38,8 +41,13 @@ def judge_person(arguments: argparse.Namespace) -> None:
         clips=arguments.clips,
         seconds=arguments.seconds,
         steps=arguments.steps,
+        takes=arguments.takes,
     )
     for name, value in figures.items():
-        print_line(f"{name:32} {value:8.3f}")
+        if name.removesuffix("_truth") in figures and name.endswith("_truth"):
+            continue
+        true = figures.get(f"{name}_truth")
+        beside = "" if true is None else f"   truth {true:9.4g}"
+        print_line(f"{name:32} {value:9.4g}{beside}")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contracts.consent import KINDS, LICENCE, NON_COMMERCIAL, Consent
 from contracts.errors import InputError
 from contracts.person import MANIFEST
 from training.commands.console import print_line
@@ -32,6 +33,19 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     new.add_argument("--name", help="name of the person; default: the name of the folder")
     new.add_argument("--title", help="name for people, such as Ada")
     new.add_argument("--licence", help="licence of the person: the owner's, in any words")
+    new.add_argument(
+        "--consent",
+        choices=KINDS,
+        help="agreement to show the person: synthetic (nobody real), licence (released by others), "
+        "given (by the person shown)",
+    )
+    new.add_argument("--consent-by", help="who agreed, or a reference to the signed paper")
+    new.add_argument("--consent-on", help="first day of the agreement, YYYY-MM-DD")
+    new.add_argument("--consent-until", help="last day; default: no end")
+    new.add_argument(
+        "--uses", help="covered uses: non-commercial (default), or non-commercial,commercial"
+    )
+    new.add_argument("--conditions", help="conditions of the agreement or licence, in words")
     new.add_argument(
         "--avatar", help="demo, or a person directory or avatar.safetensors to copy it from"
     )
@@ -86,7 +100,31 @@ def _facts(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
         facts[member] = facts[member] if text is None else text.strip()
         if not facts[member]:
             raise InputError(f"--{member}: missing; it is published in {MANIFEST}")
-    return facts
+    consent = _consent(arguments, facts["licence"])
+    return facts if consent is None else facts | {"consent": consent}
+
+
+def _consent(arguments: argparse.Namespace, licence: str) -> dict[str, Any] | None:
+    """Return the member `consent` of the options; None without them."""
+    options = {
+        "given_by": arguments.consent_by,
+        "on": arguments.consent_on,
+        "until": arguments.consent_until,
+        "conditions": arguments.conditions,
+    }
+    members = {name: value for name, value in options.items() if value is not None}
+    if arguments.consent is None:
+        if members or arguments.uses:
+            raise InputError("--consent: missing; say who agreed: " + ", ".join(KINDS))
+        return None
+    uses = (arguments.uses or NON_COMMERCIAL).replace(" ", "").split(",")
+    members |= {"kind": arguments.consent, "uses": uses}
+    if arguments.consent == LICENCE:
+        members["licence"] = licence
+    try:
+        return Consent.parse(members).to_json()
+    except ValueError as error:
+        raise InputError(f"--consent: {error}") from error
 
 
 def _front_end(arguments: argparse.Namespace) -> Any:

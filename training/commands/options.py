@@ -32,6 +32,20 @@ def positive_int(text: str) -> int:
     return number
 
 
+def whole_number(text: str) -> int:
+    """Read a whole number, 0 or above."""
+    return 0 if text == "0" else positive_int(text)
+
+
+def process_counts(text: str) -> tuple[int, int]:
+    """Read a number of processes, or the fewest and the most: 4 or 2:4."""
+    fewest, _, most = text.partition(":")
+    counts = positive_int(fewest), positive_int(most or fewest)
+    if counts[0] > counts[1]:
+        raise argparse.ArgumentTypeError(f"the first number must be the smaller one, got {text}")
+    return counts
+
+
 def positive_float(text: str) -> float:
     """Read a finite number above 0."""
     try:

@@ -1,22 +1,33 @@
 """`python -m training face | body | tokenizer | guide | person`: train a network, or all four.
 
-In one process, or in several: `torchrun --nproc-per-node 2 -m training face ...`.
+In one process, or in several of an engine: `--processes 2`, or `--engine ray --processes 2`.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from contracts.errors import InputError
 from contracts.files import write_atomically
 from training.commands.console import print_line
-from training.commands.options import output_folder, positive_float, positive_int
+from training.commands.options import (
+    output_folder,
+    positive_float,
+    positive_int,
+    process_counts,
+    whole_number,
+)
+from training.data.scenes import Shard
+from training.engines import torchrun
 from training.loop.checkpoints import CheckpointStore
-from training.loop.distributed import DEVICES, Processes, choose_device, process_group
+from training.loop.distributed import DEVICES, Processes, choose_device, is_launched, process_group
 from training.loop.loop import BEST, Progress, compile_layers, train
 from training.loop.tensorboard import NULL_WRITER, FolderWriter, Writer
 from training.networks.checks import check_codes, check_training
@@ -28,6 +39,7 @@ from training.person_directory import (
     ORDER,
     FeatureMode,
     complete,
+    fill_features,
     next_step,
     person_scenes,
     prepare,
@@ -35,8 +47,8 @@ from training.person_directory import (
 from training.person_facts import person_name, read_facts
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
+    from typing import Any
 
     from torch import Tensor
 
@@ -46,6 +58,7 @@ if TYPE_CHECKING:
 
 PROVENANCE = "provenance.txt"
 ALL = "person"  # the command that trains all networks
+ENGINES = ("torchrun", "ray")
 
 
 # Shares of --minutes of the command `person`, as the committed demo person was trained.
@@ -82,6 +95,21 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.add_argument(
             "--no-board", action="store_true", help="do not write scalars and previews"
         )
+        command.add_argument(
+            "--engine", choices=ENGINES, default="torchrun", help="starts several processes"
+        )
+        command.add_argument(
+            "--processes",
+            type=process_counts,
+            default=(1, 1),
+            help="number of processes; 2:4 with Ray: as many as the cluster has room for",
+        )
+        command.add_argument(
+            "--restarts",
+            type=whole_number,
+            default=3,
+            help="restarts of all processes from the latest checkpoint after one has failed",
+        )
         command.set_defaults(run=run, network=name)
 
 
@@ -91,10 +119,46 @@ def run(arguments: argparse.Namespace) -> None:
     Everything is checked before anything is written. Then the networks are trained in order; a
     stopped run does not start the next one.
     """
-    torch.set_num_threads(arguments.threads)
+    options = {name: value for name, value in vars(arguments).items() if name != "run"}
+    if is_launched() or arguments.engine == "torchrun":
+        choose_device(arguments.device)  # a device that is not there is reported before the data
+    recipes = _checked(arguments)
+    fewest, most = arguments.processes
+    if is_launched() or (arguments.engine == "torchrun" and most == 1):
+        run_in_process(options, choose_device(arguments.device))
+    elif arguments.engine == "ray":
+        from training.engines import ray_train
+
+        work = arguments.work or arguments.out / ".training"
+        ray_train.launch(
+            run_in_process,
+            {**options, **_absolute(options)},
+            processes=arguments.processes,
+            restarts=arguments.restarts,
+            device=arguments.device,
+            folder=work / f"ray-{'-'.join(recipes)}",
+        )
+    elif fewest != most:
+        raise InputError(
+            f"--processes {fewest}:{most}: torchrun needs one number here; use --engine ray, or "
+            "the program torchrun with --nnodes"
+        )
+    else:
+        torchrun.launch(sys.argv[1:], processes=most, restarts=arguments.restarts)
+
+
+def _absolute(options: dict[str, Any]) -> dict[str, Any]:
+    """Paths for processes in other folders."""
+    paths = {name: value for name, value in options.items() if isinstance(value, Path)}
+    if Path(options["config"]).exists():
+        paths["config"] = Path(options["config"])
+    return {name: type(options[name])(path.resolve()) for name, path in paths.items()}
+
+
+def _checked(arguments: argparse.Namespace) -> dict[str, Recipe]:
+    """Read the recipes by network, and check them with the data and the person."""
     names = list(ORDER) if arguments.network == ALL else [arguments.network]
     recipes = {name: _recipe(arguments, name) for name in names}
-    device = choose_device(arguments.device)
     person_name(arguments.out)
     read_facts(arguments.out)
     for name, recipe in recipes.items():
@@ -108,6 +172,18 @@ def run(arguments: argparse.Namespace) -> None:
             new_front_end=DEMO_SPEECH,
             tokenizer_follows="tokenizer" in recipes,
         )
+    return recipes
+
+
+def run_in_process(options: dict[str, Any], device: torch.device) -> None:
+    """Train in this process, one of those of the engine or a single one.
+
+    options: of the command, with their names there.
+    """
+    arguments = argparse.Namespace(**options)
+    torch.set_num_threads(arguments.threads)
+    names = list(ORDER) if arguments.network == ALL else [arguments.network]
+    recipes = {name: _recipe(arguments, name) for name in names}
     with process_group(device) as processes:
         for name, recipe in recipes.items():
             progress = _train(name, arguments, recipe, device, processes)
@@ -156,11 +232,14 @@ def _train(
     def scenes() -> list[Scene]:
         return person_scenes(paths.person, arguments.data, MOTION[name], mode=mode, device=device)
 
+    shard = Shard(processes.rank, processes.count)
     if processes.is_main:
         prepare(paths.person, arguments.data)
-        scenes()
-    processes.maximum([0.0])  # all wait until rank 0 has written statistics and features
-    parts = split(recipe, scenes())
+    processes.maximum([0.0])  # all wait until the first has written statistics
+    if mode is FeatureMode.CACHED:
+        fill_features(paths.person, arguments.data, MOTION[name], shard, device=device)
+        processes.maximum([0.0])  # all wait for the features of all scenes
+    parts = replace(split(recipe, scenes()), shard=shard)
     torch.manual_seed(recipe.loop.seed)  # initial weights
     training = make_training(name, recipe, paths.person, parts)
     if arguments.compile:

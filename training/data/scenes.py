@@ -2,7 +2,8 @@
 
 Letters: T frames (30/s), C channels of motion, L feature rows, A features of a row, B samples.
 Data is loaded when it is sampled: motion is memory-mapped and normalised window by window, features
-come from the cache of `training.data.features`.
+come from the cache of `training.data.features`. Windows of a batch are in the order of the scenes,
+and a process loads its share only, so each process reads few scenes.
 """
 
 from __future__ import annotations
@@ -73,6 +74,21 @@ class Scene:
     @property
     def frames(self) -> int:
         return len(self.motion)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Share of a process: part `rank` of `count` equal parts, in order."""
+
+    rank: int = 0
+    count: int = 1
+
+    def rows(self, size: int) -> range:
+        """Rows of a batch of `size`, as `TrainingBatch.parts` divides it."""
+        return range(size * self.rank // self.count, size * (self.rank + 1) // self.count)
+
+
+WHOLE = Shard()
 
 
 @dataclass(frozen=True)
@@ -154,22 +170,29 @@ def _scene(data: SceneData, kind: str, extract: Extract, mean: Tensor, std: Tens
 
 
 def sample_windows(
-    scenes: Sequence[Scene], frames: int, count: int, generator: Generator, *, step: int = 1
+    scenes: Sequence[Scene],
+    frames: int,
+    count: int,
+    generator: Generator,
+    *,
+    step: int = 1,
+    shard: Shard = WHOLE,
 ) -> Batch:
     """Sample `count` windows of `frames` frames: scenes by their length, starts in steps of `step`.
 
-    A window without a visible face is sampled again.
+    A window without a visible face is sampled again. Rows outside the shard are zeros.
     """
     long = _long_enough(scenes, frames)
     weights = torch.tensor([float(scene.frames - frames + 1) for scene in long])
     chosen = torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def sample(scene: Scene) -> Window:
+    def sample(scene: Scene) -> _Place:
         last = (scene.frames - frames) // step
         start = step * int(torch.randint(last + 1, (1,), generator=generator))
-        return window(scene, start, frames)
+        return _place(scene, start, frames, frames)
 
-    return _stacked([_with_face(long[index], sample) for index in chosen.tolist()], frames)
+    places = [_with_face(long[index], sample) for index in sorted(chosen.tolist())]
+    return _read(places, frames, shard)
 
 
 def sample_padded(
@@ -179,25 +202,27 @@ def sample_padded(
     *,
     shortest: int = SHORTEST,
     longest: int = LONGEST,
+    shard: Shard = WHOLE,
 ) -> Batch:
     """Sample `count` windows as in the released settings, zero-padded to `longest` frames.
 
     Scenes are sampled by their length; a sample has [shortest, longest) frames from anywhere in its
     scene. A sample without a visible face is sampled again. Three mistakes of the reference are
     avoided: its index 0 is a frame of the last scene, it never samples the last possible start, and
-    it fails on a scene shorter than `longest`.
+    it fails on a scene shorter than `longest`. Rows outside the shard are zeros.
     """
     long = _long_enough(scenes, shortest)
     weights = torch.tensor([float(scene.frames) for scene in long])
     chosen = torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def sample(scene: Scene) -> Window:
+    def sample(scene: Scene) -> _Place:
         most = max(shortest + 1, min(longest, scene.frames + 1))
         frames = int(torch.randint(shortest, most, (1,), generator=generator))
         start = int(torch.randint(scene.frames - frames + 1, (1,), generator=generator))
-        return window(scene, start, frames, padded=longest)
+        return _place(scene, start, frames, longest)
 
-    return _stacked([_with_face(long[index], sample) for index in chosen.tolist()], longest)
+    places = [_with_face(long[index], sample) for index in sorted(chosen.tolist())]
+    return _read(places, longest, shard)
 
 
 def window(scene: Scene, start: int, frames: int, *, padded: int = 0) -> Window:
@@ -205,18 +230,40 @@ def window(scene: Scene, start: int, frames: int, *, padded: int = 0) -> Window:
 
     The window starts earlier when no piece of the cached features contains all of it.
     """
-    padded = max(padded, frames)
-    source = scene.features
-    if isinstance(source, Tensor):
-        rows = len(source) / scene.frames
-        first = round(start * rows)
-        features = pad_rows(source[first : first + round(frames * rows)], round(padded * rows))
-    else:
-        start = source.latest_start(start, frames)
-        features = source.window(start, frames, padded)
-    cut = slice(start, start + frames)
-    motion, present = pad_rows(scene.motion[cut], padded), pad_rows(scene.present[cut], padded)
-    return Window(features, motion, present, frames)
+    return _place(scene, start, frames, max(padded, frames)).read()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A window that is not loaded yet."""
+
+    scene: Scene
+    start: int
+    frames: int
+    padded: int
+
+    @property
+    def has_face(self) -> bool:
+        return bool(self.scene.present[self.start : self.start + self.frames].any())
+
+    def read(self) -> Window:
+        scene, start, frames, padded = self.scene, self.start, self.frames, self.padded
+        source = scene.features
+        if isinstance(source, Tensor):
+            rows = len(source) / scene.frames
+            first = round(start * rows)
+            features = pad_rows(source[first : first + round(frames * rows)], round(padded * rows))
+        else:
+            features = source.window(start, frames, padded)
+        cut = slice(start, start + frames)
+        motion, present = pad_rows(scene.motion[cut], padded), pad_rows(scene.present[cut], padded)
+        return Window(features, motion, present, frames)
+
+
+def _place(scene: Scene, start: int, frames: int, padded: int) -> _Place:
+    if not isinstance(scene.features, Tensor):
+        start = scene.features.latest_start(start, frames)
+    return _Place(scene, start, frames, padded)
 
 
 def pad_rows(rows: Tensor, count: int) -> Tensor:
@@ -233,21 +280,32 @@ def _long_enough(scenes: Sequence[Scene], frames: int) -> list[Scene]:
     return long
 
 
-def _with_face(scene: Scene, sample: Callable[[Scene], Window]) -> Window:
+def _with_face(scene: Scene, sample: Callable[[Scene], _Place]) -> _Place:
     """Sample windows until one has a visible face."""
     for _ in range(TRIES):
         candidate = sample(scene)
-        if candidate.present.any():
+        if candidate.has_face:
             return candidate
     raise DatasetError(f"scene {scene.name} has almost no frames with a face; remove it")
 
 
-def _stacked(windows: Sequence[Window], frames: int) -> Batch:
+def _read(places: Sequence[_Place], frames: int, shard: Shard) -> Batch:
+    """Load the windows of the shard; other rows are zeros."""
+    own = shard.rows(len(places)) or range(1)
+    windows = [places[row].read() for row in own]
+
+    def stacked(rows: list[Tensor]) -> Tensor:
+        if len(own) == len(places):
+            return torch.stack(rows)
+        batch = torch.zeros(len(places), *rows[0].shape, dtype=rows[0].dtype)
+        batch[own.start : own.stop] = torch.stack(rows)
+        return batch
+
     return Batch(
-        torch.stack([each.features for each in windows]),
-        torch.stack([each.motion for each in windows]),
-        torch.stack([each.present for each in windows]),
-        length_mask(torch.tensor([each.frames for each in windows]), frames),
+        stacked([each.features for each in windows]),
+        stacked([each.motion for each in windows]),
+        stacked([each.present for each in windows]),
+        length_mask(torch.tensor([each.frames for each in places]), frames),
     )
 
 

@@ -17,7 +17,8 @@ from safetensors.torch import save
 
 from models.avatar.blendshape.model import BlendshapeConfig
 from models.avatar.blendshape.texture import pack_texture
-from models.avatar.camera import looking_at, write_cameras
+from models.avatar.camera import PORTRAIT, looking_at, write_cameras
+from models.motion.pipeline import LONGEST_SECONDS
 from training.demo.mesh import assets
 from training.demo.mesh.ambient_occlusion import sky_openness
 from training.demo.mesh.assembly import Assembly, assemble
@@ -44,9 +45,15 @@ SMALLEST_MOVE = 2e-4  # decimetres; smaller displacements are dropped
 DEMO_FACTS: dict[str, Any] = {
     "name": DEMO,
     "title": "The demo person",
+    "consent": {
+        "kind": "synthetic",
+        "uses": ["non-commercial", "commercial"],
+        "conditions": "made by this project from public-domain sources; no real human being is "
+        "shown",
+    },
     "licence": "Apache-2.0; body from CC0 sources: see NOTICE",
     "avatar": {"kind": "blendshape"},
-    "limits": {"max_seconds": 20.0},
+    "limits": {"max_seconds": LONGEST_SECONDS},
     "defaults": {**DEFAULTS["mel"], "size": SIZE},
 }
 
@@ -106,6 +113,7 @@ def build_cameras() -> dict[str, Camera]:
         looking_at("front", eye=(0, 5.6, 15.0), target=(0, 4.95, 0.4), focal=2.15, **shared),
         looking_at("wide", eye=(0, 5.2, 18.0), target=(0, 3.9, 0.4), focal=1.75, **shared),
         looking_at("side", eye=(9.0, 5.6, 12.0), target=(0, 4.85, 0.4), focal=2.15, **shared),
+        looking_at(PORTRAIT, eye=(0, 5.5, 16.0), target=(0, 4.98, 0.4), focal=2.5, **shared),
     ]
     return {camera.name: camera for camera in views}
 
@@ -120,7 +128,7 @@ def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dic
     skeleton = body.rig.skeleton
     parameters = body.rig.parameter_names
     config = BlendshapeConfig(
-        names, parameters, assembly.names, skeleton.parents, shine, upper, lower
+        names, parameters, assembly.names, skeleton.parents, shine, upper, lower, body.rig.bones
     )
     unit, vertex = np.nonzero(np.abs(moves).max(2) > SMALLEST_MOVE)
     joints, weights = skin_weights(body, assembly)

@@ -1,7 +1,8 @@
 """Evaluation of the demo person: sampled motion against ground truth on held-out speech.
 
 Lips are measured on frames with speech, beside a baseline that only distinguishes speech from
-silence; the body by speed and spread against the truth, and by speaking against listening.
+silence; the body by speed and spread against the truth, by speaking against listening, and by the
+measures of `body_measures`, beside those of the truth.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import torch
 from scipy.ndimage import maximum_filter1d
 
 from contracts.person import PersonError, read_manifest
+from contracts.quality import sampling_options
 from models.avatar.blendshape.model import load_blendshape
+from models.finishing.animator import load_finished_animator
 from models.formats.dataset import DatasetError, find_scenes
-from models.motion.pipeline import Sampling, load_animator, take_seed
+from models.motion.pipeline import Sampling, take_seed
 from training.data.audio import FRAME_RATE, loudness
 from training.data.scenes import chunks
 from training.data.voice_activity import speech_mask
+from training.demo.body_measures import Hands, measure_body, nods_at_cues
 from training.demo.speech.motion_rules import ARMS, UNIT
 from training.evaluation.metrics import correlation
 
@@ -29,9 +33,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from models.avatar.blendshape.model import BlendshapeModel
+    from models.finishing.animator import FinishedAnimator
+    from models.motion.pipeline import Animator
+
+    Animates = Animator | FinishedAnimator
     Array = NDArray[np.floating]
+    Mask = NDArray[np.bool_]
 
 JAW = UNIT["jawOpen"]
+CLEAR_NODS = 2.0  # times the movement elsewhere
 REPORTED = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthPressLeft", "mouthRollLower")
 
 
@@ -44,6 +55,11 @@ class SampledClip:
     pose: Array  # [T, 104]
     true_units: Array | None = None
     true_pose: Array | None = None
+    take: int = 1
+
+    def speech(self) -> tuple[Mask, Mask]:
+        """Frames in which the person and the partner speak, [T] each."""
+        return speech_mask(self.samples, 0), speech_mask(self.samples, 1)
 
 
 def arm_speed(pose: Array) -> Array:
@@ -108,6 +124,26 @@ def judge_body(clips: Sequence[SampledClip]) -> dict[str, float]:
     }
 
 
+def judge_movement(clips: Sequence[SampledClip], hands: Hands | None = None) -> dict[str, float]:
+    """Tremble, gaze, blinks, nods and hands of samples and, as `<name>_truth`, of the truth."""
+    first = [clip for clip in clips if clip.take == 1]
+    speech = [clip.speech() for clip in first]
+    result = measure_body(
+        [clip.pose for clip in first], [clip.units for clip in first], speech, hands
+    )
+    poses = [clip.true_pose for clip in first if clip.true_pose is not None]
+    units = [clip.true_units for clip in first if clip.true_units is not None]
+    if poses:
+        true = measure_body(poses, units, speech, hands)
+        result |= {f"{name}_truth": value for name, value in true.items()}
+    takes = sorted({clip.take for clip in clips})
+    nods = [
+        nods_at_cues([clip.pose for clip in clips if clip.take == take], speech) for take in takes
+    ]
+    result["takes_with_nods_at_cues"] = float(np.mean([ratio >= CLEAR_NODS for ratio in nods]))
+    return result
+
+
 def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array, Array, Array]]:
     """Yield (samples, codes, pose) of the first `count` clips of `seconds` in a dataset.
 
@@ -128,40 +164,73 @@ def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array,
 
 
 def judge(
-    person: Path, data: Path, *, clips: int, seconds: float, steps: int | None = None, seed: int = 1
+    person: Path,
+    data: Path,
+    *,
+    clips: int,
+    seconds: float,
+    steps: int | None = None,
+    seed: int = 1,
+    takes: int = 1,
 ) -> dict[str, float]:
-    """Sample `clips` clips of a dataset as the worker would, and measure them against the truth."""
-    sampled = list(sample_clips(person, data, clips=clips, seconds=seconds, steps=steps, seed=seed))
-    return judge_without_truth(sampled) | judge_lips(sampled) | judge_body(sampled)
+    """Sample `clips` clips of a dataset as the worker would, and measure them against the truth.
+
+    takes: of each clip. The first one is measured, and the nods of all.
+    """
+    avatar = judged_avatar(person)
+    sampled = list(
+        sample_clips(
+            person, data, clips=clips, seconds=seconds, steps=steps, seed=seed, takes=takes,
+            avatar=avatar,
+        )
+    )  # fmt: skip
+    first = [clip for clip in sampled if clip.take == 1]
+    hands = Hands.of(avatar) if "wrist.L" in avatar.config.joint_names else None
+    return (
+        judge_without_truth(first)
+        | judge_lips(first)
+        | judge_body(first)
+        | judge_movement(sampled, hands)
+    )
+
+
+def judged_avatar(person: Path) -> BlendshapeModel:
+    """Load the avatar. Raises: PersonError: when the person has another kind of avatar."""
+    if read_manifest(person).avatar_kind != "blendshape":
+        raise PersonError(f"{person}: the judge reads blendshape avatars; this is another kind")
+    return load_blendshape(person / "avatar.safetensors", device=torch.device("cpu"))
 
 
 def sample_clips(
-    person: Path, data: Path, *, clips: int, seconds: float, steps: int | None, seed: int
+    person: Path,
+    data: Path,
+    *,
+    clips: int,
+    seconds: float,
+    steps: int | None,
+    seed: int,
+    avatar: BlendshapeModel,
+    takes: int = 1,
+    animator: Animates | None = None,
 ) -> Iterator[SampledClip]:
-    """Sample one take per clip with the defaults of the person.
+    """Sample takes of each clip with the defaults of the person.
 
-    Raises: PersonError: when the person has another kind of avatar.
+    animator: another one than that of the worker.
     """
-    cpu = torch.device("cpu")
     manifest = read_manifest(person)
-    if manifest.avatar_kind != "blendshape":
-        raise PersonError(f"{person}: the judge reads blendshape avatars; this is another kind")
-    avatar = load_blendshape(person / "avatar.safetensors", device=cpu)
-    animator = load_animator(person, device=cpu)
+    if animator is None:
+        animator = load_finished_animator(person, device=torch.device("cpu"))
     defaults = manifest.defaults
     for number, (samples, codes, pose) in enumerate(cut_clips(data, seconds, clips)):
         sampling = Sampling(
-            seeds=(take_seed(seed, number + 1),),
-            steps=steps or defaults["steps"],
+            seeds=tuple(take_seed(seed, number + 1 + clips * take) for take in range(takes)),
+            **sampling_options(defaults, steps, student=manifest.student),
             guidance_face=defaults["guidance_face"],
             guidance_body=defaults["guidance_body"],
             diversity=defaults["diversity"],
         )
-        motion = animator.animate(torch.from_numpy(samples), sampling)[0]
-        yield SampledClip(
-            samples,
-            avatar.unit_weights(motion.face).numpy(),
-            motion.pose.numpy(),
-            avatar.unit_weights(torch.from_numpy(codes).float()).numpy(),
-            pose,
-        )
+        true_units = avatar.unit_weights(torch.from_numpy(codes).float()).numpy()
+        motions = animator.animate(torch.from_numpy(samples), sampling)
+        for take, motion in enumerate(motions, start=1):
+            units = avatar.unit_weights(motion.face).numpy()
+            yield SampledClip(samples, units, motion.pose.numpy(), true_units, pose, take)

@@ -50,7 +50,7 @@ class Key:
 
 
 KEYS = {
-    "rest": Key((0.95, 1.75, 2.55), (-0.55, -0.55, -0.6), (-0.75, -0.35, 0.55), 0.55, 0.02, 0.25),
+    "rest": Key((1.35, 1.75, 2.55), (-0.55, -0.55, -0.6), (-0.75, -0.35, 0.55), 0.55, 0.02, 0.25),
     "low": Key((1.55, 2.2, 2.9), (-0.85, -0.1, -0.35), (-0.25, 0.05, 0.95), 0.5, 0.04, 0.15),
     "mid": Key((1.75, 2.9, 3.15), (-0.8, 0.25, -0.3), (-0.15, 0.35, 0.9), 0.35, 0.07, 0.05),
     "high": Key((1.9, 3.7, 2.9), (-0.65, 0.1, 0.55), (-0.05, 0.85, 0.45), 0.25, 0.08, 0.0),
@@ -59,8 +59,9 @@ KEYS = {
     "point": Key((1.5, 3.2, 3.3), (-0.35, -0.85, 0.1), (-0.1, 0.15, 0.95), 1.5, 0.0, 0.6, 0.08),
     "pinch": Key((1.45, 3.3, 2.9), (-0.6, -0.2, -0.1), (-0.35, 0.5, 0.75), 0.75, 0.05, 0.45, 0.75),
 }
-# The right hand is moved to the front in these poses, so that the hands do not intersect.
-RIGHT_IN_FRONT = {"rest": (-0.05, -0.12, 0.22), "me": (0.0, -0.55, 0.3)}
+# Moves the right hand in these poses. Hands at rest lie beside each other, so that no way from
+# there to another pose leads through the other hand; only one hand takes the pose "me" at a time.
+RIGHT_OFFSET = {"rest": (0.0, 0.05, 0.15)}
 
 
 def _arm_angles(side: str) -> list[str]:
@@ -72,7 +73,7 @@ def _arm_angles(side: str) -> list[str]:
 def solve_arm(rig: Rig, side: str, name: str) -> dict[str, float]:
     """Angles of an arm, in radians, that best match a key pose."""
     key, mirror = KEYS[name], np.array([1.0 if side == "L" else -1.0, 1.0, 1.0])
-    wrist = np.array(key.wrist) + np.array(RIGHT_IN_FRONT.get(name, (0, 0, 0))) * (side == "R")
+    wrist = np.array(key.wrist) + np.array(RIGHT_OFFSET.get(name, (0, 0, 0))) * (side == "R")
     targets = [wrist, np.array(ELBOW), unit(np.array(key.palm)), np.array(key.fingers)]
     wrist, elbow, palm, fingers = (mirror * target for target in targets)
     angles = _arm_angles(side)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from contracts.samplers import DEFAULT_SAMPLER
 from models.formats.results import Results
 from models.motion.denoiser import KEY_FRAMES
 from models.motion.pipeline import Sampling, take_generators, take_seed
@@ -51,6 +52,8 @@ class SamplingSettings:
     diversity: float
     network: str = "both"
     key_poses: str = "guide"  # source of the body's key poses: guide or truth
+    sampler: str = DEFAULT_SAMPLER
+    guidance_until: int = 0
 
     def __post_init__(self) -> None:
         if self.repetitions < 1:
@@ -65,7 +68,15 @@ class SamplingSettings:
         """Takes of one cut, one per repetition."""
         cut_seed = take_seed(self.seed, cut.index + 1)
         seeds = tuple(take_seed(cut_seed, number + 1) for number in range(self.repetitions))
-        return Sampling(seeds, self.steps, self.guidance_face, self.guidance_body, self.diversity)
+        return Sampling(
+            seeds,
+            self.steps,
+            self.guidance_face,
+            self.guidance_body,
+            self.diversity,
+            self.sampler,
+            self.guidance_until,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import zipfile
@@ -15,6 +16,8 @@ from contracts.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from training.loop.distributed import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +50,28 @@ class CheckpointStore:
     def latest(self) -> dict[str, Any] | None:
         """Load the latest intact checkpoint; None when the folder has no checkpoints.
 
-        A corrupt one is skipped with a warning.
+        Raises: ResumeError: when all are corrupt.
+        """
+        path = self.latest_path()
+        return None if path is None else _load(path)
+
+    def latest_for(self, processes: Processes) -> dict[str, Any] | None:
+        """`latest` of the first process for all: file systems of others may lag behind."""
+        if processes.count == 1:
+            return self.latest()
+        path = self.latest_path() if processes.is_main else None
+        content = processes.broadcast_bytes(None if path is None else path.read_bytes())
+        return None if content is None else _load(io.BytesIO(content))
+
+    def latest_path(self) -> Path | None:
+        """Path of the latest intact checkpoint; a corrupt one is skipped with a warning.
+
         Raises: ResumeError: when all are corrupt.
         """
         paths = self.paths()
         for path in reversed(paths):
             if (damage := damage_of(path)) is None:
-                content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                return content
+                return path
             logger.warning("%s is corrupt (%s): trying the checkpoint before it", path, damage)
         if paths:
             raise ResumeError(
@@ -72,6 +89,11 @@ class CheckpointStore:
             path.unlink(missing_ok=True)
         for draft in self.folder.glob(f".step-*{SUFFIX}.*"):  # left by a killed run
             draft.unlink(missing_ok=True)
+
+
+def _load(source: Path | io.BytesIO) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+    return content
 
 
 def damage_of(path: Path) -> str | None:

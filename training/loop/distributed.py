@@ -1,4 +1,4 @@
-"""Distributed training: processes started by torchrun, or a single process.
+"""Distributed training: processes that an engine has started, or a single process.
 
 Gradients are synchronised by NCCL between GPUs, else by Gloo. The few numbers that the loop
 exchanges (clock, stop signal, logged losses) are on the CPU and always use Gloo.
@@ -59,6 +59,20 @@ class Processes:
         distributed.all_gather(parts, value, group=self.group)
         return parts
 
+    def broadcast_bytes(self, content: bytes | None) -> bytes | None:
+        """The bytes of rank 0, or None if it has none; the others pass None."""
+        if self.count == 1:
+            return content
+        size = torch.tensor([-1 if content is None else len(content)])
+        distributed.broadcast(size, 0, group=self.group)
+        if size < 0:
+            return None
+        buffer = torch.empty(int(size), dtype=torch.uint8)
+        if content is not None:
+            buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        distributed.broadcast(buffer, 0, group=self.group)
+        return buffer.numpy().tobytes()
+
     def broadcast(self, values: Iterable[Tensor]) -> None:
         """Overwrite tensors with those of rank 0."""
         if self.count > 1:
@@ -78,21 +92,29 @@ SINGLE_PROCESS = Processes()
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Processes]:
-    """Join the process group of torchrun, or yield a single process."""
-    if not distributed.is_torchelastic_launched():
+    """Join the process group of the engine, or yield a single process."""
+    if not is_launched():
         yield SINGLE_PROCESS
         return
     gloo_only = device.type == "cpu"
     if not gloo_only:
         torch.cuda.set_device(device)
-    distributed.init_process_group("gloo" if gloo_only else "nccl", timeout=TIMEOUT)
+    joined = distributed.is_initialized()  # by Ray Train, which also ends it
+    if not joined:
+        distributed.init_process_group("gloo" if gloo_only else "nccl", timeout=TIMEOUT)
     try:
         group = None if gloo_only else distributed.new_group(backend="gloo", timeout=TIMEOUT)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
         distributed.barrier()  # no process closes connections that others still use
     finally:
         gc.collect()  # DDP holds the group, and its threads must not outlive the interpreter
-        distributed.destroy_process_group()
+        if not joined:
+            distributed.destroy_process_group()
+
+
+def is_launched() -> bool:
+    """Return whether an engine has started this process: torchrun, or Ray Train."""
+    return distributed.is_torchelastic_launched() or distributed.is_initialized()
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -189,6 +190,7 @@ class Run:
             "generator": self.generator.get_state(),
             "random": self.processes.gather(torch.get_rng_state()),
             "random_cuda": self._gather_cuda_states(),
+            "losses": self.processes.gather(torch.tensor([*map(float, self.losses.values())])),
             "progress": asdict(self.progress),
         }
 
@@ -220,9 +222,12 @@ class Run:
         if self.device.type == "cuda" and rank < len(checkpoint["random_cuda"]):
             torch.cuda.set_rng_state(checkpoint["random_cuda"][rank], self.device)
         self.progress = Progress(**checkpoint["progress"])
+        losses = list(self.progress.losses.values())
+        if rank < len(own := checkpoint.get("losses", ())):
+            losses = own[rank].tolist()
         self.losses = {
             name: torch.tensor(value, device=self.device)
-            for name, value in self.progress.losses.items()
+            for name, value in zip(self.progress.losses, losses, strict=True)
         }
 
     def average_losses(self) -> None:
@@ -239,7 +244,6 @@ class Run:
                     f"{name} is {value} at step {self.progress.step}: the run stops, earlier "
                     "checkpoints are intact; a lower rate or a clip may help"
                 )
-            self.losses[name] = torch.full_like(self.losses[name], value)
 
     def record_losses(self, losses: dict[str, Tensor]) -> None:
         """Add the losses of a step to the running means, without waiting for the device."""
@@ -286,7 +290,7 @@ def train(
     Raises: ResumeError: when no checkpoint can be resumed. LossError: when a loss is not finite.
     """
     run = Run(training, config, device=device, processes=processes)
-    if (checkpoint := checkpoints.latest()) is not None:
+    if (checkpoint := checkpoints.latest_for(processes)) is not None:
         run.restore(checkpoint)
         _log(run, "resumed at step %d", run.progress.step)
     progress = run.progress
@@ -491,7 +495,13 @@ def _log(run: Run, message: str, *values: object) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGINT and SIGTERM only set a flag; the previous handlers are restored after."""
+    """Inside, SIGINT and SIGTERM only set a flag; the previous handlers are restored after.
+
+    Ray Train runs the loop in a thread, which receives no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     caught: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda n, _frame: caught.append(n)) for number in signals]

@@ -27,7 +27,7 @@ from models.motion.diffusion import STEPS, cumulative_alphas, q_sample
 from models.motion.guide import Guide, GuideConfig
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
-from training.data.scenes import FACE, POSE, Batch, sample_padded, sample_windows
+from training.data.scenes import FACE, POSE, WHOLE, Batch, Shard, sample_padded, sample_windows
 from training.loop.batch import TrainingBatch
 from training.loop.loop import Training
 from training.networks.codebooks import LearningTokenizer, perplexity
@@ -52,10 +52,11 @@ MOTION = {"face": FACE, "body": POSE, "tokenizer": POSE, "guide": POSE}
 
 @dataclass(frozen=True)
 class Split:
-    """Training and validation scenes."""
+    """Training and validation scenes, and the share of this process in every training batch."""
 
     training: Sequence[Scene]
     validation: Sequence[Scene] = ()
+    shard: Shard = WHOLE
 
 
 def split(recipe: Recipe, scenes: Sequence[Scene]) -> Split:
@@ -106,8 +107,11 @@ def face_training(recipe: Recipe, scenes: Split) -> Training:
     if recipe.aligned:
         align(network)
 
-    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        return noisy_batch(recipe, config, sample_batch(recipe, scenes, generator), generator)
+    def sample(
+        scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
+    ) -> TrainingBatch:
+        batch = sample_batch(recipe, scenes, generator, shard)
+        return noisy_batch(recipe, config, batch, generator)
 
     def losses(batch: TrainingBatch) -> dict[str, Tensor]:
         motion, first = batch["motion"], batch.first
@@ -141,8 +145,11 @@ def body_training(recipe: Recipe, scenes: Split) -> Training:
     if recipe.aligned:
         align(network)
 
-    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        batch = noisy_batch(recipe, config, sample_batch(recipe, scenes, generator), generator)
+    def sample(
+        scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
+    ) -> TrainingBatch:
+        windows = sample_batch(recipe, scenes, generator, shard)
+        batch = noisy_batch(recipe, config, windows, generator)
         # A separate mask: guidance drops both conditions at once, but each must work alone.
         keep_keys = sample_keep_mask(len(batch), recipe.drop, generator)
         return replace(batch, rows={**batch.rows, "keep_keys": keep_keys})
@@ -177,12 +184,14 @@ def tokenizer_training(
     assert isinstance(config, TokenizerConfig)
     network = LearningTokenizer(Tokenizer(config))
 
-    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        windows = sample_plain_batch(recipe, scenes, generator)
+    def sample(
+        scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
+    ) -> TrainingBatch:
+        windows = sample_plain_batch(recipe, scenes, generator, shard)
         return TrainingBatch({"keys": windows.motion[:, ::KEY_FRAMES].contiguous()})
 
     def sample_and_initialise(generator: Generator) -> TrainingBatch:
-        batch = sample(scenes.training, generator)
+        batch = sample(scenes.training, generator)  # codebooks learn from the whole batch
         network.initialise(_to_device_of(batch["keys"], network), generator)
         return batch
 
@@ -230,8 +239,10 @@ def guide_training(recipe: Recipe, scenes: Split, tokenizer: Tokenizer) -> Train
     assert isinstance(config, GuideConfig)
     network = Guide(config)
 
-    def sample(scenes: Sequence[Scene], generator: Generator) -> TrainingBatch:
-        windows = sample_batch(recipe, scenes, generator)
+    def sample(
+        scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
+    ) -> TrainingBatch:
+        windows = sample_batch(recipe, scenes, generator, shard)
         with torch.no_grad():
             targets = tokenizer.encode(windows.motion[:, ::KEY_FRAMES]).flatten(1)  # [B, K * R]
         keep = sample_keep_mask(len(targets), recipe.drop, generator)
@@ -252,12 +263,12 @@ def _training(
     recipe: Recipe,
     scenes: Split,
     network: nn.Module,
-    sample: Callable[[Sequence[Scene], Generator], TrainingBatch],
+    sample: Callable[..., TrainingBatch],  # of scenes, with a generator and a shard
     losses: Callable[[TrainingBatch], dict[str, Tensor]],
 ) -> Training:
     return Training(
         network,
-        partial(sample, scenes.training),
+        partial(sample, scenes.training, shard=scenes.shard),
         losses,
         publisher(recipe.network, stored_dtype(recipe)),
         sample_validation=partial(sample, scenes.validation) if scenes.validation else None,
@@ -269,23 +280,32 @@ def _to_device_of(value: Tensor, network: nn.Module) -> Tensor:
     return value.to(next(network.parameters()).device)
 
 
-def sample_batch(recipe: Recipe, scenes: Sequence[Scene], generator: Generator) -> Batch:
+def sample_batch(
+    recipe: Recipe, scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
+) -> Batch:
     """Sample a batch of windows, with features jittered as if other microphones had been used."""
-    batch = sample_plain_batch(recipe, scenes, generator)
+    batch = sample_plain_batch(recipe, scenes, generator, shard)
     if recipe.level_jitter == recipe.tone_jitter == 0:
         return batch
     return replace(batch, features=add_jitter(batch.features, recipe, generator))
 
 
-def sample_plain_batch(recipe: Recipe, scenes: Sequence[Scene], generator: Generator) -> Batch:
+def sample_plain_batch(
+    recipe: Recipe, scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
+) -> Batch:
     """Sample a batch in one of the recipe's shapes, without jitter."""
     shares = torch.tensor([windows.share for windows in recipe.windows])
     shape = recipe.windows[int(torch.multinomial(shares, 1, generator=generator))]
     if shape.shortest:
         return sample_padded(
-            scenes, shape.batch, generator, shortest=shape.shortest, longest=shape.frames
+            scenes,
+            shape.batch,
+            generator,
+            shortest=shape.shortest,
+            longest=shape.frames,
+            shard=shard,
         )
-    return sample_windows(scenes, shape.frames, shape.batch, generator)
+    return sample_windows(scenes, shape.frames, shape.batch, generator, shard=shard)
 
 
 def sample_position(config: DenoiserConfig, batch: Batch, generator: Generator) -> int:

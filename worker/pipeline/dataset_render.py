@@ -19,8 +19,10 @@ from contracts.files import write_atomically
 from models.formats.dataset import SceneFiles, listed_scenes
 from models.formats.wav import SAMPLES_PER_FRAME
 from models.motion.pipeline import Motion
-from worker.pipeline.decode import CHANNELS, Audio
-from worker.pipeline.render import take_of
+from worker.pipeline.media.decode import CHANNELS, Audio
+from worker.pipeline.motion_stream import TakeMotion
+from worker.pipeline.publish import write_output
+from worker.pipeline.render import Shot, take_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from contracts.provenance import Origin
     from models.avatar.avatar import Avatar
     from models.formats.dataset import SceneData
     from models.formats.results import Results
-    from worker.pipeline.container import Encoder
+    from worker.pipeline.media.container import Encoder
+    from worker.pipeline.media.watermark import Watermark
     from worker.pipeline.plan import Plan
+    from worker.provenance.manifest import ManifestSigner
 
     Floats = NDArray[np.floating[Any]]
 
@@ -62,6 +67,9 @@ class RenderContext:
     avatar: Avatar
     encoder: Encoder
     scratch: Path  # an empty folder
+    origin: Origin
+    signer: ManifestSigner | None
+    watermark: Watermark | None = None
 
 
 def scene_pieces(
@@ -110,6 +118,24 @@ def result_pieces(results: Results, faces: Results | None, *, truth: bool) -> li
     ]
 
 
+def motion_piece(
+    name: str, motion: Motion, sound: NDArray[np.float32] | None, source: str
+) -> Piece:
+    """Return motion of one take, with the start of a recording [samples, 2] or without audio.
+
+    Raises: PieceError: for values that are not finite.
+    """
+    _check_finite(motion, source, 0)
+
+    def samples(start: int, stop: int) -> NDArray[np.float32]:
+        count = (stop - start) * SAMPLES_PER_FRAME
+        heard = sound if sound is not None else np.zeros((0, CHANNELS), np.float32)
+        part = heard[start * SAMPLES_PER_FRAME :][:count]
+        return np.pad(part, ((0, count - len(part)), (0, 0)))
+
+    return Piece(name, len(motion.pose), lambda: motion, samples)
+
+
 def open_folder(
     out: Path, pieces: Sequence[Piece], plan: Plan, facts: Mapping[str, Any], *, overwrite: bool
 ) -> list[Piece]:
@@ -152,16 +178,17 @@ def render_piece(
             piece.samples(start, min(start + AUDIO_FRAMES, piece.frames)).tofile(file)
     samples: NDArray[np.float32] = np.memmap(raw, np.float32, mode="r").reshape(-1, CHANNELS)
     audio = Audio(raw, samples, partner_speaks=True)  # true for some pieces
-    with write_atomically(path) as draft:
-        take = take_of(
-            piece.motion(),
-            context.plan,
-            context.avatar,
-            audio,
-            encoder=context.encoder,
-            progress=progress,
-        )
-        context.plan.outputs[0].write(take, draft)
+    if context.watermark is not None and context.plan.renders:
+        audio = context.watermark.audio(audio)
+    take = take_of(
+        [Shot(TakeMotion.of(piece.motion()), context.plan, context.avatar)],
+        audio,
+        encoder=context.encoder,
+        progress=progress,
+        origin=context.origin,
+        watermark=context.watermark,
+    )
+    write_output(context.plan.outputs[0], take, path, context.signer)
 
 
 def with_face(face: Floats, present: NDArray[np.bool_], start: int, stop: int) -> Floats:

@@ -8,10 +8,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from contracts.consent import UNKNOWN, Consent
+from contracts.person import PersonError, check_files, read_manifest
 from jobs.persons import read_people
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import torch
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from models.avatar.avatar import Avatar
     from models.motion.pipeline import Motion, Sampling
     from worker.pipeline.progress import Progress
+
+    Signature = tuple[tuple[str, int, int, int], ...]
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +41,27 @@ class PersonUnknown(LookupError):
         self.reason = reason
 
 
+class PersonDamaged(PersonUnknown):
+    """The person's directory is invalid on this machine."""
+
+
+class NoPeople(PersonUnknown):
+    """This machine has no person at all."""
+
+
 class Animator(Protocol):
     """Interface of `models.motion.pipeline.Animator`, so that tests can pass a fake."""
 
-    def animate(
+    max_frames: int  # of a clip that the networks take whole
+
+    def stream(
         self,
-        audio: Tensor,  # [samples, 2]
+        chunks: Iterable[Tensor],  # [samples, 2] each
         sampling: Sampling,
         *,
         progress: Progress,
-    ) -> list[Motion]:
-        """Return one motion for each seed."""
+    ) -> Iterator[list[Motion]]:
+        """Yield one motion for each seed, in parts; a clip that fits whole is one part."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,7 @@ class Person:
     digest: str
     defaults: PersonDefaults
     models: Models
+    consent: Consent = UNKNOWN
 
 
 class PersonCache:
@@ -79,18 +94,39 @@ class PersonCache:
         self._load = load
         self._in_memory = in_memory
         self._loaded: OrderedDict[str, Person] = OrderedDict()
+        self._incomplete: dict[str, Signature] = {}  # files that did not match
 
     def get(self, name: str) -> Person:
-        """Return the current version of a person. Raises: PersonUnknown: with all names."""
-        summary = self.summary(name)
+        """Return the current version of a person, complete; the one before while it is copied.
+
+        Raises:
+            PersonUnknown: with all names.
+            PersonError: when the files do not match person.json and no version is loaded.
+        """
         loaded = self._loaded.get(name)
-        if loaded is None or loaded.digest != summary.digest:
-            self._loaded.pop(name, None)
-            while len(self._loaded) >= self._in_memory:  # evict first: both may not fit at once
-                self._loaded.popitem(last=False)
-            self._loaded[name] = self._load_person(summary)
+        try:
+            summary = self.summary(name)
+            if loaded is None or loaded.digest != summary.digest:
+                self._load_version(summary)
+        except (PersonError, PersonDamaged, NoPeople) as error:
+            if name not in self._loaded:
+                raise
+            facts = {"person": name, "reason": str(error)}
+            logger.warning("person stays at its earlier version", extra=facts)
         self._loaded.move_to_end(name)
         return self._loaded[name]
+
+    def usable(self, name: str) -> bool:
+        """Return whether `get` would find a complete version of the person."""
+        if name in self._loaded:
+            return True
+        try:
+            self._check(self.summary(name))
+        except (PersonError, PersonDamaged, NoPeople):
+            return False
+        except PersonUnknown:  # removed; a job learns it
+            return True
+        return True
 
     def clear(self) -> None:
         """Evict all persons."""
@@ -100,12 +136,47 @@ class PersonCache:
         """Read person.json without loading models. Raises: PersonUnknown: with all names."""
         return find_person(self._folder, name)
 
-    def _load_person(self, summary: PersonSummary) -> Person:
+    def _load_version(self, summary: PersonSummary) -> None:
+        """Replace the loaded version, once the files of the new one are complete."""
+        files = self._check(summary)
+        self._loaded.pop(summary.name, None)
+        while len(self._loaded) >= self._in_memory:  # evict first: both may not fit at once
+            self._loaded.popitem(last=False)
         start = time.perf_counter()
-        models = self._load(self._folder / summary.name)
+        folder = self._folder / summary.name
+        try:
+            models = self._load(folder)
+        finally:
+            if _signature(folder) != files:
+                raise PersonError(f"{folder} changed while it was read")
         seconds = round(time.perf_counter() - start, 2)
         logger.info("person loaded", extra={"person": summary.name, "seconds": seconds})
-        return Person(summary.name, summary.digest, summary.defaults, models)
+        person = Person(summary.name, summary.digest, summary.defaults, models, summary.consent)
+        self._loaded[summary.name] = person
+
+    def _check(self, summary: PersonSummary) -> Signature:
+        """Compare all files with person.json, unless nothing has changed since they differed.
+
+        Raises: PersonError: when they differ.
+        """
+        folder = self._folder / summary.name
+        files = _signature(folder)
+        if self._incomplete.get(summary.name) == files:
+            raise PersonError(f"{folder} does not match its person.json")
+        try:
+            check_files(folder)
+            if read_manifest(folder).digest != summary.digest or _signature(folder) != files:
+                raise PersonError(f"{folder} changed while it was checked")
+        except PersonError:
+            self._incomplete[summary.name] = files
+            raise
+        return files
+
+
+def _signature(folder: Path) -> Signature:
+    """Return name, inode, size and time of each file of a person."""
+    stats = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    return tuple((name, each.st_ino, each.st_size, each.st_mtime_ns) for name, each in stats)
 
 
 def find_person(folder: Path, name: str) -> PersonSummary:
@@ -115,15 +186,16 @@ def find_person(folder: Path, name: str) -> PersonSummary:
         if person.name == name:
             return person
     names = ", ".join(person.name for person in people.valid) or "none"
-    raise PersonUnknown(f"unknown person {name!r}; available: {names}", people.reason(name))
+    kind = PersonDamaged if name in people.left_out else PersonUnknown
+    if not people.valid:
+        kind = NoPeople
+    raise kind(f"unknown person {name!r}; available: {names}", people.reason(name))
 
 
 def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Models:
-    """Check the files of a person against person.json, then load animator and avatar."""
-    from contracts.person import check_files
+    """Load animator and avatar of a person."""
     from models.avatar.loading import load_avatar
-    from models.motion.pipeline import load_animator
+    from models.finishing.animator import load_finished_animator
 
-    check_files(folder)
     avatar = load_avatar(folder, device=device, settings=settings.avatar_settings)
-    return Models(load_animator(folder, device=device), avatar)
+    return Models(load_finished_animator(folder, device=device), avatar)

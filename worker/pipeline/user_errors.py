@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobs.persons import ConsentRefused
 from jobs.request.values import SizeUnsupported
 from jobs.sandbox.audio_formats import MediaError
+from models.animation.figure import AnimationError
 from models.avatar.camera import CameraError, CameraUnknown
 from models.motion.pipeline import MotionError
 from worker.pipeline.persons import PersonUnknown
@@ -22,10 +24,12 @@ class ClipMissing(LookupError):
 CODES: Mapping[type[Exception], str] = {
     ClipMissing: "clip_missing",
     PersonUnknown: "person_unknown",
+    ConsentRefused: "consent_refused",
     MotionError: "clip_unsuitable",
     CameraUnknown: "view_unknown",  # before its base class CameraError
     CameraError: "size_unsupported",
     SizeUnsupported: "size_unsupported",
+    AnimationError: "output_unsupported",
 }
 
 

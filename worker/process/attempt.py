@@ -10,18 +10,11 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.model import new_job_id
-from worker.pipeline.user_errors import user_error_of
-from worker.process.lease import Lease
-from worker.process.outcomes import (
-    AttemptOutcome,
-    LeaseLost,
-    ShutdownRequested,
-    StageStuck,
-    resource_failure_of,
-    stage_timeout,
-)
+from worker.process.faults.failures import POLICIES, FailureClass, classify, stage_timeout
+from worker.process.liveness.lease import Lease
+from worker.process.outcomes import AttemptOutcome, LeaseLost, ShutdownRequested, StageStuck
 from worker.process.progress import Reporter
-from worker.process.retry import is_outage, with_retries
+from worker.process.retry import with_retries
 from worker.process.watchdog import Limits, Watchdog, exit_at_once
 
 if TYPE_CHECKING:
@@ -29,7 +22,8 @@ if TYPE_CHECKING:
 
     from jobs.model import Job, Output
     from jobs.store.attempts import AttemptStore
-    from worker.process.outcomes import ResourceFailure
+    from worker.process.faults.failures import Failure
+    from worker.process.faults.health import Obstacle
     from worker.process.progress import StopRequest
 
     Work = Callable[[Job, Reporter], list[Output]]
@@ -44,10 +38,12 @@ def attempt(
     store: AttemptStore,
     stop: StopRequest,
     limits: Limits | None = None,
+    obstacle: Callable[[], Obstacle | None] = lambda: None,
     exit_process: Callable[[], None] = exit_at_once,
 ) -> AttemptOutcome:
     """Do `work` for a claimed job and write its outcome; errors of the job are not raised.
 
+    obstacle: the health check of the worker.
     exit_process: called when a stage hangs and its thread cannot be interrupted.
     """
     renew = partial(store.renew, job.id, job.attempt)
@@ -68,15 +64,21 @@ def attempt(
         write = partial(store.progress, job.id, job.attempt)
         report = Reporter(write, lost=lease.lost, stop=stop, watchdog=watchdog)
         try:
-            outcome = _work(job, work, report, store)
-        except SQLAlchemyError as error:  # the outcome cannot be written: the lease expires
+            outcome = _work(job, work, report, store, obstacle)
+        except SQLAlchemyError as error:  # the claim loop puts the job back later
             logger.warning("database away at the end", extra={"reason": str(error)})
             outcome = AttemptOutcome.OUTAGE
         logger.info("job ends", extra={"ending": str(outcome)})
     return outcome
 
 
-def _work(job: Job, work: Work, report: Reporter, store: AttemptStore) -> AttemptOutcome:
+def _work(
+    job: Job,
+    work: Work,
+    report: Reporter,
+    store: AttemptStore,
+    obstacle: Callable[[], Obstacle | None],
+) -> AttemptOutcome:
     try:
         outputs = work(job, report)
         held = with_retries(lambda: store.succeed(job.id, job.attempt, outputs), report.pause)
@@ -84,45 +86,43 @@ def _work(job: Job, work: Work, report: Reporter, store: AttemptStore) -> Attemp
         logger.warning("job lost", extra={"reason": str(error)})
         return AttemptOutcome.LEASE_LOST
     except ShutdownRequested as error:
-        held = store.release(job.id, job.attempt, str(error), counts=False)
+        held = store.release(job.id, job.attempt, str(error), counts=False, cause="shutdown")
         return AttemptOutcome.HANDED_BACK if held else AttemptOutcome.LEASE_LOST
     except StageStuck as error:
-        return _resource_failure(job, error, stage_timeout(error), store)
+        return _end(job, error, stage_timeout(error), store)
     except Exception as error:
-        if is_outage(error):
-            return _outage(job, error, store)
-        if (failure := resource_failure_of(error)) is not None:
-            return _resource_failure(job, error, failure, store)
-        return _failed(job, error, store)
+        return _end(job, error, classify(error, obstacle), store)
     return AttemptOutcome.PUBLISHED if held else AttemptOutcome.LEASE_LOST
-
-
-def _outage(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
-    logger.warning("job put back", extra={"reason": str(error)})
-    reason = "the storage or database did not respond"
-    store.release(job.id, job.attempt, reason, counts=False)
-    return AttemptOutcome.OUTAGE
 
 
 def _release_stuck(job: Job, store: AttemptStore, error: StageStuck) -> None:
     """Release the job from the watchdog's thread, while the thread of the attempt hangs."""
-    _resource_failure(job, error, stage_timeout(error), store)
+    _end(job, error, stage_timeout(error), store)
 
 
-def _resource_failure(
-    job: Job, error: Exception, failure: ResourceFailure, store: AttemptStore
-) -> AttemptOutcome:
-    logger.error("job set back", extra={"code": failure.code, "reason": str(error)})
-    store.release(job.id, job.attempt, failure.reason, code=failure.code)
-    return AttemptOutcome.RESOURCE_FAILURE
-
-
-def _failed(job: Job, error: Exception, store: AttemptStore) -> AttemptOutcome:
-    if (user_error := user_error_of(error)) is not None:
-        logger.info("job refused", extra={"code": user_error.code, "reason": user_error.message})
-        store.fail(job.id, job.attempt, user_error.code, user_error.message)
-        return AttemptOutcome.USER_ERROR
-    incident = new_job_id()[-12:]
-    logger.error("internal error", exc_info=error, extra={"incident": incident})
-    store.release(job.id, job.attempt, f"internal error; report incident {incident}")
-    return AttemptOutcome.INTERNAL_ERROR
+def _end(job: Job, error: Exception, failure: Failure, store: AttemptStore) -> AttemptOutcome:
+    """Write the end of a failed attempt as the policy of its class says."""
+    facts = {"class": str(failure.kind), "code": failure.code}
+    if failure.kind is FailureClass.CALLER:
+        logger.info("job refused", extra={**facts, "reason": failure.reason})
+        store.fail(job.id, job.attempt, failure.code, failure.reason)
+        return failure.outcome
+    reason = failure.reason
+    if failure.outcome is AttemptOutcome.INTERNAL_ERROR:
+        incident = new_job_id()[-12:]
+        logger.error("internal error", exc_info=error, extra={**facts, "incident": incident})
+        reason = f"{reason}; report incident {incident}"
+    else:
+        logger.warning("job put back", extra={**facts, "reason": str(error)})
+    policy = POLICIES[failure.kind]
+    store.release(
+        job.id,
+        job.attempt,
+        reason,
+        counts=policy.counts,
+        code=failure.code,
+        pause_seconds=policy.pause_seconds,
+        most=failure.most,
+        cause=failure.cause,
+    )
+    return failure.outcome

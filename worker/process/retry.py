@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -19,7 +20,7 @@ from tenacity import (
 from jobs.storage.factory import ObjectMissing, StorageError, StorageFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tenacity import RetryCallState
@@ -32,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-OUTAGES = (StorageError, SQLAlchemyError)
+OUTAGES = (StorageError, OperationalError, InterfaceError, PoolTimeout)
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # one minute between the first and the last attempt
+READ_TRIES = 4  # of a read, within 3.5 s
 LONGEST_SECONDS = 60.0  # after this time no retry starts, even if the attempts themselves were slow
 
 
@@ -54,9 +56,16 @@ class Files(Protocol):
     def stat(self, key: str) -> ObjectInfo:
         """Return size and type. Raises: ObjectMissing: when the object does not exist."""
 
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove these objects, at most a page of them; missing ones are ignored."""
+
 
 class RetryingStorage:
-    """Storage whose calls are retried for up to one minute."""
+    """Storage whose writes are retried for up to one minute, and reads for some seconds.
+
+    A job that reads has little to lose, and another worker may have the storage; one that writes
+    has finished work in its hands.
+    """
 
     def __init__(self, storage: Storage, pause: Pause) -> None:
         self._storage = storage
@@ -68,11 +77,15 @@ class RetryingStorage:
 
     def get(self, key: str, path: Path) -> None:
         """See `Storage.get`."""
-        with_retries(lambda: self._storage.get(key, path), self._pause)
+        RETRYING_READS.copy(sleep=self._pause)(lambda: self._storage.get(key, path))
 
     def stat(self, key: str) -> ObjectInfo:
         """See `Storage.stat`."""
-        return with_retries(lambda: self._storage.stat(key), self._pause)
+        return RETRYING_READS.copy(sleep=self._pause)(lambda: self._storage.stat(key))
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """See `Storage.remove`."""
+        with_retries(lambda: self._storage.remove(keys), self._pause)
 
 
 def with_retries(action: Callable[[], T], pause: Pause) -> T:
@@ -93,3 +106,4 @@ RETRYING = Retrying(
     before_sleep=_log_retry,
     reraise=True,
 )
+RETRYING_READS = RETRYING.copy(stop=stop_after_attempt(READ_TRIES))

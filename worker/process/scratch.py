@@ -13,34 +13,67 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contracts.files import private_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import IO
 
 PREFIX = "worker-"
 LOCK = "lock"
 RECORD = "job"  # file with the job id and the number of the attempt
 
 
+class ScratchFolder:
+    """The locked folder of this worker below `parent`."""
+
+    def __init__(self, parent: Path) -> None:
+        private_folder(parent)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=parent))
+        self._lock = _locked(draft / LOCK)  # before it has the name that `sweep` looks for
+        self.path = draft.rename(parent / draft.name.replace(".draft-", PREFIX))
+
+    def restore(self) -> bool:
+        """Make a folder that something has removed again; True if it was missing.
+
+        Raises: OSError: when that fails.
+        """
+        if (self.path / LOCK).exists():
+            return False
+        private_folder(self.path.parent)
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        draft = self.path / ".lock"
+        self._lock.close()
+        self._lock = _locked(draft)
+        draft.rename(self.path / LOCK)
+        return True
+
+    def close(self) -> None:
+        """Remove the folder and its lock."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
 @contextmanager
 def scratch_folder(
-    parent: Path, *, on_orphan: Callable[[str, int], None] = lambda job_id, attempt: None
-) -> Iterator[Path]:
+    parent: Path, *, on_orphan: Callable[[str, int], bool] = lambda job_id, attempt: True
+) -> Iterator[ScratchFolder]:
     """Create a folder below `parent` and remove it at the end; first remove those of dead workers.
 
     on_orphan: called with the job id and attempt of each dead worker.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent, on_orphan)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=parent))
-    with (draft / LOCK).open("w") as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # it is locked before it has the name that _sweep looks for
-        folder = draft.rename(parent / draft.name.replace(".draft-", PREFIX))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    sweep(parent, on_orphan)
+    folder = ScratchFolder(parent)
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+def _locked(path: Path) -> IO[str]:
+    lock = path.open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 @contextmanager
@@ -64,13 +97,17 @@ def _read_record(folder: Path) -> tuple[str, int] | None:
         return None
 
 
-def _sweep(parent: Path, on_orphan: Callable[[str, int], None]) -> None:
+def sweep(parent: Path, on_orphan: Callable[[str, int], bool]) -> None:
+    """Remove the folders of dead workers below `parent`, after `on_orphan` with the job of each.
+
+    A folder stays for a later sweep if `on_orphan` returns False.
+    """
     for lock in parent.glob(f"{PREFIX}*/{LOCK}"):
         try:
             with lock.open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if (job := _read_record(lock.parent)) is not None:
-                    on_orphan(*job)
-                shutil.rmtree(lock.parent, ignore_errors=True)
+                job = _read_record(lock.parent)
+                if job is None or on_orphan(*job):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
         except OSError:  # its worker holds the lock, or another worker has removed the folder
             continue

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from contracts.stages import STAGE_SECONDS
-from worker.process.background_thread import BackgroundThread
+from worker.process.liveness.background_thread import BackgroundThread
 from worker.process.outcomes import StageStuck
 
 if TYPE_CHECKING:

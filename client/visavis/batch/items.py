@@ -16,7 +16,7 @@ from visavis.batch.plan import Item, plan
 from visavis.batch.report import BatchProgress, BatchResult
 from visavis.core.decode import parsed
 from visavis.core.steps import Sleep, Work
-from visavis.files.downloads import download, file_name
+from visavis.files.downloads import download, file_name, take_of
 from visavis.jobs import requests
 from visavis.jobs.submit import SubmissionUploads, submit
 from visavis.jobs.wait import wait
@@ -186,7 +186,7 @@ class BatchRun:
 
     def _files(self, entry: Entry, job: dict[str, Any]) -> Steps[list[dict[str, Any]]]:
         outputs = [parsed(OutputFields, each) for each in job["outputs"]]
-        takes = len({output.name.partition("-")[2].partition(".")[0] for output in outputs})
+        takes = len({take_of(output.name) for output in outputs})
         files = []
         for output in outputs:
             name = file_name(entry.name, output.name, takes=takes)

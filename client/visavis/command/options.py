@@ -16,7 +16,14 @@ from visavis.command.console import CommandError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-TYPES: Mapping[str, Any] = {"int": int, "float": float, "str": str, "list": str, "map": list[str]}
+TYPES: Mapping[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "list": str,
+    "map": list[str],
+}
 METAVARS: Mapping[str, str] = {"list": "A,B", "map": "NAME=VALUE"}
 PANELS: Mapping[str, str] = {"motion": "Motion", "look": "Look", "job": "Job"}
 
@@ -102,7 +109,7 @@ def request_options(command: Callable[..., int]) -> Callable[..., int]:
 def _parameter(field: Field) -> inspect.Parameter:
     metavar = METAVARS.get(field.type) or "|".join(field.choices) or None
     option = typer.Option(
-        field.option,
+        f"{field.option}/--no-{field.option[2:]}" if field.type == "bool" else field.option,
         help=_help(field),
         metavar=metavar,
         show_default=False,
@@ -122,6 +129,8 @@ def _help(field: Field) -> str:
     text = field.help.replace("GET /people", "`visavis people`")
     text = text.partition(" In a form as JSON")[0]
     default = ",".join(field.default) if isinstance(field.default, list) else field.default
+    if field.type == "bool":
+        default = field.option if field.default else f"--no-{field.option[2:]}"
     limits = f" {field.limits}." if field.limits else ""
     if field.default is not None:
         return f"{text}{limits} Default: {default}."

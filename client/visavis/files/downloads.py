@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from visavis.models import OutputFields
 
 
-TAKE = re.compile(r"-(\d+)\.")  # in the names of outputs: take-2.mp4, motion-2.npz
+PREVIEW = "preview-"  # prefix of the names of previews
+PARTNER = "-partner"
+SIDECAR = ".c2pa"  # of a manifest beside the file that it is about
+# In the names of outputs: take-2.mp4, motion-2.npz, and take-2-partner.mp4 of the second person.
+TAKE = re.compile(r"-(\d+)(-partner)?\.")
 
 
 def take_of(output: str) -> int | None:
@@ -28,11 +32,25 @@ def take_of(output: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def is_partners(output: str) -> bool:
+    """Return whether an output shows only the second person, by its name."""
+    found = TAKE.search(output)
+    return found is not None and found[2] is not None
+
+
 def file_name(stem: str, output: str, *, takes: int) -> str:
-    """Return the name of an output as a file: "talk.mp4", or "talk-take-2.mp4" of several takes."""
+    """Return the name of an output as a file: "talk.mp4", or "talk-take-2.mp4" of several takes.
+
+    A preview is "talk-preview.mp4", so that it is not that of the video, and a file of the second
+    person alone is "talk-partner.mp4". A manifest that is not in its file is "talk.webm.c2pa".
+    """
+    if output.endswith(SIDECAR):
+        return file_name(stem, output[: -len(SIDECAR)], takes=takes) + SIDECAR
     take = take_of(output)
     number = f"-take-{take}" if take is not None and takes > 1 else ""
-    return f"{stem}{number}{Path(output).suffix}"
+    kind = "-preview" if output.startswith(PREVIEW) else ""
+    role = PARTNER if is_partners(output) else ""
+    return f"{stem}{number}{kind}{role}{Path(output).suffix}"
 
 
 @dataclass

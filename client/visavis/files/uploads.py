@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Announced = Callable[[Upload], object]  # called with an upload before its first part
 
 COMPLETE_SECONDS = 600.0  # the service joins and probes a file of gigabytes before it answers
+LONGEST_NAME = 255  # characters of the name of a file
 MISSING = "parts."  # prefix of the field that names a missing part
 
 
@@ -49,7 +50,8 @@ def upload_recording(
     announced: Announced | None,
 ) -> Steps[Upload]:
     """Announce a file and send it. Raises: UploadError: with the id to continue from."""
-    content = yield from post(config, "/uploads", body={"json": {"bytes": recording.bytes}})
+    announcement = {"bytes": recording.bytes, "filename": recording.name[-LONGEST_NAME:]}
+    content = yield from post(config, "/uploads", body={"json": announcement})
     upload = parsed(Upload, content)
     if announced is not None:
         announced(upload)

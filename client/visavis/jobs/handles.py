@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from visavis import errors
 from visavis.core.decode import parsed
-from visavis.files.downloads import download, take_of, target_of
+from visavis.files.downloads import (
+    PREVIEW,
+    SIDECAR,
+    download,
+    is_partners,
+    take_of,
+    target_of,
+)
 from visavis.jobs import requests
 from visavis.jobs.progress import ProgressLine
 from visavis.jobs.wait import wait
@@ -78,8 +85,30 @@ class TakeFiles(Generic[OutputT]):
 
     @property
     def video(self) -> OutputT | None:
-        """The video; None when only the motion was requested."""
-        return next((each for each in self.outputs if each.name.startswith(VIDEO)), None)
+        """The video of the person, or of both; None when only the motion was requested."""
+        return self._video(of_partner=False)
+
+    @property
+    def partner_video(self) -> OutputT | None:
+        """The video of the second person; None unless each person has a video."""
+        return self._video(of_partner=True)
+
+    def _video(self, *, of_partner: bool) -> OutputT | None:
+        return next(
+            (
+                each
+                for each in self.outputs
+                if each.name.startswith(VIDEO)
+                and not each.name.endswith(SIDECAR)
+                and is_partners(each.name) is of_partner
+            ),
+            None,
+        )
+
+    @property
+    def preview(self) -> OutputT | None:
+        """The preview, which a running job may have already; None when none was requested."""
+        return next((each for each in self.outputs if each.name.startswith(PREVIEW)), None)
 
     @property
     def main(self) -> OutputT:
@@ -104,7 +133,7 @@ class AsyncTake(TakeFiles[AsyncOutput]):
 
 
 class JobState(JobFields, ABC, Generic[OutputT]):
-    """State of a job. outputs: its files, once it has succeeded. raw: its JSON."""
+    """State of a job. outputs: its files; before it has succeeded, previews. raw: its JSON."""
 
     outputs: list[OutputT]
     raw: dict[str, Any]
@@ -179,7 +208,7 @@ class Job(JobState[Output]):
 
     @property
     def takes(self) -> list[Take]:
-        """The takes, once the job has succeeded."""
+        """The takes, once the job has succeeded, or once they have previews."""
         return [Take(number, outputs) for number, outputs in sorted(self._by_take().items())]
 
     def refresh(self) -> Self:
@@ -257,7 +286,7 @@ class AsyncJob(JobState[AsyncOutput]):
 
     @property
     def takes(self) -> list[AsyncTake]:
-        """The takes, once the job has succeeded."""
+        """The takes, once the job has succeeded, or once they have previews."""
         return [AsyncTake(number, files) for number, files in sorted(self._by_take().items())]
 
     async def refresh(self) -> Self:

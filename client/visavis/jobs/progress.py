@@ -22,8 +22,8 @@ class ProgressLine:
         if self._stream.isatty():
             filled = round(WIDTH * job.progress)
             bar = "#" * filled + "." * (WIDTH - filled)
-            line = f"{_label(job):<10} [{bar}] {100 * job.progress:3.0f} %"
-            self._write(f"\r{line}" + ("\n" if job.ended else ""), line)
+            line = f"{_label(job):<10} [{bar}] {100 * job.progress:3.0f} %{_left(job)}"
+            self._write(f"\r{line.ljust(len(self._shown))}" + ("\n" if job.ended else ""), line)
         elif (line := _label(job)) != self._shown:
             self._write(f"{job.id} {line}\n", line)
         if job.ended:
@@ -34,6 +34,10 @@ class ProgressLine:
         self._stream.write(text)
         self._stream.flush()
         self._shown = line
+
+
+def _left(job: JobFields) -> str:
+    return "" if job.seconds_left is None else f"  {job.seconds_left:.0f} s left"
 
 
 def _label(job: JobFields) -> str:

@@ -39,11 +39,17 @@ PERSON = {
         "diversity": 0.97,
         "size": "512x512",
     },
+    "outputs": ["video", "motion", "bvh", "glb", "csv", "vrma", "obj"],
+    "samplers": ["ddim", "dpm-solver", "unipc"],
+    "controls": ["expressiveness", "gestures"],
+    "shadings": ["fast", "full"],
     "digest": "0" * 64,
 }
-SUFFIXES = {"mp4": "mp4", "mov": "mov", "webm": "webm", "png": "zip"}
-NUMBERS = ("takes", "seed", "steps", "supersampling", "priority")
-DECIMALS = ("diversity", "guidance_face", "guidance_body", "cancel_after")
+SUFFIXES = {"mp4": "mp4", "fmp4": "mp4", "mov": "mov", "webm": "webm", "png": "zip"}
+NUMBERS = ("takes", "seed", "steps", "guidance_until", "supersampling", "frame", "priority")
+SWITCHES = ("both", "watermark")
+DECIMALS = ("diversity", "guidance_face", "guidance_body", "mesh_rate", "cancel_after",
+            "expressiveness", "gestures")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -200,11 +206,14 @@ class FakeService(httpx.MockTransport):
     def _outputs(self, job: Content) -> list[Content]:
         request = job["request"]
         suffix = SUFFIXES[request["format"]]
+        kinds = {"video": f"take-{{}}.{suffix}", "preview": "preview-{}.mp4"}
         names = [
-            f"take-{take}.{suffix}" if kind == "video" else f"motion-{take}.npz"
+            kinds.get(kind, "motion-{}.npz").format(take)
             for take in range(1, request["takes"] + 1)
             for kind in request.get("outputs", ["video"])
         ]
+        if request.get("both"):
+            names = [each for name in names for each in _of_both(name, request)]
         return [
             {
                 "name": name,
@@ -364,6 +373,14 @@ ROUTES: tuple[tuple[str, str, Callable[..., httpx.Response]], ...] = (
 )
 
 
+def _of_both(name: str, request: Content) -> list[str]:
+    """Return the files of both persons: one video side by side, else one for each of them."""
+    if not name.startswith("motion") and request.get("layout") != "files":
+        return [name]
+    stem, _, suffix = name.rpartition(".")
+    return [name, f"{stem}-partner.{suffix}"]
+
+
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat()
 
@@ -408,4 +425,6 @@ def _value(name: str, text: str) -> Any:
         return int(text)
     if name in DECIMALS:
         return float(text)
+    if name in SWITCHES:
+        return text.lower() == "true"
     return json.loads(text) if name == "metadata" else text

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ValidationInfo, field_validator
 
+from contracts.avatar_kinds import FAST, FULL
 from contracts.outputs import OUTPUTS, VIDEO, alpha_formats, output_kinds
 from jobs.request.declare import FieldSet, FormInput, Group, request_field
 from jobs.request.values import (
+    FILES,
     FINEST,
     MOST_SAMPLES,
     MOST_VIEWS,
+    SIDE,
     TRANSPARENT,
     Background,
+    Layout,
     Outputs,
     Size,
     VideoFormat,
@@ -19,7 +25,14 @@ from jobs.request.values import (
     either,
 )
 
+MOST_FRAMES = 1_000_000
+WATERMARKED = True
 _FORMATS = {output.name: output.description for output in OUTPUTS if output.kind == VIDEO}
+_SHADINGS = {
+    FAST: "the plain light of earlier releases",
+    FULL: "shadows, skin that scatters light, hair and knit, for up to twice the time, and by "
+    "default the camera `portrait`",
+}
 _KINDS = {output.kind: output.description for output in OUTPUTS if output.kind != VIDEO}
 
 
@@ -38,8 +51,19 @@ class LookFields(BaseModel):
         "Cameras of the person, side by side in this order: up to "
         f"{MOST_VIEWS} names from GET /people.",
         values=f"`front` or `front,side`, up to {MOST_VIEWS}",
-        form=FormInput("Views, side by side"),
+        form=FormInput("Cameras, side by side", person_values="views"),
         person_default=True,
+    )
+    layout: Layout = request_field(
+        SIDE,
+        "With `both`: `side` shows them side by side in one video, the person on the left; `files` "
+        "makes a video of each. Files of motion are always one of each person.",
+        form=FormInput(
+            "Layout",
+            main=True,
+            labels={SIDE: "side by side in one video", FILES: "a video of each person"},
+            needs="both",
+        ),
     )
     outputs: Outputs = request_field(
         ("video",),
@@ -57,7 +81,7 @@ class LookFields(BaseModel):
         'Colour behind the person, such as "#20242c", or "transparent" in a format with alpha, '
         "where it is the default.",
         values="`#20242c`, `#222`, `transparent`",
-        form=FormInput("Background", placeholder="the person's"),
+        form=FormInput("Background", placeholder="the person's", colour=True),
     )
     supersampling: int | None = request_field(
         None,
@@ -67,6 +91,47 @@ class LookFields(BaseModel):
         le=MOST_SAMPLES,
         form=FormInput("Samples along a pixel's side", placeholder="the person's"),
     )
+    shading: Literal["fast", "full"] = request_field(
+        FAST,
+        f"{'; '.join(f'{name}: {text}' for name, text in _SHADINGS.items())}. A person with a "
+        "learned picture has only fast.",
+        form=FormInput("Light", labels=_SHADINGS),
+    )
+    frame: int = request_field(
+        0,
+        "Frame of the output `obj`, counted from 0; 30 a second.",
+        ge=0,
+        le=MOST_FRAMES,
+        form=FormInput("Frame of the mesh"),
+    )
+    mesh_rate: float = request_field(
+        10.0,
+        "Shapes of the surface of a codec avatar a second, in the output `glb`; the skeleton has "
+        "30 frames a second.",
+        ge=0.1,
+        le=30.0,
+        allow_inf_nan=False,
+        form=FormInput("Mesh rate", step=0.1),
+    )
+
+    use: Literal["non-commercial", "commercial"] | None = request_field(
+        None,
+        "Use of the result. `commercial` is refused for a person whose licence or consent does not "
+        "cover it; `GET /people` shows both.",
+        form=FormInput("Use", placeholder="not stated"),
+    )
+    watermark: bool = request_field(
+        WATERMARKED,
+        "Imperceptible mark in picture and sound, by which a file can be traced to its job. Only "
+        "where the operator allows it, `false` leaves it out.",
+    )
+
+    @field_validator("layout")
+    @classmethod
+    def _files_need_both(cls, layout: str, info: ValidationInfo) -> str:
+        if layout == FILES and not info.data.get("both", True):
+            raise ValueError("files needs both=true: one person has one file anyway")
+        return layout
 
     @field_validator("background")
     @classmethod

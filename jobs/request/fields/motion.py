@@ -64,7 +64,8 @@ class MotionFields(BaseModel):
     )
     steps: int | None = request_field(
         None,
-        "Denoising steps: more is slower and finer.",
+        "Denoising steps: more is slower and finer. Default: those of the quality, or of the "
+        "person.",
         ge=1,
         le=1000,
         form=FormInput("Steps"),

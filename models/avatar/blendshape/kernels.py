@@ -261,53 +261,55 @@ def is_uniform(
 ):
     """True when all samples of a pixel lie on the same smooth surface."""
     first = keys[b, top, left]
-    part = surface.parts[int(first & LOW_HALF)]
-    if surface.shine[int(first & LOW_HALF)] >= SHARP:
+    face = int(first & LOW_HALF)
+    if surface.shine[face] >= SHARP:
         return False
+    part = surface.parts[face]
     nearest = first
     farthest = first
     for i in range(samples):
         for j in range(samples):
             key = keys[b, top + i, left + j]
-            if surface.parts[int(key & LOW_HALF)] != part:
-                return False
+            other = int(key & LOW_HALF)
+            if other != face:  # noqa: SIM102 -- warp evaluates both sides of an `and`
+                if surface.parts[other] != part:
+                    return False
             nearest = wp.min(nearest, key)
             farthest = wp.max(farthest, key)
     return depth_of(farthest) - depth_of(nearest) < UNIFORM
 
 
-@wp.kernel
-def light(
+@wp.func
+def light_pixel(
     surface: Surface,
-    points: wp.array2d(dtype=wp.vec3),  # [B, V]
-    normals: wp.array2d(dtype=wp.vec3),  # [B, V]
+    points: wp.array2d(dtype=wp.vec3),
+    normals: wp.array2d(dtype=wp.vec3),
     view: View,
-    mouth_light: wp.array(dtype=float),  # [B]
-    background: wp.array2d(dtype=wp.vec3ub),  # [H, W]; zeros when frames are RGBA
+    mouth_light: wp.array(dtype=float),
     first_column: int,
-    samples: int,  # per pixel side
-    keys: wp.array3d(dtype=wp.int64),  # [B, samples * H, samples * W]; cleared after reading
-    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W * views, 3 or 4]
+    samples: int,
+    keys: wp.array3d(dtype=wp.int64),
+    frames: wp.array4d(dtype=wp.uint8),
+    b: int,
+    row: int,
+    column: int,
 ):
-    b, row, column = wp.tid()
-    half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0
+    """Render one pixel over the background."""
     top = row * samples
     left = column * samples
-    back = background[row, column]
-    total = wp.vec3(0.0, 0.0, 0.0)
     covered = int(0)  # noqa: RUF046, UP018 - warp: a variable, not a constant
     for i in range(samples):
         for j in range(samples):
             if keys[b, top + i, left + j] != NOTHING:
                 covered += 1
-    with_alpha = frames.shape[3] == 4
-    at = first_column + column
     if covered == 0:
-        for c in range(3):
-            frames[b, row, at, c] = back[c]
-        if with_alpha:
-            frames[b, row, at, 3] = wp.uint8(0)
         return
+    half = float(wp.min(keys.shape[1], keys.shape[2])) / 2.0
+    at = first_column + column
+    back = wp.vec3(
+        float(frames[b, row, at, 0]), float(frames[b, row, at, 1]), float(frames[b, row, at, 2])
+    )
+    total = wp.vec3(0.0, 0.0, 0.0)
     count = samples * samples
     shaded = samples
     if samples > 1 and covered == count:  # noqa: SIM102 -- warp evaluates both sides of an `and`
@@ -318,14 +320,14 @@ def light(
         for j in range(shaded):
             key = keys[b, top + i, left + j]
             if key == NOTHING:
-                total = total + wp.vec3(float(back[0]), float(back[1]), float(back[2]))
+                total = total + back
             else:
                 x = centre(left + j, keys.shape[2], half)
                 y = centre(top + i, keys.shape[1], half)
                 f = int(key & LOW_HALF)
                 colour = sample_colour(surface, points, normals, view, mouth_light, b, f, x, y)
                 total = total + colour
-    if with_alpha:  # straight alpha: mean colour of the covered samples, and their share
+    if frames.shape[3] == 4:  # straight alpha: mean colour of the covered samples, and their share
         count = wp.min(count, covered)
         share = float(covered) / float(samples * samples)
         frames[b, row, at, 3] = wp.uint8(int(255.0 * share + 0.5))
@@ -334,3 +336,63 @@ def light(
     for i in range(samples):
         for j in range(samples):
             keys[b, top + i, left + j] = NOTHING
+
+
+@wp.kernel
+def light_pixels(
+    surface: Surface,
+    points: wp.array2d(dtype=wp.vec3),  # [B, V]
+    normals: wp.array2d(dtype=wp.vec3),  # [B, V]
+    view: View,
+    mouth_light: wp.array(dtype=float),  # [B]
+    first_column: int,
+    samples: int,  # per pixel side
+    keys: wp.array3d(dtype=wp.int64),  # [B, samples * H, samples * W]; cleared after reading
+    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W * views, 3 or 4]; the background, rendered over
+):
+    b, row, column = wp.tid()
+    light_pixel(
+        surface,
+        points,
+        normals,
+        view,
+        mouth_light,
+        first_column,
+        samples,
+        keys,
+        frames,
+        b,
+        row,
+        column,
+    )
+
+
+@wp.kernel
+def light_rows(
+    surface: Surface,
+    points: wp.array2d(dtype=wp.vec3),
+    normals: wp.array2d(dtype=wp.vec3),
+    view: View,
+    mouth_light: wp.array(dtype=float),
+    first_column: int,
+    samples: int,
+    keys: wp.array3d(dtype=wp.int64),
+    frames: wp.array4d(dtype=wp.uint8),
+):
+    """Render a row, as `light_pixels` does: for CPUs, where each kernel thread costs time."""
+    b, row = wp.tid()
+    for column in range(keys.shape[2] / samples):
+        light_pixel(
+            surface,
+            points,
+            normals,
+            view,
+            mouth_light,
+            first_column,
+            samples,
+            keys,
+            frames,
+            b,
+            row,
+            column,
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from contracts.avatar_kinds import AvatarKind
+from contracts.avatar_kinds import SHADINGS, AvatarKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,5 +53,7 @@ AVATAR_KIND = AvatarKind(
     name="blendshape",
     description="a mesh with face units and a painted texture",
     load=_load,
+    face_units=True,
+    shadings=SHADINGS,
     order=10,
 )

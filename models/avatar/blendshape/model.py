@@ -19,6 +19,7 @@ from torch import Tensor
 from models.avatar.avatar import AvatarError
 from models.avatar.blendshape.texture import unpack_texture
 from models.avatar.mesh.skinning import Skeleton, joint_matrices, skin
+from models.checkpoint import BACKEND
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,7 @@ class BlendshapeConfig:
     shine: tuple[float, ...]  # of each part, 0 matt to 1 wet
     upper_lip: tuple[int, ...]  # vertices on the inner edge of the upper lip, at its middle
     lower_lip: tuple[int, ...]  # vertices that meet the upper ones when the mouth is closed
+    joint_names: tuple[str, ...] = ()  # J; empty in files without names
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,10 @@ def load_blendshape(path: Path, *, device: torch.device) -> BlendshapeModel:
     )
     skin_weights = weights["skin_weights"].float()
     return BlendshapeModel(
-        config=BlendshapeConfig(**{name: tuple(config[name]) for name in names + lips}),
+        config=BlendshapeConfig(
+            **{name: tuple(config[name]) for name in names + lips},
+            joint_names=tuple(config.get("joint_names", ())),
+        ),
         face_basis=basis,
         skeleton=skeleton,
         template=weights["template"],
@@ -176,7 +181,7 @@ def _dense_shapes(weights: dict[str, Tensor], units: int) -> tuple[Tensor, Tenso
 
 def _read(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with safe_open(path, "pt", device=str(device), backend=BACKEND) as file:
             config = json.loads(file.metadata()["config"])
             return config, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

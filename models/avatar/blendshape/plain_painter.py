@@ -8,13 +8,17 @@ Letters: B frames, V vertices, F faces, H and W pixels.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from contracts.avatar_kinds import FULL
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
+from models.avatar.blendshape.full.plain import Body, FullView, cast_shadows
+from models.avatar.blendshape.full.tables import MaterialTables, tables_of
 from models.avatar.blendshape.shading import sample_texture, shade, to_display
 from models.avatar.blendshape.surface import (
     NEAR,
@@ -30,6 +34,8 @@ from models.avatar.raster.plain import rasterise_plain
 from models.avatar.raster.types import Raster, pixel_centres, to_normalised
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models.avatar.blendshape.model import BlendshapeModel
     from models.avatar.camera import Camera
 
@@ -51,18 +57,33 @@ class PlainPainter:
         self.model = model
         self.surface = surface_of(model)
 
+    @cached_property
+    def tables(self) -> MaterialTables:
+        """Tables of the shading `full`, made when it is first used."""
+        return tables_of(self.model)
+
     def render(
         self, mesh: PosedMesh, cameras: list[Camera], frames: Tensor, options: RenderOptions = OWN
     ) -> None:
         """Render all views into frames [B, H, W * views, options.channels] uint8."""
         model = self.model
-        posed = skin(mesh.rest, model.skin_weights, model.skin_joints, mesh.matrices)
+        full = self.tables if options.shading == FULL else None
+        rest = mesh.rest + full.drape if full else mesh.rest
+        posed = skin(rest, model.skin_weights, model.skin_joints, mesh.matrices)
         normals = vertex_normals(posed, self.surface.faces)
+        if full:
+            normals[:, full.rim] = normals[:, full.rim_source]
+        shadows = [cast_shadows(full, self.surface, each) for each in posed] if full else []
         first = 0
         for camera in cameras:
             view = slice(first, first + camera.width)
             for b in range(len(posed)):
                 dim = 1 - self.surface.inside * (1 - mesh.mouth_light[b])  # [F]
+                if full:
+                    anchor = posed[b, full.anchor].mean(0)
+                    body = Body(posed[b], normals[b], dim, anchor, shadows[b])
+                    frames[b, :, view] = self._full_view(body, camera, options)
+                    continue
                 frames[b, :, view] = self._view(posed[b], normals[b], dim, camera, options)
             first = view.stop
 
@@ -70,6 +91,33 @@ class PlainPainter:
         self, posed: Tensor, normals: Tensor, dim: Tensor, camera: Camera, options: RenderOptions
     ) -> Tensor:
         """One view: posed and normals [V, 3], dim [F] -> [H, W, options.channels] uint8."""
+
+        def shade(raster: Raster, where: Tensor, _: Tensor) -> Tensor:
+            return self._shade(raster, normals, dim, camera, where)
+
+        return self._picture(posed, camera, options, shade)
+
+    def _full_view(self, body: Body, camera: Camera, options: RenderOptions) -> Tensor:
+        """One view in the shading `full` -> [H, W, options.channels] uint8."""
+        samples, opaque = options.samples or SAMPLES, options.background != TRANSPARENT
+
+        def shade(raster: Raster, where: Tensor, back: Tensor) -> Tensor:
+            view = FullView(self.tables, self.surface, body, camera, raster, samples)
+            return view.colours(where, back, opaque=opaque)
+
+        return self._picture(body.posed, camera, options, shade)
+
+    def _picture(
+        self,
+        posed: Tensor,
+        camera: Camera,
+        options: RenderOptions,
+        shade: Callable[[Raster, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Rasterise posed vertices [V, 3] and shade samples over the background.
+
+        shade: (raster, mask of samples, their background [N, 3]) -> display values [N, 3].
+        """
         samples = options.samples or SAMPLES
         height, width = camera.height * samples, camera.width * samples
         points = to_normalised(camera, posed[None])
@@ -81,7 +129,7 @@ class PlainPainter:
         covered = raster.faces[0] >= 0
         uniform = self._uniform(raster, samples)
         shaded = covered & ~_all_but_first(uniform, samples)
-        image[shaded] = self._shade(raster, normals, dim, camera, shaded)
+        image[shaded] = shade(raster, shaded, image[shaded])
         first = image[::samples, ::samples]
         result = torch.where(uniform[..., None], first, _pixel_means(image, samples))
         if options.background == TRANSPARENT:  # straight alpha: mean colour of covered samples

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.avatar.appearance import OWN, RenderOptions
+from models.avatar.blendshape.figure import blendshape_figure
 from models.avatar.blendshape.plain_painter import PlainPainter
 from models.avatar.blendshape.surface import Painter, pose_mesh
 from models.avatar.camera import camera_named
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
+    from models.animation.figure import Figure
     from models.avatar.blendshape.model import BlendshapeModel
     from models.avatar.camera import Camera
     from models.avatar.frame_batches import Frames
@@ -83,6 +85,10 @@ class BlendshapeAvatar:
         Raises: CameraUnknown: when no camera has the name.
         """
         return camera_named(name, self.cameras)
+
+    def figure(self, name: str) -> Figure:
+        """Describe skeleton, mesh and face units for animation files."""
+        return blendshape_figure(self.model, name)
 
     def render(
         self,

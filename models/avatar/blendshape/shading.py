@@ -82,10 +82,13 @@ def tone_curve() -> Tensor:
     return (curve.clamp(0, 1) * 255).float()
 
 
-def to_display(light: Tensor) -> Tensor:
-    """Map linear light to display values 0 to 255, not yet rounded, in the same shape."""
+def to_display(light: Tensor, curve: Tensor | None = None) -> Tensor:
+    """Map linear light to display values 0 to 255, not yet rounded, in the same shape.
+
+    curve: [TONE_STEPS], by default `tone_curve`.
+    """
     step = (light * ((TONE_STEPS - 1) / TONE_LIMIT)).clamp(0, TONE_STEPS - 1).long()
-    return tone_curve().to(light.device)[step]
+    return (tone_curve() if curve is None else curve).to(light.device)[step]
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from contracts.avatar_kinds import FULL
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
+from models.avatar.blendshape.full.lighting import backdrop
 from models.avatar.blendshape.model import INSIDE_THE_MOUTH
 from models.avatar.blendshape.shading import wall_background
 from models.avatar.blendshape.texture import smaller_textures
@@ -115,7 +117,7 @@ def _double_areas(corners: Tensor) -> Tensor:
 def background(camera: Camera, options: RenderOptions) -> Tensor:
     """Initial image of a view, [H, W, 3] uint8 sRGB; black when the background is transparent."""
     if options.background is None:
-        return wall_background(camera)
+        return backdrop(camera) if options.shading == FULL else wall_background(camera)
     colour = (0, 0, 0) if options.background == TRANSPARENT else options.background
     shape = (camera.height, camera.width, 3)
     return torch.tensor(colour, dtype=torch.uint8).expand(shape).contiguous()

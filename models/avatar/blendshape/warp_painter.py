@@ -5,18 +5,27 @@ Letters: B frames, V vertices, F faces, H and W pixels.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from contracts.avatar_kinds import FULL
 from models.avatar.appearance import OWN, RenderOptions
+from models.avatar.blendshape.full.lighting import film_curve
+from models.avatar.blendshape.full.painter import (
+    FullOnDevice,
+    ShadowMap,
+    Targets,
+    cast_shadows,
+    render_view,
+)
 from models.avatar.blendshape.shading import tone_curve
 from models.avatar.blendshape.surface import NEAR, SAMPLES, background, surface_of
 from models.avatar.raster.types import NOTHING
-from models.avatar.raster.warp import _kernels, start_warp, torch_stream, wp
+from models.avatar.raster.warp import _kernels, kernel_module, torch_stream, wp
 
 if TYPE_CHECKING:
     from models.avatar.blendshape.model import BlendshapeModel
@@ -29,10 +38,7 @@ CACHED = 3  # buffers of different shapes that a painter keeps; callers choose t
 
 @cache
 def _shading_kernels() -> Any:
-    start_warp()
-    from models.avatar.blendshape import kernels as shading_kernels
-
-    return shading_kernels
+    return kernel_module("models.avatar.blendshape.kernels")
 
 
 class PersonOnDevice:
@@ -49,9 +55,18 @@ class PersonOnDevice:
         starts, around = _faces_around(model.faces, self.vertices)
         self.starts, self.around = wp.from_torch(starts), wp.from_torch(around)
         self.source = surface_of(model)
-        self.surfaces = [self._surface(texture) for texture in self.source.textures]
+        self.surfaces = [self._surface(texture, tone_curve()) for texture in self.source.textures]
+        self._model = model
 
-    def _surface(self, texture: Tensor) -> Any:
+    @cached_property
+    def full(self) -> FullOnDevice:
+        """Tables of the shading `full`, made when it is first used."""
+        full = FullOnDevice(self._model, self.view)
+        for texture in self.source.textures:
+            full.surfaces.append(self._surface(texture, film_curve()))
+        return full
+
+    def _surface(self, texture: Tensor, tone: Tensor) -> Any:
         source, surface = self.source, self.kernels.Surface()
         surface.faces = wp.from_torch(source.faces.contiguous(), dtype=wp.vec3i)
         surface.uv_faces = wp.from_torch(source.uv_faces.contiguous(), dtype=wp.vec3i)
@@ -61,7 +76,7 @@ class PersonOnDevice:
         surface.parts = wp.from_torch(source.parts.contiguous())
         surface.inside = wp.from_torch(source.inside.contiguous())
         surface.texture = wp.from_torch(texture.contiguous(), dtype=wp.vec3ub)
-        surface.tone = wp.from_torch(tone_curve().to(self.device))
+        surface.tone = wp.from_torch(tone.to(self.device))
         return surface
 
     def view(self, camera: Camera) -> Any:
@@ -92,7 +107,9 @@ class KernelPainter:
         self.person = person
         self.vertices: dict[int, tuple[Any, Any, Any, Any]] = {}
         self.keys: dict[tuple[int, int, int], Any] = {}
-        self.views: dict[tuple[Camera, RenderOptions], tuple[Any, Any]] = {}
+        self.views: dict[tuple[Camera, RenderOptions], tuple[Any, Tensor]] = {}
+        self.targets: dict[tuple[int, int, int], Targets] = {}
+        self.shadows: dict[int, ShadowMap] = {}
 
     def render(
         self, mesh: PosedMesh, cameras: list[Camera], frames: Tensor, options: RenderOptions = OWN
@@ -100,12 +117,15 @@ class KernelPainter:
         """Render all views into frames [B, H, W * views, options.channels] uint8."""
         person, kernels, count = self.person, self.person.kernels, len(mesh)
         samples = options.samples or SAMPLES
-        posed, by_face, normals, points = self._buffers(count)
         rows = wp.from_torch(mesh.matrices.contiguous(), dtype=wp.vec4)
-        rest = wp.from_torch(mesh.rest.contiguous(), dtype=wp.vec3)
+        full = person.full if options.shading == FULL else None
+        posed, by_face, normals, points = self._buffers(count)
+        at_rest = mesh.rest + full.tables.drape if full else mesh.rest
+        rest = wp.from_torch(at_rest.contiguous(), dtype=wp.vec3)
         mouth_light = wp.from_torch(mesh.mouth_light.contiguous())
         output = wp.from_torch(frames)  # [B, H, W * views, C]
-        each, faces = (count, person.vertices), person.surfaces[0].faces
+        each = (count, person.vertices)
+        faces = person.surfaces[0].faces
         with torch_stream(person.device):
             skin = [rest, person.skin_weights, person.skin_joints, rows, posed]
             self._launch(kernels.skin, each, skin)
@@ -114,17 +134,43 @@ class KernelPainter:
             around = [by_face, person.starts, person.around, normals]
             self._launch(kernels.vertex_normals, each, around)
             first = 0
+            if full:
+                full.bend(wp.to_torch(normals))
+                shadows = self._shadows(count)
+                cast_shadows(full, self._launch, posed, faces, shadows)
+                anchor = wp.to_torch(posed)[:, full.tables.anchor].mean(1)
             for camera in cameras:
                 view, back = self._view(camera, options)
                 self._launch(kernels.project, each, [posed, view, points])
                 keys = self._keys(count, camera, samples)
                 raster = [points, faces, NEAR, 1, keys]
                 self._launch(_kernels().draw_faces, triangles, raster)
-                shape = (count, camera.height, camera.width)
+                frames[:, :, first : first + camera.width] = back
+                if full:
+                    render_view(
+                        full,
+                        self._launch,
+                        surface=full.surfaces[person.source.level(camera)],
+                        mesh=(posed, points, normals),
+                        anchor=anchor,
+                        camera=camera,
+                        view=view,
+                        mouth_light=mouth_light,
+                        shadows=shadows,
+                        targets=self._targets(count, camera),
+                        samples=samples,
+                        keys=keys,
+                        first_column=first,
+                        frames=output,
+                    )
+                    first += camera.width
+                    continue
+                light, shape = kernels.light_rows, [count, camera.height]
+                if person.device.type == "cuda":
+                    light, shape = kernels.light_pixels, [count, camera.height, camera.width]
                 surface = person.surfaces[person.source.level(camera)]
-                scene = [surface, points, normals, view, mouth_light, back]
-                target = [first, samples, keys, output]
-                self._launch(kernels.light, shape, scene + target)
+                scene = [surface, points, normals, view, mouth_light]
+                self._launch(light, tuple(shape), [*scene, first, samples, keys, output])
                 first += camera.width
 
     def _launch(self, kernel: Any, shape: tuple[int, ...], inputs: list[Any]) -> None:
@@ -156,14 +202,26 @@ class KernelPainter:
             self.keys[shape] = wp.from_torch(keys)
         return self.keys[shape]
 
-    def _view(self, camera: Camera, options: RenderOptions) -> tuple[Any, Any]:
+    def _targets(self, count: int, camera: Camera) -> Targets:
+        shape = (count, camera.height, camera.width)
+        if shape not in self.targets:
+            self.targets.clear()  # they are large
+            self.targets[shape] = Targets(self.person.full.kernels, self.person.device, shape)
+        return self.targets[shape]
+
+    def _shadows(self, count: int) -> ShadowMap:
+        if count not in self.shadows:
+            self.shadows.clear()
+            self.shadows[count] = ShadowMap(self.person.device, count, self.person.vertices)
+        return self.shadows[count]
+
+    def _view(self, camera: Camera, options: RenderOptions) -> tuple[Any, Tensor]:
+        """Return a camera for the kernels, and its background [H, W, options.channels]."""
         if (camera, options) not in self.views:
             _evict_oldest(self.views)
             back = background(camera, options).to(self.person.device)
-            self.views[camera, options] = (
-                self.person.view(camera),
-                wp.from_torch(back.contiguous(), dtype=wp.vec3ub),
-            )
+            back = torch.nn.functional.pad(back, (0, options.channels - 3))
+            self.views[camera, options] = (self.person.view(camera), back)
         return self.views[camera, options]
 
 

@@ -40,6 +40,7 @@ class CodecConfig:
     occlusion: int = 4
     occlusion_size: int = 256
     occlusion_levels: int = 4
+    joint_names: tuple[str, ...] = ()  # empty in files that were imported without names
 
     def __post_init__(self) -> None:
         if self.face_map_size * 2 != self.coarse_size:

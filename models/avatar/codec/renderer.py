@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from contracts.avatar_kinds import FAST
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.camera import camera_named
+from models.avatar.codec.clay import clay_mesh, render_clay
+from models.avatar.codec.figure import codec_figure
 from models.avatar.frame_batches import RenderBatch, batches_ahead, check_motion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    from models.animation.figure import Figure
     from models.avatar.camera import Camera
     from models.avatar.codec.model import CodecModel, Posed
     from models.avatar.frame_batches import Frames
@@ -61,6 +65,10 @@ class CodecAvatar:
         """
         return camera_named(name, self.cameras)
 
+    def figure(self, name: str) -> Figure:
+        """Describe skeleton and mesh for animation files."""
+        return codec_figure(self.model, name)
+
     def render(
         self,
         face: Tensor,  # [T, C]
@@ -75,8 +83,11 @@ class CodecAvatar:
         Frames are RGB, or RGBA for a transparent background; the default background is black.
         At most one batch is rendered ahead of the caller.
 
-        Raises: ValueError: for wrong shapes, no cameras, mixed heights, or batch < 1.
+        Raises: ValueError: for wrong shapes, no cameras, mixed heights, batch < 1, or a shading
+            other than `fast`.
         """
+        if options.shading != FAST:
+            raise ValueError(f"shading: a codec avatar has only {FAST} ({options.shading})")
         config = self.model.config
         check_motion(
             face, pose, cameras, batch, face_width=config.face_code, pose_width=config.pose
@@ -91,6 +102,9 @@ class CodecAvatar:
         frames = torch.zeros(batch.shape, dtype=torch.uint8, device=device)
         if options.background not in (None, TRANSPARENT):
             frames[:] = torch.tensor(options.background, dtype=torch.uint8, device=device)
+        if options.clay:
+            self._batch_of_clay(batch, frames)
+            return frames.cpu().numpy()
         step = len(batch) if self._whole_batch else 1
         tasks: list[Future[None]] = []
         for start in range(0, len(batch), step):
@@ -109,6 +123,13 @@ class CodecAvatar:
         for task in tasks:
             task.result()
         return frames.cpu().numpy()
+
+    def _batch_of_clay(self, batch: RenderBatch, frames: Tensor) -> None:
+        vertices, first = clay_mesh(self.model, batch.face, batch.pose), 0
+        for camera in batch.cameras:
+            view = frames[:, :, first : first + camera.width]
+            render_clay(self.model, vertices, camera, view)
+            first += camera.width
 
     def _camera_index(self, camera: Camera) -> int:
         """Index of a camera among those of the person; 0 for any other camera."""

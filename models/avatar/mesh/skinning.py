@@ -137,15 +137,28 @@ def joint_channels(skeleton: Skeleton, pose: Tensor) -> Tensor:
     return channels.view(len(pose), skeleton.joints, len(CHANNELS))
 
 
-def joint_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
-    """World-space joint states (translation, quaternion, scale): pose [B, P] -> [B, J, 8].
+def local_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
+    """Joint states (translation, quaternion, scale) in the parent's frame: [B, P] -> [B, J, 8].
 
     Raises: ValueError: when the pose has the wrong number of parameters.
     """
     channels = joint_channels(skeleton, pose)
     translation = channels[..., :3] + skeleton.offsets  # [B, J, 3]
     quaternion = quaternion_product(skeleton.rotations, euler_quaternion(channels[..., 3:6]))
-    states = torch.cat([translation, quaternion, torch.exp2(channels[..., 6:])], dim=-1)
+    return torch.cat([translation, quaternion, torch.exp2(channels[..., 6:])], dim=-1)
+
+
+def joint_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
+    """World-space joint states (translation, quaternion, scale): pose [B, P] -> [B, J, 8].
+
+    Raises: ValueError: when the pose has the wrong number of parameters.
+    """
+    return world_states(skeleton, local_states(skeleton, pose))
+
+
+def world_states(skeleton: Skeleton, local: Tensor) -> Tensor:
+    """Compose joint states in the parents' frames to world-space states: [B, J, 8] -> [B, J, 8]."""
+    states = local.clone()
     for joints, parents in skeleton.levels:
         states[:, joints] = _compose(states[:, parents], states[:, joints])
     return states

@@ -13,6 +13,7 @@ import warp as wp
 EPSILON = wp.constant(1e-8)
 NOTHING = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))
 LOW_HALF = wp.constant(wp.int64(0xFFFFFFFF))
+NEAREST_SOLVED = wp.constant(0.01)  # nearer faces are tested at all samples of their box
 
 
 @wp.func
@@ -38,12 +39,21 @@ def centre(index: int, size: int, half: float):
 
 
 @wp.func
-def outside(x: float, y: float, v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, sign: float):
-    """Inside-outside test without divisions; valid when all corners are in front of the camera."""
-    return (
-        sign * edge(x, y, v1, v2) < 0.0
-        or sign * edge(x, y, v2, v0) < 0.0
-        or sign * edge(x, y, v0, v1) < 0.0
+def steepness(a: wp.vec3, b: wp.vec3):
+    """Inverse of the rise of an edge, 0 for an edge along a row."""
+    rise = b[1] - a[1]
+    return wp.where(rise == 0.0, 0.0, 1.0 / rise)
+
+
+@wp.func
+def bounds(x: wp.vec2, y: float, a: wp.vec3, b: wp.vec3, inverse: float, slack: float, sign: float):
+    """Narrow a range of x in a row to the inner side of an edge, wider by more than rounding."""
+    at = a[0] + (y - a[1]) * (b[0] - a[0]) * inverse
+    wide = slack * wp.abs(inverse)
+    side = sign * inverse
+    return wp.vec2(
+        wp.where(side > 0.0, wp.max(x[0], at - wide), x[0]),
+        wp.where(side < 0.0, wp.min(x[1], at + wide), x[1]),
     )
 
 
@@ -83,14 +93,30 @@ def draw_faces(
     last_column = wp.min(int(wp.floor(wp.min(right, float(width) + 1.0) - 0.25)), width - 1)
     sign = wp.sign(area)
     area = area + EPSILON
-    in_front = low[2] > 0.0
+    in_front = low[2] > NEAREST_SOLVED
+    slack = 4.0e-6 * (high[0] - low[0]) * (high[1] - low[1])
+    i0 = steepness(v1, v2)
+    i1 = steepness(v2, v0)
+    i2 = steepness(v0, v1)
     for row in range(first_row, last_row + 1):
         y = centre(row, height, half)
         if y < low[1] or y > high[1]:
             continue
-        for column in range(first_column, last_column + 1):
+        begin = first_column
+        end = last_column
+        if in_front:
+            inner = wp.vec2(low[0], high[0])
+            inner = bounds(inner, y, v1, v2, i0, slack, sign)
+            inner = bounds(inner, y, v2, v0, i1, slack, sign)
+            inner = bounds(inner, y, v0, v1, i2, slack, sign)
+            inner = wp.vec2(wp.min(inner[0], high[0]), wp.max(inner[1], low[0]))
+            left = wp.max(float(width) / 2.0 - inner[1] * half, -1.0)
+            right = wp.min(float(width) / 2.0 - inner[0] * half, float(width) + 1.0)
+            begin = wp.max(int(wp.ceil(left - 0.5625)), first_column)
+            end = wp.min(int(wp.floor(right - 0.4375)), last_column)
+        for column in range(begin, end + 1):
             x = centre(column, width, half)
-            if x < low[0] or x > high[0] or (in_front and outside(x, y, v0, v1, v2, sign)):
+            if x < low[0] or x > high[0]:
                 continue
             w = corner_weights(x, y, v0, v1, v2, area)
             if w[0] > 0.0 and w[1] > 0.0 and w[2] > 0.0:

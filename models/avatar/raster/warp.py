@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +23,23 @@ if TYPE_CHECKING:
 wp: Any = warp  # the annotations of warp are incomplete
 
 
-@cache
-def start_warp() -> None:
-    """Initialise warp without its banner and with a writable kernel cache.
+# Kernels of one kind of CPU: the same bytes on all machines with it, and compiled on any of them.
+X86_64_V3 = (
+    "-target-cpu x86-64-v3 -mllvm=-inline-threshold=9000"
+    " -mllvm=-inline-cold-callsite-threshold=3000 -mllvm=-slp-recursion-max-depth=4"
+)
 
-    If the home folder is read-only, compiled kernels are cached in the temporary folder.
+
+@cache
+def start_warp() -> Path:
+    """Initialise warp without its banner; return the folder of kernels compiled ahead of time.
+
+    If this folder cannot be written, missing kernels are compiled in the temporary folder.
     """
     wp.config.log_level = wp.LOG_ERROR
     wp.config.enable_backward = False
+    if torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}:
+        wp.config.cpu_compiler_flags = X86_64_V3
     fallback = Path(tempfile.gettempdir()) / f"visavis-kernels-{os.getuid()}"
     with _stderr_without(b"Warp CUDA warning: Could not find or load the NVIDIA CUDA driver"):
         try:
@@ -37,9 +47,42 @@ def start_warp() -> None:
         except OSError:
             wp.config.kernel_cache_dir = str(fallback)
             wp.init()
-    if not os.access(wp.config.kernel_cache_dir, os.W_OK):
-        fallback.mkdir(parents=True, exist_ok=True)
+    compiled = Path(wp.config.kernel_cache_dir)
+    if not os.access(compiled, os.W_OK):
+        with suppress(OSError):  # needed only if a kernel is missing
+            fallback.mkdir(parents=True, exist_ok=True)
         wp.config.kernel_cache_dir = str(fallback)
+    return compiled
+
+
+def kernel_module(name: str) -> Any:
+    """Import a module of kernels; those compiled ahead of time are loaded, others at first use."""
+    compiled, kernels = start_warp(), importlib.import_module(name)
+    if str(compiled) != wp.config.kernel_cache_dir:
+        devices = ["cpu"]
+        if torch.cuda.is_available():
+            devices.append(f"cuda:{torch.cuda.current_device()}")
+        for device in devices:
+            _load_compiled(wp.get_module(name), device, compiled)
+    return kernels
+
+
+def _load_compiled(module: Any, device: str, compiled: Path) -> None:
+    """Load a module from a folder that cannot be written, if it has the module for the device."""
+    threads = block_of(device)
+    identifier = module.get_module_identifier(block_dim=threads)
+    target = "cpu*.o" if device == "cpu" else f"sm{wp.get_device(device).arch}.cubin"
+    if any((compiled / identifier).glob(f"{identifier}.{target}")):
+        writable, wp.config.kernel_cache_dir = wp.config.kernel_cache_dir, str(compiled)
+        try:
+            wp.load_module(module, device=device, block_dim=threads)
+        finally:
+            wp.config.kernel_cache_dir = writable
+
+
+def block_of(device: str) -> int:
+    """Threads of a block, as `wp.launch` sets them; kernels are compiled for this number."""
+    return 1 if device == "cpu" else 256
 
 
 @contextmanager
@@ -64,10 +107,7 @@ def _stderr_without(prefix: bytes) -> Iterator[None]:
 
 @cache
 def _kernels() -> Any:
-    start_warp()
-    from models.avatar.raster import kernels
-
-    return kernels
+    return kernel_module("models.avatar.raster.kernels")
 
 
 def rasterise(

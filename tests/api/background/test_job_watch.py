@@ -116,7 +116,7 @@ def test_an_unavailable_database_is_queried_again(caplog: pytest.LogCaptureFixtu
         assert len(table.queries) == 4
 
     asyncio.run(run())
-    assert any(record.message == "cannot look after jobs" for record in caplog.records)
+    assert any(record.message == "database away" for record in caplog.records)
 
 
 def test_shutdown_wakes_all_waiters() -> None:

@@ -37,11 +37,14 @@ def test_a_job_whose_worker_died_is_announced_again(tmp_path: Path) -> None:
             Redis(unix_socket_path=str(redis.socket)) as queue,
         ):
             job_id = claimed(served.services.database)
-            deadline = time.monotonic() + 10
-            while not queue.llen(QUEUE) and time.monotonic() < deadline:
+            deadline = time.monotonic() + 30
+            while (job := served.services.database.jobs.get(job_id)).state is State.RUNNING:
+                assert time.monotonic() < deadline, "the job was not put back"
+                time.sleep(0.02)
+            while not queue.llen(QUEUE):
+                assert time.monotonic() < deadline, "the job was not announced"
                 time.sleep(0.02)
             message = json.loads(queue.lindex(QUEUE, 0))
-            job = served.services.database.jobs.get(job_id)
 
     assert job_id in message["headers"]["argsrepr"]
     assert (job.state, job.attempt) == (State.QUEUED, 1)
@@ -66,7 +69,7 @@ def test_an_unavailable_database_does_not_stop_the_reaper(
     with serving(settings) as served:
         job_id = claimed(served.services.database)
         reap = served.services.database.attempts.reap
-        served.services.database.attempts.reap = lambda: 1 / 0
+        served.services.database.attempts.reap = lambda may_requeue: 1 / 0
         time.sleep(0.25)
         served.services.database.attempts.reap = reap
         deadline = time.monotonic() + 10

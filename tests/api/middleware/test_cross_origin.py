@@ -45,6 +45,12 @@ def test_a_host_that_may_be_rebound_to_loopback_is_refused(served: Served, host:
         assert "VISAVIS_PUBLIC_URL" in problem(answer, 403, "host_unknown")["detail"]
 
 
+@pytest.mark.parametrize("origin", ["http://[", "https://[::1", "http://]x", "//[", "[", "\\[x]"])
+def test_a_malformed_origin_is_refused(served: Served, origin: str) -> None:
+    for path in ("/jobs/x/cancel", "/generate", "/uploads"):
+        problem(served.http.post(path, headers={"origin": origin}), 403, "origin_not_allowed")
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -20,8 +20,10 @@ from tests.webhook_receiver import Receiver, receiving
 
 API_DOCS = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 VIDEO = Output("take-1.mp4", "jobs/a/attempt-1/take-1.mp4", "video/mp4", 1234)
-PROGRESS = {"stage", "stages", "progress", "position"}  # members that change until the job ends
+# Members that change until the job ends.
+PROGRESS = {"stage", "stages", "progress", "position", "seconds_left", "live"}
 RETENTION = {"expires_at", "expired"}  # members that depend on settings
+CONSENT = {"consent", "partner_consent"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_the_receiver_can_verify_the_webhook(
     assert (sent["status"], sent["error"]) == (200, None)
 
     view = notifying.http.get(f"/jobs/{job['id']}").json()
-    assert set(view) - set(event["data"]) == PROGRESS | RETENTION
+    assert set(view) - set(event["data"]) == PROGRESS | RETENTION | CONSENT
     for output in view["outputs"]:
         del output["url"]
     assert event["data"] == {name: view[name] for name in event["data"]}

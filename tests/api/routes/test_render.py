@@ -150,3 +150,18 @@ def test_motion_of_a_changed_person_is_outdated(
         manifest.write_bytes(before)
 
     assert "'demo' has changed" in body["detail"]
+
+
+def test_copies_for_the_new_job_count_as_stored_bytes(
+    served: Served, clip: bytes, tmp_path: Path
+) -> None:
+    source = job_with_motion(served, tmp_path, clip=clip)  # type: ignore[arg-type]
+
+    def stored() -> int:
+        tenants = served.services.database.tenants.all(source.created_at.date())
+        return next(each.usage.stored_bytes for each in tenants if each.name == source.tenant)
+
+    before = stored()
+    assert render(served, source.id).status_code == 202
+
+    assert stored() - before == len(clip) + len(MOTION)

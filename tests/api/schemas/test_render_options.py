@@ -37,7 +37,7 @@ def test_empty_fields_mean_their_defaults(served: Served, clip: bytes) -> None:
     [
         ({"background": "transparent"}, "background", "mp4 cannot be transparent; ask for format"),
         ({"background": "pink"}, "background", "'pink'; write \"#20242c\" or"),
-        ({"format": "gif"}, "format", "'mp4', 'mov', 'webm' or 'png'"),
+        ({"format": "gif"}, "format", "'mp4', 'fmp4', 'mov', 'webm' or 'png'"),
         ({"supersampling": "5"}, "supersampling", "should be less than or equal to 4"),
     ],
 )
@@ -89,4 +89,4 @@ def test_files_are_served_with_their_content_type(
         assert answer.headers["content-type"] == kind
         saved_as = answer.headers["content-disposition"]
         assert saved_as.startswith("attachment")
-        assert f"demo-{job.id[-8:]}-{name}" in saved_as
+        assert f'filename="talk-{name}"' in saved_as

@@ -51,6 +51,35 @@ def test_an_invalid_list_of_views_is_refused(served: Served, clip: bytes, views:
     assert body["errors"][0]["field"].split(".")[0] == "views"
 
 
+def test_a_student_that_the_person_lacks_is_refused(served: Served, clip: bytes) -> None:
+    body = problem(generate(served, clip, sampler="student"), 422, "sampler_unsupported")
+
+    assert body["detail"].startswith("sampler: 'demo' has no student; make one with")
+    assert [error["field"] for error in body["errors"]] == ["sampler"]
+    people = {each["name"]: each for each in served.http.get("/people").json()["people"]}
+    assert "student" not in people["demo"]["samplers"]
+
+
+def test_a_control_that_the_person_lacks_is_refused(served: Served, clip: bytes) -> None:
+    body = problem(generate(served, clip, gestures="1.5"), 422, "control_unsupported")
+
+    assert body["detail"] == "gestures: 'demo' does not support it; leave it out."
+    assert [error["field"] for error in body["errors"]] == ["gestures"]
+    assert generate(served, clip, gestures="1", expressiveness="1.0").status_code == 202
+
+
+def test_a_shading_that_the_person_lacks_is_refused(served: Served, clip: bytes) -> None:
+    body = problem(generate(served, clip, shading="full"), 422, "shading_unsupported")
+
+    assert body["detail"].startswith(
+        "shading: 'demo' has only fast, because this person's picture is learned"
+    )
+    assert [error["field"] for error in body["errors"]] == ["shading"]
+    people = {each["name"]: each for each in served.http.get("/people").json()["people"]}
+    assert people["demo"]["shadings"] == ["fast"]
+    assert generate(served, clip, shading="fast").status_code == 202
+
+
 def test_an_unknown_view_is_refused_with_the_known_ones(served: Served, clip: bytes) -> None:
     body = problem(generate(served, clip, views="front,below"), 422, "view_unknown")
 

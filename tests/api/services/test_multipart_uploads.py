@@ -257,3 +257,46 @@ def test_json_that_is_too_long_is_referred_to_uploads(served: Served) -> None:
         served.http.post("/generate", content=request, headers=headers), 413, "upload_too_large"
     )
     assert "POST /uploads" in body["detail"]
+
+
+def test_a_part_of_a_removed_upload_is_refused_and_not_stored(served: Served) -> None:
+    upload = announce(served, 5000)
+    send(served, upload, bytes(5000))
+    problem(complete(served, upload), 415, "audio_type_unsupported")
+
+    answer = httpx.put(upload["parts"][0]["url"], content=bytes(5000))
+
+    problem(answer, 404, "upload_not_found")
+    folder = rows.upload_folder(upload["id"])
+    assert served.services.storage.page(folder, after=None, limit=10) == []
+
+
+def test_a_part_of_a_complete_upload_is_refused_and_not_stored(served: Served, clip: bytes) -> None:
+    upload = announce(served, len(clip))
+    send(served, upload, clip)
+    assert complete(served, upload).status_code == 200
+
+    answer = httpx.put(upload["parts"][0]["url"], content=clip)
+
+    problem(answer, 409, "upload_complete")
+    stored = served.services.storage.page(rows.upload_folder(upload["id"]), after=None, limit=10)
+    assert [each.key for each in stored] == [rows.upload_key(upload["id"])]
+
+
+def test_an_upload_above_the_quota_leaves_no_session(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.store.quotas import QuotaExceeded
+
+    ended: list[str] = []
+
+    def refuse(*_: object, **__: object) -> None:
+        raise QuotaExceeded("stored_bytes", 1, 0, 2)
+
+    monkeypatch.setattr(rows.UploadStore, "add", refuse)
+    monkeypatch.setattr(
+        served.services.storage.__class__, "abandon_parts", lambda _self, key, _: ended.append(key)
+    )
+
+    problem(served.http.post("/uploads", json={"bytes": 2}), 429, "quota_bytes")
+    assert len(ended) == 1

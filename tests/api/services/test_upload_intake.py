@@ -55,7 +55,7 @@ def test_an_upload_without_a_free_slot_gets_503_with_retry_after(
                 break
             assert time.monotonic() < deadline, "the two stalled uploads did not take both slots"
 
-        assert "All 2 upload slots" in problem(answer, 503, "uploads_busy")["detail"]
+        assert "All 2 places for uploads" in problem(answer, 503, "uploads_busy")["detail"]
         assert int(answer.headers["retry-after"]) > 0
         assert narrow.http.get("/jobs").status_code == 200
 

@@ -1,5 +1,6 @@
 """The command `generate`: video without servers."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,8 @@ def test_a_clip_becomes_a_video(call: Call, people: Path, tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     assert frames_and_width(tmp_path / "talk.mp4") == (30, 64)
     assert done.stdout.splitlines()[-1].startswith("talk.mp4  ")
-    assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == [
+    stages = [line.split()[0] for line in done.stdout.splitlines()[:-1]]
+    assert list(dict.fromkeys(stages)) == [  # a slow stage has several lines
         "decode", "speech", "face", "guide", "body", "render", "publish",
     ]  # fmt: skip
     names = {path.name for path in tmp_path.iterdir()}
@@ -40,7 +42,7 @@ def test_warnings_about_the_clip_are_printed(
     write_clip(tmp_path / "talk.wav", seconds=0.2, channels=1)
     cut = JobWarning("audio_cut_off", "The file is cut off.")
     monkeypatch.setattr(
-        "cli.commands.generate.probe",
+        "worker.pipeline.recording_outputs.probe",
         lambda clip, limits: replace(probe(clip, limits=limits), warnings=(cut,)),
     )
 
@@ -128,7 +130,10 @@ def test_the_file_name_or_an_option_selects_the_format(
 def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
     for name in ("a.mp4", "b.mp4"):
-        call("generate", "talk.wav", "--out", name, "--seed", "3", VISAVIS_PEOPLE=str(people))
+        call(
+            "generate", "talk.wav", "--out", name, "--seed", "3",
+            VISAVIS_PEOPLE=str(people), VISAVIS_SIGN="false",
+        )  # fmt: skip
 
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
@@ -146,7 +151,7 @@ def test_the_same_seed_gives_the_same_video(call: Call, people: Path, tmp_path: 
         (["talk.wav", "--views", "front,"], 2, "--views: invalid view name ''; write"),
         (["talk.wav", "--background", "transparent"], 2, "--background: mp4 cannot be"),
         (["talk.wav", "--background", "pink"], 2, "--background: invalid colour 'pink'; write"),
-        (["talk.wav", "--format", "gif"], 2, "--format: should be 'mp4', 'mov'"),
+        (["talk.wav", "--format", "gif"], 2, "--format: should be 'mp4', 'fmp4'"),
         (["talk.wav", "--supersampling", "9"], 2, "--supersampling: should be less than"),
         (["talk.wav", "--views", "a,b,c", "--size", "2048"], 2, "3 views of 2048x2048 make a"),
     ],
@@ -206,12 +211,25 @@ def test_several_outputs_take_the_name_of_the_file(
     call: Call, people: Path, tmp_path: Path
 ) -> None:
     write_clip(tmp_path / "talk.wav", seconds=0.2)
-    arguments = ["--outputs", "video,motion", "--out", "v.npz"]
+    arguments = ["--outputs", "video,motion,preview", "--out", "v.npz"]
 
     done = call("generate", "talk.wav", *arguments, VISAVIS_PEOPLE=str(people))
 
     assert done.exit_code == 0, done.output
-    assert {path.name for path in tmp_path.iterdir()} == {"talk.wav", "v.npz", "v.mp4"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "talk.wav", "v.npz", "v.npz.c2pa", "v.mp4", "v-preview.mp4",
+    }  # fmt: skip
+
+
+def test_a_preview_alone_has_the_name_of_the_file(call: Call, people: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+
+    done = call(
+        "generate", "talk.wav", "--outputs", "preview", "--out", "v.mp4", VISAVIS_PEOPLE=str(people)
+    )
+
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"talk.wav", "v.mp4"}
 
 
 def test_a_damaged_person_is_reported_with_the_name_of_the_file(
@@ -225,3 +243,38 @@ def test_a_damaged_person_is_reported_with_the_name_of_the_file(
 
     assert done.exit_code == 2
     assert "face.safetensors does not match person.json" in done.stderr
+
+
+def test_every_output_of_a_command_is_signed_and_detected(
+    call: Call, people: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    arguments = ["--format", "webm", "--outputs", "video,preview,motion", "--seed", "3"]
+    done = call("generate", "talk.wav", *arguments, VISAVIS_PEOPLE=str(people))
+    assert done.exit_code == 0, done.output
+    names = ["talk.webm", "talk.npz", "talk.mp4"]
+    assert {path.name for path in tmp_path.glob("talk.*")} == {
+        *names, "talk.wav", "talk.webm.c2pa", "talk.npz.c2pa",
+    }  # fmt: skip
+
+    found = [call("detect", name) for name in names]
+    (tmp_path / "talk.webm.c2pa").unlink()
+    removed = call("detect", "talk.webm")
+
+    assert [each.stdout.splitlines()[0] for each in found] == ["manifest   valid"] * 3
+    assert removed.exit_code == 1 and removed.stdout.startswith("manifest   removed; ")
+
+
+def test_uses_that_a_consent_does_not_cover_are_refused(
+    call: Call, people: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "talk.wav", seconds=0.2)
+    shutil.copytree(people, tmp_path / "people")
+    (manifest,) = (tmp_path / "people").glob("*/person.json")
+    members = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({name: members[name] for name in members if name != "consent"}))
+
+    done = call("generate", "talk.wav", "--use", "commercial", VISAVIS_PEOPLE="people")
+
+    assert done.exit_code == 2 and "does not cover commercial use" in done.stderr
+    assert not (tmp_path / "talk.mp4").exists()

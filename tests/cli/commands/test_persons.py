@@ -28,7 +28,7 @@ def test_an_import_prints_the_person_directory(call: Call, source: Path, tmp_pat
     done = call("import-person", str(source), "--person", PERSON, "--out", f"people/{PERSON}")
 
     assert done.exit_code == 0, done.output
-    assert done.stdout == f"people/{PERSON}  CC BY-NC 4.0, clips to 20 s\n"
+    assert done.stdout == f"people/{PERSON}  CC BY-NC 4.0, clips to 24 h\n"
     assert json.loads((tmp_path / "people" / PERSON / "person.json").read_text())["name"] == PERSON
 
 

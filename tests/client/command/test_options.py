@@ -51,7 +51,10 @@ def test_values_are_sent_in_their_types(call: Call, service: FakeService) -> Non
     ("arguments", "sentence"),
     [
         (["--takes", "11"], "--takes: 11 is outside of 1..10"),
-        (["--format", "avi"], "--format: unknown value 'avi'; use one of mp4, mov, webm, png"),
+        (
+            ["--format", "avi"],
+            "--format: unknown value 'avi'; use one of mp4, fmp4, mov, webm, png",
+        ),
         (["--outputs", "video,film"], "--outputs: unknown value 'film'; use one of video, motion"),
         (["--metadata", "order"], "--metadata: 'order' has no name and value; write name=value"),
         (["--takes", "many"], "Invalid value for '--takes': "),
@@ -81,5 +84,9 @@ def test_the_shell_completes_commands_and_options(
     with pytest.raises(SystemExit):
         call()
 
-    assert capsys.readouterr().out.split() == ["--guidance-face", "--guidance-body"]
+    assert capsys.readouterr().out.split() == [
+        "--guidance-face",
+        "--guidance-body",
+        "--guidance-until",
+    ]
     assert json.loads(EXPORTED.read_text())["fields"]

@@ -1,17 +1,12 @@
-"""Toy request field of motion: the sampler."""
-
-from typing import Literal
+"""Toy request field of motion."""
 
 from pydantic import BaseModel
 
-from contracts.samplers import SAMPLERS
 from jobs.request.declare import FieldSet, FormInput, Group, request_field
 
 
 class ToyMotionFields(BaseModel):
-    sampler: Literal[tuple(SAMPLERS.by_name)] = request_field(
-        "ddim", "Diffusion sampler.", form=FormInput("Sampler")
-    )
+    swing: int = request_field(0, "Swing.", ge=0, le=9, form=FormInput("Swing"))
 
 
 FIELDS = FieldSet("toy motion", Group.MOTION, ToyMotionFields)

@@ -8,7 +8,7 @@ def write(take, path):
 
     with take.frames() as batches, path.open("wb") as file:
         np.save(file, np.concatenate(list(batches)))
-    take.frames_written(len(take.motion.face))
+    take.frames_written(take.motion.frames)
 
 
 OUTPUT = Output(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from jobs.db.engine import connect, reading
@@ -36,3 +37,22 @@ def test_plain_postgresql_urls_mean_psycopg_3() -> None:
         engine = connect(f"{scheme}://someone@nowhere.invalid/visavis")
         assert engine.dialect.driver == "psycopg"
         engine.dispose()
+
+
+@pytest.mark.services
+def test_a_lost_server_is_an_error_before_a_lease_ends(postgresql_url: str) -> None:
+    for url, seconds in ((postgresql_url, "5"), (_with(postgresql_url, connect_timeout="2"), "2")):
+        engine = connect(url)
+        with reading(engine) as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            parameters = driver.info.get_parameters()
+        engine.dispose()
+
+        assert parameters["connect_timeout"] == seconds
+        assert parameters["tcp_user_timeout"] == "10000"
+
+
+def _with(url: str, **query: str) -> str:
+    changed = sa.make_url(url).update_query_dict(query)
+    return changed.render_as_string(hide_password=False)

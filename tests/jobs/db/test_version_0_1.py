@@ -29,6 +29,24 @@ from tests.jobs.db.version_0_1 import FACTS, JOBS, WRITTEN_AT, a_minute_later, l
 
 PERSON_DIGEST = "ab" * 32
 FULL: dict[str, Any] = FACTS["motion_digests"][2]["request"]
+LATER_FIELDS = {
+    "shown": None,
+    "person_channel": "left",
+    "frame": 0,
+    "mesh_rate": 10.0,
+    "quality": None,
+    "sampler": None,
+    "guidance_until": None,
+    "expressiveness": 1.0,
+    "gestures": 1.0,
+    "use": None,
+    "watermark": True,
+    "both": False,
+    "partner_person": None,
+    "layout": "side",
+    "shading": "fast",
+}  # fields of requests that version 0.1 did not have
+LATER = ("pauses", "stage_rates")  # tables that version 0.1 did not have
 
 
 @pytest.fixture
@@ -51,14 +69,17 @@ def test_later_migrations_are_applied(tmp_path: Path, url: str) -> None:
     old, state = schema_state(restore(tmp_path / "old.db")), schema_state(url)
 
     assert (old.current, old.newer) == ("0012", False)
-    assert [line.split()[0] for line in old.pending] == ["0013", "0014", "0015"]
+    expected = [f"{number:04}" for number in range(13, 25)]
+    assert [line.split()[0] for line in old.pending] == expected
     assert (state.pending, state.newer) == ((), False)
-    assert state.current == "0015"
+    assert state.current == expected[-1]
 
 
 def test_every_table_has_rows_and_every_column_is_read(database: Database) -> None:
     with reading(database.engine) as connection:
         for table in metadata.sorted_tables:
+            if table.name in LATER:
+                continue
             rows = connection.execute(sa.select(table)).mappings().all()
             assert rows, table.name
             assert set(rows[0]) == {column.name for column in table.columns}
@@ -84,7 +105,7 @@ def test_jobs_of_every_state_are_read(database: Database) -> None:
 def test_a_succeeded_job_has_its_request_and_outputs(database: Database) -> None:
     done = job(database, "succeeded")
 
-    assert done.request.model_dump(mode="json") == FULL | {"shown": None, "person_channel": "left"}
+    assert done.request.model_dump(mode="json") == FULL | LATER_FIELDS
     assert done.outputs == (
         Output("take-1.mp4", f"jobs/{done.id}/attempt-1/take-1.mp4", "video/mp4", 1234),
         Output(

@@ -10,7 +10,7 @@ def test_maintenance_starts_where_no_web_framework_is_installed() -> None:
     blocked = ("fastapi", "starlette", "uvicorn", "api", "torch")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
-        "import jobs.maintenance.context, jobs.maintenance.reaper, cli.commands.maintain"
+        "import jobs.maintenance.context, jobs.maintenance.reaper, cli.commands.operate.maintain"
     )
 
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

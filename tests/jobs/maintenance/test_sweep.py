@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from jobs.maintenance.reaper import maintain
-from jobs.maintenance.sweep import IDENTITY_KEY, sweep
+from jobs.maintenance.sweep import sweep
 from jobs.model import Job
 from jobs.settings import Settings
 from jobs.storage.factory import ObjectMissing
-from jobs.storage.keys import input_key
+from jobs.storage.keys import IDENTITY_KEY, input_key
 from tests.api import rows
 from tests.api_server import Served, serving, write_person
 from tests.problems import problem

@@ -14,7 +14,7 @@ from jobs.sandbox.audio_probe import ClipInfo, probe
 from jobs.sandbox.audio_reader import ClipReader
 from jobs.storage.base import CONTENT_TYPES
 from tests.malicious_files import encoded
-from worker.pipeline.decode import SAMPLE_RATE, Audio, decode
+from worker.pipeline.media.decode import SAMPLE_RATE, Audio, decode
 
 CASES = Path(__file__).parent / "cases"
 LIMITS = MediaLimits(max_seconds=20.0)

@@ -2,6 +2,8 @@
 
 import json
 import resource
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ def test_a_probe_limits_itself_and_prints_one_line(
     assert (info.container, info.channels, info.seconds) == ("flac", 2, 1.5)
     (limits,) = applied
     assert limits["AS"] == LIMITS.memory_bytes
-    assert limits["CPU"] == LIMITS.cpu_seconds
+    assert limits["CPU"] == LIMITS.probe_cpu_seconds
     assert limits["FSIZE"] == 0
 
 
@@ -135,3 +137,41 @@ def test_a_limited_command_runs_within_its_limits(monkeypatch: pytest.MonkeyPatc
 
     assert applied == [{"CPU": 3, "AS": 100}]
     assert started == [("/bin/tool", ["/bin/tool", "-x"])]
+
+
+@pytest.mark.parametrize(("mode", "status"), [(None, rlimits.NOT_FOUND), (0o644, 126)])
+def test_a_program_that_cannot_be_executed_has_a_status_of_its_own(
+    tmp_path: Path, mode: int | None, status: int
+) -> None:
+    program = tmp_path / "decoder"
+    if mode is not None:
+        program.write_text("#!/bin/sh\n")
+        program.chmod(mode)
+    command = rlimits.limited_command([str(program)], {"CORE": 0})
+
+    done = subprocess.run(command, capture_output=True, check=False)
+
+    assert done.returncode == status
+    assert done.stderr.decode().startswith(f"{program} cannot be executed: ")
+
+
+def test_a_machine_that_reads_no_clip_refuses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_clip(tmp_path / "clip.wav")
+    monkeypatch.setattr(audio_probe, "_command", lambda *arguments: ["/bin/false"])
+
+    with pytest.raises(audio_probe.SandboxError):
+        audio_probe.probe(clip, limits=LIMITS)
+
+
+def test_the_child_imports_no_large_library_except_av() -> None:
+    """Each upload waits for these imports, and so does each attempt."""
+    large = {"asyncio", "httpx", "numpy", "pydantic", "rich", "sqlalchemy", "structlog", "torch"}
+    code = "import sys, jobs.sandbox.audio_probe, av; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=audio_probe.ROOT, env={}, capture_output=True, check=True)
+
+    imported = set(done.stdout.decode().split())
+    assert {"av", "jobs.model"} <= imported
+    assert imported & large == set()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from jobs.settings import Settings
+from jobs.storage.base import part_key
 from jobs.storage.factory import (
     LocalStorage,
     ObjectMissing,
@@ -16,6 +17,7 @@ from jobs.storage.factory import (
     StorageError,
     open_storage,
 )
+from jobs.storage.keys import IDENTITY_KEY
 
 KEY = "jobs/a1/attempt-1/take-1.mp4"
 
@@ -120,6 +122,7 @@ def test_all_objects_are_listed_in_pages_and_can_be_removed(
 
 def test_drafts_that_a_crash_has_left_are_removed(tmp_path: Path, video: Path) -> None:
     storage = open_storage(Settings(data=tmp_path))
+    storage.make_root("identity")
     assert isinstance(storage, LocalStorage)
     storage.put(KEY, video, "video/mp4")
     old, new = (storage.path(KEY).with_name(f".draft-{name}") for name in ("old", "new"))
@@ -253,6 +256,7 @@ def test_an_interrupted_write_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: Path
 ) -> None:
     storage = LocalStorage(tmp_path / "objects", address="", signing_key=b"secret")
+    storage.make_root("identity")
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -261,7 +265,8 @@ def test_an_interrupted_write_leaves_no_file(
     with pytest.raises(StorageError, match="No space left"):
         storage.put(KEY, video, "video/mp4")
 
-    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
+    files = [path.name for path in (tmp_path / "objects").rglob("*") if path.is_file()]
+    assert files == [IDENTITY_KEY]
 
 
 def test_a_content_type_that_contradicts_the_suffix_is_rejected(
@@ -285,8 +290,48 @@ def test_a_folder_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     storage = LocalStorage(tmp_path / "file", address="", signing_key=b"secret")
 
-    with pytest.raises(StorageError, match="cannot write to"):
+    with pytest.raises(StorageError, match="cannot make"):
+        storage.make_root("identity")
+    with pytest.raises(StorageError, match="mount the storage"):
         storage.check()
+
+
+def test_nothing_makes_a_missing_root_again(tmp_path: Path, video: Path) -> None:
+    storage = LocalStorage(tmp_path / "objects", address="", signing_key=b"secret")
+    storage.make_root("identity")
+    storage.put(KEY, video, "video/mp4")
+    assert storage.owner() == "identity"
+    storage.check()
+    mounted = (tmp_path / "objects").rename(tmp_path / "elsewhere")
+
+    def receive() -> None:
+        with storage.receiving(part_key(KEY, 1)) as file:
+            file.write(b"x")
+
+    uses = {
+        "put": lambda: storage.put(KEY, video, "video/mp4"),
+        "get": lambda: storage.get(KEY, tmp_path / "copy"),
+        "copy": lambda: storage.copy(KEY, KEY),
+        "stat": lambda: storage.stat(KEY),
+        "delete": lambda: storage.delete("jobs"),
+        "remove": lambda: storage.remove([KEY]),
+        "page": lambda: storage.page("jobs", after=None, limit=1),
+        "receiving": receive,
+        "join_parts": lambda: storage.join_parts(KEY, "", []),
+        "check": storage.check,
+    }
+    for folder in ("absent", "an empty mount point"):
+        for name, use in uses.items():
+            with pytest.raises(StorageError, match="mount the storage") as caught:
+                use()
+            assert not isinstance(caught.value, ObjectMissing), name
+        assert storage.owner() is None
+        assert (folder == "absent") is not storage.folder.exists()
+        storage.folder.mkdir(exist_ok=True)
+    storage.folder.rmdir()
+    mounted.rename(storage.folder)
+
+    assert storage.stat(KEY).bytes == video.stat().st_size
 
 
 @pytest.mark.services

@@ -11,7 +11,9 @@ from contracts.stages import overall_progress
 from jobs.database import Database, stores_on
 from jobs.db.engine import connect
 from jobs.model import JobWarning, State
+from jobs.queue.pauses import PauseScope, PauseTarget
 from jobs.request.model import motion_digest
+from jobs.store.pagination import JobFilter
 from tests.clock import Clock
 from tests.jobs.rows import STALE_WRITES, VIDEO, claim, submit
 
@@ -285,3 +287,123 @@ def test_a_worker_of_some_people_claims_only_their_jobs(database: Database) -> N
     claimed = database.attempts.claim("worker-1", ["demo", "ben"])
     assert claimed is not None and claimed.id == job.id
     assert database.attempts.claim("worker-1", ["demo", "ben"]) is None
+
+
+def test_a_lease_from_before_the_clock_was_put_back_expires(
+    database: Database, clock: Clock
+) -> None:
+    submit(database)
+    clock.advance(3600)
+    job = claim(database)
+    clock.advance(-3600)
+
+    assert database.attempts.reap() == [job.id]
+
+    assert database.jobs.get(job.id).state is State.QUEUED
+
+
+def test_a_job_that_was_announced_before_the_clock_was_put_back_is_announced_again(
+    database: Database, clock: Clock
+) -> None:
+    clock.advance(3600)
+    job = submit(database)
+    clock.advance(-3600)
+
+    assert database.attempts.reap() == [job.id]
+    assert database.attempts.reap() == []
+
+
+def test_a_renewal_that_waited_for_other_writers_is_no_sign_of_a_changed_clock(
+    database: Database, clock: Clock
+) -> None:
+    submit(database)
+    clock.advance(10)  # the clock of the claim is read later than that of the reaper
+    job = claim(database)
+    clock.advance(-10)
+
+    assert database.attempts.reap() == []
+
+    assert database.jobs.get(job.id).state is State.RUNNING
+
+
+def test_a_job_that_is_put_back_pauses_longer_each_time(database: Database, clock: Clock) -> None:
+    job = submit(database)
+    for pause in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
+        attempt = claim(database).attempt
+        database.attempts.release(job.id, attempt, "why", counts=False, pause_seconds=1.0)
+        clock.advance(pause - 0.1)
+        assert database.attempts.claim("worker-1") is None
+        clock.advance(0.2)
+
+    assert claim(database).attempt == 9
+
+
+def test_a_pause_from_before_the_clock_was_put_back_is_over(
+    database: Database, clock: Clock
+) -> None:
+    job = submit(database)
+    clock.advance(3600)
+    database.attempts.release(job.id, claim(database).attempt, "why", pause_seconds=1.0)
+    clock.advance(-3600)
+
+    assert claim(database).attempt == 2
+
+
+def test_a_job_that_pauses_does_not_hold_up_others(database: Database) -> None:
+    first, second = submit(database), submit(database)
+    database.attempts.release(first.id, claim(database).attempt, "why", pause_seconds=1.0)
+
+    assert claim(database).id == second.id
+
+
+def test_jobs_of_some_persons_can_be_left_to_others(database: Database) -> None:
+    submit(database, person="ada")
+    other = submit(database, person="bob")
+
+    job = database.attempts.claim("worker-1", without=["ada"])
+
+    assert job is not None
+    assert job.id == other.id
+    assert database.attempts.claim("worker-1", without=["ada"]) is None
+
+
+def test_a_job_of_two_persons_is_for_workers_that_have_both(database: Database) -> None:
+    job = submit(database, person="ada", both=True, partner_person="bob")
+
+    for people in (["ada"], ["bob"]):
+        assert database.attempts.claim("worker-1", people) is None
+        assert not database.attempts.any_waiting(people)
+        assert database.attempts.claim("worker-1", without=people) is None
+        database.pauses.pause(PauseTarget(PauseScope.PERSON, people[0]))
+        assert database.attempts.claim("worker-1") is None
+        database.pauses.resume(PauseTarget(PauseScope.PERSON, people[0]))
+        listed = database.jobs.page(JobFilter(person=people[0]), limit=9).jobs
+        assert [each.id for each in listed] == [job.id]
+    claimed = database.attempts.claim("worker-1", ["ada", "bob"])
+    assert claimed is not None
+    assert claimed.request.people == ("ada", "bob")
+
+
+def test_a_job_fails_after_the_most_setbacks_of_a_kind(database: Database) -> None:
+    job = submit(database)
+    for _ in range(2):
+        held = claim(database)
+        database.attempts.release(
+            job.id, held.attempt, "disk full", counts=False, code="disk_full", most=2,
+            pause_seconds=1e-9,
+        )  # fmt: skip
+
+    failed = database.jobs.get(job.id)
+    assert (failed.state, failed.error_code) == (State.FAILED, "disk_full")
+    assert failed.error_detail == "The job did not end in 2 attempts; the last: disk full."
+
+
+def test_the_newest_job_with_a_watermark_is_found(database: Database) -> None:
+    older, newer = submit(database), submit(database)
+    for _ in range(2):
+        job = claim(database)
+        assert database.attempts.record_watermark(job.id, job.attempt, "00000000000000ff")
+
+    assert database.jobs.with_watermark("00000000000000ff") == max(older.id, newer.id)
+    assert database.jobs.with_watermark("00000000000000fe") is None
+    assert database.jobs.watermarks() == ["00000000000000ff"]

@@ -1,5 +1,6 @@
 """Fair share: shares between tenants, priority and age within a tenant; positions agree."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from jobs.database import Database
 from jobs.db.engine import connect, reading, writing
 from jobs.db.migrate import upgrade
 from jobs.db.tables import jobs
-from jobs.model import Job, new_job_id
+from jobs.model import Job, new_job_id, utc_now
 from jobs.store.fair_share import select_next
 from tests.clock import Clock
 from tests.jobs.rows import claim, submit
@@ -43,10 +44,14 @@ def test_a_tenant_with_running_jobs_waits_for_tenants_without(database: Database
     busy, idle = queued(database, "busy", 1), queued(database, "idle", 3)
 
     assert {job.id for job in running} == {job.id for job in first}
-    assert [database.jobs.position(job.id) for job in (*idle, *busy)] == [1, 2, 4, 3]
-    database.jobs.cancel(running[0].id)
-    database.jobs.cancel(running[1].id)
-    assert database.jobs.position(busy[0].id) == 1
+    # Each claim follows the end of the oldest running job: of busy, of busy, of idle, of idle.
+    assert [database.jobs.position(job.id) for job in (*idle, *busy)] == [1, 3, 4, 2]
+    assert served(database, running, idle + busy) == [
+        idle[0].id,
+        busy[0].id,
+        idle[1].id,
+        idle[2].id,
+    ]
 
 
 def test_priority_counts_within_the_queue_of_a_tenant_only(database: Database) -> None:
@@ -60,25 +65,107 @@ def test_priority_counts_within_the_queue_of_a_tenant_only(database: Database) -
     assert [claim(database).id for _ in expected] == expected
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_position_is_the_place_in_the_order_of_claims(database: Database, seed: int) -> None:
-    import random
+def served(database: Database, running: list[Job], waiting: list[Job]) -> list[str]:
+    """Ids in the order of their claims: each follows the end of the oldest running job."""
+    order = []
+    slots = list(running)
+    for _ in waiting:
+        if slots:
+            oldest = slots.pop(0)
+            assert database.attempts.succeed(oldest.id, oldest.attempt, [])
+        slots.append(claim(database))
+        order.append(slots[-1].id)
+    return order
 
+
+@pytest.mark.parametrize(("slots", "seed"), [(0, 0), (1, 1), (2, 2), (4, 3), (7, 4)])
+def test_a_position_is_the_place_in_the_order_of_claims(
+    database: Database, clock: Clock, slots: int, seed: int
+) -> None:
     generator = random.Random(seed)
-    for _ in range(20):
-        submit(
-            database, tenant=generator.choice("abbccc"), priority=generator.choice((-1, 0, 0, 5))
-        )
-    running = [claim(database) for _ in range(generator.randrange(4))]
-    ids = [job.id for job in database.jobs.page(limit=30).jobs if job not in running]
-    positions = database.jobs.positions(ids)
 
-    claimed = []
-    while (job := database.attempts.claim("worker-1")) is not None:
-        claimed.append(job.id)
+    def add(count: int) -> list[Job]:
+        return [
+            submit(
+                database, tenant=generator.choice("abbccc"), priority=generator.choice((-1, 0, 5))
+            )
+            for _ in range(count)
+        ]
+
+    add(slots)
+    running = []
+    for _ in range(slots):
+        clock.advance(1)
+        running.append(claim(database))
+    waiting = add(20)
+    positions = database.jobs.positions([job.id for job in waiting])
+
+    claimed = served(database, running, waiting)
 
     assert sorted(positions, key=lambda job: positions[job]) == claimed
     assert sorted(positions.values()) == list(range(1, len(claimed) + 1))
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_positions_are_right_within_a_tenth_when_jobs_take_different_times(
+    database: Database, slots: int
+) -> None:
+    generator = random.Random(slots)
+    waiting = [submit(database, tenant=generator.choice("aaaabbcdef")) for _ in range(60)]
+    told = database.jobs.positions([job.id for job in waiting])
+
+    order: dict[str, int] = {}
+    ends: list[tuple[float, Job]] = []
+    now = 0.0
+    while len(order) < len(waiting):
+        if len(ends) == slots:
+            now, ended = min(ends, key=lambda each: each[0])
+            ends = [each for each in ends if each[1].id != ended.id]
+            assert database.attempts.succeed(ended.id, ended.attempt, [])
+        job = claim(database)
+        order[job.id] = len(order) + 1
+        ends.append((now + generator.uniform(1, 5), job))
+
+    wrong = [abs(told[job] - order[job]) for job in order]
+    assert max(wrong) <= 0.1 * len(waiting)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_no_tenant_with_one_job_waits_longer_than_one_round(database: Database, slots: int) -> None:
+    """50 tenants: one has 500 jobs, some of them urgent, and has been served for a while."""
+    submit(database, tenant="big")
+    with writing(database.engine) as connection:
+        row = dict(connection.execute(sa.select(jobs)).mappings().one())
+        many = [row | {"id": new_job_id(), "priority": 10 * (n % 2)} for n in range(499)]
+        connection.execute(jobs.insert(), many)
+    running = [claim(database) for _ in range(slots)]
+    for _ in range(3):
+        ended = running.pop(0)
+        database.attempts.succeed(ended.id, ended.attempt, [])
+        running.append(claim(database))
+    small = [submit(database, tenant=f"tenant-{number:02}") for number in range(49)]
+    told = database.jobs.positions([job.id for job in small])
+
+    order = served(database, running, small + small[:slots])
+
+    places = {job.id: order.index(job.id) + 1 for job in small}
+    assert max(places.values()) <= 50
+    assert max(abs(told[job.id] - places[job.id]) for job in small) <= 5
+
+
+def test_with_one_slot_a_tenant_with_many_jobs_delays_others_by_one_job(
+    database: Database,
+) -> None:
+    big = queued(database, "big", 20)
+    running = claim(database)
+    small = [queued(database, f"small-{number}", 1)[0] for number in range(5)]
+    told = [database.jobs.position(job.id) for job in small]
+
+    order = served(database, [running], big[1:8])
+
+    assert running.id == big[0].id
+    assert told == [order.index(job.id) + 1 for job in small]
+    assert max(told) <= 6
 
 
 def test_ten_thousand_jobs_are_ordered_by_an_index(database: Database) -> None:
@@ -89,7 +176,7 @@ def test_ten_thousand_jobs_are_ordered_by_an_index(database: Database) -> None:
         connection.execute(jobs.insert(), many)
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("ANALYZE jobs")
-        plan = _plan(connection, select_next())
+        plan = _plan(connection, select_next(now=utc_now()))
 
     assert "ix_jobs_share" in plan, plan
     assert database.jobs.position(template.id) is not None

@@ -73,6 +73,21 @@ def test_every_condition_of_a_filter_applies(database: Database, clock: Clock) -
     assert ids(created_after=late.created_at + timedelta(seconds=1)) == []
 
 
+def test_failed_jobs_are_filtered_by_error_and_time(database: Database, clock: Clock) -> None:
+    for code in ("disk_full", "disk_full", "stage_timeout"):
+        submit(database)
+        job = claim(database)
+        database.attempts.fail(job.id, job.attempt, code, "It did not work.")
+        clock.advance(60)
+    last_two = clock.now - timedelta(seconds=121)
+    disk_full = JobFilter(states=(State.FAILED,), error_code="disk_full")
+
+    assert len(walk(database, disk_full, limit=7)[0]) == 2
+    recently = JobFilter(error_code="disk_full", finished_after=last_two)
+    assert len(walk(database, recently, limit=7)[0]) == 1
+    assert len(walk(database, JobFilter(finished_after=last_two), limit=7)[0]) == 2
+
+
 def test_a_filter_applies_to_all_pages(database: Database) -> None:
     ids = [submit(database, person="ada").id for _ in range(5) if submit(database)][::-1]
 

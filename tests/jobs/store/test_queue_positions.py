@@ -3,13 +3,13 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from jobs.store.queue_positions import KEPT_TIMES_COST, SHORT, PositionCache
+from jobs.store.queue_positions import KEPT_TIMES_COST, LONGEST_SECONDS, SHORT, PositionCache
 
 COST = 0.01
 
 
 class Queue:
-    """A queue whose query takes a hundredth of a second of CPU time."""
+    """A queue whose query takes a hundredth of a second of time."""
 
     def __init__(self, count: int) -> None:
         self.names = [f"job-{number}" for number in range(count)]
@@ -46,6 +46,18 @@ def test_positions_in_a_long_queue_are_cached_for_a_while() -> None:
     assert queue.queries == 1
     queue.now += 2e-6
     assert positions.of(["job-7"]) == {"job-7": 7}
+
+
+def test_a_query_that_waited_for_the_database_is_not_kept_for_long() -> None:
+    queue = Queue(SHORT)
+    cost = iter((0.0, 60.0, 60.0, 60.1))
+    positions = PositionCache(queue.query, clock=lambda: queue.now, cost=lambda: next(cost))
+    positions.of(["job-7"])
+
+    queue.now += LONGEST_SECONDS + 0.001
+    positions.of(["job-7"])
+
+    assert queue.queries == 2
 
 
 def test_a_new_job_is_queried_at_once() -> None:

@@ -34,7 +34,12 @@ def test_the_blendshape_benchmark_measures_every_method_and_prints_what_it_write
         assert plain["times_plain"] == 1
         assert len(kernels) == 4
         assert all(row["frames_per_second"] > 0 and row["name"] in printed for row in kernels)
-        assert {"skin", "draw_faces", "light"} <= set(report["stages_cpu_milliseconds"])
+        costs = report["shadings_cpu_milliseconds"]
+        assert report["full_to_fast"] == pytest.approx(costs["full"] / costs["fast"])
+        assert f"{report['full_to_fast']:.2f}" in printed
+        assert {"skin", "draw_faces", "light_rows", "full: finish"} <= set(
+            report["stages_cpu_milliseconds"]
+        )
         assert report["peak_megabytes"] > 0
 
 

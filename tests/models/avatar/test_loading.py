@@ -81,8 +81,8 @@ def test_the_error_names_the_missing_file(folder: Path) -> None:
 
 
 class TestTheDemoPerson:
-    def test_the_demo_person_has_three_cameras(self, demo: BlendshapeAvatar) -> None:
-        assert list(demo.cameras) == ["front", "wide", "side"]
+    def test_the_demo_person_has_four_cameras(self, demo: BlendshapeAvatar) -> None:
+        assert list(demo.cameras) == ["front", "wide", "side", "portrait"]
 
     def test_the_avatar_file_is_small_enough_for_the_repository(self) -> None:
         person = Path(__file__).parents[3] / "people" / "demo"

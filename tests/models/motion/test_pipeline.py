@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.checkpoint import CheckpointError
 from models.motion.pipeline import (
+    LONGEST_SECONDS,
     Animator,
     Motion,
     MotionError,
@@ -78,12 +79,19 @@ def test_silence_is_animated(animator: Animator) -> None:
     assert motion.pose.isfinite().all()
 
 
-@pytest.mark.parametrize(("samples", "seconds"), [(960_001, "20.01 s"), (1_920_000, "40.00 s")])
-def test_the_error_for_a_clip_too_long_gives_both_lengths(
-    animator: Animator, samples: int, seconds: str
+def small_animator() -> Animator:
+    """Networks that take 10 s, too little for a window."""
+    networks = tiny_person.tiny_networks()
+    guide = type(networks.guide)(replace(tiny_person.GUIDE, longest_rows=300)).eval()
+    return Animator(replace(networks, guide=guide), device=CPU)
+
+
+@pytest.mark.parametrize(("samples", "seconds"), [(480_001, "10.01 s"), (1_920_000, "40.00 s")])
+def test_the_error_for_a_clip_too_long_for_small_networks_gives_both_lengths(
+    samples: int, seconds: str
 ) -> None:
-    with pytest.raises(MotionError, match=f"is {seconds} long; this person's networks take 20 s"):
-        animator.animate(torch.zeros(samples, 2), sampling())
+    with pytest.raises(MotionError, match=f"is {seconds} long; this person's networks take 10 s"):
+        small_animator().animate(torch.zeros(samples, 2), sampling())
 
 
 def test_an_empty_clip_is_refused(animator: Animator) -> None:
@@ -277,12 +285,13 @@ def test_seeds_of_takes_are_distinct_and_reproducible() -> None:
     assert take_seed(10, 1) == 5789154665933260553
 
 
-def test_the_longest_clip_is_the_smallest_limit_of_the_networks() -> None:
-    networks = tiny_person.tiny_networks()
-    assert Animator(networks, device=CPU).max_seconds == 20
-    short = replace(tiny_person.GUIDE, longest_rows=330)
-    guide = type(networks.guide)(short).eval()
-    assert Animator(replace(networks, guide=guide), device=CPU).max_frames == 330
+def test_the_longest_clip_is_the_smallest_limit_of_networks_too_small_for_windows(
+    animator: Animator,
+) -> None:
+    assert animator.max_frames == 600
+    assert animator.max_seconds == LONGEST_SECONDS
+    assert small_animator().max_frames == 300
+    assert small_animator().max_seconds == 10
 
 
 def test_a_person_loaded_from_disk_gives_the_same_motion(tmp_path: Path) -> None:

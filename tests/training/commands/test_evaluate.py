@@ -56,7 +56,7 @@ def test_the_test_split_is_sampled_into_both_formats(
         "person": "demo", "data": "PXB184", "split": "test", "flipped": False,
         "max_seq_length": FRAMES, "repetitions": 1, "seed": 10, "steps": 2,
         "guidance_face": 1.5, "guidance_body": 1.5, "diversity": 0.9, "network": "both",
-        "key_poses": "guide",
+        "key_poses": "guide", "sampler": "ddim", "guidance_until": 0,
     }  # fmt: skip
     for kind in ("face", "pose"):
         released = np.load(out / kind / "results.npy", allow_pickle=True).item()

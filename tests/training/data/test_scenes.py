@@ -15,7 +15,9 @@ from training.data.audio import write_wav
 from training.data.scenes import (
     FACE,
     POSE,
+    Batch,
     Scene,
+    Shard,
     chunks,
     load_scenes,
     released_chunks,
@@ -224,3 +226,23 @@ def test_chunks_cover_a_scene_up_to_a_rest() -> None:
     assert list(released_chunks(1200, 600)) == [0]
     assert list(chunks(1199, 600)) == list(released_chunks(1199, 600)) == [0]
     assert list(chunks(599, 600)) == []
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shards_together_are_the_batch_in_the_order_of_scenes(count: int) -> None:
+    """Each process loads its rows only, with the same random numbers."""
+    scenes = [following(60 + number, seed=number) for number in range(4)]
+
+    def batch(shard: Shard) -> Batch:
+        return sample_windows(scenes, 20, 8, torch.Generator().manual_seed(1), shard=shard)
+
+    whole, parts = batch(Shard()), [batch(Shard(rank, count)) for rank in range(count)]
+
+    for rank, part in enumerate(parts):
+        rows = Shard(rank, count).rows(8)
+        assert torch.equal(
+            part.motion[rows.start : rows.stop], whole.motion[rows.start : rows.stop]
+        )
+        assert part.motion[: rows.start].abs().sum() == part.motion[rows.stop :].abs().sum() == 0
+        assert torch.equal(part.inside, whole.inside)
+    assert torch.equal(sum(part.features for part in parts), whole.features)

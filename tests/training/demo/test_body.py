@@ -50,6 +50,7 @@ def test_the_shipped_skeleton_and_mesh_match_the_built_ones(body: Body, assembly
     names, moves = unit_moves(body, assembly)
     assert shipped.unit_names == names
     assert shipped.config.part_names == assembly.names
+    assert shipped.config.joint_names == body.rig.bones
     assert shipped.parameter_names == body.rig.parameter_names
     assert np.array_equal(shipped.faces.numpy(), assembly.faces)
     torch.testing.assert_close(shipped.skeleton.offsets, body.rig.skeleton.offsets.float())

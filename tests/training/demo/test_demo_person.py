@@ -12,7 +12,8 @@ from scipy.ndimage import binary_dilation, minimum_filter1d
 
 from contracts.person import MANIFEST, check_files
 from models.avatar.blendshape.model import BlendshapeModel, load_blendshape
-from models.motion.pipeline import Animator, Motion, Sampling, load_animator, take_seed
+from models.finishing.animator import FinishedAnimator, load_finished_animator
+from models.motion.pipeline import Motion, Sampling, take_seed
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, loudness
 from training.data.voice_activity import speech_mask
@@ -63,7 +64,9 @@ def conversation_samples() -> Array:
     return samples[: len(samples) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
 
 
-def sample(samples: Array, *, takes: int, animator: Animator, avatar: BlendshapeModel) -> Takes:
+def sample(
+    samples: Array, *, takes: int, animator: FinishedAnimator, avatar: BlendshapeModel
+) -> Takes:
     """Sample takes with the defaults of the person and fewer steps."""
     defaults = json.loads((PERSON / MANIFEST).read_text(encoding="utf-8"))["defaults"]
     sampling = Sampling(
@@ -78,8 +81,8 @@ def sample(samples: Array, *, takes: int, animator: Animator, avatar: Blendshape
 
 
 @pytest.fixture(scope="module")
-def animator() -> Animator:
-    return load_animator(PERSON, device=torch.device("cpu"))
+def animator() -> FinishedAnimator:
+    return load_finished_animator(PERSON, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +91,12 @@ def avatar() -> BlendshapeModel:
 
 
 @pytest.fixture(scope="module")
-def conversation(animator: Animator, avatar: BlendshapeModel) -> Takes:
+def conversation(animator: FinishedAnimator, avatar: BlendshapeModel) -> Takes:
     return sample(conversation_samples(), takes=TAKES, animator=animator, avatar=avatar)
 
 
 @pytest.fixture(scope="module")
-def swapped(animator: Animator, avatar: BlendshapeModel) -> Takes:
+def swapped(animator: FinishedAnimator, avatar: BlendshapeModel) -> Takes:
     """Takes of the same conversation with the channels swapped."""
     samples = conversation_samples()[:, ::-1]
     return sample(samples, takes=TAKES, animator=animator, avatar=avatar)
@@ -109,7 +112,7 @@ def test_the_person_directory_is_complete_and_small_enough_for_the_repository() 
     assert sum((PERSON / name).stat().st_size for name in named) < LARGEST
 
 
-def test_clips_up_to_the_stated_limit_are_accepted(animator: Animator) -> None:
+def test_clips_up_to_the_stated_limit_are_accepted(animator: FinishedAnimator) -> None:
     limits = json.loads((PERSON / MANIFEST).read_text(encoding="utf-8"))["limits"]
     assert animator.max_seconds >= limits["max_seconds"]
 
@@ -163,7 +166,7 @@ def test_the_arms_move_more_while_speaking_than_while_listening(
             speed = arm_speed(take.pose.numpy())
             speaking.append(speed[speaks].mean())
             listening.append(speed[listens].mean())
-    assert np.mean(speaking) > 1.2 * np.mean(listening)
+    assert np.mean(speaking) > 6 * np.mean(listening)
 
 
 def test_takes_differ_in_the_body_and_agree_on_the_lips(conversation: Takes) -> None:

@@ -1,5 +1,6 @@
 """Evaluation of the demo person: the truth scores 1, a frozen face scores 0."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from tests import tiny_person
 from tests.training.scenes import write_scene, write_turns
 from training.data.audio import SAMPLES_PER_FRAME, loudness
 from training.data.voice_activity import speech_mask
+from training.demo.body_measures import (
+    GROUPS,
+    Hands,
+    blinks,
+    cue_frames,
+    nods_at_cues,
+    saccades,
+)
 from training.demo.judge import (
     JAW,
     REPORTED,
@@ -19,10 +28,14 @@ from training.demo.judge import (
     judge,
     judge_body,
     judge_lips,
+    judge_movement,
     judge_without_truth,
+    judged_avatar,
 )
-from training.demo.speech.motion_rules import ARMS, UNIT
+from training.demo.pose_keys import POSES
+from training.demo.speech.motion_rules import ARMS, POSE, UNIT
 from training.evaluation.metrics import correlation
+from training.person_facts import DEMO_PERSON
 
 FRAMES = 240
 SPEAKING = slice(30, 120)
@@ -88,6 +101,55 @@ def test_a_trembling_body_has_a_higher_roughness_ratio_than_speed_ratio() -> Non
     assert figures["body_second_difference_ratio"] > figures["body_speed_ratio"] > 1.5
 
 
+def test_movement_is_measured_beside_the_truth() -> None:
+    clip = talk()
+    tremble = 0.02 * (-1.0) ** np.arange(FRAMES)[:, None]
+    figures = judge_movement([replace(clip, pose=clip.pose + tremble)])
+    for group in GROUPS:
+        assert figures[f"jerk_{group}"] > 2 * figures[f"jerk_{group}_truth"], group
+    assert figures["fast_head"] > 2 * figures["fast_head_truth"]
+    assert figures["gaze_spread"] > figures["gaze_spread_truth"]
+
+
+def test_blinks_and_saccades_are_counted() -> None:
+    units, pose = np.zeros((120, 52)), np.zeros((120, 104))
+    for first in (20, 70):
+        units[first : first + 4, [UNIT["eyeBlinkLeft"], UNIT["eyeBlinkRight"]]] = 0.9
+        pose[first:, POSE["eye_L_ry"]] += 0.1
+    assert (blinks(units), saccades(pose)) == (2, 2)
+
+
+def test_nods_count_where_the_partner_has_just_finished() -> None:
+    own, other = np.zeros(300, bool), np.zeros(300, bool)
+    other[40:145] = True
+    near, far = cue_frames(own, other)
+    assert near[[123, 140, 157]].all() and not near[[100, 170]].any()
+    assert not (near & far).any()
+    at = np.arange(300) / 30
+    pose = np.zeros((300, 104))
+    pose[:, POSE["head_rx"]] = 0.1 * np.exp(-(((at - 140 / 30) / 0.4) ** 2)) * np.sin(13 * at)
+    assert nods_at_cues([pose], [(own, other)]) > 4
+    pose[:, POSE["head_rx"]] = 0.1 * np.sin(13 * at)
+    assert nods_at_cues([pose], [(own, other)]) == pytest.approx(1, abs=0.1)
+    assert nods_at_cues([pose], [(own, own)]) == 0
+
+
+def test_the_key_poses_do_not_meet_and_the_judge_sees_hands_that_do() -> None:
+    hands = Hands.of(judged_avatar(DEMO_PERSON))
+    keys = json.loads(POSES.read_text(encoding="utf-8"))
+    names = sorted({name[:-2] for name in keys} - {"me"})
+    pairs = [(name, name) for name in names] + [("low", "me"), ("rest", "me"), ("me", "rest")]
+    poses = np.zeros((len(pairs) + 1, 104))
+    for row, (left, right) in zip(poses, pairs, strict=False):
+        for name, angle in (keys[f"{left}_L"] | keys[f"{right}_R"]).items():
+            row[POSE[name]] = angle
+    for name, angle in (keys["me_L"] | keys["me_R"]).items():
+        poses[-1, POSE[name]] = angle
+    inside = hands.inside(poses, every=1)
+    assert inside[:-1].max() == 0
+    assert inside[-1] > 0.05
+
+
 def test_without_truth_the_lips_are_compared_with_loudness_and_silence() -> None:
     figures = judge_without_truth([replace(talk(), true_units=None, true_pose=None)])
     assert figures["jaw_loudness"] == pytest.approx(1)
@@ -139,5 +201,10 @@ def test_a_person_is_evaluated_with_the_pipeline_of_the_worker(tmp_path: Path) -
     write_turns(tmp_path / "data", "a", 240)
     figures = judge(person, tmp_path / "data", clips=1, seconds=4.0, steps=1)
     assert all(isinstance(value, float) for value in figures.values())
-    assert {"jaw_loudness", "jawOpen_speaking", "body_speed_ratio"} <= figures.keys()
+    assert {
+        "jaw_loudness",
+        "jawOpen_speaking",
+        "body_speed_ratio",
+        "jerk_head_truth",
+    } <= figures.keys()
     assert judge(person, tmp_path / "data", clips=1, seconds=4.0, steps=1) == figures

@@ -3,7 +3,9 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ from training.loop.loop import (
 )
 from training.loop.schedules import CosineSchedule
 from training.loop.tensorboard import NULL_WRITER
+from training.networks import trainers
+from training.networks.codebooks import LearningTokenizer
 from training.networks.losses import LABEL_SMOOTHING
 from training.networks.recipes import NETWORKS, Recipe, Windows, read_recipe
 from training.networks.trainers import (
@@ -457,3 +461,30 @@ def test_more_visible_channels_have_larger_weights_within_limits() -> None:
     still, swaying, sweeping, breath = seen_weights(torch.tensor([0.0, 0.02, 0.15, 0.7])).tolist()
     assert still == swaying < 1 < sweeping < breath
     assert breath <= 2
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_neither_mixes_devices_nor_copies_to_the_host(
+    monkeypatch: pytest.MonkeyPatch, scenes: list[Scene], name: str
+) -> None:
+    meta = torch.device("meta")
+
+    def to_meta(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
+        rows = {key: value.to(device) for key, value in batch.rows.items()}
+        return TrainingBatch(rows, batch.first)
+
+    monkeypatch.setattr(TrainingBatch, "to", to_meta)
+    monkeypatch.setattr(trainers, "autocast", lambda *_: nullcontext())  # torch has none for it
+    adam = partial(torch.optim.AdamW, foreach=True)
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *a, fused, **more: adam(*a, **more))
+    monkeypatch.setattr(trainers, "perplexity", lambda tokens, _: tokens.float().mean())  # bincount
+    # The only copies of a step: whether codebooks have values yet, and which of them are unused.
+    monkeypatch.setattr(LearningTokenizer, "initialise", lambda *_: None)
+    monkeypatch.setattr(LearningTokenizer, "update_codebooks", lambda *_: None)
+    run = Run(training_of(name, scenes), FAST, device=meta)
+    training_step(run)
+
+    assert run.progress.step == 1
+    assert {value.device for value in (*run.losses.values(), *run.averages.values())} == {meta}
+    with pytest.raises((NotImplementedError, RuntimeError), match=r"meta tensor|Tensor\.item"):
+        run.average_losses()  # the losses of a report are read once in `log_steps`

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.provenance import Origin
 from jobs.request.model import GenerateRequest
 from models.avatar.codec.renderer import CodecAvatar
 from models.formats.dataset import DatasetError
@@ -17,7 +18,6 @@ from models.formats.results import Results
 from tests.models.avatar.codec.tiny import tiny_cameras, tiny_model
 from tests.training.scenes import write_scene
 from tests.worker.fakes import DEFAULTS, FakeAvatar
-from worker.pipeline.container import X264
 from worker.pipeline.dataset_render import (
     RECORD,
     PieceError,
@@ -29,8 +29,10 @@ from worker.pipeline.dataset_render import (
     video_path,
     with_face,
 )
+from worker.pipeline.media.container import X264
 from worker.pipeline.plan import plan_of
 
+ORIGIN = Origin("r", "demo", "d")
 PLAN = plan_of(GenerateRequest(seed=1), DEFAULTS)
 
 
@@ -137,7 +139,7 @@ def test_a_rendered_piece_is_a_video_with_audio(dataset: Path, tmp_path: Path) -
     (tmp_path / "scratch").mkdir()
     reported: list[float] = []
 
-    context = RenderContext(PLAN, FakeAvatar(), X264, tmp_path / "scratch")
+    context = RenderContext(PLAN, FakeAvatar(), X264, tmp_path / "scratch", ORIGIN, None)
     render_piece(piece, tmp_path / "v.mp4", context, reported.append)
 
     assert reported[-1] == 1.0
@@ -153,9 +155,8 @@ def test_released_people_are_rendered_with_a_transparent_background(
     piece = scene_pieces(dataset, scenes=["b"], longest=3, most=1)[0]
     (tmp_path / "scratch").mkdir()
     plan = plan_of(GenerateRequest(seed=1, format="png", supersampling=2), DEFAULTS)
-    context = RenderContext(
-        plan, CodecAvatar(tiny_model(), tiny_cameras()), X264, tmp_path / "scratch"
-    )
+    avatar = CodecAvatar(tiny_model(), tiny_cameras())
+    context = RenderContext(plan, avatar, X264, tmp_path / "scratch", ORIGIN, None)
 
     render_piece(piece, tmp_path / "v.zip", context, lambda share: None)
 

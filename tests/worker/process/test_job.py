@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -20,46 +20,64 @@ from PIL import Image
 from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
+from contracts.provenance import joint_digest
 from jobs.database import Database
 from jobs.db.engine import writing
 from jobs.db.tables import jobs
 from jobs.model import Job, JobWarning, NewJob, State, StoredMotion, new_job_id, utc_now
 from jobs.request.model import motion_digest
+from jobs.request.values import partner_seed
 from jobs.sandbox.audio_formats import MediaError
 from jobs.storage.factory import StorageFull
 from models.avatar.appearance import RenderOptions
 from models.avatar.camera import CameraError
 from models.motion.pipeline import Motion, Sampling, take_seed
 from tests.audio_clips import write_clip
-from tests.worker.conftest import Submit
+from tests.worker.conftest import Submit, end_pauses
 from tests.worker.fakes import FakeAnimator, FakeAvatar, InMemoryStorage, fake_person
-from worker.pipeline.container import X264
-from worker.pipeline.decode import Audio, decode
+from tests.worker.pipeline.media.test_decode import write_wav
+from worker.pipeline.media.container import X264
+from worker.pipeline.media.decode import Audio, decode
+from worker.pipeline.motion_stream import TakeMotion
 from worker.pipeline.persons import Models, Person, PersonUnknown
 from worker.pipeline.progress import Progress
 from worker.pipeline.render import render_frames
 from worker.process.attempt import attempt
+from worker.process.faults.failures import FULL_MOST, UNKNOWN_MOST
+from worker.process.faults.health import Obstacle
 from worker.process.job import JobContext, run
 from worker.process.outcomes import AttemptOutcome, ShutdownRequested
 from worker.process.progress import Reporter, StopRequest
-from worker.process.retry import RetryingStorage
+from worker.process.retry import READ_TRIES, RetryingStorage
+
+if TYPE_CHECKING:
+    from worker.provenance.manifest import ManifestSigner
 
 
 class FakeWorker:
-    """Run queued jobs with fakes, like `worker.process.celery_worker.WorkerContext`."""
+    """Run queued jobs with fakes, like `worker.process.worker_loop.WorkerContext`."""
 
     def __init__(self, database: Database, storage: InMemoryStorage, scratch: Path) -> None:
         self.database, self.storage, self.scratch = database, storage, scratch
         self.animator = FakeAnimator()
         self.person = fake_person(self.animator)
+        self.signer: ManifestSigner | None = None
         self.stop = StopRequest()
+        self.obstacle: Obstacle | None = None
         self.stages: list[str] = []
         self.at_stage: dict[str, Callable[[], None]] = {}  # called once when the stage begins
 
     def work(self) -> AttemptOutcome:
+        end_pauses(self.database)
         job = self.database.attempts.claim("tester")
         assert job is not None
-        return attempt(job, self._work, store=self.database.attempts, stop=self.stop)
+        return attempt(
+            job,
+            self._work,
+            store=self.database.attempts,
+            stop=self.stop,
+            obstacle=lambda: self.obstacle,
+        )
 
     def person_named(self, name: str) -> Person:
         if name != self.person.name:
@@ -80,7 +98,11 @@ class FakeWorker:
             record_motion=lambda key, digest: record(motion_key=key, digest=digest),
             record_warnings=partial(self.database.attempts.record_warnings, job.id, job.attempt),
             record_takes=partial(self.database.attempts.record_takes, job.id, job.attempt),
+            record_outputs=partial(self.database.attempts.record_outputs, job.id, job.attempt),
+            expect=lambda costs: report.time_left.expect(costs, {}),
             encoder=X264,
+            signer=self.signer,
+            use=None,
             scratch=self.scratch,
         )
         return run(job, context, progress)
@@ -113,6 +135,75 @@ def test_a_successful_job_publishes_its_videos(worker: FakeWorker, submit: Submi
             assert (video.streams.video[0].width, video.streams.video[0].height) == (64, 64)
     assert worker.stages == ["decode", "speech", "face", "guide", "body", "render", "publish"]
     assert list(worker.scratch.glob("*.mp4")) == []
+
+
+def test_a_later_attempt_uses_the_motion_of_both_people(worker: FakeWorker, submit: Submit) -> None:
+    outputs = ["video", "motion", "preview"]
+    job_id = submit(takes=2, both=True, layout="files", outputs=outputs).id
+    worker.at_stage["publish"] = worker.stop.request
+    assert worker.work() is AttemptOutcome.HANDED_BACK
+    worker.stop = StopRequest()
+    job = worker.database.jobs.get(job_id)
+    with writing(worker.database.engine) as connection:
+        connection.execute(jobs.update().values(finished_takes=[]))
+    sampled = len(worker.animator.calls)
+
+    assert worker.work() is AttemptOutcome.PUBLISHED
+
+    done = worker.database.jobs.get(job_id)
+    names = ["take-1.mp4", "take-1-partner.mp4", "motion-1.npz", "motion-1-partner.npz"]
+    previews = ["preview-1.mp4", "preview-1-partner.mp4"]
+    assert [output.name for output in done.outputs][:6] == names + previews
+    assert len(done.outputs) == 12
+    assert (sampled, len(worker.animator.calls)) == (2, 2)
+    assert job.motion_digest == motion_digest(job.request, joint_digest([worker.person.digest] * 2))
+    first, partner = (call.seeds for call in worker.animator.calls)
+    assert partner == tuple(take_seed(partner_seed(7), take) for take in (1, 2))
+    assert first == tuple(take_seed(7, take) for take in (1, 2))
+
+
+def test_identical_channels_are_no_two_people_and_a_silent_one_listens(
+    worker: FakeWorker, submit: Submit, tmp_path: Path
+) -> None:
+    voice = (0.3 * np.sin(np.arange(9600) / 30)).astype(np.float32)[:, None]
+    same = write_wav(tmp_path / "same.wav", np.repeat(voice, 2, axis=1)).read_bytes()
+    refused = submit(both=True, clip=same).id
+    listening = submit(both=True, clip=write_wav(tmp_path / "one.wav", voice).read_bytes()).id
+
+    assert [worker.work(), worker.work()] == [AttemptOutcome.USER_ERROR, AttemptOutcome.PUBLISHED]
+
+    job = worker.database.jobs.get(refused)
+    assert (job.state, job.error_code) == (State.FAILED, "audio_channels")
+    warnings = worker.database.jobs.get(listening).warnings
+    assert [warning.code for warning in warnings] == ["partner_silent"]
+
+
+def test_a_live_output_is_published_while_it_grows_and_leaves_one_file(
+    worker: FakeWorker, submit: Submit
+) -> None:
+    job_id = submit(seconds=3.0, takes=2, format="fmp4", outputs=["video", "motion"]).id
+    seen: list[tuple[Any, ...]] = []
+    record = worker.storage.put
+
+    def put(key: str, path: Path, content_type: str) -> None:
+        record(key, path, content_type)
+        if ".part-" in key:
+            seen.append(worker.database.jobs.get(job_id).live)
+
+    worker.storage.put = put  # type: ignore[method-assign]
+    worker.work()
+
+    job = worker.database.jobs.get(job_id)
+    names = ["take-1.mp4", "motion-1.npz", "take-2.mp4", "motion-2.npz"]
+    assert [output.name for output in job.outputs] == names
+    assert job.live == ()
+    assert not [key for key in worker.storage.objects if ".part-" in key]
+    assert seen, "no piece was stored"
+    assert all(output.name.startswith("take-") for live in seen for output in live)
+    content = worker.storage.objects[job.outputs[0].key]
+    assert len(content) == job.outputs[0].bytes
+    with av.open(io.BytesIO(content)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 90
 
 
 def test_empty_fields_have_the_persons_defaults_and_each_take_has_its_own_seed(
@@ -492,7 +583,6 @@ def raises(error: Exception) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("fields", "code", "message"),
     [
-        ({"person": "ada"}, "person_unknown", "Unknown person 'ada'; available: demo."),
         ({"seconds": 3.0}, "clip_unsuitable", "The clip is too long; this person takes 2 s."),
         ({"clip": b"fLaC" + bytes(999)}, "audio_damaged", "export it again."),
         ({"clip": b"hello, this is text"}, "audio_type_unsupported", "send wav"),
@@ -509,6 +599,38 @@ def test_a_user_error_fails_the_job_with_a_message(
     job = worker.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, code, ())
     assert message in str(job.error_detail)
+
+
+def test_a_person_that_no_worker_has_fails_the_job_after_some_setbacks(
+    worker: FakeWorker, submit: Submit
+) -> None:
+    job_id = submit(person="ada").id
+
+    outcomes = [worker.work() for _ in range(UNKNOWN_MOST)]
+
+    job = worker.database.jobs.get(job_id)
+    assert outcomes == [AttemptOutcome.PERSON_MISSING] * UNKNOWN_MOST
+    assert (job.state, job.error_code) == (State.FAILED, "person_unknown")
+    assert "Unknown person 'ada'; available: demo." in str(job.error_detail)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [({"clip": b"hello, this is text"}, None), ({}, RuntimeError("a bug"))],
+)
+def test_a_sick_worker_puts_the_job_back_for_another_one(
+    worker: FakeWorker, submit: Submit, fields: dict[str, Any], error: Exception | None
+) -> None:
+    job_id = submit(**fields).id
+    worker.obstacle = Obstacle("decoder", "the decoder is missing")
+    if error is not None:
+        worker.animator.animate = raises(error)
+
+    assert worker.work() is AttemptOutcome.UNFIT
+
+    job = worker.database.jobs.get(job_id)
+    assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 4)
+    assert job.error_detail == "the decoder of a worker failed"
 
 
 @pytest.mark.parametrize(
@@ -557,7 +679,7 @@ def test_a_short_storage_outage_costs_no_attempt(worker: FakeWorker, submit: Sub
     job_id = submit(seconds=0.1).id
 
     def begin_outage() -> None:
-        worker.storage.failures = 5
+        worker.storage.failures = READ_TRIES - 1
 
     for stage in ("decode", "render", "publish"):
         worker.at_stage[stage] = begin_outage
@@ -582,24 +704,26 @@ def test_a_long_storage_outage_requeues_the_job_without_counting_the_attempt(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_costs_attempts_and_then_fails_the_job_with_a_message(
+def test_a_full_disk_costs_no_attempt_and_fails_the_job_after_many_setbacks(
     worker: FakeWorker, submit: Submit, number: int
 ) -> None:
     job_id = submit(seconds=0.1).id
-    for _ in range(3):
+    for setback in range(FULL_MOST):
+        job = worker.database.jobs.get(job_id)
+        assert (job.state, job.max_attempts) == (State.QUEUED, 3 + setback)
         worker.at_stage["render"] = raises(OSError(number, os.strerror(number)))
         worker.stages.clear()
-        assert worker.work() is AttemptOutcome.RESOURCE_FAILURE
+        assert worker.work() is AttemptOutcome.UNFIT
 
     job = worker.database.jobs.get(job_id)
     assert (job.state, job.error_code, job.outputs) == (State.FAILED, "disk_full", ())
     assert job.error_detail == (
-        "The job did not end in 3 attempts; the last: no space left on the worker's disk for the "
+        "The job did not end in 6 attempts; the last: no space left on the worker's disk for the "
         "files of the job."
     )
 
 
-def test_writes_to_a_full_storage_are_retried_before_they_cost_an_attempt(
+def test_writes_to_a_full_storage_are_retried_before_the_job_is_put_back(
     worker: FakeWorker, submit: Submit
 ) -> None:
     job_id = submit(seconds=0.1).id
@@ -611,11 +735,11 @@ def test_writes_to_a_full_storage_are_retried_before_they_cost_an_attempt(
 
     worker.storage.put = put_when_full
 
-    assert [worker.work() for _ in range(3)] == [AttemptOutcome.RESOURCE_FAILURE] * 3
+    assert [worker.work() for _ in range(FULL_MOST)] == [AttemptOutcome.UNFIT] * FULL_MOST
 
     job = worker.database.jobs.get(job_id)
     assert (job.state, job.error_code) == (State.FAILED, "storage_full")
-    assert len(written_keys) == 3 * 8  # each attempt retries for a minute
+    assert len(written_keys) == FULL_MOST * 8  # each attempt retries for a minute
 
 
 def test_batches_are_halved_until_they_fit_into_memory(worker: FakeWorker, submit: Submit) -> None:
@@ -640,9 +764,9 @@ def test_running_out_of_memory_later_repeats_no_frame() -> None:
                 yield frames
                 self.fits = 1  # another process uses the rest
 
-    motion = FakeAnimator().animate(
-        torch.zeros(48_000, 2), Sampling((1,), 2, 1, 1, 0.5), progress=lambda *_: None
-    )[0]
+    sampling = Sampling((1,), 2, 1, 1, 0.5)
+    sampled = FakeAnimator().animate(torch.zeros(48_000, 2), sampling, progress=lambda *_: None)
+    motion = TakeMotion.of(sampled[0])
     cameras = [FakeAvatar().camera().resized(64, 64)]
     expected = np.concatenate(list(render_frames(motion, FakeAvatar(), cameras)))
 
@@ -677,7 +801,7 @@ def test_a_database_outage_ends_the_attempt_but_not_the_worker(
         assert worker.work() is AttemptOutcome.OUTAGE
 
     job = worker.database.jobs.get(job_id)
-    assert job.state is State.RUNNING  # its lease expires, then the reaper requeues it
+    assert job.state is State.RUNNING  # the claim loop puts it back when the database answers
 
 
 def test_shutdown_requeues_the_job_with_its_motion(worker: FakeWorker, submit: Submit) -> None:
@@ -831,3 +955,20 @@ def test_only_the_shown_takes_are_rendered(
                 for key in (output.key, of_source[output.name])
             )
             np.testing.assert_array_equal(rendered_motion["pose"], source_motion["pose"])
+
+
+def test_a_running_job_has_an_estimate_and_an_ended_one_has_none(
+    worker: FakeWorker, submit: Submit
+) -> None:
+    job_id = submit(seconds=0.5, outputs=["video", "preview"]).id
+    seen: list[float | None] = []
+
+    def look() -> None:
+        seen.append(worker.database.jobs.get(job_id).seconds_left)
+
+    worker.at_stage |= {"decode": look, "body": look, "publish": look}
+    worker.work()
+
+    assert seen[0] is None
+    assert all(left is not None and left >= 0 for left in seen[1:])
+    assert worker.database.jobs.get(job_id).seconds_left is None

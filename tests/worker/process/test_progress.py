@@ -6,6 +6,7 @@ import time
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from contracts.stages import overall_progress
 from worker.process.outcomes import LeaseLost, ShutdownRequested
 from worker.process.progress import Reporter, StopRequest
 
@@ -15,13 +16,17 @@ class Row:
 
     def __init__(self) -> None:
         self.written: list[tuple[str, float]] = []
+        self.overall: list[float] = []
         self.held = True
         self.seconds = 0.0
         self.lost = threading.Event()
         self.stop = StopRequest()
 
-    def write(self, stage: str, fraction: float) -> bool:
+    def write(
+        self, stage: str, fraction: float, seconds_left: float | None, overall: float
+    ) -> bool:
         self.written.append((stage, fraction))
+        self.overall.append(overall)
         return self.held
 
     def reporter(self) -> Reporter:
@@ -37,6 +42,30 @@ def test_a_stage_is_written_at_its_start_and_then_three_times_a_second() -> None
     report("body", 0.0)
 
     assert [stage for stage, _ in row.written] == ["face"] * 4 + ["body"]
+
+
+def test_stages_that_overlap_never_move_the_progress_back() -> None:
+    row = Row()
+    report = row.reporter()
+    windows = [(name, share) for share in (0.25, 0.5, 1.0) for name in ("speech", "face", "render")]
+    for stage, share in windows:
+        row.seconds += 1
+        report(stage, share / 2 if stage == "render" else share)
+
+    assert row.written[2:] == [("render", 0.125)] + [("render", 0.125)] * 2 + [("render", 0.25)] + [
+        ("render", 0.25)
+    ] * 2 + [("render", 0.5)]
+    assert row.overall == sorted(row.overall)
+    assert row.overall[2] < 0.5  # the face is at a quarter
+
+
+def test_stages_without_reports_were_skipped() -> None:
+    row = Row()
+    report = row.reporter()
+    report("decode", 1.0)
+    report("render", 0.0)
+
+    assert row.overall[-1] == pytest.approx(overall_progress("render", 0.0))
 
 
 def test_a_rejected_write_ends_the_attempt() -> None:
@@ -65,10 +94,48 @@ def test_a_shutdown_ends_the_attempt_at_its_next_step() -> None:
         row.reporter()("face", 0.5)
 
 
+def test_a_job_may_end_during_the_drain_of_its_worker() -> None:
+    row = Row()
+    row.stop = StopRequest(60, now=lambda: row.seconds)
+    row.stop.request()
+    row.seconds = 59.0
+
+    row.reporter()("face", 0.5)
+
+    assert row.stop.requested  # no other job is claimed
+    row.seconds = 60.0
+    with pytest.raises(ShutdownRequested):
+        row.reporter()("face", 0.6)
+
+
+def test_a_second_signal_ends_the_drain() -> None:
+    row = Row()
+    row.stop = StopRequest(60)
+    row.stop.request()
+    row.reporter()("face", 0.5)
+
+    row.stop.request()
+
+    with pytest.raises(ShutdownRequested):
+        row.reporter()("face", 0.6)
+
+
+def test_a_draining_worker_waits_for_the_storage_but_not_for_its_next_claim() -> None:
+    seconds = iter(range(100))
+    stop = StopRequest(4, now=lambda: float(next(seconds)))
+    stop.request()
+
+    stop.pause(30)
+    assert next(seconds) == 1  # the pause of the claim loop ended at once
+
+    stop.pause(30, in_attempt=True)
+    assert next(seconds) > 4  # the pause of the attempt ended with the drain
+
+
 def test_a_database_outage_does_not_end_the_attempt() -> None:
     tried: list[str] = []
 
-    def write(stage: str, fraction: float) -> bool:
+    def write(stage: str, fraction: float, seconds_left: float | None, overall: float) -> bool:
         tried.append(stage)
         raise OperationalError("update jobs", {}, Exception("away"))
 

@@ -1,13 +1,16 @@
 """Retries of storage and database calls during an outage."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from jobs.storage.factory import ObjectMissing, StorageError, StorageFull
+from tests.worker.fakes import InMemoryStorage
 from worker.process.outcomes import ShutdownRequested
-from worker.process.retry import DELAYS, with_retries
+from worker.process.retry import DELAYS, READ_TRIES, RetryingStorage, with_retries
 
 OUTAGE = StorageError("no answer")
 
@@ -84,3 +87,33 @@ def test_slow_attempts_end_the_retries_early(monkeypatch: pytest.MonkeyPatch) ->
         with_retries(slow, pauses.append)
 
     assert tuple(pauses) == DELAYS[:1]
+
+
+class AwayStorage(InMemoryStorage):
+    """A storage that is not mounted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def _fail(self, *_: object) -> Any:
+        self.calls += 1
+        raise OUTAGE
+
+    get = put = stat = _fail
+
+
+@pytest.mark.parametrize(
+    ("call", "tries"),
+    [("get", READ_TRIES), ("stat", READ_TRIES), ("put", len(DELAYS) + 1)],
+)
+def test_a_job_that_only_reads_is_handed_over_soon(call: str, tries: int) -> None:
+    storage, pauses = AwayStorage(), []  # type: ignore[var-annotated]
+    retrying = RetryingStorage(storage, pauses.append)
+    arguments = {"get": ("key", Path("file")), "stat": ("key",), "put": ("key", Path("file"), "")}
+
+    with pytest.raises(StorageError):
+        getattr(retrying, call)(*arguments[call])
+
+    assert storage.calls == tries
+    assert tuple(pauses) == DELAYS[: tries - 1]

@@ -11,7 +11,7 @@ from contracts.stages import STAGE_SECONDS
 from jobs.database import Database
 from jobs.model import Job, State
 from jobs.settings import Settings
-from tests.worker.conftest import Submit
+from tests.worker.conftest import Submit, end_pauses
 from worker.process.attempt import attempt
 from worker.process.outcomes import AttemptOutcome
 from worker.process.progress import Reporter, StopRequest
@@ -102,6 +102,7 @@ def test_a_job_that_fails_by_a_timeout_names_the_stage(database: Database, submi
         return []
 
     for _ in range(3):
+        end_pauses(database)
         job = database.attempts.claim("tester")
         assert job is not None
         attempt(

@@ -256,7 +256,10 @@ class Stroke:
 
 
 def gestures(track: Track, rng: Generator) -> dict[str, list[Stroke]]:
-    """Strokes per side: hands rise at the first stress of a clause and rest after it."""
+    """Strokes per side: hands rise at the first stress of a clause and rest after it.
+
+    Both hands take the same pose, but only one is at the chest, so that they do not meet there.
+    """
     strokes: dict[str, list[Stroke]] = {"L": [], "R": []}
     for run in clauses(track.person, gap=0.45):
         stresses = [phone.start for phone in run if phone.stressed]
@@ -272,7 +275,8 @@ def gestures(track: Track, rng: Generator) -> dict[str, list[Stroke]]:
                 pose = "point"
             for side in hands:
                 lag = 0.04 if side == "L" else 0.0
-                strokes[side].append(Stroke(moment + lag, pose, rng.uniform(0.75, 1.05)))
+                own = "low" if (pose, hands, side) == ("me", "LR", "L") else pose
+                strokes[side].append(Stroke(moment + lag, own, rng.uniform(0.75, 1.05)))
             latest = moment
         for side in hands:
             strokes[side].append(Stroke(run[-1].end + rng.uniform(0.45, 0.8), "rest", 1.0))

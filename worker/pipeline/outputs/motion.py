@@ -13,20 +13,15 @@ if TYPE_CHECKING:
 
 
 def write(take: Take, path: Path) -> None:
-    """Write face codes, pose, frame rate, person and seed; docs/api.md describes the arrays."""
-    import numpy as np
+    """Write the arrays that docs/animation.md lists."""
+    from models.animation.figure import AnimationError
+    from models.animation.npz import write_npz
 
-    from worker.pipeline.encode import FRAME_RATE
-
-    with path.open("wb") as file:  # numpy would append .npz to another name
-        np.savez(
-            file,
-            face=take.motion.face.numpy(),
-            pose=take.motion.pose.numpy(),
-            frame_rate=np.int64(FRAME_RATE),
-            person=np.str_(take.person),
-            seed=np.int64(take.seed),
-        )
+    try:
+        figure = take.figure()
+    except AnimationError:
+        figure = None  # a kind of avatar without a skeleton: only the motion
+    write_npz(path, figure, take.rows(), person=take.person, seed=take.seed)
 
 
 OUTPUT = Output(
@@ -35,5 +30,6 @@ OUTPUT = Output(
     content_type="application/octet-stream",
     description="motion as numpy arrays",
     write=write,
+    aliases=("npz",),
     order=50,
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from contracts.outputs import VIDEO, Output
-from worker.pipeline.container import X264, Container
+from worker.pipeline.media.container import X264, Container
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ CONTAINER = Container(
 
 def write(take: Take, path: Path) -> None:
     """Encode the take with the encoder of this machine."""
-    from worker.pipeline.encode import encode_take
+    from worker.pipeline.media.encode import encode_take
 
     encode_take(take, path, replace(CONTAINER, encoder=take.encoder))
 
@@ -38,5 +38,6 @@ OUTPUT = Output(
     kind=VIDEO,
     stem="take",
     frames=True,
+    embeds_manifest=True,
     order=10,
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from worker.pipeline.decode import Audio
+    from worker.pipeline.media.decode import Audio
     from worker.pipeline.take import Frames, Take
 
 # Rows predicted from the row above, compressed lightly: a fifth of the time of ffmpeg's default
@@ -29,7 +29,7 @@ def write(take: Take, path: Path) -> None:
     Members are stored without further compression; one batch of frames is in memory at a time.
     Raises: VideoError: without frames. OSError: when the disk is full.
     """
-    from worker.pipeline.encode import SYNTHETIC, VideoError
+    from worker.pipeline.media.encode import SYNTHETIC, VideoError
 
     with take.frames() as batches:
         first = next(batches, None)
@@ -50,7 +50,7 @@ def _pngs(frames: Frames) -> Iterator[bytes]:
     """Encode frames [N, H, W, 3 or 4] as PNG files."""
     import av
 
-    from worker.pipeline.encode import FRAME_RATE
+    from worker.pipeline.media.encode import FRAME_RATE
 
     _, height, width, channels = frames.shape
     form = "rgba" if channels == 4 else "rgb24"
@@ -65,8 +65,8 @@ def _pngs(frames: Frames) -> Iterator[bytes]:
 
 def _add_audio(file: ZipFile, audio: Audio, draft: Path) -> None:
     """Add the same stereo mix that videos have. draft: a temporary path for the WAV file."""
-    from worker.pipeline.encode import PATIENCE, VideoError, check_disk, mix, voices
-    from worker.pipeline.ffmpeg import Ffmpeg, FfmpegError
+    from worker.pipeline.media.encode import PATIENCE, VideoError, check_disk, mix, voices
+    from worker.pipeline.media.ffmpeg import Ffmpeg, FfmpegError
 
     output = ["-c:a", "pcm_s16le", "-f", "wav", "-y", f"file:{draft}"]
     arguments = [*voices(audio), *mix(audio), *output]

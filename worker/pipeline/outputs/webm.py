@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.outputs import VIDEO, Output
-from worker.pipeline.container import Container, Encoder
+from worker.pipeline.media.container import Container, Encoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ CONTAINER = Container(
 
 def write(take: Take, path: Path) -> None:
     """Encode the take."""
-    from worker.pipeline.encode import encode_take
+    from worker.pipeline.media.encode import encode_take
 
     encode_take(take, path, CONTAINER)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import warp
 
 from models.avatar.codec.texture.display import BLACK, GAIN, GAMMA
-from models.avatar.raster.warp import face_keys, start_warp, torch_stream
+from models.avatar.raster.warp import face_keys, kernel_module, torch_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,10 +21,7 @@ wp: Any = warp  # the annotations of warp are incomplete
 
 @cache
 def _kernels() -> Any:
-    start_warp()
-    from models.avatar.codec.texture import kernels
-
-    return kernels
+    return kernel_module("models.avatar.codec.texture.kernels")
 
 
 def render(

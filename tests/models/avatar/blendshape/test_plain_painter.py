@@ -16,21 +16,10 @@ from models.avatar.blendshape.surface import pose_mesh, surface_of
 from models.avatar.blendshape.warp_painter import KernelPainter, PersonOnDevice
 from models.avatar.mesh.skinning import skin
 from models.avatar.raster.types import to_normalised
+from tests.models.avatar.blendshape.images import assert_same_image, render
 
 Tensor = torch.Tensor
 CPU = torch.device("cpu")
-
-
-def render(avatar: BlendshapeAvatar, face: Tensor, pose: Tensor, *names: str) -> np.ndarray:
-    cameras = [avatar.camera(name).resized(128, 160) for name in names or ("front",)]
-    return np.concatenate(list(avatar.render(face, pose, cameras))).astype(int)
-
-
-def assert_same_image(one: np.ndarray, other: np.ndarray) -> None:
-    """Compare images; samples on a silhouette may differ, because rounding moves edges."""
-    difference = np.abs(one - other)
-    assert (difference > 2).mean() < 2e-3
-    assert difference.mean() < 0.05
 
 
 def test_plain_torch_renders_the_same_demo_person(

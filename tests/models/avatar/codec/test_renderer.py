@@ -9,6 +9,7 @@ import torch
 
 from contracts.person import write_manifest
 from models import checkpoint
+from models.avatar.appearance import RenderOptions
 from models.avatar.avatar import AvatarError
 from models.avatar.camera import CameraError, write_cameras
 from models.avatar.codec.config import CodecConfig
@@ -54,6 +55,11 @@ def folder(tmp_path: Path) -> Path:
     facts = {"name": "ada", "avatar": {"kind": "codec"}, "limits": {"max_seconds": 20.0}}
     write_manifest(tmp_path, facts, [])
     return tmp_path
+
+
+def test_a_learned_picture_has_no_other_light(avatar: CodecAvatar) -> None:
+    with pytest.raises(ValueError, match=r"shading: a codec avatar has only fast \(full\)"):
+        avatar.render(*tiny_motion(1), [avatar.camera()], options=RenderOptions(shading="full"))
 
 
 def test_a_person_directory_gives_an_avatar_that_renders(folder: Path, avatar: CodecAvatar) -> None:
@@ -225,3 +231,36 @@ def test_a_gpu_renders_the_same_images(folder: Path, avatar: CodecAvatar) -> Non
     loaded = load_codec_avatar(folder, device=torch.device("cuda"))
     off = np.abs(frames(loaded, "front", "side").astype(int) - frames(avatar, "front", "side"))
     assert (off <= 1).mean() > 0.999
+
+
+def test_clay_shows_the_posed_mesh_without_the_texture_networks(
+    avatar: CodecAvatar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = frames(avatar, "front", count=3)
+    for name in ("view_texture", "light", "decoded"):
+        monkeypatch.setattr(avatar.model, name, lambda *_: 1 / 0)
+    camera, clay = avatar.camera("front"), RenderOptions(clay=True)
+
+    (shaded,) = avatar.render(*tiny_motion(3), [camera, camera], options=clay)
+
+    assert shaded.shape == (3, 96, 128, 3)
+    assert np.array_equal(shaded[:, :, :64], shaded[:, :, 64:])
+    covered = shaded[:, :, :64].max(-1) > 0
+    assert (covered == (full.max(-1) > 0)).mean() > 0.9
+    assert not np.array_equal(covered[0], covered[1])
+    colours = shaded[:, :, :64][covered]
+    assert len(np.unique(colours[:, 0])) > 3  # shaded, not flat
+    assert (colours[:, 0] >= colours[:, 2]).all()
+
+
+def test_clay_keeps_the_background(avatar: CodecAvatar) -> None:
+    camera = avatar.camera("front")
+    red, clear = (RenderOptions(clay=True, background=b) for b in ((200, 0, 0), "transparent"))
+
+    (on_red,) = avatar.render(*tiny_motion(1), [camera], options=red)
+    (alone,) = avatar.render(*tiny_motion(1), [camera], options=clear)
+
+    outside = alone[..., 3] == 0
+    assert set(np.unique(alone[..., 3])) == {0, 255}
+    assert (on_red[outside] == (200, 0, 0)).all()
+    assert np.array_equal(on_red[~outside], alone[..., :3][~outside])

@@ -36,6 +36,7 @@ FROM_POSE = CodecConfig(
     view=(2, 3),
     upscale=2,
     pose_shadow=(2, 1),
+    joint_names=("root", "head"),
 )
 FROM_OCCLUSION = replace(
     FROM_POSE, shadow_from_pose=False, pose_shadow=CodecConfig(parents=()).pose_shadow,

@@ -46,6 +46,16 @@ def test_the_kernels_agree_with_plain_torch(seed: int, height: int, width: int) 
     assert (fast.faces >= 0).float().mean() > 0.2
 
 
+@pytest.mark.parametrize("flat", [(1.0, 0.02), (0.02, 1.0), (30.0, 0.01)])
+def test_both_find_all_samples_of_thin_faces(flat: tuple[float, float]) -> None:
+    points, faces = triangles(300, 5)
+    points[..., 2] = points[..., 2].abs() + 0.05
+    points[..., :2] *= torch.tensor(flat)
+    fast = rasterise(points, faces, height=96, width=128)
+    assert_same(fast, rasterise_plain(points, faces, height=96, width=128))
+    assert (fast.faces >= 0).any()
+
+
 def test_both_skip_faces_nearer_than_the_limit() -> None:
     points, faces = triangles(120, 9)
     fast = rasterise(points, faces, height=64, width=64, near=2.0)

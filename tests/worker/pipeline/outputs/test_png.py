@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.motion.pipeline import Motion
-from tests.worker.pipeline.test_encode import CONTAINERS, decoded_audio, tones
-from worker.pipeline.container import X264
-from worker.pipeline.decode import Audio
-from worker.pipeline.encode import SYNTHETIC, VideoError, beyond_edges, encode
+from tests.worker.pipeline.media.test_encode import CONTAINERS, decoded_audio, tones
+from worker.pipeline.media.container import X264
+from worker.pipeline.media.decode import Audio
+from worker.pipeline.media.encode import SYNTHETIC, VideoError, beyond_edges, encode
+from worker.pipeline.motion_stream import TakeMotion
 from worker.pipeline.outputs import mp4, png
 from worker.pipeline.take import Take
 
@@ -43,12 +44,12 @@ def write_pictures(
     audio: Audio,
     path: Path,
     *,
-    progress: Callable[[int], None] = lambda frames: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Write frames by the PNG output. progress: called with the number of frames written."""
-    motion = Motion(torch.zeros(1, 256), torch.zeros(1, 104))  # a share of one frame is a count
+    """Write five frames by the PNG output. progress: called with the share that is written."""
+    motion = TakeMotion.of(Motion(torch.zeros(5, 256), torch.zeros(5, 104)))
     render = functools.partial(generated, batches)
-    png.write(Take(motion, audio, render, X264, lambda share: progress(int(share))), path)
+    png.write(Take(motion, audio, render, X264, progress), path)
 
 
 def in_batches(frames: Frames) -> Iterator[Frames]:
@@ -146,7 +147,7 @@ def test_png_pictures_equal_the_frames(tmp_path: Path, channels: int) -> None:
             assert (mixed.getframerate(), mixed.getnchannels(), mixed.getnframes()) == (
                 48_000, 2, 4800,
             )  # fmt: skip
-    assert reported == [3, 5]
+    assert reported == [3 / 5, 1.0]
     assert {path.name for path in tmp_path.iterdir()} == {"p.zip", "sound.f32"}
 
 

@@ -1,0 +1,1 @@
+"""Commands of operators: keys, tenants, database, storage, upkeep, checks of the machine."""

@@ -1,0 +1,1 @@
+"""Files of motion for animation tools: skeletons, meshes and face units in open formats."""

@@ -1,0 +1,1 @@
+"""Binary glTF 2.0 files: takes (glb), avatars (VRM) and VRM animations (vrma)."""

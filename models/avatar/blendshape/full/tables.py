@@ -1,0 +1,233 @@
+"""Tables of the shading `full`, made from a model: materials, knit, folds, anchor of the hair.
+
+Letters: V vertices, F faces, K vertices of the anchor. Lengths are decimetres.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.avatar.blendshape.full.lighting import CLOTH, HAIR, KINDS, MOUTH
+
+if TYPE_CHECKING:
+    from models.avatar.blendshape.model import BlendshapeModel
+
+BAKED_ABOVE = 0.35  # above the lowest point that a face moves, where no pose changes occlusion
+ANCHORS = 16  # vertices
+COLLAR_GAP = 0.05  # between collar and neck
+COLLAR_WIDEST = 0.6  # gaps that are closed
+COLLAR_HEIGHT = 0.55  # of cloth below its upper end that moves to the neck
+ROOT_HEIGHT = 0.16
+FOLD = 0.050  # height of a fold of the torso
+SLEEVE_FOLD = 0.018
+
+
+@dataclass(frozen=True)
+class MaterialTables:
+    """Constants of one person."""
+
+    rim: Tensor  # [N] vertices on the rim of the hair
+    rim_source: Tensor  # [N] vertices whose normals they take
+    kind: Tensor  # [F] int32, CLOTH to HAIR
+    openness: Tensor  # [V] baked occlusion of the head, 1 elsewhere
+    across: Tensor  # [F, 3] coordinate across the wales of the knit, at each corner
+    along: Tensor  # [F, 3] coordinate along the wales
+    root: Tensor  # [V] of hair: 0 at the hairline, 1 where it covers the skin
+    drape: Tensor  # [V, 3] folds of the clothes, added at rest
+    anchor: Tensor  # [K] vertices; strands of hair run towards their mean
+    face: tuple[float, float, float]  # middle of the face at rest
+
+
+def tables_of(model: BlendshapeModel) -> MaterialTables:
+    """Build the tables of a model, on its device."""
+    device = model.template.device
+    kinds = torch.tensor([KINDS.get(name, CLOTH) for name in model.config.part_names])
+    kind = kinds.to(device)[model.parts.long()]  # [V]
+    of_face = kind[model.faces[:, 0].long()]
+    face = model.template[model.moving]
+    low = float(face[:, 1].min()) + BAKED_ABOVE
+    trust = ((model.template[:, 1] - low) / 0.3).clamp(0, 1) * (
+        (kind != CLOTH) & (kind != HAIR) & (kind != MOUTH)
+    )
+    openness = 1 + (model.openness - 1) * trust
+    sleeves = _sleeves(model, kind)
+    across, along = _knit(model, sleeves)
+    worn = (of_face == CLOTH)[:, None]
+    rim, source, root = _hairline(model)
+    return MaterialTables(
+        rim,
+        source,
+        of_face.int(),
+        openness,
+        across * worn,
+        along * worn,
+        root,
+        _drape(model, kind, sleeves),
+        _anchor(model),
+        tuple(((face.amin(0) + face.amax(0)) / 2).tolist()),
+    )
+
+
+@dataclass(frozen=True)
+class Sleeve:
+    """Vertices of cloth on one arm, with coordinates about its axis."""
+
+    on: Tensor  # [V] bool
+    along: Tensor  # [V] from the shoulder
+    angle: Tensor  # [V]
+    radius: float
+    length: float
+
+
+def _sleeves(model: BlendshapeModel, kind: Tensor) -> list[Sleeve]:
+    """Sleeves by the joints that move the cloth; none when the joints have no names."""
+    result = []
+    heaviest = model.skin_joints.long().gather(1, model.skin_weights.argmax(1, keepdim=True))[:, 0]
+    for side in "LR":
+        joints = [
+            index
+            for index, name in enumerate(model.config.joint_names)
+            if ("arm" in name or "wrist" in name) and name.endswith(f".{side}")
+        ]
+        numbers = torch.tensor(joints, dtype=torch.long, device=kind.device)
+        on = (kind == CLOTH) & torch.isin(heaviest, numbers)
+        if int(on.sum()) < 8:
+            continue
+        at = model.template
+        centre = at[on].mean(0)
+        axis = torch.linalg.svd(at[on] - centre, full_matrices=False).Vh[0]
+        axis = axis * torch.sign(axis[0] * centre[0])  # outwards, from the shoulder to the hand
+        first = torch.linalg.cross(axis, axis.new_tensor([0.0, 0.0, 1.0]))
+        first = first / first.norm()
+        second = torch.linalg.cross(axis, first)
+        along = (at - centre) @ axis
+        x, y = (at - centre) @ first, (at - centre) @ second
+        radius = float(torch.hypot(x, y)[on].mean())
+        low, high = float(along[on].min()), float(along[on].max())
+        result.append(Sleeve(on, along - low, torch.atan2(y, x), radius, high - low))
+    return result
+
+
+def _knit(model: BlendshapeModel, sleeves: list[Sleeve]) -> tuple[Tensor, Tensor]:
+    """Coordinates across and along the wales at the corners of each face, [F, 3] each."""
+    faces, at = model.faces.long(), model.template
+    a, b, c = at[faces].unbind(1)
+    normal = torch.linalg.cross(b - a, c - a)
+    front = normal[:, 2:].abs() >= normal[:, :1].abs()
+    across = torch.where(front, at[:, 0][faces], at[:, 2][faces])
+    along = at[:, 1][faces]
+    for sleeve in sleeves:
+        on = sleeve.on[faces].sum(1, keepdim=True) >= 2
+        across = torch.where(on, _unwrapped(sleeve.angle[faces]) * sleeve.radius, across)
+        along = torch.where(on, sleeve.along[faces], along)
+    return across.contiguous(), along.contiguous()
+
+
+def _unwrapped(angle: Tensor) -> Tensor:
+    """Angles [F, 3] within half a turn of the first corner's."""
+    off = angle - angle[:, :1]
+    return angle[:, :1] + torch.remainder(off + math.pi, 2 * math.pi) - math.pi
+
+
+def _drape(model: BlendshapeModel, kind: Tensor, sleeves: list[Sleeve]) -> Tensor:
+    """Displacement of the upper garment: folds along the normal, a collar that lies on the neck."""
+    at, cloth = model.template, kind == CLOTH
+    if not bool(cloth.any()):
+        return torch.zeros_like(at)
+    highest = torch.where(cloth, at[:, 1], -torch.inf).argmax()
+    cloth = model.parts == model.parts[highest]
+    normal = _normals(at, model.faces.long())
+    top, bottom = at[cloth, 1].max(), at[cloth, 1].min()
+    x, y, z = at.unbind(-1)
+    below = ((top - y - 0.7) / 1.2).clamp(0, 1)
+    hanging = torch.sin(4.6 * x.abs() + 1.3 * torch.sin(1.7 * y) + 0.8 * z) * below
+    pull = torch.exp(-(((x.abs() - 1.15) / 0.5) ** 2) - ((y - top + 1.5) / 0.7) ** 2)
+    slanted = torch.sin(11 * (0.75 * y - 0.65 * x.abs())) * pull
+    waist = torch.sin(8.5 * y + 1.5 * torch.sin(1.9 * x + 1)) * ((top - y - 3.2) / 1.2).clamp(0, 1)
+    hem = ((y - bottom - 0.15) / 0.9).clamp(0, 1)
+    height = FOLD * (0.6 * hanging + 0.4 * slanted + 0.7 * waist) * hem
+    for sleeve in sleeves:
+        share = sleeve.along / sleeve.length
+        elbow = torch.exp(-(((share - 0.52) / 0.17) ** 2))
+        cuff = torch.exp(-(((share - 0.86) / 0.10) ** 2))
+        shoulder = torch.exp(-(((share - 0.12) / 0.10) ** 2))
+        wave = torch.sin(13 * sleeve.along + 1.8 * torch.sin(sleeve.angle + 0.6) + sleeve.angle)
+        rings = SLEEVE_FOLD * wave * (0.12 + 0.9 * elbow + 0.7 * cuff + 0.5 * shoulder)
+        rings = rings * ((0.92 - share) / 0.08).clamp(0, 1)
+        rings = torch.where(share > 0.7, rings.abs(), rings)  # the wrist stays covered
+        height = torch.where(sleeve.on, rings, height)
+    return (normal * height[:, None] + _collar(model, kind, top)) * cloth[:, None]
+
+
+def _collar(model: BlendshapeModel, kind: Tensor, top: Tensor) -> Tensor:
+    """Displacement [V, 3] that closes the gap between the upper end of the cloth and the skin."""
+    at, move = model.template, torch.zeros_like(model.template)
+    names = model.config.part_names
+    if "skin" not in names:
+        return move
+    skin = at[model.parts == names.index("skin")]
+    share = ((at[:, 1] - top + COLLAR_HEIGHT) / (0.6 * COLLAR_HEIGHT)).clamp(0, 1)
+    collar = ((kind == CLOTH) & (share > 0)).nonzero()[:, 0]
+    if len(collar) and len(skin):
+        near = skin[(skin[:, 1] > top - 1.5) & (skin[:, 1] < top + 0.8)]
+        if len(near):
+            off = near[torch.cdist(at[collar], near).argmin(1)] - at[collar]
+            off[:, 1] = 0
+            far = off.norm(dim=1)
+            close = (far - COLLAR_GAP).clamp(0, COLLAR_WIDEST) * share[collar]
+            move[collar] = off / far.clamp(min=1e-6)[:, None] * close[:, None]
+    return move
+
+
+def _hairline(model: BlendshapeModel) -> tuple[Tensor, Tensor, Tensor]:
+    """Rim of the hair, the vertices that give it normals, and the distance of hair from its edge.
+
+    The rim is folded inwards, and would be a dark line; with the normals of the hair beside it, it
+    continues the hair. The distance is a share of ROOT_HEIGHT, [V], at most 1.
+    """
+    at, names = model.template, model.config.part_names
+    root, none = torch.ones_like(model.openness), model.faces.new_zeros(0).long()
+    if "hair" not in names:
+        return none, none, root
+    faces = model.faces[model.parts[model.faces[:, 0].long()] == names.index("hair")].long()
+    same = torch.unique((at * 1e4).round().long(), dim=0, return_inverse=True)[1]
+    on_rim = torch.isin(same[faces], _border(same[faces])).any(1)
+    rim, hair = torch.unique(faces[on_rim]), torch.unique(faces[~on_rim])
+    if len(rim) and len(hair):
+        source = hair[torch.cdist(at[rim], at[hair]).argmin(1)]
+        root[hair] = (torch.cdist(at[hair], at[rim]).amin(1) / ROOT_HEIGHT).clamp(max=1)
+        root[rim] = 0
+        return rim, source, root
+    return none, none, root
+
+
+def _border(faces: Tensor) -> Tensor:
+    """Vertices of the edges that belong to one face only, [N]."""
+    pairs = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
+    edges, count = torch.unique(pairs, dim=0, return_counts=True)
+    return torch.unique(edges[count == 1])
+
+
+def _anchor(model: BlendshapeModel) -> Tensor:
+    """Vertices whose mean is where strands of hair end: the bun, or the back of the hair."""
+    names = model.config.part_names
+    for name in ("bun", "hair"):
+        if name in names:
+            vertices = model.vertices_of(name)
+            behind = model.template[vertices, 2].argsort()[: len(vertices) // 2 + 1]
+            vertices = vertices[behind.sort().values]
+            return vertices[:: max(1, len(vertices) // ANCHORS)].contiguous()
+    return model.template[:, 2].argmin()[None]
+
+
+def _normals(at: Tensor, faces: Tensor) -> Tensor:
+    a, b, c = (at[faces[:, i]] for i in range(3))
+    total = torch.zeros_like(at)
+    for i in range(3):
+        total.index_add_(0, faces[:, i], torch.linalg.cross(b - a, c - a))
+    return total / (total.norm(dim=-1, keepdim=True) + 1e-12)

@@ -1,0 +1,1 @@
+"""Finishing: last steps between sampled motion and frames, declared by a person as data."""

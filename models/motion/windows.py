@@ -1,0 +1,282 @@
+"""Motion of clips of any length, in windows that overlap and agree.
+
+A window continues the one before: its first frames start from the same noise, and its predictions
+for them are drawn to the motion that exists, exactly at first and less and less towards the end of
+the overlap. The guide continues its tokens. Features are computed from
+the audio of the window and of some time before it. Memory does not depend on the length of a clip.
+
+Letters: N takes, T frames of a window, K key poses, R tokens of a key pose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.motion.denoiser import KEY_FRAMES
+from models.motion.lips import CHUNK_FRAMES
+from models.motion.sampling import (
+    ClipFeatures,
+    Motion,
+    MotionError,
+    Past,
+    no_progress,
+    noise_of,
+    take_generators,
+)
+from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME
+from models.motion.tokenizer import REACH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from models.motion.sampling import MotionSampler, Progress, Sampling
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Lengths in frames, multiples of a second so that key poses coincide."""
+
+    frames: int = 300
+    overlap: int = 60
+    kept: int = 30  # frames of the overlap whose motion does not change
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "overlap"):
+            if getattr(self, name) % KEY_FRAMES:
+                raise ValueError(f"{name} must be a multiple of {KEY_FRAMES} ({self})")
+        if not 0 <= self.kept <= self.overlap < self.frames:
+            raise ValueError(f"kept must be 0 to overlap, overlap less than frames ({self})")
+
+    @property
+    def longest(self) -> int:
+        """Most frames of a window: the last one ends with the clip."""
+        return self.frames + KEY_FRAMES - 1
+
+    def weights(self, count: int, device: torch.device) -> Tensor:
+        """Return the weights of `count` frames that exist: 1, and a fall over the overlap's end."""
+        fading = self.overlap - self.kept
+        fall = torch.linspace(1, 0, fading + 2, device=device)[1:-1]
+        return torch.cat([torch.ones(count - fading, device=device), fall])
+
+
+WINDOWS = WindowConfig()
+
+
+@dataclass(frozen=True)
+class Track:
+    """The newest frames of one network's motion, normalised, with their noise."""
+
+    motion: Tensor  # [N, P, C]
+    noise: Tensor  # [N, P, C]
+
+    def last(self, frames: int) -> Track:
+        """Return the last frames."""
+        start = self.motion.shape[1] - frames
+        return Track(self.motion[:, start:], self.noise[:, start:])
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the clip: frames [start, stop)."""
+
+    start: int
+    stop: int
+    clip_stop: int  # frames before the padding of a short clip
+
+
+class MotionStream:
+    """Motion of one clip, window by window."""
+
+    def __init__(
+        self, animator: MotionSampler, sampling: Sampling, config: WindowConfig = WINDOWS
+    ) -> None:
+        """Start at the beginning of a clip. Raises: ValueError: when a network is too small."""
+        if config.longest > animator.max_frames:
+            raise MotionError(
+                f"the clip is longer than {animator.max_frames / FRAME_RATE:g} s, and windows of "
+                f"{config.longest / FRAME_RATE:g} s do not fit this person's networks; cut it"
+            )
+        self._animator, self._sampling, self._config = animator, sampling, config
+        self._generators = take_generators(sampling)
+        self._face: Track | None = None
+        self._body: Track | None = None
+        self._tokens: Tensor | None = None  # [N, K, R] of the newest key poses
+        self._end = 0  # frames sampled so far
+        self._given = 0  # frames returned so far
+
+    @torch.inference_mode()
+    def window(
+        self, audio: Tensor, window: Window, *, last: bool, progress: Progress = no_progress
+    ) -> list[Motion]:
+        """Return the next frames of each take, which no later window changes.
+
+        audio: [n, 2], ends with the window, and may begin before it.
+        """
+        features = self._features(audio, window, progress)
+        face, pose = self._animator.halves(
+            lambda report: self._faces(features, window, report),
+            lambda report: self._bodies(features, window, report),
+            self._sampling,
+            progress,
+        )
+        self._face, self._body, self._end = face, pose, window.stop
+        stop = window.clip_stop if last else window.stop - self._config.overlap
+        part = slice(self._given - window.start, stop - window.start)
+        self._given = stop
+        statistics = self._animator.networks.statistics
+        faces, poses = statistics.face(face.motion[:, part]), statistics.pose(pose.motion[:, part])
+        return [Motion(a.cpu(), b.cpu()) for a, b in zip(faces, poses, strict=True)]
+
+    def _features(self, audio: Tensor, window: Window, progress: Progress) -> ClipFeatures:
+        """Features of the window, from all of the audio."""
+        animator, frames = self._animator, window.stop - window.start
+        before = len(audio) // SAMPLES_PER_FRAME - frames
+        context = min(before, animator.networks.speech.context)
+        speech = animator.speech_rows(_last(audio, frames + context), frames, progress)
+        with_lips = animator.lip_rows(
+            speech, _last(audio, frames + window.start % CHUNK_FRAMES), frames, progress
+        )
+        return ClipFeatures(window.clip_stop - window.start, frames, speech, with_lips)
+
+    def _faces(self, features: ClipFeatures, window: Window, progress: Progress) -> Track:
+        channels = self._animator.networks.face.config.channels
+        noise, past = self._continued(self._face, channels, window)
+        motion = self._animator.normalised_faces(
+            features, self._sampling, noise, past=past, progress=progress
+        )
+        return Track(motion, noise)
+
+    def _bodies(self, features: ClipFeatures, window: Window, progress: Progress) -> Track:
+        animator = self._animator
+        known = self._tokens
+        seconds = window.start // KEY_FRAMES
+        if known is not None:  # the key poses from the start of the window on
+            known = known[:, -(self._end // KEY_FRAMES - seconds) :]
+        tokens = animator.key_tokens(
+            features,
+            self._sampling.diversity,
+            self._generators,
+            known=known,
+            progress=progress,
+        )
+        keys = animator.networks.tokenizer.decode(self._with_history(tokens, known))
+        channels = animator.networks.body.config.channels
+        noise, past = self._continued(self._body, channels, window)
+        motion = animator.normalised_poses(
+            features, keys[:, -tokens.shape[1] :], self._sampling, noise, past=past,
+            progress=progress,
+        )  # fmt: skip
+        return Track(motion, noise)
+
+    def _with_history(self, tokens: Tensor, known: Tensor | None) -> Tensor:
+        """Put the tokens of earlier key poses in front, which the decoder reaches."""
+        before = None if known is None or self._tokens is None else self._tokens
+        if before is not None and known is not None:
+            tokens_before = before[:, : before.shape[1] - known.shape[1]]
+            joined = torch.cat([tokens_before, tokens], dim=1)
+        else:
+            joined = tokens
+        self._tokens = joined[:, -(tokens.shape[1] + REACH) :]
+        return joined
+
+    def _continued(
+        self, track: Track | None, channels: int, window: Window
+    ) -> tuple[Tensor, Past | None]:
+        """Return the noise of a window, and the motion that it continues."""
+        known = self._end - window.start if track is not None else 0
+        fresh = window.stop - window.start - known
+        noise = noise_of(self._generators, fresh, channels, self._animator.device)
+        if track is None:
+            return noise, None
+        past = track.last(known)
+        weights = self._config.weights(known, self._animator.device)
+        return torch.cat([past.noise, noise], dim=1), Past(past.motion, weights)
+
+
+def _last(audio: Tensor, frames: int) -> Tensor:
+    return audio[max(0, len(audio) - frames * SAMPLES_PER_FRAME) :]
+
+
+def stream(
+    animator: MotionSampler,
+    chunks: Iterable[Tensor],
+    sampling: Sampling,
+    *,
+    windows: WindowConfig = WINDOWS,
+    progress: Progress = no_progress,
+) -> Iterator[list[Motion]]:
+    """Yield the motion of a clip of any length, in parts of one motion for each seed.
+
+    chunks: audio [n, 2] in [-1, 1], of any lengths. A clip that the networks take whole gives one
+    part, which is that of `animate`. Progress is that of each window.
+    Raises: MotionError: for an empty clip.
+    """
+    buffer = AudioBuffer(chunks)
+    if buffer.fill(animator.max_frames + 1) <= animator.max_frames:
+        yield animator.whole(buffer.audio(0, None), sampling, progress=progress)
+        return
+    motion, start = MotionStream(animator, sampling, windows), 0
+    context = max(animator.networks.speech.context, CHUNK_FRAMES)
+    while True:
+        stop = start + windows.frames
+        frames = buffer.fill(stop + 1)
+        last = frames <= stop
+        if last:  # a full window that ends with the clip
+            stop = frames
+            start = (frames - windows.frames) // KEY_FRAMES * KEY_FRAMES
+        audio = buffer.audio(max(0, start - context), stop)
+        yield motion.window(audio, Window(start, stop, stop), last=last, progress=progress)
+        if last:
+            return
+        start += windows.frames - windows.overlap
+        buffer.forget(start - windows.frames - context)
+
+
+def count_parts(frames: int, whole: int, windows: WindowConfig = WINDOWS) -> int:
+    """Return how many parts `stream` yields for a clip; whole: frames that networks take whole."""
+    if frames <= whole:
+        return 1
+    return 1 + -(-(frames - windows.frames) // (windows.frames - windows.overlap))
+
+
+class AudioBuffer:
+    """The newest part of a stream of audio, by frames of motion."""
+
+    def __init__(self, chunks: Iterable[Tensor]) -> None:
+        self._chunks = iter(chunks)
+        self._kept: list[Tensor] = []
+        self._first = 0  # frame of the first sample that is kept
+        self._samples = 0  # of the whole stream so far
+
+    def fill(self, frames: int) -> int:
+        """Read until there are `frames`, or the end; return how many there are, rounded up."""
+        while self._samples < frames * SAMPLES_PER_FRAME:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            self._kept.append(chunk)
+            self._samples += len(chunk)
+        return -(-self._samples // SAMPLES_PER_FRAME)
+
+    def audio(self, start: int, stop: int | None) -> Tensor:
+        """Return the samples of frames [start, stop), with silence after the end."""
+        if not self._kept:
+            raise MotionError("the clip has no samples; send a recording")
+        self._kept = [torch.cat(self._kept)]
+        first = (start - self._first) * SAMPLES_PER_FRAME
+        if stop is None:
+            return self._kept[0][first:]
+        part = self._kept[0][first : (stop - self._first) * SAMPLES_PER_FRAME]
+        missing = (stop - start) * SAMPLES_PER_FRAME - len(part)
+        return torch.nn.functional.pad(part, (0, 0, 0, missing)) if missing else part
+
+    def forget(self, start: int) -> None:
+        """Drop the frames before `start`."""
+        if start > self._first:
+            kept = torch.cat(self._kept)
+            self._kept = [kept[(start - self._first) * SAMPLES_PER_FRAME :].clone()]
+            self._first = start

@@ -1,0 +1,112 @@
+"""Shading `full`: kernels against plain torch, shadows, determinism; `fast` keeps its bytes."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.avatar.appearance import RenderOptions
+from models.avatar.blendshape.full import lighting
+from models.avatar.blendshape.full.lighting import CLOTH, EYE, SKIN, film_curve, scatter_weights
+from models.avatar.blendshape.full.plain import cast_shadows, key_light
+from models.avatar.blendshape.full.tables import tables_of
+from models.avatar.blendshape.renderer import BlendshapeAvatar
+from models.avatar.blendshape.surface import surface_of
+from tests.models.avatar.blendshape.images import assert_same_image, render
+
+Tensor = torch.Tensor
+FULL = RenderOptions(shading="full")
+# SHA-256 of a picture of the tiny avatar before the shading `full` existed
+TINY_FAST = "1d6e97252b88d5878faeb578a1ea6028f59bccc3e2982bdabf19816fc3902447"
+
+
+def test_plain_torch_renders_the_same_demo_person(
+    demo: BlendshapeAvatar, plain_demo: BlendshapeAvatar, face: Tensor, pose: Tensor
+) -> None:
+    views = ("portrait", "side")
+    fast, plain = (render(a, face[:1], pose[:1], *views, options=FULL) for a in (demo, plain_demo))
+    assert_same_image(fast, plain)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_plain_torch_renders_the_same_tiny_avatar(
+    tiny: BlendshapeAvatar, plain_tiny: BlendshapeAvatar, pose: Tensor, samples: int
+) -> None:
+    options = replace(FULL, samples=samples, background="transparent" if samples == 2 else None)
+    face = tiny.face_code(torch.rand(2, 52, generator=torch.Generator().manual_seed(1)))
+    one, other = (render(avatar, face, pose[:2], options=options) for avatar in (tiny, plain_tiny))
+    assert one.shape[-1] == options.channels
+    assert_same_image(one, other)
+
+
+def test_the_shading_fast_keeps_its_bytes(tiny: BlendshapeAvatar) -> None:
+    """Also after a picture in the shading `full` by the same painter."""
+    still = torch.zeros(1, 256), torch.zeros(1, 104)
+    before = render(tiny, *still)
+    full = render(tiny, *still, options=FULL)
+    assert np.array_equal(render(tiny, *still, options=RenderOptions(shading="fast")), before)
+    assert np.abs(full - before).mean() > 5
+    assert np.array_equal(render(tiny, *still, options=FULL), full)
+    if torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}:
+        assert hashlib.sha256(before.astype(np.uint8).tobytes()).hexdigest() == TINY_FAST
+
+
+def test_an_occluder_casts_its_shadow_away_from_the_key_light(tiny: BlendshapeAvatar) -> None:
+    """A square above the ground: dark behind it, lit beside it, soft between."""
+    model = tiny.model
+    tables, surface = tables_of(model), surface_of(model)
+    key = torch.tensor(lighting.KEY)
+    target = torch.tensor(tables.face) - torch.tensor([0.0, lighting.LAMP_BELOW, 0.0])
+    right = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]), key)
+    right = right / right.norm()
+    up = torch.linalg.cross(key, right)
+    corners = [target + key * 2 + 0.6 * (x * right + y * up) for x, y in CORNERS]
+    corners += [target - key * 0.1 + 3 * (x * right + y * up) for x, y in CORNERS]  # the ground
+    faces = [[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]
+    surface = replace(surface, faces=torch.tensor(faces, dtype=torch.int32))
+    shadows = cast_shadows(tables, surface, torch.stack(corners))
+    at = torch.stack([target, target + 1.2 * right, target + 0.65 * right, target + key * 3])
+    behind, beside, edge, in_front = key_light(shadows, at).tolist()
+    assert behind < 0.02
+    assert beside == in_front == 1
+    assert 0.1 < edge < 0.9
+
+
+CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+
+
+def test_the_head_darkens_what_lies_behind_it(demo: BlendshapeAvatar) -> None:
+    tables, surface = tables_of(demo.model), surface_of(demo.model)
+    shadows = cast_shadows(tables, surface, demo.model.template + tables.drape)
+    key, face = torch.tensor(lighting.KEY), torch.tensor(tables.face)
+    behind, in_front = key_light(shadows, torch.stack([face - 1.5 * key, face + 1.5 * key]))
+    assert behind < 0.05
+    assert in_front == 1
+
+
+def test_each_part_has_its_material_and_clothes_their_folds(demo: BlendshapeAvatar) -> None:
+    model, tables = demo.model, tables_of(demo.model)
+    names = [model.config.part_names[i] for i in model.parts[model.faces[:, 0].long()].tolist()]
+    for name, kind in (("sweater", CLOTH), ("skin", SKIN), ("eyes", EYE)):
+        on = torch.tensor([each == name for each in names])
+        assert (tables.kind[on] == kind).all()
+    cloth = torch.isin(torch.arange(len(model.template)), model.vertices_of("sweater"))
+    assert tables.drape[~cloth].abs().max() == 0
+    assert 0.01 < tables.drape[cloth].norm(dim=1).mean() < 0.2  # decimetres
+    assert tables.openness[model.vertices_of("sweater")].min() == 1
+
+
+def test_scattering_keeps_the_light_and_spreads_red_furthest(demo: BlendshapeAvatar) -> None:
+    for side in (64, 512, 2048):
+        weights = scatter_weights(demo.camera().resized(side, side), 15.0)
+        torch.testing.assert_close(2 * weights.sum(0) - weights[0], torch.ones(3))
+        assert weights[0, 0] <= weights[0, 1] <= weights[0, 2]
+
+
+def test_the_film_curve_rises_from_black_to_white() -> None:
+    curve = film_curve()
+    assert curve[0] == 0
+    assert (curve.diff() >= 0).all()
+    assert curve[-1] > 235

@@ -1,0 +1,276 @@
+"""Finishing of the demo person, on synthetic motion: no network runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contracts.person import CONTROLS, FINISHING
+from models.checkpoint import CheckpointError
+from models.finishing.animator import (
+    FinishedAnimator,
+    Finishing,
+    load_finished_animator,
+    load_finishing,
+)
+from models.finishing.smoothing import Smoothing
+from models.finishing.stages import Frames
+from models.finishing.voices import Voices
+from models.motion.pipeline import Motion, MotionError, Sampling
+from tests import tiny_person
+from training.demo.body_measures import GROUPS, Hands, blinks, gaze_spread, jerk, saccades
+from training.demo.judge import judged_avatar
+from training.demo.speech.motion_rules import ARMS, POSE, POSE_NAMES, UNIT
+
+DEMO = Path(__file__).parents[3] / "people" / "demo"
+CPU = torch.device("cpu")
+SAMPLING = Sampling((3, 4), 2, guidance_face=1.5, guidance_body=1.5, diversity=0.9)
+LIPS = [UNIT[name] for name in ("jawOpen", "mouthFunnel", "mouthPucker", "mouthPressLeft")]
+SPEECH = slice(60, 240)  # frames in which she speaks; then the partner until `CUE`
+CUE = 400
+HEAD = [POSE[f"{part}_{axis}"] for part in ("head", "neck") for axis in ("rx", "ry", "rz")]
+
+
+@pytest.fixture(scope="module")
+def finishing() -> Finishing:
+    loaded = load_finishing(DEMO)
+    assert loaded is not None
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def steps() -> dict[str, dict[str, dict[str, float]]]:
+    content = json.loads((DEMO / FINISHING).read_text(encoding="utf-8"))
+    return dict(content["steps"])
+
+
+@pytest.fixture(scope="module")
+def hands() -> Hands:
+    return Hands.of(judged_avatar(DEMO))
+
+
+def voices(frames: int = 500) -> torch.Tensor:
+    """Turns: she, then the partner."""
+    result = torch.zeros(frames, 2)
+    result[SPEECH, 0] = 1
+    result[250:CUE, 1] = 1
+    return result
+
+
+def moving(finishing: Finishing, steps: dict[str, dict[str, dict[str, float]]]) -> Motion:
+    """Slow gestures from the sampled rest, a face that speaks and smiles, and tremble."""
+    random = torch.Generator().manual_seed(2)
+    frames = len(voices())
+    at = torch.arange(frames)[:, None] / 30
+    pose = torch.zeros(frames, 104)
+    for name, angle in steps["rest"]["sampled"].items():
+        pose[:, POSE[name]] = angle
+    pose[:, ARMS] += 0.25 * torch.sin(1.9 * at + torch.arange(len(ARMS)))
+    pose[:, HEAD] += 0.06 * torch.sin(2.5 * at + torch.arange(len(HEAD)))
+    pose += 0.01 * torch.randn(pose.shape, generator=random)
+    units = torch.zeros(frames, 52)
+    units[:, LIPS] = 0.3 + 0.3 * torch.sin(15 * at)
+    units[:, [UNIT["mouthSmileLeft"], UNIT["browInnerUp"]]] = 0.2 + 0.2 * torch.sin(1.3 * at)
+    return Motion(units @ finishing.rig.face_basis.T, pose)
+
+
+def finished(
+    finishing: Finishing, motion: Motion, sizes: tuple[int, ...] = (), **controls: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Units [T, 52] and pose [T, 104], from blocks of these sizes and the rest."""
+    take, parts, start = finishing.take(7, controls), [], 0
+    for size in sizes:
+        part = slice(start, start + size)
+        block = Motion(motion.face[part], motion.pose[part])
+        parts.append(take.push(block, voices()[part], last=False))
+        start += size
+    rest = Motion(motion.face[start:], motion.pose[start:])
+    parts.append(take.push(rest, voices()[start:], last=True))
+    face = torch.cat([part.face for part in parts])
+    return (face @ finishing.rig.face_basis).clamp(0, 1), torch.cat([part.pose for part in parts])
+
+
+@pytest.fixture(scope="module")
+def motion(finishing: Finishing, steps: dict[str, dict[str, dict[str, float]]]) -> Motion:
+    return moving(finishing, steps)
+
+
+@pytest.mark.parametrize("controls", [{}, {"expressiveness": 1.6, "gestures": 1.4}])
+@pytest.mark.parametrize("sizes", [(240, 240), (7,) * 70, (1, 300, 199)])
+def test_the_result_does_not_depend_on_how_the_frames_are_cut(
+    finishing: Finishing, motion: Motion, sizes: tuple[int, ...], controls: dict[str, float]
+) -> None:
+    whole, cut = finished(finishing, motion, **controls), finished(
+        finishing, motion, sizes, **controls
+    )  # fmt: skip
+    for a, b in zip(whole, cut, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_bits(finishing: Finishing, motion: Motion) -> None:
+    for a, b in zip(finished(finishing, motion), finished(finishing, motion), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_tremble_is_removed_and_slow_movement_stays() -> None:
+    slow = torch.sin(2 * torch.pi * 0.4 * torch.arange(300) / 30)[:, None]
+    tremble = 0.05 * (-1.0) ** torch.arange(300)[:, None]
+    step = Smoothing({"head": 3.0}, ("head_rx", "breath"))
+    pose = (slow + tremble).expand(-1, 2)
+    result = step.apply(Frames(pose, pose, pose), 0, last=True).pose
+    torch.testing.assert_close(result[20:-20, :1], slow[20:-20], atol=0.02, rtol=0)
+    assert torch.equal(result[:, 1], pose[:, 1])
+
+
+def test_every_joint_group_is_calmer_than_the_sample(finishing: Finishing, motion: Motion) -> None:
+    before = jerk(motion.pose.numpy())
+    after = jerk(finished(finishing, motion)[1].numpy())
+    for group in set(GROUPS) - {"eyes"}:
+        assert after[group] < 0.5 * before[group], group
+
+
+def test_a_control_of_one_is_the_same_as_none(finishing: Finishing, motion: Motion) -> None:
+    one = finished(finishing, motion, expressiveness=1.0, gestures=1.0)
+    for a, b in zip(finished(finishing, motion), one, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_more_expressiveness_moves_face_and_head_more_and_not_the_lips(
+    finishing: Finishing, motion: Motion
+) -> None:
+    faces, heads, lips = [], [], []
+    for factor in (0.0, 0.5, 1.0, 1.5, 2.0):
+        units, pose = finished(finishing, motion, expressiveness=factor)
+        faces.append(float(units[:, UNIT["browInnerUp"]].std()))
+        heads.append(float(pose[:, HEAD].std(0).mean()))
+        lips.append(units[:, LIPS])
+    assert faces == sorted(faces) and heads == sorted(heads)
+    assert max(faces[0], heads[0]) < 1e-4
+    assert faces[4] > 1.5 * faces[2] and heads[4] > 1.5 * heads[2]
+    for each in lips:
+        torch.testing.assert_close(each, lips[2], atol=1e-5, rtol=0)
+    assert blinks(units.numpy()) == blinks(finished(finishing, motion)[0].numpy()) > 1
+
+
+def test_more_gestures_move_the_arms_more_within_limits_and_apart(
+    finishing: Finishing, motion: Motion, hands: Hands,
+    steps: dict[str, dict[str, dict[str, float]]],
+) -> None:  # fmt: skip
+    rest, limits = steps["gestures"]["rest"], steps["gestures"]["limits"]
+    arms = [POSE[name] for name in rest if not name.startswith(("thumb", "index"))]
+    spreads = []
+    for factor in (0.0, 0.5, 1.0, 1.5, 2.0):
+        pose = finished(finishing, motion, gestures=factor)[1]
+        spreads.append(float(pose[SPEECH][:, ARMS].std(0).mean()))
+        assert (hands.inside(pose.numpy(), every=10) > 0.01).mean() <= 0.02
+        if factor == 0:
+            still = torch.tensor([rest[POSE_NAMES[arm]] for arm in arms])
+            assert float((pose[:, arms] - still).abs().max()) < 0.1  # the life of fingers
+    assert spreads == sorted(spreads)
+    assert spreads[4] > 1.05 * spreads[2]
+    before = finished(finishing, motion)[1]
+    for name in rest:
+        if name.startswith(("shoulder", "elbow", "forearm", "wrist")):
+            low, high = limits[name]  # type: ignore[misc]
+            column = POSE[name]
+            assert float(pose[:, column].max()) <= max(high, float(before[:, column].max())) + 1e-4
+            assert float(pose[:, column].min()) >= min(low, float(before[:, column].min())) - 1e-4
+
+
+def test_gaze_and_blinks_have_the_rates_of_the_rule(finishing: Finishing) -> None:
+    minutes = 6
+    frames = minutes * 60 * 30
+    still = Motion(torch.zeros(frames, 256), torch.zeros(frames, 104))
+    done = finishing.take(11, {}).push(still, torch.zeros(frames, 2), last=True)
+    units = (done.face @ finishing.rig.face_basis).clamp(0, 1).numpy()
+    assert blinks(units) / minutes == pytest.approx(16.2, rel=0.25)
+    assert 10 < saccades(done.pose.numpy()) / minutes < 30
+    assert 0.02 < gaze_spread(done.pose.numpy()) < 0.08
+
+
+def test_hands_that_rest_in_each_other_come_apart(
+    finishing: Finishing, hands: Hands, steps: dict[str, dict[str, dict[str, float]]]
+) -> None:
+    crossing = torch.zeros(120, 104)
+    for name, angle in steps["rest"]["rest"].items():
+        crossing[:, POSE[name]] = angle
+    turn = torch.linspace(0, 0.5, 120)
+    crossing[:, POSE["shoulder_L_ry"]] += turn * 0.6
+    crossing[:, POSE["shoulder_R_ry"]] -= turn * 0.6
+    for name in ("wrist_L_ry", "wrist_R_ry"):
+        crossing[:, POSE[name]] += turn * (1 if "_L_" in name else -1)
+    speaking = torch.ones(120, 2)
+    done = finishing.take(1, {}).push(Motion(torch.zeros(120, 256), crossing), speaking, last=True)
+    assert (hands.inside(done.pose.numpy(), every=4) > 0.01).mean() == 0
+
+
+def test_she_nods_after_the_partner_and_hands_rest_while_he_speaks(
+    finishing: Finishing, motion: Motion
+) -> None:
+    still = Motion(motion.face, motion.pose.clone())
+    still.pose[:, HEAD] = 0
+    nods = 0
+    for seed in range(8):
+        pose = finishing.take(seed, {}).push(still, voices(), last=True).pose
+        pitch = pose[:, POSE["head_rx"]].abs()
+        assert float(pitch[:330].max()) < 0.01
+        nods += float(pitch[CUE - 30 : CUE + 30].max()) > 0.03
+        speed = np.abs(np.diff(pose[:, ARMS].numpy(), axis=0)).mean(1)
+        assert speed[80:220].mean() > 6 * speed[290:480].mean()
+    assert 4 <= nods <= 8
+
+
+def test_voices_are_found_in_each_channel_and_crosstalk_is_not_speech() -> None:
+    random = torch.Generator().manual_seed(1)
+    audio = 1e-3 * torch.randn(48000 * 3, 2, generator=random)
+    audio[48000:96000, 0] += 0.2 * torch.randn(48000, generator=random)
+    audio[48000:96000, 1] += 0.02 * torch.randn(48000, generator=random)
+    heard = Voices()
+    assert torch.equal(torch.cat(list(heard.listen(audio.split(7001)))), audio)
+    found = heard.take(100)
+    assert found.shape == (100, 2)
+    assert found[31:59, 0].all() and not found[:29].any() and not found[61:].any()
+    assert not found[:, 1].any()
+
+
+def test_a_person_without_finishing_has_the_bits_of_her_networks(tmp_path: Path) -> None:
+    person = tiny_person.write_tiny_person(tmp_path)
+    animator = load_finished_animator(person, device=CPU)
+    audio = 0.1 * torch.randn(48000 * 5, 2, generator=torch.Generator().manual_seed(0))
+    raw = animator.animator.animate(audio, SAMPLING)
+    for a, b in zip(raw, animator.animate(audio, SAMPLING), strict=True):
+        assert torch.equal(a.face, b.face) and torch.equal(a.pose, b.pose)
+    for control in CONTROLS:
+        one = Sampling((1,), 1, 1.5, 1.5, 0.9, extra=((control, 1.0),))
+        assert len(animator.animate(audio, one)) == 1
+        two = Sampling((1,), 1, 1.5, 1.5, 0.9, extra=((control, 2.0),))
+        with pytest.raises(MotionError, match=f"{control}: this person does not support it"):
+            animator.animate(audio, two)
+        with pytest.raises(MotionError, match="does not support it"):
+            list(animator.stream([audio], two))
+
+
+def test_a_long_clip_in_windows_is_the_clip_as_a_whole(finishing: Finishing) -> None:
+    animator = FinishedAnimator(tiny_person.tiny_animator(), finishing)
+    audio = 0.1 * torch.randn(48000 * 31, 2, generator=torch.Generator().manual_seed(0))
+    whole = animator.animate(audio, SAMPLING)
+    parts = list(animator.stream(audio.split(50_000), SAMPLING))
+    for take, motion in enumerate(whole):
+        pose = torch.cat([part[take].pose for part in parts])
+        assert len(pose) == 31 * 30
+        torch.testing.assert_close(pose, motion.pose, atol=2e-4, rtol=0)
+    assert not torch.equal(whole[0].pose, whole[1].pose)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "damaged"), ('{"steps": {"polish": {}}}', "polish: unknown"),
+     ('{"steps": {"hands": {}}}', "hands: invalid parameters")],
+)  # fmt: skip
+def test_a_damaged_file_is_an_error(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "avatar.safetensors").symlink_to(DEMO / "avatar.safetensors")
+    (tmp_path / FINISHING).write_text(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_finishing(tmp_path)

@@ -1,0 +1,235 @@
+"""Finishing of the demo person: `python -m training.demo.finishing --data DIR`.
+
+Writes `finishing.json`. Cut-offs and the rest of the hands are measured on samples of her networks
+beside the truth of a dataset; gaze, blinks, breath and nods have the distributions of the rule that
+made the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from contracts.files import write_atomically
+from contracts.person import FINISHING
+from models.finishing.smoothing import Smoothing
+from models.finishing.stages import Frames
+from models.motion.pipeline import load_animator
+from training.commands.options import positive_float, positive_int
+from training.demo.judge import judged_avatar, sample_clips
+from training.demo.pose_keys import POSES
+from training.demo.speech.motion_rules import POSE_NAMES
+from training.person_directory import complete
+from training.person_facts import DEMO_PERSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from training.demo.judge import SampledClip
+
+    Array = NDArray[np.floating]
+
+# Starts of the names of parameters that share a cut-off.
+SMOOTHED: Mapping[str, tuple[str, ...]] = {
+    "head": ("head", "neck"),
+    "spine": ("spine_upper",),
+    "shoulders": ("clavicle", "shoulder", "upperarm"),
+    "elbows": ("elbow", "forearm"),
+    "wrists": ("wrist", "palm"),
+    "fingers": ("thumb", "index", "middle", "ring", "pinky"),
+}
+ARM_GROUPS = ("shoulders", "elbows", "wrists", "fingers")
+STILL = {"hip": 1.0, "knee": 1.0, "ankle": 1.0, "toe": 1.0}  # Hz; the truth does not move them
+CUTOFFS = np.geomspace(0.5, 12.0, 40)  # Hz
+BEYOND_KEYS = 0.2  # rad; an arm may go beyond the key poses by this
+HEAD_LIMIT = {"rx": 0.4, "ry": 0.5, "rz": 0.3}  # rad, of head and neck each
+
+# The distributions of `speech.motion_rules`.
+IDLE: Mapping[str, Any] = {
+    "breath_hz": 0.27,
+    "sway": {
+        name: (0.0, 0.1)
+        for name in POSE_NAMES
+        if name.startswith(("root", "spine")) and name != "spine_upper_ry"
+    }
+    | {
+        "root_tx": (0.06, 0.05),
+        "root_ry": (0.03, 0.05),
+        "spine_lower_rx": (0.012, 0.09),
+        "spine_mid_rz": (0.015, 0.06),
+    },
+    "life": {finger: (0.03, 0.13) for finger in SMOOTHED["fingers"]},
+}
+GAZE: Mapping[str, Any] = {
+    "away_speaking": 0.35,
+    "away_listening": 0.1,
+    "near": (0.03, 0.02),
+    "away": (0.16, 0.07),
+    "shortest": 0.4,
+    "scale": 0.8,
+}
+LIDS: Mapping[str, Any] = {
+    "shortest": 0.5,
+    "scale": 0.8,
+    "follow_gaze": 1.2,
+    "follow": {
+        "eyeSquintLeft": ("mouthSmileLeft", 0.35),
+        "eyeSquintRight": ("mouthSmileRight", 0.35),
+        "mouthDimpleLeft": ("mouthSmileLeft", 0.2),
+        "mouthDimpleRight": ("mouthSmileRight", 0.2),
+    },
+}
+NODS: Mapping[str, Any] = {
+    "chance": 0.8,
+    "amplitude": (0.08, 0.16),
+    "smile": (0.05, 0.2),
+    "clause": 0.8,
+    "pause": 0.3,
+}
+LISTENING: Mapping[str, Any] = {"hold": 0.5, "arms": 0.07, "nods": 0.3}
+HANDS: Mapping[str, Any] = {"radius": 0.1, "palm": 0.18}
+TRUNK = (2.2, 2.4)  # decimetres, half width and front; hands farther away are free
+REST_WIDTH = 0.6  # rad
+
+
+def mean_jerk(poses: Sequence[Array], columns: Sequence[int]) -> float:
+    """Mean absolute third difference of some parameters."""
+    return float(np.mean([np.abs(np.diff(pose[:, columns], 3, axis=0)).mean() for pose in poses]))
+
+
+def cutoff(sampled: Sequence[Array], true: Sequence[Array], names: tuple[str, ...]) -> float | None:
+    """Return the highest cut-off, in Hz, at which samples have no more jerk than the truth.
+
+    None when they have no more without a filter.
+    """
+    columns = [i for i, name in enumerate(POSE_NAMES) if name.startswith(names)]
+    limit = mean_jerk(true, columns)
+    if mean_jerk(sampled, columns) <= limit:
+        return None
+    best = CUTOFFS[0]
+    for each in CUTOFFS:
+        step = Smoothing(dict.fromkeys(names, float(each)), POSE_NAMES)
+        smooth = [_smoothed(step, pose) for pose in sampled]
+        if mean_jerk(smooth, columns) > limit:
+            break
+        best = each
+    return round(float(best), 2)
+
+
+def _smoothed(step: Smoothing, pose: Array) -> Array:
+    rows = torch.from_numpy(np.asarray(pose)).float()
+    return step.apply(Frames(rows, rows, rows[:, 0]), 0, last=True).pose.numpy()
+
+
+def measured_steps(clips: Sequence[SampledClip]) -> dict[str, Any]:
+    """Parameters of all steps from sampled clips with their truth."""
+    sampled = [clip.pose for clip in clips]
+    true = [clip.true_pose for clip in clips if clip.true_pose is not None]
+    smoothing = dict(STILL)
+    for names in SMOOTHED.values():
+        if (found := cutoff(sampled, true, names)) is not None:
+            smoothing |= dict.fromkeys(names, found)
+    keys = json.loads(POSES.read_text(encoding="utf-8"))
+    rest = dict.fromkeys(_arm_parameters(), 0.0) | keys["rest_L"] | keys["rest_R"]
+    limits = _arm_limits(keys)
+    head = [f"{part}_{axis}" for part in ("head", "neck") for axis in HEAD_LIMIT]
+    neutral = np.concatenate(true).mean(0)
+    return {
+        "smoothing": smoothing,
+        "idle": IDLE,
+        "rest": {"sampled": _listening_pose(clips, list(rest)), "rest": rest, "width": REST_WIDTH},
+        "listening": {"rest": rest, **LISTENING},
+        "nods": NODS,
+        "expressiveness": {
+            "face": {"brow": 0.0, "cheekSquint": 0.0, "eyeSquint": 0.0, "noseSneer": 0.0},
+            "shared": {"mouthSmile": 0.03, "mouthFrown": 0.0},
+            "head": {name: round(float(neutral[POSE_NAMES.index(name)]), 4) for name in head},
+            "limits": {name: (-HEAD_LIMIT[name[-2:]], HEAD_LIMIT[name[-2:]]) for name in head},
+        },
+        "gestures": {
+            "rest": rest,
+            "limits": {name: limits[name] for name in rest},
+            "trunk": TRUNK,
+        },
+        "hands": {
+            **HANDS,
+            "limits": {
+                name: limits[name] for name in limits if name.startswith(("shoulder", "elbow"))
+            },
+        },
+        "gaze": GAZE,
+        "lids": LIDS,
+    }
+
+
+def _arm_parameters() -> list[str]:
+    starts = tuple(start for group in ARM_GROUPS for start in SMOOTHED[group])
+    return [name for name in POSE_NAMES if name.startswith(starts)]
+
+
+def _arm_limits(keys: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Range of each parameter over the key poses, and some more."""
+    values: dict[str, list[float]] = {name: [] for name in _arm_parameters()}
+    for pose in keys.values():
+        for name, angle in pose.items():
+            values.setdefault(name, []).append(angle)
+    return {
+        name: (
+            round(min(each, default=0.0) - BEYOND_KEYS, 4),
+            round(max(each, default=0.0) + BEYOND_KEYS, 4),
+        )
+        for name, each in values.items()
+    }
+
+
+def _listening_pose(clips: Sequence[SampledClip], names: Sequence[str]) -> dict[str, float]:
+    """Median of arm parameters over the frames in which only the partner speaks."""
+    poses = []
+    for clip in clips:
+        own, other = clip.speech()
+        poses.append(clip.pose[other & ~own])
+    middle = np.median(np.concatenate(poses), axis=0)
+    return {name: round(float(middle[POSE_NAMES.index(name)]), 4) for name in names}
+
+
+def write_finishing(person: Path, data: Path, *, clips: int, seconds: float) -> Path:
+    """Measure, and write finishing.json and person.json."""
+    animator = load_animator(person, device=torch.device("cpu"))
+    sampled = sample_clips(
+        person, data, clips=clips, seconds=seconds, steps=None, seed=1,
+        avatar=judged_avatar(person), animator=animator,
+    )  # fmt: skip
+    content = {
+        "command": f"python -m training.demo.finishing --data DIR --clips {clips} "
+        f"--seconds {seconds:g}, on conversations with a held-out voice",
+        "steps": measured_steps(list(sampled)),
+    }
+    path = person / FINISHING
+    with write_atomically(path) as draft:
+        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    complete(person)
+    return path
+
+
+def main() -> None:
+    """Write finishing.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of scenes")
+    parser.add_argument("--person", type=Path, default=DEMO_PERSON, help="person directory")
+    parser.add_argument("--clips", type=positive_int, default=6, help="number of clips")
+    parser.add_argument("--seconds", type=positive_float, default=20.0, help="length of a clip")
+    arguments = parser.parse_args()
+    write_finishing(
+        arguments.person, arguments.data, clips=arguments.clips, seconds=arguments.seconds
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Reading of audio, and writing of video files by ffmpeg."""

@@ -1,0 +1,1 @@
+"""Failures of attempts: their classes, and the health of the worker."""

@@ -1,0 +1,1 @@
+"""Signed manifests of outputs: keys, signing, reading, detection."""
