@@ -82,7 +82,7 @@ $(TOOLS)/.done: tools/requirements.txt tools/nodejs.sh
 	touch $@
 
 test: $(VENV)/.dev $(TOOLS_DONE) ## installs what tests need and runs all of them, in several processes
-	$(BIN)/python -m pytest -q -n $(PROCESSES) --dist worksteal --timeout 600
+	$(BIN)/python -m pytest -q -n $(PROCESSES) --dist worksteal --timeout 600 --reruns 1
 
 check-alerts: ## cases of the alert rules; wants promtool (apt-get install prometheus)
 	@command -v promtool >/dev/null || { echo 'promtool: not found; install it, in Debian with the package prometheus' >&2; exit 1; }

@@ -79,8 +79,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Print a failure at once: a run that is stopped from outside prints no summary."""
-    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+    """Print a failure at once: a run that is stopped from outside prints no summary.
+
+    A test that fails once and then succeeds is a defect, too: of the test, or of the product under
+    load. It does not fail the run, and its failure is printed here and listed at the end.
+    """
+    if report.outcome in ("failed", "rerun") and "PYTEST_XDIST_WORKER" not in os.environ:
         sys.stderr.write(f"\n{report.when} of {report.nodeid} failed:\n{report.longreprtext}\n")
 
 

@@ -135,10 +135,10 @@ class MotionStream:
 
         Raises: the error that has ended the sampling; any error of the progress function.
         """
-        self._progress(stage, fraction)
         with self._changed:
             reports, self._reports = self._reports, {}
         self._pass_on(reports)
+        self._progress(stage, fraction)
 
     def finish(self) -> None:
         """Wait for the end of the sampling. Raises: as `report`."""
@@ -171,9 +171,10 @@ class MotionStream:
             self._progress(stage, fraction)
         if self._error is not None:
             raise self._error
-        if self._ended and not self._completed:
-            if (ready := min(self._ready)) != self._frames:
-                raise RuntimeError(f"{ready} of {self._frames} frames of motion were sampled")
+        ready, complete = min(self._ready), set(self._ready) == {self._frames}
+        if self._ended and not complete:
+            raise RuntimeError(f"{ready} of {self._frames} frames of motion were sampled")
+        if complete and not self._completed:
             self._completed = True
             self._on_complete(self.takes)
 

@@ -1,6 +1,8 @@
 """Database connections: SQLite settings, transactions, drivers."""
 
+import sqlite3
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +21,22 @@ def test_sqlite_commits_are_durable(tmp_path: Path) -> None:
     engine.dispose()
 
     assert (mode, synchronous, foreign) == ("wal", 2, 1)
+
+
+def test_a_connection_to_a_new_file_waits_for_another_one_that_prepares_it(tmp_path: Path) -> None:
+    path = tmp_path / "visavis.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = Timer(0.2, other.rollback)
+    release.start()
+    engine = connect(f"sqlite:///{path}")
+
+    with reading(engine) as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+    release.join()
+    other.close()
+    engine.dispose()
 
 
 def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:

@@ -24,14 +24,16 @@ PARTS = [[noise(size, size), noise(size, size + 10)] for size in SIZES]
 
 
 class Sampler:
-    """Yield the parts, each after the event before it, and report progress."""
+    """Yield the parts, each after the event of its number, and report progress; end after that
+    of the number that follows.
+    """
 
     def __init__(self, *, after: dict[int, Event] | None = None, error: Exception | None = None):
         self.after, self.error = after or {}, error
         self.stopped = Event()
 
     def __call__(self, progress: Progress) -> Iterator[list[Motion]]:
-        for number, part in enumerate(PARTS):
+        for number in range(len(PARTS) + 1):
             while (event := self.after.get(number)) and not event.wait(0.01):
                 try:
                     progress("face", number / 3)
@@ -40,8 +42,9 @@ class Sampler:
                     raise
             if number == 1 and self.error is not None:
                 raise self.error
-            yield part
-            progress("face", (number + 1) / 3)
+            if number < len(PARTS):
+                yield PARTS[number]
+                progress("face", (number + 1) / 3)
 
 
 def stream_of(sampler: Sampler, folder: Path, **options: object) -> MotionStream:
@@ -90,6 +93,26 @@ def test_completion_is_announced_once_and_progress_is_that_of_the_readers_thread
     assert [take.frames for take in complete[0]] == [9, 9]
     assert reports[-1] == ("render", 0.5)
     assert reports[-2] == ("face", 1.0)
+
+
+def test_all_motion_is_announced_before_a_reader_with_its_last_frames_reports(
+    tmp_path: Path,
+) -> None:
+    go_on = Event()
+    calls: list[str] = []
+    options = {
+        "on_complete": lambda _: calls.append("complete"),
+        "progress": lambda stage, _: calls.append(stage),
+    }
+    with stream_of(Sampler(after={len(PARTS): go_on}), tmp_path, **options) as stream:
+        take = stream.takes[0]
+        take.between(0, take.frames)
+        stream.report("render", 0.5)
+        assert calls.index("complete") < calls.index("render")
+        go_on.set()
+        stream.finish()
+
+    assert calls.count("complete") == 1
 
 
 def test_an_error_of_the_sampling_reaches_the_reader(tmp_path: Path) -> None:
