@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.simulation.costs import demo_costs
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 RATES = (100, 1000, 10_000)  # clips an hour
 WAITS = (10, 60, 600)  # seconds
+PERCENTILES = ("p50", "p95")
 
 
 def write(page: Path) -> None:
@@ -152,16 +154,33 @@ def check_table(figures: Path) -> list[str]:
                 content["setup"],
                 f"{row['load']:.1f}",
                 str(row["workers"]),
-                str(row["seed"]),
-                *(_compared(row[name]) for name in ("p50", "p95")),
+                str(row.get("seed", "mean")),
+                *(_compared(row[name]) for name in PERCENTILES),
             ]
-            for row in content["rows"]
+            for row in content["rows"] + means_over_seeds(content["rows"])
         ]
     head = ("set-up", "load", "workers", "seed", "p50 real, simulated", "p95 real, simulated")
     return table(head, rows)
 
 
-def _compared(cell: dict[str, float]) -> str:
+def means_over_seeds(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means of real and of simulated percentiles for each load and number of workers."""
+    groups: dict[tuple[float, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["load"], row["workers"]), []).append(row)
+    means = []
+    for (load, workers), group in groups.items():
+        mean: dict[str, Any] = {"load": load, "workers": workers}
+        for name in PERCENTILES:
+            real, simulated = (
+                fmean(row[name][key] for row in group) for key in ("real", "simulated")
+            )
+            mean[name] = {"real": real, "simulated": simulated, "error": simulated / real - 1}
+        means.append(mean)
+    return means
+
+
+def _compared(cell: dict[str, Any]) -> str:
     return f"{cell['real']:.2f} s, {cell['simulated']:.2f} s ({100 * cell['error']:+.0f} %)"
 
 

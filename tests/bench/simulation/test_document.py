@@ -8,6 +8,7 @@ from bench.simulation.document import (
     TABLES,
     check_table,
     machine_lines,
+    means_over_seeds,
     rates_table,
     with_table,
 )
@@ -32,3 +33,14 @@ def test_every_table_has_its_place_on_the_page() -> None:
         assert text.partition(f"<!-- begin {name} -->")[2].partition("<!-- end")[0].strip(), name
     with pytest.raises(ValueError, match="no comments"):
         with_table(text, "unknown", [])
+
+
+def test_means_are_those_of_the_seeds_of_a_load_and_a_number_of_workers() -> None:
+    def row(load: float, seed: int, real: float, simulated: float) -> dict[str, object]:
+        cell = {"real": real, "simulated": simulated, "error": simulated / real - 1}
+        return {"load": load, "workers": 2, "seed": seed, "p50": cell, "p95": cell}
+
+    means = means_over_seeds([row(0.6, 1, 1.0, 2.0), row(0.6, 2, 3.0, 4.0), row(0.8, 1, 1.0, 1.0)])
+
+    assert [(mean["load"], mean["workers"]) for mean in means] == [(0.6, 2), (0.8, 2)]
+    assert means[0]["p50"] == {"real": 2.0, "simulated": 3.0, "error": 0.5}
