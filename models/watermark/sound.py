@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from models.watermark.code import KeyedLines, chance, score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -72,19 +73,20 @@ class SoundMarker:
 
     def marked(self, sound: Samples) -> Samples:
         """Return sound [S, channels] at 48 kHz with the mark in each channel, within -1..1."""
-        return np.concatenate([*self.seconds(sound)]) if len(sound) else sound
+        starts = range(0, len(sound), MARKED_RATE)
+        parts = [*self.seconds(sound[start : start + MARKED_RATE] for start in starts)]
+        return np.concatenate(parts) if parts else sound
 
-    def seconds(self, sound: Samples) -> Iterator[Samples]:
-        """Yield the same a second at a time."""
+    def seconds(self, parts: Iterable[Samples]) -> Iterator[Samples]:
+        """Yield the same for parts of a second each; the last one may be shorter."""
         hop = MARKED_RATE // HOPS
-        for start in range(0, len(sound), MARKED_RATE):
-            first = max(0, start - hop)
-            both = np.array(sound[first : start + MARKED_RATE + hop], np.float32).mean(1)
-            before = first - start + hop
-            both = np.pad(both, (before, MARKED_RATE + 2 * hop - before - len(both)))
-            part = np.array(sound[start : start + MARKED_RATE], np.float32)
-            part += self.noise(both)[: len(part), None]
-            yield part.clip(-1, 1)
+        before = np.zeros(hop, np.float32)
+        for part, after in pairwise(chain(parts, [np.zeros((0, 1), np.float32)])):
+            mixed = part.mean(1)
+            both = np.concatenate([before, mixed, after[:hop].mean(1)])
+            both = np.pad(both, (0, MARKED_RATE + 2 * hop - len(both)))
+            before = mixed[-hop:]
+            yield (part + self.noise(both)[: len(part), None]).clip(-1, 1)
 
 
 def find_sound(sound: Samples, keyed: KeyedLines) -> SoundReading:

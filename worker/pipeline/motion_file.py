@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
@@ -13,9 +15,8 @@ from worker.pipeline.motion_stream import TakeMotion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
 NAMES = ("face", "pose")
 ROWS = 3000  # frames written at a time
@@ -49,16 +50,24 @@ def load_takes(path: Path) -> list[TakeMotion]:
     folder = path.with_suffix("")
     try:
         with ZipFile(path) as archive:
-            face, pose = (_unpacked(archive, f"{name}.npy", folder) for name in NAMES)
+            paths = [Path(archive.extract(f"{name}.npy", folder)) for name in NAMES]
+        face, pose = (_mapped(path).shape for path in paths)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, TypeError) as error:
         raise MotionFileError(f"{path}: invalid motion file ({error})") from error
-    if face.ndim != 3 or face.shape[:2] != pose.shape[:2]:
-        raise MotionFileError(
-            f"{path}: face {list(face.shape)} and pose {list(pose.shape)} do not match"
-        )
-    return [TakeMotion.of(Motion(face[k], pose[k])) for k in range(len(face))]
+    if len(face) != 3 or face[:2] != pose[:2]:
+        raise MotionFileError(f"{path}: face {list(face)} and pose {list(pose)} do not match")
+    takes, frames = face[:2]
+    return [
+        TakeMotion(frames, partial(_read, paths, number), lambda _: frames)
+        for number in range(takes)
+    ]
 
 
-def _unpacked(archive: ZipFile, name: str, folder: Path) -> Tensor:
-    file = archive.extract(name, folder)
-    return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+def _read(paths: Sequence[Path], take: int, start: int, stop: int) -> Motion:
+    # Mapped anew for each span: what is read of a mapped file counts as memory while it is mapped.
+    return Motion(*(torch.from_numpy(_mapped(path)[take, start:stop].copy()) for path in paths))
+
+
+def _mapped(path: Path) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,7 +53,9 @@ class Audio:
     """A decoded clip, in a file, so that a long one does not fill the memory."""
 
     path: Path  # raw float32, the two channels interleaved
-    samples: NDArray[np.float32]  # [samples, 2] in -1..1, mapped from that file
+    # [samples, 2] in -1..1, mapped from that file: what is read of it stays in the memory of the
+    # process, so long clips are read with `chunks`.
+    samples: NDArray[np.float32]
     partner_speaks: bool  # False: channel 1 is all zeros
     warnings: tuple[JobWarning, ...] = ()
 
@@ -247,12 +250,13 @@ def _receive(
 
 def _remove_offset(raw: Path, offset: NDArray[np.float32]) -> None:
     """Subtract the offset of each channel where it is not silent."""
-    mapped = np.memmap(raw, np.float32, mode="r+")
-    samples = mapped.reshape(-1, CHANNELS)
-    for start in range(0, len(samples), CHUNK):
-        part = samples[start : start + CHUNK]
-        part[:] = np.clip(np.where(part == 0, part, part - offset), -1.0, 1.0)
-    mapped.flush()
+    with raw.open("r+b") as file:
+        while len(part := np.fromfile(file, np.float32, CHANNELS * CHUNK)):
+            samples = part.reshape(-1, CHANNELS)
+            samples = np.clip(np.where(samples == 0, samples, samples - offset), -1.0, 1.0)
+            file.seek(-part.nbytes, os.SEEK_CUR)
+            samples.astype(np.float32, copy=False).tofile(file)
+            file.seek(0, os.SEEK_CUR)  # a file needs it between writing and reading
 
 
 def decoder_fault(folder: Path) -> str | None:

@@ -61,7 +61,7 @@ class Watermark:
         """Return the audio with the mark, in a file beside it ."""
         path, draft = (audio.path.with_name(name) for name in ("marked.f32", "marked.part"))
         with draft.open("wb") as file:
-            for part in SoundMarker(self.key, self.id).seconds(audio.samples):
+            for part in SoundMarker(self.key, self.id).seconds(audio.chunks()):
                 part.tofile(file)
         draft.replace(path)  # an earlier take of the recording may still read the former one
         samples: NDArray[np.float32] = np.memmap(path, np.float32, mode="c").reshape(-1, CHANNELS)
