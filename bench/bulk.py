@@ -135,6 +135,7 @@ def _compare_engines(folder: Path, pairs: int, seconds: float) -> None:
     from worker.bulk.local_pool import LocalPool
     from worker.bulk.manifest import Item
     from worker.bulk.ray_pool import RayPool
+    from worker.bulk.results import Attempts
 
     clip = folder / "pair.wav"
     _write_noise(clip, seconds, 1)
@@ -152,7 +153,8 @@ def _compare_engines(folder: Path, pairs: int, seconds: float) -> None:
         for number in range(pairs + 1):
             for name, pool in pools.items():
                 began = time.perf_counter()
-                pool.submit(0, Item(f"{name}-{number}", 1, str(clip), None, request), 1)
+                item = Item(f"{name}-{number}", 1, str(clip), None, request)
+                pool.submit(0, item, Attempts(1, 0))
                 while not (ends := pool.wait(60.0)):
                     pass
                 (ended,) = ends

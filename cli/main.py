@@ -155,7 +155,7 @@ def bulk(
     ] = 0,
     table: Annotated[str, typer.Option(help="Format of the table: jsonl or parquet.")] = "jsonl",
     retries: Annotated[
-        int, typer.Option(min=0, help="Retries of an item that failed or killed its process.")
+        int, typer.Option(min=0, help="Retries of an item that fails or kills its process.")
     ] = 2,
     item_seconds: Annotated[
         float, typer.Option(min=1, help="Longest time of one attempt at an item.")

@@ -24,10 +24,11 @@ from cli.console import (
     wait_without_spinning,
     warn,
 )
+from contracts.s3_url import is_s3_url
 from jobs.persons import ConsentRefused
 from jobs.storage.errors import StorageError
 from worker.bulk.driver import BulkConfig, Counts, Driver, Stop
-from worker.bulk.locations import is_url, open_destination
+from worker.bulk.locations import open_destination
 from worker.bulk.manifest import Checked, Manifest, ManifestError, Shard, fields_of_options
 from worker.bulk.pool import WorkersBroken
 from worker.bulk.results import TABLES, Result, Rows, State, write_table
@@ -250,7 +251,7 @@ def _pool(options: BulkOptions, settings: Settings, place: str) -> Pool:
     workers = options.workers or gpus or cores
     threads = settings.threads or max(1, cores // workers)
     each = settings.model_copy(update={"threads": threads})
-    place = place if is_url(place) else str(Path(place).absolute())
+    place = place if is_s3_url(place) else str(Path(place).absolute())
     if options.engine == "ray":
         with needing("ray"):
             from worker.bulk.ray_pool import RayPool

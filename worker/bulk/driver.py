@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from contracts.provenance import joint_digest
 from worker.bulk.pool import Ended, WorkersBroken
-from worker.bulk.results import FULL, Result, State, is_current, read_result
+from worker.bulk.results import FULL, Attempts, Result, State, is_current, read_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,13 +24,15 @@ LOOKUPS = 16  # earlier results that are looked up at a time
 AHEAD = 64  # items whose earlier results are known before a worker is free
 LOOK_SECONDS = 0.5  # between two looks at signals and time limits
 MOST_FAILURES = 20  # in a row: storage or machine are broken, and no item is
+FAILURES_OF_WORKER = 3  # in a row, with more workers: a lost machine takes several of them
+ALONE = ", also while no other item ran"
 
 
 @dataclass(frozen=True)
 class BulkConfig:
     """Limits of a run."""
 
-    retries: int = 2  # of an item that failed or killed its process
+    retries: int = 2  # of an item that failed, or kills its process while no other item runs
     item_seconds: float = 21_600.0  # of one attempt
     grace_seconds: float = 30.0  # for running items after a signal
     verify: bool = False  # earlier files are read, not only their sizes
@@ -65,10 +67,26 @@ class Counts:
 
 
 class Task(NamedTuple):
-    """An item and the number of its attempts so far."""
+    """An item and its attempts so far. alone: its process was killed in one of them."""
 
     item: Item
-    attempts: int
+    attempts: Attempts = Attempts(0, 0)
+    alone: bool = False
+
+    @property
+    def next(self) -> Attempts:
+        """Attempts that the record has if the next one is killed."""
+        return Attempts(self.attempts.made + 1, self.attempts.counted + self.alone)
+
+    def tried(self, *, failed: bool) -> Task:
+        """Return the task after an attempt that failed, or whose process was killed.
+
+        A kill beside other items is not counted: memory may have been short because of another
+        one, or somebody has stopped the machine.
+        """
+        counted = self.attempts.counted + (failed or self.alone)
+        attempts = Attempts(self.attempts.made + 1, counted)
+        return Task(self.item, attempts, alone=self.alone or not failed)
 
 
 class Stop:
@@ -100,6 +118,7 @@ class Driver:
         self._config, self._counts, self._stop = config, counts, stop
         self._on_result, self._on_progress = on_result, on_progress
         self._retries: deque[Task] = deque()
+        self._alone: deque[Task] = deque()  # items that are tried while no other one runs
         self._running: dict[int, tuple[Task, float]] = {}  # by slot, with the time of the start
         self._late: set[int] = set()  # slots whose item took too long
         self._failures = 0  # in a row
@@ -136,11 +155,13 @@ class Driver:
                 self._on_result(replace(earlier, line=item.line))
                 self._on_progress(self._counts)
                 continue
-            task = Task(item, _interrupted_attempts(item, earlier))
-            if task.attempts > self._config.retries:
-                self._fail(task, "its process was killed in every attempt")
-                continue
-            yield task
+            task = _interrupted_task(item, earlier)
+            if task.attempts.counted > self._config.retries:
+                self._fail(task, f"its process was killed{ALONE}")
+            elif task.alone:
+                self._alone.append(task)
+            else:
+                yield task
 
     def _looked_up(
         self, items: Iterable[Item], executor: ThreadPoolExecutor
@@ -165,24 +186,34 @@ class Driver:
         return item, earlier, current
 
     def _fill(self, tasks: Iterator[Task]) -> None:
-        """Give an item to each free slot: new ones first, then those that failed."""
+        """Give an item to each free slot: new ones first, then those that failed.
+
+        Items whose process was killed come last, one at a time.
+        """
+        if any(task.alone for task, _ in self._running.values()):
+            return
         for slot in range(self._pool.slots):
             if slot in self._running or self._stop.signals:
                 continue
             task = next(tasks, None) or (self._retries.popleft() if self._retries else None)
             if task is None:
-                return
-            if not self._started:
-                self._started = True
-                self._pool.start()
-                self._counts.began = time.monotonic()
-            self._running[slot] = task, time.monotonic()
-            self._pool.submit(slot, task.item, task.attempts + 1)
+                break
+            self._submit(slot, task)
+        if self._alone and not self._running and not self._stop.signals:
+            self._submit(0, self._alone.popleft())
+
+    def _submit(self, slot: int, task: Task) -> None:
+        if not self._started:
+            self._started = True
+            self._pool.start()
+            self._counts.began = time.monotonic()
+        self._running[slot] = task, time.monotonic()
+        self._pool.submit(slot, task.item, task.next)
 
     def _collect(self) -> None:
         for ended in self._pool.wait(LOOK_SECONDS):
             task, _ = self._running.pop(ended.slot)
-            self._end(Task(task.item, task.attempts + 1), ended)
+            self._end(task, ended)
         now = time.monotonic()
         for slot, (_, began) in self._running.items():
             if now - began > self._config.item_seconds and slot not in self._late:
@@ -202,7 +233,7 @@ class Driver:
             self._counts.refused += result.state is State.REFUSED
             self._on_result(result)
             return
-        reason = ended.reason
+        reason = f"{ended.reason}{ALONE}" if result is None and task.alone else ended.reason
         if late:
             reason = f"it took longer than {self._config.item_seconds:.0f} s"
         if result is not None and result.error is not None:
@@ -210,12 +241,13 @@ class Driver:
             if result.error["code"] == FULL:
                 raise WorkersBroken(f"no space left: {reason}")
         self._failures += 1
-        if self._failures >= MOST_FAILURES:
+        if self._failures >= max(MOST_FAILURES, FAILURES_OF_WORKER * self._pool.slots):
             raise WorkersBroken(f"{self._failures} attempts failed in a row, the last: {reason}")
-        if task.attempts <= self._config.retries:
-            self._retries.append(task)
-            return
-        self._fail(task, reason, result)
+        after = task.tried(failed=late or result is not None)
+        if after.attempts.counted > self._config.retries:
+            self._fail(after, reason, result)
+        else:
+            (self._alone if after.alone else self._retries).append(after)
 
     def _fail(self, task: Task, reason: str, result: Result | None = None) -> None:
         """Write the result of an item after its last attempt."""
@@ -235,7 +267,9 @@ class Driver:
             state=State.RUNNING,
             person=request.person,
             seed=request.seed or 0,
-            attempts=task.attempts,
+            attempts=task.attempts.made,
+            counted=task.attempts.counted,
+            alone=task.alone,
             request=request.model_dump(mode="json", exclude_defaults=True),
         )
 
@@ -252,9 +286,10 @@ class Driver:
             self._blank(task).write(self._destination, task.item.folder)
 
 
-def _interrupted_attempts(item: Item, earlier: Result | None) -> int:
-    """Return the attempts at the item whose process was killed, since its request is the same."""
+def _interrupted_task(item: Item, earlier: Result | None) -> Task:
+    """Return the item with its attempts in an interrupted run, if its request is the same."""
     if earlier is None or earlier.state is not State.RUNNING:
-        return 0
-    same = earlier.request == item.request.model_dump(mode="json", exclude_defaults=True)
-    return earlier.attempts if same else 0
+        return Task(item)
+    if earlier.request != item.request.model_dump(mode="json", exclude_defaults=True):
+        return Task(item)
+    return Task(item, Attempts(earlier.attempts, earlier.counted), alone=earlier.alone)

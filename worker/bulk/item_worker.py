@@ -33,6 +33,7 @@ from worker.pipeline.user_errors import ClipMissing, sentence, user_error_of
 if TYPE_CHECKING:
     from jobs.settings import Settings
     from worker.bulk.manifest import Item
+    from worker.bulk.results import Attempts
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ class ItemWorker:
         self._resources = Resources.open(settings)
         self._destination = open_destination(place)
 
-    def run(self, item: Item, attempt: int) -> Result:
+    def run(self, item: Item, attempts: Attempts) -> Result:
         """Make the files of an item, and their record last; errors of the item are not raised.
 
-        attempt: number of this attempt, from 1, which the record has if this process is killed.
+        attempts: with this one, for the record that stays if this process is killed.
         """
         began = time.monotonic()
         request = item.request
@@ -60,7 +61,8 @@ class ItemWorker:
             state=State.RUNNING,
             person=request.person,
             seed=request.seed or 0,
-            attempts=attempt,
+            attempts=attempts.made,
+            counted=attempts.counted,
             request=request.model_dump(mode="json", exclude_defaults=True),
         )
         try:
@@ -89,7 +91,8 @@ class ItemWorker:
     def _made(self, item: Item, recording: Recording, running: Result, scratch: Path) -> Result:
         """Return the result after its files are stored."""
         before = read_result(self._destination, item.folder)
-        running.write(self._destination, item.folder)  # the files of `before` may change now
+        # The files of `before` may change now.
+        replace(running, alone=True).write(self._destination, item.folder)
         target = self._destination.folder(item.folder, scratch)
         made = make_outputs(
             recording,

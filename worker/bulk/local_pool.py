@@ -12,7 +12,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from contracts.errors import InputError
-from worker.bulk.pool import Ended, WorkersBroken
+from worker.bulk.pool import Ended, WorkersBroken, await_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from jobs.settings import Settings
     from worker.bulk.manifest import Item
+    from worker.bulk.results import Attempts
 
 SPAWN = multiprocessing.get_context("spawn")  # torch and CUDA do not survive a fork
 
@@ -45,18 +46,18 @@ class LocalPool:
     def start(self) -> None:
         """See `Pool.start`; the processes start side by side."""
         self._workers = [self._spawned(slot) for slot in range(self.slots)]
-        for worker in self._workers:
-            _expect_ready(worker)
+        for slot in range(self.slots):
+            self._await_start(slot)
 
-    def submit(self, slot: int, item: Item, attempt: int) -> None:
+    def submit(self, slot: int, item: Item, attempts: Attempts) -> None:
         """See `Pool.submit`."""
+        if not self._workers[slot].process.is_alive():  # it died with its last item, or without one
+            self._start_again(slot)
+            self._await_start(slot)
         worker = self._workers[slot]
-        if not worker.process.is_alive():  # it died with its last item, or without one
-            worker = self._workers[slot] = self._spawned(slot)
-            _expect_ready(worker)
         worker.busy = True
         with suppress(OSError):  # `wait` returns its death
-            worker.connection.send((item, attempt))
+            worker.connection.send((item, attempts))
 
     def wait(self, seconds: float) -> list[Ended]:
         """See `Pool.wait`."""
@@ -89,6 +90,13 @@ class LocalPool:
         """Return the process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
 
+    def _await_start(self, slot: int) -> None:
+        await_start(lambda: _start_death(self._workers[slot]), lambda: self._start_again(slot))
+
+    def _start_again(self, slot: int) -> None:
+        self._workers[slot].connection.close()
+        self._workers[slot] = self._spawned(slot)
+
     def _spawned(self, slot: int) -> Slot:
         here, there = SPAWN.Pipe()
         arguments = (there, self._settings[slot], self._place)
@@ -98,14 +106,19 @@ class LocalPool:
         return Slot(process, here)
 
 
-def _expect_ready(worker: Slot) -> None:
+def _start_death(worker: Slot) -> str | None:
+    """Wait for a worker; return why it died, None if it is ready.
+
+    Raises: WorkersBroken: when it reports that it cannot start.
+    """
     try:
         problem = worker.connection.recv()
-    except EOFError:
+    except (EOFError, OSError):
         worker.process.join()
-        problem = f"a worker ended while it started ({_reason(worker.process.exitcode)})"
+        return _reason(worker.process.exitcode)
     if problem is not None:
         raise WorkersBroken(problem)
+    return None
 
 
 def _work(connection: Connection, settings: Settings, place: str) -> None:
@@ -126,8 +139,8 @@ def _work(connection: Connection, settings: Settings, place: str) -> None:
     connection.send(None)
     with suppress(EOFError, OSError):
         while True:
-            item, attempt = connection.recv()
-            connection.send(worker.run(item, attempt))
+            item, attempts = connection.recv()
+            connection.send(worker.run(item, attempts))
 
 
 def _end_with_parent() -> None:

@@ -6,10 +6,9 @@ import tempfile
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qs, urlsplit
 
-from contracts.errors import InputError
 from contracts.files import write_atomically
+from contracts.s3_url import is_s3_url, read_s3_url
 from jobs.storage.base import CONTENT_TYPES
 from jobs.storage.errors import ObjectMissing
 from jobs.storage.s3 import as_storage_error, s3_client
@@ -17,14 +16,7 @@ from jobs.storage.s3 import as_storage_error, s3_client
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-S3 = "s3://"
-PARTS = ("endpoint_url", "region")  # of the query of an s3 URL
 BINARY = "application/octet-stream"
-
-
-def is_url(place: str) -> bool:
-    """Return whether a place is an s3 URL; other places are paths."""
-    return place.startswith(S3)
 
 
 def fetch(place: str, folder: Path) -> Path:
@@ -32,7 +24,7 @@ def fetch(place: str, folder: Path) -> Path:
 
     Raises: ObjectMissing; StorageError; InputError: for an invalid URL.
     """
-    if not is_url(place):
+    if not is_s3_url(place):
         path = Path(place)
         if not path.is_file():
             raise ObjectMissing(place)
@@ -46,7 +38,7 @@ def fetch(place: str, folder: Path) -> Path:
 
 def stamp(place: str) -> list[str] | None:
     """Return size and time, or ETag, of a file, which change with it; None if it is missing."""
-    if not is_url(place):
+    if not is_s3_url(place):
         try:
             found = Path(place).stat()
         except OSError:
@@ -178,20 +170,13 @@ class Bucket:
 
 def open_destination(place: str) -> Destination:
     """Open a folder, or a bucket by its s3 URL. Raises: InputError: for an invalid URL."""
-    return Bucket(place) if is_url(place) else Folder(Path(place).absolute())
+    return Bucket(place) if is_s3_url(place) else Folder(Path(place).absolute())
 
 
 def _object(url: str, *, folder: bool = False) -> tuple[str, str, Any]:
     """Return bucket, key and client of an s3 URL."""
-    parts = urlsplit(url, allow_fragments=False)
-    key = parts.path.removeprefix("/")  # as it is: keys are not quoted
-    query = parse_qs(parts.query)
-    if not parts.netloc or not (key or folder) or query.keys() - set(PARTS):
-        raise InputError(
-            f"{url}: invalid S3 URL; write s3://bucket/key, with ?endpoint_url=... if needed"
-        )
-    endpoint, region = (query.get(part, [None])[0] for part in PARTS)
-    return parts.netloc, key, _client(endpoint, region)
+    bucket, key, endpoint, region = read_s3_url(url, folder=folder)
+    return bucket, key, _client(endpoint, region)
 
 
 @cache

@@ -16,10 +16,11 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from contracts.errors import InputError
 from contracts.files import sha256_of
+from contracts.s3_url import is_s3_url
 from jobs.request.declare import Group, declared_fields
 from jobs.request.model import GenerateRequest
 from jobs.request.values import SEED_LIMIT
-from worker.bulk.locations import fetch, is_url
+from worker.bulk.locations import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,8 +108,10 @@ class Manifest:
         self._defaults = dict(defaults)
         self._shard = shard or Shard()
         self._word = "row"
-        suffix = PurePosixPath(urlsplit(source).path if is_url(source) else source).suffix.lower()
-        if glob.has_magic(source) and not is_url(source) and not Path(source).is_file():
+        suffix = PurePosixPath(
+            urlsplit(source).path if is_s3_url(source) else source
+        ).suffix.lower()
+        if glob.has_magic(source) and not is_s3_url(source) and not Path(source).is_file():
             self._word = "file"
             self._base, self._root = Path.cwd(), _fixed_part(source)
             found = self._root.glob(str(Path(source).absolute().relative_to(self._root)))
@@ -120,10 +123,10 @@ class Manifest:
             facts: Any = [str(path) for path in self._paths]
             self._entries = self._of_paths
         elif suffix in (*LINES, PARQUET):
-            path = fetch(source, scratch) if is_url(source) else Path(source)
+            path = fetch(source, scratch) if is_s3_url(source) else Path(source)
             if not path.is_file():
                 raise ManifestError(f"no manifest at {source}; check the path")
-            self._path, self._base = path, Path() if is_url(source) else path.absolute().parent
+            self._path, self._base = path, Path() if is_s3_url(source) else path.absolute().parent
             facts = sha256_of(path)
             if suffix == PARQUET:
                 import pyarrow.parquet  # noqa: F401 -- an extra, missed before any work
@@ -209,7 +212,7 @@ class Manifest:
         return Item(name, line, self._place(entry.audio), partner, request)
 
     def _place(self, given: str) -> str:
-        return given if is_url(given) else str(self._base / given)
+        return given if is_s3_url(given) else str(self._base / given)
 
     def _of_paths(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
         for number, path in enumerate(self._paths, 1):

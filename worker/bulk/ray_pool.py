@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.exceptions
 
-from worker.bulk.pool import Ended, WorkersBroken
+from worker.bulk.pool import Ended, WorkersBroken, await_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobs.settings import Settings
     from worker.bulk.manifest import Item
-    from worker.bulk.results import Result
+    from worker.bulk.results import Attempts, Result
 
 # Settings of Ray where its user has none: no report of usage to its authors, actors with the
 # priority of this process.
@@ -42,9 +42,9 @@ class Actor:
         """Return True once the worker is made."""
         return True
 
-    def run(self, item: Item, attempt: int) -> Result:
+    def run(self, item: Item, attempts: Attempts) -> Result:
         """See `ItemWorker.run`."""
-        return self._worker.run(item, attempt)
+        return self._worker.run(item, attempts)
 
 
 class RayPool:
@@ -65,15 +65,15 @@ class RayPool:
         own = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": self.slots, **OWN_CLUSTER}
         _connect(own)
         self._actors = [self._made(slot) for slot in range(self.slots)]
-        for actor in self._actors:
-            _expect_ready(actor)
+        for slot in range(self.slots):
+            self._await_start(slot)
 
-    def submit(self, slot: int, item: Item, attempt: int) -> None:
+    def submit(self, slot: int, item: Item, attempts: Attempts) -> None:
         """See `Pool.submit`."""
         if self._actors[slot] is None:
-            self._actors[slot] = self._made(slot)
-            _expect_ready(self._actors[slot])
-        self._running[self._actors[slot].run.remote(item, attempt)] = slot
+            self._start_again(slot)
+            self._await_start(slot)
+        self._running[self._actors[slot].run.remote(item, attempts)] = slot
 
     def wait(self, seconds: float) -> list[Ended]:
         """See `Pool.wait`."""
@@ -102,6 +102,12 @@ class RayPool:
                 ray.kill(actor)
         ray.shutdown()
 
+    def _await_start(self, slot: int) -> None:
+        await_start(lambda: _start_death(self._actors[slot]), lambda: self._start_again(slot))
+
+    def _start_again(self, slot: int) -> None:
+        self._actors[slot] = self._made(slot)
+
     def _made(self, slot: int) -> Any:
         actor = ray.remote(Actor).options(**self._resources, max_restarts=0)
         return actor.remote(self._settings[slot], self._place)
@@ -129,7 +135,11 @@ def _start(own: dict[str, Any]) -> None:
             return
 
 
-def _expect_ready(actor: Any) -> None:
+def _start_death(actor: Any) -> str | None:
+    """Wait for an actor; return why it died, None if it is ready.
+
+    Raises: WorkersBroken: when no machine has room for it, or its worker raised an exception.
+    """
     try:
         ray.get(actor.ready.remote(), timeout=START_SECONDS)
     except ray.exceptions.GetTimeoutError as error:
@@ -138,5 +148,9 @@ def _expect_ready(actor: Any) -> None:
             "or GPUs for --workers"
         ) from error
     except ray.exceptions.RayError as error:
-        lines = str(error).strip().splitlines()
-        raise WorkersBroken(f"an actor did not start: {lines[-1].strip()}") from error
+        last_line = str(error).strip().splitlines()[-1].strip()
+        if getattr(error, "actor_init_failed", False):
+            raise WorkersBroken(f"an actor did not start: {last_line}") from error
+        ray.kill(actor)
+        return f"{type(error).__name__}: {last_line}"
+    return None

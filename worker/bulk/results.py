@@ -7,10 +7,11 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contracts.files import sha256_of
-from worker.bulk.locations import is_url, stamp
+from contracts.s3_url import is_s3_url
+from worker.bulk.locations import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,6 +39,13 @@ class State(StrEnum):
     FAILED = "failed"  # after all attempts
 
 
+class Attempts(NamedTuple):
+    """Attempts at an item."""
+
+    made: int
+    counted: int  # those that failed: a kill beside other items may have had another reason
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a result."""
@@ -57,7 +65,9 @@ class Result:
     state: State
     person: str
     seed: int
-    attempts: int
+    attempts: int  # the current one included
+    counted: int = 0  # of them, see `Attempts`; the current one if it is killed
+    alone: bool = False  # the next attempt, because this one was killed
     digest: str = ""  # of everything that the files depend on; empty before the recording is read
     seconds: float = 0.0  # of the last attempt
     clip_seconds: float = 0.0
@@ -155,9 +165,9 @@ def _same_content(place: str, sources: tuple[Source, ...]) -> str | None:
     if found is None:
         return None
     for each in sources:
-        if list(each.stamp) == found and (is_url(place) or each.place == place):
+        if list(each.stamp) == found and (is_s3_url(place) or each.place == place):
             return each.sha256
-    return None if is_url(place) else sha256_of(Path(place))
+    return None if is_s3_url(place) else sha256_of(Path(place))
 
 
 def _whole(file: File, destination: Destination, *, verify: bool) -> bool:

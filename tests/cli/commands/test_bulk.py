@@ -15,6 +15,7 @@ from tests.cli.conftest import Call
 from worker.bulk.item_worker import ItemWorker
 from worker.bulk.manifest import Item
 from worker.bulk.pool import Ended
+from worker.bulk.results import Attempts
 
 
 @dataclass
@@ -29,8 +30,8 @@ class OwnProcess:
     def start(self) -> None:
         self.worker = ItemWorker(self.settings, self.place)
 
-    def submit(self, slot: int, item: Item, attempt: int) -> None:
-        self.ends.append(Ended(slot, self.worker.run(item, attempt)))
+    def submit(self, slot: int, item: Item, attempts: Attempts) -> None:
+        self.ends.append(Ended(slot, self.worker.run(item, attempts)))
 
     def wait(self, seconds: float) -> list[Ended]:
         ends, self.ends = self.ends, []

@@ -9,11 +9,12 @@ import pytest
 
 from contracts.files import sha256_of
 from jobs.request.model import GenerateRequest
-from worker.bulk.driver import MOST_FAILURES, BulkConfig, Counts, Driver, Stop
+from worker.bulk.driver import ALONE, MOST_FAILURES, BulkConfig, Counts, Driver, Stop
 from worker.bulk.locations import Folder, stamp
 from worker.bulk.manifest import Item
 from worker.bulk.pool import Ended, WorkersBroken
 from worker.bulk.results import (
+    Attempts,
     File,
     Result,
     Source,
@@ -44,15 +45,22 @@ class FakePool:
     behave: Callable[[Item, int], Result | str | None]
     slots: int = 2
     submitted: list[tuple[str, int]] = field(default_factory=list)
+    beside: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     running: dict[int, Result | str | None] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)  # by slot
     closed: bool = False
 
     def start(self) -> None:
         assert not self.submitted
 
-    def submit(self, slot: int, item: Item, attempt: int) -> None:
-        self.submitted.append((item.name, attempt))
-        self.running[slot] = self.behave(item, attempt)
+    def submit(self, slot: int, item: Item, attempts: Attempts) -> None:
+        self.submitted.append((item.name, attempts.made))
+        self.running[slot] = self.behave(item, attempts.made)
+        self.names[slot] = item.name
+        names = {self.names[each] for each in self.running}
+        for name in names:
+            made = max(made for each, made in self.submitted if each == name)
+            self.beside.setdefault((name, made), set()).update(names - {name})
 
     def wait(self, seconds: float) -> list[Ended]:
         ends = [slot for slot, each in self.running.items() if each != "hang"]
@@ -102,8 +110,10 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Run]:
-    def made(behave: Callable[[Item, int], Result | str | None], **options: Any) -> Run:
-        return Run(tmp_path, FakePool(behave), **options)
+    def made(
+        behave: Callable[[Item, int], Result | str | None], slots: int = 2, **options: Any
+    ) -> Run:
+        return Run(tmp_path, FakePool(behave, slots), **options)
 
     return made
 
@@ -115,15 +125,38 @@ def test_an_item_that_kills_its_process_fails_after_its_retries_and_no_other_doe
 
     assert this(4)
 
-    assert [attempt for name, attempt in this.pool.submitted if name == "item-1"] == [1, 2, 3]
+    assert [attempt for name, attempt in this.pool.submitted if name == "item-1"] == [1, 2, 3, 4]
+    assert this.pool.beside["item-1", 1] == {"item-0"}
+    assert [this.pool.beside["item-1", attempt] for attempt in (2, 3, 4)] == [set()] * 3
     states = {name: result.state for name, result in this.results.items()}
     assert states == {
         "item-0": "succeeded", "item-1": "failed", "item-2": "succeeded", "item-3": "succeeded",
     }  # fmt: skip
     failed = read_result(Folder(tmp_path), "items/item-1")
-    assert failed is not None and failed.attempts == 3
-    assert failed.error == {"code": "worker_died", "detail": DIED.reason}
+    assert failed is not None and failed.attempts == 4
+    assert failed.error == {"code": "worker_died", "detail": DIED.reason + ALONE}
     assert this.pool.closed
+
+
+def test_kills_beside_other_items_fail_none(run: Callable[..., Run]) -> None:
+    """Every worker is killed with the item of its first attempt, as on a machine that goes."""
+    this = run(lambda item, attempt: None if attempt == 1 else result_of(item), slots=8)
+
+    assert this(12)
+
+    assert {result.state for result in this.results.values()} == {State.SUCCEEDED}
+    assert all(this.pool.beside[name, 2] == set() for name in this.results)
+
+
+def test_a_machine_that_goes_with_many_workers_does_not_end_the_run(
+    run: Callable[..., Run],
+) -> None:
+    slots = MOST_FAILURES + 10
+    this = run(lambda item, attempt: None if attempt == 1 else result_of(item), slots=slots)
+
+    assert this(slots)
+
+    assert {result.state for result in this.results.values()} == {State.SUCCEEDED}
 
 
 def test_an_item_that_fails_once_succeeds_later(run: Callable[..., Run]) -> None:
@@ -155,13 +188,18 @@ def test_attempts_are_counted_when_the_driver_dies_with_its_worker(
     this = run(lambda item, attempt: result_of(item))
     poison = item(tmp_path, 0)
     request = poison.request.model_dump(mode="json", exclude_defaults=True)
-    record = replace(result_of(poison, State.RUNNING), attempts=3, request=request)
-    record.write(Folder(tmp_path), poison.folder)
+    record = replace(result_of(poison, State.RUNNING), request=request, alone=True)
 
+    replace(record, attempts=4, counted=3).write(Folder(tmp_path), poison.folder)
     assert this(2)
-
     assert this.pool.submitted == [("item-1", 1)]
     assert this.results["item-0"].state is State.FAILED
+
+    this.pool.submitted.clear()
+    replace(record, attempts=3, counted=2).write(Folder(tmp_path), poison.folder)
+    assert this(2)
+    assert this.pool.submitted == [("item-1", 1), ("item-0", 4)]
+    assert this.pool.beside["item-0", 4] == set()
 
 
 def test_a_hanging_item_is_killed_at_its_time_limit(run: Callable[..., Run]) -> None:
@@ -192,14 +230,16 @@ def test_a_signal_lets_running_items_end_and_counts_no_attempt_of_others(
 
     this = run(behave)
     hanging = item(tmp_path, 1)
-    replace(result_of(hanging, State.RUNNING), attempts=1).write(Folder(tmp_path), hanging.folder)
+    record = replace(result_of(hanging, State.RUNNING), attempts=1, alone=True)
+    record.write(Folder(tmp_path), hanging.folder)
     this.on_result = this.stop  # the second signal
 
     assert not this(3)
 
     assert list(this.results) == ["item-0"]
-    record = read_result(Folder(tmp_path), hanging.folder)
-    assert record is not None and (record.state, record.attempts) == (State.RUNNING, 0)
+    after = read_result(Folder(tmp_path), hanging.folder)
+    assert after is not None
+    assert (after.state, after.attempts, after.alone) == (State.RUNNING, 0, False)
 
 
 class TestEarlierResults:
