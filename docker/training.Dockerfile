@@ -20,7 +20,7 @@ RUN case "${TORCH}" in \
       cpu) export PIP_EXTRA_INDEX_URL="${TORCH_INDEX}" ;; \
       *) echo "TORCH: invalid value ${TORCH}; use cuda or cpu" >&2; exit 2 ;; \
     esac \
- && python docker/requirements.py worker training plots tensorboard > /tmp/requirements.txt \
+ && python docker/requirements.py worker training plots tensorboard s3 > /tmp/requirements.txt \
  && /opt/visavis/bin/pip install -r /tmp/requirements.txt
 COPY README.md LICENSE NOTICE ./
 COPY api/ api/

@@ -23,13 +23,13 @@ from typing import Any
 from cli.local.embedded_redis import PARENT_DEATH, EmbeddedRedis
 from jobs.settings import Settings
 from tests.chaos import faulty_proxy
+from tests.s3_server import CREDENTIALS, s3_server
 from tests.tiny_person import write_tiny_person
 
 ENTRY_POINT = Path(__file__).with_name("entry_point.py")
 STOP_SECONDS = 20.0
 RESTART_SECONDS = 0.5  # the first pause of `visavis-server up`
 BUCKET = "chaos"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos"}
 
 
 @dataclass
@@ -216,27 +216,10 @@ def _lock_sqlite(path: Path, seconds: float) -> None:
 @contextmanager
 def s3() -> Iterator[faulty_proxy.Proxy]:
     """Run an S3 server with an empty bucket behind a proxy, and yield the proxy."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://{host}:{port}",
-            region_name="us-east-1",
-            aws_access_key_id="chaos",
-            aws_secret_access_key="chaos",
-        )
-        client.create_bucket(Bucket=BUCKET)
-        client.close()
-        with faulty_proxy.running((host, port)) as running:
+    with s3_server(BUCKET) as address:
+        host, _, port = address.removeprefix("http://").partition(":")
+        with faulty_proxy.running((host, int(port))) as running:
             yield running
-    finally:
-        server.stop()
 
 
 def _process(name: str, command: str, environment: Mapping[str, str], folder: Path) -> Process:

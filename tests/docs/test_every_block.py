@@ -49,6 +49,8 @@ NOT_RUN = {
         "Needs a complete person and hours"
     ),
     ("docs/training.md", "python -m training face --data DIR --out"): "Needs four GPUs",
+    ("docs/training.md", 'pip install "visavis-server[s3]"'): "Needs a bucket",
+    ("docs/training.md", "kubectl -n visavis create secret generic"): "Needs a cluster",
     ("docs/training.md", "export TORCH_DISABLE_SHARE_RDZV_TCP_STOR"): "Needs several machines",
     ("docs/your-own-person.md", 'pip install "visavis-server[demo-person]'): (
         "Needs root and a package index"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from jobs.database import Database, StoreConfig, stores_on
 from jobs.db.engine import connect, writing
@@ -15,8 +14,7 @@ from jobs.storage.factory import LocalStorage, S3Storage, open_storage
 from jobs.store.job_rows import JobLimits
 from tests.clock import Clock
 from tests.postgresql import postgresql
-
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+from tests.s3_server import CREDENTIALS, s3_server
 
 
 @pytest.fixture
@@ -55,11 +53,8 @@ def database(database_url: str, clock: Clock) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def s3_address() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture

@@ -26,9 +26,17 @@ from training.commands.options import (
 )
 from training.data.scenes import Shard
 from training.engines import torchrun
-from training.loop.checkpoints import CheckpointStore
-from training.loop.distributed import DEVICES, Processes, choose_device, is_launched, process_group
+from training.loop.checkpoints import CheckpointStore, StoredCheckpoints
+from training.loop.distributed import (
+    DEVICES,
+    Processes,
+    choose_device,
+    is_launched,
+    machine_share,
+    process_group,
+)
 from training.loop.loop import BEST, Progress, compile_layers, train
+from training.loop.object_storage import ObjectStorage
 from training.loop.tensorboard import NULL_WRITER, FolderWriter, Writer
 from training.networks.checks import check_codes, check_training
 from training.networks.previews import preview_of
@@ -58,6 +66,7 @@ if TYPE_CHECKING:
 
 PROVENANCE = "provenance.txt"
 ALL = "person"  # the command that trains all networks
+DATA, PERSON, WORK = "data", "person", "work"  # folders of --storage
 ENGINES = ("torchrun", "ray")
 
 
@@ -74,6 +83,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.add_argument("--out", type=output_folder, required=True, help="person directory")
         command.add_argument(
             "--work", type=output_folder, help="folder of checkpoints; default: .training in --out"
+        )
+        command.add_argument(
+            "--storage",
+            metavar="URL",
+            help="s3://bucket/folder of the run, for machines without a shared file system; "
+            "--data, --out and --work then have copies",
         )
         command.add_argument(
             "--config",
@@ -122,6 +137,9 @@ def run(arguments: argparse.Namespace) -> None:
     options = {name: value for name, value in vars(arguments).items() if name != "run"}
     if is_launched() or arguments.engine == "torchrun":
         choose_device(arguments.device)  # a device that is not there is reported before the data
+    if (storage := _storage(arguments)) is not None:
+        storage.pull_by_size(DATA, arguments.data)
+        storage.pull(PERSON, arguments.out)
     recipes = _checked(arguments)
     fewest, most = arguments.processes
     if is_launched() or (arguments.engine == "torchrun" and most == 1):
@@ -145,6 +163,11 @@ def run(arguments: argparse.Namespace) -> None:
         )
     else:
         torchrun.launch(sys.argv[1:], processes=most, restarts=arguments.restarts)
+
+
+def _storage(arguments: argparse.Namespace) -> ObjectStorage | None:
+    """Open the storage of the run, if it has one. Raises: InputError."""
+    return ObjectStorage(arguments.storage) if arguments.storage else None
 
 
 def _absolute(options: dict[str, Any]) -> dict[str, Any]:
@@ -206,17 +229,37 @@ def _recipe(arguments: argparse.Namespace, name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Paths of a run."""
+    """Paths of a run. storage: has the checkpoints and the person, and the paths have copies."""
 
     person: Path
     checkpoints: CheckpointStore
     board: Path
+    storage: ObjectStorage | None = None
+
+    def share_person(self, processes: Processes) -> None:
+        """Give the files of the first process to the machines of the others."""
+        if self.storage is not None and processes.is_main:
+            self.storage.push(self.person, PERSON)
+        processes.maximum([0.0])  # all wait until the first has written and stored them
+        if self.storage is not None and not processes.is_main:
+            self.storage.pull(PERSON, self.person)
+
+    def store_results(self) -> None:
+        """Store the published files, and the notes of the run."""
+        if self.storage is not None and isinstance(self.checkpoints, StoredCheckpoints):
+            self.checkpoints.store_notes()
+            self.storage.push(self.person, PERSON)
 
 
 def run_paths(arguments: argparse.Namespace, name: str, keep: int) -> RunPaths:
     """Paths of a network's run: a folder with its name in the work folder."""
-    work = (arguments.work or arguments.out / ".training") / name
-    return RunPaths(arguments.out, CheckpointStore(work, keep), work / "board")
+    work = arguments.work or arguments.out / ".training"
+    checkpoints, storage = CheckpointStore(work / name, keep), _storage(arguments)
+    if storage is not None:
+        notes = lambda each: each.endswith(f"/{PROVENANCE}")  # noqa: E731
+        storage.pull(WORK, work, notes)
+        checkpoints = StoredCheckpoints(work / name, keep, storage=storage, place=f"{WORK}/{name}")
+    return RunPaths(arguments.out, checkpoints, work / name / "board", storage)
 
 
 def _train(
@@ -235,9 +278,10 @@ def _train(
     shard = Shard(processes.rank, processes.count)
     if processes.is_main:
         prepare(paths.person, arguments.data)
-    processes.maximum([0.0])  # all wait until the first has written statistics
+    paths.share_person(processes)
     if mode is FeatureMode.CACHED:
-        fill_features(paths.person, arguments.data, MOTION[name], shard, device=device)
+        own = shard if paths.storage is None else Shard(*machine_share())  # of the scenes
+        fill_features(paths.person, arguments.data, MOTION[name], own, device=device)
         processes.maximum([0.0])  # all wait for the features of all scenes
     parts = replace(split(recipe, scenes()), shard=shard)
     torch.manual_seed(recipe.loop.seed)  # initial weights
@@ -287,6 +331,7 @@ def publisher(
         else:
             training.publish(averaged, weights)
         complete(paths.person, **provenance(paths.checkpoints.folder, text))
+        paths.store_results()
 
     return publish
 

@@ -15,13 +15,16 @@ from contracts.errors import InputError
 from contracts.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from training.loop.distributed import Processes
+    from training.loop.object_storage import ObjectStorage
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".state"
+NOTES = (".safetensors", ".txt")  # beside checkpoints: the best weights, the provenance
 
 
 class ResumeError(InputError):
@@ -68,17 +71,7 @@ class CheckpointStore:
 
         Raises: ResumeError: when all are corrupt.
         """
-        paths = self.paths()
-        for path in reversed(paths):
-            if (damage := damage_of(path)) is None:
-                return path
-            logger.warning("%s is corrupt (%s): trying the checkpoint before it", path, damage)
-        if paths:
-            raise ResumeError(
-                f"all {len(paths)} checkpoints in {self.folder} are corrupt; remove the folder to "
-                "start again"
-            )
-        return None
+        return _first_intact(reversed(self.paths()), str(self.folder))
 
     def paths(self) -> list[Path]:
         """Checkpoint files, oldest first."""
@@ -89,6 +82,68 @@ class CheckpointStore:
             path.unlink(missing_ok=True)
         for draft in self.folder.glob(f".step-*{SUFFIX}.*"):  # left by a killed run
             draft.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCheckpoints(CheckpointStore):
+    """Checkpoints in a bucket, with the weights and notes beside them. The folder has copies."""
+
+    storage: ObjectStorage
+    place: str  # folder in the storage
+
+    def save(self, step: int, checkpoint: dict[str, Any]) -> Path:
+        """Save a checkpoint on this machine, then in the storage.
+
+        Raises: InputError: when the storage does not take it.
+        """
+        path = super().save(step, checkpoint)
+        self.store_notes()
+        self.storage.put(path, f"{self.place}/{path.name}")
+        for name in self._names()[: -self.keep]:
+            self.storage.remove(name)
+        return path
+
+    def store_notes(self) -> None:
+        """Store the best weights and the notes of the folder, if they are new."""
+        for path in sorted(self.folder.iterdir()):
+            if path.is_file() and path.suffix in NOTES:
+                self.storage.put(path, f"{self.place}/{path.name}")
+
+    def latest_path(self) -> Path | None:
+        """Copy the latest intact checkpoint from the storage, and return its path.
+
+        While the storage has none, the one of the folder is the latest: a run that began without.
+        Raises: ResumeError: when all are corrupt.
+        """
+        names = self._names()
+        if not names:
+            return super().latest_path()
+        self.storage.pull(self.place, self.folder, lambda name: not name.endswith(SUFFIX))
+        return _first_intact(self._copies(reversed(names)), self.place)
+
+    def _names(self) -> list[str]:
+        """Names of the stored checkpoints, oldest first."""
+        return [name for name in self.storage.names(self.place) if name.endswith(SUFFIX)]
+
+    def _copies(self, names: Iterable[str]) -> Iterator[Path]:
+        for name in names:
+            path = self.folder / name.rpartition("/")[2]
+            self.storage.get(name, path)
+            yield path
+
+
+def _first_intact(paths: Iterable[Path], place: str) -> Path | None:
+    """Return the first intact file; None without files."""
+    count = 0
+    for count, path in enumerate(paths, start=1):  # noqa: B007 - counted to the end
+        if (damage := damage_of(path)) is None:
+            return path
+        logger.warning("%s is corrupt (%s): trying the checkpoint before it", path, damage)
+    if count:
+        raise ResumeError(
+            f"all {count} checkpoints in {place} are corrupt; remove the folder to start again"
+        )
+    return None
 
 
 def _load(source: Path | io.BytesIO) -> dict[str, Any]:

@@ -7,6 +7,7 @@ exchanges (clock, stop signal, logged losses) are on the CPU and always use Gloo
 from __future__ import annotations
 
 import gc
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -115,6 +116,12 @@ def process_group(device: torch.device) -> Iterator[Processes]:
 def is_launched() -> bool:
     """Return whether an engine has started this process: torchrun, or Ray Train."""
     return distributed.is_torchelastic_launched() or distributed.is_initialized()
+
+
+def machine_share() -> tuple[int, int]:
+    """Number of this process on its machine, and of all processes there."""
+    rank = distributed.get_node_local_rank(fallback_rank=0)
+    return rank, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def choose_device(name: str) -> torch.device:
