@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from models.avatar.mesh.skinning import joint_states
 from models.finishing.hands import hand_joints
-from models.finishing.stages import RATE, gaussian, kernel_radius, low_pass
+from models.finishing.stages import RATE, Step, gaussian, kernel_radius, low_pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def scaled(values: Tensor, centre: Tensor, factor: float, limits: Tensor) -> Ten
     return values + step.sign() * room * (1 - torch.exp(-step.abs() / room))
 
 
-class Expressiveness:
+class Expressiveness(Step):
     """Amplitude of expressions and of the head."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Expressiveness:
         return centre + self._factor * (values - centre)
 
 
-class Gestures:
+class Gestures(Step):
     """Amplitude of arms and hands around their rest.
 
     Above one, less where a hand would come closer to the trunk than sampled.

@@ -29,7 +29,7 @@ from models.motion.sampling import no_progress
 from models.motion.windows import WINDOWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Generator, Tensor
@@ -41,25 +41,33 @@ if TYPE_CHECKING:
 
     Make = Callable[[Rig, Generator, float, Mapping[str, Any]], Step]
 
-# The steps in their order. Arguments: rig, random numbers, factor of a control, parameters.
-STEPS: Mapping[str, Make] = {
-    "smoothing": lambda rig, _, __, values: Smoothing(values, rig.parameters),
-    "rest": lambda rig, _, __, values: Rest(rig.parameters, **values),
-    "listening": lambda rig, _, __, values: Listening(rig.parameters, **values),
-    "nods": lambda rig, random, _, values: Nods(rig.parameters, rig.units, random, **values),
-    "expressiveness": lambda rig, _, factor, values: Expressiveness(
-        rig.parameters, rig.units, factor, **values
-    ),
-    "gestures": lambda rig, _, factor, values: Gestures(
-        rig.parameters, rig.skeleton, rig.joints, factor, **values
-    ),
-    "idle": lambda rig, random, _, values: Idle(rig.parameters, random, **values),
-    "hands": lambda rig, _, __, values: HandsApart(
-        rig.parameters, rig.skeleton, rig.joints, **values
-    ),
-    "gaze": lambda rig, random, _, values: Gaze(rig.parameters, rig.units, random, **values),
-    "lids": lambda rig, random, _, values: Lids(rig.parameters, rig.units, random, **values),
-}
+# The steps in their order, in stages. Arguments: rig, random numbers, factor of a control,
+# parameters.
+STAGES: Sequence[Mapping[str, Make]] = (
+    {"smoothing": lambda rig, _, __, values: Smoothing(values, rig.parameters)},
+    {
+        "rest": lambda rig, _, __, values: Rest(rig.parameters, **values),
+        "listening": lambda rig, _, __, values: Listening(rig.parameters, **values),
+        "nods": lambda rig, random, _, values: Nods(rig.parameters, rig.units, random, **values),
+    },
+    {
+        "expressiveness": lambda rig, _, factor, values: Expressiveness(
+            rig.parameters, rig.units, factor, **values
+        ),
+        "gestures": lambda rig, _, factor, values: Gestures(
+            rig.parameters, rig.skeleton, rig.joints, factor, **values
+        ),
+    },
+    {
+        "idle": lambda rig, random, _, values: Idle(rig.parameters, random, **values),
+        "hands": lambda rig, _, __, values: HandsApart(
+            rig.parameters, rig.skeleton, rig.joints, **values
+        ),
+        "gaze": lambda rig, random, _, values: Gaze(rig.parameters, rig.units, random, **values),
+        "lids": lambda rig, random, _, values: Lids(rig.parameters, rig.units, random, **values),
+    },
+)
+STEPS = [name for stage in STAGES for name in stage]
 
 
 class Finishing:
@@ -70,7 +78,7 @@ class Finishing:
         if unknown := sorted(set(steps) - set(STEPS)):
             raise ValueError(f"{', '.join(unknown)}: unknown; choose from {', '.join(STEPS)}")
         self.rig, self._steps = rig, steps
-        self.take(0, {})  # checks all parameters
+        self.hears = self.take(0, {}).hears  # checks all parameters
 
     def supports(self, control: str) -> bool:
         """Check whether a request may set `expressiveness` or `gestures`."""
@@ -81,18 +89,23 @@ class Finishing:
 
         Raises: ValueError: when a step has other parameters.
         """
-        steps = []
-        for name, make in STEPS.items():
-            factor = controls.get(name, 1.0)
-            if name not in self._steps or (name in CONTROLS and factor == 1):
-                continue
-            digest = hashlib.sha256(f"{name}/{seed}".encode()).digest()
-            random = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
-            try:
-                steps.append(make(self.rig, random, factor, self._steps[name]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{name}: invalid parameters ({error})") from error
-        return TakeFinishing(self.rig, Chain(steps))
+        stages = [
+            [
+                self._step(name, make, seed, controls.get(name, 1.0))
+                for name, make in stage.items()
+                if name in self._steps and (name not in CONTROLS or controls.get(name, 1.0) != 1)
+            ]
+            for stage in STAGES
+        ]
+        return TakeFinishing(self.rig, Chain(stages))
+
+    def _step(self, name: str, make: Make, seed: int, factor: float) -> Step:
+        digest = hashlib.sha256(f"{name}/{seed}".encode()).digest()
+        random = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+        try:
+            return make(self.rig, random, factor, self._steps[name])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{name}: invalid parameters ({error})") from error
 
 
 class TakeFinishing:
@@ -100,13 +113,15 @@ class TakeFinishing:
 
     def __init__(self, rig: Rig, chain: Chain) -> None:
         self._rig, self._chain = rig, chain
+        self.hears = chain.hears  # frames of voices after the motion of a block
         self._faces: Tensor = torch.zeros(0, len(rig.face_basis))  # of frames in the chain
         self._units: Tensor = torch.zeros(0, len(rig.units))
 
     def push(self, motion: Motion, voices: Tensor, *, last: bool) -> Motion:
         """Take the next frames and return those that are finished.
 
-        voices: [T, 2] 1 where the person and the partner speak.
+        voices: [V, 2] 1 where the person and the partner speak, of these frames and of those after
+        them that are known already; with `hears` of them, no frame waits for them.
         """
         basis = self._rig.face_basis
         units = motion.face @ basis
@@ -146,7 +161,7 @@ class FinishedAnimator:
     ) -> Iterator[list[Motion]]:
         """Yield the motion of audio in parts, as `Animator.stream`.
 
-        Finishing makes each part end some seconds earlier, and adds one part for the rest.
+        Finishing makes each part end some frames earlier, and adds one part for the rest.
         Raises: MotionError: also for a control that the person does not support.
         """
         takes = self._takes(sampling)
@@ -155,7 +170,7 @@ class FinishedAnimator:
             return
         heard = Voices()
         parts = self.animator.stream(
-            heard.listen(chunks), sampling, windows=windows, progress=progress
+            heard.listen(chunks, ahead=takes[0].hears), sampling, windows=windows, progress=progress
         )
         ends: list[Motion] = []  # motion of no frames, as wide as that of the takes
         for part in parts:

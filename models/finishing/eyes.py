@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.finishing.stages import RATE, gaussian, kernel_radius, low_pass
+from models.finishing.stages import RATE, Step, gaussian, kernel_radius, low_pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def gamma(shape: int, scale: float, generator: Generator) -> float:
     return float(-scale * torch.log1p(-uniform).sum())
 
 
-class Gaze:
+class Gaze(Step):
     """Fixations on the partner and away, oftener away while she speaks."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Gaze:
         self._fixations = self._fixations[max(0, earlier - 1) :]
 
 
-class Lids:
+class Lids(Step):
     """Blinks, lids that follow the eyes down, and units that follow others."""
 
     def __init__(

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from models.avatar.mesh.skinning import joint_states
-from models.finishing.stages import gaussian, kernel_radius, low_pass
+from models.finishing.stages import Step, gaussian, kernel_radius, low_pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,10 +32,8 @@ TURNS = ("shoulder_{}_ry", "shoulder_{}_rz", "shoulder_{}_rx", "elbow_{}_flex")
 APART = torch.tensor([0.6, 0.0, 0.0])  # added to the way from hand to hand, so that it exists
 
 
-class Rest:
+class Rest(Step):
     """Another rest of the hands: poses near the sampled one move to it, others keep theirs."""
-
-    radius = 0
 
     def __init__(
         self,
@@ -63,7 +61,7 @@ class Rest:
         return replace(frames, pose=pose)
 
 
-class HandsApart:
+class HandsApart(Step):
     """Turn shoulders and elbows so that the spheres of both hands do not meet."""
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.finishing.stages import RATE, with_pose
+from models.finishing.stages import RATE, Step, with_pose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 OVERTONES = (1.0, 1.7, 2.6)  # incommensurable
 
 
-class Idle:
+class Idle(Step):
     """Replace some parameters, and add to others."""
-
-    radius = 0
 
     def __init__(
         self,

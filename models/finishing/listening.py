@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from models.finishing.stages import RATE, gaussian, kernel_radius, low_pass
+from models.finishing.stages import RATE, Step, gaussian, kernel_radius, low_pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ SLOW_SECONDS = 0.2  # low-pass of the head; what is faster is a nod
 PITCH = ("head_rx", "neck_rx")
 
 
-class Listening:
+class Listening(Step):
     """Move arms to their rest, and calm the head's pitch, where the person is silent."""
 
     def __init__(
@@ -41,13 +41,14 @@ class Listening:
         self._pitch = [parameters.index(name) for name in PITCH]
         self._hold, self._left, self._nods = round(hold * RATE), arms, nods
         self._ease, self._slow = gaussian(EASE_SECONDS), gaussian(SLOW_SECONDS)
-        self.radius = max(self._hold + kernel_radius(EASE_SECONDS), kernel_radius(SLOW_SECONDS))
+        self.radius = kernel_radius(SLOW_SECONDS)
+        self.hears = self._hold + kernel_radius(EASE_SECONDS)
 
     def apply(self, frames: Frames, first: int, *, last: bool) -> Frames:
         """Calm the frames without own speech."""
         own = frames.voices[:, 0][None, None]
         near = functional.max_pool1d(own, 2 * self._hold + 1, 1, self._hold)[0, 0]
-        speaks = low_pass(near[:, None], self._ease)
+        speaks = low_pass(near[:, None], self._ease)[: len(frames)]
         pose = frames.pose.clone()
         share = self._left + (1 - self._left) * speaks
         pose[:, self._arms] = self._rest + share * (frames.pose[:, self._arms] - self._rest)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.finishing.stages import RATE
+from models.finishing.stages import RATE, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ SMILE_SECONDS = 0.6
 SHARES = {"head_rx": 0.65, "neck_rx": 0.35}
 
 
-class Nods:
+class Nods(Step):
     """Add nods after clauses: speech of the partner, then silence."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Nods:
         self._shares = torch.tensor(list(SHARES.values()))
         self._smiles = [units.index(f"mouthSmile{side}") for side in ("Left", "Right")]
         self._reach = round(2.5 * SMILE_SECONDS * RATE)
-        self.radius = self._reach + self._pause
+        self.hears = self._reach + self._pause
         self._nods: list[tuple[int, float, float]] = []  # frame, amplitude, smile
         self._seen = 0  # frames whose partner is known
         self._sounding = self._silent = 0  # frames of the current clause, and of silence after it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.finishing.stages import gaussian, kernel_radius, low_pass, with_pose
+from models.finishing.stages import Step, gaussian, kernel_radius, low_pass, with_pose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HALF_POWER = 0.1325  # of a Gaussian: standard deviation in seconds times the cut-off in Hz
 
 
-class Smoothing:
+class Smoothing(Step):
     """Low-pass of pose parameters; the cut-off is where half of the power passes."""
 
     def __init__(self, cutoffs: Mapping[str, float], parameters: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,18 +28,28 @@ class Voices:
         self._loudest = [0.0, 0.0]
         self._found: list[list[float]] = []
 
-    def listen(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the chunks [n, 2] unchanged."""
+    def listen(self, chunks: Iterable[Tensor], *, ahead: int = 0) -> Iterator[Tensor]:
+        """Yield the chunks [n, 2] unchanged, each once `ahead` frames after it are heard."""
+        waiting: deque[Tensor] = deque()
+        later = 0  # samples that are heard and not yielded
         for chunk in chunks:
             self._add(chunk)
-            yield chunk
+            waiting.append(chunk)
+            later += len(chunk)
+            while waiting and later - len(waiting[0]) >= ahead * SAMPLES_PER_FRAME:
+                later -= len(waiting[0])
+                yield waiting.popleft()
         if len(self._rest):
             self._add(torch.zeros(SAMPLES_PER_FRAME - len(self._rest), 2))
+        yield from waiting
 
     def take(self, frames: int) -> Tensor:
-        """Return the next frames, [T, 2] of 0 and 1: person, partner; 0 after the audio's end."""
-        found, self._found = self._found[:frames], self._found[frames:]
-        return torch.tensor(found + [[0.0, 0.0]] * (frames - len(found))).view(-1, 2)
+        """Return the next `frames` and all that are known after them, and move on by `frames`.
+
+        [V, 2] of 0 and 1: person, partner; 0 after the audio's end.
+        """
+        known, self._found = self._found, self._found[frames:]
+        return torch.tensor(known + [[0.0, 0.0]] * (frames - len(known))).view(-1, 2)
 
     def _add(self, chunk: Tensor) -> None:
         samples = torch.cat([self._rest, chunk.float().cpu()])

@@ -2,8 +2,9 @@
 
 A window continues the one before: its first frames start from the same noise, and its predictions
 for them are drawn to the motion that exists, exactly at first and less and less towards the end of
-the overlap. The guide continues its tokens. Features are computed from
-the audio of the window and of some time before it. Memory does not depend on the length of a clip.
+the overlap. The guide continues its tokens. The first window is shorter, so that its motion exists
+soon. Features are computed from the audio of the window and of some time before it, or after it
+where the clip begins. Memory does not depend on the length of a clip.
 
 Letters: N takes, T frames of a window, K key poses, R tokens of a key pose.
 """
@@ -31,7 +32,7 @@ from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME
 from models.motion.tokenizer import REACH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from models.motion.sampling import MotionSampler, Progress, Sampling
 
@@ -41,26 +42,33 @@ class WindowConfig:
     """Lengths in frames, multiples of a second so that key poses coincide."""
 
     frames: int = 300
+    first: int = 150  # of the first window
     overlap: int = 60
     kept: int = 30  # frames of the overlap whose motion does not change
 
     def __post_init__(self) -> None:
-        for name in ("frames", "overlap"):
+        for name in ("frames", "first", "overlap"):
             if getattr(self, name) % KEY_FRAMES:
                 raise ValueError(f"{name} must be a multiple of {KEY_FRAMES} ({self})")
-        if not 0 <= self.kept <= self.overlap < self.frames:
-            raise ValueError(f"kept must be 0 to overlap, overlap less than frames ({self})")
+        if not 0 <= self.kept <= self.overlap < self.first <= self.frames:
+            raise ValueError(
+                f"kept must be 0 to overlap, overlap less than first, first at most frames ({self})"
+            )
 
     @property
     def longest(self) -> int:
         """Most frames of a window: the last one ends with the clip."""
         return self.frames + KEY_FRAMES - 1
 
+    @property
+    def changing(self) -> int:
+        """Frames at the end of a window whose motion the next window changes."""
+        return self.overlap - self.kept
+
     def weights(self, count: int, device: torch.device) -> Tensor:
         """Return the weights of `count` frames that exist: 1, and a fall over the overlap's end."""
-        fading = self.overlap - self.kept
-        fall = torch.linspace(1, 0, fading + 2, device=device)[1:-1]
-        return torch.cat([torch.ones(count - fading, device=device), fall])
+        fall = torch.linspace(1, 0, self.changing + 2, device=device)[1:-1]
+        return torch.cat([torch.ones(count - self.changing, device=device), fall])
 
 
 WINDOWS = WindowConfig()
@@ -85,7 +93,7 @@ class Window:
 
     start: int
     stop: int
-    clip_stop: int  # frames before the padding of a short clip
+    last: bool = False  # it ends with the clip
 
 
 class MotionStream:
@@ -110,13 +118,18 @@ class MotionStream:
 
     @torch.inference_mode()
     def window(
-        self, audio: Tensor, window: Window, *, last: bool, progress: Progress = no_progress
+        self,
+        audio: Tensor,
+        window: Window,
+        *,
+        later: int = 0,
+        progress: Progress = no_progress,
     ) -> list[Motion]:
         """Return the next frames of each take, which no later window changes.
 
-        audio: [n, 2], ends with the window, and may begin before it.
+        audio: [n, 2], ends `later` frames after the window, and may begin before it.
         """
-        features = self._features(audio, window, progress)
+        features = self._features(audio, window, later, progress)
         face, pose = self._animator.halves(
             lambda report: self._faces(features, window, report),
             lambda report: self._bodies(features, window, report),
@@ -124,23 +137,27 @@ class MotionStream:
             progress,
         )
         self._face, self._body, self._end = face, pose, window.stop
-        stop = window.clip_stop if last else window.stop - self._config.overlap
+        stop = window.stop if window.last else window.stop - self._config.changing
         part = slice(self._given - window.start, stop - window.start)
         self._given = stop
         statistics = self._animator.networks.statistics
         faces, poses = statistics.face(face.motion[:, part]), statistics.pose(pose.motion[:, part])
         return [Motion(a.cpu(), b.cpu()) for a, b in zip(faces, poses, strict=True)]
 
-    def _features(self, audio: Tensor, window: Window, progress: Progress) -> ClipFeatures:
+    def _features(
+        self, audio: Tensor, window: Window, later: int, progress: Progress
+    ) -> ClipFeatures:
         """Features of the window, from all of the audio."""
         animator, frames = self._animator, window.stop - window.start
-        before = len(audio) // SAMPLES_PER_FRAME - frames
-        context = min(before, animator.networks.speech.context)
-        speech = animator.speech_rows(_last(audio, frames + context), frames, progress)
+        before = len(audio) // SAMPLES_PER_FRAME - frames - later
+        front_end = animator.networks.speech
+        heard = _last(audio, frames + later + min(before, front_end.context))
+        speech = animator.speech_rows(heard, frames + later, progress)[:, : front_end.rows(frames)]
+        own = audio[: len(audio) - later * SAMPLES_PER_FRAME]
         with_lips = animator.lip_rows(
-            speech, _last(audio, frames + window.start % CHUNK_FRAMES), frames, progress
+            speech, _last(own, frames + window.start % CHUNK_FRAMES), frames, progress
         )
-        return ClipFeatures(window.clip_stop - window.start, frames, speech, with_lips)
+        return ClipFeatures(frames, frames, speech, with_lips)
 
     def _faces(self, features: ClipFeatures, window: Window, progress: Progress) -> Track:
         channels = self._animator.networks.face.config.channels
@@ -219,28 +236,41 @@ def stream(
     if buffer.fill(animator.max_frames + 1) <= animator.max_frames:
         yield animator.whole(buffer.audio(0, None), sampling, progress=progress)
         return
-    motion, start = MotionStream(animator, sampling, windows), 0
-    context = max(animator.networks.speech.context, CHUNK_FRAMES)
-    while True:
-        stop = start + windows.frames
-        frames = buffer.fill(stop + 1)
-        last = frames <= stop
-        if last:  # a full window that ends with the clip
-            stop = frames
-            start = (frames - windows.frames) // KEY_FRAMES * KEY_FRAMES
-        audio = buffer.audio(max(0, start - context), stop)
-        yield motion.window(audio, Window(start, stop, stop), last=last, progress=progress)
-        if last:
-            return
-        start += windows.frames - windows.overlap
-        buffer.forget(start - windows.frames - context)
+    motion, level = MotionStream(animator, sampling, windows), animator.networks.speech.context
+    context = max(level, CHUNK_FRAMES)
+    for window in planned(windows, buffer.fill):
+        # As much audio as later windows hear, or the features of the first ones have another level.
+        heard = min(buffer.fill(windows.frames + level), windows.frames + level)
+        stop = max(window.stop, heard)
+        yield motion.window(
+            buffer.audio(max(0, window.start - context), stop),
+            window,
+            later=stop - window.stop,
+            progress=progress,
+        )
+        buffer.forget(window.stop - windows.overlap - windows.frames - context)
+
+
+def planned(windows: WindowConfig, fill: Callable[[int], int]) -> Iterator[Window]:
+    """Yield the windows of a clip that is longer than one of them.
+
+    fill: reads the clip up to so many frames, and returns how many there are, fewer if it ends.
+    """
+    start, size, before = 0, windows.first, 0
+    while (frames := fill(start + size + 1)) > start + size:
+        yield Window(start, start + size)
+        before, start = start, start + size - windows.overlap
+        size = min(2 * size, windows.frames)
+    # A full window that ends with the clip.
+    start = max(before, (frames - windows.frames) // KEY_FRAMES * KEY_FRAMES)
+    yield Window(start, frames, last=True)
 
 
 def count_parts(frames: int, whole: int, windows: WindowConfig = WINDOWS) -> int:
     """Return how many parts `stream` yields for a clip; whole: frames that networks take whole."""
     if frames <= whole:
         return 1
-    return 1 + -(-(frames - windows.frames) // (windows.frames - windows.overlap))
+    return sum(1 for _ in planned(windows, lambda _: frames))
 
 
 class AudioBuffer:

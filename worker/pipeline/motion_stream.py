@@ -3,7 +3,8 @@
 A thread samples part after part into files; readers wait for the frames that they need. Files
 instead of a queue in memory: takes are written one after another, and a later attempt of the job
 reuses the motion. Of several performers, the one with the fewest frames is next, so that all of
-them can be rendered beside each other.
+them can be rendered beside each other. After the first part the thread waits until a second of it
+is rendered, which otherwise would share the cores with the sampling of what is shown later.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Sources = Callable[[Progress], Sequence[Iterable[list[Motion]]]]
 
 SPAN = 1800  # most frames that are read at a time
+FIRST_SPAN = 40  # the same at the start: a second and a batch
 
 
 class StreamStopped(Exception):
@@ -55,8 +57,8 @@ class TakeMotion:
         )
 
     def span(self, start: int) -> Motion:
-        """Wait for frames after `start` and return up to `SPAN` of them."""
-        return self.read(start, min(self.wait(start), start + SPAN))
+        """Wait for frames after `start` and return up to `SPAN` of them, or `FIRST_SPAN`."""
+        return self.read(start, min(self.wait(start), start + (SPAN if start else FIRST_SPAN)))
 
     def between(self, start: int, stop: int) -> Motion:
         """Wait for frames [start, stop) and return them."""
@@ -110,7 +112,7 @@ class MotionStream:
         self._reports: dict[str, float] = {}
         self._ready = [0] * performers  # frames
         self._widths = [(0, 0)] * performers
-        self._ended = self._stop = self._completed = False
+        self._ended = self._stop = self._completed = self._goes_on = False
         self._error: BaseException | None = None
         self._frames = frames
         run = partial(copy_context().run, self._run)  # the logger's context is that of the job
@@ -123,6 +125,7 @@ class MotionStream:
     def __exit__(self, *_: object) -> None:
         with self._changed:
             self._stop = True
+            self._changed.notify_all()
         self._thread.join()
 
     @property
@@ -142,6 +145,7 @@ class MotionStream:
 
     def finish(self) -> None:
         """Wait for the end of the sampling. Raises: as `report`."""
+        self._go_on()
         while not self._wait_for(lambda: self._ended):
             pass
 
@@ -152,7 +156,15 @@ class MotionStream:
             partial(self._wait, number // self._count),
         )
 
+    def _go_on(self) -> None:
+        """Let the thread sample what follows the first part."""
+        with self._changed:
+            self._goes_on = True
+            self._changed.notify_all()
+
     def _wait(self, performer: int, start: int) -> int:
+        if start:  # the reader has used the frames before
+            self._go_on()
         while not self._wait_for(lambda: self._ready[performer] > start):
             pass
         return self._ready[performer]
@@ -199,6 +211,7 @@ class MotionStream:
                 ]
                 sources = dict(enumerate(map(iter, self._sources(self._reported))))
                 while sources:
+                    self._hold()
                     performer = min(sources, key=self._ready.__getitem__)
                     if (part := next(sources[performer], None)) is None:
                         del sources[performer]
@@ -212,6 +225,14 @@ class MotionStream:
         with self._changed:
             self._error, self._ended = error, True
             self._changed.notify_all()
+
+    def _hold(self) -> None:
+        """Wait after the first part until its reader goes on."""
+        with self._changed:
+            if 0 < min(self._ready) < self._frames:
+                self._changed.wait_for(lambda: self._goes_on or self._stop)
+            if self._stop:
+                raise StreamStopped
 
     def _write(self, performer: int, files: list[list[BufferedWriter]], part: list[Motion]) -> None:
         for pair, motion in zip(files, part, strict=True):

@@ -77,14 +77,21 @@ def moving(finishing: Finishing, steps: dict[str, dict[str, dict[str, float]]]) 
 
 
 def finished(
-    finishing: Finishing, motion: Motion, sizes: tuple[int, ...] = (), **controls: float
+    finishing: Finishing,
+    motion: Motion,
+    sizes: tuple[int, ...] = (),
+    ahead: int = 0,
+    **controls: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Units [T, 52] and pose [T, 104], from blocks of these sizes and the rest."""
+    """Units [T, 52] and pose [T, 104], from blocks of these sizes and the rest.
+
+    ahead: frames of voices that are known after each block.
+    """
     take, parts, start = finishing.take(7, controls), [], 0
     for size in sizes:
         part = slice(start, start + size)
         block = Motion(motion.face[part], motion.pose[part])
-        parts.append(take.push(block, voices()[part], last=False))
+        parts.append(take.push(block, voices()[start : start + size + ahead], last=False))
         start += size
     rest = Motion(motion.face[start:], motion.pose[start:])
     parts.append(take.push(rest, voices()[start:], last=True))
@@ -98,15 +105,33 @@ def motion(finishing: Finishing, steps: dict[str, dict[str, dict[str, float]]]) 
 
 
 @pytest.mark.parametrize("controls", [{}, {"expressiveness": 1.6, "gestures": 1.4}])
-@pytest.mark.parametrize("sizes", [(240, 240), (7,) * 70, (1, 300, 199)])
+@pytest.mark.parametrize(
+    ("sizes", "ahead"),
+    [((240, 240), 0), ((7,) * 70, 0), ((1, 300, 199), 0), ((90, 240), 60), ((7,) * 70, 23)],
+)
 def test_the_result_does_not_depend_on_how_the_frames_are_cut(
-    finishing: Finishing, motion: Motion, sizes: tuple[int, ...], controls: dict[str, float]
+    finishing: Finishing,
+    motion: Motion,
+    sizes: tuple[int, ...],
+    ahead: int,
+    controls: dict[str, float],
 ) -> None:
-    whole, cut = finished(finishing, motion, **controls), finished(
-        finishing, motion, sizes, **controls
-    )  # fmt: skip
+    whole = finished(finishing, motion, **controls)
+    cut = finished(finishing, motion, sizes, ahead, **controls)
     for a, b in zip(whole, cut, strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("controls", "delay"), [({}, 60), ({"gestures": 1.4}, 84)])
+def test_motion_whose_voices_are_known_ahead_is_late_by_its_own_frames_only(
+    finishing: Finishing, motion: Motion, controls: dict[str, float], delay: int
+) -> None:
+    take = finishing.take(7, controls)
+    block = Motion(motion.face[:120], motion.pose[:120])
+    early = take.push(block, voices()[: 120 + take.hears], last=False)
+    assert len(early.pose) >= 120 - delay
+    late = finishing.take(7, controls).push(block, voices()[:120], last=False)
+    assert len(late.pose) < len(early.pose)
 
 
 def test_the_same_seed_gives_the_same_bits(finishing: Finishing, motion: Motion) -> None:
@@ -233,6 +258,17 @@ def test_voices_are_found_in_each_channel_and_crosstalk_is_not_speech() -> None:
     assert found.shape == (100, 2)
     assert found[31:59, 0].all() and not found[:29].any() and not found[61:].any()
     assert not found[:, 1].any()
+
+
+@pytest.mark.parametrize("ahead", [1, 30, 500])
+def test_voices_are_heard_before_their_audio_is_passed_on(ahead: int) -> None:
+    audio = torch.randn(48000 * 2, 2, generator=torch.Generator().manual_seed(1))
+    heard, passed = Voices(), 0
+    for chunk in heard.listen(audio.split(7001), ahead=ahead):
+        assert torch.equal(chunk, audio[passed : passed + len(chunk)])
+        passed += len(chunk)
+        assert len(heard.take(0)) >= min(60, passed // 1600 + ahead)
+    assert passed == len(audio)
 
 
 def test_a_person_without_finishing_has_the_bits_of_her_networks(tmp_path: Path) -> None:

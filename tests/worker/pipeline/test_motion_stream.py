@@ -125,13 +125,43 @@ def test_an_error_of_the_sampling_reaches_the_reader(tmp_path: Path) -> None:
 
 def test_an_error_of_the_reader_ends_the_sampling(tmp_path: Path) -> None:
     sampler = Sampler(after={1: Event()})
+
+    def progress(stage: str, share: float) -> None:
+        raise KeyError(stage)
+
     with (
         pytest.raises(KeyError),
-        stream_of(sampler, tmp_path) as stream,
+        stream_of(sampler, tmp_path, progress=progress) as stream,
     ):
-        stream.takes[0].span(0)
-        raise KeyError
+        take = stream.takes[0]
+        take.span(len(take.span(0).face))
     assert sampler.stopped.is_set()
+
+
+def test_the_second_part_is_sampled_when_the_reader_comes_back_for_more(tmp_path: Path) -> None:
+    began = Event()
+
+    def sampler(progress: Progress) -> Iterator[list[Motion]]:
+        yield PARTS[0]
+        began.set()
+        yield from PARTS[1:]
+
+    options = {"frames": 9, "takes": 2, "progress": lambda *_: None}
+    with MotionStream(lambda report: [sampler(report)], tmp_path, **options) as stream:  # type: ignore[arg-type]
+        take = stream.takes[0]
+        take.span(0)
+        take.span(0)
+        assert not began.wait(0.05)
+        take.span(4)
+        assert began.is_set()
+    with MotionStream(lambda report: [sampler(report)], tmp_path, **options) as stream:  # type: ignore[arg-type]
+        stream.takes[0].span(0)  # a reader that has enough ends the thread
+
+
+def test_the_first_frames_are_a_second_and_a_batch(tmp_path: Path) -> None:
+    take = TakeMotion.of(noise(100, 1))
+    assert len(take.span(0).face) == 40
+    assert torch.equal(take.span(40).face, take.between(40, 100).face)
 
 
 def test_too_few_frames_are_an_error(tmp_path: Path) -> None:
