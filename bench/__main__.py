@@ -16,6 +16,7 @@ if (
 from bench import (
     avatar,
     bulk,
+    first_second,
     motion,
     queue,
     samplers,
@@ -35,6 +36,7 @@ MEASURES = {
     "samplers": samplers,
     "service": service,
     "bulk": bulk,
+    "first-second": first_second,
     "queue": queue,
     "simulate": simulate,
     "time-left": time_left,

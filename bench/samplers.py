@@ -4,9 +4,11 @@ Each row is a sampler with a number of steps. Its motion is compared with that o
 from the same noise; the distance is a share of the distance between two seeds. Distances are root
 mean squares in normalised units. Spread of the jaw while the person speaks, and speed of the body,
 are ratios to the recorded motion, and lips are compared with it by the correlation of the jaw while
-she speaks; these need a blendshape person. The clips come from all scenes of the dataset in turn,
-and the pairs of seeds alternate between the clips. With `--cache` each sampled motion is kept, so
-that another run with the same clips samples only what is new.
+she speaks and by the mean distance of lip vertices; these need a blendshape person. FD is the
+Frechet distance of all frames to the recorded ones, in normalised units. Jerk of the body, the mean
+third difference of the pose, is a ratio to that of the 500 steps. The clips come from all scenes of
+the dataset in turn, and the pairs of seeds alternate between the clips. With `--cache` each sampled
+motion is kept, so that another run with the same clips samples only what is new.
 
 CPU: seconds of both denoisers for a second of audio, without the rest of the work.
 
@@ -19,6 +21,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +46,16 @@ from models.motion.pipeline import (
 )
 from training.commands.options import output_file, output_folder, positive_float, positive_int
 from training.demo.speech.motion_rules import UNIT
-from training.evaluation.metrics import correlation
+from training.evaluation.lips import lip_reader
+from training.evaluation.metrics import correlation, frechet_distance, lip_vertex_error
 from training.person_facts import AVATAR_FILES
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from models.avatar.blendshape.model import BlendshapeModel
     from models.motion.pipeline import Animator, ClipFeatures
@@ -97,18 +102,34 @@ class Sums:
     face: float = 0.0  # squared distance from the reference
     body: float = 0.0
     speed: float = 0.0
+    jerk: float = 0.0
+    lips: float = 0.0  # sum over frames, mm
     jaw: list[Floats] = field(default_factory=list)  # while the person speaks
+    motion: list[tuple[Floats, Floats]] = field(default_factory=list)  # face and pose, normalised
 
-    def add(self, cpu: float, distance: tuple[float, float], speed: float, jaw: Floats) -> None:
+    def add(
+        self, cpu: float, distance: tuple[float, float], pose: Tensor, jaw: Floats, lips: float
+    ) -> None:
         """Add the measurements of a clip."""
         self.cpu += cpu
         self.face, self.body = self.face + distance[0], self.body + distance[1]
-        self.speed += speed
+        self.speed += float(pose.diff(dim=0).abs().mean())
+        self.jerk += float(pose.diff(dim=0, n=3).abs().mean())
+        self.lips += lips
         self.jaw.append(jaw)
 
     @property
     def jaws(self) -> Floats:
         return np.concatenate(self.jaw)
+
+    def frechet(self, other: Sums) -> tuple[float, float]:
+        """Frechet distances of the frames of face and pose."""
+        face, body = (
+            frechet_distance(np.concatenate(one), np.concatenate(two))
+            for one, two in zip(zip(*self.motion, strict=True), zip(*other.motion, strict=True),
+                                strict=True)
+        )  # fmt: skip
+        return face, body
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,10 @@ class Row:
     jaw_correlation: float  # with the recorded jaw
     jaw_spread: float  # sampled / recorded
     body_speed: float
+    jerk: float  # sampled / reference
+    lips: float  # mean distance of lip vertices from the recorded ones, mm
+    fd_face: float
+    fd_body: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -265,18 +290,21 @@ class Bench:
         """Sample a clip in every way with the first seed, and once with the second."""
         recorded = Motion(*(torch.from_numpy(np.array(x)).float() for x in (clip.codes, clip.pose)))
         features = self.animator.extract(torch.from_numpy(np.array(clip.samples)))
+        lips = self.lips(clip.codes)
         speaks = maximum_filter1d(self._jaw(recorded), LONGEST_SYLLABLE) > SPEAKS
-        self._add(self.truth, Take(recorded, 0.0), recorded, speaks)
+        self._add(self.truth, Take(recorded, 0.0), recorded, speaks, lips)
         reference: Motion | None = None
         for choice, sums in self.sums.items():
             take = self._sampled(clip, features, choice, seeds[0])
             reference = reference or take.motion
-            self._add(sums, take, reference, speaks)
+            self._add(sums, take, reference, speaks, lips)
         assert reference is not None
-        self._add(self.apart, self._sampled(clip, features, OTHER, seeds[1]), reference, speaks)
+        other = self._sampled(clip, features, OTHER, seeds[1])
+        self._add(self.apart, other, reference, speaks, lips)
 
     def rows(self, seconds: float) -> list[Row]:
         """Return the table for `seconds` of audio."""
+        reference, *_ = self.sums.values()
         return [
             Row(
                 **asdict(choice),
@@ -286,18 +314,34 @@ class Bench:
                 jaw_correlation=correlation(sums.jaws, self.truth.jaws),
                 jaw_spread=float(sums.jaws.std() / self.truth.jaws.std()),
                 body_speed=sums.speed / self.truth.speed,
+                jerk=sums.jerk / reference.jerk,
+                lips=sums.lips / (30 * seconds),
+                fd_face=(frechet := sums.frechet(self.truth))[0],
+                fd_body=frechet[1],
             )
             for choice, sums in self.sums.items()
         ]
 
-    def _add(self, sums: Sums, take: Take, other: Motion, speaks: Flags) -> None:
+    @cached_property
+    def lips(self) -> Callable[[Floats], Floats]:
+        """Lip vertices of face codes, in mm."""
+        read, _ = lip_reader(self.avatar)
+        return read
+
+    def _add(self, sums: Sums, take: Take, other: Motion, speaks: Flags, lips: Floats) -> None:
         motion = take.motion
         statistics = self.animator.networks.statistics
         face = (motion.face - other.face) / statistics.code_std
         body = (motion.pose - other.pose) / statistics.pose_std
         distance = (float(face.square().sum()), float(body.square().sum()))
-        speed = float(motion.pose.diff(dim=0).abs().mean())
-        sums.add(take.cpu, distance, speed, self._jaw(motion)[speaks])
+        apart = lip_vertex_error(self.lips(motion.face.numpy()), lips)
+        sums.add(take.cpu, distance, motion.pose, self._jaw(motion)[speaks], float(apart.sum()))
+        sums.motion.append(
+            (
+                ((motion.face - statistics.code_mean) / statistics.code_std).numpy(),
+                ((motion.pose - statistics.pose_mean) / statistics.pose_std).numpy(),
+            )
+        )
 
     def _jaw(self, motion: Motion) -> Floats:
         jaw: Floats = self.avatar.unit_weights(motion.face)[:, JAW].numpy()
@@ -330,12 +374,14 @@ class Bench:
 def table(report: Report[Row]) -> str:
     """Format the report as Markdown."""
     lines = [
-        "| sampler | calls | guidance until | CPU | face | pose | jaw r | jaw spread | speed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| sampler | calls | guidance until | CPU | face | pose | jaw r | jaw spread | speed "
+        "| jerk | lips, mm | FD face | FD pose |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(
             f"| {row.sampler} | {row.steps} | {row.guidance_until} | {row.cpu:.3f} "
             f"| {row.face:.3f} | {row.body:.3f} "
-            f"| {row.jaw_correlation:.3f} | {row.jaw_spread:.2f} | {row.body_speed:.2f} |"
+            f"| {row.jaw_correlation:.3f} | {row.jaw_spread:.2f} | {row.body_speed:.2f} "
+            f"| {row.jerk:.2f} | {row.lips:.2f} | {row.fd_face:.2f} | {row.fd_body:.2f} |"
             for row in report.rows
         ),
     ]

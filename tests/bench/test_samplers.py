@@ -29,7 +29,10 @@ def test_a_sampler_of_more_steps_is_nearer_to_the_reference(tmp_path: Path) -> N
     report = measure(person, [clip(1), clip(2)], choices, 2, reference=Choice("ddim", 100))
 
     reference, coarse, fine, unguided = report.rows
-    assert (reference.face, reference.body) == (0, 0)
+    assert (reference.face, reference.body, reference.jerk) == (0, 0, 1)
+    assert coarse.jerk != 1 != fine.jerk
+    assert all(min(row.lips, row.fd_face, row.fd_body) > 0 for row in report.rows)
+    assert len({row.lips for row in report.rows}) == len(report.rows)
     assert all(-1 <= row.jaw_correlation <= 1 for row in report.rows)
     assert fine.face < coarse.face
     assert fine.body < coarse.body

@@ -86,6 +86,14 @@ def lip_vertices(avatar: BlendshapeModel) -> list[int]:
 
 
 def _avatar_lips(avatar: BlendshapeModel, results: Results) -> list[Lips]:
+    read, opening = lip_reader(avatar)
+    return [Lips(read(face), read, opening, "mm") for face in results.true_face]
+
+
+def lip_reader(
+    avatar: BlendshapeModel,
+) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Return two functions: of codes [T, 256] lips in mm, [T, V, 3], and of those the opening."""
     vertices = lip_vertices(avatar)
     upper, lower = (
         [vertices.index(v) for v in edge]
@@ -103,7 +111,7 @@ def _avatar_lips(avatar: BlendshapeModel, results: Results) -> list[Lips]:
         gap = lips[:, upper, 1].mean(1) - lips[:, lower, 1].mean(1)
         return gap.clip(min=0)
 
-    return [Lips(read(face), read, opening, "mm") for face in results.true_face]
+    return read, opening
 
 
 def _offsets(avatar: BlendshapeModel, vertices: list[int]) -> Tensor:
