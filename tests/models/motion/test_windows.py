@@ -80,7 +80,7 @@ def test_a_part_does_not_depend_on_audio_after_that_of_its_level(animator: Anima
 
 
 def test_the_first_window_hears_the_level_of_what_follows(animator: Animator) -> None:
-    """A pause at the start is no speech, however short the first window is."""
+    """A pause at the start does not count as speech, however short the first window is."""
     speech = animator.networks.speech
     heard: list[int] = []
     hook = speech.register_forward_hook(  # type: ignore[attr-defined]
