@@ -26,6 +26,7 @@ class Quality:
     steps: int
     guidance_until: int  # timestep below which guidance is left out
     student: bool = False  # a person's student samples instead, where its guidance is wanted
+    supersampling: int | None = None  # samples along a pixel's side; None: the person's
 
 
 REFERENCE = Quality(
@@ -33,8 +34,9 @@ REFERENCE = Quality(
 )
 STANDARD = Quality("standard", "11 steps of UniPC, close to the result of many", "unipc", 11, 25)
 DRAFT = Quality(
-    "draft", "rougher, by the person's student or 7 steps of UniPC", "unipc", 7, 25,
-    student=True,
+    "draft",
+    "rougher, by the person's student or 7 steps of UniPC, with one sample a pixel",
+    "unipc", 7, 25, student=True, supersampling=1,
 )  # fmt: skip
 
 QUALITIES = {quality.name: quality for quality in (DRAFT, STANDARD, REFERENCE)}

@@ -126,6 +126,7 @@ class GenerateRequest(_Declared):
             "sampler": self.sampler or sampler,
             "steps": self.steps or steps,
             "guidance_until": until if self.guidance_until is None else self.guidance_until,
+            "supersampling": self.supersampling or quality.supersampling,
         }
         return request.model_copy(update=values)
 

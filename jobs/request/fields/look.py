@@ -86,7 +86,7 @@ class LookFields(BaseModel):
     supersampling: int | None = request_field(
         None,
         "Samples along each side of a pixel: more is slower, with smoother edges. Times the longer "
-        f"side of `size` at most {FINEST}.",
+        f"side of `size` at most {FINEST}. Default: 1 with `quality=draft`, or the person's.",
         ge=1,
         le=MOST_SAMPLES,
         form=FormInput("Samples along a pixel's side", placeholder="the person's"),

@@ -26,7 +26,8 @@ class SamplingFields(BaseModel):
 
     quality: QualityName | None = request_field(
         None,
-        f"Default of `sampler`, `steps` and `guidance_until`. {'; '.join(_LEVELS.values())}. "
+        "Default of `sampler`, `steps`, `guidance_until` and `supersampling`. "
+        f"{'; '.join(_LEVELS.values())}. "
         "A request with `steps` or `sampler` alone does not take the person's quality.",
         form=FormInput("Quality", main=True, labels=_LEVELS),
         person_default=True,

@@ -22,16 +22,17 @@ MODULES = (
     "models.avatar.blendshape.full.kernels",
     "models.avatar.codec.texture.kernels",
 )
+ON_CPU = ("models.avatar.yuv.kernels",)  # modules that no GPU runs
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
 
 
 def compile_kernels(architectures: Sequence[int] = ARCHITECTURES) -> list[Path]:
     """Compile all kernels for this kind of CPU and for GPUs, without a GPU; return the files."""
     folder = start_warp()
-    for name in MODULES:
+    for name in (*MODULES, *ON_CPU):
         module = importlib.import_module(name)
         wp.load_module(module, device="cpu", block_dim=block_of("cpu"))
-        for arch in architectures:
+        for arch in architectures if name in MODULES else ():
             wp.compile_aot_module(module, arch=arch, use_ptx=False)
     return sorted(file for file in folder.rglob("*") if file.suffix in {".o", ".cubin"})
 

@@ -32,6 +32,22 @@ def test_a_quality_stands_for_sampler_steps_and_guidance_interval(name: str) -> 
     assert quality.sampler in SAMPLERS
 
 
+def test_a_draft_has_one_sample_a_pixel_unless_the_request_says_otherwise() -> None:
+    def samples(**fields: Any) -> int | None:
+        request = GenerateRequest(seed=1, **fields)
+        return plan_of(request, PersonDefaults(**PLAIN)).options.samples
+
+    assert samples(quality="draft") == 1
+    assert samples(quality="draft", supersampling=2) == 2
+    assert samples(quality="standard") is None  # the avatar's
+    assert (
+        plan_of(
+            GenerateRequest(seed=1), PersonDefaults(**PLAIN | {"quality": "draft"})
+        ).options.samples
+        == 1
+    )
+
+
 def test_reference_is_the_released_setting() -> None:
     assert sampling({"quality": "draft"}, quality="reference") == (DDIM.name, 100, 0)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from worker.pipeline.media.decode import Audio
     from worker.pipeline.take import Frames, Take
 
@@ -36,6 +38,9 @@ COLOURS = (
     "-color_range", "tv",
 )  # fmt: skip
 MATRIX = "scale=out_color_matrix=bt709:out_range=tv"
+# Encoders read these of the frames; the options above alone leave primaries and curve unspecified.
+MARKS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+PLANES = "yuv420p"  # pixel format of frames that `models.avatar.yuv` converts
 
 
 # Hard-panned voices sound like a broken headphone, so both channels contain both: the person
@@ -84,9 +89,12 @@ def encode(
     container: Container,
     progress: Callable[[int], None] = lambda frames: None,
     frame_rate: int = FRAME_RATE,
+    planes: bool = True,
 ) -> None:
     """Write batches of frames with the audio to the file `video`.
 
+    planes: convert opaque frames to YUV 4:2:0 here, where the container has that and warp is
+    installed; otherwise ffmpeg converts them.
     progress: called with the number of frames written so far.
     Raises: VideoError: with ffmpeg's message. OSError: when the disk is full.
     """
@@ -95,13 +103,16 @@ def encode(
     if first is None:
         raise VideoError("there are no frames to encode")
     height, width = first.shape[1:3]
-    arguments = _arguments(first.shape[1:], audio, video, container, frame_rate)
+    convert = _planes if planes and _converts(first, container) else _pixels
+    arguments = _arguments(
+        first.shape[1:], audio, video, container, frame_rate, planes=convert is _planes
+    )
     written = 0
     try:
         with Ffmpeg(arguments, patience=PATIENCE, feed=True) as child:
             batch: Frames | None = first
             while batch is not None:
-                child.write(np.ascontiguousarray(beyond_edges(batch)).data)
+                child.write(convert(batch).data)
                 written += len(batch)
                 progress(written)
                 batch = next(batches, None)
@@ -112,6 +123,25 @@ def encode(
             f"{container.encoder.name} failed at frame {written} of {width}x{height}: "
             f"{error.output}"
         ) from error
+
+
+def _converts(frames: Frames, container: Container) -> bool:
+    """Check whether frames are converted to YUV 4:2:0 before they reach ffmpeg."""
+    from models.avatar.raster.rasterise import kernels_available
+
+    _, height, width, channels = frames.shape
+    even = height % 2 == 0 and width % 2 == 0
+    return channels == 3 and container.opaque == PLANES and even and kernels_available()
+
+
+def _planes(frames: Frames) -> NDArray[np.uint8]:
+    from models.avatar.yuv.convert import planes_of
+
+    return planes_of(frames)
+
+
+def _pixels(frames: Frames) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(beyond_edges(frames))
 
 
 def beyond_edges(frames: Frames) -> Frames:
@@ -159,14 +189,19 @@ def _arguments(
     video: Path,
     container: Container,
     frame_rate: int,
+    *,
+    planes: bool,
 ) -> list[str]:
     height, width, channels = shape
     source, target = ("rgba", container.alpha) if channels == 4 else ("rgb24", container.opaque)
+    if planes:
+        source = PLANES
     if target is None:
         raise VideoError(f"{container.encoder.name} has no alpha; its frames must be opaque")
     frames = ["-f", "rawvideo", "-pix_fmt", source, "-s", f"{width}x{height}"]
     frames += ["-r", str(frame_rate), "-i", "pipe:0"]
-    picture = ["-vf", f"{MATRIX},format={target}", *COLOURS]
+    conversion = "" if planes else f"{MATRIX},"
+    picture = ["-vf", f"{conversion}format={target},{MARKS}", *COLOURS]
     picture += ["-c:v", container.encoder.name, *container.encoder.options]
     audio_options = [*mix(audio), *container.audio]
     file = [*container.muxer, "-metadata", f"comment={SYNTHETIC}", "-y", f"file:{video}"]

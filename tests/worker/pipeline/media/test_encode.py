@@ -1,6 +1,7 @@
 """Encoding of frames and audio to video files."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -20,8 +21,14 @@ from worker.pipeline.media.encode import (
     encoder_fault,
 )
 from worker.pipeline.media.ffmpeg import FfmpegError, executable
-from worker.pipeline.outputs import mov, mp4, webm
+from worker.pipeline.outputs import fmp4, mov, mp4, preview, webm
 
+OPAQUE = {
+    ".mp4": mp4.CONTAINER,
+    "-fragments.mp4": fmp4.CONTAINER,
+    ".webm": webm.CONTAINER,
+    "-preview.mp4": preview.CONTAINER,
+}
 CONTAINERS = {"mp4": mp4.CONTAINER, "mov": mov.CONTAINER, "webm": webm.CONTAINER}
 
 
@@ -111,6 +118,63 @@ def test_encoding_preserves_colours(tmp_path: Path) -> None:
         assert picture.colorspace == 1  # BT.709, declared in the file
         pixel = picture.to_ndarray(format="rgb24", src_colorspace="ITU709")[32, 32]
     assert np.abs(pixel.astype(int) - (200, 30, 40)).max() <= 4
+
+
+def moving_pictures(frames: int = 12, size: int = 96) -> NDArray[np.uint8]:
+    """Return smooth colours with a few edges, which move."""
+    y, x = np.mgrid[:size, :size]
+    pictures = []
+    for frame in range(frames):
+        waves = [128 + 100 * np.sin((x + k * y) / (9 + k) + frame / 5 + k) for k in range(3)]
+        picture = np.stack(waves, -1)
+        picture[20 + frame : 40 + frame, 30:60] = (210, 150, 130)
+        pictures.append(picture.round().clip(0, 255).astype(np.uint8))
+    return np.stack(pictures)
+
+
+def colour_tags(path: Path) -> tuple[int, ...]:
+    """Return matrix, range, primaries and transfer of the first frame."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        context = container.streams.video[0].codec_context
+        tags = frame.colorspace, frame.color_range, context.color_primaries, context.color_trc
+        return tuple(int(tag) for tag in tags)
+
+
+def decoded(path: Path) -> NDArray[np.float64]:
+    with av.open(str(path)) as container:
+        return np.stack(
+            [
+                frame.to_ndarray(format="rgb24", src_colorspace="ITU709").astype(float)
+                for frame in container.decode(video=0)
+            ]
+        )
+
+
+@pytest.mark.parametrize("form", OPAQUE)
+def test_frames_converted_here_look_like_those_that_ffmpeg_converts(
+    tmp_path: Path, form: str
+) -> None:
+    pictures = moving_pictures()
+    audio, container = tones(tmp_path, 0.4), OPAQUE[form]
+    paths = {planes: tmp_path / f"{planes}{form}" for planes in (True, False)}
+    for planes, path in paths.items():
+        encode(iter([pictures[:8], pictures[8:]]), audio, path, container=container, planes=planes)
+
+    assert colour_tags(paths[True]) == colour_tags(paths[False]) == (1, 1, 1, 1)
+    ours, theirs = decoded(paths[True]), decoded(paths[False])
+    errors = [np.square(each - pictures).mean() for each in (ours, theirs)]
+    assert errors[0] <= 1.1 * errors[1]  # of both encoders to the frames before them
+    assert 10 * np.log10(255**2 / np.square(ours - theirs).mean()) > 32  # dB
+
+
+def test_sides_of_odd_length_are_left_to_ffmpeg(tmp_path: Path) -> None:
+    pictures = moving_pictures(4, size=65)
+    container = replace(mp4.CONTAINER, encoder=Encoder("mpeg4", ()))
+
+    encode(iter([pictures]), tones(tmp_path), tmp_path / "v.mp4", container=container)
+
+    assert decoded(tmp_path / "v.mp4").shape == (4, 65, 65, 3)
 
 
 def test_both_channels_contain_both_voices_without_clipping(tmp_path: Path) -> None:
