@@ -31,7 +31,7 @@ FAULTS ?= 25
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup python test docs page-three client-types check-alerts check-deploy fuzz watermark-survival schemathesis chaos sick-workers hostile scaling simulation-check client-batch bulk long-clip check screenshots bench demo-person clean
+.PHONY: help run serve setup python test docs page-three client-types check-alerts check-deploy fuzz watermark-survival schemathesis chaos sick-workers hostile scaling simulation-check queue-rates training-machines client-batch bulk long-clip check screenshots bench demo-person clean
 
 help: ## this list
 	@echo 'make TARGET, with a target of:'
@@ -135,9 +135,16 @@ scaling: $(VENV)/.dev ## workers by the rules in k8s/, from 1 to 4 to none, unde
 simulation-check: $(VENV)/.dev ## waits of real workers beside those of the simulation; means within 20 %
 	$(BIN)/python -m tests.bench.simulation.check
 
+queue-rates: $(VENV)/.dev ## rates of SQLite, PostgreSQL, Redis and S3 alone, and the figures of docs/scaling.md
+	$(BIN)/python -m tests.bench.queue_rates
+	$(BIN)/python -m bench simulate --document docs/scaling.md
+
 SECONDS ?= 300
 hostile: $(VENV)/.dev ## slow, endless and hanging clients of one tenant beside honest ones of others
 	$(BIN)/python -m tests.hostile.run --seconds $(SECONDS)
+
+training-machines: $(VENV)/.dev ## training on two machines with a bucket, of which one is lost; the same bits
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.loop.machines
 
 CLIPS ?= 50
 client-batch: $(VENV)/.dev ## batches by library and command, which are killed twice, and the service once

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import platform
 import sys
 import tempfile
 import time
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     Operation = Callable[[int], object]
 
-QUEUED_A_SECOND = 400  # jobs for each process and second of claims, so that none finds no job
+QUEUED_A_SECOND = 1000  # jobs for each second of claims, so that no process finds none
 TENANTS = 20
 POLLED = 20  # jobs of one poll
 OBJECT_BYTES = 1_000_000
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure, and print one line for each operation and number of processes."""
     from jobs.settings import Settings
 
+    load = os.getloadavg()[0]
     with ExitStack() as stack:
         if arguments.settings:
             settings = Settings()
@@ -76,8 +78,18 @@ def run(arguments: argparse.Namespace) -> None:
             f"{rate.rate:>8.0f} a second\n"
         )
     if arguments.json:
-        report = {"rates": [vars(rate) for rate in rates], "load": os.getloadavg()[0]}
+        report = {"rates": [vars(rate) for rate in rates], "machine": machine(load)}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def machine(load: float) -> dict[str, object]:
+    """Facts of this machine. load: mean number of running processes before the measurement."""
+    return {
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load": round(load, 1),
+    }
 
 
 def measure(
@@ -99,7 +111,7 @@ def measure(
             if name == "wake-ups" and not settings.broker_url:
                 continue
             for count in processes:
-                _prepare(database, name, count, seconds)
+                _prepare(database, name, seconds)
                 rate = _rate(settings, name, count, seconds)
                 rates.append(Rate(name, _server(settings, name), count, rate))
     return rates
@@ -109,11 +121,11 @@ def _server(settings: Settings, name: str) -> str:
     if name == "wake-ups":
         return "redis"
     url = settings.storage_url if name == "objects" else settings.database_url
-    return url.partition(":")[0]
+    return url.partition(":")[0].partition("+")[0]
 
 
-def _prepare(database: Database, name: str, processes: int, seconds: float) -> None:
-    """Queue jobs for claims, or a few for the others."""
+def _prepare(database: Database, name: str, seconds: float) -> None:
+    """Queue jobs for claims, the same number for any number of processes, or a few for others."""
     import sqlalchemy as sa
 
     from jobs.db.engine import writing
@@ -123,7 +135,7 @@ def _prepare(database: Database, name: str, processes: int, seconds: float) -> N
     with writing(database.engine) as connection:
         connection.execute(jobs.delete())
     _submit(database, 0)
-    count = int(QUEUED_A_SECOND * processes * seconds) if name == "claims" else 10 * POLLED
+    count = int(QUEUED_A_SECOND * seconds) if name == "claims" else 10 * POLLED
     with writing(database.engine) as connection:
         row = dict(connection.execute(sa.select(jobs)).mappings().one())
         rows = [

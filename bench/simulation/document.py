@@ -12,29 +12,39 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from bench.simulation import pictures
 from bench.simulation.costs import demo_costs
 from bench.simulation.loads import OFFICE_DAY, Load
-from bench.simulation.sizing import fairness, offered, preemptions, scale_to_zero, workers_for
+from bench.simulation.rates import measured_rates
+from bench.simulation.sizing import (
+    P95_WAITS,
+    RATES,
+    SPEEDS,
+    answers,
+    fairness,
+    offered,
+    preemptions,
+    scale_to_zero,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from bench.simulation.costs import Costs
     from bench.simulation.sizing import ScalingAnswer
 
-RATES = (100, 1000, 10_000)  # clips an hour
-WAITS = (10, 60, 600)  # seconds
 PERCENTILES = ("p50", "p95")
+PICTURES = "pictures/scaling"  # beside the page
 
 
 def write(page: Path) -> None:
-    """Write all tables of the page."""
+    """Write all tables and pictures of the page. Raises: InputError: without matplotlib."""
     text = page.read_text(encoding="utf-8")
     figures = page.with_suffix("")
     for name, table in TABLES.items():
         text = with_table(text, name, table(figures))
     page.write_text(text, encoding="utf-8")
+    pictures.write(page.parent / PICTURES, figures)
 
 
 def with_table(text: str, name: str, rows: Iterable[str]) -> str:
@@ -64,21 +74,16 @@ def seconds(value: float) -> str:
 def workers_table(_figures: Path) -> list[str]:
     """Workers for rates and waits, for two speeds."""
     rows = []
-    for name, costs in (("demo, two CPU cores", demo_costs()), ("ten times as fast", fast())):
+    for name, costs in SPEEDS.items():
         for rate in RATES:
-            answers = [workers_for(Load(rate), costs, wait) for wait in WAITS]
-            cells = [f"{each.workers} ({100 * each.busy:.0f} %)" for each in answers]
+            found = [answers()[name, rate, wait] for wait in P95_WAITS]
+            cells = [f"{each.workers} ({100 * each.busy:.0f} %)" for each in found]
             rows.append([name, f"{rate}", f"{offered(Load(rate), costs):.1f}", *cells])
-    head = ("speed", "clips an hour", "busy on average", *(f"p95 {wait} s" for wait in WAITS))
+    head = ("speed", "clips an hour", "busy on average", *(f"p95 {wait} s" for wait in P95_WAITS))
     return table(head, rows)
 
 
-def fast() -> Costs:
-    """Costs of a worker that takes 2.7 s for a clip of 10 s."""
-    return replace(demo_costs(), job=0.5, clip=0.2)
-
-
-def scaling_rows(answers: Iterable[ScalingAnswer]) -> list[str]:
+def scaling_rows(days: Iterable[ScalingAnswer]) -> list[str]:
     """Table of days with scaled workers."""
     return table(
         (
@@ -100,7 +105,7 @@ def scaling_rows(answers: Iterable[ScalingAnswer]) -> list[str]:
                 seconds(each.p95),
                 f"{100 * each.delayed:.1f} %",
             ]
-            for each in answers
+            for each in days
         ],
     )
 
@@ -109,15 +114,15 @@ def scale_table(_figures: Path) -> list[str]:
     """A day at three rates, scaled to zero or to one."""
     rows: list[str] = []
     for rate in (2, 20, 200):
-        answers = scale_to_zero(Load(rate, day=OFFICE_DAY), demo_costs())
-        named = [replace(each, name=f"{rate} clips an hour, {each.name}") for each in answers]
+        days = scale_to_zero(Load(rate, day=OFFICE_DAY), demo_costs())
+        named = [replace(each, name=f"{rate} clips an hour, {each.name}") for each in days]
         rows += scaling_rows(named)[2 if rows else 0 :]
     return rows
 
 
 def preemption_table(_figures: Path) -> list[str]:
     """A day on machines that are taken away."""
-    answers = preemptions(Load(300), demo_costs(), 4)
+    days = preemptions(Load(300), demo_costs(), 4)
     rows = [
         [
             each.name,
@@ -126,7 +131,7 @@ def preemption_table(_figures: Path) -> list[str]:
             seconds(each.p50),
             seconds(each.p95),
         ]
-        for each in answers
+        for each in days
     ]
     return table(
         ("a machine is taken away", "jobs handed back", "busy hours", "wait p50", "p95"), rows
@@ -185,13 +190,8 @@ def _compared(cell: dict[str, Any]) -> str:
 
 
 def rates_table(figures: Path) -> list[str]:
-    """Rates of each server, in operations a second."""
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    for path in sorted(figures.glob("queue-*.json")):
-        for rate in json.loads(path.read_text(encoding="utf-8"))["rates"]:
-            found.setdefault((rate["operation"], rate["server"]), {})[rate["processes"]] = rate[
-                "rate"
-            ]
+    """Rates of each server, in operations a second, by operation."""
+    found = measured_rates(figures)
     processes = sorted({count for rates in found.values() for count in rates})
     rows = [
         [
@@ -201,7 +201,8 @@ def rates_table(figures: Path) -> list[str]:
         ]
         for (operation, server), rates in found.items()
     ]
-    return table(("a second", "server", *(f"{count} processes" for count in processes)), rows)
+    counts = (f"{count} process{'es' * (count > 1)}" for count in processes)
+    return table(("a second", "server", *counts), rows)
 
 
 def machine_lines(figures: Path) -> list[str]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
+from bench.simulation.costs import demo_costs
 from bench.simulation.loads import DAY, HOUR, Batch, Load, arrivals
 from bench.simulation.workers import Cluster, Preemption, Result, Scaling, percentile, simulate
 
 if TYPE_CHECKING:
     from bench.simulation.costs import Costs
 
+RATES = (100, 1000, 10_000)  # clips an hour
+P95_WAITS = (10, 60, 600)  # seconds
+SPEEDS = {
+    "demo, two CPU cores": demo_costs(),
+    "ten times as fast": replace(demo_costs(), job=0.5, clip=0.2),  # 2.7 s for a clip of 10 s
+}
 FEWEST_JOBS = 2000  # of a simulation that measures a percentile
 WARM_UP = 0.2  # share of the jobs at the start that do not count
 TRANSIENTS = 40  # shortest simulated time, in jobs one after the other
@@ -69,6 +77,17 @@ def workers_for(load: Load, costs: Costs, wait: float, seed: int = 1) -> Answer:
         else:
             low = middle + 1
     return found
+
+
+@cache
+def answers() -> dict[tuple[str, int, int], Answer]:
+    """Workers by speed, clips an hour, and p95 wait in seconds."""
+    return {
+        (name, rate, wait): workers_for(Load(rate), costs, wait)
+        for name, costs in SPEEDS.items()
+        for rate in RATES
+        for wait in P95_WAITS
+    }
 
 
 @dataclass(frozen=True)

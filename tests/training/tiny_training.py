@@ -3,6 +3,7 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from models import checkpoint
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
 from tests.training.scenes import write_scene
 from training.__main__ import main
+from training.loop.checkpoints import CheckpointStore
 from training.person_directory import prepare
 
 FRAMES = 150
@@ -84,6 +86,15 @@ def train(arguments: list[str]) -> None:
     """Do the same as `python -m training`, for a separate process."""
     sys.argv = ["training", *arguments]
     main()
+
+
+def end_of(work: Path, name: str, steps: int) -> dict[str, Any]:
+    """Return the last checkpoint of a complete run, without its clock."""
+    end = CheckpointStore(work / name).latest()
+    assert end is not None
+    assert end["progress"]["step"] == steps
+    del end["progress"]["seconds"]
+    return end
 
 
 def weights_of(path: Path) -> dict[str, np.ndarray]:

@@ -1,10 +1,12 @@
-"""The page docs/scaling.md has the measured figures of its JSON files, and every table."""
+"""The page docs/scaling.md has the figures of its JSON files, every table and every picture."""
 
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.simulation.document import (
+    PICTURES,
     TABLES,
     check_table,
     machine_lines,
@@ -12,6 +14,8 @@ from bench.simulation.document import (
     rates_table,
     with_table,
 )
+from bench.simulation.pictures import DIGEST, digest_of_costs, digest_of_rates
+from bench.simulation.rates import measured_rates
 
 PAGE = Path(__file__).parents[3] / "docs" / "scaling.md"
 
@@ -44,3 +48,15 @@ def test_means_are_those_of_the_seeds_of_a_load_and_a_number_of_workers() -> Non
 
     assert [(mean["load"], mean["workers"]) for mean in means] == [(0.6, 2), (0.8, 2)]
     assert means[0]["p50"] == {"real": 2.0, "simulated": 3.0, "error": 0.5}
+
+
+def test_pictures_show_the_figures_of_the_page() -> None:
+    digests = {
+        "rates": digest_of_rates(measured_rates(PAGE.with_suffix(""))),
+        "workers": digest_of_costs(),
+    }
+    for name, digest in digests.items():
+        place = f"{PICTURES}/{name}.png"
+        assert f"]({place})" in PAGE.read_text()
+        with Image.open(PAGE.parent / place) as picture:
+            assert picture.info[DIGEST] == digest, f"{place} is older than its figures"

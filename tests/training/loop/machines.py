@@ -20,7 +20,7 @@ import psutil
 from tests.house.source import ROOT
 from tests.s3_server import CREDENTIALS, s3_server
 from tests.training import tiny_training
-from tests.training.loop.test_engines import STEPS, TIMEOUT, end_of, run
+from tests.training.loop.test_engines import STEPS, TIMEOUT, run
 from training.loop.object_storage import ObjectStorage
 
 
@@ -88,9 +88,12 @@ def disturb(folder: Path, recipe: Path, url: str) -> list[int]:
 def main() -> None:
     """Compare the disturbed run with the undisturbed one, and print the result."""
     os.environ |= CREDENTIALS
-    with tempfile.TemporaryDirectory(prefix="visavis-machines-") as temporary, s3_server("a") as s3:
+    with (
+        tempfile.TemporaryDirectory(prefix="visavis-machines-") as temporary,
+        s3_server("runs") as s3,
+    ):
         folder = Path(temporary)
-        url = f"s3://a/ada?endpoint_url={s3}"
+        url = f"s3://runs/ada?endpoint_url={s3}"
         tiny_training.write_person(folder)
         recipe = tiny_training.write_recipe(folder / "recipe.toml", "face", save_seconds=0.1)
         ObjectStorage(url).push(folder / "data", "data")
@@ -101,7 +104,10 @@ def main() -> None:
         run(folder, "torchrun", recipe, folder / "whole", kill=None)
         for name in ("work", "person"):
             ObjectStorage(url).pull(name, folder / "bucket" / name)
-        ends = [end_of(folder / "bucket" / "work"), end_of(folder / "whole")]
+        ends = [
+            tiny_training.end_of(place, "face", STEPS)
+            for place in (folder / "bucket" / "work", folder / "whole")
+        ]
         published = [
             (place / "face.safetensors").read_bytes()
             for place in (folder / "bucket" / "person", folder / "ada")

@@ -91,12 +91,14 @@ def run_killed(
 ) -> list[int]:
     """Run to the end; kill a worker, then the command, `kills` times. Return results at each kill.
 
+    Each time, another worker is killed while it starts.
     Raises: AssertionError: when the last command does not succeed.
     """
     steps = [clips * number // (2 * kills + 1) for number in range(1, 2 * kills + 1)]
     complete = []
     for at_worker, at_command in zip(steps[::2], steps[1::2], strict=True):
         driver = psutil.Popen(arguments, env=environment(people), cwd=ROOT)
+        _kill_worker(driver)
         complete.append(_wait_for(at_worker, out, driver))
         _kill_worker(driver)
         complete.append(_wait_for(at_command, out, driver))
