@@ -6,6 +6,7 @@ The only module of training that imports boto3, an extra.
 from __future__ import annotations
 
 import fcntl
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +180,7 @@ def _client(endpoint: str | None, region: str | None, attempts: int) -> Any:
         read_timeout=60,
         retries={"max_attempts": attempts, "mode": "standard"},
     )
+    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # says where they are
     session = boto3.Session()
     region = region or session.region_name or DEFAULT_REGION
     return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
