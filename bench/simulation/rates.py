@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def measured_rates(figures: Path) -> Rates:
-    """Operations a second by (operation, server), then by number of processes.
+    """Return operations per second by (operation, server), then by number of processes.
 
     Operations have the order of their first file; servers of one operation are together.
     """
