@@ -16,14 +16,13 @@ if (
 from bench import (
     avatar,
     bulk,
-    first_second,
     motion,
     queue,
     samplers,
     service,
-    time_left,
     training,
 )
+from bench.latency import first_second, time_left
 from bench.provenance import manifest, watermark
 from bench.simulation import command as simulate
 from training.commands.console import one_line_errors

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from bench.__main__ import parser
-from bench.first_second import choices, decoded_frames, measure, repeated, table
+from bench.latency.first_second import choices, decoded_frames, measure, repeated, table
 from bench.timing import as_json
 from tests.audio_clips import write_clip
 from tests.tiny_person import write_tiny_person

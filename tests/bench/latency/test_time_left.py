@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench import time_left
-from bench.time_left import Watched
+from bench.latency import time_left
+from bench.latency.time_left import Watched
 
 
 def test_early_estimates_do_not_count_and_later_ones_may_be_off_by_two_fifths() -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jobs.storage.base import Storage
     from worker.process.context import WorkerContext
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "conversation.wav"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "conversation.wav"
 FRAMES = 30  # of the first second
 PIECE = ".part-"  # in the keys of pieces
 
