@@ -153,9 +153,9 @@ client-batch: $(VENV)/.dev ## batches by library and command, which are killed t
 bulk: $(VENV)/.dev ## bulk runs by processes, Ray and shares, killed twice each, compared with the service
 	$(BIN)/python -m tests.worker.bulk.killed_run --clips $(CLIPS)
 
-# `make long-clip`: minutes of the clip; LONG="--quality draft --format fmp4" for other options.
+# `make long-clip`: minutes of the clip; LONG="--quality draft --both-minutes 0" for other options.
 long-clip: MINUTES = 60
-long-clip: setup ## memory and CPU time of a clip of an hour beside those of a minute
+long-clip: setup ## memory and CPU time of an hour, and of 5 minutes of both people, beside a minute
 	PYTHONPATH=. $(BIN)/python tools/long_clip.py --minutes $(MINUTES) $(LONG)
 
 check: $(VENV)/.dev $(TOOLS_DONE) ## lint, format, types, imports, spelling, API description

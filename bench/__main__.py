@@ -18,12 +18,12 @@ from bench import (
     bulk,
     motion,
     queue,
-    samplers,
     service,
     training,
 )
 from bench.latency import first_second, time_left
 from bench.provenance import manifest, watermark
+from bench.sampling import samplers, seams
 from bench.simulation import command as simulate
 from training.commands.console import one_line_errors
 from training.commands.options import Parser
@@ -33,6 +33,7 @@ MEASURES = {
     "avatar": avatar,
     "provenance": manifest,
     "samplers": samplers,
+    "seams": seams,
     "service": service,
     "bulk": bulk,
     "first-second": first_second,

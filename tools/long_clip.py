@@ -1,7 +1,8 @@
 """Memory and CPU time of a long clip beside a clip of a minute: `make long-clip MINUTES=60`.
 
-Each clip is made into a video by the worker's pipeline in its own process, at the smallest size.
-Memory is the peak of that process; CPU time includes ffmpeg, without start and loading.
+Each clip is made into a video by the worker's pipeline in its own process, at the smallest size: of
+one person, then of both people of a shorter clip (`--both-minutes`; 0: only of one person). Memory
+is the peak of that process; CPU time includes ffmpeg, without start and loading.
 """
 
 from __future__ import annotations
@@ -70,29 +71,41 @@ def _cpu() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def main() -> int:
-    """Measure both clips and print a table; the status is 1 when the long one costs more."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--quality", default="standard")
-    parser.add_argument("--format", default="mp4")
-    arguments = parser.parse_args()
-    options = {"quality": arguments.quality, "format": arguments.format}
+def compared(minutes: float, options: dict[str, Any]) -> bool:
+    """Print the figures of a minute and of a long clip; return whether the long one costs more."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for minutes in (1.0, arguments.minutes):
+        for length in (1.0, minutes):
             clip = Path(folder) / "clip.wav"
-            write_long(clip, 60 * minutes)
+            write_long(clip, 60 * length)
             with get_context("spawn").Pool(1) as pool:
                 rows.append(pool.apply(measured, (clip, Path(folder) / "video", options)))
             facts = {name: round(value, 3) for name, value in rows[-1].items()}
-            sys.stdout.write(json.dumps(facts | {"load": os.getloadavg()[0]}) + "\n")
+            people = 1 + bool(options.get("both"))
+            sys.stdout.write(
+                json.dumps({"people": people} | facts | {"load": os.getloadavg()[0]}) + "\n"
+            )
             sys.stdout.flush()
     short, long = rows
     memory = long["peak MB"] / short["peak MB"]
     cpu = long["CPU s per s"] / short["CPU s per s"]
     sys.stdout.write(f"memory {memory:.2f} times that of a minute, CPU time {cpu:.2f} times\n")
-    return int(memory > MEMORY or cpu > CPU)
+    return memory > MEMORY or cpu > CPU
+
+
+def main() -> int:
+    """Measure clips of one person and of both; the status is 1 when a long one costs more."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--both-minutes", type=float, default=5.0)
+    parser.add_argument("--quality", default="standard")
+    parser.add_argument("--format", default="mp4")
+    arguments = parser.parse_args()
+    options = {"quality": arguments.quality, "format": arguments.format}
+    failed = compared(arguments.minutes, options)
+    if arguments.both_minutes:
+        failed |= compared(arguments.both_minutes, options | {"both": True})
+    return int(failed)
 
 
 if __name__ == "__main__":

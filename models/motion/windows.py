@@ -266,6 +266,12 @@ def planned(windows: WindowConfig, fill: Callable[[int], int]) -> Iterator[Windo
     yield Window(start, frames, last=True)
 
 
+def borders(frames: int, windows: WindowConfig = WINDOWS) -> list[int]:
+    """Return the frames in whose middle the motion passes from one window to the next."""
+    found = planned(windows, lambda _: frames)
+    return [each.stop - windows.changing // 2 for each in found if not each.last]
+
+
 def count_parts(frames: int, whole: int, windows: WindowConfig = WINDOWS) -> int:
     """Return how many parts `stream` yields for a clip; whole: frames that networks take whole."""
     if frames <= whole:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import parser
-from bench.samplers import Bench, Choice, Clip, measure, table
+from bench.sampling.samplers import Bench, Choice, Clip, measure, table
 from bench.timing import as_json
 from contracts.errors import InputError
 from tests.tiny_person import write_tiny_person
@@ -66,7 +66,7 @@ def test_options_select_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_dataset_that_is_too_short_is_refused(tmp_path: Path) -> None:
-    from bench.samplers import cut_clips
+    from bench.sampling.samplers import cut_clips
     from tests.training.scenes import write_scene
 
     write_scene(tmp_path, "scene", 60)

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from models.motion.guide import Guide
 from models.motion.pipeline import Animator, Motion, MotionError, Sampling
-from models.motion.windows import WINDOWS, AudioBuffer, WindowConfig, count_parts, planned
+from models.motion.windows import (
+    WINDOWS,
+    AudioBuffer,
+    MotionStream,
+    Window,
+    WindowConfig,
+    borders,
+    count_parts,
+    planned,
+)
 from tests import tiny_person
 
 SMALL = WindowConfig(frames=120, first=90, overlap=60, kept=30)
@@ -132,6 +141,24 @@ def test_tokens_of_the_guide_continue_over_borders(animator: Animator) -> None:
         assert given is not None
         assert torch.equal(before[:, -given.shape[1] :], given)
         assert torch.equal(after[:, : given.shape[1]], given)
+
+
+@pytest.mark.parametrize("frames", [151, 240, 400])
+def test_borders_are_where_the_windows_of_a_stream_change(
+    animator: Animator, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    made: list[Window] = []
+    original = MotionStream.window
+
+    def recorded(self, audio, window, **options):  # type: ignore[no-untyped-def]
+        made.append(window)
+        return original(self, audio, window, **options)
+
+    monkeypatch.setattr(MotionStream, "window", recorded)
+    streamed(animator, audio(frames))
+
+    middle = (SMALL.overlap - SMALL.kept) // 2
+    assert borders(frames, SMALL) == [window.stop - middle for window in made[:-1]]
 
 
 def test_audio_that_no_window_needs_is_forgotten(animator: Animator) -> None:

@@ -1,0 +1,1 @@
+"""Sampled motion of a person: samplers, and seams between windows."""
