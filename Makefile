@@ -31,7 +31,7 @@ FAULTS ?= 25
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup python test docs page-three client-types check-alerts check-deploy fuzz watermark-survival schemathesis chaos sick-workers hostile scaling simulation-check queue-rates training-machines client-batch bulk long-clip check screenshots bench demo-person clean
+.PHONY: help run serve setup python test docs page-three client-types check-alerts check-deploy fuzz watermark-survival schemathesis chaos sick-workers hostile scaling simulation-check queue-rates training-machines client-batch bulk long-clip check screenshots bench performance demo-person clean
 
 help: ## this list
 	@echo 'make TARGET, with a target of:'
@@ -180,6 +180,12 @@ bench: setup ## speed of motion networks, renderer, service and training
 	$(BIN)/python -m bench avatar
 	$(BIN)/python -m bench service
 	$(BIN)/python -m bench training
+
+performance: $(VENV)/.dev ## page about speed, measured again: reports, document and plots in docs (15 minutes on two idle cores)
+	mkdir -p docs/performance
+	set -e; for name in job avatar motion training queue; do \
+	  $(BIN)/python -m bench $$name --json docs/performance/$$name.json; done
+	$(BIN)/python -m bench page docs
 
 demo-person: TRAIN = $(BIN)/python -m training
 demo-person: LEARN = --data $(DATA)/train --out people/demo --work $(DATA)/work --config demo

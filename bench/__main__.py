@@ -18,10 +18,10 @@ from bench import (
     bulk,
     motion,
     queue,
-    service,
     training,
 )
 from bench.latency import first_second, time_left
+from bench.performance import job, page, service
 from bench.provenance import manifest, watermark
 from bench.sampling import samplers, seams
 from bench.simulation import command as simulate
@@ -31,6 +31,8 @@ from training.commands.options import Parser
 MEASURES = {
     "motion": motion,
     "avatar": avatar,
+    "job": job,
+    "page": page,
     "provenance": manifest,
     "samplers": samplers,
     "seams": seams,

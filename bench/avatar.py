@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench import codec
+from bench.performance.machine import this_machine
 from contracts.avatar_kinds import FAST, FULL, SHADINGS
 from training.commands.options import device_name, output_file, positive_int
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 PERSON = Path(__file__).parents[1] / "people" / "demo"
 PLAIN_FRAMES = 3  # the plain renderer takes a second per frame
+SEED = 3  # of the movement
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def run(arguments: argparse.Namespace) -> None:
         reports.append(report)
         print(table(report))
     if arguments.json:
-        text = json.dumps([asdict(report) for report in reports], indent=1)
+        facts = {"machine": asdict(this_machine()), "seed": SEED}
+        facts["sizes"] = [asdict(report) for report in reports]
+        text = json.dumps(facts, indent=1)
         arguments.json.write_text(text + "\n", encoding="utf-8")
 
 
@@ -191,7 +195,7 @@ def _load(
 
 def sample_motion(avatar: BlendshapeAvatar, frames: int) -> Movement:
     """Return smooth random motion from a fixed seed."""
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(SEED)
     seconds = torch.linspace(0, frames / 30, frames)[:, None]
     units, parameters = len(avatar.unit_names), len(avatar.parameter_names)
     phase = 6.28 * torch.rand(1, units + parameters, generator=generator)

@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.performance.machine import this_machine
 from contracts.errors import InputError
 from training.commands.options import output_file, positive_float, positive_int
 
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"{rate.rate:>8.0f} a second\n"
         )
     if arguments.json:
-        report = {"rates": [vars(rate) for rate in rates], "machine": machine(load)}
+        facts = asdict(this_machine()) | machine(load)
+        report = {"rates": [vars(rate) for rate in rates], "machine": facts}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

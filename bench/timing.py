@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
+from bench.performance.machine import Machine, this_machine
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,6 +55,8 @@ class Report(Generic[Row]):
     threads: int
     torch: str
     rows: list[Row]
+    machine: Machine
+    seed: int = 0  # of the weights; inputs have other fixed seeds
 
     def title(self, measure: str) -> str:
         """Name the measure, the device, the number of threads and the version of torch."""
@@ -73,7 +77,8 @@ def timed(work: Callable[[], Result], *, repeats: int = 1) -> Timed[Result]:
 
 def report_on(device: torch.device, rows: list[Row]) -> Report[Row]:
     """Return a report with the present number of threads and version of torch."""
-    return Report(device.type, torch.get_num_threads(), torch.__version__, rows)
+    threads = torch.get_num_threads()
+    return Report(device.type, threads, torch.__version__, rows, this_machine())
 
 
 def as_json(report: Report[Any]) -> str:

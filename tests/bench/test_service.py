@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import parser
-from bench.service import Measurements, Plan, measure, table
+from bench.performance.service import Measurements, Plan, measure, table
 
 
 @pytest.mark.services
 def test_clients_poll_their_jobs_and_clips_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.service.WARM_SECONDS", 2.0)
+    monkeypatch.setattr("bench.performance.service.WARM_SECONDS", 2.0)
     plan = Plan(clients=4, submissions=120, seconds=4)
 
     measurements = measure(plan, tmp_path)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 WARM_SECONDS = 15.0  # until all clients are connected and the load is steady
 TICK_SECONDS = 0.05
