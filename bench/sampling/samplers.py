@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter1d
+from torch.nn.functional import max_pool1d
 
 from bench.timing import Report, report_on, timed, write_json
 from contracts.errors import InputError
@@ -45,7 +45,6 @@ from models.motion.pipeline import (
     take_seed,
 )
 from training.commands.options import output_file, output_folder, positive_float, positive_int
-from training.demo.speech.motion_rules import UNIT
 from training.evaluation.lips import lip_reader
 from training.evaluation.metrics import correlation, frechet_distance, lip_vertex_error
 from training.person_facts import AVATAR_FILES
@@ -63,7 +62,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Flags = NDArray[np.bool_]
 
-JAW = UNIT["jawOpen"]
+JAW = "jawOpen"
 SPEAKS = 0.08  # opening of the jaw of a person who speaks
 LONGEST_SYLLABLE = 13  # frames
 DEFAULT_ROWS = (
@@ -291,7 +290,7 @@ class Bench:
         recorded = Motion(*(torch.from_numpy(np.array(x)).float() for x in (clip.codes, clip.pose)))
         features = self.animator.extract(torch.from_numpy(np.array(clip.samples)))
         lips = self.lips(clip.codes)
-        speaks = maximum_filter1d(self._jaw(recorded), LONGEST_SYLLABLE) > SPEAKS
+        speaks = self._speaks(recorded)
         self._add(self.truth, Take(recorded, 0.0), recorded, speaks, lips)
         reference: Motion | None = None
         for choice, sums in self.sums.items():
@@ -344,8 +343,16 @@ class Bench:
         )
 
     def _jaw(self, motion: Motion) -> Floats:
-        jaw: Floats = self.avatar.unit_weights(motion.face)[:, JAW].numpy()
+        unit = self.avatar.unit_names.index(JAW)
+        jaw: Floats = self.avatar.unit_weights(motion.face)[:, unit].numpy()
         return jaw
+
+    def _speaks(self, motion: Motion) -> Flags:
+        """Find the frames [T] of speech: the jaw opens at most half a syllable away."""
+        jaw = torch.from_numpy(self._jaw(motion))[None]
+        widest = max_pool1d(jaw, LONGEST_SYLLABLE, 1, LONGEST_SYLLABLE // 2)[0]
+        speaks: Flags = (widest > SPEAKS).numpy()
+        return speaks
 
     def _sampled(self, clip: Clip, features: ClipFeatures, choice: Choice, seed: int) -> Take:
         sampling = Sampling(
