@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 UID = 65532
+COMPILE = "models.avatar.raster.compiled"
 PRIVILEGES = ("--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--no-new-privs")
 # For a Python, a checkout or temporary files below a folder like /root that other users cannot
 # enter: reading is allowed then, writing is not.
@@ -152,6 +153,14 @@ def _install(layout: Layout) -> None:
     wheel = _wheel(tuple(packages_of))
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "-q", "--no-deps", str(wheel)], check=True, timeout=300)
+    if any(COMPILE in run for run in layout.dockerfile.runs):
+        subprocess.run(
+            [str(python), "-m", COMPILE, "--arch"],  # kernels of GPUs have other tests
+            env=layout.environment(),
+            cwd=layout.root,
+            check=True,
+            timeout=900,
+        )
 
 
 def _link_dependencies(extras: tuple[str, ...], packages: Path) -> None:
