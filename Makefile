@@ -189,7 +189,7 @@ performance: $(VENV)/.dev ## page about speed, measured again: reports, document
 
 demo-person: TRAIN = $(BIN)/python -m training
 demo-person: LEARN = --data $(DATA)/train --out people/demo --work $(DATA)/work --config demo
-demo-person: setup ## the demo person again: body, conversations, networks (wants flite, espeak-ng)
+demo-person: setup ## the demo people again: bodies, conversations, networks (wants flite, espeak-ng)
 	@$(INSTALL) -e ".[all,demo-person]"
 	$(BIN)/python -m training.demo.body --out people/demo
 	$(BIN)/python -m training data make-demo $(DATA)/train --minutes 150 --seed 1
@@ -201,7 +201,10 @@ demo-person: setup ## the demo person again: body, conversations, networks (want
 	  $(TRAIN) guide $(LEARN) --minutes $$(( $(MINUTES) * 5 / 14 )) ) & other=$$!; \
 	$(TRAIN) body $(LEARN) --minutes $(MINUTES); body=$$?; wait $$other && exit $$body
 	$(BIN)/python -m training.demo.finishing --data $(DATA)/held-out --person people/demo --clips 8
+	$(BIN)/python -m training.demo.body --out people/sam
+	$(BIN)/python -m training.demo.shared_motion --person people/sam --base people/demo
 	$(BIN)/python -m training.demo.media --person people/demo --clip examples/conversation.wav
+	$(BIN)/python -m training.demo.media --person people/sam --clip examples/conversation.wav --person-channel right --first 6.5
 	$(BIN)/python -m training judge --data $(DATA)/held-out --person people/demo
 
 clean: ## remove environments, node packages, and all jobs and videos of `make run` and `make serve`

@@ -34,6 +34,7 @@ MEDIA: Mapping[str, Mapping[str, str]] = {
 
 GUIDANCE = ("guidance_face", "guidance_body")
 FINISHING = "finishing.json"  # parameters of steps after sampling; only for people with finishing
+LONGEST_LINK = 200  # bytes
 CONTROLS = ("expressiveness", "gestures")  # request fields that need a step of finishing
 
 
@@ -101,13 +102,39 @@ def check_files(folder: Path) -> None:
     for name, digest in read_manifest(folder).files.items():
         path = folder / name
         if not path.is_file():
-            raise PersonError(f"{folder} lacks {name}; copy the person directory again")
+            raise PersonError(f"{folder} lacks {name}; {_remedy(path)}")
         found = sha256_of(path)
         if found != digest:
             raise PersonError(
                 f"{path} does not match {MANIFEST} (sha256 {found[:12]}…, expected "
-                f"{digest[:12]}…); copy the person directory again"
+                f"{digest[:12]}…); {_remedy(path)}"
             )
+
+
+def link_target(path: Path) -> str | None:
+    """File that a file of a person is a link to, as written in the link; None for other files.
+
+    Tools without links leave a small file with this text in place of the link.
+    """
+    if path.is_symlink():
+        return str(path.readlink())
+    if path.is_file() and path.stat().st_size <= LONGEST_LINK:
+        text = path.read_bytes().decode("utf-8", "replace").strip()
+        if text.startswith("../") and text.endswith(f"/{path.name}"):
+            return text
+    return None
+
+
+def _remedy(path: Path) -> str:
+    """Remedy for a file that is missing or another one."""
+    if (target := link_target(path)) is None:
+        return "copy the person directory again"
+    other = (path.parent / target).parent
+    return (
+        f"it is a link to {target}, and both people share this file: copy {other.name!r} beside "
+        f"{path.parent.name!r}, both of one version, or copy {path.parent.name!r} with "
+        "`cp -rL`, which puts files in place of links"
+    )
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], files: Iterable[str]) -> Path:

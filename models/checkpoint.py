@@ -89,7 +89,8 @@ def stored_dtype(path: Path) -> torch.dtype:
 @contextmanager
 def _opened(path: Path, device: str) -> Iterator[Any]:
     if not path.is_file():
-        raise CheckpointError(f"{path}: weights not found; copy the whole person directory")
+        where = f"a link to {path.readlink()}, which is" if path.is_symlink() else "weights"
+        raise CheckpointError(f"{path}: {where} not found; copy the whole person directory")
     try:
         with safe_open(path, framework="pt", device=device, backend=BACKEND) as file:
             yield file

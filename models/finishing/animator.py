@@ -1,7 +1,8 @@
 """Motion networks of a person with the finishing that she declares in `finishing.json`.
 
-The file holds the parameters of each step by the name of the step. A person without it has the
-motion of her networks, bit by bit.
+The file holds the parameters of each step by the name of the step. Steps of request fields may have
+`usual`, the share of the trained amplitude that the value 1 stands for. A person without the file
+has the motion of her networks, bit by bit.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from models.motion.windows import WindowConfig
 
     Make = Callable[[Rig, Generator, float, Mapping[str, Any]], Step]
+
+USUAL = "usual"
 
 # The steps in their order, in stages. Arguments: rig, random numbers, factor of a control,
 # parameters.
@@ -89,21 +92,32 @@ class Finishing:
 
         Raises: ValueError: when a step has other parameters.
         """
+        factors = {name: self._factor(name, controls) for name in self._steps}
         stages = [
             [
-                self._step(name, make, seed, controls.get(name, 1.0))
+                self._step(name, make, seed, factors[name])
                 for name, make in stage.items()
-                if name in self._steps and (name not in CONTROLS or controls.get(name, 1.0) != 1)
+                if name in factors and (name not in CONTROLS or factors[name] != 1)
             ]
             for stage in STAGES
         ]
         return TakeFinishing(self.rig, Chain(stages))
 
+    def _factor(self, name: str, controls: Mapping[str, float]) -> float:
+        """Amplitude of a control, relative to the trained one."""
+        usual = self._steps[name].get(USUAL, 1.0) if name in CONTROLS else 1.0
+        if isinstance(usual, bool) or not isinstance(usual, (int, float)) or not 0 < usual <= 1:
+            raise ValueError(f"{name}: {USUAL} must be above 0 and at most 1 ({usual!r})")
+        return controls.get(name, 1.0) * usual
+
     def _step(self, name: str, make: Make, seed: int, factor: float) -> Step:
         digest = hashlib.sha256(f"{name}/{seed}".encode()).digest()
         random = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+        values = dict(self._steps[name])
+        if name in CONTROLS:
+            values.pop(USUAL, None)
         try:
-            return make(self.rig, random, factor, self._steps[name])
+            return make(self.rig, random, factor, values)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{name}: invalid parameters ({error})") from error
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,50 @@ def test_a_picture_has_a_type_that_browsers_show(folder: Path) -> None:
 
     with pytest.raises(PersonError, match=r"must end in .png, .webp, .jpg"):
         read_manifest(folder)
+
+
+class TestSharedFiles:
+    """A person whose face network is a link to another person's."""
+
+    @pytest.fixture
+    def sam(self, folder: Path, tmp_path: Path) -> Path:
+        people = tmp_path / "people"
+        shutil.copytree(folder, people / "ada", ignore=shutil.ignore_patterns("people"))
+        sam = people / "sam"
+        sam.mkdir()
+        (sam / "stats.json").write_bytes(b"{}")
+        (sam / "face.safetensors").symlink_to("../ada/face.safetensors")
+        write_manifest(sam, FACTS | {"name": "sam"}, ["stats.json", "face.safetensors"])
+        return sam
+
+    def test_both_people_are_intact(self, sam: Path) -> None:
+        check_files(sam)
+        assert read_manifest(sam).files == read_manifest(sam.parent / "ada").files
+
+    def test_a_copy_without_the_other_person_says_what_is_missing(
+        self, sam: Path, tmp_path: Path
+    ) -> None:
+        copy = Path(shutil.copytree(sam, tmp_path / "elsewhere/sam", symlinks=True))
+        told = (
+            r"elsewhere/sam lacks face\.safetensors; it is a link to \.\./ada/face\.safetensors, "
+            r"and both people share this file: copy 'ada' beside 'sam'.*copy 'sam' with `cp -rL`"
+        )
+        with pytest.raises(PersonError, match=told):
+            check_files(copy)
+
+    def test_a_copy_of_what_links_name_is_complete(self, sam: Path, tmp_path: Path) -> None:
+        copy = Path(shutil.copytree(sam, tmp_path / "elsewhere/sam"))
+        check_files(copy)
+        assert read_manifest(copy).digest == read_manifest(sam).digest
+
+    def test_another_version_of_the_other_person_is_told(self, sam: Path) -> None:
+        (sam.parent / "ada/face.safetensors").write_bytes(b"better weights")
+        with pytest.raises(PersonError, match=r"does not match .*copy 'ada' beside 'sam', both of"):
+            check_files(sam)
+
+    def test_a_link_that_a_tool_wrote_as_text_is_told(self, sam: Path) -> None:
+        target = str((sam / "face.safetensors").readlink())
+        (sam / "face.safetensors").unlink()
+        (sam / "face.safetensors").write_text(target)
+        with pytest.raises(PersonError, match=r"it is a link to \.\./ada/face\.safetensors"):
+            check_files(sam)

@@ -48,7 +48,7 @@ def _released_person(folder: Path) -> None:
 
 
 CHECKS: Mapping[str, tuple[Callable[[Path], None], ...]] = {
-    "README.md": (_videos("hello.mp4", "out.mp4", "talk.mp4", "local.mp4"),),
+    "README.md": (_videos("hello.mp4", "out.mp4", "talk.mp4", "both.mp4", "local.mp4"),),
     "docs/api.md": (_videos("*take-1.mp4"),),
     "docs/recipes.md": (_videos("both-views.mp4", "take-1.mp4"),),
     "docs/released-people.md": (lambda folder: check_files(folder / "people" / "PXB184"),),

@@ -25,7 +25,7 @@ from tests.training.tiny_training import AUDIO, NETWORKS, write_recipe
 from training.demo.speech.voices import Voice
 
 CLIP_SECONDS = 1.0
-PERSONS = ("demo", "PXB184")
+PERSONS = ("demo", "sam", "PXB184")
 
 
 def humming_voices(_rng: Generator) -> tuple[Voice, Voice]:

@@ -1,6 +1,7 @@
-"""Build the avatar of the demo person: `python -m training.demo.body --out people/demo`.
+"""Build the avatar of a demo person: `python -m training.demo.body --out people/demo`.
 
-Writes avatar.safetensors and cameras.json. Repeated runs on one machine write identical bytes.
+The name of the folder selects the person, of `training.demo.mesh.looks`. Writes avatar.safetensors
+and cameras.json. Repeated runs on one machine write identical bytes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from models.motion.pipeline import LONGEST_SECONDS
 from training.demo.mesh import assets
 from training.demo.mesh.ambient_occlusion import sky_openness
 from training.demo.mesh.assembly import Assembly, assemble
-from training.demo.mesh.body_shape import REST_FACE, shape_body
+from training.demo.mesh.body_shape import shape_body
 from training.demo.mesh.head import Body
+from training.demo.mesh.looks import DEMO as DEMO_LOOKS
+from training.demo.mesh.looks import LOOKS, Looks
 from training.demo.mesh.skeleton import build_rig
 from training.demo.mesh.texture_painting import paint_texture
 from training.person_facts import DEFAULTS, DEMO, SIZE, read_facts, write_draft
@@ -42,27 +45,34 @@ SHINE |= {"trousers": 0.02, "hair": 0.25, "bun": 0.25}
 RIGID_PARTS = ("hair", "bun", "teeth")  # attached to the head joint only
 STILL_PARTS = ("hair", "bun")  # not moved by any face unit
 SMALLEST_MOVE = 2e-4  # decimetres; smaller displacements are dropped
-DEMO_FACTS: dict[str, Any] = {
-    "name": DEMO,
-    "title": "The demo person",
-    "consent": {
-        "kind": "synthetic",
-        "uses": ["non-commercial", "commercial"],
-        "conditions": "made by this project from public-domain sources; no real human being is "
-        "shown",
-    },
-    "licence": "Apache-2.0; body from CC0 sources: see NOTICE",
-    "avatar": {"kind": "blendshape"},
-    "limits": {"max_seconds": LONGEST_SECONDS},
-    "defaults": {**DEFAULTS["mel"], "size": SIZE},
-}
 
 
-def build_body() -> Body:
+def facts_of(name: str) -> dict[str, Any]:
+    """Facts of a demo person for person.json."""
+    return {
+        "name": name,
+        "title": LOOKS[name].title,
+        "consent": {
+            "kind": "synthetic",
+            "uses": ["non-commercial", "commercial"],
+            "conditions": "made by this project from public-domain sources; no real human being "
+            "is shown",
+        },
+        "licence": "Apache-2.0; body from CC0 sources: see NOTICE",
+        "avatar": {"kind": "blendshape"},
+        "limits": {"max_seconds": LONGEST_SECONDS},
+        "defaults": {**DEFAULTS["mel"], "size": SIZE},
+    }
+
+
+DEMO_FACTS = facts_of(DEMO)
+
+
+def build_body(looks: Looks = DEMO_LOOKS) -> Body:
     """Base mesh in the shape of the person, with its skeleton."""
     mesh = assets.read_base_mesh()
-    shape = shape_body(mesh)
-    return Body(mesh, shape, build_rig(shape))
+    shape = shape_body(mesh, looks.figure)
+    return Body(mesh, shape, build_rig(shape), looks)
 
 
 def unit_moves(body: Body, assembly: Assembly) -> tuple[tuple[str, ...], Points]:
@@ -121,7 +131,8 @@ def build_cameras() -> dict[str, Camera]:
 def build_weights(body: Body, assembly: Assembly) -> tuple[BlendshapeConfig, dict[str, Tensor]]:
     """Config and weights of avatar.safetensors."""
     names, moves = unit_moves(body, assembly)
-    rest = np.array([REST_FACE.get(name, 0.0) for name in names])
+    rest_face = body.looks.figure.rest_face
+    rest = np.array([rest_face.get(name, 0.0) for name in names])
     template = assembly.template + np.einsum("u,uvc->vc", rest, moves)
     upper, lower = lip_vertices(assembly, moves[names.index("jawOpen")])
     shine = tuple(SHINE[name] for name in assembly.names)
@@ -166,9 +177,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="person directory")
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    if out.resolve().name == DEMO and read_facts(out) is None:
+    name = out.resolve().name
+    if name == DEMO and read_facts(out) is None:
         write_draft(out, DEMO_FACTS)
-    body = build_body()
+    body = build_body(LOOKS.get(name, DEMO_LOOKS))
     config, weights = build_weights(body, assemble(body))
     metadata = {"config": json.dumps(asdict(config))}
     (out / "avatar.safetensors").write_bytes(save(weights, metadata))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from models.avatar.avatar import Avatar
 
 CPU = torch.device("cpu")
+CHANNELS = ("left", "right")
 MEDIA = {"picture": "picture.webp", "loop": "loop.mp4"}
 PICTURE, LOOP = (896, 672), (768, 576)  # width and height
 BLEND = 15  # frames over which the end of a loop flows into its beginning
@@ -37,12 +38,15 @@ QUALITY = 82  # of the picture
 ENCODING = {"preset": "veryslow", "crf": "27", "movflags": "+faststart"}
 
 
-def sampled_motion(person: Path, clip: Path, seconds: float, seed: int) -> Motion:
-    """Sample the motion of the beginning of a clip."""
+def sampled_motion(
+    person: Path, clip: Path, seconds: float, seed: int, channel: str = CHANNELS[0]
+) -> Motion:
+    """Sample the motion of the beginning of a clip, with the voice of a channel."""
     facts = read_facts(person) or {}
     defaults = facts["defaults"]
     audio = open_wav(clip)
     samples = torch.from_numpy(audio.read(0, round(seconds * audio.rate)))
+    samples = samples if channel == CHANNELS[0] else samples.flip(1)
     options = {name: defaults[name] for name in ("steps", "guidance_face", "guidance_body")}
     sampling = Sampling(seeds=(seed,), diversity=defaults["diversity"], **options)
     return load_finished_animator(person, device=CPU).animate(samples, sampling)[0]
@@ -101,10 +105,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=positive_float, default=4.0, help="length of the loop")
     parser.add_argument("--first", type=positive_float, default=2.0, help="its begin in the clip")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--person-channel", choices=CHANNELS, default=CHANNELS[0], help="voice of the person"
+    )
     options = parser.parse_args()
     first, frames = round(options.first * FRAME_RATE), round(options.seconds * FRAME_RATE)
+    seconds = options.first + options.seconds
     motion = sampled_motion(
-        options.person, options.clip, options.first + options.seconds, options.seed
+        options.person, options.clip, seconds, options.seed, options.person_channel
     )
     avatar = load_avatar(options.person, device=CPU)
     write_media(avatar, looped(motion, first, frames), options.person)

@@ -19,6 +19,7 @@ from scipy.optimize import least_squares
 from models.avatar.mesh.skinning import joint_states, quaternion_matrix
 from training.demo.mesh import assets
 from training.demo.mesh.body_shape import shape_body
+from training.demo.mesh.looks import DEMO
 from training.demo.mesh.skeleton import FINGERS, SIDES, Rig, build_rig, unit
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ KEYS = {
 # Moves the right hand in these poses. Hands at rest lie beside each other, so that no way from
 # there to another pose leads through the other hand; only one hand takes the pose "me" at a time.
 RIGHT_OFFSET = {"rest": (0.0, 0.05, 0.15)}
+NO_OFFSET = (0.0, 0.0, 0.0)
 
 
 def _arm_angles(side: str) -> list[str]:
@@ -70,10 +72,12 @@ def _arm_angles(side: str) -> list[str]:
     return [*shoulder, f"elbow_{side}_flex", f"forearm_{side}_twist", *wrist]
 
 
-def solve_arm(rig: Rig, side: str, name: str) -> dict[str, float]:
+def solve_arm(
+    rig: Rig, side: str, key: Key, right_offset: tuple[float, float, float] = NO_OFFSET
+) -> dict[str, float]:
     """Angles of an arm, in radians, that best match a key pose."""
-    key, mirror = KEYS[name], np.array([1.0 if side == "L" else -1.0, 1.0, 1.0])
-    wrist = np.array(key.wrist) + np.array(RIGHT_OFFSET.get(name, (0, 0, 0))) * (side == "R")
+    mirror = np.array([1.0 if side == "L" else -1.0, 1.0, 1.0])
+    wrist = np.array(key.wrist) + np.array(right_offset) * (side == "R")
     targets = [wrist, np.array(ELBOW), unit(np.array(key.palm)), np.array(key.fingers)]
     wrist, elbow, palm, fingers = (mirror * target for target in targets)
     angles = _arm_angles(side)
@@ -129,10 +133,17 @@ def curl_fingers(side: str, key: Key) -> dict[str, float]:
     return angles
 
 
+def solve_hand(
+    rig: Rig, side: str, key: Key, right_offset: tuple[float, float, float] = NO_OFFSET
+) -> dict[str, float]:
+    """Angles of an arm and its fingers in a key pose: pose parameter -> radians."""
+    return solve_arm(rig, side, key, right_offset) | curl_fingers(side, key)
+
+
 def solve_keys(rig: Rig) -> dict[str, dict[str, float]]:
     """All key poses of both hands, by name and side: pose parameter -> radians."""
     return {
-        f"{name}_{side}": solve_arm(rig, side, name) | curl_fingers(side, key)
+        f"{name}_{side}": solve_hand(rig, side, key, RIGHT_OFFSET.get(name, NO_OFFSET))
         for name, key in KEYS.items()
         for side in SIDES
     }
@@ -143,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=POSES)
     out: Path = parser.parse_args().out
-    keys = solve_keys(build_rig(shape_body(assets.read_base_mesh())))
+    keys = solve_keys(build_rig(shape_body(assets.read_base_mesh(), DEMO.figure)))
     out.write_text(json.dumps(keys, indent=1) + "\n", encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.person import check_files
 from tests.cli.conftest import Call
 from tests.tiny_person import write_tiny_person
 
@@ -40,6 +41,20 @@ def test_nothing_is_copied_if_a_person_is_damaged(call: Call, source: Path, tmp_
     assert done.exit_code == 2
     assert "face.safetensors does not match person.json" in " ".join(done.stderr.split())
     assert not (tmp_path / "volume").exists()
+
+
+def test_files_take_the_place_of_links_to_another_person(
+    call: Call, source: Path, tmp_path: Path
+) -> None:
+    shared = write_tiny_person(source, "anna") / "face.safetensors"
+    shared.unlink()
+    shared.symlink_to("../demo/face.safetensors")  # the tiny networks are all the same
+
+    done = call("install-people", str(source), str(tmp_path / "volume"))
+
+    assert done.exit_code == 0
+    assert not (tmp_path / "volume/anna/face.safetensors").is_symlink()
+    check_files(tmp_path / "volume/anna")
 
 
 def test_a_folder_without_people_is_refused(call: Call, tmp_path: Path) -> None:

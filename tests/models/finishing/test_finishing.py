@@ -20,11 +20,20 @@ from models.finishing.stages import Frames
 from models.finishing.voices import Voices
 from models.motion.pipeline import Motion, MotionError, Sampling
 from tests import tiny_person
-from training.demo.body_measures import GROUPS, Hands, blinks, gaze_spread, jerk, saccades
+from training.demo.body_measures import (
+    GROUPS,
+    Hands,
+    blinks,
+    gaze_spread,
+    jerk,
+    nod_energy,
+    saccades,
+)
 from training.demo.judge import judged_avatar
 from training.demo.speech.motion_rules import ARMS, POSE, POSE_NAMES, UNIT
 
 DEMO = Path(__file__).parents[3] / "people" / "demo"
+SAM = DEMO.with_name("sam")
 CPU = torch.device("cpu")
 SAMPLING = Sampling((3, 4), 2, guidance_face=1.5, guidance_body=1.5, diversity=0.9)
 LIPS = [UNIT[name] for name in ("jawOpen", "mouthFunnel", "mouthPucker", "mouthPressLeft")]
@@ -247,6 +256,33 @@ def test_she_nods_after_the_partner_and_hands_rest_while_he_speaks(
     assert 4 <= nods <= 8
 
 
+def test_the_second_person_moves_less_by_the_same_networks(
+    finishing: Finishing, motion: Motion
+) -> None:
+    second = load_finishing(SAM)
+    assert second is not None
+    rates, spreads = [], []
+    frames = 120 * 30
+    voices = torch.zeros(frames, 2)
+    voices[(torch.arange(frames) % 180) < 120, 1] = 1  # clauses of the partner
+    still = Motion(torch.zeros(frames, 256), torch.zeros(frames, 104))
+    for each in (finishing, second):
+        done = each.take(3, {}).push(still, voices, last=True)
+        pose = done.pose.numpy()
+        nods = float(nod_energy(pose).mean())
+        units = (done.face @ each.rig.face_basis).numpy()
+        rates.append((blinks(units), saccades(pose), gaze_spread(pose), nods))
+        units_of, arms = finished(each, motion)
+        brows = float(units_of[:, UNIT["browInnerUp"]].std())
+        spreads.append((float(arms[SPEECH][:, ARMS].std(0).mean()), brows))
+        assert all(value > 0 for value in (*rates[-1], *spreads[-1]))
+    for first, other in zip(rates[0][:2], rates[1][:2], strict=True):
+        assert other < 0.85 * first
+    assert abs(rates[1][3] / rates[0][3] - 1) > 0.1
+    for first, other in zip(*spreads, strict=True):
+        assert 0.5 * first < other < 0.97 * first
+
+
 def test_voices_are_found_in_each_channel_and_crosstalk_is_not_speech() -> None:
     random = torch.Generator().manual_seed(1)
     audio = 1e-3 * torch.randn(48000 * 3, 2, generator=random)
@@ -303,7 +339,8 @@ def test_a_long_clip_in_windows_is_the_clip_as_a_whole(finishing: Finishing) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [("{", "damaged"), ('{"steps": {"polish": {}}}', "polish: unknown"),
-     ('{"steps": {"hands": {}}}', "hands: invalid parameters")],
+     ('{"steps": {"hands": {}}}', "hands: invalid parameters"),
+     ('{"steps": {"gestures": {"usual": 2}}}', "gestures: usual must be above 0 and at most 1")],
 )  # fmt: skip
 def test_a_damaged_file_is_an_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "avatar.safetensors").symlink_to(DEMO / "avatar.safetensors")

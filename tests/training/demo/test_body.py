@@ -13,6 +13,7 @@ from training.demo.body import build_body, build_cameras, face_basis, unit_moves
 from training.demo.mesh.assembly import Assembly, assemble
 from training.demo.mesh.geometry import clip, quads_to_triangles, subdivide, take_piece, triangulate
 from training.demo.mesh.head import Body
+from training.demo.mesh.looks import LOOKS
 from training.demo.pose_keys import POSES
 
 PERSON = Path(__file__).parents[3] / "people" / "demo"
@@ -58,6 +59,21 @@ def test_the_shipped_skeleton_and_mesh_match_the_built_ones(body: Body, assembly
     jaw[0, names.index("jawOpen")] = 1.0
     moved = (shipped.rest(jaw)[0] - shipped.template).numpy()
     np.testing.assert_allclose(moved, moves[names.index("jawOpen")], atol=1e-3)
+
+
+def test_the_second_person_has_another_body_on_the_same_joints(body: Body) -> None:
+    second = build_body(LOOKS["sam"])
+    shipped = load_blendshape(PERSON.parent / "sam/avatar.safetensors", device=torch.device("cpu"))
+    torch.testing.assert_close(shipped.skeleton.offsets, second.rig.skeleton.offsets.float())
+    assert shipped.parameter_names == body.rig.parameter_names
+    assert shipped.config.joint_names == body.rig.bones
+    assert "bun" not in shipped.config.part_names
+    np.testing.assert_allclose(shipped.face_basis.numpy(), face_basis(52), atol=1e-6)
+    assert read_cameras(PERSON.parent / "sam/cameras.json") == build_cameras()
+    eyes = [each.rig.heads["eye.L"] for each in (body, second)]
+    assert np.abs(eyes[0] - eyes[1]).max() < 0.05  # decimetres: the same cameras show both
+    shoulders = [each.rig.heads["upperarm01.L"][0] for each in (body, second)]
+    assert shoulders[1] > 1.1 * shoulders[0]
 
 
 def test_the_faces_of_every_part_point_outwards(assembly: Assembly) -> None:

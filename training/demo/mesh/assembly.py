@@ -1,4 +1,4 @@
-"""Assembly of all parts of the demo person into one mesh."""
+"""Assembly of all parts of a person into one mesh."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import scipy.sparse as sparse
 
 from training.demo.mesh.clothes import build_sweater, build_trousers
 from training.demo.mesh.geometry import triangulate
-from training.demo.mesh.hair import build_bun, build_cap, place_bun
+from training.demo.mesh.hair import build_bun, build_cap, place_whorl
 from training.demo.mesh.head import build_eyes, build_skin, build_teeth, build_tongue
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ class Assembly:
     source_uv: Points  # [M, 2]
 
     def mask(self, *names: str) -> NDArray[np.bool_]:
-        """Mask of the vertices of the named parts, [V]."""
-        return np.isin(self.parts, [self.names.index(name) for name in names])
+        """Mask of the vertices of the named parts, [V]; not every person has each of them."""
+        return np.isin(self.parts, [self.names.index(name) for name in names if name in self.names])
 
 
 def assemble(body: Body) -> Assembly:
     """Build all parts and join them into one mesh."""
-    bun = place_bun(body)
+    whorl = place_whorl(body)
     pieces = {
         "skin": build_skin(body),
         "eyes": build_eyes(body),
@@ -48,9 +48,10 @@ def assemble(body: Body) -> Assembly:
         "tongue": build_tongue(body),
         "sweater": build_sweater(body),
         "trousers": build_trousers(body),
-        "hair": build_cap(body, bun),
-        "bun": build_bun(body, bun),
+        "hair": build_cap(body, whorl),
     }
+    if body.looks.hair.bun:
+        pieces["bun"] = build_bun(body, whorl)
     return _joined({name: triangulate(piece) for name, piece in pieces.items()}, body)
 
 

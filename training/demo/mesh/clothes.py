@@ -1,4 +1,4 @@
-"""Clothes of the demo person: shells of the base mesh, inflated, cut and folded at the rims."""
+"""Clothes of a person: shells of the base mesh, inflated, cut and folded at the rims."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from training.demo.mesh.geometry import Points
     from training.demo.mesh.head import Body
 
-COLLAR = 0.16  # decimetres above the lowest joint of the neck
 COLLAR_SLOPE = 0.16  # the collar is higher at the back than in front
 
 
 def collar_height(body: Body, at: Points) -> Points:
     """Height above the collar line in decimetres, [V]."""
     neck = body.rig.heads["neck01"]
-    return np.asarray(at[:, 1] - neck[1] - COLLAR - COLLAR_SLOPE * (neck[2] - at[:, 2]))
+    return np.asarray(
+        at[:, 1] - neck[1] - body.looks.clothes.collar - COLLAR_SLOPE * (neck[2] - at[:, 2])
+    )
 
 
 def _arm(at: Points) -> Points:

@@ -1,4 +1,4 @@
-"""Skin, eyes, teeth and tongue of the demo person."""
+"""Skin, eyes, teeth and tongue of a person."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from training.demo.mesh.geometry import Piece, moved, place_islands, take_piece,
 if TYPE_CHECKING:
     from training.demo.mesh.assets import BaseMesh
     from training.demo.mesh.geometry import Points
+    from training.demo.mesh.looks import Looks
     from training.demo.mesh.skeleton import Rig
 
 TEETH = 11.0  # angular frequency of the teeth along half an arch
@@ -27,6 +28,7 @@ class Body:
     mesh: BaseMesh
     shape: Points  # [N, 3]
     rig: Rig
+    looks: Looks
 
     def face_weight(self, *prefixes: str) -> Points:
         """Skin weight of each face on the bones with these name prefixes, [F]."""

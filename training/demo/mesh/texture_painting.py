@@ -1,4 +1,4 @@
-"""Procedural texture of the demo person, a function of the position of each texel at rest.
+"""Procedural texture of a person, a function of the position of each texel at rest.
 
 Letters: N texels, S side of the texture. Colours are linear; only the final texture is sRGB.
 Lengths are decimetres; "eye" is the centre of the left eyeball, the face is nearly symmetric.
@@ -106,9 +106,9 @@ def paint_texture(body: Body, assembly: Assembly) -> NDArray[np.uint8]:
     source_uv = (assembly.source_uv[assembly.uv_faces[face]] * weights).sum(1)
     part = assembly.parts[corner[:, 0]]
     colours = np.zeros((len(face), 3))
-    for name, painter in PAINTERS.items():
-        on = part == assembly.names.index(name)
-        colours[on] = painter(Texels(body, at[on], uv[on], source_uv[on]))
+    for number, name in enumerate(assembly.names):
+        on = part == number
+        colours[on] = PAINTERS[name](Texels(body, at[on], uv[on], source_uv[on]))
     return _finish(colours, covered)
 
 
@@ -134,32 +134,32 @@ def _around(texels: Texels, x: float, y: float, wide: float, high: float) -> Poi
 
 
 def paint_skin(texels: Texels) -> Points:
-    """Paint skin, lips, lash lines, brows, nails and the shadow under the hair."""
-    at = texels.at
+    """Paint skin, lips, lash lines, brows, beard, nails and the shadow under the hair."""
+    at, looks = texels.at, texels.body.looks
+    skin = looks.skin
     fine = noise(at, 28, 4, 2)
     patches = np.clip(0.25 + 0.13 * noise(at, 1.2, 1) + 0.08 * noise(at, 7, 2), 0, 1)
-    colour = mix(np.tile(linear("E0B095"), (len(at), 1)), linear("CF9678"), patches)
+    colour = mix(np.tile(linear(skin.base[0]), (len(at), 1)), linear(skin.base[1]), patches)
     colour *= 1 + 0.03 * fine[:, None]
     ears, eye_x = np.clip(texels.mask("ears"), 0, 1), float(texels.eye[0])
-    blush = [  # colour, strength, x, y, width, height
-        ("D07A66", 0.38, 0.42, -0.42, 0.22, 0.20),
-        ("CC7866", 0.26, 0.0, -0.42, 0.12, 0.12),
-        ("C98470", 0.14, 0.0, -0.95, 0.20, 0.12),
-        ("A8705C", 0.26, eye_x, 0.10, 0.20, 0.09),
-        ("B47C64", 0.15, eye_x, -0.13, 0.17, 0.06),
-    ]
-    for code, strength, *spot in blush:
-        colour = mix(colour, linear(code), strength * _around(texels, *spot))
-    colour = mix(colour, linear("C0776A"), 0.35 * ears)
+    for code, strength, x, *spot in skin.blush:
+        around = _around(texels, eye_x if x is None else x, *spot)
+        colour = mix(colour, linear(code), strength * around)
+    colour = mix(colour, linear(skin.ears), 0.35 * ears)
     freckles = (noise(at, 22, 9, 1) > 2.35) * _around(texels, 0.3, -0.35, 0.35, 0.16)
-    colour = mix(colour, linear("A56B55"), 0.4 * freckles)
+    colour = mix(colour, linear("A56B55"), skin.freckles * freckles)
     lips = ramp(texels.mask("lips"), 0.25, 0.75)
-    colour = mix(colour, linear("BC5F5B") * (1 + 0.05 * fine[:, None]), 0.78 * lips)
+    if skin.beard:
+        colour = mix(colour, linear(looks.hair.roots), skin.beard * _beard(texels) * (1 - lips))
+    red, strength = skin.lips
+    colour = mix(colour, linear(red) * (1 + 0.05 * fine[:, None]), strength * lips)
     colour = mix(colour, linear("3E1517"), 0.95 * ramp(texels.mask("inside-mouth"), 0.10, 0.4))
-    colour = mix(colour, linear("E8BDAE"), 0.5 * ramp(texels.mask("fingernails"), 0.3, 0.7))
-    colour = mix(colour, linear("1E120C"), _lash_line(texels))
-    colour = mix(colour, linear("4A3020"), _brows(texels))
-    return mix(colour, linear("3B261B"), _hair_roots(texels) * (1 - np.clip(3 * ears, 0, 1)))
+    colour = mix(colour, linear(skin.nails), 0.5 * ramp(texels.mask("fingernails"), 0.3, 0.7))
+    colour = mix(colour, linear("1E120C"), skin.lashes * _lash_line(texels))
+    colour = mix(colour, linear(looks.brows.colour), _brows(texels))
+    return mix(
+        colour, linear(looks.hair.roots), _hair_roots(texels) * (1 - np.clip(3 * ears, 0, 1))
+    )
 
 
 def _lash_line(texels: Texels) -> Points:
@@ -173,17 +173,29 @@ def _lash_line(texels: Texels) -> Points:
 
 def _brows(texels: Texels) -> Points:
     """Darkness of the brows, [N]: strokes of hair along an arch."""
-    at, eye = texels.at, texels.eye
+    at, eye, brows = texels.at, texels.eye, texels.body.looks.brows
     across = np.abs(at[:, 0])
     along = (across - 0.10) / 0.46  # 0 at the nose, 1 at the temple
     clamped = np.clip(along, 0, 1)
-    arch = eye[1] + 0.215 + 0.05 * np.sin(2 * clamped) - 0.06 * ramp(clamped, 0.6, 1)
-    distance = (at[:, 1] - arch) / (0.046 * (1 - 0.62 * clamped))
+    arch = eye[1] + brows.height + brows.arch * np.sin(2 * clamped) - 0.06 * ramp(clamped, 0.6, 1)
+    distance = (at[:, 1] - arch) / (brows.width * (1 - 0.62 * clamped))
     slant = across + (0.9 - 0.5 * clamped) * (at[:, 1] - arch)
     stroke = 0.5 + 0.5 * np.sin(430 * slant + 2.5 * noise(at, 9, 2))
     ends = ramp(along, -0.10, 0.22) * (1 - ramp(along, 0.80, 1.06))
     dark = (0.66 + 0.24 * stroke) * ends * (at[:, 2] > eye[2] - 0.25)
     return np.asarray(dark * np.exp(-(distance**2)))
+
+
+def _beard(texels: Texels) -> Points:
+    """Density of stubble, [N]: moustache, chin and jaw, up to the hair before the ears."""
+    at, eye = texels.at, texels.eye
+    across, below = np.abs(at[:, 0]), at[:, 1] - eye[1]
+    edge = np.interp(across, (0.0, 0.16, 0.30, 0.55, 0.80), (-0.50, -0.53, -0.68, -0.50, -0.15))
+    edge = edge + 0.02 * noise(at, 8, 21, 2)
+    jaw = ramp(edge - below, -0.06, 0.16) * (1 - ramp(-below, 1.10, 1.40))
+    beside = ramp(at[:, 2], float(eye[2]) - 0.95, float(eye[2]) - 0.75)
+    hairs = np.clip(0.75 + 0.18 * noise(at, 34, 22, 2), 0.3, 1)
+    return np.asarray(jaw * beside * hairs)
 
 
 def _hair_roots(texels: Texels) -> Points:
@@ -210,9 +222,10 @@ def paint_eyes(texels: Texels) -> Points:
         np.tile(linear("EDE8E3"), (len(at), 1)), linear("D9A79B"), 0.4 * ramp(degrees, 38, 75)
     )
     fibres = 0.5 + 0.5 * np.sin(around * 46 + 2 * noise(at, 20, 6, 1))
+    dark, light, ring = texels.body.looks.iris
     warm = fibres * ramp(degrees, 9, 17) * (1 - ramp(degrees, 18, 25)) * 0.85
-    iris = mix(np.tile(linear("53361F"), (len(at), 1)), linear("8F6A3C"), warm)
-    iris = mix(iris, linear("2A1B10"), ramp(degrees, 21, 26))
+    iris = mix(np.tile(linear(dark), (len(at), 1)), linear(light), warm)
+    iris = mix(iris, linear(ring), ramp(degrees, 21, 26))
     iris = mix(iris, linear("050404"), 1 - ramp(degrees, 9.5, 11))
     colour = mix(colour, iris, 1 - ramp(degrees, 25.2, 27.2))
     lid_shadow = 1 - 0.55 * ramp(direction[:, 1], 0.05, 0.42)
@@ -245,7 +258,8 @@ def paint_tongue(texels: Texels) -> Points:
 
 def paint_sweater(texels: Texels) -> Points:
     """Paint soft wool with darker collar, cuffs and hem."""
-    at, wool, rim = texels.at, linear("2F6A7C"), linear("265868")
+    at, clothes = texels.at, texels.body.looks.clothes
+    wool, rim = linear(clothes.wool), linear(clothes.rim)
     colour = np.tile(wool, (len(at), 1)) * (1 + 0.035 * noise(at, 9, 11, 2))[:, None]
     near_neck = np.abs(at[:, 0]) < 1.3
     neck, above = texels.body.rig.heads["neck01"], collar_height(texels.body, at)
@@ -268,11 +282,11 @@ def paint_sweater(texels: Texels) -> Points:
 def paint_trousers(texels: Texels) -> Points:
     """Paint plain dark cloth."""
     grain = 1 + 0.06 * noise(texels.at, 10, 12, 2)
-    return np.asarray(linear("2B2E38") * grain[:, None])
+    return np.asarray(linear(texels.body.looks.clothes.trousers) * grain[:, None])
 
 
 def paint_hair(texels: Texels) -> Points:
-    """Paint streaks along the strands; the v axis of the map runs around the bun."""
+    """Paint streaks along the strands; the v axis of the map runs around the whorl."""
     around = ((texels.uv[:, 1] - 0.70) / 0.25) % 1.0
     along = texels.uv[:, 0]
 
@@ -285,7 +299,8 @@ def paint_hair(texels: Texels) -> Points:
 
     streak = 0.25 * streaks(70, 1, 0.4) + 0.45 * streaks(230, 2, 0.6) + 0.5 * streaks(480, 3, 0.8)
     light = np.clip(0.32 + 0.17 * streak, 0, 1)
-    colour = mix(np.tile(linear("3A2418"), (len(around), 1)), linear("7A5034"), light)
+    dark, bright = texels.body.looks.hair.colours
+    colour = mix(np.tile(linear(dark), (len(around), 1)), linear(bright), light)
     return np.asarray(colour * np.clip(1 + 0.09 * streak, 0.5, 1.5)[:, None])
 
 
