@@ -59,7 +59,7 @@ class Sitter:
 SITTERS = (
     Sitter(
         "demo",
-        aside=-285,
+        aside=-335,
         face={
             "jawOpen": 0.20,
             "mouthUpperUpLeft": 0.20,
@@ -80,11 +80,11 @@ SITTERS = (
             "eye_L_ry": 0.10,
             "eye_R_ry": 0.10,
         },
-        keys={"high_L": 0.15, "mid_L": 0.85, "open_R": 0.40, "mid_R": 0.60},
+        keys={"rest_L": 1.0, "open_R": 0.35, "mid_R": 0.65},
     ),
     Sitter(
         "sam",
-        aside=285,
+        aside=335,
         face={
             "mouthSmileLeft": 0.28,
             "mouthSmileRight": 0.32,
