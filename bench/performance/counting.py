@@ -49,7 +49,7 @@ class Rates:
 
 
 class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the tensors that operations read and write; views move nothing."""
+    """Sum of the tensors that operations read and write; views move nothing."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
