@@ -1,11 +1,14 @@
 """Benchmark of the motion networks against a plain implementation: `python -m bench motion`.
 
 It measures CPU seconds of a denoising step, of a token of the guide and of a whole clip, for the
-worker's code and for `bench/plain.py`, with the same random weights of the released sizes in the
-same run, and compares the numbers of both. Work that our code does once per clip has its own column
-and counts in the total.
+worker's code and for `bench/networks/plain.py`, with the same random weights of the released sizes
+in the same run, and compares the numbers of both. Work that our code does once per clip has its own
+column and counts in the total.
 
 Every choice favours the plain code: its cheapest step is compared with our mean step.
+
+`--jobs 8` measures instead as many clips together against one after another, by the size of a
+batch, with the networks of a person or with random ones of the released sizes.
 
 Letters: n samples at 48 kHz, T frames, K key poses, S tokens, L rows of speech, A their width.
 """
@@ -15,18 +18,21 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from bench import plain
+from bench.networks import plain
+from bench.networks.batches import BatchPlan, BatchRow, batch_table, measure_batches
 from bench.timing import NO_COST, Cost, Report, Timed, report_on, timed, write_json
+from contracts.person import read_manifest
 from models.motion.denoiser import BODY, FACE, KEY_FRAMES, BodyDenoiser, Denoiser
 from models.motion.diffusion import guided, schedule_for
 from models.motion.guide import Guide, GuideConfig, generate
 from models.motion.lips import LipConfig, LipRegressor, lip_geometry, lip_rows
-from models.motion.pipeline import Animator, Networks, Sampling, denoising
+from models.motion.pipeline import Animator, Networks, Sampling, denoising, load_animator
 from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME, ConvSpeech, ConvSpeechConfig
 from models.motion.statistics import LENGTHS, Statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig
@@ -43,6 +49,7 @@ SHORTEST, LONGEST = 4.0, 20.0  # seconds of a clip that the released networks ta
 WHOLE_SECONDS = 4.0  # the cost of a longer clip is the sum of its parts
 GUIDANCE_FACE, GUIDANCE_BODY = 10.0, 2.0
 DIVERSITY = 0.97
+BATCH_CALLS = 11
 GREEDY = 1e-6  # top-p that keeps only the best token
 TOLERANCE = 1e-3  # of the standard deviation
 
@@ -123,6 +130,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", type=device_name, default="cpu")
     parser.add_argument(
+        "--jobs", type=positive_int, help="measure so many clips of 10 s together instead"
+    )
+    parser.add_argument(
+        "--person", type=Path, metavar="FOLDER", help="with --jobs: a person directory"
+    )
+    parser.add_argument(
+        "--calls", type=_count, default=BATCH_CALLS, help="with --jobs: calls of each denoiser"
+    )
+    parser.add_argument(
+        "--repeats", type=positive_int, default=BatchPlan.repeats, help="with --jobs: of each size"
+    )
+    parser.add_argument(
         "--json", type=output_file, metavar="PATH", help="JSON report; - for stdout"
     )
 
@@ -146,13 +165,40 @@ def _count(text: str) -> int:
 def run(arguments: argparse.Namespace) -> None:
     """Print the table. Raises: SystemExit: when the two implementations differ."""
     torch.set_num_threads(arguments.threads)
+    if arguments.jobs:
+        report = measure_batches_of(arguments)
+        print(batch_table(report))
+        write_json(report, arguments.json)
+        return
     networks = build(RELEASED, torch.device(arguments.device))
     plan = Plan(plain_steps=arguments.steps)
-    report = measure(networks, arguments.seconds, arguments.part, plan)
-    print(table(report))
-    write_json(report, arguments.json)
-    if different := differences(report):
+    steps = measure(networks, arguments.seconds, arguments.part, plan)
+    print(table(steps))
+    write_json(steps, arguments.json)
+    if different := differences(steps):
         raise SystemExit(f"the two implementations differ: {', '.join(different)}")
+
+
+def measure_batches_of(arguments: argparse.Namespace) -> Report[BatchRow]:
+    """Measure clips together, with the sampler of the quality `standard`."""
+    device = torch.device(arguments.device)
+    person = arguments.person
+    animator = (
+        load_animator(person, device=device)
+        if person
+        else Animator(build(RELEASED, device), device=device)
+    )
+    defaults = read_manifest(person).defaults if person else {}
+    sampling = Sampling(
+        seeds=(1,),
+        steps=arguments.calls,
+        guidance_face=defaults.get("guidance_face", GUIDANCE_FACE),
+        guidance_body=defaults.get("guidance_body", GUIDANCE_BODY),
+        diversity=defaults.get("diversity", DIVERSITY),
+        sampler="unipc",
+    )
+    plan = BatchPlan(jobs=arguments.jobs, repeats=arguments.repeats)
+    return measure_batches(animator, person.name if person else "released", sampling, plan)
 
 
 def differences(report: Report[Row]) -> list[str]:

@@ -233,14 +233,19 @@ class FinishedAnimator:
         return [self.finishing.take(seed, controls) for seed in sampling.seeds]
 
 
-def load_finished_animator(person_folder: Path, *, device: torch.device) -> FinishedAnimator:
+def load_finished_animator(
+    person_folder: Path,
+    *,
+    device: torch.device,
+    make: Callable[[Networks], Animator] | None = None,
+) -> FinishedAnimator:
     """Load the motion networks and the finishing of a person.
 
+    make: as in `load_animator`.
     Raises: CheckpointError: for damaged files. AvatarError: for a damaged avatar.
     """
-    return FinishedAnimator(
-        load_animator(person_folder, device=device), load_finishing(person_folder)
-    )
+    animator = load_animator(person_folder, device=device, make=make)
+    return FinishedAnimator(animator, load_finishing(person_folder))
 
 
 def load_finishing(person_folder: Path) -> Finishing | None:

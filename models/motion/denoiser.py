@@ -11,7 +11,7 @@ and `forward` in it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -80,13 +80,16 @@ class Condition:
     hidden: Tensor  # [G, d] pooled clip
     memories: tuple[tuple[KeysValues, ...], ...]  # per layer; padded at the end for TIME_TOKENS
     frame_freqs: Tensor  # [T, d / 2] complex
-    time_freqs: Tensor  # [2, d / 2] complex
+    time_freqs: Tensor  # [2, d / 2] complex, or [G, 2, d / 2] for clips of several lengths
+    frame_mask: Tensor | None = None  # [G, 1, 1, T], added to the scores: -inf for padding
 
     def conditional(self) -> Condition:
         """Return the rows with the condition, of a condition for guidance; a view."""
         memories = tuple(tuple(memory.first_half() for memory in layer) for layer in self.memories)
         half = len(self.hidden) // 2
-        return Condition(self.hidden[:half], memories, self.frame_freqs, self.time_freqs)
+        time_freqs = self.time_freqs if self.time_freqs.ndim == 2 else self.time_freqs[:half]
+        mask = None if self.frame_mask is None else self.frame_mask[:half]
+        return Condition(self.hidden[:half], memories, self.frame_freqs, time_freqs, mask)
 
 
 class Denoiser(nn.Module):
@@ -177,7 +180,7 @@ class Denoiser(nn.Module):
         memories = self._memories(embedded, condition)
         h = self.motion_in(x)  # [B, T, C] -> [B, T, d]
         for layer, memory in zip(self.layers, memories, strict=True):
-            h = layer(h, condition.frame_freqs, cond, memory)
+            h = layer(h, condition.frame_freqs, cond, memory, mask=condition.frame_mask)
         return self.motion_out(h)
 
     def _null(self, rows: int) -> Tensor:
@@ -269,7 +272,7 @@ class BodyDenoiser(Denoiser):
             (speech, layer.memory_attentions[1].keys_values(rotated, tokens))
             for layer, (speech, *_) in zip(self.layers, condition.memories, strict=True)
         )
-        return Condition(condition.hidden, memories, condition.frame_freqs, condition.time_freqs)
+        return replace(condition, memories=memories)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the clean pose from x [B, T, C], t [G] and a condition with key poses."""

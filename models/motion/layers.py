@@ -9,7 +9,7 @@ condition, rotary frequencies of its positions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
@@ -59,6 +59,7 @@ class KeysValues:
 
     keys: Tensor  # [G, H, S, e]
     values: Tensor  # [G, H, S, e]
+    mask: Tensor | None = None  # [G, 1, 1, S], added to the scores: 0, -inf for rows of padding
 
     def pad(self, rows: int) -> KeysValues:
         """Append `rows` zero rows, to be filled by `write`."""
@@ -78,7 +79,8 @@ class KeysValues:
     def first_half(self) -> KeysValues:
         """Return the first half of the G rows as a view."""
         half = len(self.keys) // 2
-        return KeysValues(self.keys[:half], self.values[:half])
+        mask = None if self.mask is None else self.mask[:half]
+        return KeysValues(self.keys[:half], self.values[:half], mask)
 
     def concat(self, other: KeysValues) -> KeysValues:
         """Concatenate the rows of both."""
@@ -126,6 +128,7 @@ class Attention(nn.Module):
             q,
             memory.keys,
             memory.values,
+            attn_mask=memory.mask,
             is_causal=causal,
             dropout_p=self.dropout if self.training else 0.0,
         )
@@ -198,11 +201,14 @@ class DecoderLayer(nn.Module):
         memories: Sequence[KeysValues],
         *,
         causal: bool = False,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Decode x [B, T, d] -> [B, T, d]."""
+        """Decode x [B, T, d] -> [B, T, d]; mask of its rows as in `KeysValues`."""
         plain = self.self_norm(x)
         rotated = rotate(plain, freqs_cis)
         own = self.self_attention.keys_values(rotated, plain)
+        if mask is not None:
+            own = replace(own, mask=mask)
         return self.with_memory(x, rotated, own, freqs_cis, cond, memories, causal=causal)
 
     def step(

@@ -24,7 +24,7 @@ from models.motion.tokenizer import load_tokenizer
 from models.motion.windows import WINDOWS, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import torch
@@ -86,8 +86,16 @@ class Animator(MotionSampler):
         return WINDOWS.longest <= self.max_frames
 
 
-def load_animator(person_folder: Path, *, device: torch.device) -> Animator:
-    """Load the motion networks of a person. Raises: CheckpointError: for damaged files."""
+def load_animator(
+    person_folder: Path,
+    *,
+    device: torch.device,
+    make: Callable[[Networks], Animator] | None = None,
+) -> Animator:
+    """Load the motion networks of a person. Raises: CheckpointError: for damaged files.
+
+    make: makes another kind of animator.
+    """
 
     def path(name: str) -> Path:
         return person_folder / f"{name}.safetensors"
@@ -104,7 +112,7 @@ def load_animator(person_folder: Path, *, device: torch.device) -> Animator:
         statistics=load_statistics(person_folder / "stats.json", device=device),
         students=load_students(person_folder, device=device),
     )
-    return Animator(networks, device=device)
+    return make(networks) if make is not None else Animator(networks, device=device)
 
 
 def load_students(person_folder: Path, *, device: torch.device) -> Students | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +20,9 @@ from torch.nn import functional
 from contracts.errors import InputError
 from contracts.registry import UnknownName
 from contracts.samplers import DEFAULT_SAMPLER, SAMPLERS, STUDENT
-from models.motion.beside import Beside, half_of_threads
 from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, Student
 from models.motion.diffusion import guided
+from models.motion.execution.beside import Beside, half_of_threads
 from models.motion.guide import Guide, generate
 from models.motion.lips import LipRegressor, lip_geometry, lip_rows
 from models.motion.speech import (
@@ -127,6 +127,57 @@ class Past:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Start of the sampling of one network."""
+
+    noise: Tensor  # [N, T, C]
+    past: Past | None = None
+
+
+class BodyStart(NamedTuple):
+    """Start of the sampling of the body."""
+
+    keys: Tensor  # [N, K, 104] normalised key poses
+    start: Start
+
+
+class SegmentMotion(NamedTuple):
+    """Normalised motion of a segment, padding included."""
+
+    face: Tensor  # [N, T, 256]
+    pose: Tensor  # [N, T, 104]
+
+
+class Segment:
+    """A part of a clip that is sampled at once: all of it, or a window."""
+
+    def __init__(
+        self,
+        features: ClipFeatures,
+        face: Start,
+        start_body: Callable[[Progress], BodyStart],
+        generators: Sequence[Generator],
+    ) -> None:
+        """start_body: runs the guide; it continues the random sequence of the generators."""
+        self.features, self.face = features, face
+        self._start_body, self._generators = start_body, generators
+        self._body: BodyStart | None = None
+
+    @torch.inference_mode()  # it may be called in another thread
+    def body(self, progress: Progress) -> BodyStart:
+        """Return the start of the body, computed once, also if an earlier try was ended."""
+        if self._body is None:
+            states = [generator.get_state() for generator in self._generators]
+            try:
+                self._body = self._start_body(progress)
+            except BaseException:
+                for generator, state in zip(self._generators, states, strict=True):
+                    generator.set_state(state)
+                raise
+        return self._body
+
+
+@dataclass(frozen=True)
 class Students:
     """Networks of the sampler `student`."""
 
@@ -184,16 +235,49 @@ class MotionSampler:
         Raises: MotionError: for an empty clip, or one that is too long, or a student that the
         person does not have. ValueError: for another shape.
         """
+        segment = self.whole_segment(audio, sampling, progress=progress)
+        return self.takes(self.sample(segment, sampling, progress), 0, segment.features.clip_frames)
+
+    @torch.inference_mode()
+    def whole_segment(
+        self, audio: Tensor, sampling: Sampling, *, progress: Progress = no_progress
+    ) -> Segment:
+        """Return a clip as one segment. Raises: as `whole`."""
         self.students(sampling)
         features = self.extract(audio, progress=progress)
         generators = take_generators(sampling)
-        noise = self.face_noise(features, generators)
-        faces, poses = self.halves(
-            lambda report: self._faces(features, sampling, noise, report),
-            lambda report: self._bodies(features, sampling, generators, report),
-            sampling,
-            progress,
-        )
+
+        def start_body(report: Progress) -> BodyStart:
+            keys = self.keys(features, sampling.diversity, generators, progress=report)
+            return BodyStart(keys, Start(self.body_noise(features, generators)))
+
+        face = Start(self.face_noise(features, generators))
+        return Segment(features, face, start_body, generators)
+
+    @torch.inference_mode()
+    def sample(self, segment: Segment, sampling: Sampling, progress: Progress) -> SegmentMotion:
+        """Sample the motion of a segment."""
+        features = segment.features
+
+        def face(report: Progress) -> Tensor:
+            return self.normalised_faces(
+                features, sampling, segment.face.noise, past=segment.face.past, progress=report
+            )
+
+        def body(report: Progress) -> Tensor:
+            keys, start = segment.body(report)
+            return self.normalised_poses(
+                features, keys, sampling, start.noise, past=start.past, progress=report
+            )
+
+        return SegmentMotion(*self.halves(face, body, sampling, progress))
+
+    @torch.inference_mode()
+    def takes(self, motion: SegmentMotion, start: int, stop: int) -> list[Motion]:
+        """Return frames [start, stop) of a segment, one motion for each take."""
+        statistics = self.networks.statistics
+        faces = statistics.face(motion.face[:, start:stop])
+        poses = statistics.pose(motion.pose[:, start:stop])
         return [Motion(face.cpu(), pose.cpu()) for face, pose in zip(faces, poses, strict=True)]
 
     def students(self, sampling: Sampling) -> Students | None:
@@ -231,16 +315,6 @@ class MotionSampler:
             return face(progress), body(progress)
         with half_of_threads(), Beside(body) as beside:
             return face(progress), beside.result(progress)
-
-    def _bodies(
-        self,
-        features: ClipFeatures,
-        sampling: Sampling,
-        generators: list[Generator],
-        progress: Progress,
-    ) -> Tensor:
-        keys = self.keys(features, sampling.diversity, generators, progress=progress)
-        return self.poses(features, keys, sampling, generators, progress=progress)
 
     def _runs_halves(self, sampling: Sampling) -> bool:
         """Check whether the face is sampled beside guide and body, each with half of the threads.
@@ -333,12 +407,7 @@ class MotionSampler:
         progress: Progress = no_progress,
     ) -> Tensor:
         """Sample face codes [N, T, 256]; T without the padding."""
-        return self._faces(features, sampling, self.face_noise(features, generators), progress)
-
-    @torch.inference_mode()
-    def _faces(
-        self, features: ClipFeatures, sampling: Sampling, noise: Tensor, progress: Progress
-    ) -> Tensor:
+        noise = self.face_noise(features, generators)
         codes = self.normalised_faces(features, sampling, noise, progress=progress)
         return self.networks.statistics.face(codes)[:, : features.clip_frames]
 
@@ -356,38 +425,45 @@ class MotionSampler:
         denoise = self.face_denoise(features, sampling)
 
         def sample(takes: slice, report: Callable[[float], None]) -> Tensor:
-            return _sampled(keeping(denoise, past, takes), noise[takes], sampling, report)
+            return sampled(keeping(denoise, past, takes), noise[takes], sampling, report)
 
         return batched_within_memory(sample, len(noise), lambda share: progress("face", share))
 
     def face_denoise(self, features: ClipFeatures, sampling: Sampling) -> Denoise:
         """Return the denoiser of face codes for a clip, with the guidance of the options."""
+        network, condition = self.face_condition(features, sampling)
+        return conditioned(network, condition, sampling.guidance_face, sampling)
+
+    def face_condition(
+        self, features: ClipFeatures, sampling: Sampling
+    ) -> tuple[Denoiser, Condition]:
+        """Return the network of face codes and its condition for a clip."""
         if (students := self.students(sampling)) is not None:
             network = students.face.network
             tokens = network.tokens(features.with_lips)
-            return denoising(network, network.condition(tokens, features.frames))
+            return network, network.condition(tokens, features.frames)
         network = self.networks.face
-        condition = network.guided_condition(network.tokens(features.with_lips), features.frames)
-        return guided_denoising(network, condition, sampling.guidance_face, sampling)
+        tokens = network.tokens(features.with_lips)
+        return network, network.guided_condition(tokens, features.frames)
 
     def body_denoise(
         self, features: ClipFeatures, sampling: Sampling
     ) -> Callable[[Tensor], Denoise]:
         """Return the denoiser of poses for a clip, as a function of key poses [N, K, 104]."""
+        network, with_keys = self.body_condition(features, sampling)
+        return lambda keys: conditioned(network, with_keys(keys), sampling.guidance_body, sampling)
+
+    def body_condition(
+        self, features: ClipFeatures, sampling: Sampling
+    ) -> tuple[BodyDenoiser, Callable[[Tensor], Condition]]:
+        """Return the network of poses and its condition, a function of key poses [N, K, 104]."""
         if (students := self.students(sampling)) is not None:
             student = students.body.network
             plain = student.condition(student.tokens(features.speech), features.frames)
-            return lambda keys: denoising(
-                student, student.with_keys(plain, student.key_tokens(keys))
-            )
+            return student, lambda keys: student.with_keys(plain, student.key_tokens(keys))
         network = self.networks.body
-        condition = network.guided_condition(network.tokens(features.speech), features.frames)
-        return lambda keys: guided_denoising(
-            network,
-            network.with_keys(condition, network.guided_key_tokens(keys)),
-            sampling.guidance_body,
-            sampling,
-        )
+        both = network.guided_condition(network.tokens(features.speech), features.frames)
+        return network, lambda keys: network.with_keys(both, network.guided_key_tokens(keys))
 
     def face_noise(self, features: ClipFeatures, generators: list[Generator]) -> Tensor:
         """Return the initial noise of the face denoiser, [N, T, 256].
@@ -478,7 +554,7 @@ class MotionSampler:
 
         def sample(takes: slice, report: Callable[[float], None]) -> Tensor:
             of_takes = keeping(denoise(keys[takes]), past, takes)
-            return _sampled(of_takes, noise[takes], sampling, report)
+            return sampled(of_takes, noise[takes], sampling, report)
 
         return batched_within_memory(sample, len(noise), lambda share: progress("body", share))
 
@@ -527,10 +603,15 @@ def denoising(network: Denoiser, condition: Condition) -> Denoise:
     return denoise
 
 
-def guided_denoising(
+def conditioned(
     network: Denoiser, condition: Condition, scale: float, sampling: Sampling
 ) -> Denoise:
-    """Return the network with guidance, from a condition of `guided_condition`."""
+    """Return the network with guidance, from a condition of `guided_condition`.
+
+    A student has neither.
+    """
+    if sampling.sampler == STUDENT:
+        return denoising(network, condition)
     return guided(
         denoising(network, condition),
         scale,
@@ -557,9 +638,10 @@ def keeping(denoise: Denoise, past: Past | None, takes: slice) -> Denoise:
     return denoise_after_past
 
 
-def _sampled(
+def sampled(
     denoise: Denoise, noise: Tensor, sampling: Sampling, progress: Callable[[float], None]
 ) -> Tensor:
+    """Run the sampler of the options from noise [N, T, C]."""
     sampler = SAMPLERS[sampling.sampler]
     return sampler.sample(denoise, noise, sampling.steps, progress=progress)
 

@@ -12,6 +12,7 @@ Letters: N takes, T frames of a window, K key poses, R tokens of a key pose.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,10 +21,12 @@ from torch import Tensor
 from models.motion.denoiser import KEY_FRAMES
 from models.motion.lips import CHUNK_FRAMES
 from models.motion.sampling import (
+    BodyStart,
     ClipFeatures,
-    Motion,
     MotionError,
     Past,
+    Segment,
+    Start,
     no_progress,
     noise_of,
     take_generators,
@@ -34,7 +37,13 @@ from models.motion.tokenizer import REACH
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from models.motion.sampling import MotionSampler, Progress, Sampling
+    from models.motion.sampling import (
+        Motion,
+        MotionSampler,
+        Progress,
+        Sampling,
+        SegmentMotion,
+    )
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class Window:
 
 
 class MotionStream:
-    """Motion of one clip, window by window."""
+    """Motion of one clip, window by window: `segment`, sample it, `finish`."""
 
     def __init__(
         self, animator: MotionSampler, sampling: Sampling, config: WindowConfig = WINDOWS
@@ -108,6 +117,7 @@ class MotionStream:
                 f"the clip is longer than {animator.max_frames / FRAME_RATE:g} s, and windows of "
                 f"{config.longest / FRAME_RATE:g} s do not fit this person's networks; cut it"
             )
+        animator.students(sampling)
         self._animator, self._sampling, self._config = animator, sampling, config
         self._generators = take_generators(sampling)
         self._face: Track | None = None
@@ -117,32 +127,33 @@ class MotionStream:
         self._given = 0  # frames returned so far
 
     @torch.inference_mode()
-    def window(
+    def segment(
         self,
         audio: Tensor,
         window: Window,
         *,
         later: int = 0,
         progress: Progress = no_progress,
-    ) -> list[Motion]:
-        """Return the next frames of each take, which no later window changes.
+    ) -> Segment:
+        """Return the window as a segment.
 
         audio: [n, 2], ends `later` frames after the window, and may begin before it.
         """
         features = self._features(audio, window, later, progress)
-        face, pose = self._animator.halves(
-            lambda report: self._faces(features, window, report),
-            lambda report: self._bodies(features, window, report),
-            self._sampling,
-            progress,
-        )
-        self._face, self._body, self._end = face, pose, window.stop
+        channels = self._animator.networks.face.config.channels
+        face = self._continued(self._face, channels, window)
+        start_body = partial(self._start_body, features, window)
+        return Segment(features, face, start_body, self._generators)
+
+    def finish(self, segment: Segment, motion: SegmentMotion, window: Window) -> list[Motion]:
+        """Return the next frames of each take, which no later window changes."""
+        body = segment.body(no_progress).start
+        self._face = Track(motion.face, segment.face.noise)
+        self._body = Track(motion.pose, body.noise)
+        self._end = window.stop
         stop = window.stop if window.last else window.stop - self._config.changing
-        part = slice(self._given - window.start, stop - window.start)
-        self._given = stop
-        statistics = self._animator.networks.statistics
-        faces, poses = statistics.face(face.motion[:, part]), statistics.pose(pose.motion[:, part])
-        return [Motion(a.cpu(), b.cpu()) for a, b in zip(faces, poses, strict=True)]
+        given, self._given = self._given, stop
+        return self._animator.takes(motion, given - window.start, stop - window.start)
 
     def _features(
         self, audio: Tensor, window: Window, later: int, progress: Progress
@@ -159,15 +170,7 @@ class MotionStream:
         )
         return ClipFeatures(frames, frames, speech, with_lips)
 
-    def _faces(self, features: ClipFeatures, window: Window, progress: Progress) -> Track:
-        channels = self._animator.networks.face.config.channels
-        noise, past = self._continued(self._face, channels, window)
-        motion = self._animator.normalised_faces(
-            features, self._sampling, noise, past=past, progress=progress
-        )
-        return Track(motion, noise)
-
-    def _bodies(self, features: ClipFeatures, window: Window, progress: Progress) -> Track:
+    def _start_body(self, features: ClipFeatures, window: Window, progress: Progress) -> BodyStart:
         animator = self._animator
         known = self._tokens
         seconds = window.start // KEY_FRAMES
@@ -182,12 +185,8 @@ class MotionStream:
         )
         keys = animator.networks.tokenizer.decode(self._with_history(tokens, known))
         channels = animator.networks.body.config.channels
-        noise, past = self._continued(self._body, channels, window)
-        motion = animator.normalised_poses(
-            features, keys[:, -tokens.shape[1] :], self._sampling, noise, past=past,
-            progress=progress,
-        )  # fmt: skip
-        return Track(motion, noise)
+        start = self._continued(self._body, channels, window)
+        return BodyStart(keys[:, -tokens.shape[1] :], start)
 
     def _with_history(self, tokens: Tensor, known: Tensor | None) -> Tensor:
         """Put the tokens of earlier key poses in front, which the decoder reaches."""
@@ -200,22 +199,98 @@ class MotionStream:
         self._tokens = joined[:, -(tokens.shape[1] + REACH) :]
         return joined
 
-    def _continued(
-        self, track: Track | None, channels: int, window: Window
-    ) -> tuple[Tensor, Past | None]:
+    def _continued(self, track: Track | None, channels: int, window: Window) -> Start:
         """Return the noise of a window, and the motion that it continues."""
         known = self._end - window.start if track is not None else 0
         fresh = window.stop - window.start - known
         noise = noise_of(self._generators, fresh, channels, self._animator.device)
         if track is None:
-            return noise, None
+            return Start(noise)
         past = track.last(known)
         weights = self._config.weights(known, self._animator.device)
-        return torch.cat([past.noise, noise], dim=1), Past(past.motion, weights)
+        return Start(torch.cat([past.noise, noise], dim=1), Past(past.motion, weights))
 
 
 def _last(audio: Tensor, frames: int) -> Tensor:
     return audio[max(0, len(audio) - frames * SAMPLES_PER_FRAME) :]
+
+
+class ClipSampling:
+    """A clip of any length on its way through its segments: `segment`, sample it, `finish`.
+
+    Between the segments of a clip, those of other clips can be sampled, or all at once.
+    """
+
+    def __init__(
+        self,
+        animator: MotionSampler,
+        chunks: Iterable[Tensor],
+        sampling: Sampling,
+        *,
+        windows: WindowConfig = WINDOWS,
+        whole: int | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        """chunks: audio [n, 2] in [-1, 1], of any lengths.
+
+        whole: most frames of a clip that is one segment; None: all that the networks take.
+        progress: that of each segment.
+        """
+        self.sampling, self.progress = sampling, progress
+        self._animator, self._windows = animator, windows
+        self._whole = animator.max_frames if whole is None else whole
+        self._buffer = AudioBuffer(chunks)
+        self._segments = self._planned()
+        self._finish: Callable[[SegmentMotion], list[Motion]] | None = None
+
+    def segment(self) -> Segment | None:
+        """Read the audio of the next segment and compute its features; None after the last one.
+
+        Raises: MotionError: for an empty clip, or options that do not suit the person.
+        """
+        return next(self._segments, None)
+
+    def finish(self, motion: SegmentMotion) -> list[Motion]:
+        """Return the frames that are complete, one motion for each seed.
+
+        motion: of the segment that `segment` returned last.
+        """
+        assert self._finish is not None
+        return self._finish(motion)
+
+    def _planned(self) -> Iterator[Segment]:
+        if self._buffer.fill(self._whole + 1) <= self._whole:
+            yield self._clip()
+        else:
+            yield from self._clip_in_windows()
+
+    def _clip(self) -> Segment:
+        segment = self._animator.whole_segment(
+            self._buffer.audio(0, None), self.sampling, progress=self.progress
+        )
+        stop = segment.features.clip_frames
+        self._finish = lambda motion: self._animator.takes(motion, 0, stop)
+        return segment
+
+    def _clip_in_windows(self) -> Iterator[Segment]:
+        windows, buffer = self._windows, self._buffer
+        motion = MotionStream(self._animator, self.sampling, windows)
+        level = self._animator.networks.speech.context
+        context = max(level, CHUNK_FRAMES)
+        for window in planned(windows, buffer.fill):
+            # As much audio as later windows hear, or the features of the first ones have another
+            # level.
+            heard = min(buffer.fill(windows.frames + level), windows.frames + level)
+            stop = max(window.stop, heard)
+            segment = motion.segment(
+                buffer.audio(max(0, window.start - context), stop),
+                window,
+                later=stop - window.stop,
+                progress=self.progress,
+            )
+            self._finish = partial(motion.finish, segment, window=window)
+            yield segment
+            buffer.forget(window.stop - windows.overlap - windows.frames - context)
 
 
 def stream(
@@ -232,23 +307,9 @@ def stream(
     part, which is that of `animate`. Progress is that of each window.
     Raises: MotionError: for an empty clip.
     """
-    buffer = AudioBuffer(chunks)
-    if buffer.fill(animator.max_frames + 1) <= animator.max_frames:
-        yield animator.whole(buffer.audio(0, None), sampling, progress=progress)
-        return
-    motion, level = MotionStream(animator, sampling, windows), animator.networks.speech.context
-    context = max(level, CHUNK_FRAMES)
-    for window in planned(windows, buffer.fill):
-        # As much audio as later windows hear, or the features of the first ones have another level.
-        heard = min(buffer.fill(windows.frames + level), windows.frames + level)
-        stop = max(window.stop, heard)
-        yield motion.window(
-            buffer.audio(max(0, window.start - context), stop),
-            window,
-            later=stop - window.stop,
-            progress=progress,
-        )
-        buffer.forget(window.stop - windows.overlap - windows.frames - context)
+    clip = ClipSampling(animator, chunks, sampling, windows=windows, progress=progress)
+    while (segment := clip.segment()) is not None:
+        yield clip.finish(animator.sample(segment, sampling, progress))
 
 
 def planned(windows: WindowConfig, fill: Callable[[int], int]) -> Iterator[Window]:

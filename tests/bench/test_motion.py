@@ -8,9 +8,10 @@ from functools import partial
 import pytest
 import torch
 
-from bench import plain
 from bench.__main__ import parser
 from bench.motion import Plan, build, differences, measure, table
+from bench.networks import plain
+from bench.networks.batches import BatchPlan, batch_table, measure_batches
 from bench.timing import as_json
 from models.motion.denoiser import Condition, Denoiser
 from models.motion.diffusion import schedule_for
@@ -123,3 +124,21 @@ def test_the_plain_code_computes_the_motion_of_the_worker(networks: Networks) ->
 
     torch.testing.assert_close(motion.face, face, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(motion.pose, pose, rtol=1e-4, atol=1e-4)
+
+
+def test_clips_together_are_measured_in_windows_and_whole_and_have_their_own_motion(
+    networks: Networks,
+) -> None:
+    sampling = Sampling((1,), 2, 2.0, 1.5, 0.9, "unipc")
+    plan = BatchPlan(jobs=3, seconds=5.0, repeats=1)
+    animator = Animator(networks, device=torch.device("cpu"))
+
+    report = measure_batches(animator, "tiny", sampling, plan)
+
+    sizes = [(row.frames, row.clips) for row in report.rows]
+    assert sizes == [(frames, clips) for frames in (120, 150) for clips in (1, 2, 3)]
+    assert [row.difference for row in report.rows if row.clips == 1] == [0.0, 0.0]
+    assert max(row.difference for row in report.rows) < 1e-3
+    assert [row.frames for row in report.rows if row.chosen] == [120, 150]
+    assert all(row.times == 1.0 for row in report.rows if row.clips == 1)
+    assert batch_table(report).count("tiny") == len(report.rows)

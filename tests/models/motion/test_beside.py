@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.motion.beside import Beside, Stopped, half_of_threads
+from models.motion.execution.beside import Beside, Stopped, half_of_threads
 from models.motion.pipeline import Animator, Sampling
 from tests import tiny_person
 

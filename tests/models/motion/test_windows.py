@@ -148,13 +148,13 @@ def test_borders_are_where_the_windows_of_a_stream_change(
     animator: Animator, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
     made: list[Window] = []
-    original = MotionStream.window
+    original = MotionStream.segment
 
     def recorded(self, audio, window, **options):  # type: ignore[no-untyped-def]
         made.append(window)
         return original(self, audio, window, **options)
 
-    monkeypatch.setattr(MotionStream, "window", recorded)
+    monkeypatch.setattr(MotionStream, "segment", recorded)
     streamed(animator, audio(frames))
 
     middle = (SMALL.overlap - SMALL.kept) // 2
