@@ -399,6 +399,15 @@ class Settings(_AvatarSettings):
         default=0.0,
         ge=0,
     )
+    jobs_together: int = _setting(
+        Group.WORKERS,
+        "most jobs of one person that a worker has at a time; their motion is sampled together, "
+        "and their videos are rendered one after another: see "
+        "[operations](operations.md#jobs-together)",
+        default=1,
+        ge=1,
+        le=64,
+    )
     threads: int = _setting(
         Group.WORKERS,
         "CPU threads of one worker; `0`: the number of cores, as torch counts them",

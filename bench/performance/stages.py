@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench import plain
+from bench.networks import plain
 from bench.performance.spread import measured
 from models.motion.denoiser import KEY_FRAMES
 from models.motion.diffusion import schedule_for

@@ -87,13 +87,18 @@ class AttemptStore:
         return self._clock()
 
     def claim(
-        self, worker: str, people: Collection[str] = (), without: Collection[str] = ()
+        self,
+        worker: str,
+        people: Collection[str] = (),
+        without: Collection[str] = (),
+        accept: Callable[[Job], bool] = lambda job: True,
     ) -> Job | None:
         """Claim the next queued job for `worker` as its next attempt; None if none is queued.
 
         Jobs whose claims an operator has paused stay queued.
 
         people: only jobs of these persons; empty: of all. without: no job of these persons.
+        accept: called with the next job; False leaves it in the queue, and no other is claimed.
         """
         with writing(self._engine) as connection:
             paused = paused_claims(connection, worker)
@@ -103,6 +108,8 @@ class AttemptStore:
             while (candidate := connection.execute(next_one).mappings().first()) is not None:
                 if cancel_overdue(connection, self._clock(), jobs.c.id == candidate["id"]):
                     continue
+                if not accept(read_job(connection, candidate["id"])):
+                    return None
                 claimed = self._claimed_by(worker, candidate)
                 if update_job(connection, _unclaimed(candidate), claimed):
                     job = read_job(connection, candidate["id"])

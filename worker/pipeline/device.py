@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+MEMORY_INFO = Path("/proc/meminfo")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 class DeviceError(InputError):
@@ -61,6 +66,32 @@ def works(device: torch.device) -> bool:
         return bool((torch.ones(8, device=device).sum() == 8).item())
     except RuntimeError:
         return False
+
+
+def free_memory(device: torch.device) -> float:
+    """Return the bytes of memory that are free on the device, at most those of its container."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(free + kept)
+    lines = MEMORY_INFO.read_text().splitlines()
+    available = next(line for line in lines if line.startswith("MemAvailable:"))
+    return min(1024.0 * int(available.split()[1]), _container_memory())
+
+
+def _container_memory() -> float:
+    """Return the bytes that the limit of a container leaves, infinite without one."""
+    try:
+        limit = int((CONTROL_GROUP / "memory.max").read_text())
+        used = int((CONTROL_GROUP / "memory.current").read_text())
+        cached = [
+            int(line.split()[1])
+            for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines()
+            if line.startswith("inactive_file ")
+        ]
+    except (OSError, ValueError):  # no control group, or the limit is `max`
+        return math.inf
+    return float(limit - used + sum(cached))
 
 
 def _gpu(name: str, index: int) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from jobs.persons import PersonDefaults, PersonSummary
     from jobs.settings import Settings
     from models.avatar.avatar import Avatar
-    from models.motion.pipeline import Motion, Sampling
+    from models.motion.execution.sizes import BatchSizes
+    from models.motion.pipeline import Motion, Networks, Sampling
     from worker.pipeline.progress import Progress
 
     Signature = tuple[tuple[str, int, int, int], ...]
@@ -93,6 +95,7 @@ class PersonCache:
         self._folder = folder
         self._load = load
         self._in_memory = in_memory
+        self._lock = threading.RLock()  # attempts in several threads use the same persons
         self._loaded: OrderedDict[str, Person] = OrderedDict()
         self._incomplete: dict[str, Signature] = {}  # files that did not match
 
@@ -103,6 +106,10 @@ class PersonCache:
             PersonUnknown: with all names.
             PersonError: when the files do not match person.json and no version is loaded.
         """
+        with self._lock:
+            return self._current(name)
+
+    def _current(self, name: str) -> Person:
         loaded = self._loaded.get(name)
         try:
             summary = self.summary(name)
@@ -118,6 +125,10 @@ class PersonCache:
 
     def usable(self, name: str) -> bool:
         """Return whether `get` would find a complete version of the person."""
+        with self._lock:
+            return self._is_usable(name)
+
+    def _is_usable(self, name: str) -> bool:
         if name in self._loaded:
             return True
         try:
@@ -130,7 +141,8 @@ class PersonCache:
 
     def clear(self) -> None:
         """Evict all persons."""
-        self._loaded.clear()
+        with self._lock:
+            self._loaded.clear()
 
     def summary(self, name: str) -> PersonSummary:
         """Read person.json without loading models. Raises: PersonUnknown: with all names."""
@@ -196,6 +208,16 @@ def load_models(folder: Path, *, device: torch.device, settings: Settings) -> Mo
     """Load animator and avatar of a person."""
     from models.avatar.loading import load_avatar
     from models.finishing.animator import load_finished_animator
+    from models.motion.execution.sharing import SharedAnimator
+    from models.motion.execution.sizes import sizes_within
+    from worker.pipeline.device import free_memory
+
+    def shared(networks: Networks) -> SharedAnimator:
+        def sizes() -> BatchSizes:
+            return sizes_within(networks, device, settings.jobs_together, free_memory(device))
+
+        return SharedAnimator(networks, device=device, sizes=sizes)
 
     avatar = load_avatar(folder, device=device, settings=settings.avatar_settings)
-    return Models(load_finished_animator(folder, device=device), avatar)
+    make = shared if settings.jobs_together > 1 else None
+    return Models(load_finished_animator(folder, device=device, make=make), avatar)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.telemetry.metrics import WORKER_LAST_CLAIM, WORKER_OBSTRUCTED
 from jobs.telemetry.prometheus import put
 from worker.process.outcomes import OUTAGE_REASON, AttemptOutcome
+from worker.process.together.attempts import AttemptGroup, may_join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between claims during an outage
 LONGEST_DATABASE_PAUSE = 3.0  # shorter than a lease, in which the reaper leaves the job alone
 PERSON_PAUSE, LONGEST_PERSON_PAUSE = 2.0, 60.0  # seconds without jobs of an incomplete person
+JOIN_SECONDS = 1.0  # between two looks for a job that joins those that run
 MOST_BROKEN = 5  # jobs in a row, after which a new process may do better
 
 BROKEN_DEVICE = 70  # exit status; a supervisor should start a new process
@@ -50,13 +52,15 @@ class _Absence:
 
 
 class ClaimLoop:
-    """Claims and runs jobs one after the other; waits during an outage.
+    """Claims and runs jobs one after the other, or several at a time; waits during an outage.
 
     people: claim only jobs of these persons; empty: of all.
     obstacle: returns the reason why every job would fail on this worker now, or None. After a
     failure no job is claimed until it returns None: a worker that is sick must not take one job
     after the other from healthy ones.
     usable: returns whether this worker has a complete version of a person.
+    together: most jobs at a time. Claims keep their order: jobs join those that run while the next
+    one in the queue can be sampled with them; another one waits until all of them have ended.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class ClaimLoop:
         people: Collection[str] = (),
         obstacle: Callable[[], Obstacle | None] = lambda: None,
         usable: Callable[[str], bool] = lambda person: True,
+        together: int = 1,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.exit_status: int | None = None  # the process should end with it
@@ -79,12 +84,13 @@ class ClaimLoop:
         self._people = people
         self._obstacle = obstacle
         self._usable = usable
+        self._together = together
         self._now = now
         self._check_health = False
         self._pause = SHORTEST_PAUSE
         self._broken: set[str] = set()  # jobs since the last good one
         self._absent: dict[str, _Absence] = {}
-        self._unreleased: Job | None = None  # a job that an outage kept from its release
+        self._unreleased: list[Job] = []  # jobs that an outage kept from their release
 
     def run(self) -> list[AttemptOutcome]:
         """Work until no job is queued, the worker is asked to stop, or the process should end."""
@@ -106,9 +112,46 @@ class ClaimLoop:
                 continue
             if job is None:
                 break
-            outcomes.append(self._attempt(job))
-            self._learn(job, outcomes[-1])
+            for done, outcome in self._attempts(job):
+                outcomes.append(outcome)
+                self._learn(done, outcome)
         return outcomes
+
+    def _attempts(self, job: Job) -> list[tuple[Job, AttemptOutcome]]:
+        """Run a claimed job, and those that join it."""
+        if self._together == 1:
+            return [(job, self._attempt(job))]
+        group = AttemptGroup(self._attempt, job)
+        ended: list[tuple[Job, AttemptOutcome]] = []
+        is_open = True
+        while len(group):
+            while is_open and len(group) < self._together and not self._stop.requested:
+                joining, is_open = self._claim_joining(group.first)
+                if joining is None:
+                    break
+                group.start(joining)
+            done = group.wait(JOIN_SECONDS)
+            is_open = is_open and all(outcome in GOOD for _, outcome in done)
+            ended += done
+        return ended
+
+    def _claim_joining(self, first: Job) -> tuple[Job | None, bool]:
+        """Claim the next job if it may join; also return whether others may do so later."""
+        refused = False
+
+        def accept(job: Job) -> bool:
+            nonlocal refused
+            refused = not may_join(first, job)
+            return not refused
+
+        try:
+            if not self._store.any_waiting(self._people):
+                return None, True
+            job = self._store.claim(self._worker, self._people, self._without(), accept)
+        except SQLAlchemyError as error:
+            logger.warning("no job joins: database away", extra={"reason": str(error)})
+            return None, False
+        return job, not refused
 
     def _learn(self, job: Job, outcome: AttemptOutcome) -> None:
         """Decide from an outcome whether and when the next job is claimed."""
@@ -122,7 +165,7 @@ class ClaimLoop:
             for person in [each for each in people if not self._usable(each)] or people:
                 self._set_absent(person)
         if outcome is AttemptOutcome.OUTAGE:
-            self._unreleased = job
+            self._unreleased.append(job)
         if outcome is AttemptOutcome.INTERNAL_ERROR:
             self._broken.add(job.id)
             if len(self._broken) >= MOST_BROKEN:
@@ -160,10 +203,11 @@ class ClaimLoop:
         return [name for name, each in self._absent.items() if each.until > self._now()]
 
     def _release(self) -> None:
-        """Put back the job of an outage, uncounted; without effect if that is done."""
-        if (job := self._unreleased) is not None:
+        """Put back the jobs of an outage, uncounted; without effect if that is done."""
+        while self._unreleased:
+            job = self._unreleased[-1]
             self._store.release(job.id, job.attempt, OUTAGE_REASON, counts=False, cause="outage")
-            self._unreleased = None
+            self._unreleased.pop()
 
     def _wait(self, longest: float = LONGEST_PAUSE) -> None:
         self._pause = min(self._pause, longest)

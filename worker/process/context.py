@@ -31,6 +31,7 @@ from worker.process.liveness.orphans import release_orphan
 from worker.process.retry import RetryingStorage, with_retries
 from worker.process.scratch import recorded_job, scratch_folder
 from worker.process.telemetry import WorkerState, WorkerTelemetry
+from worker.process.together.turns import Turns
 from worker.process.watchdog import Limits
 from worker.provenance.manifest import open_signer
 from worker.time_left.rates import MachineRates, machine_of
@@ -73,6 +74,7 @@ class WorkerContext:
     limits: Limits
     telemetry: WorkerTelemetry
     rates: MachineRates
+    turns: Turns
 
     def attempt(self, job: Job) -> AttemptOutcome:
         """Run one attempt at a claimed job."""
@@ -140,6 +142,7 @@ class WorkerContext:
                 scratch=Path(folder),
                 watermark_of=self.watermark_of,
                 record_watermark=record_watermark,
+                turn=self.turns.turn,
             )
             try:
                 outputs = run(job, context, measured.watching(report))
@@ -201,4 +204,5 @@ def open_context(
         limits=Limits(settings.stage_seconds),
         telemetry=WorkerTelemetry.of(settings, database.attempts, name, device),
         rates=MachineRates(database.stage_rates, machine_of(device)),
+        turns=Turns(),
     )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -76,6 +76,10 @@ class JobContext:
     scratch: Path  # an empty folder for this job
     watermark_of: Callable[[JobRequest, Origin], Watermark | None] = lambda request, origin: None
     record_watermark: Callable[[str], bool] = lambda watermark: True  # False as above
+    # Waits until no other job of this worker renders; calls its argument meanwhile.
+    turn: Callable[[Callable[[], None]], AbstractContextManager[None]] = lambda report: (
+        nullcontext()
+    )
 
 
 def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
@@ -124,7 +128,8 @@ def run(job: Job, context: JobContext, progress: Progress) -> list[Output]:
             return maker.take(file, number, takes, part_of(report, *part))
 
         missing = [number for number in shown if number not in finished]
-        _make_takes(job, missing, take, finished, digest, cast, context)
+        with context.turn(partial(progress, "render", 0.0)):
+            _make_takes(job, missing, take, finished, digest, cast, context)
         if stream is not None:
             stream.finish()
     progress("publish", 0.0)

@@ -1,7 +1,7 @@
 """Scratch folder of one worker, locked while the worker lives.
 
 The folder of a killed worker has an open lock. The next worker on this machine removes the folder
-and releases the job that was recorded in it, before the lease of the job expires.
+and releases the jobs that were recorded in it, before the lease of a job expires.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "worker-"
 LOCK = "lock"
-RECORD = "job"  # file with the job id and the number of the attempt
+RECORD = ".attempt"  # suffix of a file with a job id and the number of the attempt
 
 
 class ScratchFolder:
@@ -79,7 +79,7 @@ def _locked(path: Path) -> IO[str]:
 @contextmanager
 def recorded_job(folder: Path, job_id: str, attempt: int) -> Iterator[None]:
     """Record the job in the scratch folder, so that the next worker finds it if this one dies."""
-    record = folder / RECORD
+    record = folder / f"{job_id}{RECORD}"
     with suppress(OSError):  # the disk may be full; an orphaned job then waits for its lease
         record.write_text(f"{job_id} {attempt}")
     try:
@@ -89,25 +89,26 @@ def recorded_job(folder: Path, job_id: str, attempt: int) -> Iterator[None]:
             record.unlink()
 
 
-def _read_record(folder: Path) -> tuple[str, int] | None:
-    try:
-        job_id, attempt = (folder / RECORD).read_text().split()
-        return job_id, int(attempt)
-    except (OSError, ValueError):  # the worker had no job, or was killed while writing
-        return None
+def _read_records(folder: Path) -> list[tuple[str, int]]:
+    records = []
+    for path in sorted(folder.glob(f"*{RECORD}")):
+        with suppress(OSError, ValueError):  # the worker was killed while writing
+            job_id, attempt = path.read_text().split()
+            records.append((job_id, int(attempt)))
+    return records
 
 
 def sweep(parent: Path, on_orphan: Callable[[str, int], bool]) -> None:
-    """Remove the folders of dead workers below `parent`, after `on_orphan` with the job of each.
+    """Remove the folders of dead workers below `parent`, after `on_orphan` with each of their jobs.
 
-    A folder stays for a later sweep if `on_orphan` returns False.
+    A folder stays for a later sweep if `on_orphan` returns False for one of them.
     """
     for lock in parent.glob(f"{PREFIX}*/{LOCK}"):
         try:
             with lock.open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                job = _read_record(lock.parent)
-                if job is None or on_orphan(*job):
+                released = [on_orphan(*record) for record in _read_records(lock.parent)]
+                if all(released):
                     shutil.rmtree(lock.parent, ignore_errors=True)
         except OSError:  # its worker holds the lock, or another worker has removed the folder
             continue

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -53,6 +54,7 @@ class WorkerTelemetry:
     device: torch.device
     cost_per_hour: float
     currency: str
+    clock: SharedClock = field(default_factory=lambda: SharedClock())
 
     @classmethod
     def of(
@@ -77,10 +79,11 @@ class WorkerTelemetry:
         put(WORKER_BUSY, 1)
         try:
             with (
+                self.clock.sharing(),
                 structlog.contextvars.bound_contextvars(**ids),
                 span(traces.ATTEMPT_SPAN, Kind.CONSUMER, parent=job.trace, attributes=facts) as s,
             ):
-                measured = AttemptTelemetry(job, s, self._recorder(job))
+                measured = AttemptTelemetry(job, s, self._recorder(job), device_now=self.clock.now)
                 try:
                     yield measured
                 finally:
@@ -92,7 +95,7 @@ class WorkerTelemetry:
                         person=job.request.person,
                     )
         finally:
-            put(WORKER_BUSY, 0)
+            put(WORKER_BUSY, self.clock.shared)
 
     def usage(self, job: Job, seconds: float) -> Usage:
         """Return the device time and cost of the job after `seconds` of this attempt."""
@@ -122,20 +125,26 @@ class AttemptTelemetry:
         record_usage: Callable[[float], None],
         *,
         now: Callable[[], float] = time.monotonic,
+        device_now: Callable[[], float] | None = None,
     ) -> None:
-        """record_usage: stores the seconds for which this attempt has held the device."""
+        """record_usage: stores the seconds for which this attempt has held the device.
+
+        device_now: the clock of these seconds, if other attempts share the device.
+        """
         self._job = job
         self._span = recorded
         self._record_usage = record_usage
         self._now = now
-        self._began = self._recorded_at = now()
+        self._recorded_at = now()
+        self._device_now = device_now or now
+        self._began = self._device_now()
         self._stage, self._entered = "", 0.0
         self._stages: dict[str, _Stage] = {}
 
     @property
     def seconds(self) -> float:
-        """Seconds since the claim."""
-        return self._now() - self._began
+        """Seconds of the device since the claim."""
+        return self._device_now() - self._began
 
     def watching(self, progress: Progress) -> Progress:
         """Return a callback that measures stages and then calls `progress`."""
@@ -186,6 +195,45 @@ class AttemptTelemetry:
             stage.seconds += self._now() - self._entered
             stage.left_at = time.time_ns()
             self._stage = ""
+
+
+class SharedClock:
+    """Clock of a device that attempts share: it runs half as fast while there are two of them."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._wall = now
+        self._lock = threading.Lock()
+        self._attempts = 0
+        self._time, self._read_at = 0.0, now()
+
+    @property
+    def shared(self) -> bool:
+        """True while there is an attempt."""
+        return self._attempts > 0
+
+    def now(self) -> float:
+        """Return the time; differences are an attempt's share of the device in seconds."""
+        with self._lock:
+            return self._advance()
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Count an attempt."""
+        self._change(1)
+        try:
+            yield
+        finally:
+            self._change(-1)
+
+    def _change(self, by: int) -> None:
+        with self._lock:
+            self._advance()
+            self._attempts += by
+
+    def _advance(self) -> float:
+        before, self._read_at = self._read_at, self._wall()
+        self._time += (self._read_at - before) / max(1, self._attempts)
+        return self._time
 
 
 @dataclass

@@ -53,6 +53,7 @@ def run_worker(settings: Settings) -> int:
             people=settings.worker_people,
             obstacle=context.health.obstacle,
             usable=context.people.usable,
+            together=settings.jobs_together,
         )
         wake_ups = stack.enter_context(closing(open_wake_ups(settings, name)))
         looks = Looks()

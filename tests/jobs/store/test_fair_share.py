@@ -65,6 +65,30 @@ def test_priority_counts_within_the_queue_of_a_tenant_only(database: Database) -
     assert [claim(database).id for _ in expected] == expected
 
 
+def test_a_job_that_is_not_accepted_stays_the_next_one_and_is_not_overtaken(
+    database: Database,
+) -> None:
+    """Jobs that are done together are claimed in the order of all claims."""
+    many = queued(database, "many", 3)
+    (few,) = queued(database, "few", 1)
+    asked: list[str] = []
+
+    def claimed(refused: str) -> str | None:
+        def accept(job: Job) -> bool:
+            asked.append(job.id)
+            return job.id != refused
+
+        job = database.attempts.claim("worker-1", accept=accept)
+        return job.id if job is not None else None
+
+    assert claimed(refused=few.id) == many[0].id
+    assert claimed(refused=few.id) is None
+    assert claimed(refused=few.id) is None
+    assert asked == [many[0].id, few.id, few.id]
+    assert database.jobs.position(few.id) == 1
+    assert [claim(database).id for _ in range(3)] == [few.id, many[1].id, many[2].id]
+
+
 def served(database: Database, running: list[Job], waiting: list[Job]) -> list[str]:
     """Ids in the order of their claims: each follows the end of the oldest running job."""
     order = []

@@ -55,11 +55,11 @@ def test_the_job_of_a_dead_worker_is_found_at_once(tmp_path: Path) -> None:
         dead = tmp_path / "worker-dead"
         dead.mkdir()
         (dead / "lock").touch()
-        (dead / "job").write_text("orphan 2")
+        (dead / "orphan.attempt").write_text("orphan 2")
         torn = tmp_path / "worker-torn"
         torn.mkdir()
         (torn / "lock").touch()
-        (torn / "job").write_text("or")
+        (torn / "torn.attempt").write_text("or")
         with scratch_folder(tmp_path, on_orphan=on_orphan) as folder:
             with recorded_job(folder.path, "done", 1):
                 pass
@@ -72,7 +72,7 @@ def kill_worker(folder: Path) -> Path:
     """Leave the scratch folder of a worker that was killed while it ran a job."""
     dead = folder / "worker-dead"
     dead.mkdir()
-    (dead / "job").write_text("orphan 2")
+    (dead / "orphan.attempt").write_text("orphan 2")
     (dead / "lock").touch()
     return dead
 

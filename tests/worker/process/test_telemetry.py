@@ -18,7 +18,7 @@ from jobs.telemetry.traces import Span, make_provider, recording
 from tests.jobs.rows import claim, submit
 from worker.process.liveness.background_thread import BackgroundThread
 from worker.process.outcomes import AttemptOutcome
-from worker.process.telemetry import AttemptTelemetry, WorkerTelemetry
+from worker.process.telemetry import AttemptTelemetry, SharedClock, WorkerTelemetry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
@@ -161,3 +161,25 @@ def test_threads_of_an_attempt_log_the_ids_of_its_job(database: Database, job: J
         assert done.wait(10)
 
     assert (bound["job"], bound["trace_id"]) == (job.id, TRACE)
+
+
+def test_attempts_at_the_same_time_share_the_seconds_of_the_device(job: Job) -> None:
+    wall = Seconds()
+    clock = SharedClock(wall)
+
+    def measured(recorded: list[float]) -> AttemptTelemetry:
+        return AttemptTelemetry(job, Span(None), recorded.append, now=wall, device_now=clock.now)
+
+    one, two = list[float](), list[float]()
+    with clock.sharing():
+        first = measured(one)
+        wall.now += 4.0  # alone
+        with clock.sharing():
+            second = measured(two)
+            wall.now += 5.0
+            second.record_usage()
+        wall.now += 3.0
+        first.record_usage()
+
+    assert (one, two) == ([4.0 + 2.5 + 3.0], [2.5])
+    assert not clock.shared

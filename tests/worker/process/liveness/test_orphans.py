@@ -40,6 +40,6 @@ def test_a_worker_notices_that_one_beside_it_has_died(
     with OrphanWatch(tmp_path, SessionLock(database.engine, "alive"), on_orphan):
         dead = tmp_path / "worker-dead"
         dead.mkdir()
-        (dead / "job").write_text("orphan 2")
+        (dead / "orphan.attempt").write_text("orphan 2")
         (dead / "lock").touch()
         assert found.wait(30)

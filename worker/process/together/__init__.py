@@ -1,0 +1,1 @@
+"""Several jobs of one worker at a time: which may join, their threads, their turns."""
