@@ -16,6 +16,15 @@ from contracts.errors import InputError
 from training.engines.environment import PACKAGES, find_our_packages
 from training.loop.distributed import TIMEOUT, choose_device
 
+DEFAULTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # busy machines import torch slowly
+    "RAY_DEDUP_LOGS": "0",  # or lines of losses are left out after a restart
+}
+for _name, _value in DEFAULTS.items():
+    os.environ.setdefault(_name, _value)  # before Ray is imported, which reads some of them
+
 try:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -36,12 +45,9 @@ if TYPE_CHECKING:
     Work = Callable[[dict[str, Any], torch.device], None]
 
 ADDRESS = "RAY_ADDRESS"
-# Set before the first process of Ray starts.
-DEFAULTS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # busy machines import torch slowly
-}
+STARTS = 10  # Ray gives itself 30 s for a start, which a busy machine may exceed
+OBJECT_STORE_BYTES = 100 << 20  # of Ray on this machine: tensors and files do not pass through it
+# Of Ray on this machine only, set before its first process starts.
 LOCAL_DEFAULTS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_prestart_worker_first_driver": "0",
@@ -96,8 +102,6 @@ def launch(
 
 def _connect(*, most: int) -> None:
     """Connect to the cluster of RAY_ADDRESS, or start one on this machine."""
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
     if os.environ.get(ADDRESS):
         ray.init(log_to_driver=True, logging_level=logging.WARNING)
         return
@@ -105,9 +109,23 @@ def _connect(*, most: int) -> None:
         os.environ.setdefault(name, value)
     # A token for this run; Ray would write one into the home folder.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for left in reversed(range(STARTS)):
+        try:
+            _start(most)
+        except Exception as error:  # Ray raises plain exceptions
+            ray.shutdown()
+            if not left:
+                raise InputError(f"Ray did not start: {error}") from error
+        else:
+            return
+
+
+def _start(most: int) -> None:
+    """Start Ray on this machine."""
     ray.init(
         address="local",
         num_cpus=max(most, os.cpu_count() or 1),
+        object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=False,
         log_to_driver=True,
         logging_level=logging.ERROR,

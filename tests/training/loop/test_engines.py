@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -94,17 +95,15 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(
 ) -> None:
     recipe = tiny_training.write_recipe(tmp_path / "recipe.toml", "face", save_seconds=0.1)
 
-    logs = {
-        name: run(folder, "torchrun", recipe, tmp_path / name, kill=kill)
-        for name, kill in (("killed", 0), ("whole", None))
-    }
+    def end(name: str) -> dict[str, Any]:
+        return tiny_training.end_of(tmp_path / name, "face", STEPS)
 
-    ends = [CheckpointStore(tmp_path / name / "face").latest() for name in logs]
-    for end in ends:
-        assert end is not None
-        assert end["progress"]["step"] == STEPS
-        del end["progress"]["seconds"]
-    assert "resumed at step" in logs["killed"]
-    assert tiny_training.same(*ends)
-    assert curve(logs["killed"]) == curve(logs["whole"])
-    assert curve(logs["killed"]).keys() == set(range(5, STEPS + 1, 5))
+    whole = run(folder, "torchrun", recipe, tmp_path / "whole", kill=None)
+
+    for engine, victim in (("torchrun", 0), ("ray", 1)):
+        killed = run(folder, engine, recipe, tmp_path / engine, kill=victim)
+
+        assert "resumed at step" in killed, engine
+        assert curve(killed) == curve(whole), engine
+        assert tiny_training.same(end(engine), end("whole")), engine
+    assert curve(whole).keys() == set(range(5, STEPS + 1, 5))
