@@ -178,7 +178,7 @@ def measure(arguments: argparse.Namespace) -> Report:
 
 def _measure_jobs(stages: Stages, repeats: int, report: Report) -> None:
     """Measure the whole job at several settings, in turns."""
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "standard": {"quality": "standard"},
         "draft": {"quality": "draft"},
         f"{EARLIER} steps of DDIM": {"steps": EARLIER},
@@ -273,8 +273,8 @@ def _measure_curves(stages: Stages, arguments: argparse.Namespace, report: Repor
     def steps(count: float) -> object:
         return stages.animate(shortest, sampler="unipc", steps=int(count))
 
-    def batch(count: float) -> object:
-        return stages.render(2 * max(BATCHES), batch=int(count))
+    def batch(count: float) -> None:
+        stages.render(2 * max(BATCHES), batch=int(count))
 
     works: dict[str, tuple[Callable[[float], object], list[float]]] = {
         "seconds": (stages.animate, arguments.seconds),
@@ -301,7 +301,7 @@ def _transfers(stages: Stages, repeats: int) -> Iterator[Transfer]:
         target = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
         walls = Spread()
         for _ in range(repeats + 1):
-            walls.add(measured(lambda to=target: to.copy_(frames))[1])
+            walls.add(measured(partial(target.copy_, frames))[1])
         best = min(walls.wall[1:])
         yield Transfer(f"8 frames, {name}", frames.nbytes / 1e6, best * 1e3)
 

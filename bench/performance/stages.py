@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bench.timing import Cost
     from jobs.request.model import GenerateRequest
-    from models.motion.pipeline import Motion, Sampling
+    from models.motion.pipeline import Animator, Motion, Sampling
     from worker.pipeline.media.decode import Audio
     from worker.pipeline.persons import Person
     from worker.pipeline.plan import Performer, Plan
@@ -65,6 +65,11 @@ class Stages:
         from worker.pipeline.plan import cast_of
 
         return cast_of(self.request, self.resources.persons.get).performers[0]
+
+    @property
+    def animator(self) -> Animator:
+        """The motion networks of the person, with her finishing."""
+        return cast("Animator", self.person.models.animator)
 
     @property
     def plan(self) -> Plan:
@@ -130,10 +135,11 @@ class Stages:
     def animate(self, seconds: float | None = None, **options: Any) -> list[Motion]:
         """Sample the motion of the clip, or of another length, with other options."""
         sampling: Sampling = replace(self.plan.sampling, **options)
-        motions: list[Motion] = self.person.models.animator.animate(self.sound(seconds), sampling)
-        return motions
+        return self.animator.animate(self.sound(seconds), sampling)
 
-    def batches(self, limit: int | None = None, *, avatar: Any = None, batch: int = 8) -> Iterator:
+    def batches(
+        self, limit: int | None = None, *, avatar: Any = None, batch: int = 8
+    ) -> Iterator[Frames]:
         """Render the clip, or its first frames."""
         from worker.pipeline.plan import cameras_of
 
@@ -182,7 +188,7 @@ class Stages:
         One guided step of face and body each is timed, and three tokens of the guide: Simpson's
         rule over the first, the middle and the last gives their mean.
         """
-        networks, sampling = self.person.models.animator.networks, self.plan.sampling
+        networks, sampling = self.animator.networks, self.plan.sampling
         frames = min(self.count, self.person.models.animator.max_frames)
         frames = max(frames, SHORTEST_FRAMES)  # padded, as our code does
         device = networks.statistics.code_mean.device
@@ -212,7 +218,7 @@ class Stages:
         return ((face + body) * sampling.steps + guide) * max(1.0, self.count / frames)
 
     def _plain_token(self, audio: Tensor, before: int) -> Callable[[], Tensor]:
-        networks = self.person.models.animator.networks
+        networks = self.animator.networks
         sequence = torch.zeros(1, before + 1, dtype=torch.long, device=audio.device)
         sequence[:, 0] = networks.guide.start
         generator = torch.Generator()

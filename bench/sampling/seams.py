@@ -42,10 +42,10 @@ from models.motion.pipeline import (
     SAMPLES_PER_FRAME,
     Motion,
     Sampling,
-    joined,
     load_animator,
     take_seed,
 )
+from models.motion.sampling import joined
 from models.motion.speech import FRAME_RATE
 from models.motion.windows import WINDOWS, WindowConfig
 from training.commands.options import (
@@ -187,7 +187,11 @@ def measure(
             f"take more than {animator.max_frames / FRAME_RATE:g}"
         )
     sampler = Sampler(
-        animator, manifest.defaults | {"quality": quality}, cache, manifest.files, plan.windows
+        animator,
+        dict(manifest.defaults) | {"quality": quality},
+        cache,
+        manifest.files,
+        plan.windows,
     )
     sampled = [sampler.takes(clip, number, plan.seeds) for number, clip in enumerate(clips)]
     stages = {"sampled": sampled}
@@ -233,13 +237,14 @@ class Sampler:
             made = dict(
                 zip(missing, (joined(list(take)) for take in zip(*parts, strict=True)), strict=True)
             )
-        for seed, motion in made.items():
-            if path := paths[seed]:
-                write_motion(path, motion)
-        return [
-            made[seed] if seed in made else read_motion(path)
-            for seed, path in paths.items()  # type: ignore[arg-type]
-        ]
+        for seed, path in paths.items():
+            if path is None:
+                continue
+            if seed in made:
+                write_motion(path, made[seed])
+            else:
+                made[seed] = read_motion(path)
+        return [made[seed] for seed in sampling.seeds]
 
     def _path(self, clip: Tensor, sampling: Sampling, seed: int) -> Path | None:
         if self.folder is None:

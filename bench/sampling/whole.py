@@ -14,7 +14,8 @@ from torch import Tensor
 from bench.motion import DIVERSITY, GUIDANCE_BODY, GUIDANCE_FACE
 from bench.sampling.borders import AREA
 from contracts.quality import STANDARD
-from models.motion.pipeline import Animator, Sampling, joined
+from models.motion.pipeline import Animator, Sampling
+from models.motion.sampling import joined
 from models.motion.windows import WINDOWS, borders
 
 if TYPE_CHECKING:

@@ -109,11 +109,12 @@ SITTERS = (
 
 def render_conversation() -> NDArray[np.uint8]:
     """Render the picture, [HEIGHT, WIDTH, 3] sRGB."""
-    picture = None
-    for sitter in SITTERS:
-        avatar = load_blendshape_avatar(PEOPLE / sitter.name, device=torch.device("cpu"))
-        if picture is None:
-            picture = _wall(avatar)
+    avatars = [
+        load_blendshape_avatar(PEOPLE / sitter.name, device=torch.device("cpu"))
+        for sitter in SITTERS
+    ]
+    picture = _wall(avatars[0])
+    for sitter, avatar in zip(SITTERS, avatars, strict=True):
         frame = _frame(avatar, sitter).astype(np.float64)
         alpha = frame[..., 3:] / 255
         picture = picture * (1 - alpha) + frame[..., :3] * alpha
