@@ -43,6 +43,7 @@ class HummingEngine:
     """Speech engine with 0.1 s per letter: loud vowels, quiet consonants, silence otherwise."""
 
     rate = 16_000
+    language = "en"
 
     def __init__(self, name: str = "humming", pitch: float = 150.0) -> None:
         self.name = name

@@ -18,8 +18,8 @@ from contracts.person import CONTROLS, DRAFT, FINISHING, MANIFEST, write_manifes
 from models import checkpoint
 from models.finishing.animator import load_finishing
 from models.motion.denoiser import student_facts
+from models.motion.pipeline import LIP_UNITS, STUDENTS, load_animator
 from models.motion.pipeline import LIPS as LIP_FILE
-from models.motion.pipeline import STUDENTS, load_animator
 from models.motion.speech import ConvSpeech, MelSpeech, MelSpeechConfig, kind_of
 from models.motion.statistics import load_statistics
 from training.data.features import (
@@ -68,7 +68,7 @@ class FeatureMode(Enum):
 
     CACHED = "cached"  # computed once, on disk
     FRESH = "fresh"  # computed for every window when it is sampled
-    NONE = "none"  # no features: for the tokenizer
+    NONE = "none"  # no features: for the tokenizer, and for lips, which have disturbed ones
 
 
 def prepare(person: Path, data: Path) -> None:
@@ -164,7 +164,7 @@ def write_front_end(person: Path, networks: tuple[Network, Network] | None) -> N
 def person_files(person: Path, facts: Mapping[str, Any]) -> list[str]:
     """Names of the files that person.json lists: all of FILES, and optional ones that exist."""
     students = STUDENTS.values() if facts.get("student") else ()
-    optional = (LIP_FILE, FINISHING, *students, *facts.get("media", {}).values())
+    optional = (LIP_FILE, LIP_UNITS, FINISHING, *students, *facts.get("media", {}).values())
     return [*FILES, *(name for name in optional if (person / name).is_file())]
 
 

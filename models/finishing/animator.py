@@ -19,13 +19,14 @@ from models.finishing.amplitude import Expressiveness, Gestures
 from models.finishing.eyes import Gaze, Lids
 from models.finishing.hands import HandsApart, Rest
 from models.finishing.idle import Idle
+from models.finishing.lips import Lips
 from models.finishing.listening import Listening
 from models.finishing.nods import Nods
 from models.finishing.rig import Rig, load_rig
 from models.finishing.smoothing import Smoothing
 from models.finishing.stages import Chain, Frames
 from models.finishing.voices import Voices
-from models.motion.pipeline import Motion, MotionError, load_animator
+from models.motion.pipeline import LIP_UNITS, Motion, MotionError, load_animator
 from models.motion.sampling import no_progress
 from models.motion.windows import WINDOWS
 
@@ -47,7 +48,10 @@ USUAL = "usual"
 # The steps in their order, in stages. Arguments: rig, random numbers, factor of a control,
 # parameters.
 STAGES: Sequence[Mapping[str, Make]] = (
-    {"smoothing": lambda rig, _, __, values: Smoothing(values, rig.parameters)},
+    {
+        "lips": lambda rig, _, __, values: Lips(rig.units, **values),
+        "smoothing": lambda rig, _, __, values: Smoothing(values, rig.parameters),
+    },
     {
         "rest": lambda rig, _, __, values: Rest(rig.parameters, **values),
         "listening": lambda rig, _, __, values: Listening(rig.parameters, **values),
@@ -86,6 +90,15 @@ class Finishing:
     def supports(self, control: str) -> bool:
         """Check whether a request may set `expressiveness` or `gestures`."""
         return control in self._steps
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the declared steps."""
+        return tuple(self._steps)
+
+    def parameters(self, step: str) -> Mapping[str, Any]:
+        """Parameters of a step; empty without it."""
+        return self._steps.get(step, {})
 
     def take(self, seed: int, controls: Mapping[str, float]) -> TakeFinishing:
         """Return the steps of one take, at its first frame.
@@ -141,7 +154,8 @@ class TakeFinishing:
         units = motion.face @ basis
         self._faces = torch.cat([self._faces, motion.face])
         self._units = torch.cat([self._units, units])
-        done = self._chain.push(Frames(units.clamp(0, 1), motion.pose, voices), last=last)
+        lips = torch.zeros(len(units), 0) if motion.lips is None else motion.lips
+        done = self._chain.push(Frames(units.clamp(0, 1), motion.pose, voices, lips), last=last)
         faces, self._faces = self._faces[: len(done)], self._faces[len(done) :]
         before, self._units = self._units[: len(done)], self._units[len(done) :]
         change = torch.where(done.units == before.clamp(0, 1), 0.0, done.units - before)
@@ -193,7 +207,7 @@ class FinishedAnimator:
                 take.push(motion, voices, last=False)
                 for take, motion in zip(takes, part, strict=True)
             ]
-            ends = [Motion(motion.face[:0], motion.pose[:0]) for motion in part]
+            ends = [motion[:0] for motion in part]
             if len(finished[0].face):
                 yield finished
         rest = [
@@ -245,7 +259,23 @@ def load_finished_animator(
     Raises: CheckpointError: for damaged files. AvatarError: for a damaged avatar.
     """
     animator = load_animator(person_folder, device=device, make=make)
-    return FinishedAnimator(animator, load_finishing(person_folder))
+    finishing = load_finishing(person_folder)
+    if finishing is not None:
+        _check_lips(person_folder, animator.networks, finishing)
+    return FinishedAnimator(animator, finishing)
+
+
+def _check_lips(person_folder: Path, networks: Networks, finishing: Finishing) -> None:
+    """Check that the step `lips` names the units of the regressor."""
+    named = finishing.parameters("lips").get("regressed")
+    network = networks.lip_units
+    if named is None or (network is not None and tuple(named) == network.config.units):
+        return
+    found = "has none" if network is None else f"gives {', '.join(network.config.units)}"
+    raise CheckpointError(
+        f"{person_folder / FINISHING}: lips.regressed must name the units of {LIP_UNITS}, which "
+        f"{found}; train it again with `python -m training lips`"
+    )
 
 
 def load_finishing(person_folder: Path) -> Finishing | None:

@@ -29,6 +29,7 @@ class Frames:
     units: Tensor  # [T, U]
     pose: Tensor  # [T, P]
     voices: Tensor  # [V, 2] 1 where the person and the partner speak; V - T frames after these
+    lips: Tensor  # [T, L] of the lip regressor; L is 0 without one
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -36,7 +37,7 @@ class Frames:
     def cut(self, start: int, stop: int | None = None) -> Frames:
         """Return the frames [start, stop), with all voices after them that are known."""
         part = slice(start, stop)
-        return Frames(self.units[part], self.pose[part], self.voices[start:])
+        return Frames(self.units[part], self.pose[part], self.voices[start:], self.lips[part])
 
     def then(self, more: Frames) -> Frames:
         """Return these frames and more after them."""
@@ -44,6 +45,7 @@ class Frames:
             torch.cat([self.units, more.units]),
             torch.cat([self.pose, more.pose]),
             torch.cat([self.voices[: len(self)], more.voices]),
+            torch.cat([self.lips, more.lips]),
         )
 
 

@@ -1,4 +1,8 @@
-"""Lip geometry from audio, a second input of the face denoiser of released people.
+"""Lip geometry from audio, a second input of the face denoiser of released people, and lip units.
+
+A person with named face units may have a regressor of them instead, for finishing: weights of the
+units of the mouth, and whether the lips are closed, from the log-mel rows that the denoisers read.
+A is the width of the rows of both channels, U the number of units.
 
 Letters: B clips, T frames, n samples at 48 kHz, S speech rows (100 per second), V = 338 vertices.
 """
@@ -6,7 +10,7 @@ Letters: B clips, T frames, n samples at 48 kHz, S speech rows (100 per second),
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from models.motion.speech import Progress
 
 CHUNK_FRAMES = 120  # lips are regressed in independent chunks of 4 s
+UNIT_KERNEL = 3  # of the regressor of face units
+CLOSED = 1  # columns after those of the units: probability of closed lips
 LEAD = 320  # leading zeros at 16 kHz, for exactly 100 rows per second
 
 
@@ -206,3 +212,96 @@ def load_lips(path: Path, *, device: torch.device) -> LipRegressor:
     config, weights = checkpoint.read(path, device=device)
     network = LipRegressor(checkpoint.config_of(LipConfig, config, path))
     return checkpoint.restore(network, weights, path).to(device)
+
+
+# --- the regressor of face units ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LipUnitsConfig:
+    """Sizes of the network."""
+
+    audio_channels: int  # A; the network reads the half of the person's channel
+    units: tuple[str, ...]
+    width: int = 192
+    first_kernel: int = 5
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 2, 1)  # of the blocks: a third of a second each way
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", tuple(self.units))
+        object.__setattr__(self, "dilations", tuple(self.dilations))
+        if self.audio_channels < 2 or self.audio_channels % 2:
+            raise ValueError(f"audio_channels must be even, of two channels ({self})")
+        if not self.units or not self.first_kernel % 2:
+            raise ValueError(f"units must not be empty, first_kernel must be odd ({self})")
+
+
+class ResidualBlock(nn.Module):
+    """Residual block of a dilated convolution over time."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.norm = nn.LayerNorm(width)
+        self.convolution = nn.Conv1d(width, width, UNIT_KERNEL, dilation=dilation)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform x [B, T, d] -> [B, T, d]."""
+        y = _over_time(self.convolution, self.norm(x), self.dilation)
+        return x + self.out(functional.gelu(y))
+
+
+class LipUnits(nn.Module):
+    """Temporal convolutions from speech rows, one for each frame, to lip units."""
+
+    def __init__(self, config: LipUnitsConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.rows_in = nn.Conv1d(config.audio_channels // 2, width, config.first_kernel)
+        self.blocks = stack(ResidualBlock(width, dilation) for dilation in config.dilations)
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, len(config.units) + CLOSED)
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Regress the person's rows [B, T, A / 2] -> units [B, T, U], logits closed [B, T]."""
+        x = _over_time(self.rows_in, rows, 1)  # [B, T, d]
+        for block in self.blocks:
+            x = block(x)
+        units, closed = self.out(self.norm(x)).split([len(self.config.units), CLOSED], dim=-1)
+        return units, closed[..., 0]
+
+    def lips(self, rows: Tensor) -> Tensor:
+        """Units in [0, 1] and the probability of closed lips: [B, T, A] -> [B, T, U + 1].
+
+        Raises: ValueError: when the rows of both channels have another width.
+        """
+        if rows.shape[-1] != self.config.audio_channels:
+            raise ValueError(
+                f"rows must be [B, T, {self.config.audio_channels}], got {list(rows.shape)}"
+            )
+        units, closed = self(rows[..., : rows.shape[-1] // 2])
+        return torch.cat([units.clamp(0, 1), closed.sigmoid()[..., None]], dim=-1)
+
+
+def _over_time(convolution: nn.Conv1d, x: Tensor, dilation: int) -> Tensor:
+    """Convolve over time with end rows continued: [B, T, d] -> [B, T, d]."""
+    reach = dilation * (convolution.kernel_size[0] // 2)
+    padded = functional.pad(x.transpose(1, 2), (reach, reach), mode="replicate")
+    return convolution(padded).transpose(1, 2)
+
+
+def load_lip_units(path: Path, *, device: torch.device) -> LipUnits:
+    """Load lip-units.safetensors.
+
+    Raises: CheckpointError: when the file is missing, damaged or holds another network.
+    """
+    config, weights = checkpoint.read(path, device=device)
+    network = LipUnits(checkpoint.config_of(LipUnitsConfig, config, path))
+    return checkpoint.restore(network, weights, path).to(device)
+
+
+def write_lip_units(path: Path, network: LipUnits) -> None:
+    """Write lip-units.safetensors."""
+    checkpoint.write(path, asdict(network.config), network.state_dict())

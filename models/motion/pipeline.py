@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from models.motion.denoiser import BodyDenoiser, Denoiser, load_body, load_face, load_student
 from models.motion.guide import load_guide
-from models.motion.lips import load_lips
+from models.motion.lips import load_lip_units, load_lips
 from models.motion.sampling import ClipFeatures as ClipFeatures
 from models.motion.sampling import Motion as Motion
 from models.motion.sampling import MotionError as MotionError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from models.motion.windows import WindowConfig
 
 LIPS = "lips.safetensors"  # optional: lip features are an input of the face denoiser
+LIP_UNITS = "lip-units.safetensors"  # optional: lips that finishing gives to the face
 STUDENTS = {"face": "student-face.safetensors", "body": "student-body.safetensors"}  # optional
 LONGEST_SECONDS = 24 * 3600.0  # of a clip in windows; an operator sets a lower limit
 
@@ -111,6 +112,9 @@ def load_animator(
         tokenizer=load_tokenizer(path("tokenizer"), device=device),
         statistics=load_statistics(person_folder / "stats.json", device=device),
         students=load_students(person_folder, device=device),
+        lip_units=load_lip_units(person_folder / LIP_UNITS, device=device)
+        if (person_folder / LIP_UNITS).is_file()
+        else None,
     )
     return make(networks) if make is not None else Animator(networks, device=device)
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from models.motion.denoiser import Condition
     from models.motion.diffusion import Denoise
+    from models.motion.lips import LipUnits
     from models.motion.statistics import Statistics
     from models.motion.tokenizer import Tokenizer
 
@@ -66,12 +67,21 @@ class Motion:
 
     face: Tensor  # [T, 256] face codes
     pose: Tensor  # [T, 104] joint angles in rad, and a few lengths
+    lips: Tensor | None = None  # [T, U + 1] of the lip regressor, for finishing
+
+    def __getitem__(self, frames: slice) -> Motion:
+        """Cut frames."""
+        lips = None if self.lips is None else self.lips[frames]
+        return Motion(self.face[frames], self.pose[frames], lips)
 
 
 def joined(parts: Sequence[Motion]) -> Motion:
     """Return one motion of parts in a row."""
+    lips = [part.lips for part in parts if part.lips is not None]
     return Motion(
-        torch.cat([part.face for part in parts]), torch.cat([part.pose for part in parts])
+        torch.cat([part.face for part in parts]),
+        torch.cat([part.pose for part in parts]),
+        torch.cat(lips) if lips else None,
     )
 
 
@@ -111,6 +121,7 @@ class ClipFeatures:
     frames: int  # T, padded with silence where the clip is shorter than `SHORTEST_FRAMES`
     speech: Tensor  # [1, L, A]
     with_lips: Tensor  # [1, L, A + lips], input of the face denoiser
+    lips: Tensor | None = None  # [T, U + 1] of the lip regressor of face units
 
     @property
     def key_poses(self) -> int:
@@ -197,6 +208,7 @@ class Networks:
     tokenizer: Tokenizer
     statistics: Statistics
     students: Students | None = None
+    lip_units: LipUnits | None = None
 
 
 def take_seed(seed: int, take: int) -> int:
@@ -236,7 +248,12 @@ class MotionSampler:
         person does not have. ValueError: for another shape.
         """
         segment = self.whole_segment(audio, sampling, progress=progress)
-        return self.takes(self.sample(segment, sampling, progress), 0, segment.features.clip_frames)
+        return self.clip_takes(segment, self.sample(segment, sampling, progress))
+
+    def clip_takes(self, segment: Segment, motion: SegmentMotion) -> list[Motion]:
+        """Return the motion of a clip that is one segment, without its padding."""
+        stop, lips = segment.features.clip_frames, segment.features.lips
+        return self.takes(motion, 0, stop, None if lips is None else lips[:stop])
 
     @torch.inference_mode()
     def whole_segment(
@@ -273,12 +290,20 @@ class MotionSampler:
         return SegmentMotion(*self.halves(face, body, sampling, progress))
 
     @torch.inference_mode()
-    def takes(self, motion: SegmentMotion, start: int, stop: int) -> list[Motion]:
-        """Return frames [start, stop) of a segment, one motion for each take."""
+    def takes(
+        self, motion: SegmentMotion, start: int, stop: int, lips: Tensor | None = None
+    ) -> list[Motion]:
+        """Return frames [start, stop) of a segment, one motion for each take.
+
+        lips: of these frames, which all takes share.
+        """
         statistics = self.networks.statistics
         faces = statistics.face(motion.face[:, start:stop])
         poses = statistics.pose(motion.pose[:, start:stop])
-        return [Motion(face.cpu(), pose.cpu()) for face, pose in zip(faces, poses, strict=True)]
+        lips = None if lips is None else lips.cpu()
+        return [
+            Motion(face.cpu(), pose.cpu(), lips) for face, pose in zip(faces, poses, strict=True)
+        ]
 
     def students(self, sampling: Sampling) -> Students | None:
         """Return the networks of the sampler `student`, or None for other samplers.
@@ -342,7 +367,7 @@ class MotionSampler:
         speech = self._speech(normalised, progress)
         with_lips = self._with_lips(speech, normalised, padded, progress)
         progress("speech", 1.0)
-        return ClipFeatures(frames, padded, speech, with_lips)
+        return ClipFeatures(frames, padded, speech, with_lips, self.lip_units(speech))
 
     def _frames(self, audio: Tensor) -> int:
         if audio.ndim != 2 or audio.shape[1] != 2:
@@ -381,6 +406,11 @@ class MotionSampler:
         """Append the lip features of the last `frames` of some audio to features [1, L, A]."""
         normalised = self._normalised(audio, len(audio) // SAMPLES_PER_FRAME)
         return self._with_lips(speech, normalised, frames, progress)
+
+    def lip_units(self, speech: Tensor) -> Tensor | None:
+        """Regress lip units from speech rows [1, T, A] -> [T, U + 1]; None without a regressor."""
+        network = self.networks.lip_units
+        return None if network is None else network.lips(speech)[0]
 
     def _speech(self, audio: Tensor, progress: Progress) -> Tensor:
         """Return the features of normalised audio [1, 1600 T, 2] -> [1, L, A]."""

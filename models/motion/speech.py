@@ -213,13 +213,21 @@ class MelSpeech(nn.Module):
                 f"audio must be [B, multiple of {SAMPLES_PER_FRAME}, 2], got {list(audio.shape)}"
             )
         rows = audio.shape[1] // SAMPLES_PER_FRAME
+        features = self.resampled_rows(self.resample(audio), rows)
+        progress(1.0)  # one call is enough: the work takes milliseconds
+        return features
+
+    def resample(self, audio: Tensor) -> Tensor:
+        """Resample the channels to 16 kHz: [B, n, 2] -> [2 B, N]."""
         channels = audio.transpose(1, 2).flatten(0, 1)  # [B, n, 2] -> [2 B, n]
-        resampled = resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
+        return resample_with(channels, self.filters, SAMPLE_RATE, SPEECH_RATE)
+
+    def resampled_rows(self, resampled: Tensor, rows: int) -> Tensor:
+        """Extract rows [B, L, A] from channels at 16 kHz, [2 B, N]."""
         power = self._power(resampled, rows * self.config.slices)  # [2 B, spectra, bins]
         bands = 10 * (power @ self.mel).clamp(min=self.config.floor).log10()  # [2 B, spectra, M]
         bands = (bands - self._reference(power.mean(-1))) / 20 + 1
         grouped = torch.unflatten(bands, 1, (rows, -1)).flatten(2)  # [2 B, L, A / 2]
-        progress(1.0)  # one call is enough: the work takes milliseconds
         return torch.unflatten(grouped, 0, (-1, 2)).transpose(1, 2).flatten(2)
 
     def _power(self, audio: Tensor, spectra: int) -> Tensor:

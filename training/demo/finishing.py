@@ -1,8 +1,9 @@
 """Finishing of the demo person: `python -m training.demo.finishing --data DIR`.
 
-Writes `finishing.json`. Cut-offs and the rest of the hands are measured on samples of her networks
-beside the truth of a dataset; gaze, blinks, breath and nods have the distributions of the rule that
-made the truth.
+Writes `finishing.json`, all of it, or with `--only lips` that step. Cut-offs and the rest of the
+hands are measured on samples of her networks beside the truth of a dataset; gaze, blinks, breath
+and nods have the distributions of the rule that made the truth. Lips of a person with a lip
+regressor are as large as those of the truth.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ import torch
 
 from contracts.files import write_atomically
 from contracts.person import FINISHING
+from models.finishing.rig import load_rig
 from models.finishing.smoothing import Smoothing
 from models.finishing.stages import Frames
-from models.motion.pipeline import load_animator
+from models.motion.lips import load_lip_units
+from models.motion.pipeline import LIP_UNITS, load_animator
 from training.commands.options import positive_float, positive_int
+from training.data.features import load_extractor
+from training.data.scenes import open_scenes
 from training.demo.judge import judged_avatar, sample_clips
 from training.demo.pose_keys import POSES
 from training.demo.speech.motion_rules import POSE_NAMES
+from training.networks.lip_data import OPENING
 from training.person_directory import complete
 from training.person_facts import DEMO_PERSON
 
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
     from training.demo.judge import SampledClip
 
     Array = NDArray[np.floating]
+
+CPU = torch.device("cpu")
 
 # Starts of the names of parameters that share a cut-off.
 SMOOTHED: Mapping[str, tuple[str, ...]] = {
@@ -94,6 +102,13 @@ NODS: Mapping[str, Any] = {
     "pause": 0.3,
 }
 LISTENING: Mapping[str, Any] = {"hold": 0.5, "arms": 0.07, "nods": 0.3}
+LIPS: Mapping[str, Any] = {
+    "opening": OPENING,
+    "closed": (0.5, 0.8),
+    "rounding": ("mouthFunnel", "mouthPucker"),
+    "smiling": ("mouthSmile",),
+}
+GAINS = (1.0, 1.3)  # limits of the gains of lip units
 HANDS: Mapping[str, Any] = {"radius": 0.1, "palm": 0.18}
 TRUNK = (2.2, 2.4)  # decimetres, half width and front; hands farther away are free
 REST_WIDTH = 0.6  # rad
@@ -125,7 +140,7 @@ def cutoff(sampled: Sequence[Array], true: Sequence[Array], names: tuple[str, ..
 
 def _smoothed(step: Smoothing, pose: Array) -> Array:
     rows = torch.from_numpy(np.asarray(pose)).float()
-    return step.apply(Frames(rows, rows, rows[:, 0]), 0, last=True).pose.numpy()
+    return step.apply(Frames(rows, rows, rows[:, :2], rows[:, :0]), 0, last=True).pose.numpy()
 
 
 def measured_steps(clips: Sequence[SampledClip]) -> dict[str, Any]:
@@ -169,6 +184,31 @@ def measured_steps(clips: Sequence[SampledClip]) -> dict[str, Any]:
     }
 
 
+def lip_steps(person: Path, data: Path) -> dict[str, Any]:
+    """Parameters of the step `lips`: units of the regressor, as large as the true ones.
+
+    Empty for a person without a regressor.
+    """
+    if not (person / LIP_UNITS).is_file():
+        return {}
+    network = load_lip_units(person / LIP_UNITS, device=CPU)
+    extractor = load_extractor(person, device=CPU)
+    rig = load_rig(person / "avatar.safetensors")
+    names = network.config.units
+    columns = [rig.units.index(name) for name in names]
+    regressed, true = [], []
+    for scene in open_scenes(data):
+        audio = extractor.normalise(scene.samples(0, scene.frames))
+        with torch.no_grad():
+            regressed.append(network.lips(extractor.speech(audio))[0, :, : len(names)])
+        codes = torch.from_numpy(scene.codes(0, scene.frames)).float()
+        true.append((codes @ rig.face_basis)[:, columns].clamp(0, 1))
+    spreads = [torch.cat(units).std(0) for units in (true, regressed)]
+    gains = (spreads[0] / spreads[1].clamp(min=1e-3)).clamp(*GAINS).tolist()
+    gain_of = {name: round(gain, 2) for name, gain in zip(names, gains, strict=True)}
+    return {"lips": {"regressed": names, "gains": gain_of, **LIPS}}
+
+
 def _arm_parameters() -> list[str]:
     starts = tuple(start for group in ARM_GROUPS for start in SMOOTHED[group])
     return [name for name in POSE_NAMES if name.startswith(starts)]
@@ -199,9 +239,25 @@ def _listening_pose(clips: Sequence[SampledClip], names: Sequence[str]) -> dict[
     return {name: round(float(middle[POSE_NAMES.index(name)]), 4) for name in names}
 
 
+def write_lips(person: Path, data: Path) -> Path:
+    """Measure the step `lips`, and write finishing.json with it and person.json."""
+    path = person / FINISHING
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"steps": {}}
+    steps = {name: step for name, step in content["steps"].items() if name != "lips"}
+    content["steps"] = lip_steps(person, data) | steps
+    _write(path, content)
+    complete(person)
+    return path
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with write_atomically(path) as draft:
+        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 def write_finishing(person: Path, data: Path, *, clips: int, seconds: float) -> Path:
     """Measure, and write finishing.json and person.json."""
-    animator = load_animator(person, device=torch.device("cpu"))
+    animator = load_animator(person, device=CPU)
     sampled = sample_clips(
         person, data, clips=clips, seconds=seconds, steps=None, seed=1,
         avatar=judged_avatar(person), animator=animator,
@@ -209,11 +265,10 @@ def write_finishing(person: Path, data: Path, *, clips: int, seconds: float) -> 
     content = {
         "command": f"python -m training.demo.finishing --data DIR --clips {clips} "
         f"--seconds {seconds:g}, on conversations with a held-out voice",
-        "steps": measured_steps(list(sampled)),
+        "steps": lip_steps(person, data) | measured_steps(list(sampled)),
     }
     path = person / FINISHING
-    with write_atomically(path) as draft:
-        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _write(path, content)
     complete(person)
     return path
 
@@ -225,7 +280,11 @@ def main() -> None:
     parser.add_argument("--person", type=Path, default=DEMO_PERSON, help="person directory")
     parser.add_argument("--clips", type=positive_int, default=6, help="number of clips")
     parser.add_argument("--seconds", type=positive_float, default=20.0, help="length of a clip")
+    parser.add_argument("--only", choices=["lips"], help="keep the other steps as they are")
     arguments = parser.parse_args()
+    if arguments.only:
+        write_lips(arguments.person, arguments.data)
+        return
     write_finishing(
         arguments.person, arguments.data, clips=arguments.clips, seconds=arguments.seconds
     )

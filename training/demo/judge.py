@@ -24,11 +24,21 @@ from training.data.audio import FRAME_RATE, loudness
 from training.data.scenes import chunks
 from training.data.voice_activity import speech_mask
 from training.demo.body_measures import Hands, measure_body, nods_at_cues
+from training.demo.speech.conversations import PHONES
 from training.demo.speech.motion_rules import ARMS, UNIT
+from training.evaluation.lip_measures import (
+    NOISES,
+    TimedPhone,
+    envelope_fit,
+    flat_shapes,
+    read_phones,
+    shapes_by_phone,
+    with_noise,
+)
 from training.evaluation.metrics import correlation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -56,6 +66,7 @@ class SampledClip:
     true_units: Array | None = None
     true_pose: Array | None = None
     take: int = 1
+    phones: Sequence[TimedPhone] | None = None  # of the person
 
     def speech(self) -> tuple[Mask, Mask]:
         """Frames in which the person and the partner speak, [T] each."""
@@ -144,8 +155,74 @@ def judge_movement(clips: Sequence[SampledClip], hands: Hands | None = None) -> 
     return result
 
 
-def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Yield (samples, codes, pose) of the first `count` clips of `seconds` in a dataset.
+def judge_phones(clips: Sequence[SampledClip], avatar: BlendshapeModel) -> dict[str, float]:
+    """Lip shapes by phone, and closed lips and rounding of the truth as `<name>_truth`."""
+    result = _by_phone(clips, avatar, [clip.units for clip in clips])
+    true = [clip.true_units for clip in clips if clip.true_units is not None]
+    if len(true) == len(clips):
+        found = _by_phone(clips, avatar, true)
+        result |= {f"{name}_truth": value for name, value in found.items()}
+    return result
+
+
+def _by_phone(
+    clips: Sequence[SampledClip], avatar: BlendshapeModel, units: Sequence[Array]
+) -> dict[str, float]:
+    opening, phones, start = [], [], 0.0
+    for clip, of_clip in zip(clips, units, strict=True):
+        opening.append(opening_of(avatar, of_clip))
+        phones += [
+            TimedPhone(phone.symbol, phone.start + start, phone.end + start)
+            for phone in clip.phones or ()
+        ]
+        start += len(of_clip) / FRAME_RATE
+    together = np.concatenate(units)
+    named = {"mouthPucker": together[:, UNIT["mouthPucker"]]}
+    return flat_shapes(shapes_by_phone(phones, np.concatenate(opening), named))
+
+
+def opening_of(avatar: BlendshapeModel, units: Array) -> Array:
+    """Distance of the lips in mm: units [T, 52] -> [T]."""
+    return 10 * avatar.lip_opening(torch.from_numpy(units).float()).numpy()
+
+
+def judge_sync(clips: Sequence[SampledClip], avatar: BlendshapeModel) -> dict[str, float]:
+    """Correlation of the mouth's opening with the envelope of the voice, and its lag."""
+    fits = [
+        envelope_fit(opening_of(avatar, clip.units), clip.samples[:, 0].astype(np.float64))
+        for clip in clips
+        if clip.speech()[0].any()
+    ]
+    correlations, lags = zip(*fits, strict=True)
+    return {
+        "envelope": float(np.mean(correlations)),
+        "lag_ms": float(np.median(lags)),
+    }
+
+
+def judge_noise(
+    clean: Sequence[SampledClip],
+    noisy: Mapping[str, Sequence[SampledClip]],
+    avatar: BlendshapeModel,
+) -> dict[str, float]:
+    """Lips of clips with noise: opening in silence, and the jaw's correlation while she speaks."""
+    result: dict[str, float] = {}
+    for kind, clips in {"clean": clean, **noisy}.items():
+        opening = np.concatenate([opening_of(avatar, clip.units) for clip in clips])
+        jaw = np.concatenate([clip.units[:, JAW] for clip in clips])
+        true = np.concatenate(
+            [clip.true_units[:, JAW] for clip in clips if clip.true_units is not None]
+        )
+        speaks = maximum_filter1d(true, 13) > 0.08
+        result[f"noise_{kind}_silent_mm"] = float(opening[~speaks].mean())
+        result[f"noise_{kind}_jaw_speaking"] = correlation(jaw[speaks], true[speaks])
+    return result
+
+
+def cut_clips(
+    folder: Path, seconds: float, count: int
+) -> Iterator[tuple[Array, Array, Array, list[TimedPhone] | None]]:
+    """Yield (samples, codes, pose, phones) of the first `count` clips of `seconds` in a dataset.
 
     Raises: DatasetError: when no scene is long enough.
     """
@@ -157,7 +234,13 @@ def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[tuple[Array,
             if taken == count:
                 return
             cut = (start, start + frames)
-            yield scene.samples(*cut), scene.codes(*cut), scene.poses(*cut)
+            path = folder / f"{files.name}{PHONES}"
+            phones = (
+                read_phones(path, start / FRAME_RATE, (start + frames) / FRAME_RATE)
+                if path.is_file()
+                else None
+            )
+            yield scene.samples(*cut), scene.codes(*cut), scene.poses(*cut), phones
             taken += 1
     if not taken:
         raise DatasetError(f"{folder}: no scene has {seconds:g} s; pass a smaller --seconds")
@@ -172,10 +255,12 @@ def judge(
     steps: int | None = None,
     seed: int = 1,
     takes: int = 1,
+    noisy_clips: int = 0,
 ) -> dict[str, float]:
     """Sample `clips` clips of a dataset as the worker would, and measure them against the truth.
 
     takes: of each clip. The first one is measured, and the nods of all.
+    noisy_clips: clips that are sampled again with each kind of noise.
     """
     avatar = judged_avatar(person)
     sampled = list(
@@ -186,12 +271,27 @@ def judge(
     )  # fmt: skip
     first = [clip for clip in sampled if clip.take == 1]
     hands = Hands.of(avatar) if "wrist.L" in avatar.config.joint_names else None
-    return (
+    figures = (
         judge_without_truth(first)
         | judge_lips(first)
         | judge_body(first)
         | judge_movement(sampled, hands)
+        | judge_sync(first, avatar)
     )
+    if any(clip.phones for clip in first):
+        figures |= judge_phones(first, avatar)
+    if noisy_clips:
+        again = {
+            kind: list(
+                sample_clips(
+                    person, data, clips=min(noisy_clips, len(first)), seconds=seconds, steps=steps,
+                    seed=seed, avatar=avatar, noise=kind,
+                )
+            )
+            for kind in NOISES
+        }  # fmt: skip
+        figures |= judge_noise(first[:noisy_clips], again, avatar)
+    return figures
 
 
 def judged_avatar(person: Path) -> BlendshapeModel:
@@ -212,16 +312,23 @@ def sample_clips(
     avatar: BlendshapeModel,
     takes: int = 1,
     animator: Animates | None = None,
+    noise: str | None = None,
 ) -> Iterator[SampledClip]:
     """Sample takes of each clip with the defaults of the person.
 
-    animator: another one than that of the worker.
+    animator: another one than that of the worker. noise: a kind of noise in her channel; babble is
+    made of the partners of other clips.
     """
     manifest = read_manifest(person)
     if animator is None:
         animator = load_finished_animator(person, device=torch.device("cpu"))
     defaults = manifest.defaults
-    for number, (samples, codes, pose) in enumerate(cut_clips(data, seconds, clips)):
+    cut = list(cut_clips(data, seconds, clips))
+    for number, (samples, codes, pose, phones) in enumerate(cut):
+        heard = samples
+        if noise is not None:
+            others = [other[0][:, 1] for other in cut]
+            heard = with_noise(samples, noise, others=others, seed=seed + number)
         sampling = Sampling(
             seeds=tuple(take_seed(seed, number + 1 + clips * take) for take in range(takes)),
             **sampling_options(defaults, steps, student=manifest.student),
@@ -230,7 +337,7 @@ def sample_clips(
             diversity=defaults["diversity"],
         )
         true_units = avatar.unit_weights(torch.from_numpy(codes).float()).numpy()
-        motions = animator.animate(torch.from_numpy(samples), sampling)
+        motions = animator.animate(torch.from_numpy(heard), sampling)
         for take, motion in enumerate(motions, start=1):
             units = avatar.unit_weights(motion.face).numpy()
-            yield SampledClip(samples, units, motion.pose.numpy(), true_units, pose, take)
+            yield SampledClip(samples, units, motion.pose.numpy(), true_units, pose, take, phones)

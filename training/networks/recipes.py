@@ -14,12 +14,13 @@ from typing import Any, Literal
 from contracts.errors import InputError
 from models.motion.denoiser import DenoiserConfig
 from models.motion.guide import GuideConfig
+from models.motion.lips import LipUnitsConfig
 from models.motion.tokenizer import TokenizerConfig
 from training.loop.loop import LoopConfig  # noqa: TC001 - the types of fields are read
 from training.loop.schedules import SCHEDULES, Schedule
 from training.networks.conversion import ConversionError, convert
 
-Network = DenoiserConfig | GuideConfig | TokenizerConfig
+Network = DenoiserConfig | GuideConfig | TokenizerConfig | LipUnitsConfig
 Table = dict[str, Any]
 
 NETWORKS: dict[str, type[Network]] = {
@@ -28,8 +29,10 @@ NETWORKS: dict[str, type[Network]] = {
     "tokenizer": TokenizerConfig,
     "guide": GuideConfig,
 }
+LIPS = "lips"  # the regressor of face units, which a person may have beside the four
+CONFIGS: dict[str, type[Network]] = {**NETWORKS, LIPS: LipUnitsConfig}
 SHIPPED = Path(__file__).parents[1] / "recipes"
-KINDS = ("demo", "released")  # shipped recipes, each for all four networks
+KINDS = ("demo", "released")  # shipped recipes, each for all four networks; lips only in demo
 ALLOWED = "'demo' or 'released'"
 
 
@@ -63,6 +66,10 @@ class Recipe:
     windows: tuple[Windows, ...]  # each step samples a batch of one of these shapes
     loop: LoopConfig
     velocity: float = 0.0  # weight of the velocity loss
+    listening: float = 0.0  # share of timesteps drawn where only the audio knows the motion
+    disturbed: float = 0.0  # share of windows with noise, babble or music; lips only
+    rooms: float = 0.0  # share of windows with an added room; lips only
+    silenced: float = 0.0  # share of windows without the person's voice; lips only
     drop: float = 0.2  # probability of a dropped condition, for guidance
     level_jitter: float = 0.0  # spread added to the level of each audio channel, 1 is 20 dB
     tone_jitter: float = 0.0  # spread added to each band
@@ -80,7 +87,7 @@ class Recipe:
         for name in ("velocity", "level_jitter", "tone_jitter", "validation_scenes", "test_scenes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("drop", "tail_dropout"):
+        for name in ("drop", "tail_dropout", "listening", "disturbed", "rooms", "silenced"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 
@@ -88,7 +95,7 @@ class Recipe:
 def read_recipe(name: str, source: str | Path) -> Recipe:
     """Read the recipe of a network: `demo`, `released`, a TOML file, or a folder with one for each.
 
-    name: face, body, tokenizer or guide.
+    name: face, body, tokenizer, guide or lips.
     Raises: RecipeError: when the recipe is invalid.
     """
     folder = SHIPPED / str(source) if str(source) in KINDS else Path(source)
@@ -98,7 +105,7 @@ def read_recipe(name: str, source: str | Path) -> Recipe:
         if base not in KINDS:
             raise RecipeError(f"{path}: base is {base!r}; it must be {ALLOWED}")
         table = _merged(_read(SHIPPED / base / f"{name}.toml"), table)
-    return _converted(table, path, NETWORKS[name])
+    return _converted(table, path, CONFIGS[name])
 
 
 def _converted(table: Table, path: Path, network: type[Network]) -> Recipe:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models import checkpoint
 from models.formats.dataset import DatasetError
@@ -25,13 +26,16 @@ from models.motion.denoiser import (
 )
 from models.motion.diffusion import STEPS, cumulative_alphas, q_sample
 from models.motion.guide import Guide, GuideConfig
+from models.motion.lips import LipUnits, LipUnitsConfig
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
 from training.data.scenes import FACE, POSE, WHOLE, Batch, Shard, sample_padded, sample_windows
 from training.loop.batch import TrainingBatch
 from training.loop.loop import Training
 from training.networks.codebooks import LearningTokenizer, perplexity
+from training.networks.lip_data import CLOSED_WEIGHT, LipData, load_lip_data
 from training.networks.losses import motion_loss, sample_keep_mask, token_loss, tokenizer_loss
+from training.networks.recipes import LIPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,8 +50,9 @@ logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 SEEN, LEAST_SEEN, MOST_SEEN = 0.1, 0.25, 2.0  # rad of spread with weight 1, and limits of weights
+LISTENING = 900  # timestep from which on noise hides the motion of a face
 CONSTANT = 2.0  # bias of the norms in `align`; large enough to separate 600 positions
-MOTION = {"face": FACE, "body": POSE, "tokenizer": POSE, "guide": POSE}
+MOTION = {"face": FACE, "body": POSE, "tokenizer": POSE, "guide": POSE, LIPS: FACE}
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ def make_training(name: str, recipe: Recipe, person: Path, scenes: Split) -> Tra
     if name == "guide":
         tokenizer = load_tokenizer(person / "tokenizer.safetensors", device=CPU)
         return guide_training(recipe, scenes, tokenizer)
+    if name == LIPS:
+        return lips_training(recipe, scenes, load_lip_data(person))
     if name == "tokenizer":
         weights = None
         if recipe.seen_weights:
@@ -259,6 +266,47 @@ def guide_training(recipe: Recipe, scenes: Split, tokenizer: Tokenizer) -> Train
     return _training(recipe, scenes, network, sample, losses)
 
 
+def lips_training(recipe: Recipe, scenes: Split, data: LipData) -> Training:
+    """Training of the lip regressor on disturbed audio."""
+    config = recipe.network
+    assert isinstance(config, LipUnitsConfig)
+    network = LipUnits(config)
+    columns = data.columns(config.units)
+    scenes = replace(
+        scenes,
+        training=data.with_rows(recipe, scenes.training, scenes.shard),
+        validation=data.with_rows(recipe, scenes.validation, scenes.shard),
+    )
+    spread = data.spread(scenes.training, columns)
+
+    def sample(
+        scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
+    ) -> TrainingBatch:
+        windows = sample_plain_batch(recipe, scenes, generator, shard)
+        batch = data.batch(windows, columns, generator)
+        batch["rows"] = add_jitter(batch["rows"], recipe, generator, channels=1)
+        return TrainingBatch(batch)
+
+    def losses(batch: TrainingBatch) -> dict[str, Tensor]:
+        seen = batch["inside"] * batch["present"]  # [B, T]
+        of_units = spread.to(seen.device)
+        with autocast(recipe, seen.device):
+            units, closed = network(batch["rows"])
+        motion = motion_loss(
+            units.float() / of_units, batch["units"] / of_units, batch["inside"], batch["present"]
+        )
+        errors = binary_cross_entropy_with_logits(closed.float(), batch["closed"], reduction="none")
+        of_closed = (errors * seen).sum() / seen.sum().clamp(min=1)
+        position, velocity = motion.position.mean(), motion.velocity.mean()
+        return {
+            "loss": position + recipe.velocity * velocity + CLOSED_WEIGHT * of_closed,
+            "position": position,
+            "closed": of_closed,
+        }
+
+    return _training(recipe, scenes, network, sample, losses)
+
+
 def _training(
     recipe: Recipe,
     scenes: Split,
@@ -319,17 +367,38 @@ def sample_position(config: DenoiserConfig, batch: Batch, generator: Generator) 
     return KEY_FRAMES * int(torch.randint(room // KEY_FRAMES + 1, (1,), generator=generator))
 
 
-def add_jitter(features: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
+def add_jitter(
+    features: Tensor, recipe: Recipe, generator: Generator, *, channels: int = 2
+) -> Tensor:
     """Add a random level to each audio channel and a random tone to each column of [B, L, A]."""
     count, _, width = features.shape
-    level = torch.randn(count, 1, 2, 1, generator=generator) * recipe.level_jitter
-    tone = torch.randn(count, 1, 2, width // 2, generator=generator) * recipe.tone_jitter
+    level = torch.randn(count, 1, channels, 1, generator=generator) * recipe.level_jitter
+    tone = torch.randn(count, 1, channels, width // channels, generator=generator)
+    tone = tone * recipe.tone_jitter
     return features + (level + tone).flatten(2)
 
 
-def add_noise(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Diffuse clean motion [B, T, C] to random timesteps: noisy motion and timesteps [B]."""
-    t = torch.randint(STEPS, (len(clean),), generator=generator)
+def sample_timesteps(count: int, listening: float, generator: Generator) -> Tensor:
+    """Sample timesteps [count]: all alike, or a share of them from `LISTENING` on.
+
+    Face codes are smooth and of low rank, so below that the network reads the motion from its noisy
+    input, and few of uniform draws teach it to listen.
+    """
+    t = torch.randint(STEPS, (count,), generator=generator)
+    if listening == 0:
+        return t
+    late = torch.randint(LISTENING, STEPS, (count,), generator=generator)
+    return torch.where(torch.rand(count, generator=generator) < listening, late, t)
+
+
+def add_noise(
+    clean: Tensor, generator: Generator, *, listening: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Diffuse clean motion [B, T, C] to random timesteps: noisy motion and timesteps [B].
+
+    listening: as in `sample_timesteps`.
+    """
+    t = sample_timesteps(len(clean), listening, generator)
     noise = torch.randn(clean.shape, generator=generator)
     return q_sample(clean, noise, cumulative_alphas()[t]), t
 
@@ -339,7 +408,7 @@ def noisy_batch(
 ) -> TrainingBatch:
     """Training batch of a denoiser: clean and noisy motion, timesteps, features, condition mask."""
     first = sample_position(config, batch, generator)
-    noisy, t = add_noise(batch.motion, generator)
+    noisy, t = add_noise(batch.motion, generator, listening=recipe.listening)
     keep = sample_keep_mask(len(t), recipe.drop, generator)
     return TrainingBatch({**vars(batch), "noisy": noisy, "t": t, "keep": keep}, first)
 

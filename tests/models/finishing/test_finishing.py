@@ -153,7 +153,7 @@ def test_tremble_is_removed_and_slow_movement_stays() -> None:
     tremble = 0.05 * (-1.0) ** torch.arange(300)[:, None]
     step = Smoothing({"head": 3.0}, ("head_rx", "breath"))
     pose = (slow + tremble).expand(-1, 2)
-    result = step.apply(Frames(pose, pose, pose), 0, last=True).pose
+    result = step.apply(Frames(pose, pose, pose, pose[:, :0]), 0, last=True).pose
     torch.testing.assert_close(result[20:-20, :1], slow[20:-20], atol=0.02, rtol=0)
     assert torch.equal(result[:, 1], pose[:, 1])
 

@@ -14,7 +14,15 @@ from models.motion.guide import GuideConfig
 from models.motion.tokenizer import TokenizerConfig
 from training.data.scenes import Scene
 from training.loop.schedules import ConstantSchedule, CosineSchedule, StepSchedule
-from training.networks.recipes import KINDS, NETWORKS, SHIPPED, RecipeError, Windows, read_recipe
+from training.networks.recipes import (
+    KINDS,
+    LIPS,
+    NETWORKS,
+    SHIPPED,
+    RecipeError,
+    Windows,
+    read_recipe,
+)
 from training.networks.trainers import Split, face_training, tokenizer_training
 
 ROOT = Path(__file__).parents[3]
@@ -90,7 +98,8 @@ def test_the_demo_recipes_are_the_settings_of_the_demo_person(name: str) -> None
 
 def test_every_shipped_recipe_is_installed() -> None:
     found = {path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.toml")}
-    assert found == {f"{kind}/{name}.toml" for kind in KINDS for name in NETWORKS}
+    four = {f"{kind}/{name}.toml" for kind in KINDS for name in NETWORKS}
+    assert found == four | {f"demo/{LIPS}.toml"}
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     globs = data["package-data"]["training"]
     installed = {path for glob in globs for path in (ROOT / "training").glob(glob)}

@@ -6,6 +6,7 @@ of a recording: level, equalisation, reverberation, noise, band limit and crosst
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from dataclasses import dataclass
@@ -18,16 +19,18 @@ from training.data.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, loudness, write_
 from training.demo.speech import sentences
 from training.demo.speech.motion_rules import Track, body, face
 from training.demo.speech.voices import (
+    ENGLISH,
     EspeakEngine,
     FliteEngine,
     HibariEngine,
+    KokoroEngine,
     Phone,
     Utterance,
     Voice,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.random import Generator
@@ -40,9 +43,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PHONES = "_phones.json"  # of the person: [symbol, start, end in seconds]
 HELD_OUT = "rms"  # voice that is held out from training
+HELD_OUT_KOKORO = ("af_bella", "am_michael", "bf_emma")  # as well
+KOKORO_LANGUAGES = "abefip"  # first letters of style files that training uses
 FLITE_VOICES = ("slt", "awb", "kal", "kal16")
 ESPEAK_ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029")
+ESPEAK_LANGUAGES = (
+    "de", "es", "es-419", "fr", "it", "pt", "pt-br", "nl", "sv", "pl", "tr", "fi", "ro", "hu", "cs",
+)  # fmt: skip
 ESPEAK_VARIANTS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7")
 
 
@@ -69,16 +78,39 @@ def held_out_voices(rng: Generator) -> tuple[Voice, Voice]:
     return Voice(FliteEngine(HELD_OUT), round(rng.uniform(0.95, 1.05), 2)), _any_voice(rng)
 
 
+def kokoro_voices(styles: Path, *, held_out: bool) -> PickVoices:
+    """Choice of a voice of Kokoro for the person, from a folder of style files.
+
+    Those held out come in turn.
+    Raises: FileNotFoundError: when the folder has none of them.
+    """
+    files = [
+        path for path in sorted(styles.glob("*.bin"))
+        if path.stem[0] in KOKORO_LANGUAGES and (path.stem in HELD_OUT_KOKORO) == held_out
+    ]  # fmt: skip
+    if not files:
+        raise FileNotFoundError(f"{styles} has no style files of Kokoro's voices (af_heart.bin)")
+    turns = itertools.cycle(files)
+
+    def pick(rng: Generator) -> tuple[Voice, Voice]:
+        if held_out:
+            return Voice(KokoroEngine(next(turns))), _any_voice(rng)
+        style = files[int(rng.integers(len(files)))]
+        return Voice(KokoroEngine(style), round(rng.uniform(0.92, 1.08), 2)), _any_voice(rng)
+
+    return pick
+
+
 def _any_voice(rng: Generator) -> Voice:
     kind = rng.random()
     engine: Engine
-    if kind < 0.45:
+    if kind < 0.38:
         return Voice(HibariEngine(), round(rng.uniform(0.74, 1.2), 2))
-    if kind < 0.78:
+    if kind < 0.66:
         engine = FliteEngine(str(rng.choice(FLITE_VOICES)))
     else:
-        accent, variant = rng.choice(ESPEAK_ACCENTS), rng.choice(ESPEAK_VARIANTS)
-        engine = EspeakEngine(f"{accent}+{variant}")
+        places = ESPEAK_ACCENTS if kind < 0.83 else ESPEAK_LANGUAGES
+        engine = EspeakEngine(f"{rng.choice(places)}+{rng.choice(ESPEAK_VARIANTS)}")
     return Voice(engine, round(rng.uniform(0.8, 1.22), 2))
 
 
@@ -118,7 +150,9 @@ def _turns(voices: tuple[Voice, Voice], seconds: float, rng: Generator) -> list[
     turns: list[_Turn] = []
     now, channel = rng.uniform(0.3, 1.5), int(rng.integers(2))
     while now < seconds - 3 or not turns:
-        text, seed = sentences.turn(rng), int(rng.integers(2**31))
+        english = voices[channel].engine.language == ENGLISH
+        text = sentences.turn(rng) if english else sentences.invented(rng)
+        seed = int(rng.integers(2**31))
         pace = paces[channel] * rng.uniform(0.95, 1.05)
         utterance = voices[channel].speak(text, pace=pace, seed=seed)
         turns.append(_Turn(channel, now, 10 ** (rng.uniform(-5, 0) / 20), utterance))
@@ -193,6 +227,13 @@ def _noise(shape: tuple[int, ...], rng: Generator) -> NDArray[np.float64]:
     return level * 4 * low
 
 
+def write_phones(path: Path, phones: Sequence[Phone]) -> None:
+    """Write the phones of the person, in the order of their starts."""
+    ordered = sorted(phones, key=lambda phone: phone.start)
+    rows = [[phone.symbol, round(phone.start, 4), round(phone.end, 4)] for phone in ordered]
+    path.write_text(json.dumps(rows, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 # --- the dataset -------------------------------------------------------------------------------
 
 
@@ -222,5 +263,6 @@ def make_dataset(
         np.save(name.with_name(f"{name.name}_body_pose.npy"), pose)
         np.save(name.with_name(f"{name.name}_face_expression.npy"), units @ basis.T)
         np.save(name.with_name(f"{name.name}_missing_face_frames.npy"), np.zeros(0, np.int64))
+        write_phones(name.with_name(f"{name.name}{PHONES}"), scene.track.person)
         logger.info("scene %d of %d: %s and %s", number + 1, count, *scene.voices)
     (folder / "voices.json").write_text(json.dumps({"seed": seed, "scenes": count}, indent=2))

@@ -67,29 +67,36 @@ class Track:
 
 # Visemes: phones that look alike, their dominance over neighbours, and the mouth shape.
 SHAPES: tuple[tuple[str, float, dict[str, float]], ...] = (
-    ("pbm", 1.6, {"mouthPress": 0.40, "mouthRollLower": 0.28, "mouthRollUpper": 0.20}),
-    ("fv", 1.6, {"jawOpen": 0.06, "mouthRollLower": 0.55, "mouthUpperUp": 0.25}),
+    ("pbmɱ", 1.6, {"mouthPress": 0.40, "mouthRollLower": 0.28, "mouthRollUpper": 0.20}),
+    ("βɸ", 1.4, {"jawOpen": 0.04, "mouthPress": 0.15, "mouthRollLower": 0.12}),
+    ("fvʋ", 1.6, {"jawOpen": 0.06, "mouthRollLower": 0.55, "mouthUpperUp": 0.25}),
     ("θð", 0.9, {"jawOpen": 0.16, "tongueOut": 0.40, "mouthLowerDown": 0.20, "mouthUpperUp": 0.10}),
-    ("tdnlɾ", 0.7, {"jawOpen": 0.16, "mouthLowerDown": 0.22, "mouthStretch": 0.12,
-                    "mouthUpperUp": 0.08}),
+    ("tdnlɾrɲʎɬ", 0.7, {"jawOpen": 0.16, "mouthLowerDown": 0.22, "mouthStretch": 0.12,
+                        "mouthUpperUp": 0.08}),
     ("sz", 1.0, {"jawOpen": 0.06, "mouthStretch": 0.30, "mouthLowerDown": 0.30,
                  "mouthUpperUp": 0.16, "mouthSmile": 0.10}),
-    ("ʃʒ", 1.5, {"jawOpen": 0.10, "mouthFunnel": 0.55, "mouthPucker": 0.25,
-                 "mouthLowerDown": 0.20, "mouthUpperUp": 0.15}),
-    ("kgɡŋh", 0.5, {"jawOpen": 0.22, "mouthLowerDown": 0.15}),
-    ("ɹ", 1.0, {"jawOpen": 0.16, "mouthFunnel": 0.32, "mouthPucker": 0.24}),
-    ("ɜɚɝ", 1.0, {"jawOpen": 0.28, "mouthFunnel": 0.28, "mouthPucker": 0.18}),
-    ("wuʊ", 1.4, {"jawOpen": 0.13, "mouthPucker": 0.75, "mouthFunnel": 0.25}),
-    ("jiɪ", 1.0, {"jawOpen": 0.20, "mouthStretch": 0.30, "mouthSmile": 0.32,
-                  "mouthLowerDown": 0.22, "mouthUpperUp": 0.12}),
+    ("ʃʒʂʐɕʑ", 1.5, {"jawOpen": 0.10, "mouthFunnel": 0.60, "mouthPucker": 0.30,
+                     "mouthLowerDown": 0.20, "mouthUpperUp": 0.15}),
+    ("kgɡŋhxçɣʁχʀħcɟ", 0.5, {"jawOpen": 0.22, "mouthLowerDown": 0.15}),
+    ("ɹ", 1.0, {"jawOpen": 0.16, "mouthFunnel": 0.34, "mouthPucker": 0.30}),
+    ("ɜɚɝ", 1.0, {"jawOpen": 0.28, "mouthFunnel": 0.28, "mouthPucker": 0.22}),
+    ("wuʊyʏɥʉ", 1.5, {"jawOpen": 0.12, "mouthPucker": 0.95, "mouthFunnel": 0.30}),
+    ("jiɪɨ", 1.0, {"jawOpen": 0.20, "mouthStretch": 0.30, "mouthSmile": 0.32,
+                   "mouthLowerDown": 0.22, "mouthUpperUp": 0.12}),
     ("eɛ", 1.0, {"jawOpen": 0.42, "mouthStretch": 0.24, "mouthSmile": 0.22,
                  "mouthLowerDown": 0.26, "mouthUpperUp": 0.12}),
     ("æ", 1.1, {"jawOpen": 0.58, "mouthStretch": 0.24, "mouthSmile": 0.20,
                 "mouthLowerDown": 0.28, "mouthUpperUp": 0.14}),
     ("aɑʌ", 1.1, {"jawOpen": 0.64, "mouthLowerDown": 0.22, "mouthUpperUp": 0.10}),
-    ("əɐᵊ", 0.7, {"jawOpen": 0.28, "mouthLowerDown": 0.14}),
-    ("ɔoɒ", 1.2, {"jawOpen": 0.46, "mouthFunnel": 0.42, "mouthPucker": 0.38}),
+    ("əɐᵊɤɯ", 0.7, {"jawOpen": 0.28, "mouthLowerDown": 0.14}),
+    ("ɔoɒ", 1.2, {"jawOpen": 0.44, "mouthFunnel": 0.46, "mouthPucker": 0.50}),
+    ("øœɵ", 1.2, {"jawOpen": 0.30, "mouthFunnel": 0.42, "mouthPucker": 0.50}),
 )  # fmt: skip
+
+CLOSED = "pbmɱ"
+CLOSED_SECONDS = 1.4 / FRAME_RATE  # at least one frame is closed, wherever the phone begins
+REST_SMILE = 0.03  # mean weight; the rest shape of these lips already turns up a little
+ROUNDING = ("mouthPucker", "mouthFunnel")  # lips that are rounded do not smile
 
 
 def _shape_rows() -> dict[str, tuple[float, Signal]]:
@@ -160,8 +167,8 @@ def mouth(track: Track) -> NDArray[np.float64]:
         dominance = strength * np.exp(-((distance / (0.055 + 0.2 * half)) ** 1.6))
         total[first:last] += dominance[:, None] * row
         weight[first:last] += dominance
-        if phone.symbol in "pbm":
-            plateau = max(half - 0.01, 0.5 / FRAME_RATE)
+        if phone.symbol in CLOSED:
+            plateau = max(half - 0.01, CLOSED_SECONDS / 2)
             closed = ease((plateau + 0.045 - np.abs(near - middle)) / 0.045)
             shut[first:last] = np.maximum(shut[first:last], closed)
     units = total / weight[:, None]
@@ -184,10 +191,15 @@ def face(track: Track, rng: Generator) -> NDArray[np.float32]:
             lift = rng.uniform(0.25, 0.6) * bump(times, phone.start + 0.04, 0.17)
             _add(units, ("browInnerUp",), lift)
             _add(units, ("browOuterUpLeft", "browOuterUpRight"), 0.7 * lift)
-    smile = smiles(track, rng)
+    smile = smiles(track, rng) * (1 - rounding(units))
     _add(units, ("mouthSmileLeft", "mouthSmileRight"), smile)
     _add(units, ("cheekSquintLeft", "cheekSquintRight"), 0.5 * smile)
     return np.clip(units, 0, 1).astype(np.float32)
+
+
+def rounding(units: NDArray[np.float64]) -> Signal:
+    """Rounding of the lips, 0 to 1: units [T, U] -> [T]."""
+    return np.clip(sum(units[:, UNIT[name]] for name in ROUNDING), 0, 1)
 
 
 def _add(units: NDArray[np.float64], names: Sequence[str], signal: Signal) -> None:
@@ -207,7 +219,7 @@ def blinks(times: Signal, rng: Generator) -> Signal:
 
 def smiles(track: Track, rng: Generator) -> Signal:
     """Slowly varying faint smile, and a clear one at the end of each clause of the partner."""
-    signal = 0.06 * (1 + np.sin(2 * np.pi * 0.04 * track.times + rng.uniform(0, 6.28)))
+    signal = REST_SMILE * (1 + np.sin(2 * np.pi * 0.04 * track.times + rng.uniform(0, 6.28)))
     for run in clauses(track.partner):
         if run[-1].end - run[0].start > 0.8:
             signal += rng.uniform(0.1, 0.4) * bump(track.times, run[-1].end, 0.6)

@@ -57,6 +57,38 @@ WORDS = {
 CHOICES = {name: words.split("/") for name, words in WORDS.items()}
 SHORT = ("Yeah.", "Right.", "Mm hmm.", "Oh, wow.", "Okay.", "Really?", "Sure.", "I know.")
 
+# Parts of syllables of invented words, one for each probability.
+ONSETS = [
+    "p",
+    "b",
+    "m",
+    "t",
+    "d",
+    "n",
+    "k",
+    "g",
+    "f",
+    "v",
+    "s",
+    "l",
+    "r",
+    "j",
+    "p",
+    "b",
+    "m",
+    "w",
+    "br",
+    "pl",
+    "tr",
+    "st",
+    "ch",
+    "sh",
+    "fr",
+    "gl",
+]
+NUCLEI = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ai", "au", "oi", "ou", "ei", "ue"]
+CODAS = ["", "", "", "", "n", "m", "s", "l", "r", "t", "p"]
+
 
 def sentence(rng: Generator) -> str:
     """Generate a random sentence."""
@@ -69,3 +101,19 @@ def sentence(rng: Generator) -> str:
 def turn(rng: Generator) -> str:
     """Generate one to four sentences, the text of one turn."""
     return " ".join(sentence(rng) for _ in range(rng.choice([1, 1, 2, 2, 3, 4])))
+
+
+def invented(rng: Generator) -> str:
+    """Generate one to three sentences of invented words, for voices of any language."""
+    return " ".join(_invented_sentence(rng) for _ in range(rng.choice([1, 2, 3])))
+
+
+def _invented_sentence(rng: Generator) -> str:
+    def syllable() -> str:
+        return "".join(str(rng.choice(part)) for part in (ONSETS, NUCLEI, CODAS))
+
+    words = [
+        "".join(syllable() for _ in range(rng.choice([1, 2, 2, 3])))
+        for _ in range(rng.integers(3, 8))
+    ]
+    return " ".join(words).capitalize() + str(rng.choice([".", ".", "?", "!"]))

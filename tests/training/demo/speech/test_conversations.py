@@ -72,6 +72,7 @@ def test_the_dataset_has_the_released_layout(tmp_path: Path) -> None:
         "scene000_body_pose.npy",
         "scene000_face_expression.npy",
         "scene000_missing_face_frames.npy",
+        "scene000_phones.json",
     ]
     samples = read_wav(tmp_path / "scene001_audio.wav")
     pose = np.load(tmp_path / "scene001_body_pose.npy")

@@ -1,0 +1,73 @@
+"""Lips of the regressor in place of those of the face network.
+
+The face network reads little of a phone's shape from sound, least of all rounding and closed lips
+(ADR 34). Its brows, lids, cheeks and smile stay. A sentence forms the same lips in every take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from models.finishing.stages import Frames
+
+
+class Lips:
+    """Replace lip units, close lips where the regressor says so, and flatten smiles of round lips.
+
+    A motion without the regressor's columns is left as it is.
+    """
+
+    radius = hears = 0
+
+    def __init__(
+        self,
+        units: Sequence[str],
+        regressed: Sequence[str],  # units of the regressor, in its order
+        *,
+        opening: Sequence[str],  # starts of the names of units that part the lips
+        closed: tuple[float, float],  # probabilities at which lips begin to close and are closed
+        rounding: Sequence[str],  # units of round lips
+        smiling: Sequence[str],  # starts of the names of units that round lips reduce
+        gains: dict[str, float],  # of regressed units, which are means of what is possible
+    ) -> None:
+        self._columns = [units.index(name) for name in regressed]
+        self._opening = _columns_of(opening, units)
+        self._rounding = _columns_of(rounding, units)
+        self._smiling = _columns_of(smiling, units)
+        self._begin, self._shut = closed
+        if not 0 <= self._begin < self._shut <= 1:
+            raise ValueError(f"closed: two rising probabilities, got {closed}")
+        self._gains = torch.tensor([gains.get(name, 1.0) for name in regressed])
+
+    def apply(self, frames: Frames, first: int, *, last: bool) -> Frames:
+        """Give these frames the lips of the regressor."""
+        if not frames.lips.shape[1]:
+            return frames
+        lips, probability = frames.lips[:, :-1], frames.lips[:, -1:]
+        units = frames.units.clone()
+        units[:, self._columns] = (lips * self._gains).clamp(0, 1)
+        shut = ((probability - self._begin) / (self._shut - self._begin)).clamp(0, 1)  # [T, 1]
+        units[:, self._opening] *= 1 - ease(shut)
+        round_lips = units[:, self._rounding].sum(1, keepdim=True).clamp(0, 1)
+        units[:, self._smiling] *= 1 - round_lips
+        return replace(frames, units=units)
+
+
+def ease(x: Tensor) -> Tensor:
+    """Minimum-jerk transition from 0 to 1."""
+    return x**3 * (10 - 15 * x + 6 * x**2)
+
+
+def _columns_of(starts: Sequence[str], units: Sequence[str]) -> list[int]:
+    columns = [i for i, name in enumerate(units) if name.startswith(tuple(starts))]
+    if not columns:
+        raise ValueError(f"no unit starts with {', '.join(starts)}")
+    return columns

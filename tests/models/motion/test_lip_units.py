@@ -1,0 +1,118 @@
+"""The regressor of lip units: sizes, reach, files, and its part in windows."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import CheckpointError
+from models.motion.lips import LipUnits, LipUnitsConfig, load_lip_units, write_lip_units
+from models.motion.pipeline import Animator, Motion, Sampling
+from models.motion.sampling import joined
+from models.motion.windows import WindowConfig
+from tests import tiny_person
+
+UNITS = ("jawOpen", "mouthPucker")
+CONFIG = LipUnitsConfig(tiny_person.AUDIO, UNITS, width=8, first_kernel=3, dilations=(1, 2))
+REACH = 1 + 1 + 2  # frames
+FEW = Sampling((1, 2), 2, 1.5, 1.5, 0.9, "unipc")
+SMALL = WindowConfig(frames=120, first=90, overlap=60, kept=30)
+
+
+def network(config: LipUnitsConfig = CONFIG) -> LipUnits:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return LipUnits(config).eval()
+
+
+def animator() -> Animator:
+    networks = replace(tiny_person.tiny_networks(), lip_units=network())
+    return Animator(networks, device=torch.device("cpu"))
+
+
+def audio(frames: int) -> torch.Tensor:
+    return 0.1 * torch.randn(1600 * frames, 2, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_units_are_weights_and_the_last_column_a_probability() -> None:
+    rows = 5 * torch.randn(2, 40, tiny_person.AUDIO)
+    lips = network().lips(rows)
+    assert lips.shape == (2, 40, len(UNITS) + 1)
+    assert float(lips.min()) >= 0
+    assert float(lips.max()) <= 1
+
+
+@torch.no_grad()
+def test_a_frame_depends_on_rows_near_it_of_the_persons_channel_only() -> None:
+    rows = torch.randn(1, 60, tiny_person.AUDIO)
+    partner, far, near = rows.clone(), rows.clone(), rows.clone()
+    partner[..., tiny_person.AUDIO // 2 :] += 1
+    far[:, 30 + REACH + 1 :] += 1
+    near[:, 30 + REACH] += 1
+    lips = network()
+    before = lips.lips(rows)
+    assert torch.equal(lips.lips(partner), before)
+    torch.testing.assert_close(lips.lips(far)[:, 30], before[:, 30])
+    assert not torch.allclose(lips.lips(near)[:, 30], before[:, 30])
+
+
+def test_rows_of_another_width_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be \[B, T, 8\]"):
+        network().lips(torch.zeros(1, 5, 6))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"audio_channels": 7}, {"units": ()}, {"first_kernel": 4}], ids=str
+)
+def test_sizes_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        replace(CONFIG, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_file_gives_the_same_network(tmp_path: Path) -> None:
+    path = tmp_path / "lip-units.safetensors"
+    write_lip_units(path, network())
+    loaded = load_lip_units(path, device=torch.device("cpu"))
+    assert loaded.config == CONFIG
+    rows = torch.randn(1, 9, tiny_person.AUDIO)
+    assert torch.equal(loaded.lips(rows), network().lips(rows))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_lip_units(path, device=torch.device("cpu"))
+
+
+def test_takes_share_the_lips_and_have_the_motion_of_a_person_without() -> None:
+    clip = audio(130)[:-300]
+    one, other = animator().animate(clip, FEW)
+    assert one.lips is not None
+    assert one.lips.shape == (130, len(UNITS) + 1)
+    assert torch.equal(one.lips, other.lips)  # type: ignore[arg-type]
+    plain, _ = tiny_person.tiny_animator().animate(clip, FEW)
+    assert plain.lips is None
+    assert torch.equal(one.face, plain.face)
+    assert torch.equal(one.pose, plain.pose)
+
+
+def test_lips_in_windows_are_those_of_the_whole_clip_but_for_its_level() -> None:
+    clip, person = audio(400), animator()
+    (whole,) = person.whole(clip, replace(FEW, seeds=(1,)))
+    parts = [
+        part[0]
+        for part in person.stream(torch.split(clip, 5000), replace(FEW, seeds=(1,)), windows=SMALL)
+    ]
+    lips = joined(parts).lips
+    assert lips is not None
+    assert whole.lips is not None
+    assert lips.shape == whole.lips.shape
+    assert float((lips - whole.lips).abs().mean()) < 0.02
+
+
+def test_a_cut_of_a_motion_cuts_its_lips() -> None:
+    motion = Motion(torch.zeros(5, 256), torch.zeros(5, 104), torch.arange(5.0)[:, None])
+    cut = motion[1:3].lips
+    assert cut is not None
+    assert cut.tolist() == [[1], [2]]
+    assert motion[:2].face.shape == (2, 256)
+    assert joined([motion[:1], motion[4:]]).pose.shape == (2, 104)

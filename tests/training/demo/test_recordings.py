@@ -1,0 +1,44 @@
+"""Recordings of voices for the judge of lips."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contracts.errors import InputError
+from tests import tiny_person
+from training.data.audio import SAMPLES_PER_FRAME, write_wav
+from training.demo.judge import judged_avatar
+from training.demo.recordings import judge_recordings, read_recording, sample_recordings
+
+
+def write_voice(path: Path, *, rate: int = 8000) -> None:
+    rng = np.random.default_rng(1)
+    syllables = np.repeat(rng.uniform(0, 0.3, 30), rate // 6)
+    write_wav(path, (syllables * rng.uniform(-1, 1, len(syllables)))[:, None], rate=rate)
+
+
+def test_a_recording_of_any_rate_is_her_channel_in_whole_frames(tmp_path: Path) -> None:
+    write_voice(tmp_path / "a.wav")
+    samples = read_recording(tmp_path / "a.wav")
+    assert len(samples) % SAMPLES_PER_FRAME == 0
+    assert len(samples) == pytest.approx(5 * 48000, abs=SAMPLES_PER_FRAME)
+    assert np.abs(samples[:, 0]).max() > 0.1
+    assert not samples[:, 1].any()
+
+
+def test_a_folder_is_judged_without_the_truth(tmp_path: Path) -> None:
+    write_voice(tmp_path / "a.wav")
+    person = tiny_person.write_tiny_person(tmp_path)
+    figures = judge_recordings(person, tmp_path, judged_avatar(person), english=False)
+    assert figures.keys() == {"recordings_envelope", "recordings_lag_ms"}
+    with pytest.raises(InputError, match="no WAV files"):
+        judge_recordings(person, person, judged_avatar(person), english=False)
+
+
+@pytest.mark.skipif(find_spec("pocketsphinx") is not None, reason="pocketsphinx is installed")
+def test_phones_need_the_aligner(tmp_path: Path) -> None:
+    person = tiny_person.write_tiny_person(tmp_path)
+    with pytest.raises(InputError, match="pip install pocketsphinx"):
+        sample_recordings(person, [], judged_avatar(person), english=True)

@@ -1,0 +1,135 @@
+"""Training of the lip regressor: rows, versions, silenced voices, the command."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator
+
+from contracts.errors import InputError
+from models.motion.lips import load_lip_units
+from tests.training.scenes import write_scene
+from training.__main__ import main
+from training.data.scenes import Scene
+from training.networks.lip_data import VERSIONS, LipData, load_lip_data
+from training.networks.recipes import Recipe, read_recipe
+from training.networks.trainers import lips_training, sample_timesteps, split
+from training.person_directory import FeatureMode, person_scenes
+
+ROOT = Path(__file__).parents[3]
+CPU = torch.device("cpu")
+RECIPE = """
+base = "demo"
+validation_scenes = 0
+silenced = {silenced}
+[network]
+width = 8
+dilations = [1]
+[[windows]]
+frames = 40
+batch = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short scenes and a person with the avatar and front end of the demo person."""
+    folder = tmp_path_factory.mktemp("lips")
+    for name in "ab":
+        write_scene(folder / "data", name, 90)
+    (folder / "ada").mkdir()
+    for name in ("avatar.safetensors", "speech.safetensors", "stats.json"):
+        shutil.copy(ROOT / "people" / "demo" / name, folder / "ada" / name)
+    return folder
+
+
+def recipe_file(folder: Path, *, silenced: float = 0.05) -> Path:
+    path = folder / f"lips-{silenced}.toml"
+    path.write_text(RECIPE.format(silenced=silenced))
+    return path
+
+
+def scenes_of(folder: Path) -> list[Scene]:
+    return person_scenes(folder / "ada", folder / "data", "face_expression", mode=FeatureMode.NONE)
+
+
+def recipe_of(folder: Path, *, silenced: float = 0.05) -> Recipe:
+    return read_recipe("lips", recipe_file(folder, silenced=silenced))
+
+
+def test_rows_are_computed_once_with_their_versions(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, recipe = load_lip_data(folder / "ada"), recipe_of(folder)
+    with caplog.at_level(logging.INFO):
+        scene, _ = data.with_rows(recipe, scenes_of(folder))
+        first = scene.features.window(10, 40, 50)  # type: ignore[union-attr]
+        computed = len(caplog.records)
+        again, _ = data.with_rows(recipe, scenes_of(folder))
+    assert len(caplog.records) == computed
+    assert torch.equal(first, again.features.window(10, 40, 50))  # type: ignore[union-attr]
+    assert first.shape == (50, VERSIONS * 81)
+    assert not first[40:].any()
+    plain, *others = first[:40].unflatten(1, (VERSIONS, 81))[..., :80].unbind(1)
+    assert all(not torch.allclose(plain, other, atol=0.01) for other in others)
+
+
+def test_a_silenced_voice_has_lips_at_rest(folder: Path) -> None:
+    recipe = recipe_of(folder, silenced=0.999)
+    scenes = split(recipe, scenes_of(folder))
+    training = lips_training(recipe, scenes, load_lip_data(folder / "ada"))
+    generator = Generator().manual_seed(1)
+    batches = [training.sample(generator) for _ in range(6)]
+    rest = torch.cat([batch["units"].flatten(1).abs().amax(1) == 0 for batch in batches])
+    closed = torch.cat([batch["closed"].amin(1) == 1 for batch in batches])
+    assert 0.5 < float(rest.float().mean()) < 1  # all versions but the first
+    assert closed[rest].all()
+
+
+def test_the_loss_falls(folder: Path) -> None:
+    recipe = recipe_of(folder)
+    training = lips_training(
+        recipe, split(recipe, scenes_of(folder)), load_lip_data(folder / "ada")
+    )
+    batch = training.sample(Generator().manual_seed(1))
+    optimiser = torch.optim.Adam(training.model.parameters(), 1e-2)
+    losses = []
+    for _ in range(15):
+        optimiser.zero_grad()
+        loss = training.losses(batch)["loss"]
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_an_unknown_unit_is_refused_with_those_of_the_avatar(folder: Path) -> None:
+    data: LipData = load_lip_data(folder / "ada")
+    with pytest.raises(InputError, match=r"no jawOpn; it has .*jawOpen"):
+        data.columns(["jawOpn"])
+
+
+def test_the_command_writes_the_regressor_and_resumes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for steps in (2, 3):
+        arguments = [
+            "lips", "--data", str(folder / "data"), "--out", str(folder / "ada"), "--work",
+            str(folder / "work"), "--config", str(recipe_file(folder)), "--steps", str(steps),
+            "--device", "cpu",
+        ]  # fmt: skip
+        monkeypatch.setattr("sys.argv", ["training", *arguments])
+        main()
+    network = load_lip_units(folder / "ada" / "lip-units.safetensors", device=CPU)
+    assert network.config.width == 8
+    text = (folder / "work" / "lips" / "provenance.txt").read_text(encoding="utf-8")
+    assert text.startswith("3 steps")
+
+
+def test_listening_draws_late_timesteps_and_none_leaves_the_draw_as_it_was() -> None:
+    uniform = torch.randint(1000, (64,), generator=Generator().manual_seed(3))
+    assert torch.equal(sample_timesteps(64, 0.0, Generator().manual_seed(3)), uniform)
+    late = sample_timesteps(4000, 0.5, Generator().manual_seed(3)) >= 900
+    assert float(late.float().mean()) == pytest.approx(0.55, abs=0.03)
