@@ -29,6 +29,7 @@ QUIET = (
     "s3transfer",
     "urllib3",
 )
+STRUCTLOG = ("_record", "_from_structlog")  # which `remove_processors_meta` needs and removes
 
 
 def configure(settings: Settings) -> None:
@@ -61,7 +62,7 @@ def formatter(log_format: str) -> structlog.stdlib.ProcessorFormatter:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _without_colours,
+        _without_internals,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = (
@@ -75,10 +76,16 @@ def formatter(log_format: str) -> structlog.stdlib.ProcessorFormatter:
     )
 
 
-def _without_colours(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Remove uvicorn's second copy of the event, which has codes of colours."""
-    line.pop("color_message", None)
-    return line
+def _without_internals(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Remove what libraries add to records for themselves.
+
+    uvicorn adds a second copy of the event with codes of colours, Ray names that begin with `_`.
+    """
+    return {
+        name: value
+        for name, value in line.items()
+        if name in STRUCTLOG or not (name == "color_message" or name.startswith("_"))
+    }
 
 
 def _redact(_logger: WrappedLogger, _method: str, line: EventDict | str) -> str:

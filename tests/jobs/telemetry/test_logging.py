@@ -21,9 +21,10 @@ def test_a_log_line_contains_its_facts_as_json() -> None:
     assert "timestamp" in line
 
 
-def test_a_line_has_no_copy_with_codes_of_colours() -> None:
+def test_a_line_has_nothing_that_libraries_add_for_themselves() -> None:
     record = logging.LogRecord("uvicorn.error", logging.INFO, "x.py", 1, "started", None, None)
     record.color_message = "\x1b[32mstarted\x1b[0m"
+    record._ray_timestamp_ns = 1
 
     line = json.loads(logs.formatter("json").format(record))
 
