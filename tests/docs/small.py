@@ -38,7 +38,7 @@ def use_small_engines() -> None:
     from training.demo.speech import conversations
 
     conversations.training_voices = humming_voices
-    training.commands.data._check_speech_engines = lambda: None
+    training.commands.data._check_speech_engines = lambda **_: None
 
 
 def write_people(folder: Path) -> None:

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VISAVIS_DEVICE", "cpu")
     monkeypatch.setattr(conversations, "training_voices", humming_voices)
-    monkeypatch.setattr("training.commands.data._check_speech_engines", lambda: None)
+    monkeypatch.setattr("training.commands.data._check_speech_engines", lambda **_: None)
     (tmp_path / "recipes").mkdir()
     for name in NETWORKS:
         write_recipe(tmp_path / "recipes" / f"{name}.toml", name)

@@ -94,7 +94,7 @@ def test_a_repeated_request_is_shown(call: Call, service: FakeService) -> None:
             return problem(503, "starting")
         return service.handle_request(request)
 
-    ended = call("wait", _submitted(call), "--timeout", "0.2", transport=restarting)
+    ended = call("wait", _submitted(call), "--timeout", "1.5", transport=restarting)
 
     assert ended.status == UNREACHED
     first, *_, last = ended.stderr.splitlines()

@@ -100,7 +100,7 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(
 
     whole = run(folder, "torchrun", recipe, tmp_path / "whole", kill=None)
 
-    for engine, victim in (("torchrun", 0), ("ray", 1)):
+    for engine, victim in (("ray", 1),):
         killed = run(folder, engine, recipe, tmp_path / engine, kill=victim)
 
         assert "resumed at step" in killed, engine
