@@ -103,10 +103,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def restored_logging() -> Iterator[None]:
     """Restore handlers and level: commands in this process log to a stream that closes."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, disabled = root.handlers[:], root.level, logging.root.manager.disable
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.disable(disabled)
+
+
+@pytest.fixture(autouse=True)
+def restored_threads() -> Iterator[None]:
+    """Restore the number of torch's threads, which commands in this process set."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

@@ -121,10 +121,12 @@ def measure(arguments: argparse.Namespace) -> Report[Row]:
     from worker.process.context import open_context
     from worker.process.progress import StopRequest
 
-    logging.disable(logging.ERROR)  # the stop of each job is a warning
     look = {"size": arguments.size} if arguments.size else {}
     rows = []
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder, ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.ERROR)  # the stop of each job is a warning
         data = Path(folder)
         clip = repeated(arguments.clip, data / "clip.wav", arguments.seconds)
         settings = Settings(

