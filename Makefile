@@ -132,7 +132,7 @@ scaling: $(VENV)/.dev ## workers by the rules in k8s/, from 1 to 4 to none, unde
 	$(BIN)/python -m tests.deploy.scaling --jobs $(BURST) --speed $(SPEED)
 
 # The check runs 300 jobs in each of 12 runs at once, about 12 minutes on two idle cores.
-simulation-check: $(VENV)/.dev ## waits of real workers beside those of the simulation; means within 20 %
+simulation-check: $(VENV)/.dev ## waits of real workers beside those of the simulation; within 20 %
 	$(BIN)/python -m tests.bench.simulation.check
 
 queue-rates: $(VENV)/.dev ## rates of SQLite, PostgreSQL, Redis and S3 alone, and the figures of docs/scaling.md

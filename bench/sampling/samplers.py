@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from torch.nn.functional import max_pool1d
 
+from bench.sampling.cuts import cuts
 from bench.timing import Report, report_on, timed, write_json
 from contracts.errors import InputError
 from contracts.files import write_atomically
 from contracts.person import read_manifest
 from contracts.samplers import SAMPLERS, STUDENT
 from models.avatar.blendshape.model import load_blendshape
-from models.formats.dataset import find_scenes
 from models.motion.pipeline import (
     STUDENTS,
     Motion,
@@ -188,18 +188,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def cut_clips(folder: Path, seconds: float, count: int) -> Iterator[Clip]:
     """Yield clips from all scenes in turn. Raises: InputError: when there are too few."""
-    frames = round(seconds * 30)
-    scenes = [files.open() for files in find_scenes(folder)]
-    starts = [
-        (start, scene)
-        for start in range(0, max(scene.frames for scene in scenes), frames)
-        for scene in scenes
-        if start + frames <= scene.frames
-    ]
-    if len(starts) < count:
-        raise InputError(f"{folder}: has {len(starts)} clips of {seconds:g} s; ask for fewer")
-    for start, scene in starts[:count]:
-        cut = (start, start + frames)
+    for scene, *cut in cuts(folder, seconds, count):
         yield Clip(scene.samples(*cut), scene.codes(*cut), scene.poses(*cut))
 
 

@@ -28,6 +28,7 @@ import torch
 from bench.motion import RELEASED, build
 from bench.sampling.borders import Groups, areas, log_differences, mean_differences, places, spans
 from bench.sampling.classifier import KINDS, Auc, Spans, held_out_scores, with_interval
+from bench.sampling.cuts import cuts
 from bench.sampling.whole import compare
 from bench.timing import report_on, write_json
 from contracts.errors import InputError
@@ -37,7 +38,6 @@ from contracts.quality import QUALITIES, sampling_options
 from models.finishing.animator import load_finishing
 from models.finishing.rig import load_rig
 from models.finishing.voices import Voices
-from models.formats.dataset import find_scenes
 from models.motion.pipeline import (
     SAMPLES_PER_FRAME,
     Motion,
@@ -153,18 +153,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def cut_audio(folder: Path, seconds: float, count: int) -> Iterator[Tensor]:
     """Yield clips [n, 2] from all scenes in turn. Raises: InputError: when there are too few."""
-    frames = round(seconds * FRAME_RATE)
-    scenes = [files.open() for files in find_scenes(folder)]
-    starts = [
-        (start, scene)
-        for start in range(0, max(scene.frames for scene in scenes), frames)
-        for scene in scenes
-        if start + frames <= scene.frames
-    ]
-    if len(starts) < count:
-        raise InputError(f"{folder}: has {len(starts)} clips of {seconds:g} s; ask for fewer")
-    for start, scene in starts[:count]:
-        yield torch.from_numpy(np.array(scene.samples(start, start + frames)))
+    for scene, start, stop in cuts(folder, seconds, count):
+        yield torch.from_numpy(np.array(scene.samples(start, stop)))
 
 
 @torch.inference_mode()
