@@ -51,7 +51,8 @@ def test_sampled_motion_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("motion that is kept is sampled again")
 
     monkeypatch.setattr(Bench, "_take", refuse)
-    assert measure(person, [clip(1)], choices, 1, reference=reference, cache=cache) == first
+    again = measure(person, [clip(1)], choices, 1, reference=reference, cache=cache)
+    assert again.rows == first.rows
     with pytest.raises(AssertionError, match="kept"):
         measure(person, [clip(2)], choices, 1, reference=reference, cache=cache)
 

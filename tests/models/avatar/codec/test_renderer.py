@@ -213,18 +213,6 @@ def test_compilation_and_memory_layout_change_only_the_last_bit(
     assert (off > 0).mean() < 1e-3
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-def test_a_compiled_network_computes_the_same_output() -> None:
-    """A single network, because compiling a whole avatar takes a minute."""
-    network = tiny_model().networks.upscaler
-    x = torch.randn(2, 6, 32, 32, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        expected = network(x)
-        network.compile(backend="inductor")
-        torch.testing.assert_close(network(x), expected, atol=1e-4, rtol=1e-4)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_renders_the_same_images(folder: Path, avatar: CodecAvatar) -> None:
