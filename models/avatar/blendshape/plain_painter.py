@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from contracts.avatar_kinds import FULL
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.blendshape.full.plain import Body, FullView, cast_shadows
-from models.avatar.blendshape.full.tables import MaterialTables, tables_of
+from models.avatar.blendshape.full.tables import MaterialTables, outer_surface, tables_of
 from models.avatar.blendshape.shading import sample_texture, shade, to_display
 from models.avatar.blendshape.surface import (
     NEAR,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from models.avatar.blendshape.model import BlendshapeModel
+    from models.avatar.blendshape.surface import Surface
     from models.avatar.camera import Camera
 
 
@@ -62,6 +63,11 @@ class PlainPainter:
         """Tables of the shading `full`, made when it is first used."""
         return tables_of(self.model)
 
+    @cached_property
+    def outer(self) -> Surface:
+        """Surface of the shading `full`."""
+        return outer_surface(self.model, self.surface)
+
     def render(
         self, mesh: PosedMesh, cameras: list[Camera], frames: Tensor, options: RenderOptions = OWN
     ) -> None:
@@ -70,20 +76,21 @@ class PlainPainter:
         full = self.tables if options.shading == FULL else None
         rest = mesh.rest + full.drape if full else mesh.rest
         posed = skin(rest, model.skin_weights, model.skin_joints, mesh.matrices)
-        normals = vertex_normals(posed, self.surface.faces)
+        surface = self.outer if full else self.surface
+        normals = vertex_normals(posed, surface.faces)
         if full:
             normals[:, full.rim] = normals[:, full.rim_source]
-        shadows = [cast_shadows(full, self.surface, each) for each in posed] if full else []
+        shadows = [cast_shadows(full, surface, each) for each in posed] if full else []
         first = 0
         for camera in cameras:
             view = slice(first, first + camera.width)
             for b in range(len(posed)):
-                dim = 1 - self.surface.inside * (1 - mesh.mouth_light[b])  # [F]
                 if full:
-                    anchor = posed[b, full.anchor].mean(0)
-                    body = Body(posed[b], normals[b], dim, anchor, shadows[b])
+                    anchor, light = posed[b, full.anchor].mean(0), mesh.mouth_light[b]
+                    body = Body(posed[b], normals[b], float(light), anchor, shadows[b])
                     frames[b, :, view] = self._full_view(body, camera, options)
                     continue
+                dim = 1 - self.surface.inside * (1 - mesh.mouth_light[b])  # [F]
                 frames[b, :, view] = self._view(posed[b], normals[b], dim, camera, options)
             first = view.stop
 
@@ -95,21 +102,22 @@ class PlainPainter:
         def shade(raster: Raster, where: Tensor, _: Tensor) -> Tensor:
             return self._shade(raster, normals, dim, camera, where)
 
-        return self._picture(posed, camera, options, shade)
+        return self._picture(posed, self.surface, camera, options, shade)
 
     def _full_view(self, body: Body, camera: Camera, options: RenderOptions) -> Tensor:
         """One view in the shading `full` -> [H, W, options.channels] uint8."""
         samples, opaque = options.samples or SAMPLES, options.background != TRANSPARENT
 
         def shade(raster: Raster, where: Tensor, back: Tensor) -> Tensor:
-            view = FullView(self.tables, self.surface, body, camera, raster, samples)
+            view = FullView(self.tables, self.outer, body, camera, raster, samples)
             return view.colours(where, back, opaque=opaque)
 
-        return self._picture(body.posed, camera, options, shade)
+        return self._picture(body.posed, self.outer, camera, options, shade)
 
     def _picture(
         self,
         posed: Tensor,
+        surface: Surface,
         camera: Camera,
         options: RenderOptions,
         shade: Callable[[Raster, Tensor, Tensor], Tensor],
@@ -122,7 +130,7 @@ class PlainPainter:
         height, width = camera.height * samples, camera.width * samples
         points = to_normalised(camera, posed[None])
         raster = rasterise_plain(
-            points, self.surface.faces, height=height, width=width, near=NEAR, front_only=True
+            points, surface.faces, height=height, width=width, near=NEAR, front_only=True
         )
         back = background(camera, options).to(posed.device).float()
         image = back.repeat_interleave(samples, 0).repeat_interleave(samples, 1)

@@ -22,6 +22,7 @@ from models.avatar.blendshape.full.painter import (
     cast_shadows,
     render_view,
 )
+from models.avatar.blendshape.full.tables import outer_surface
 from models.avatar.blendshape.shading import tone_curve
 from models.avatar.blendshape.surface import NEAR, SAMPLES, background, surface_of
 from models.avatar.raster.types import NOTHING
@@ -29,7 +30,7 @@ from models.avatar.raster.warp import _kernels, kernel_module, torch_stream, wp
 
 if TYPE_CHECKING:
     from models.avatar.blendshape.model import BlendshapeModel
-    from models.avatar.blendshape.surface import PosedMesh
+    from models.avatar.blendshape.surface import PosedMesh, Surface
     from models.avatar.camera import Camera
 
 
@@ -55,19 +56,20 @@ class PersonOnDevice:
         starts, around = _faces_around(model.faces, self.vertices)
         self.starts, self.around = wp.from_torch(starts), wp.from_torch(around)
         self.source = surface_of(model)
-        self.surfaces = [self._surface(texture, tone_curve()) for texture in self.source.textures]
+        source = self.source
+        self.surfaces = [self._surface(source, each, tone_curve()) for each in source.textures]
         self._model = model
 
     @cached_property
     def full(self) -> FullOnDevice:
         """Tables of the shading `full`, made when it is first used."""
         full = FullOnDevice(self._model, self.view)
-        for texture in self.source.textures:
-            full.surfaces.append(self._surface(texture, film_curve()))
+        outer = outer_surface(self._model, self.source)
+        full.surfaces += [self._surface(outer, each, film_curve()) for each in outer.textures]
         return full
 
-    def _surface(self, texture: Tensor, tone: Tensor) -> Any:
-        source, surface = self.source, self.kernels.Surface()
+    def _surface(self, source: Surface, texture: Tensor, tone: Tensor) -> Any:
+        surface = self.kernels.Surface()
         surface.faces = wp.from_torch(source.faces.contiguous(), dtype=wp.vec3i)
         surface.uv_faces = wp.from_torch(source.uv_faces.contiguous(), dtype=wp.vec3i)
         surface.uv = wp.from_torch(source.uv.contiguous(), dtype=wp.vec2)
@@ -125,7 +127,7 @@ class KernelPainter:
         mouth_light = wp.from_torch(mesh.mouth_light.contiguous())
         output = wp.from_torch(frames)  # [B, H, W * views, C]
         each = (count, person.vertices)
-        faces = person.surfaces[0].faces
+        faces = (full or person).surfaces[0].faces
         with torch_stream(person.device):
             skin = [rest, person.skin_weights, person.skin_joints, rows, posed]
             self._launch(kernels.skin, each, skin)

@@ -59,6 +59,10 @@ SKIN_REFLECTANCE = wp.constant(lighting.SKIN_REFLECTANCE)
 SKIN_ROUGH = wp.constant(lighting.SKIN_ROUGH)
 SKIN_SMOOTH = wp.constant(lighting.SKIN_SMOOTH)
 SKIN_SMOOTH_SHARE = wp.constant(lighting.SKIN_SMOOTH_SHARE)
+PORES = wp.constant(wp.vec4(*lighting.PORES))
+PORE_GLOSS = wp.constant(lighting.PORE_GLOSS)
+PORE_SHADE = wp.constant(lighting.PORE_SHADE)
+PORE_WIDTH = wp.constant(lighting.PORE_WIDTH)
 LIP_GLOSS = wp.constant(lighting.LIP_GLOSS)
 TEETH_REFLECTANCE = wp.constant(lighting.TEETH_REFLECTANCE)
 WET_REFLECTANCE = wp.constant(lighting.WET_REFLECTANCE)
@@ -72,9 +76,10 @@ HAIR_SHIFT = wp.constant(lighting.HAIR_SHIFT)
 HAIR_ALBEDO = wp.constant(lighting.HAIR_ALBEDO)
 HAIR_ROOT = wp.constant(wp.vec3(*lighting.HAIR_ROOT))
 HAIR_RIM = wp.constant(lighting.HAIR_RIM)
+HAIR_FRAY = wp.constant(lighting.HAIR_FRAY)
 STRANDS = wp.constant(lighting.STRANDS)
-STRAND_LAST = wp.constant(lighting.STRANDS - 1)
-STRAND_COUNT = wp.constant(lighting.STRAND_COUNT)
+LOCKS = wp.constant(lighting.LOCKS)
+IN_LOCK = wp.constant(lighting.STRANDS / lighting.LOCKS)
 STRAND_WIDTH = wp.constant(lighting.STRAND_WIDTH)
 STRAND_WAVE = wp.constant(lighting.STRAND_WAVE)
 CLOTH_GREY = wp.constant(lighting.CLOTH_GREY)
@@ -88,6 +93,9 @@ LID_REACH = wp.constant(lighting.LID_REACH)
 LID_DARK = wp.constant(lighting.LID_DARK)
 MOUTH_KEY = wp.constant(lighting.MOUTH_KEY)
 MOUTH_OPEN = wp.constant(lighting.MOUTH_OPEN)
+MOUTH_WRAP = wp.constant(lighting.MOUTH_WRAP)
+MOUTH_DIM = wp.constant(lighting.MOUTH_DIM)
+MOUTH_FLOOR = wp.constant(wp.vec3(*lighting.MOUTH_FLOOR))
 LIP_DARK = wp.constant(lighting.LIP_DARK)
 LASH_REACH = wp.constant(lighting.LASH_REACH)
 LASH_DARK = wp.constant(lighting.LASH_DARK)
@@ -95,6 +103,7 @@ KNIT_PERIOD = wp.constant(lighting.KNIT_PERIOD)
 KNIT_ROW = wp.constant(lighting.KNIT_ROW)
 KNIT_SLOPE = wp.constant(lighting.KNIT_SLOPE)
 KNIT_SHADE = wp.constant(lighting.KNIT_SHADE)
+KNIT_MEAN = wp.constant(lighting.KNIT_MEAN)
 SAME_DEPTH = wp.constant(lighting.SAME_DEPTH)
 TURN = wp.constant(6.2831853)
 
@@ -105,10 +114,11 @@ class Materials:
 
     kind: wp.array(dtype=wp.int32)  # [F] CLOTH to HAIR
     openness: wp.array(dtype=float)  # [V] baked occlusion where no pose changes it, else 1
-    across: wp.array(dtype=wp.vec3)  # [F] coordinate across the wales of the knit, at 3 corners
+    across: wp.array(dtype=wp.vec3)  # [F] coordinate across wales or strands, at 3 corners
     along: wp.array(dtype=wp.vec3)  # [F] coordinate along the wales
     root: wp.array(dtype=float)  # [V] of hair: 0 at the hairline, 1 where it covers the skin
     strands: wp.array(dtype=float)  # [STRANDS] lightness of strands, -1 to 1
+    hair_mean: float  # mean albedo of the hair
 
 
 @wp.struct
@@ -433,8 +443,8 @@ def light_surface(
         top = row * samples
         left = column * samples
         if kind == MOUTH:
-            arriving = MOUTH_KEY
-            openness = MOUTH_OPEN
+            arriving = MOUTH_KEY * soft[1]
+            openness = MOUTH_OPEN * soft[1]
         if kind == EYE or kind == MOUTH:  # noqa: SIM109 -- warp has no `in`
             count = wp.max(int(LID_REACH * fine + 0.5), 2)
             shade = covered_from(materials, keys, b, top, left, -1, count, SKIN)
@@ -442,7 +452,7 @@ def light_surface(
         if kind == SKIN:
             count = wp.max(int(LASH_REACH * fine + 0.5), 2)
             tint = 1.0 - LASH_DARK * covered_from(materials, keys, b, top, left, 1, count, EYE)
-        wrap = wp.where(kind == CLOTH, CLOTH_WRAP, 0.0)
+        wrap = wp.where(kind == CLOTH, CLOTH_WRAP, wp.where(kind == MOUTH, MOUTH_WRAP, 0.0))
         key = arriving * wp.max((wp.dot(n, KEY) + wrap) / (1.0 + wrap), 0.0)
         fill = wp.max((wp.dot(n, FILL) + FILL_WRAP) / (1.0 + FILL_WRAP), 0.0)
         back = wp.max(wp.dot(n, BACK), 0.0)
@@ -567,21 +577,30 @@ def hair_gloss(normal: wp.vec3, tangent: wp.vec3, towards: wp.vec3, soft: wp.vec
 
 
 @wp.func
-def strand_at(materials: Materials, x: float):
-    """Lightness of a strand, interpolated in the table."""
+def strand_at(materials: Materials, x: float, period: int):
+    """Lightness of a strand, interpolated in the first `period` values of the table."""
     low = wp.floor(x)
-    i = int(low)
-    a = materials.strands[i & STRAND_LAST]
-    return a + (materials.strands[(i + 1) & STRAND_LAST] - a) * (x - low)
+    i = int(low) % period
+    i = wp.where(i < 0, i + period, i)
+    a = materials.strands[i]
+    return a + (materials.strands[(i + 1) % period] - a) * (x - low)
 
 
 @wp.func
-def strands(materials: Materials, uv: wp.vec2, pixel: float):
+def strands(materials: Materials, around: float, along: float, pixel: float):
     """Lightness of the hair by strand, -1 to 1; thin strands fade where pixels are larger."""
-    x = uv[1] * STRAND_COUNT + STRAND_WAVE * wp.sin(uv[0] * 90.0)
+    x = around + STRAND_WAVE * wp.sin(along * 90.0)
     seen = 1.0 - smooth(pixel / STRAND_WIDTH, 0.6, 1.6)
-    locks = strand_at(materials, 0.21 * x)
-    return 0.5 * locks + 0.5 * seen * strand_at(materials, x)
+    locks = strand_at(materials, x / IN_LOCK, LOCKS)
+    return 0.5 * locks + 0.5 * seen * strand_at(materials, x, STRANDS)
+
+
+@wp.func
+def pores(materials: Materials, uv: wp.vec2, pixel: float):
+    """Fine noise of skin, -1 to 1; it fades where pixels are larger."""
+    a = strand_at(materials, uv[0] * PORES[0] + uv[1] * PORES[1], STRANDS)
+    b = strand_at(materials, uv[0] * PORES[2] + uv[1] * PORES[3], STRANDS)
+    return a * b * (1.0 - smooth(pixel / PORE_WIDTH, 0.8, 3.0))
 
 
 @wp.func
@@ -593,9 +612,15 @@ def knit(
     b: wp.vec3,
     c: wp.vec3,
     normal: wp.vec3,
-    pixel: float,  # size of a pixel at the surface
+    towards: wp.vec3,
+    facing: float,
+    pixel: float,  # size of a pixel at the surface, seen from the front
 ):
-    """Normal over the wales of the knit, and in w the shade of its grooves."""
+    """Normal over the wales of the knit, and in w the shade of its grooves.
+
+    Wales fade where pixels do not resolve them: a surface that is seen from the side is shorter
+    only in the direction of the view.
+    """
     q = materials.across[f]
     s = materials.along[f]
     e1 = b - a
@@ -606,16 +631,22 @@ def knit(
     d2 = q[2] - q[0]
     slope = (wp.cross(e2, across) * d1 + wp.cross(across, e1) * d2) / size
     length = wp.length(slope)  # above 1 where the cloth is compressed
-    seen = 1.0 - smooth(pixel * wp.max(length, 1.0) / KNIT_PERIOD, 0.20, 0.45)
+    away = towards - normal * facing
+    off = wp.dot(slope, away) / wp.max(wp.length(away), 1.0e-6)
+    level = 1.0 / ((facing + 0.05) * (facing + 0.05))
+    rate = wp.sqrt(wp.max(length * length + off * off * (level - 1.0), 1.0))
+    seen = 1.0 - smooth(pixel * rate / KNIT_PERIOD, 0.20, 0.45)
+    rows = 1.0 - smooth(pixel / (KNIT_ROW * (facing + 0.05)), 0.20, 0.45)
     at = w[0] * q[0] + w[1] * q[1] + w[2] * q[2]
     up = w[0] * s[0] + w[1] * s[1] + w[2] * s[2]
     phase = TURN * at / KNIT_PERIOD
-    stitch = wp.sin(TURN * up / KNIT_ROW + 1.5 * wp.cos(phase))
+    stitch = rows * wp.sin(TURN * up / KNIT_ROW + 1.5 * wp.cos(phase))
     wave = wp.sin(phase) * (0.8 + 0.2 * stitch)
     bent = normal
     if length > 0.0:
         bent = wp.normalize(normal + slope * (KNIT_SLOPE * seen * wave / length))
-    shade = 1.0 - KNIT_SHADE * seen * (0.5 - 0.5 * wp.cos(phase)) * (0.75 + 0.25 * stitch)
+    groove = (0.5 - 0.5 * wp.cos(phase)) * (0.75 + 0.25 * stitch)
+    shade = 1.0 - KNIT_SHADE * (KNIT_MEAN + (groove - KNIT_MEAN) * seen)
     return wp.vec4(bent[0], bent[1], bent[2], shade)
 
 
@@ -653,7 +684,10 @@ def colour_of(
         fresnel = SKIN_REFLECTANCE + (0.35 - SKIN_REFLECTANCE) * grazing * grazing * (1.0 - facing)
         lips = smooth(albedo[0] - 2.2 * albedo[1], 0.02, 0.16)
         share = SKIN_SMOOTH_SHARE + LIP_GLOSS * lips
+        pore = pores(materials, uv, depth / (view.focal[0] * pixels))
+        albedo = albedo * (1.0 + PORE_SHADE * pore)
         shine = gloss(normal, towards, soft, SKIN_ROUGH, SKIN_SMOOTH, share)
+        shine = shine * (1.0 + PORE_GLOSS * pore * (1.0 - lips))
         result = wp.cw_mul(albedo, light) * soft[2]
         result = result + shine * (fresnel * soft[1])
         result = result + wp.cw_mul(albedo, light) * (SKIN_SHEEN * grazing)
@@ -667,7 +701,9 @@ def colour_of(
             posed[b, face[1]],
             posed[b, face[2]],
             normal,
-            depth / (view.focal[0] * pixels * (facing + 0.05)),
+            towards,
+            facing,
+            depth / (view.focal[0] * pixels),
         )
         bent = wp.vec3(knitted[0], knitted[1], knitted[2])
         was = wp.max((wp.dot(normal, KEY) + CLOTH_WRAP) / (1.0 + CLOTH_WRAP), 0.0)
@@ -682,7 +718,10 @@ def colour_of(
         fuzz = wp.cw_mul(albedo + wp.vec3(0.04, 0.04, 0.04), bright)
         result = result + fuzz * (CLOTH_SHEEN * grazing * soft[1])
     elif kind == HAIR:
-        lightness = strands(materials, uv, depth / (view.focal[0] * pixels))
+        lightness = strands(
+            materials, wp.dot(w, materials.across[f]), uv[0], depth / (view.focal[0] * pixels)
+        )
+        mean = 0.5 * materials.hair_mean
         way = anchor[b] - (
             w[0] * posed[b, face[0]] + w[1] * posed[b, face[1]] + w[2] * posed[b, face[2]]
         )
@@ -692,12 +731,12 @@ def colour_of(
         covers = smooth(root + 0.6 * lightness, 0.0, 0.6)
         level = (albedo[0] + albedo[1] + albedo[2]) / 3.0
         shade = 1.0 + HAIR_RELIEF * lightness
-        hair = (
-            HAIR_TINT * HAIR_MEAN * 0.5
-            + albedo * (0.5 * HAIR_MEAN / (0.5 * HAIR_MEAN + 0.5 * level))
-        ) * (HAIR_ALBEDO * shade)
-        bright = hair_gloss(normal, tangent, towards, soft, HAIR_SHIFT * lightness) * shade
-        result = wp.cw_mul(HAIR_ROOT + (hair - HAIR_ROOT) * covers, light) + bright * covers
+        hair = (HAIR_TINT * mean + albedo * (mean / (mean + 0.5 * level))) * (HAIR_ALBEDO * shade)
+        dark = materials.hair_mean / HAIR_MEAN
+        bright = hair_gloss(normal, tangent, towards, soft, HAIR_SHIFT * lightness)
+        bright = bright * (shade * wp.min(dark, 1.0))
+        skin = HAIR_ROOT * dark
+        result = wp.cw_mul(skin + (hair - skin) * covers, light) + bright * covers
     elif kind == EYE:
         sharp = wp.dot(normal, wp.normalize(EYE_LIGHT + towards))
         caught = smooth(sharp, CATCH_OUTER, CATCH_INNER) * CATCH_LIGHT
@@ -708,8 +747,8 @@ def colour_of(
         result = result + wp.vec3(caught, caught, caught) * soft[2]
     else:
         wet = gloss(normal, towards, soft, WET_ROUGH, WET_ROUGH, 0.0) * TEETH_REFLECTANCE
-        result = (wp.cw_mul(albedo, light) + wet) * (soft[2] * soft[1])
-    result = result * (1.0 - surface.inside[f] * (1.0 - mouth_light[b]))
+        result = (wp.cw_mul(albedo + MOUTH_FLOOR, light) + wet * soft[1]) * soft[2]
+        result = result * (1.0 - MOUTH_DIM * (1.0 - mouth_light[b]))
     return wp.vec3(
         display(surface.tone, result[0]),
         display(surface.tone, result[1]),
@@ -718,7 +757,7 @@ def colour_of(
 
 
 @wp.func
-def hair_cover(buffers: Buffers, b: int, row: int, column: int, facing: float):
+def hair_cover(buffers: Buffers, b: int, row: int, column: int, facing: float, lightness: float):
     """Share of a sample of hair at the outline that hair covers: its rim is soft."""
     if facing >= HAIR_RIM:
         return 1.0
@@ -733,7 +772,7 @@ def hair_cover(buffers: Buffers, b: int, row: int, column: int, facing: float):
                 outline += 1
     if outline == 0:
         return 1.0
-    return 0.25 + 0.75 * smooth(facing, 0.0, HAIR_RIM)
+    return smooth(facing + HAIR_FRAY * lightness, -0.1, HAIR_RIM)
 
 
 @wp.kernel
@@ -846,7 +885,9 @@ def finish(
                     if kind == HAIR and frames.shape[3] == 3:
                         ray = wp.normalize(wp.transpose(view.rotation) * ray_of(view, x, y))
                         facing = wp.max(-wp.dot(normal, ray), 0.0)
-                        share = hair_cover(buffers, b, row, column, facing)
+                        around = wp.dot(w, materials.across[f])
+                        lightness = strand_at(materials, around / IN_LOCK, LOCKS)
+                        share = hair_cover(buffers, b, row, column, facing, lightness)
                         colour = back + (colour - back) * share
                     total = total + colour
         if frames.shape[3] == 4:  # straight alpha, as in the shading `fast`

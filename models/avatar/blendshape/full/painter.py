@@ -44,6 +44,7 @@ class FullOnDevice:
         materials.across = wp.from_torch(tables.across.contiguous(), dtype=wp.vec3)
         materials.along = wp.from_torch(tables.along.contiguous(), dtype=wp.vec3)
         materials.root = wp.from_torch(tables.root.contiguous())
+        materials.hair_mean = tables.hair_mean
         strands = lighting.strand_table().to(model.template.device)
         materials.strands = wp.from_torch(strands)
         self.materials = materials

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from models.avatar.camera import Camera
     from models.avatar.raster.types import Raster
 
+IN_LOCK = lit.STRANDS / lit.LOCKS  # strands
+
 
 @dataclass(frozen=True)
 class Shadows:
@@ -45,7 +47,7 @@ class Body:
 
     posed: Tensor  # [V, 3]
     normals: Tensor  # [V, 3]
-    dim: Tensor  # [F] brightness, below 1 inside a closed mouth
+    mouth_light: float  # brightness inside the mouth, 0 to 1
     anchor: Tensor  # [3] point towards which strands run
     shadows: Shadows
 
@@ -257,7 +259,8 @@ class FullView:
         arriving, tint = buffers.soft[..., 0].clone(), torch.ones_like(openness)
         fine = self.focal * self.samples / buffers.depth.clamp(min=1e-6)
         mouth = kind == MOUTH
-        arriving[mouth], openness[mouth] = lit.MOUTH_KEY, lit.MOUTH_OPEN
+        behind = buffers.soft[mouth][:, 1]
+        arriving[mouth], openness[mouth] = lit.MOUTH_KEY * behind, lit.MOUTH_OPEN * behind
         for of, step, other, reach, dark in (
             (EYE, -1, SKIN, lit.LID_REACH, lit.LID_DARK),
             (MOUTH, -1, SKIN, lit.LID_REACH, lit.LIP_DARK),
@@ -267,6 +270,7 @@ class FullView:
             count = (reach * fine[on] + 0.5).long().clamp(min=2)
             tint[on] = 1 - dark * self._covered_from(on, step, count, other)
         wrap = torch.where(kind == CLOTH, lit.CLOTH_WRAP, 0.0)
+        wrap = torch.where(mouth, lit.MOUTH_WRAP, wrap)
         key = arriving * ((_dot(n, lit.KEY) + wrap) / (1 + wrap)).clamp(min=0)
         fill = ((_dot(n, lit.FILL) + lit.FILL_WRAP) / (1 + lit.FILL_WRAP)).clamp(min=0)
         back = _dot(n, lit.BACK).clamp(min=0)
@@ -318,7 +322,6 @@ class FullView:
             on = samples.kind == kind
             if bool(on.any()):
                 result[on] = shade(on, soft[on], light[on])
-        result = result * self.body.dim[samples.face, None]
         colour = _display(result)
         if opaque:
             share = self._hair_cover(row // self.samples, column // self.samples, samples)
@@ -354,7 +357,8 @@ class FullView:
                 outline |= self.pixels.kind[at] < 0
         facing = samples.facing
         soft = outline & (samples.kind == HAIR) & (facing < lit.HAIR_RIM)
-        share = 0.25 + 0.75 * _smooth(facing, 0.0, lit.HAIR_RIM)
+        locks = _interpolated(samples.strands[: lit.LOCKS], samples.around / IN_LOCK)
+        share = _smooth(facing + lit.HAIR_FRAY * locks, -0.1, lit.HAIR_RIM)
         return torch.where(soft, share, torch.ones_like(share))
 
 
@@ -372,6 +376,8 @@ class _Samples:
         self.normal = normalize((body.normals[corner] * weights).sum(1), dim=-1)
         self.corners = body.posed[corner]  # [N, 3, 3]
         self.at = (self.corners * weights).sum(1)
+        self.strands = lit.strand_table().to(self.depth.device)
+        self.around = (view.tables.across[self.face] * self.weights).sum(1)  # of hair
         self.root = (view.tables.root[corner] * self.weights).sum(1)
         self.uv = (surface.uv[surface.uv_faces[self.face].long()] * weights).sum(1)
         self.towards = -normalize(view.rays(row, column) @ view.rotation, dim=-1)
@@ -401,10 +407,23 @@ class _Samples:
         fresnel = (0.35 - lit.SKIN_REFLECTANCE) * grazing * grazing * (1 - facing)
         lips = _smooth(albedo[:, 0] - 2.2 * albedo[:, 1], 0.02, 0.16)
         share = lit.SKIN_SMOOTH_SHARE + lit.LIP_GLOSS * lips
+        pore = self._pores(on)[:, None]
+        albedo = albedo * (1 + lit.PORE_SHADE * pore)
         shine = self._gloss(on, soft, lit.SKIN_ROUGH, lit.SKIN_SMOOTH, share)
+        shine = shine * (1 + lit.PORE_GLOSS * pore * (1 - lips)[:, None])
         result = albedo * light * soft[:, 2:]
         result = result + shine * ((lit.SKIN_REFLECTANCE + fresnel) * soft[:, 1])[:, None]
         return result + albedo * light * (lit.SKIN_SHEEN * grazing)[:, None]
+
+    def _pores(self, on: Tensor) -> Tensor:
+        """Fine noise of skin, [N]."""
+        u, v = self.uv[on].unbind(-1)
+        a, b, c, d = lit.PORES
+        noise = _interpolated(self.strands, u * a + v * b) * _interpolated(
+            self.strands, u * c + v * d
+        )
+        pixel = self.depth[on] / self.view.focal
+        return noise * (1 - _smooth(pixel / lit.PORE_WIDTH, 0.8, 3.0))
 
     def cloth(self, on: Tensor, soft: Tensor, light: Tensor) -> Tensor:
         albedo, facing, normal = self.albedo[on], self.facing[on], self.normal[on]
@@ -432,16 +451,21 @@ class _Samples:
         d1, d2 = (q[:, 1] - q[:, 0])[:, None], (q[:, 2] - q[:, 0])[:, None]
         one, two = torch.linalg.cross(c - a, across), torch.linalg.cross(across, b - a)
         slope = (one * d1 + two * d2) / size
-        pixel = self.depth[on] / (self.view.focal * (self.facing[on] + 0.05))
+        pixel, facing = self.depth[on] / self.view.focal, self.facing[on]
         length = slope.norm(dim=1, keepdim=True)
-        seen = 1 - _smooth(pixel * length[:, 0].clamp(min=1) / lit.KNIT_PERIOD, 0.20, 0.45)
+        away = self.towards[on] - normal * facing[:, None]
+        off = (slope * away).sum(1) / away.norm(dim=1).clamp(min=1e-6)
+        rate = length[:, 0] ** 2 + off**2 * ((facing + 0.05) ** -2 - 1)
+        seen = 1 - _smooth(pixel * rate.clamp(min=1).sqrt() / lit.KNIT_PERIOD, 0.20, 0.45)
+        rows = 1 - _smooth(pixel / (lit.KNIT_ROW * (facing + 0.05)), 0.20, 0.45)
         phase = 2 * math.pi * (weights * q).sum(1) / lit.KNIT_PERIOD
         up = (weights * s).sum(1)
-        stitch = torch.sin(2 * math.pi * up / lit.KNIT_ROW + 1.5 * torch.cos(phase))
+        stitch = rows * torch.sin(2 * math.pi * up / lit.KNIT_ROW + 1.5 * torch.cos(phase))
         wave = torch.sin(phase) * (0.8 + 0.2 * stitch)
         tilt = slope * (lit.KNIT_SLOPE * seen * wave)[:, None] / length.clamp(min=1e-12)
         groove = (0.5 - 0.5 * torch.cos(phase)) * (0.75 + 0.25 * stitch)
-        return normalize(normal + tilt, dim=-1), 1 - lit.KNIT_SHADE * seen * groove
+        shade = lit.KNIT_MEAN + (groove - lit.KNIT_MEAN) * seen
+        return normalize(normal + tilt, dim=-1), 1 - lit.KNIT_SHADE * shade
 
     def hair(self, on: Tensor, soft: Tensor, light: Tensor) -> Tensor:
         albedo, normal, towards = self.albedo[on], self.normal[on], self.towards[on]
@@ -450,7 +474,8 @@ class _Samples:
         flat = way - normal * (way * normal).sum(-1, keepdim=True)
         tangent = normalize(flat + _colour((1e-6, 0.0, 0.0), flat), dim=-1)
         covers = _smooth(self.root[on] + 0.6 * lightness, 0.0, 0.6)[:, None]
-        level, mean = albedo.mean(1, keepdim=True), 0.5 * lit.HAIR_MEAN
+        level, mean = albedo.mean(1, keepdim=True), 0.5 * self.view.tables.hair_mean
+        dark = self.view.tables.hair_mean / lit.HAIR_MEAN
         shade = (1 + lit.HAIR_RELIEF * lightness)[:, None]
         colour = _colour(lit.HAIR_TINT, albedo) * mean + albedo * (mean / (mean + 0.5 * level))
         colour = colour * (lit.HAIR_ALBEDO * shade)
@@ -466,17 +491,17 @@ class _Samples:
         bright = lamp * (a * lit.HAIR_WHITE)[:, None]
         bright = bright + _colour(lit.BACK_COLOUR, light) * (c * lit.HAIR_BACK)[:, None]
         bright = bright + lamp * _colour(lit.HAIR_TINT, light) * (b * lit.HAIR_COLOURED)[:, None]
-        root = _colour(lit.HAIR_ROOT, light)
-        return (root + (colour - root) * covers) * light + bright * shade * covers
+        root = _colour(lit.HAIR_ROOT, light) * dark
+        bright = bright * shade * min(dark, 1.0)
+        return (root + (colour - root) * covers) * light + bright * covers
 
     def _strands(self, on: Tensor) -> Tensor:
         """Lightness of the hair by strand, [N]."""
-        table = lit.strand_table().to(self.depth.device)
-        uv = self.uv[on]
-        x = uv[:, 1] * lit.STRAND_COUNT + lit.STRAND_WAVE * torch.sin(uv[:, 0] * 90)
+        x = self.around[on] + lit.STRAND_WAVE * torch.sin(self.uv[on][:, 0] * 90)
         pixel = self.depth[on] / self.view.focal
         seen = 1 - _smooth(pixel / lit.STRAND_WIDTH, 0.6, 1.6)
-        return 0.5 * _interpolated(table, 0.21 * x) + 0.5 * seen * _interpolated(table, x)
+        locks = _interpolated(self.strands[: lit.LOCKS], x / IN_LOCK)
+        return 0.5 * locks + 0.5 * seen * _interpolated(self.strands, x)
 
     def eye(self, on: Tensor, soft: Tensor, light: Tensor) -> Tensor:
         normal, towards, tint = self.normal[on], self.towards[on], soft[:, 2:]
@@ -488,7 +513,9 @@ class _Samples:
 
     def mouth(self, on: Tensor, soft: Tensor, light: Tensor) -> Tensor:
         wet = self._gloss(on, soft, lit.WET_ROUGH, lit.WET_ROUGH, 0.0) * lit.TEETH_REFLECTANCE
-        return (self.albedo[on] * light + wet) * (soft[:, 1] * soft[:, 2])[:, None]
+        albedo = self.albedo[on] + _colour(lit.MOUTH_FLOOR, light)
+        result = (albedo * light + wet * soft[:, 1:2]) * soft[:, 2:]
+        return result * (1 - lit.MOUTH_DIM * (1 - self.view.body.mouth_light))
 
 
 def _display(light: Tensor) -> Tensor:

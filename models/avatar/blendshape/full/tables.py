@@ -6,23 +6,40 @@ Letters: V vertices, F faces, K vertices of the anchor. Lengths are decimetres.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from models.avatar.blendshape.full.lighting import CLOTH, HAIR, KINDS, MOUTH
+from models.avatar.blendshape.full.lighting import (
+    CLOTH,
+    HAIR,
+    HAIR_MEAN,
+    HAIR_TURN,
+    KINDS,
+    MOUTH,
+    SKIN,
+    STRANDS,
+)
+from models.avatar.blendshape.shading import sample_texture
 
 if TYPE_CHECKING:
     from models.avatar.blendshape.model import BlendshapeModel
+    from models.avatar.blendshape.surface import Surface
 
 BAKED_ABOVE = 0.35  # above the lowest point that a face moves, where no pose changes occlusion
 ANCHORS = 16  # vertices
 COLLAR_GAP = 0.05  # between collar and neck
 COLLAR_WIDEST = 0.6  # gaps that are closed
+COLLAR_NEAR = 6  # vertices of the skin whose mean a vertex of the collar moves to
 COLLAR_HEIGHT = 0.55  # of cloth below its upper end that moves to the neck
 ROOT_HEIGHT = 0.16
+CAVITY = 0.5  # around the lips, in which dark red skin is the inside of the mouth
+CAVITY_ALBEDO = 0.14  # largest red of it
+CAVITY_DEPTH = 0.50  # behind the lips; 37 % of the light arrive there
+LOWER_TEETH = (0.0, 0.045, -0.015)  # displacement
+NOTCH, FLATTER = 0.02, 0.7  # depth below which an edge of teeth is a notch, and its reduction
 FOLD = 0.050  # height of a fold of the torso
 SLEEVE_FOLD = 0.018
 
@@ -35,10 +52,11 @@ class MaterialTables:
     rim_source: Tensor  # [N] vertices whose normals they take
     kind: Tensor  # [F] int32, CLOTH to HAIR
     openness: Tensor  # [V] baked occlusion of the head, 1 elsewhere
-    across: Tensor  # [F, 3] coordinate across the wales of the knit, at each corner
+    across: Tensor  # [F, 3] coordinate across the wales of the knit or the strands, at each corner
     along: Tensor  # [F, 3] coordinate along the wales
     root: Tensor  # [V] of hair: 0 at the hairline, 1 where it covers the skin
-    drape: Tensor  # [V, 3] folds of the clothes, added at rest
+    hair_mean: float  # mean albedo of the hair
+    drape: Tensor  # [V, 3] folds of the clothes and place of the lower teeth, added at rest
     anchor: Tensor  # [K] vertices; strands of hair run towards their mean
     face: tuple[float, float, float]  # middle of the face at rest
 
@@ -49,28 +67,110 @@ def tables_of(model: BlendshapeModel) -> MaterialTables:
     kinds = torch.tensor([KINDS.get(name, CLOTH) for name in model.config.part_names])
     kind = kinds.to(device)[model.parts.long()]  # [V]
     of_face = kind[model.faces[:, 0].long()]
+    of_face = torch.where(_cavity(model, of_face), MOUTH, of_face)
+    inside = torch.zeros_like(kind, dtype=torch.bool)
+    inside[model.faces[of_face == MOUTH].long()] = True
     face = model.template[model.moving]
     low = float(face[:, 1].min()) + BAKED_ABOVE
     trust = ((model.template[:, 1] - low) / 0.3).clamp(0, 1) * (
         (kind != CLOTH) & (kind != HAIR) & (kind != MOUTH)
     )
     openness = 1 + (model.openness - 1) * trust
+    openness = torch.where(inside, _depth_in_mouth(model), openness)
     sleeves = _sleeves(model, kind)
     across, along = _knit(model, sleeves)
-    worn = (of_face == CLOTH)[:, None]
+    worn, hairy = ((of_face == each)[:, None] for each in (CLOTH, HAIR))
+    around, hair_mean = _hair(model, of_face == HAIR)
     rim, source, root = _hairline(model)
     return MaterialTables(
         rim,
         source,
         of_face.int(),
         openness,
-        across * worn,
+        across * worn + around * hairy,
         along * worn,
         root,
-        _drape(model, kind, sleeves),
+        hair_mean,
+        _drape(model, kind, sleeves) + _teeth(model),
         _anchor(model),
         tuple(((face.amin(0) + face.amax(0)) / 2).tolist()),
     )
+
+
+def _face_albedo(model: BlendshapeModel, faces: Tensor) -> Tensor:
+    """Albedo in the middle of some faces, [N, 3]."""
+    return sample_texture(model.texture, model.uv[model.uv_faces[faces].long()].mean(1))
+
+
+def _cavity(model: BlendshapeModel, kind: Tensor) -> Tensor:
+    """Mask [F] of the skin inside the mouth, which is painted dark red."""
+    lips = model.template[list(model.config.lower_lip)].mean(0)
+    middle = model.template[model.faces.long()].mean(1)
+    near = (kind == SKIN) & ((middle - lips).norm(dim=1) < 2 * CAVITY) & (middle[:, 2] < lips[2])
+    red, green, _ = _face_albedo(model, near.nonzero()[:, 0]).unbind(-1)
+    result = torch.zeros_like(near)
+    result[near] = (red < CAVITY_ALBEDO) & (red > 3 * green)
+    return result
+
+
+def _depth_in_mouth(model: BlendshapeModel) -> Tensor:
+    """Share of the light that arrives at points behind the lips, [V]."""
+    lips = model.template[list(model.config.lower_lip), 2].mean()
+    return torch.exp(-(lips - model.template[:, 2]).clamp(min=0) / CAVITY_DEPTH).clamp(max=1)
+
+
+def _teeth(model: BlendshapeModel) -> Tensor:
+    """Displacement [V, 3] of the teeth, of which the second half are the lower ones.
+
+    Their edges meet, and the notches between two teeth are flatter: in small pictures a notch is a
+    missing tooth.
+    """
+    move = torch.zeros_like(model.template)
+    if "teeth" not in model.config.part_names:
+        return move
+    teeth = model.vertices_of("teeth")
+    upper, lower = teeth[: len(teeth) // 2], teeth[len(teeth) // 2 :]
+    for arch, down in ((upper, 1.0), (lower, -1.0)):
+        height = down * model.template[arch, 1]
+        notch = height - height.min()
+        move[arch, 1] -= down * torch.where(notch < NOTCH, FLATTER * notch, 0.0)
+    move[lower] += move.new_tensor(LOWER_TEETH)
+    return move
+
+
+def outer_surface(model: BlendshapeModel, surface: Surface) -> Surface:
+    """Turn teeth outwards that are built inside out; `fast` never draws them."""
+    names = model.config.part_names
+    if "teeth" not in names:
+        return surface
+    teeth = (surface.parts == names.index("teeth")).nonzero()[:, 0]
+    corners = model.template[surface.faces[teeth].long()]
+    a, b, c = corners.unbind(1)
+    back = torch.stack([a[:, 0] * 0, a[:, 1], a[:, 2] * 0 + corners[..., 2].min()], dim=1)
+    inwards = (torch.linalg.cross(b - a, c - a) * (a - back)).sum(1) < 0
+    faces, uv_faces = surface.faces.clone(), surface.uv_faces.clone()
+    for each in (faces, uv_faces):
+        each[teeth[inwards]] = each[teeth[inwards]].flip(1)
+    return replace(surface, faces=faces, uv_faces=uv_faces)
+
+
+def _hair(model: BlendshapeModel, on: Tensor) -> tuple[Tensor, float]:
+    """Coordinate across the strands of hair at the corners of each face, [F, 3], and its albedo.
+
+    The texture's map of the hair ends where the strands have turned once; the coordinate goes on
+    there, because strands repeat after a turn.
+    """
+    around = torch.zeros(len(model.faces), 3, device=on.device)
+    if not bool(on.any()):
+        return around, HAIR_MEAN
+    height = 1 - model.uv[:, 1]
+    corners, values = model.faces[on].long(), height[model.uv_faces[on].long()]
+    first = torch.full_like(model.openness, torch.inf)
+    first = first.scatter_reduce(0, corners.flatten(), values.flatten(), "amin")
+    turn = first[corners] / HAIR_TURN
+    turn = turn[:, :1] + torch.remainder(turn - turn[:, :1] + 0.5, 1.0) - 0.5
+    around[on] = STRANDS * turn
+    return around, float(_face_albedo(model, on.nonzero()[:, 0]).mean())
 
 
 @dataclass(frozen=True)
@@ -176,7 +276,8 @@ def _collar(model: BlendshapeModel, kind: Tensor, top: Tensor) -> Tensor:
     if len(collar) and len(skin):
         near = skin[(skin[:, 1] > top - 1.5) & (skin[:, 1] < top + 0.8)]
         if len(near):
-            off = near[torch.cdist(at[collar], near).argmin(1)] - at[collar]
+            nearest = torch.cdist(at[collar], near).topk(min(COLLAR_NEAR, len(near)), largest=False)
+            off = near[nearest.indices].mean(1) - at[collar]
             off[:, 1] = 0
             far = off.norm(dim=1)
             close = (far - COLLAR_GAP).clamp(0, COLLAR_WIDEST) * share[collar]

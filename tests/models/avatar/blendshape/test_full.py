@@ -9,11 +9,19 @@ import torch
 
 from models.avatar.appearance import RenderOptions
 from models.avatar.blendshape.full import lighting
-from models.avatar.blendshape.full.lighting import CLOTH, EYE, SKIN, film_curve, scatter_weights
+from models.avatar.blendshape.full.lighting import (
+    CLOTH,
+    EYE,
+    MOUTH,
+    SKIN,
+    film_curve,
+    scatter_weights,
+)
 from models.avatar.blendshape.full.plain import cast_shadows, key_light
-from models.avatar.blendshape.full.tables import tables_of
+from models.avatar.blendshape.full.tables import outer_surface, tables_of
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.surface import surface_of
+from models.avatar.camera import Camera, looking_at
 from tests.models.avatar.blendshape.images import assert_same_image, render
 
 Tensor = torch.Tensor
@@ -89,13 +97,51 @@ def test_the_head_darkens_what_lies_behind_it(demo: BlendshapeAvatar) -> None:
 def test_each_part_has_its_material_and_clothes_their_folds(demo: BlendshapeAvatar) -> None:
     model, tables = demo.model, tables_of(demo.model)
     names = [model.config.part_names[i] for i in model.parts[model.faces[:, 0].long()].tolist()]
-    for name, kind in (("sweater", CLOTH), ("skin", SKIN), ("eyes", EYE)):
+    for name, kind in (("sweater", CLOTH), ("teeth", MOUTH), ("eyes", EYE)):
         on = torch.tensor([each == name for each in names])
         assert (tables.kind[on] == kind).all()
-    cloth = torch.isin(torch.arange(len(model.template)), model.vertices_of("sweater"))
-    assert tables.drape[~cloth].abs().max() == 0
+    skin = torch.tensor([each == "skin" for each in names])
+    inside = skin & (tables.kind == MOUTH)
+    assert (tables.kind[skin & ~inside] == SKIN).all()
+    lips = model.template[list(model.config.lower_lip)].mean(0)
+    middle = model.template[model.faces[inside].long()].mean(1)
+    assert len(middle) > 100
+    assert (middle[:, 2] < lips[2]).all() and (middle - lips).norm(dim=1).max() < 1
+    everything = torch.arange(len(model.template))
+    cloth, teeth = (torch.isin(everything, model.vertices_of(n)) for n in ("sweater", "teeth"))
+    assert tables.drape[~cloth & ~teeth].abs().max() == 0
     assert 0.01 < tables.drape[cloth].norm(dim=1).mean() < 0.2  # decimetres
     assert tables.openness[model.vertices_of("sweater")].min() == 1
+
+
+def test_all_teeth_face_outwards_and_the_lower_ones_are_seen_in_an_open_mouth(
+    demo: BlendshapeAvatar,
+) -> None:
+    model = demo.model
+    fast = surface_of(model)
+    full, teeth = outer_surface(model, fast), model.vertices_of("teeth")
+    lower = torch.isin(fast.faces.long(), teeth[len(teeth) // 2 :]).all(1)
+    front = lower & (model.template[fast.faces.long()].mean(1)[:, 0].abs() < 0.1)
+    corners = model.template[full.faces[front].long()]
+    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert (normal[:, 2] > 0).float().mean() > 0.7
+    assert torch.equal(full.faces.sort(1).values, fast.faces.sort(1).values)
+    units = torch.zeros(1, len(demo.unit_names))
+    units[0, demo.unit_names.index("jawOpen")] = 0.45
+    camera = close_up(model.template[list(model.config.lower_lip)].mean(0))
+    face, pose = demo.face_code(units), torch.zeros(1, len(demo.parameter_names))
+    frame = next(iter(demo.render(face, pose, [camera], options=FULL)))[0].astype(int)
+    mouth = frame[:, 40:56]  # columns in the middle of the lips
+    assert (mouth.max(-1) < 16).mean() < 0.02  # nothing is black
+    light = mouth.min(-1).mean(1) > 110  # rows of teeth, not of red lips and gums
+    assert (np.diff(np.pad(light.astype(int), 1)) == 1).sum() >= 2
+
+
+def close_up(at: Tensor) -> Camera:
+    """Camera in front of a point of the face, 96 pixels for 0.6 decimetres."""
+    x, y, z = at.tolist()
+    eye, target = (x, y - 0.1, z + 10), (x, y - 0.1, z)
+    return looking_at("close", eye=eye, target=target, focal=10 / 0.6, width=96, height=96)
 
 
 def test_scattering_keeps_the_light_and_spreads_red_furthest(demo: BlendshapeAvatar) -> None:
