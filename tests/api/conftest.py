@@ -10,6 +10,19 @@ from jobs.model import State, utc_now
 from jobs.settings import Settings
 from tests.api_server import Served, serving, write_person
 from tests.audio_clips import write_clip
+from tests.clip_readers import probe_in_process
+
+
+@pytest.fixture
+def probe_child() -> None:
+    """Probe the clips of a test in a child process, as the service does."""
+
+
+@pytest.fixture(autouse=True)
+def probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probe the clips of other tests in this process."""
+    if "probe_child" not in request.fixturenames:
+        probe_in_process(monkeypatch)
 
 
 @pytest.fixture(scope="module")

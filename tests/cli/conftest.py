@@ -8,9 +8,22 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cli.main import app
+from tests.clip_readers import read_in_process
 from tests.tiny_person import write_tiny_person
 
 Call = Callable[..., Result]
+
+
+@pytest.fixture
+def reader_child() -> None:
+    """Read the clips of a test in child processes, as the commands do."""
+
+
+@pytest.fixture(autouse=True)
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the clips of other tests in this process."""
+    if "reader_child" not in request.fixturenames:
+        read_in_process(monkeypatch)
 
 
 @pytest.fixture(scope="session")

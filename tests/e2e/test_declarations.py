@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from contracts.person import write_manifest
+from jobs.request.model import GenerateRequest, motion_digest
 from tests.e2e.conftest import service_environment
 from tests.page_dom import inputs_of_form
 from tests.tiny_person import write_tiny_person
@@ -105,16 +106,25 @@ def test_generate_selects_the_output_by_its_suffix(
     assert frames[0, 0, 0].tolist() == [35, 1, 35, 35]
 
 
+@pytest.fixture(scope="module")
 def described(product: Product) -> dict[str, Any]:
+    """Document of the API, digests of requests and the table of the docs, by one process."""
     code = (
-        "import json; from api.app import create_app; from jobs.settings import Settings\n"
-        "print(json.dumps(create_app(Settings()).openapi()))"
+        "import json; from api.app import create_app\n"
+        "from jobs.request.table import request_table\n"
+        "from jobs.request.model import GenerateRequest, motion_digest\n"
+        "from jobs.settings import Settings\n"
+        "requests = [{}, {'grey': 9}, {'swing': 0}, {'swing': 3}]\n"
+        "digests = [motion_digest(GenerateRequest(seed=1, **each), 'p') for each in requests]\n"
+        "document = create_app(Settings()).openapi()\n"
+        "print(json.dumps({'document': document, 'digests': digests, 'table': request_table()}))"
     )
-    return json.loads(product.run("-c", code))
+    found: dict[str, Any] = json.loads(product.run("-c", code))
+    return found
 
 
-def test_the_api_describes_them(product: Product) -> None:
-    schemas = described(product)["components"]["schemas"]
+def test_the_api_describes_them(described: dict[str, Any]) -> None:
+    schemas = described["document"]["components"]["schemas"]
 
     form, body = schemas["GenerateForm"]["properties"], schemas["GenerateBody"]["properties"]
     assert form["sampler"]["enum"] == ["ddim", "dpm-solver", "unipc", "student", "zeros"]
@@ -128,8 +138,8 @@ def test_the_api_describes_them(product: Product) -> None:
     assert "grey" in schemas["PersonDefaults"]["properties"]
 
 
-def test_the_form_of_the_page_has_inputs_for_them(product: Product) -> None:
-    inputs = inputs_of_form(described(product))
+def test_the_form_of_the_page_has_inputs_for_them(described: dict[str, Any]) -> None:
+    inputs = inputs_of_form(described["document"])
 
     assert inputs["grey"] == {"type": "number", "min": 0, "max": 200, "label": "Grey"}
     assert inputs["sampler"]["options"] == ["", "ddim", "dpm-solver", "unipc", "student", "zeros"]
@@ -137,23 +147,16 @@ def test_the_form_of_the_page_has_inputs_for_them(product: Product) -> None:
     assert "frames" in inputs["format"]["options"]
 
 
-def test_only_motion_fields_enter_the_digest_and_only_when_they_are_set(product: Product) -> None:
-    code = (
-        "from jobs.request.model import GenerateRequest, motion_digest\n"
-        "requests = [{}, {'grey': 9}, {'swing': 0}, {'swing': 3}]\n"
-        "for values in requests: print(motion_digest(GenerateRequest(seed=1, **values), 'p'))"
-    )
-    here = [sys.executable, "-c", code.replace("requests = [{}, ", "requests = [{}] or [")]
-    before = subprocess.run(here, cwd=ROOT, capture_output=True, text=True).stdout.split()
+def test_only_motion_fields_enter_the_digest_and_only_when_they_are_set(
+    described: dict[str, Any],
+) -> None:
+    plain, grey, still, swinging = described["digests"]
 
-    plain, grey, still, swinging = product.run("-c", code).split()
-
-    assert [plain] == before  # digests of stored motion stay valid
+    # Digests of stored motion stay valid.
+    assert plain == motion_digest(GenerateRequest(seed=1), "p")
     assert plain == grey == still != swinging
 
 
-def test_the_table_of_the_docs_has_them(product: Product) -> None:
-    table = product.run("-m", "jobs.request.table")
-
-    assert "| `swing` |" in table
-    assert "| `grey` | 0..200 | the person's |" in table
+def test_the_table_of_the_docs_has_them(described: dict[str, Any]) -> None:
+    assert "| `swing` |" in described["table"]
+    assert "| `grey` | 0..200 | the person's |" in described["table"]

@@ -13,7 +13,9 @@ from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
 from jobs.store.job_rows import JobLimits
 from tests.audio_clips import write_clip
+from tests.clip_readers import read_in_process
 from tests.worker.fakes import InMemoryStorage
+from worker.pipeline.media.ffmpeg import Child
 
 Submit = Callable[..., Job]
 
@@ -50,3 +52,15 @@ def submit(database: Database, storage: InMemoryStorage, tmp_path: Path) -> Subm
         return database.jobs.submit(NewJob(job_id, fields, input_key=key, clip_seconds=seconds))
 
     return queue
+
+
+@pytest.fixture
+def decoder_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode clips without a child process."""
+    read_in_process(monkeypatch)
+
+
+@pytest.fixture
+def decoder_child(decoder_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode the clips of one test in a child process again."""
+    monkeypatch.setattr("worker.pipeline.media.decode.Child", Child)

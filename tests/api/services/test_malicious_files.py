@@ -3,10 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from tests.api_server import Served
 from tests.malicious_files import ACCEPTED, Attack
 from tests.problems import problem
+
+pytestmark = pytest.mark.usefixtures("probe_child")
 
 
 def test_every_attack_is_answered_as_documented(

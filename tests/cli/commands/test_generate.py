@@ -20,6 +20,7 @@ def frames_and_width(path: Path) -> tuple[int, int]:
         return video.streams.video[0].frames, video.streams.video[0].width
 
 
+@pytest.mark.usefixtures("reader_child")
 def test_a_clip_becomes_a_video(call: Call, people: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.wav", seconds=1.0)
 

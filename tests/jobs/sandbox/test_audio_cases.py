@@ -13,6 +13,7 @@ from jobs.sandbox.audio_formats import CONTAINERS, MediaError, MediaLimits
 from jobs.sandbox.audio_probe import ClipInfo, probe
 from jobs.sandbox.audio_reader import ClipReader
 from jobs.storage.base import CONTENT_TYPES
+from tests.clip_readers import read_in_process
 from tests.malicious_files import encoded
 from worker.pipeline.media.decode import SAMPLE_RATE, Audio, decode
 
@@ -55,6 +56,13 @@ FILES = [
     Case("adpcm_ms.wav", "wav", "adpcm_ms", 2, 192_000, (0.0, 1.9), (2.1, 4.0), (2.1, 4.0)),
     Case("gsm610.wav", "wav", "gsm_ms", 1, 192_000, (0.0, 4.0)),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read in this process, except the files above: their tests are about the child processes."""
+    if "case" not in request.fixturenames:
+        read_in_process(monkeypatch)
 
 
 def peak_in(samples: np.ndarray, span: tuple[float, float]) -> float:

@@ -53,6 +53,8 @@ from worker.process.retry import READ_TRIES, RetryingStorage
 if TYPE_CHECKING:
     from worker.provenance.manifest import ManifestSigner
 
+pytestmark = pytest.mark.usefixtures("decoder_in_process")
+
 
 class FakeWorker:
     """Run queued jobs with fakes, like `worker.process.worker_loop.WorkerContext`."""
@@ -119,6 +121,7 @@ def arrays(content: bytes) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in archive.files}
 
 
+@pytest.mark.usefixtures("decoder_child")
 def test_a_successful_job_publishes_its_videos(worker: FakeWorker, submit: Submit) -> None:
     job_id = submit(seconds=0.5, takes=2).id
 
@@ -555,6 +558,7 @@ class SlowAnimator(FakeAnimator):
         return super().animate(audio, sampling, progress=progress)
 
 
+@pytest.mark.usefixtures("decoder_child")
 def test_canceling_ends_long_work_within_two_seconds(worker: FakeWorker, submit: Submit) -> None:
     job_id = submit(seconds=0.2).id
     worker.person = fake_person(SlowAnimator())
@@ -580,6 +584,7 @@ def raises(error: Exception) -> Callable[..., Any]:
     return raise_error
 
 
+@pytest.mark.usefixtures("decoder_child")
 @pytest.mark.parametrize(
     ("fields", "code", "message"),
     [
@@ -854,6 +859,7 @@ def test_a_stale_attempt_cannot_publish(worker: FakeWorker, submit: Submit) -> N
     assert worker.database.jobs.get(job_id) == published
 
 
+@pytest.mark.usefixtures("decoder_child")
 def test_an_accepted_clip_is_decoded_to_its_end(worker: FakeWorker, submit: Submit) -> None:
     clip = write_clip(worker.scratch / "long.mp3", seconds=1.3).read_bytes()
     job_id = submit(clip=clip, seconds=1.3, outputs=["motion"]).id
@@ -891,6 +897,7 @@ def test_warnings_of_the_decoder_are_added_to_those_of_the_probe(
     assert worker.database.jobs.get(job.id).warnings == (silent, cut_later)
 
 
+@pytest.mark.usefixtures("decoder_child")
 def test_a_job_can_have_a_file_for_each_person(
     worker: FakeWorker, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ from tests.worker.fakes import FakeAvatar, InMemoryStorage
 from tests.worker.process.test_job import FakeWorker, arrays
 from worker.process.outcomes import AttemptOutcome
 
+pytestmark = pytest.mark.usefixtures("decoder_in_process")
+
 
 @pytest.fixture
 def worker(database: Database, storage: InMemoryStorage, tmp_path: Path) -> FakeWorker:

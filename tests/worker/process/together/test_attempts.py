@@ -42,6 +42,8 @@ from worker.process.retry import RetryingStorage
 from worker.process.scratch import scratch_folder
 from worker.process.together.turns import Turns
 
+pytestmark = pytest.mark.usefixtures("decoder_in_process")
+
 ROUNDING = 2e-4  # of the standard deviation of the person's codes and poses
 LENGTHS = (4.2, 5.0, 4.6)  # seconds
 CPU = torch.device("cpu")
