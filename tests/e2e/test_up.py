@@ -2,7 +2,6 @@
 
 import io
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from standardwebhooks import Webhook
 from jobs.model import State
 from jobs.webhooks.signing import webhook_secret
 from tests.audio_clips import write_clip
-from tests.e2e.conftest import STEPS, Environment, Stack, command, started
+from tests.e2e.conftest import STEPS, Environment, Stack, started
 from tests.problems import problem
 from tests.webhook_receiver import Receiver
 
@@ -151,37 +150,6 @@ def test_sigterm_requeues_the_job_and_leaves_no_process(
 
     assert (job.state, job.attempt, job.max_attempts) == (State.QUEUED, 1, 4)
     assert list((tmp_path / "data" / "scratch").iterdir()) == []
-
-
-def test_up_with_submit_writes_the_videos_and_stops(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """With keys: `up` creates one for itself. Without: test_working_directory.
-
-    Each person has a file.
-    """
-    clip = write_clip(tmp_path / "talk.flac", seconds=0.9, channels=1)
-    partner = write_clip(tmp_path / "partner.mp3", seconds=2.0, channels=1)
-    arguments = ["up", "--submit", str(clip), "--partner", str(partner), "--takes", "2"]
-    arguments += ["--out", str(tmp_path / "out")]
-    data = tmp_path / "data"
-    other = {**environment, "VISAVIS_DATA": str(data), "VISAVIS_ACCESS": "keys"}
-
-    ended = subprocess.run(
-        command(*arguments), env=other, capture_output=True, text=True, timeout=180
-    )
-
-    assert ended.returncode == 0, ended.stderr
-    shorter = "The file in audio is 1.10 s shorter than the other; it ends in silence."
-    assert ended.stderr == f"warning: {shorter}\n"
-    for take in (1, 2):
-        video = tmp_path / "out" / f"talk-take-{take}.mp4"
-        check_video(video.read_bytes(), seconds=2.0)
-        assert f"{video}  " in ended.stdout
-    lines = ended.stdout.splitlines()
-    assert any(line.startswith("  render   100 %") for line in lines)
-    assert all(len(line) < 200 and line.isprintable() for line in lines)
-    assert (tmp_path / "data" / "logs" / "worker.log").stat().st_size > 0
 
 
 def _descendants(stack: Stack) -> list[psutil.Process]:

@@ -14,6 +14,7 @@ import pytest
 from contracts.outputs import OUTPUTS
 from tests.audio_clips import write_clip
 from tests.e2e.conftest import service_environment
+from tests.e2e.test_up import check_video
 from tests.training.scenes import write_turns
 
 pytestmark = pytest.mark.services
@@ -80,13 +81,6 @@ def wheel(wheel_folder: Path, people: Path, tmp_path: Path) -> Installed:
     return Installed(wheel_folder, environment | {"PYTHONPATH": str(wheel_folder)})
 
 
-@pytest.fixture(params=["checkout", "wheel"])
-def installed(request: pytest.FixtureRequest, wheel: Installed) -> Installed:
-    if request.param == "wheel":
-        return wheel
-    return Installed(ROOT, wheel.environment | {"PYTHONPATH": str(ROOT)})
-
-
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
     """Folder where a user has modules with the names of packages, except those that `-m` starts."""
@@ -104,57 +98,88 @@ def add_own_training(folder: Path) -> None:
     (folder / "training" / "__main__.py").write_text(HOSTILE)
 
 
-def test_the_product_is_imported_from_where_it_is_installed(
-    installed: Installed, hostile: Path
-) -> None:
+def test_a_checkout_is_imported_from_its_folder(wheel: Installed, hostile: Path) -> None:
+    checkout = Installed(ROOT, wheel.environment | {"PYTHONPATH": str(ROOT)})
     program = "import cli, jobs, models; print(cli.__file__, jobs.__file__, models.__file__)"
-    files = installed.run("-P", "-c", program, cwd=hostile).split()
-    assert [Path(file).parents[1] for file in files] == [installed.path] * 3
+    files = checkout.run("-P", "-c", program, cwd=hostile).split()
+    assert [Path(file).parents[1] for file in files] == [ROOT] * 3
 
 
-def test_generate_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
+def test_a_wheel_finds_itself_and_its_outputs_and_recipes(wheel: Installed, hostile: Path) -> None:
+    """Outputs and recipes are found by a scan of folders."""
+    program = (
+        "import cli, jobs, json, models; from contracts.outputs import OUTPUTS; "
+        "from training.networks.recipes import read_recipe; "
+        "read_recipe('tokenizer', 'released'); "
+        "files = [each.__file__ for each in (cli, jobs, models)]; "
+        "print(json.dumps([files, [each.name for each in OUTPUTS]]))"
+    )
+    files, outputs = json.loads(wheel.run("-P", "-c", program, cwd=hostile))
+    assert [Path(file).parents[1] for file in files] == [wheel.path] * 3
+    assert outputs == [each.name for each in OUTPUTS]
+
+
+def test_up_writes_videos_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
+    """The API probes the clips in a child process, and the worker is a process of Celery.
+
+    With keys: `up` creates one for itself. Without: test_declarations. Each person has a file.
+    """
     add_own_training(hostile)
-    write_clip(hostile / "talk.wav", seconds=0.2)
-    wheel.server("generate", "talk.wav", "--outputs", "video,motion", cwd=hostile)
-    assert (hostile / "talk.mp4").is_file()
-    assert (hostile / "talk.npz").is_file()
+    write_clip(hostile / "talk.flac", seconds=0.9, channels=1)
+    write_clip(hostile / "partner.mp3", seconds=2.0, channels=1)
+    with_keys = Installed(wheel.path, wheel.environment | {"VISAVIS_ACCESS": "keys"})
+
+    output = with_keys.server(
+        "up", "--submit", "talk.flac", "--partner", "partner.mp3", "--takes", "2", "--out", "out",
+        cwd=hostile,
+    )  # fmt: skip
+
+    assert {path.name for path in (hostile / "out").iterdir()} == {
+        "talk-take-1.mp4",
+        "talk-take-2.mp4",
+    }
+    for take in (1, 2):
+        video = Path("out", f"talk-take-{take}.mp4")
+        check_video((hostile / video).read_bytes(), seconds=2.0)
+        assert f"{video}  " in output
+    lines = output.splitlines()
+    shorter = "The file in audio is 1.10 s shorter than the other; it ends in silence."
+    assert [line for line in lines if "warning" in line] == [f"warning: {shorter}"]
+    assert any(line.startswith("  render   100 %") for line in lines)
+    assert all(len(line) < 200 and line.isprintable() for line in lines)
+    log = Path(wheel.environment["VISAVIS_DATA"], "logs", "worker.log")
+    assert log.stat().st_size > 0
 
 
-def test_up_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
-    """The API probes the clip in a child process, and the worker is a process of Celery."""
+def test_doctor_of_a_wheel_says_that_people_must_be_set(wheel: Installed, hostile: Path) -> None:
+    """A wheel contains no person; in a checkout, people/ is the default."""
     add_own_training(hostile)
-    write_clip(hostile / "talk.wav", seconds=0.2)
-    wheel.server("up", "--submit", "talk.wav", "--out", "out", cwd=hostile)
-    assert [path.suffix for path in (hostile / "out").iterdir()] == [".mp4"]
+    environment = {name: wheel.environment[name] for name in ("PATH", "PYTHONPATH")}
+    environment |= {"OMP_NUM_THREADS": "1", "VISAVIS_DEVICE": "cpu"}
+    output = Installed(wheel.path, environment).server("doctor", cwd=hostile, status=1)
+    *checks, _summary = output.splitlines()
+    (bad,) = [line for line in checks if not line.startswith("ok")]
+    assert bad.split()[:4] == ["bad", "people", "VISAVIS_PEOPLE", "is"]
+    assert "set it to a folder of person directories" in bad
 
 
-def test_doctor_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
-    add_own_training(hostile)
-    output = wheel.server("doctor", cwd=hostile)
-    *checks, summary = output.splitlines()
-    assert {line.split()[0] for line in checks} == {"ok"}
-    assert summary.startswith("all well")
-
-
-def test_training_works_beside_modules_of_the_same_names(
-    installed: Installed, hostile: Path
-) -> None:
+def test_training_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
     write_turns(hostile / "scenes", "a", 601)
     tokenizer = ("tokenizer", "--data", "scenes", "--out", "ada", "--steps", "1")
-    installed.run("-m", "training", *tokenizer, cwd=hostile)
+    wheel.run("-m", "training", *tokenizer, cwd=hostile)
     assert (hostile / "ada" / "tokenizer.safetensors").is_file()
 
 
 def test_training_with_a_safe_path_works_beside_a_folder_training(
-    installed: Installed, hostile: Path
+    wheel: Installed, hostile: Path
 ) -> None:
     add_own_training(hostile)
-    assert "tokenizer" in installed.run("-P", "-m", "training", "--help", cwd=hostile)
+    assert "tokenizer" in wheel.run("-P", "-m", "training", "--help", cwd=hostile)
 
 
-def test_bench_works_beside_modules_of_the_same_names(installed: Installed, hostile: Path) -> None:
+def test_bench_works_beside_modules_of_the_same_names(wheel: Installed, hostile: Path) -> None:
     add_own_training(hostile)
-    assert "avatar" in installed.run("-m", "bench", "--help", cwd=hostile)
+    assert "avatar" in wheel.run("-m", "bench", "--help", cwd=hostile)
 
 
 def test_training_runs_in_a_checkout_that_is_not_installed() -> None:
@@ -175,36 +200,8 @@ def test_a_wheel_has_all_files_that_are_not_modules(wheel_folder: Path) -> None:
         assert [str(file) for file in sorted(files) if not (wheel_folder / file).is_file()] == []
 
 
-def test_help_of_a_wheel_in_an_empty_folder(wheel_folder: Path, tmp_path: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(wheel_folder)}
-    output = Installed(wheel_folder, environment).run("-m", "bench", "--help", cwd=tmp_path)
-    assert "avatar" in output
-
-
 def test_the_script_of_a_wheel(wheel_folder: Path, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(wheel_folder)}
     script = str(wheel_folder / "bin" / "visavis-server")
     output = Installed(wheel_folder, environment).run(script, "--version", cwd=tmp_path)
     assert output == f"visavis-server {PROJECT['project']['version']}\n"
-
-
-def test_doctor_of_a_wheel_says_that_people_must_be_set(wheel_folder: Path, tmp_path: Path) -> None:
-    """A wheel contains no person; in a checkout, people/ is the default."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(wheel_folder)}
-    environment |= {"OMP_NUM_THREADS": "1", "VISAVIS_DEVICE": "cpu"}
-    output = Installed(wheel_folder, environment).server("doctor", cwd=tmp_path, status=1)
-    (bad,) = [line for line in output.splitlines() if line.startswith("bad")]
-    assert bad.split()[1:4] == ["people", "VISAVIS_PEOPLE", "is"]
-    assert "set it to a folder of person directories" in bad
-
-
-def test_a_wheel_finds_its_outputs_and_recipes(wheel_folder: Path, tmp_path: Path) -> None:
-    """Both are found by a scan of folders."""
-    program = (
-        "import json; from contracts.outputs import OUTPUTS; "
-        "from training.networks.recipes import read_recipe; "
-        "read_recipe('tokenizer', 'released'); print(json.dumps([each.name for each in OUTPUTS]))"
-    )
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(wheel_folder)}
-    output = Installed(wheel_folder, environment).run("-P", "-c", program, cwd=tmp_path)
-    assert json.loads(output) == [each.name for each in OUTPUTS]
