@@ -26,7 +26,7 @@ from tests.tiny_person import write_tiny_person
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DEMO = Path(__file__).parents[2] / "people" / "demo"
 MEDIA = {"picture": "picture.webp", "loop": "loop.mp4"}
-LIMIT = 20.0  # seconds of a clip
+LIMIT = 12.0  # seconds of a clip
 IDLE = "zoe"  # a person whose jobs no worker claims: they stay in the queue
 
 
