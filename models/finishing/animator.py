@@ -16,8 +16,10 @@ import torch
 from contracts.person import CONTROLS, FINISHING
 from models.checkpoint import CheckpointError
 from models.finishing.amplitude import Expressiveness, Gestures
+from models.finishing.expressions import Expressions
 from models.finishing.eyes import Gaze, Lids
 from models.finishing.hands import HandsApart, Rest
+from models.finishing.holds import Holds
 from models.finishing.idle import Idle
 from models.finishing.lips import Lips
 from models.finishing.listening import Listening
@@ -54,8 +56,10 @@ STAGES: Sequence[Mapping[str, Make]] = (
     },
     {
         "rest": lambda rig, _, __, values: Rest(rig.parameters, **values),
+        "holds": lambda rig, random, _, values: Holds(rig.parameters, random, **values),
         "listening": lambda rig, _, __, values: Listening(rig.parameters, **values),
         "nods": lambda rig, random, _, values: Nods(rig.parameters, rig.units, random, **values),
+        "expressions": lambda rig, random, _, values: Expressions(rig.units, random, **values),
     },
     {
         "expressiveness": lambda rig, _, factor, values: Expressiveness(

@@ -16,7 +16,7 @@ from models.finishing.stages import RATE, Step, with_pose
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Generator
+    from torch import Generator, Tensor
 
     from models.finishing.stages import Frames
 
@@ -55,11 +55,7 @@ class Idle(Step):
     def apply(self, frames: Frames, first: int, *, last: bool) -> Frames:
         """Generate the movement of these frames."""
         seconds = (torch.arange(first, first + len(frames), dtype=torch.float64) / RATE)[:, None]
-        waves = torch.zeros(len(frames), len(self._amplitudes), dtype=torch.float64)
-        for overtone, phases in zip(OVERTONES, self._phases, strict=True):
-            angle = 2 * math.pi * overtone * self._rates * seconds + phases
-            waves += self._amplitudes * torch.sin(angle) / (2 * overtone)
-        waves = waves.float()
+        waves = slow_waves(seconds, self._amplitudes, self._rates, self._phases)
         pose = frames.pose.clone()
         count = len(self._replaced)
         pose[:, self._replaced] = waves[:, :count]
@@ -67,3 +63,12 @@ class Idle(Step):
         breath = torch.sin(2 * math.pi * self._breath_hz * seconds[:, 0] + self._breath_phase)
         pose[:, self._breath] = breath.float()
         return with_pose(frames, pose)
+
+
+def slow_waves(seconds: Tensor, amplitudes: Tensor, rates: Tensor, phases: Tensor) -> Tensor:
+    """Sums of slow sines at times [T, 1], [T, C]: amplitudes and rates in Hz [C], phases [3, C]."""
+    total = torch.zeros(len(seconds), len(amplitudes), dtype=torch.float64)
+    for overtone, of_overtone in zip(OVERTONES, phases, strict=True):
+        angle = 2 * math.pi * overtone * rates * seconds + of_overtone
+        total += amplitudes * torch.sin(angle) / (2 * overtone)
+    return total.float()

@@ -46,6 +46,7 @@ GROUPS: Mapping[str, list[int]] = {
 FAST = 5.0  # Hz; above it the truth has less than 1 % of its energy, eyes excepted
 SACCADE = 0.6  # rad/s
 BLINK = 0.5  # weight of the lids
+USED = 0.05  # weight of a face unit
 NOD_BAND = (1.0, 4.0)  # Hz
 CUE = 0.6  # seconds on both sides of a cue
 SHORTEST_CLAUSE = 0.8  # seconds
@@ -81,6 +82,11 @@ def saccades(pose: Array) -> int:
     eye = pose[:, [POSE["eye_L_rx"], POSE["eye_L_ry"]]]
     speed = np.linalg.norm(np.diff(eye, axis=0), axis=1) * FRAME_RATE
     return _rises(speed > SACCADE)
+
+
+def units_used(units: Array) -> int:
+    """Count the face units that reach USED in more than one of 200 frames."""
+    return int((np.quantile(units, 0.995, axis=0) > USED).sum())
 
 
 def blinks(units: Array) -> int:
@@ -215,6 +221,7 @@ def measure_body(
     result["gaze_spread"] = float(np.mean([gaze_spread(pose) for pose in poses]))
     result["saccades_a_minute"] = sum(saccades(pose) for pose in poses) / minutes
     result["blinks_a_minute"] = sum(blinks(clip) for clip in units) / minutes
+    result["face_units_used"] = units_used(np.concatenate(units))
     result["nods_at_cues_ratio"] = nods_at_cues(poses, speech)
     breath = np.concatenate([pose[:, GROUPS["breath"]] for pose in poses])
     result["breath_spread"] = float(breath.std())

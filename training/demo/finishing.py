@@ -1,6 +1,7 @@
 """Finishing of the demo person: `python -m training.demo.finishing --data DIR`.
 
-Writes `finishing.json`, all of it, or with `--only lips` that step. Cut-offs and the rest of the
+Writes `finishing.json`, all of it, or with `--only lips` that step, or with `--only rules` what is
+not measured. Cut-offs and the rest of the
 hands are measured on samples of her networks beside the truth of a dataset; gaze, blinks, breath
 and nods have the distributions of the rule that made the truth. Lips of a person with a lip
 regressor are as large as those of the truth.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,8 @@ CUTOFFS = np.geomspace(0.5, 12.0, 40)  # Hz
 BEYOND_KEYS = 0.2  # rad; an arm may go beyond the key poses by this
 HEAD_LIMIT = {"rx": 0.4, "ry": 0.5, "rz": 0.3}  # rad, of head and neck each
 
+HEAD = [f"{part}_{axis}" for part in ("head", "neck") for axis in HEAD_LIMIT]
+
 # The distributions of `speech.motion_rules`.
 IDLE: Mapping[str, Any] = {
     "breath_hz": 0.27,
@@ -92,6 +96,93 @@ LIDS: Mapping[str, Any] = {
         "eyeSquintRight": ("mouthSmileRight", 0.35),
         "mouthDimpleLeft": ("mouthSmileLeft", 0.2),
         "mouthDimpleRight": ("mouthSmileRight", 0.2),
+        "eyeWideLeft": ("browInnerUp", 0.3),
+        "eyeWideRight": ("browInnerUp", 0.3),
+    },
+}
+HOLDS: Mapping[str, Any] = {
+    "still": (0.4, 1.3),
+    "raised": 0.5,
+    "retract": {"shoulder": 0.07, "elbow": 0.35, "forearm": 0.2, "wrist": 0.4, "thumb": 0.2}
+    | dict.fromkeys(("index", "middle", "ring", "pinky"), 0.3),
+    "life": {"shoulder": (0.02, 0.19), "elbow": (0.04, 0.23), "wrist": (0.05, 0.27)},
+}
+EXPRESSIONS: Mapping[str, Any] = {
+    "kinds": {
+        "stress": {
+            "units": {
+                "browDownLeft": 0.40,
+                "browDownRight": 0.40,
+                "eyeSquintLeft": 0.20,
+                "eyeSquintRight": 0.20,
+                "noseSneerLeft": 0.10,
+                "noseSneerRight": 0.10,
+            },
+            "when": "speaking",
+            "every": 4.0,
+            "lasts": (0.22, 0.45),
+            "uneven": 0.25,
+        },
+        "brow": {
+            "units": {"browOuterUpLeft": 0.25, "browOuterUpRight": 0.25, "browInnerUp": 0.06},
+            "when": "speaking",
+            "every": 5.0,
+            "lasts": (0.18, 0.40),
+            "uneven": 1.0,
+        },
+        "warmth": {
+            "units": {
+                "cheekSquintLeft": 0.35,
+                "cheekSquintRight": 0.35,
+                "mouthSmileLeft": 0.10,
+                "mouthSmileRight": 0.10,
+                "mouthDimpleLeft": 0.12,
+                "mouthDimpleRight": 0.12,
+            },
+            "when": "speaking",
+            "every": 6.0,
+            "lasts": (0.30, 0.45),
+            "uneven": 0.35,
+        },
+        "doubt": {
+            "units": {
+                "mouthFrownLeft": 0.28,
+                "mouthFrownRight": 0.28,
+                "mouthShrugLower": 0.30,
+                "mouthShrugUpper": 0.12,
+                "browInnerUp": 0.18,
+            },
+            "when": "listening",
+            "every": 9.0,
+            "lasts": (0.30, 0.45),
+            "uneven": 0.35,
+        },
+        "aside": {
+            "units": {
+                "mouthLeft": 0.16,
+                "mouthRight": 0.16,
+                "mouthDimpleLeft": 0.30,
+                "mouthDimpleRight": 0.30,
+            },
+            "when": "listening",
+            "every": 8.0,
+            "lasts": (0.25, 0.45),
+            "uneven": 1.0,
+        },
+        "attention": {
+            "units": {
+                "browDownLeft": 0.28,
+                "browDownRight": 0.28,
+                "eyeSquintLeft": 0.22,
+                "eyeSquintRight": 0.22,
+                "cheekSquintLeft": 0.15,
+                "cheekSquintRight": 0.15,
+            },
+            "when": "listening",
+            "every": 6.0,
+            "lasts": (0.35, 0.45),
+            "uneven": 0.3,
+        },
     },
 }
 NODS: Mapping[str, Any] = {
@@ -101,6 +192,11 @@ NODS: Mapping[str, Any] = {
     "clause": 0.8,
     "pause": 0.3,
 }
+# Starts of the names of units that no lip shape uses.
+EXPRESSIVE = (
+    *("brow", "cheek", "eyeSquint", "noseSneer"),
+    *("mouthDimple", "mouthLeft", "mouthRight", "mouthShrug"),
+)
 LISTENING: Mapping[str, Any] = {"hold": 0.5, "arms": 0.07, "nods": 0.3}
 LIPS: Mapping[str, Any] = {
     "opening": OPENING,
@@ -143,30 +239,51 @@ def _smoothed(step: Smoothing, pose: Array) -> Array:
     return step.apply(Frames(rows, rows, rows[:, :2], rows[:, :0]), 0, last=True).pose.numpy()
 
 
-def measured_steps(clips: Sequence[SampledClip]) -> dict[str, Any]:
-    """Parameters of all steps from sampled clips with their truth."""
-    sampled = [clip.pose for clip in clips]
-    true = [clip.true_pose for clip in clips if clip.true_pose is not None]
-    smoothing = dict(STILL)
-    for names in SMOOTHED.values():
-        if (found := cutoff(sampled, true, names)) is not None:
-            smoothing |= dict.fromkeys(names, found)
+@dataclass(frozen=True)
+class Measured:
+    """Parameters that are measured on samples; the others are rules."""
+
+    smoothing: Mapping[str, float]  # Hz
+    rest: Mapping[str, float]  # sampled pose of the arms at rest, rad
+    head: Mapping[str, float]  # mean pose of the head, rad
+
+    @classmethod
+    def of_clips(cls, clips: Sequence[SampledClip]) -> Measured:
+        """Measure sampled clips with their truth."""
+        sampled = [clip.pose for clip in clips]
+        true = [clip.true_pose for clip in clips if clip.true_pose is not None]
+        smoothing = dict(STILL)
+        for names in SMOOTHED.values():
+            if (found := cutoff(sampled, true, names)) is not None:
+                smoothing |= dict.fromkeys(names, found)
+        neutral = np.concatenate(true).mean(0)
+        head = {name: round(float(neutral[POSE_NAMES.index(name)]), 4) for name in HEAD}
+        return cls(smoothing, _listening_pose(clips, _arm_parameters()), head)
+
+    @classmethod
+    def of_steps(cls, steps: Mapping[str, Any]) -> Measured:
+        """Read what an earlier run measured."""
+        return cls(steps["smoothing"], steps["rest"]["sampled"], steps["expressiveness"]["head"])
+
+
+def declared_steps(measured: Measured) -> dict[str, Any]:
+    """Parameters of all steps besides `lips`."""
     keys = json.loads(POSES.read_text(encoding="utf-8"))
     rest = dict.fromkeys(_arm_parameters(), 0.0) | keys["rest_L"] | keys["rest_R"]
     limits = _arm_limits(keys)
-    head = [f"{part}_{axis}" for part in ("head", "neck") for axis in HEAD_LIMIT]
-    neutral = np.concatenate(true).mean(0)
     return {
-        "smoothing": smoothing,
+        "smoothing": measured.smoothing,
         "idle": IDLE,
-        "rest": {"sampled": _listening_pose(clips, list(rest)), "rest": rest, "width": REST_WIDTH},
+        "rest": {"sampled": measured.rest, "rest": rest, "width": REST_WIDTH},
+        "holds": {"rest": rest, **HOLDS},
         "listening": {"rest": rest, **LISTENING},
         "nods": NODS,
+        "expressions": EXPRESSIONS,
         "expressiveness": {
-            "face": {"brow": 0.0, "cheekSquint": 0.0, "eyeSquint": 0.0, "noseSneer": 0.0},
+            "face": dict.fromkeys(EXPRESSIVE, 0.0),
             "shared": {"mouthSmile": 0.03, "mouthFrown": 0.0},
-            "head": {name: round(float(neutral[POSE_NAMES.index(name)]), 4) for name in head},
-            "limits": {name: (-HEAD_LIMIT[name[-2:]], HEAD_LIMIT[name[-2:]]) for name in head},
+            "head": measured.head,
+            "limits": {name: (-HEAD_LIMIT[name[-2:]], HEAD_LIMIT[name[-2:]]) for name in HEAD},
         },
         "gestures": {
             "rest": rest,
@@ -250,6 +367,17 @@ def write_lips(person: Path, data: Path) -> Path:
     return path
 
 
+def write_rules(person: Path) -> Path:
+    """Write finishing.json with the rules of today and the measurements that it has."""
+    path = person / FINISHING
+    content = json.loads(path.read_text(encoding="utf-8"))
+    lips = {name: step for name, step in content["steps"].items() if name == "lips"}
+    content["steps"] = lips | declared_steps(Measured.of_steps(content["steps"]))
+    _write(path, content)
+    complete(person)
+    return path
+
+
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     with write_atomically(path) as draft:
         draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -265,7 +393,7 @@ def write_finishing(person: Path, data: Path, *, clips: int, seconds: float) -> 
     content = {
         "command": f"python -m training.demo.finishing --data DIR --clips {clips} "
         f"--seconds {seconds:g}, on conversations with a held-out voice",
-        "steps": lip_steps(person, data) | measured_steps(list(sampled)),
+        "steps": lip_steps(person, data) | declared_steps(Measured.of_clips(list(sampled))),
     }
     path = person / FINISHING
     _write(path, content)
@@ -276,12 +404,21 @@ def write_finishing(person: Path, data: Path, *, clips: int, seconds: float) -> 
 def main() -> None:
     """Write finishing.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of scenes")
+    parser.add_argument("--data", type=Path, help="folder of scenes; not with --only rules")
     parser.add_argument("--person", type=Path, default=DEMO_PERSON, help="person directory")
     parser.add_argument("--clips", type=positive_int, default=6, help="number of clips")
     parser.add_argument("--seconds", type=positive_float, default=20.0, help="length of a clip")
-    parser.add_argument("--only", choices=["lips"], help="keep the other steps as they are")
+    parser.add_argument(
+        "--only",
+        choices=["lips", "rules"],
+        help="lips: keep the other steps as they are; rules: keep lips and measurements",
+    )
     arguments = parser.parse_args()
+    if arguments.only == "rules":
+        write_rules(arguments.person)
+        return
+    if arguments.data is None:
+        parser.error("--data: required; pass the folder of scenes")
     if arguments.only:
         write_lips(arguments.person, arguments.data)
         return

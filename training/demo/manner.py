@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from training.demo.mesh.skeleton import Rig
 
-RESTING = ("rest", "listening", "gestures")  # steps with a pose of rest
+RESTING = ("rest", "holds", "listening", "gestures")  # steps with a pose of rest
 
 
 @dataclass(frozen=True)

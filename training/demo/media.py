@@ -1,7 +1,8 @@
 """Picture and loop of a person: `python -m training.demo.media --person people/demo --clip CLIP`.
 
 The loop is silent: some seconds of the clip's motion, whose end flows into its beginning. The
-picture is the first frame of it, larger. Both become files of the person, named in person.json.
+picture is the first frame of it, larger: the one in which the person looks at the viewer most
+directly. Both become files of the person, named in person.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from PIL import Image
 
 from contracts.files import write_atomically
 from contracts.person import write_manifest
+from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.loading import load_avatar
 from models.finishing.animator import load_finished_animator
 from models.formats.wav import FRAME_RATE, open_wav
@@ -27,6 +29,10 @@ from training.person_directory import person_files
 from training.person_facts import read_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
     from models.avatar.avatar import Avatar
 
 CPU = torch.device("cpu")
@@ -35,6 +41,8 @@ MEDIA = {"picture": "picture.webp", "loop": "loop.mp4"}
 PICTURE, LOOP = (896, 672), (768, 576)  # width and height
 BLEND = 15  # frames over which the end of a loop flows into its beginning
 QUALITY = 82  # of the picture
+CAMERA_DOWN = 0.05  # rad, from the eyes to the camera
+SHUT, OPEN = 0.5, 0.3  # of closed lids and of an open jaw, in rad of a gaze aside
 ENCODING = {"preset": "veryslow", "crf": "27", "movflags": "+faststart"}
 
 
@@ -62,6 +70,31 @@ def looped(motion: Motion, first: int, frames: int) -> Motion:
         return cut
 
     return Motion(part(motion.face), part(motion.pose))
+
+
+def first_look(names: Sequence[str], units: Sequence[str], weights: Tensor, pose: Tensor) -> int:
+    """Frame in which the person looks at the viewer, with open lids and a quiet mouth.
+
+    names: of the columns of pose [T, P]. units: of the columns of weights [T, U].
+    """
+
+    def total(*starts: str, axis: str) -> Tensor:
+        on = [name.startswith(starts) and name.endswith(axis) for name in names]
+        return pose[:, on].sum(1)
+
+    def of(*starts: str) -> Tensor:
+        return weights[:, [name.startswith(starts) for name in units]].sum(1)
+
+    body = ("root", "spine", "neck", "head")
+    turn, nod = (total(*body, axis=axis) for axis in ("_ry", "_rx"))
+    across, down = (total("eye", axis=axis) / 2 for axis in ("_ry", "_rx"))
+    aside = torch.stack([turn + across, nod + down - CAMERA_DOWN, 0.5 * turn, 0.5 * nod])
+    return int((aside.norm(dim=0) + SHUT * of("eyeBlink") / 2 + OPEN * of("jawOpen")).argmin())
+
+
+def starting_at(motion: Motion, first: int) -> Motion:
+    """Start a loop with another of its frames."""
+    return Motion(motion.face.roll(-first, 0), motion.pose.roll(-first, 0))
 
 
 def write_media(avatar: Avatar, motion: Motion, person: Path) -> None:
@@ -115,7 +148,12 @@ def main() -> None:
         options.person, options.clip, seconds, options.seed, options.person_channel
     )
     avatar = load_avatar(options.person, device=CPU)
-    write_media(avatar, looped(motion, first, frames), options.person)
+    loop = looped(motion, first, frames)
+    if isinstance(avatar, BlendshapeAvatar):
+        weights = avatar.unit_weights(loop.face)
+        look = first_look(avatar.parameter_names, avatar.unit_names, weights, loop.pose)
+        loop = starting_at(loop, look)
+    write_media(avatar, loop, options.person)
     name_media(options.person)
 
 

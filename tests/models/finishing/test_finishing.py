@@ -1,6 +1,7 @@
 """Finishing of the demo person, on synthetic motion: no network runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from models.finishing.animator import (
     load_finished_animator,
     load_finishing,
 )
+from models.finishing.expressions import Expressions
+from models.finishing.holds import Holds
 from models.finishing.smoothing import Smoothing
 from models.finishing.stages import Frames
 from models.finishing.voices import Voices
@@ -36,7 +39,8 @@ DEMO = Path(__file__).parents[3] / "people" / "demo"
 SAM = DEMO.with_name("sam")
 CPU = torch.device("cpu")
 SAMPLING = Sampling((3, 4), 2, guidance_face=1.5, guidance_body=1.5, diversity=0.9)
-LIPS = [UNIT[name] for name in ("jawOpen", "mouthFunnel", "mouthPucker", "mouthPressLeft")]
+LIP_NAMES = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthPressLeft")
+LIPS = [UNIT[name] for name in LIP_NAMES]
 SPEECH = slice(60, 240)  # frames in which she speaks; then the partner until `CUE`
 CUE = 400
 HEAD = [POSE[f"{part}_{axis}"] for part in ("head", "neck") for axis in ("rx", "ry", "rz")]
@@ -265,6 +269,64 @@ def test_she_nods_after_the_partner_and_hands_rest_while_he_speaks(
         speed = np.abs(np.diff(pose[:, ARMS].numpy(), axis=0)).mean(1)
         assert speed[80:220].mean() > 6 * speed[290:480].mean()
     assert 4 <= nods <= 8
+
+
+def test_held_gestures_sink_and_live_and_rest_is_left_alone(finishing: Finishing) -> None:
+    values = finishing.parameters("holds")
+    rest = values["rest"]
+    names = list(rest)
+    judged = [i for i, name in enumerate(names) if name.startswith(("elbow_R", "wrist_R"))]
+    held = torch.tensor(list(rest.values()))
+    still = held.clone()
+    held[judged] += 0.5
+    share = torch.cat([torch.zeros(60), torch.linspace(0, 1, 12), torch.ones(100)])
+    share = torch.cat([share, torch.linspace(1, 0, 12), torch.zeros(60)])[:, None]
+    pose = torch.zeros(len(share), 104)
+    columns = [POSE[name] for name in names]
+    pose[:, columns] = still + share * (held - still)
+    frames = Frames(pose[:, :1], pose, torch.zeros(len(pose), 2), pose[:, :0])
+    step = Holds(POSE_NAMES, torch.Generator().manual_seed(1), **values)
+    done = step.apply(frames, 0, last=True).pose
+    distance = (done[:, columns] - still)[:, judged].norm(dim=1)
+    before = (pose[:, columns] - still)[:, judged].norm(dim=1)
+    assert (done[:50] - pose[:50]).abs().max() < 1e-3  # at rest
+    assert (distance[62:70] - before[62:70]).abs().max() < 0.02  # a stroke keeps its path
+    assert (distance[90:150] < 0.9 * before[90:150]).all()  # it sinks, and lifts again
+    assert done[90:150, POSE["elbow_R_flex"]].std() > 2e-3
+    assert (done[:, POSE["elbow_L_flex"]] - pose[:, POSE["elbow_L_flex"]]).abs().max() < 1e-3
+
+
+def test_small_expressions_come_while_she_speaks_and_others_while_she_listens(
+    finishing: Finishing,
+) -> None:
+    frames = 30 * 120
+    still = Frames(
+        torch.zeros(frames, 52), torch.zeros(frames, 104), torch.zeros(frames, 2),
+        torch.zeros(frames, 0),
+    )  # fmt: skip
+    found = {}
+    for name, speakers in {
+        "speaking": (0,),
+        "listening": (1,),
+        "silence": (),
+        "both": (0, 1),
+    }.items():
+        speaks = torch.zeros(frames, 2)
+        speaks[:, list(speakers)] = 1
+        values = finishing.parameters("expressions")
+        step = Expressions(finishing.rig.units, torch.Generator().manual_seed(1), **values)
+        found[name] = step.apply(replace(still, voices=speaks), 0, last=True).units
+    used = {name: {finishing.rig.units[i] for i in units.amax(0).nonzero()[:, 0].tolist()}
+            for name, units in found.items()}  # fmt: skip
+    assert used["both"] == used["speaking"] and not used["silence"]
+    assert "mouthShrugLower" in used["listening"] - used["speaking"]
+    assert "noseSneerLeft" in used["speaking"] - used["listening"]
+    assert not {name for units in used.values() for name in units if name in LIP_NAMES}
+    frowns = found["speaking"][:, UNIT["browDownLeft"]] > 0.15
+    assert 12 <= int((frowns.int().diff() == 1).sum()) <= 45  # every 4 s on average
+    assert not torch.equal(
+        found["speaking"][:, UNIT["browDownLeft"]], found["speaking"][:, UNIT["browDownRight"]]
+    )
 
 
 def test_the_second_person_moves_less_by_the_same_networks(

@@ -18,6 +18,7 @@ from training.demo.body_measures import (
     cue_frames,
     nods_at_cues,
     saccades,
+    units_used,
 )
 from training.demo.judge import (
     JAW,
@@ -109,6 +110,14 @@ def test_movement_is_measured_beside_the_truth() -> None:
         assert figures[f"jerk_{group}"] > 2 * figures[f"jerk_{group}_truth"], group
     assert figures["fast_head"] > 2 * figures["fast_head_truth"]
     assert figures["gaze_spread"] > figures["gaze_spread_truth"]
+
+
+def test_face_units_that_move_are_counted() -> None:
+    units = np.zeros((400, 52))
+    units[:40, 3] = 0.2
+    units[:, 5] = 0.04
+    units[7, 6] = 1.0  # one frame of 400
+    assert units_used(units) == 1
 
 
 def test_blinks_and_saccades_are_counted() -> None:

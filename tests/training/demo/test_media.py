@@ -12,7 +12,7 @@ from contracts.person import PersonError, check_files, read_manifest, write_mani
 from models.avatar.blendshape.kind import load_blendshape_avatar
 from models.motion.pipeline import Motion
 from tests.tiny_avatar import write_tiny_avatar
-from training.demo.media import BLEND, looped, name_media, write_media
+from training.demo.media import BLEND, first_look, looped, name_media, starting_at, write_media
 from training.person_directory import FILES
 
 DEMO = Path(__file__).parents[3] / "people" / "demo"
@@ -34,6 +34,18 @@ def test_the_end_of_a_loop_flows_into_its_beginning() -> None:
     step = (whole.face[1] - whole.face[0]).abs().max()
     jumps = (torch.cat([loop.face, loop.face[:1]]).diff(dim=0)).abs().amax(1)
     assert jumps.max() < 6 * step  # a cut would jump by 60 steps
+
+
+def test_a_loop_begins_with_a_look_at_the_viewer() -> None:
+    names, units = ("head_ry", "eye_L_ry", "eye_R_ry", "eye_L_rx"), ("eyeBlinkLeft", "jawOpen")
+    pose, weights = torch.full((9, 4), 0.3), torch.zeros(9, 2)
+    pose[5] = torch.tensor([0.02, -0.02, -0.02, 0.1])
+    pose[7] = pose[5]
+    weights[5, 0] = 0.9  # a blink
+    assert first_look(names, units, weights, pose) == 7
+    loop = starting_at(Motion(weights, pose), 7)
+    assert torch.equal(loop.pose, torch.cat([pose[7:], pose[:7]]))
+    assert torch.equal(loop.face, torch.cat([weights[7:], weights[:7]]))
 
 
 def test_picture_and_loop_are_files_of_the_person(tmp_path: Path) -> None:
