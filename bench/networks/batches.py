@@ -51,7 +51,8 @@ class BatchPlan:
         """The windows, whose overlap fades out in its second half."""
         overlap = round(FRAME_RATE * self.overlap)
         frames = round(FRAME_RATE * self.window)
-        return WindowConfig(frames, first=frames, overlap=overlap, kept=overlap // 2)
+        half = overlap // 2
+        return WindowConfig(frames, first=frames, overlap=overlap, kept=half, fading=half)
 
     @property
     def sizes(self) -> list[int]:

@@ -6,8 +6,9 @@ third difference over 30 frames in whose middle the window changes, over the mea
 are far from borders. AUC: of classifiers that are trained to tell 60 frames around borders from 60
 frames elsewhere, on held-out clips (five folds; all takes of a clip are in one fold), with a 95 %
 interval over clips. "Between" takes the other places half a window from the borders, with the same
-phase of key poses and lip chunks; "anywhere" takes them at random. "Planted" is a control: places
-between borders, half of them after a new window was faked there, which must be found.
+phase of key poses and lip chunks; "anywhere" takes them at random. There are two controls, both of
+places between borders: of "two places", neither is a border, and nothing may be found; of a
+"planted step", half of them are where a new window was faked, which must be found.
 
 A third table compares networks of the released sizes, with random weights, in windows with the same
 networks over the whole clip, from the same noise and key poses: the mean difference at borders over
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +40,7 @@ from contracts.quality import QUALITIES, sampling_options
 from models.finishing.animator import load_finishing
 from models.finishing.rig import load_rig
 from models.finishing.voices import Voices
+from models.motion.denoiser import KEY_FRAMES
 from models.motion.pipeline import (
     SAMPLES_PER_FRAME,
     Motion,
@@ -83,6 +86,7 @@ class Row:
     borders: int
     jerk: Mapping[str, float]  # of each group, at borders over elsewhere
     auc: Mapping[str, Auc]  # by classifier and places
+    null: Auc  # of two places between borders
     planted: Auc
 
 
@@ -115,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder that keeps sampled motion; empty it when the code of sampling changes",
     )
     parser.add_argument(
-        "--windows", type=_windows, default=WINDOWS, metavar="FRAMES:FIRST:OVERLAP:KEPT"
+        "--windows", type=_windows, default=WINDOWS, metavar="FRAMES:FIRST:OVERLAP:KEPT:FADING"
     )
     parser.add_argument(
         "--released-clips", type=whole_number, default=Plan.released_clips, help="0: none"
@@ -259,13 +263,15 @@ def write_motion(path: Path, motion: Motion) -> None:
     """Keep a take."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as draft, draft.open("wb") as file:
-        np.savez(file, face=motion.face.numpy(), pose=motion.pose.numpy())
+        np.savez(
+            file, **{name: each.numpy() for name, each in vars(motion).items() if each is not None}
+        )
 
 
 def read_motion(path: Path) -> Motion:
     """Read a take that is kept."""
     with np.load(path) as arrays:
-        return Motion(torch.from_numpy(arrays["face"]), torch.from_numpy(arrays["pose"]))
+        return Motion(**{name: torch.from_numpy(arrays[name]) for name in arrays})
 
 
 def finished(
@@ -292,16 +298,18 @@ def row_of(stage: str, clips: Sequence[Sequence[Tensor]], groups: Groups, plan: 
         at_borders = torch.stack([curve[at].mean() for curve in curves]).mean()
         ratios[group] = float(at_borders / torch.stack([c[far].mean() for c in curves]).mean())
     rng = np.random.default_rng(1)
-    found: dict[str, list[Tensor]] = {"border": [], "between": [], "anywhere": [], "planted": []}
+    found: dict[str, list[Tensor]] = defaultdict(list)
     takes = [take for clip in clips for take in clip]
     means = mean_differences(takes)
     for take in takes:
         features = log_differences(take, means, groups)
         found["border"].append(spans(features, at))
         found["between"].append(spans(features, between))
+        for name, shift in (("earlier", -KEY_FRAMES), ("later", KEY_FRAMES)):
+            found[name].append(spans(features, [frame + shift for frame in between]))
         found["anywhere"].append(spans(features, rng.choice(far, len(at)).tolist()))
-        planted = log_differences(step_at(take, between, rng), means, groups)
-        found["planted"].append(spans(planted, between))
+        stepped = log_differences(step_at(take, between, rng), means, groups)
+        found["planted"].append(spans(stepped, between))
     numbers = torch.tensor([number for number, clip in enumerate(clips) for _ in clip])
     clip = numbers.repeat_interleave(len(at))
     pairs = {"between": ("border", "between"), "anywhere": ("border", "anywhere")}
@@ -310,8 +318,11 @@ def row_of(stage: str, clips: Sequence[Sequence[Tensor]], groups: Groups, plan: 
         for name, pair in pairs.items()
         for kind in KINDS
     }
-    control = judged(found, "planted", "between", clip, KINDS["logistic"], plan)
-    return Row(stage, len(clips), plan.seeds, len(takes) * len(at), ratios, aucs, control)
+    null, planted = (
+        judged(found, *pair, clip, KINDS["logistic"], plan)
+        for pair in (("earlier", "later"), ("planted", "between"))
+    )
+    return Row(stage, len(clips), plan.seeds, len(takes) * len(at), ratios, aucs, null, planted)
 
 
 def step_at(take: Tensor, frames: Sequence[int], rng: np.random.Generator) -> Tensor:
@@ -354,13 +365,13 @@ def table(rows: Sequence[Row]) -> str:
             for row in rows
         ),
         "",
-        "| AUC (95 % interval) | " + " | ".join(first.auc) + " | planted step |",
-        "|---" * (2 + len(first.auc)) + "|",
+        "| AUC (95 % interval) | " + " | ".join(first.auc) + " | two places | planted step |",
+        "|---" * (3 + len(first.auc)) + "|",
         *(
             f"| {row.stage} | "
             + " | ".join(
                 f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
-                for auc in (*row.auc.values(), row.planted)
+                for auc in (*row.auc.values(), row.null, row.planted)
             )
             + " |"
             for row in rows

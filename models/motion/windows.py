@@ -1,9 +1,10 @@
 """Motion of clips of any length, in windows that overlap and agree.
 
 A window continues the one before: its first frames start from the same noise, and its predictions
-for them are drawn to the motion that exists, exactly at first and less and less towards the end of
-the overlap. The guide continues its tokens. The first window is shorter, so that its motion exists
-soon. Features are computed from the audio of the window and of some time before it, or after it
+for them are drawn to the motion that exists, exactly at first and then less and less. The last
+second of a window, in which the body has no next key pose to move to, is not used. The guide
+continues its tokens. The first window is shorter, so that its motion exists soon. Features are
+computed from the audio of the window and of some time before it, or after it
 where the clip begins. Memory does not depend on the length of a clip.
 
 Letters: N takes, T frames of a window, K key poses, R tokens of a key pose.
@@ -56,15 +57,20 @@ class WindowConfig:
     frames: int = 300
     first: int = 150  # of the first window
     overlap: int = 60
-    kept: int = 30  # frames of the overlap whose motion does not change
+    kept: int = 15  # frames of the overlap whose motion does not change
+    fading: int = 15  # frames after those; the rest of the overlap is not used
 
     def __post_init__(self) -> None:
         for name in ("frames", "first", "overlap"):
             if getattr(self, name) % KEY_FRAMES:
                 raise ValueError(f"{name} must be a multiple of {KEY_FRAMES} ({self})")
-        if not 0 <= self.kept <= self.overlap < self.first <= self.frames:
+        if not (
+            min(self.kept, self.fading) >= 0
+            and self.kept + self.fading <= self.overlap < self.first <= self.frames
+        ):
             raise ValueError(
-                f"kept must be 0 to overlap, overlap less than first, first at most frames ({self})"
+                "kept and fading must be at least 0 and at most overlap together, overlap less "
+                f"than first, first at most frames ({self})"
             )
 
     @property
@@ -78,9 +84,13 @@ class WindowConfig:
         return self.overlap - self.kept
 
     def weights(self, count: int, device: torch.device) -> Tensor:
-        """Return the weights of `count` frames that exist: 1, and a fall over the overlap's end."""
-        fall = torch.linspace(1, 0, self.changing + 2, device=device)[1:-1]
-        return torch.cat([torch.ones(count - self.changing, device=device), fall])
+        """Return the weights of `count` frames that exist: 1, a fall, and 0 for unused ones."""
+        weights = torch.zeros(count, device=device)
+        kept = count - self.changing
+        weights[:kept] = 1
+        fall = torch.linspace(1, 0, self.fading + 2, device=device)
+        weights[kept : kept + self.fading] = fall[1:-1]
+        return weights
 
 
 WINDOWS = WindowConfig()
@@ -355,7 +365,8 @@ def planned(windows: WindowConfig, fill: Callable[[int], int]) -> Iterator[Windo
 def borders(frames: int, windows: WindowConfig = WINDOWS) -> list[int]:
     """Return the frames in whose middle the motion passes from one window to the next."""
     found = planned(windows, lambda _: frames)
-    return [each.stop - windows.changing // 2 for each in found if not each.last]
+    middle = windows.changing - windows.fading // 2
+    return [each.stop - middle for each in found if not each.last]
 
 
 def count_parts(frames: int, whole: int, windows: WindowConfig = WINDOWS) -> int:

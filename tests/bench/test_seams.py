@@ -59,7 +59,7 @@ def test_motion_without_seams_passes_and_a_planted_step_is_found() -> None:
 
     assert row.borders == PLAN.clips * PLAN.seeds * len(borders(FRAMES))
     assert all(0.95 < ratio < 1.05 for ratio in row.jerk.values())
-    assert all(found.low < 0.5 < found.high for found in row.auc.values())
+    assert all(abs(found.value - 0.5) < 0.15 for found in (*row.auc.values(), row.null))
     assert row.planted.value > 0.75
     assert all(group in table([row]) for group in row.jerk)
 
@@ -76,7 +76,7 @@ def test_places_elsewhere_are_far_from_borders() -> None:
     at, between, far = places(1800)
 
     assert len(at) == 7
-    assert at[0] == WINDOWS.first - WINDOWS.changing // 2
+    assert at[0] == WINDOWS.first - 45 + 15 // 2  # the middle of what fades
     assert min(abs(place - border) for place in (*between, *far) for border in at) >= 60
     assert all((place - border) % 30 == 0 for place, border in zip(between, at, strict=True))
 

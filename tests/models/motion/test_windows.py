@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.motion.guide import Guide
 from models.motion.pipeline import Animator, Motion, MotionError, Sampling
+from models.motion.sampling import SegmentMotion
 from models.motion.windows import (
     WINDOWS,
     AudioBuffer,
@@ -21,7 +22,7 @@ from models.motion.windows import (
 )
 from tests import tiny_person
 
-SMALL = WindowConfig(frames=120, first=90, overlap=60, kept=30)
+SMALL = WindowConfig(frames=120, first=90, overlap=60, kept=30, fading=10)
 HOP = SMALL.frames - SMALL.overlap
 FEW = Sampling((1,), 2, 1.5, 1.5, 0.9, "unipc")
 
@@ -157,8 +158,25 @@ def test_borders_are_where_the_windows_of_a_stream_change(
     monkeypatch.setattr(MotionStream, "segment", recorded)
     streamed(animator, audio(frames))
 
-    middle = (SMALL.overlap - SMALL.kept) // 2
-    assert borders(frames, SMALL) == [window.stop - middle for window in made[:-1]]
+    assert borders(frames, SMALL) == [window.stop - 30 + 5 for window in made[:-1]]
+
+
+@pytest.mark.parametrize(("end", "same"), [(20, True), (21, False)])
+def test_the_unused_end_of_a_window_has_no_effect(
+    animator: Animator, monkeypatch: pytest.MonkeyPatch, end: int, same: bool
+) -> None:
+    original = MotionStream.finish
+
+    def changed(self, segment, motion, window):  # type: ignore[no-untyped-def]
+        if window.start == 0:
+            motion = SegmentMotion(*(part.clone() for part in motion))
+            for part in motion:
+                part[:, -end:] = 9.0
+        return original(self, segment, motion, window)
+
+    before = whole(streamed(animator, audio(300)))
+    monkeypatch.setattr(MotionStream, "finish", changed)
+    assert torch.equal(whole(streamed(animator, audio(300))), before) == same
 
 
 def test_audio_that_no_window_needs_is_forgotten(animator: Animator) -> None:
@@ -202,10 +220,12 @@ def test_a_long_clip_is_refused_where_windows_do_not_fit(animator: Animator) -> 
         {"first": 330},
         {"overlap": 45},
         {"overlap": 150},
-        {"kept": 61},
+        {"kept": 46},
         {"kept": -1},
+        {"fading": -1},
+        {"fading": 46},
     ],
 )
 def test_windows_that_do_not_fit_together_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be|must be 0 to overlap"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be|kept and fading must be"):
         replace(WINDOWS, **wrong)
