@@ -88,15 +88,15 @@ def api(folder: Path) -> Iterator[ApiProcess]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", BATCHES)
-def test_each_clip_has_one_job_and_one_video(tmp_path: Path, kind: str) -> None:
+def test_each_clip_has_one_job_and_one_video(tmp_path: Path) -> None:
+    """By `visavis batch`, which calls `Client.batch`; `make client-batch` runs both."""
     people = write_person(tmp_path / "people")
     settings = Settings(data=tmp_path / "data", people=people)
     out = tmp_path / "videos"
     allowance = Allowance(0)
     with api(tmp_path) as process, working(settings, allowance):
         clips = write_clips(tmp_path / "calls", CLIPS)
-        command = BATCHES[kind](process.address, clips, out)
+        command = BATCHES["visavis batch"](process.address, clips, out)
         kills = run_killed(command, out, CLIPS, process.restart, allowance.raise_to)
         process.wait()
         result = found(process.address, out)

@@ -61,7 +61,16 @@ def run(live: Live, folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_it_works_with_a_live_service(live: Live, compiled: Path) -> None:
+def test_package_tests_and_snippets_of_the_readme_work_with_a_live_service(
+    live: Live, compiled: Path
+) -> None:
+    """One test: workers of pytest would compile the package for each of its parts."""
+    _has_what_its_description_names(compiled)
+    _passes_its_tests(live, compiled)
+    _runs_the_snippets(live, compiled)
+
+
+def _passes_its_tests(live: Live, compiled: Path) -> None:
     node = str(tool("node/node"))
 
     report = run(live, compiled, node, "--test", "--test-reporter=tap", "out/test/client.test.js")
@@ -70,7 +79,7 @@ def test_it_works_with_a_live_service(live: Live, compiled: Path) -> None:
     assert "# skipped 0" in report
 
 
-def test_snippets_of_the_readme_run(live: Live, compiled: Path) -> None:
+def _runs_the_snippets(live: Live, compiled: Path) -> None:
     kept = [number for number, (runs, _) in enumerate(snippets()) if runs]
     assert len(list(snippets())) - len(kept) == NOT_RUN
 
@@ -83,7 +92,7 @@ def test_snippets_of_the_readme_run(live: Live, compiled: Path) -> None:
     assert (compiled / "out.mp4").stat().st_size > 0
 
 
-def test_the_package_contains_what_its_description_names(live: Live, compiled: Path) -> None:
+def _has_what_its_description_names(compiled: Path) -> None:
     described = json.loads((compiled / "package.json").read_text())
     entry = described["exports"]["."]
 

@@ -29,11 +29,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait(condition: Callable[[], object], process: subprocess.Popen[str], pause: float) -> None:
     end = time.monotonic() + TIMEOUT
     while not condition():
         assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def pids(process: subprocess.Popen[str], engine: str) -> list[int]:
@@ -70,9 +70,9 @@ def run(folder: Path, engine: str, recipe: Path, work: Path, *, kill: int | None
         )  # fmt: skip
     try:
         if kill is not None:
-            wait(lambda: len(pids(process, engine)) == 2, process)
+            wait(lambda: len(pids(process, engine)) == 2, process, 0.3)  # each look is expensive
             victim = psutil.Process(pids(process, engine)[kill])
-            wait(CheckpointStore(work / "face").paths, process)
+            wait(CheckpointStore(work / "face").paths, process, 0.02)
             victim.kill()
         assert process.wait(TIMEOUT) == 0, log.read_text()
     finally:
