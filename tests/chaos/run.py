@@ -46,16 +46,22 @@ class Plan:
     pause_seconds: float = 2.0  # longest pause between faults
     limit_seconds: float = 1800.0
     broker: bool = True
+    workers: int = 2
+    apis: int = 2
+    submit_pause_seconds: float = 0.0  # of the client after each job
     new_faults: int = 0  # of sick workers, missing mounts, copied persons and the database
 
 
 class Client:
     """Client that submits clips, cancels some, and retries failed requests."""
 
-    def __init__(self, cluster: Cluster, watcher: Watcher, random: Random, folder: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, watcher: Watcher, random: Random, folder: Path, *, pause: float
+    ) -> None:
         self.accepted: list[Accepted] = []
         self.stop = threading.Event()
         self._cluster, self._watcher, self._random = cluster, watcher, random
+        self._pause = pause
         self._clips = {
             seconds: write_clip(folder / f"{seconds}.wav", seconds=seconds).read_bytes()
             for seconds in CLIP_SECONDS
@@ -69,6 +75,7 @@ class Client:
                     time.sleep(0.1)
                     continue
                 self._submit(http)
+                self.stop.wait(self._pause)
 
     def _submit(self, http: httpx.Client) -> None:
         seconds, takes = self._random.choice(CLIP_SECONDS), self._random.choice((1, 1, 2, 3))
@@ -120,12 +127,17 @@ def run(plan: Plan) -> Report:
     with (
         TemporaryDirectory(prefix="visavis-chaos-") as folder,
         running_cluster(
-            plan.setup, workers=2, apis=2, environment=plan.environment, broker=plan.broker
+            plan.setup,
+            workers=plan.workers,
+            apis=plan.apis,
+            environment=plan.environment,
+            broker=plan.broker,
         ) as cluster,
     ):
         _wait_until_ready(cluster)
         with Watcher(cluster) as watcher:
-            client = Client(cluster, watcher, Random(plan.seed), Path(folder))
+            pause = plan.submit_pause_seconds
+            client = Client(cluster, watcher, Random(plan.seed), Path(folder), pause=pause)
             sending = threading.Thread(target=client.run, daemon=True)
             sending.start()
             context = FaultContext(cluster, watcher, Random(plan.seed + 1), report.faults)
