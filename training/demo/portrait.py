@@ -2,7 +2,8 @@
 
 It shows both demo people in conversation, with face units and key poses chosen by hand: she speaks,
 he listens. Each is rendered by a camera whose centre is moved aside, and set before one wall. With
-`--clip`, contact sheets of both people follow: sampled motion of the clip in both shadings.
+`--clip`, contact sheets of sampled motion of the clip in both shadings follow: of both people, and
+of the demo person alone.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from models.avatar.blendshape.renderer import BlendshapeAvatar
     from models.avatar.camera import Camera
+    from models.motion.pipeline import Motion
 
 PEOPLE = Path(__file__).parents[2] / "people"
 WIDTH, HEIGHT = 1200, 640
@@ -42,6 +44,8 @@ QUALITY = 88
 SHEET_SIZES = (512, 1024)  # of a frame
 SHEET_SECONDS = {"demo": (1.2, 8.5), "sam": (8.3, 3.0)}  # of the sample clip: speaking, listening
 SHEET_SEED = 4242
+SHADING_SECONDS = (0.9, 3.0, 4.8, 8.5)
+LARGE_SECOND = (4.8,)
 
 
 @dataclass(frozen=True)
@@ -151,15 +155,32 @@ def contact_sheet(clip: Path) -> NDArray[np.uint8]:
         avatar = load_blendshape_avatar(PEOPLE / name, device=torch.device("cpu"))
         seconds = max(SHEET_SECONDS[name]) + 1
         motion = sampled_motion(PEOPLE / name, clip, seconds, SHEET_SEED, channel)
-        at = [round(second * FRAME_RATE) for second in SHEET_SECONDS[name]]
-        frames: list[NDArray[np.uint8]] = []
-        for shading, view in ((FAST, None), (FULL, PORTRAIT)):
-            camera = avatar.camera(view).resized(size, size)
-            options = RenderOptions(shading=shading)
-            for batch in avatar.render(motion.face[at], motion.pose[at], [camera], options=options):
-                frames.extend(batch)
-        rows.append(np.concatenate(frames, axis=1))
+        rows.append(np.concatenate(in_both(avatar, motion, SHEET_SECONDS[name], size), axis=1))
     return np.concatenate(rows)
+
+
+def in_both(
+    avatar: BlendshapeAvatar, motion: Motion, seconds: Sequence[float], size: int
+) -> list[NDArray[np.uint8]]:
+    """Frames at some times beside each other, [S, N * S, 3]: in `fast`, then in `full`."""
+    at, rows = [round(second * FRAME_RATE) for second in seconds], []
+    for shading, view in ((FAST, None), (FULL, PORTRAIT)):
+        camera = avatar.camera(view).resized(size, size)
+        options = RenderOptions(shading=shading)
+        frames = avatar.render(motion.face[at], motion.pose[at], [camera], options=options)
+        rows.append(np.concatenate([frame for batch in frames for frame in batch], axis=1))
+    return rows
+
+
+def shading_sheets(clip: Path) -> dict[str, NDArray[np.uint8]]:
+    """Sheets of the demo person by file name: four frames in both shadings, and one larger."""
+    avatar = load_blendshape_avatar(PEOPLE / "demo", device=torch.device("cpu"))
+    motion = sampled_motion(PEOPLE / "demo", clip, max(SHADING_SECONDS) + 1, SHEET_SEED)
+    small, large = SHEET_SIZES
+    return {
+        f"shading-{small}": np.concatenate(in_both(avatar, motion, SHADING_SECONDS, small)),
+        f"shading-{large}": np.concatenate(in_both(avatar, motion, LARGE_SECOND, large), axis=1),
+    }
 
 
 def camera_of(avatar: BlendshapeAvatar) -> Camera:
@@ -194,7 +215,7 @@ def row(names: Sequence[str], values: Mapping[str, float]) -> Tensor:
 
 
 def main() -> None:
-    """Write conversation.webp, and people-512.webp and people-1024.webp."""
+    """Write conversation.webp, and with a clip people-*.webp and shading-*.webp."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--clip", type=Path, help="clip of the contact sheets")
@@ -209,6 +230,8 @@ def main() -> None:
             share = size / max(SHEET_SIZES)
             small = sheet.resize((round(sheet.width * share), round(sheet.height * share)))
             small.save(out / f"people-{size}.webp", quality=QUALITY, method=6)
+        for name, pixels in shading_sheets(options.clip).items():
+            Image.fromarray(pixels).save(out / f"{name}.webp", quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":
