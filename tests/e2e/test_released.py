@@ -2,39 +2,18 @@
 
 import io
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
 
 from tests.audio_clips import write_clip
-from tests.e2e.conftest import Environment, Stack, command, service_environment, started
+from tests.e2e.conftest import Environment, Stack, command
 from tests.released_layout import PERSON, write_released_person
-from tests.tiny_person import write_tiny_person
 
 pytestmark = pytest.mark.services
 
 WIDTH, HEIGHT = 64, 96  # of one view in the released config
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Separate catalogue of persons, because a test adds one."""
-    folder = tmp_path_factory.mktemp("people")
-    write_tiny_person(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def environment(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return service_environment(people, tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def stack(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(environment, tmp_path_factory.mktemp("logs")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
