@@ -34,7 +34,7 @@ def probe_output(command: Sequence[str], *, timeout: float) -> bytes:
 
 
 class Reader:
-    """Stands in for the child of `decode`: its audio and its last line."""
+    """Stand-in for the child of `decode`: its audio and its last line."""
 
     def __init__(self, command: Sequence[str], **_limits: object) -> None:
         self._limits, *self._paths = command[command.index("read") + 1 :]

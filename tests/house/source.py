@@ -74,11 +74,16 @@ def docstring_openings(path: Path) -> Iterator[Text]:
             yield Text(path, node.body[0].lineno, docstring.splitlines()[0])
 
 
-def strings(path: Path) -> Iterator[Text]:
+@cache
+def strings(path: Path) -> tuple[Text, ...]:
     """String literals of a module, docstrings included, each as one line.
 
     Names of log events are left out: programs compare them.
     """
+    return tuple(_strings(path))
+
+
+def _strings(path: Path) -> Iterator[Text]:
     events = set[ast.expr]()  # ast.walk visits a call before its arguments
     for node in ast.walk(parsed(path)):
         match node:
@@ -88,8 +93,13 @@ def strings(path: Path) -> Iterator[Text]:
                 yield Text(path, node.lineno, one_line(text))
 
 
-def comments(path: Path) -> Iterator[Text]:
+@cache
+def comments(path: Path) -> tuple[Text, ...]:
     """Comments of a module; those of consecutive lines are one."""
+    return tuple(_comments(path))
+
+
+def _comments(path: Path) -> Iterator[Text]:
     first, lines = 0, list[str]()
     for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
         if token.type != tokenize.COMMENT:
