@@ -30,7 +30,9 @@ def test_one_click_makes_a_video_of_the_sample_conversation(studio: Studio) -> N
     assert studio.page.locator("#track-partner canvas").get_attribute("aria-label")
 
 
-def test_the_page_is_small_and_comes_from_one_host(studio: Studio) -> None:
+def test_the_page_is_small_comes_from_one_host_and_a_job_costs_few_requests(
+    studio: Studio, clip: Path
+) -> None:
     studio.open()
     studio.page.wait_for_load_state("networkidle")
 
@@ -43,6 +45,14 @@ def test_the_page_is_small_and_comes_from_one_host(studio: Studio) -> None:
     }
     assert sum(sizes.values()) < MOST_BYTES, sizes
 
+    before = len(studio.requests)
+    studio.choose(clip)
+    job = studio.make()
+    studio.until_done()
+    calls = studio.calls(since=before)
+    assert calls == ["POST /generate", f"GET /jobs/{job}/events"]
+    assert len(calls) <= MOST_CALLS
+
 
 def test_public_text_is_sent_compressed_and_answers_about_jobs_are_not(service: Service) -> None:
     def encoding(path: str) -> str | None:
@@ -51,18 +61,6 @@ def test_public_text_is_sent_compressed_and_answers_about_jobs_are_not(service: 
     assert {encoding(path) for path in ("/", "/openapi.json", "/docs", "/page/page.js")} == {"gzip"}
     assert encoding("/people") is None
     assert encoding("/page/conversation.m4a") is None
-
-
-def test_a_job_costs_few_requests(studio: Studio, clip: Path) -> None:
-    studio.open()
-    before = len(studio.requests)
-    studio.choose(clip)
-    job = studio.make()
-    studio.until_done()
-
-    calls = studio.calls(since=before)
-    assert calls == ["POST /generate", f"GET /jobs/{job}/events"]
-    assert len(calls) <= MOST_CALLS
 
 
 def test_the_note_for_browsers_without_javascript_comes_first(

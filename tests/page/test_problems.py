@@ -47,18 +47,17 @@ def test_a_problem_that_the_service_finds_stands_at_its_field(studio: Studio, cl
     assert studio.page.get_attribute("#background", "aria-invalid") is None
 
 
-def test_nothing_to_send_is_said_at_the_lane_of_the_person(studio: Studio) -> None:
+def test_nothing_to_send_and_files_that_are_no_recordings_are_problems_of_the_lane(
+    studio: Studio, tmp_path: Path
+) -> None:
     studio.open()
     studio.page.click("#go")
 
     expect(studio.page.locator("#audio-problem")).to_contain_text("Choose a file or record")
     assert studio.focused() == "audio"
 
-
-def test_a_text_file_is_refused_before_it_is_sent(studio: Studio, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("not a recording")
-    studio.open()
     studio.page.set_input_files("#audio", notes)
 
     expect(studio.page.locator("#audio-problem")).to_contain_text("notes.txt is not a recording")

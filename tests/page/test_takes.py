@@ -19,9 +19,9 @@ TIMES = "[...document.querySelectorAll('#grid video')].map((video) => video.curr
 
 @pytest.fixture(scope="package")
 def six(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A finished job with six takes of four seconds, and their motion."""
-    clip = write_clip(tmp_path_factory.mktemp("six") / "six.wav", seconds=4.0)
-    fields = {"takes": str(TAKES), "outputs": "video,motion", "size": "128"}
+    """A finished job with six takes of two seconds, and their motion."""
+    clip = write_clip(tmp_path_factory.mktemp("six") / "six.wav", seconds=2.0)
+    fields = {"takes": str(TAKES), "outputs": "video,motion", "size": "64"}
     job = service.stack.submit(clip, **fields)
     service.stack.until(job, lambda view: view["state"] == "succeeded", seconds=90)
     return job
@@ -72,13 +72,19 @@ def test_every_file_of_a_take_is_in_its_menu_and_all_come_as_one_archive(
         assert len(archive.namelist()) == 3 * TAKES  # the manifests of motion are beside it
 
 
-def test_chosen_takes_are_rendered_again_with_another_look(
+def test_a_wrong_look_is_said_at_its_field_and_chosen_takes_are_rendered_with_another(
     studio: Studio, service: Service, six: str
 ) -> None:
     studio.open(f"#{six}")
     studio.page.check('#grid [aria-label="Choose take 2"]')
     studio.page.click("#again > summary")
     expect(studio.page.locator("#again-takes")).to_contain_text("Take 2:")
+    studio.page.fill("#again-form-supersampling", "9")
+    studio.page.click("#again-form button[type=submit]")
+    expect(studio.page.locator("#again-form-supersampling-problem")).to_contain_text("1 to 4")
+    assert studio.focused() == "again-form-supersampling"
+
+    studio.page.fill("#again-form-supersampling", "")
     studio.page.fill("#again-form-background", "#00ff00")
     studio.page.select_option("#again-form-size", "256")
     studio.page.click("#again-form button[type=submit]")
@@ -89,16 +95,6 @@ def test_chosen_takes_are_rendered_again_with_another_look(
     assert (view["request"]["size"], view["request"]["background"]) == ("256x256", "#00ff00")
     assert view["request"]["shown"] == [2]
     assert studio.page.locator("#grid video").count() == 1
-
-
-def test_a_wrong_look_is_said_at_its_field(studio: Studio, six: str) -> None:
-    studio.open(f"#{six}")
-    studio.page.click("#again > summary")
-    studio.page.fill("#again-form-supersampling", "9")
-    studio.page.click("#again-form button[type=submit]")
-
-    expect(studio.page.locator("#again-form-supersampling-problem")).to_contain_text("1 to 4")
-    assert studio.focused() == "again-form-supersampling"
 
 
 def test_previews_come_first_and_chosen_ones_are_rendered_in_full(

@@ -92,7 +92,8 @@ def test_a_partner_from_another_file_takes_the_place_of_the_right_channel(
     assert service.http.get(f"/jobs/{job}").json()["clip_seconds"] == 1.0
 
 
-def test_a_file_dropped_anywhere_is_taken(studio: Studio, clip: Path) -> None:
+def test_a_file_dropped_anywhere_is_taken(studio: Studio, tmp_path: Path) -> None:
+    (short,) = write(tmp_path, short=noise(0.1, 1))
     studio.open()
     studio.page.evaluate(
         """async (bytes) => {
@@ -101,7 +102,7 @@ def test_a_file_dropped_anywhere_is_taken(studio: Studio, clip: Path) -> None:
           document.querySelector("header").dispatchEvent(
             new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: transfer}));
         }""",
-        list(clip.read_bytes()),
+        list(short.read_bytes()),
     )
 
     expect(studio.page.locator("#name-shown")).to_contain_text("dropped.wav")
