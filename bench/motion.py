@@ -3,7 +3,8 @@
 It measures CPU seconds of a denoising step, of a token of the guide and of a whole clip, for the
 worker's code and for `bench/networks/plain.py`, with the same random weights of the released sizes
 in the same run, and compares the numbers of both. Work that our code does once per clip has its own
-column and counts in the total.
+column and counts in the total. The part `standard` is a whole clip with the 11 calls of that
+quality, against the plain code with 100 steps.
 
 Every choice favours the plain code: its cheapest step is compared with our mean step.
 
@@ -16,7 +17,7 @@ Letters: n samples at 48 kHz, T frames, K key poses, S tokens, L rows of speech,
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from bench.networks import plain
 from bench.networks.batches import BatchPlan, BatchRow, batch_table, measure_batches
 from bench.timing import NO_COST, Cost, Report, Timed, report_on, timed, write_json
 from contracts.person import read_manifest
+from contracts.quality import REFERENCE, STANDARD
 from models.motion.denoiser import BODY, FACE, KEY_FRAMES, BodyDenoiser, Denoiser
 from models.motion.diffusion import guided, schedule_for
 from models.motion.guide import Guide, GuideConfig, generate
@@ -41,15 +43,16 @@ from training.commands.options import device_name, output_file, positive_float, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from contracts.quality import Quality
     from models.motion.denoiser import Condition, DenoiserConfig
     from models.motion.diffusion import Denoise
 
-PARTS = ("face", "body", "guide", "clip")
+PARTS = ("face", "body", "guide", "clip", "standard")
+WHOLE_PARTS = {"clip", "standard"}  # they need the figures of the others
 SHORTEST, LONGEST = 4.0, 20.0  # seconds of a clip that the released networks take unpadded
 WHOLE_SECONDS = 4.0  # the cost of a longer clip is the sum of its parts
 GUIDANCE_FACE, GUIDANCE_BODY = 10.0, 2.0
 DIVERSITY = 0.97
-BATCH_CALLS = 11
 GREEDY = 1e-6  # top-p that keeps only the best token
 TOLERANCE = 1e-3  # of the standard deviation
 
@@ -126,7 +129,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=_count, default=Plan.plain_steps, help="measured steps of the plain code"
     )
     parser.add_argument(
-        "--part", nargs="+", choices=PARTS, default=PARTS, help="clip measures and shows all others"
+        "--part",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="clip and standard measure and show face, body and guide, too",
     )
     parser.add_argument("--device", type=device_name, default="cpu")
     parser.add_argument(
@@ -136,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--person", type=Path, metavar="FOLDER", help="with --jobs: a person directory"
     )
     parser.add_argument(
-        "--calls", type=_count, default=BATCH_CALLS, help="with --jobs: calls of each denoiser"
+        "--calls", type=_count, default=STANDARD.steps, help="with --jobs: calls of each denoiser"
     )
     parser.add_argument(
         "--repeats", type=positive_int, default=BatchPlan.repeats, help="with --jobs: of each size"
@@ -247,9 +254,13 @@ def _measure_clip(networks: Networks, seconds: float, parts: set[str], plan: Pla
     rows = [
         work(networks, clip, plan)
         for part, work in measures.items()
-        if part in parts or "clip" in parts
+        if part in parts or WHOLE_PARTS & parts
     ]
-    return [*rows, measure_whole(networks, clip, rows, plan)] if "clip" in parts else rows
+    whole = {"clip": measure_whole, "standard": measure_standard}
+    return [
+        *rows,
+        *(work(networks, clip, rows, plan) for part, work in whole.items() if part in parts),
+    ]
 
 
 def _clip(networks: Networks, seconds: float) -> Clip:
@@ -398,25 +409,34 @@ def _plain_token(networks: Networks, clip: Clip, before: Tensor) -> Timed[Tensor
 
 def measure_whole(networks: Networks, clip: Clip, rows: list[Row], plan: Plan) -> Row:
     """Measure a whole clip, from audio to face and pose; `rows` are its three parts."""
-    face, body, guide = rows
-    tokens = torch.zeros(
-        1,
-        guide.units // networks.tokenizer.config.depth,
-        networks.tokenizer.config.depth,
-        dtype=torch.long,
-        device=clip.audio.device,
-    )
-    decoding = timed(lambda: networks.tokenizer.decode(tokens)).cost
-    other = sum((row.plain * row.units for row in rows), decoding)
-    once = sum((row.once for row in rows), NO_COST)
     if clip.seconds <= WHOLE_SECONDS:
-        ours, how = _animate(networks, clip, plan), "run whole"
-    else:
-        loops = sum((row.ours * row.units for row in rows), decoding)
-        ours, how = clip.features_cost + once + loops, "the sum of its parts"
+        sampling = _sampling(REFERENCE, plan.clip_steps)
+        return _whole_row("clip", networks, clip, rows, _animate(networks, clip, sampling))
+    loops = sum((row.ours * row.units for row in rows), _decoding(networks, clip, rows))
+    ours = clip.features_cost + sum((row.once for row in rows), NO_COST) + loops
+    return _whole_row("clip", networks, clip, rows, ours, "the sum of its parts")
+
+
+def measure_standard(networks: Networks, clip: Clip, rows: list[Row], _plan: Plan) -> Row:
+    """Measure a whole clip of the quality `standard`, against the plain code with 100 steps."""
+    ours = _animate(networks, clip, _sampling(STANDARD, STANDARD.steps))
+    row = _whole_row("standard", networks, clip, rows, ours)
+    return replace(row, unit=f"{STANDARD.steps} calls")
+
+
+def _whole_row(
+    part: str,
+    networks: Networks,
+    clip: Clip,
+    rows: list[Row],
+    ours: Cost,
+    how: str = "run whole",
+) -> Row:
+    face, body, guide = rows
+    other = sum((row.plain * row.units for row in rows), _decoding(networks, clip, rows))
     times = _times(clip, other, ours)
     return Row(
-        part="clip",
+        part=part,
         seconds=clip.seconds,
         unit="clip",
         ours=ours,
@@ -424,7 +444,7 @@ def measure_whole(networks: Networks, clip: Clip, rows: list[Row], plan: Plan) -
         times=times,
         units=1,
         features=clip.features_cost,
-        once=once,
+        once=sum((row.once for row in rows), NO_COST),
         times_in_all=times,
         plain_units=0,
         agrees=all(row.agrees for row in rows),
@@ -436,16 +456,24 @@ def measure_whole(networks: Networks, clip: Clip, rows: list[Row], plan: Plan) -
     )
 
 
-def _animate(networks: Networks, clip: Clip, plan: Plan) -> Cost:
+def _decoding(networks: Networks, clip: Clip, rows: list[Row]) -> Cost:
+    """Measure the decoding of as many tokens as the guide samples."""
+    *_, guide = rows
+    depth = networks.tokenizer.config.depth
+    tokens = torch.zeros(1, guide.units // depth, depth, dtype=torch.long, device=clip.audio.device)
+    return timed(lambda: networks.tokenizer.decode(tokens)).cost
+
+
+def _sampling(quality: Quality, steps: int) -> Sampling:
+    return Sampling(
+        (1,), steps, GUIDANCE_FACE, GUIDANCE_BODY, DIVERSITY, quality.sampler,
+        quality.guidance_until,
+    )  # fmt: skip
+
+
+def _animate(networks: Networks, clip: Clip, sampling: Sampling) -> Cost:
     """Measure the animation of a clip as the worker runs it."""
     animator = Animator(networks, device=clip.audio.device)
-    sampling = Sampling(
-        seeds=(1,),
-        steps=plan.clip_steps,
-        guidance_face=GUIDANCE_FACE,
-        guidance_body=GUIDANCE_BODY,
-        diversity=DIVERSITY,
-    )
     audio = clip.audio[0].cpu()
     return timed(lambda: animator.animate(audio, sampling)).cost
 
@@ -453,7 +481,7 @@ def _animate(networks: Networks, clip: Clip, plan: Plan) -> Cost:
 def table(report: Report[Row]) -> str:
     """Return the report as text."""
     columns = ("ours", "plain", "plain / ours", "once a clip", "in all")
-    head = f"{'':13} {'unit':6}" + "".join(f"{name:>20}" for name in columns)
+    head = f"{'':13} {'unit':9}" + "".join(f"{name:>20}" for name in columns)
     notes = [
         "CPU seconds (wall clock in brackets). Once a clip: preparation of our code before the",
         "loop, with the shared speech features. In all: plain / ours for a clip, with preparation.",
@@ -466,5 +494,5 @@ def _line(row: Row) -> str:
     costs = [str(cost) for cost in (row.ours, row.plain, row.features + row.once)]
     cells = [*costs[:2], f"{row.times:.1f} x", costs[2], f"{row.times_in_all:.1f} x"]
     name = f"{row.part} {row.seconds:g} s"
-    figures = f"{name:13} {row.unit:6}" + "".join(f"{cell:>20}" for cell in cells)
+    figures = f"{name:13} {row.unit:9}" + "".join(f"{cell:>20}" for cell in cells)
     return f"{figures}\n{'':14}{row.agreement}"

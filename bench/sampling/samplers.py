@@ -6,11 +6,13 @@ mean squares in normalised units. Spread of the jaw while the person speaks, and
 are ratios to the recorded motion, and lips are compared with it by the correlation of the jaw while
 she speaks and by the mean distance of lip vertices; these need a blendshape person. FD is the
 Frechet distance of all frames to the recorded ones, in normalised units. Jerk of the body, the mean
-third difference of the pose, is a ratio to that of the 500 steps. The clips come from all scenes of
-the dataset in turn, and the pairs of seeds alternate between the clips. With `--cache` each sampled
-motion is kept, so that another run with the same clips samples only what is new.
+third difference of the pose, is a ratio to that of the 500 steps. The second table has the measures
+that finishing changes, of the motion that users see. The clips come from all scenes of the dataset
+in turn, and the pairs of seeds alternate between the clips. With `--cache` each sampled motion is
+kept, so that another run with the same clips samples only what is new.
 
-CPU: seconds of both denoisers for a second of audio, without the rest of the work.
+CPU: seconds of both denoisers for a second of audio, without the rest of the work; of the run that
+sampled the motion. To compare costs alone, `--reference ddim:100` needs no 500 steps.
 
 Letters: T frames.
 """
@@ -36,7 +38,10 @@ from contracts.files import write_atomically
 from contracts.person import read_manifest
 from contracts.samplers import SAMPLERS, STUDENT
 from models.avatar.blendshape.model import load_blendshape
+from models.finishing.animator import load_finishing
+from models.finishing.voices import Voices
 from models.motion.pipeline import (
+    LIPS,
     STUDENTS,
     Motion,
     Sampling,
@@ -47,6 +52,7 @@ from models.motion.pipeline import (
 from training.commands.options import output_file, output_folder, positive_float, positive_int
 from training.evaluation.lips import lip_reader
 from training.evaluation.metrics import correlation, frechet_distance, lip_vertex_error
+from training.person_directory import FILES
 from training.person_facts import AVATAR_FILES
 
 if TYPE_CHECKING:
@@ -57,6 +63,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.avatar.blendshape.model import BlendshapeModel
+    from models.finishing.animator import Finishing
     from models.motion.pipeline import Animator, ClipFeatures
 
     Floats = NDArray[np.float32]
@@ -94,32 +101,46 @@ class Clip:
 
 
 @dataclass
+class Amplitudes:
+    """How much jaw and body move, added up over the clips."""
+
+    speed: float = 0.0
+    jerk: float = 0.0
+    jaw: list[Floats] = field(default_factory=list)  # while the person speaks
+
+    def add(self, pose: Tensor, jaw: Floats) -> None:
+        """Add a clip."""
+        self.speed += float(pose.diff(dim=0).abs().mean())
+        self.jerk += float(pose.diff(dim=0, n=3).abs().mean())
+        self.jaw.append(jaw)
+
+    @property
+    def jaws(self) -> Floats:
+        return np.concatenate(self.jaw)
+
+    def ratios(self, truth: Amplitudes, reference: Amplitudes) -> tuple[float, float, float]:
+        """Spread of the jaw and speed as ratios to the truth, jerk to the reference."""
+        spread = float(self.jaws.std() / truth.jaws.std())
+        return spread, self.speed / truth.speed, self.jerk / reference.jerk
+
+
+@dataclass
 class Sums:
     """Measurements of one way to sample, added up over the clips."""
 
     cpu: float = 0.0
     face: float = 0.0  # squared distance from the reference
     body: float = 0.0
-    speed: float = 0.0
-    jerk: float = 0.0
     lips: float = 0.0  # sum over frames, mm
-    jaw: list[Floats] = field(default_factory=list)  # while the person speaks
+    sampled: Amplitudes = field(default_factory=Amplitudes)
+    finished: Amplitudes = field(default_factory=Amplitudes)
     motion: list[tuple[Floats, Floats]] = field(default_factory=list)  # face and pose, normalised
 
-    def add(
-        self, cpu: float, distance: tuple[float, float], pose: Tensor, jaw: Floats, lips: float
-    ) -> None:
+    def add(self, cpu: float, distance: tuple[float, float], lips: float) -> None:
         """Add the measurements of a clip."""
         self.cpu += cpu
         self.face, self.body = self.face + distance[0], self.body + distance[1]
-        self.speed += float(pose.diff(dim=0).abs().mean())
-        self.jerk += float(pose.diff(dim=0, n=3).abs().mean())
         self.lips += lips
-        self.jaw.append(jaw)
-
-    @property
-    def jaws(self) -> Floats:
-        return np.concatenate(self.jaw)
 
     def frechet(self, other: Sums) -> tuple[float, float]:
         """Frechet distances of the frames of face and pose."""
@@ -148,6 +169,9 @@ class Row:
     lips: float  # mean distance of lip vertices from the recorded ones, mm
     fd_face: float
     fd_body: float
+    finished_jaw_spread: float  # of the finished motion; the same without finishing
+    finished_speed: float
+    finished_jerk: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +184,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=_choice, nargs="+", default=[_choice(text) for text in DEFAULT_ROWS],
         metavar="SAMPLER:STEPS[:UNTIL]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--reference", type=_choice, default=REFERENCE, metavar="SAMPLER:STEPS[:UNTIL]",
+        help="what the rows are compared with; default: ddim:500",
     )  # fmt: skip
     parser.add_argument("--cache", type=output_folder, help="folder that keeps sampled motion")
     parser.add_argument("--threads", type=positive_int, default=1)
@@ -180,8 +208,9 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     clips = list(cut_clips(arguments.data, arguments.seconds, arguments.clips))
     report = measure(
-        arguments.person, clips, arguments.rows, arguments.pairs, cache=arguments.cache
-    )
+        arguments.person, clips, arguments.rows, arguments.pairs,
+        reference=arguments.reference, cache=arguments.cache,
+    )  # fmt: skip
     print(table(report))
     write_json(report, arguments.json)
 
@@ -211,6 +240,7 @@ def measure(
         load_animator(person, device=cpu),
         load_blendshape(person / "avatar.safetensors", device=cpu),
         manifest.defaults,
+        load_finishing(person),
         Cache(cache, manifest.files) if cache else None,
         {choice: Sums() for choice in (reference, *choices)},
     )
@@ -229,6 +259,17 @@ class Take:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What all takes of a clip share."""
+
+    motion: Motion
+    audio: Tensor  # [1600 T, 2]
+    regressed: Tensor | None  # [T, U + 1] lips for finishing
+    vertices: Floats  # lip vertices, mm
+    speaks: Flags  # [T]
+
+
+@dataclass(frozen=True)
 class Cache:
     """Sampled motion in a folder, by person, clip, way to sample and seed."""
 
@@ -237,8 +278,9 @@ class Cache:
 
     def path(self, clip: Clip, sampling: Sampling) -> Path:
         """Return the file of a take."""
-        others = {*AVATAR_FILES, *(STUDENTS.values() if sampling.sampler != STUDENT else ())}
-        files = {name: digest for name, digest in self.files.items() if name not in others}
+        read = {*FILES, LIPS, *(STUDENTS.values() if sampling.sampler == STUDENT else ())}
+        names = sorted(read & self.files.keys() - set(AVATAR_FILES))
+        files = {name: self.files[name] for name in names}
         facts = {"files": files, "sampling": asdict(sampling)}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         key.update(np.ascontiguousarray(clip.samples).tobytes())
@@ -269,6 +311,7 @@ class Bench:
     animator: Animator
     avatar: BlendshapeModel
     defaults: Mapping[str, Any]
+    finishing: Finishing | None
     cache: Cache | None
     sums: dict[Choice, Sums]  # the first is the reference
     apart: Sums = field(default_factory=Sums)  # two seeds
@@ -277,38 +320,46 @@ class Bench:
     def add(self, clip: Clip, seeds: tuple[int, ...]) -> None:
         """Sample a clip in every way with the first seed, and once with the second."""
         recorded = Motion(*(torch.from_numpy(np.array(x)).float() for x in (clip.codes, clip.pose)))
-        features = self.animator.extract(torch.from_numpy(np.array(clip.samples)))
-        lips = self.lips(clip.codes)
-        speaks = self._speaks(recorded)
-        self._add(self.truth, Take(recorded, 0.0), recorded, speaks, lips)
+        audio = torch.from_numpy(np.array(clip.samples))
+        features = self.animator.extract(audio)
+        lips, speaks = self.lips(clip.codes), self._speaks(recorded)
+        true = Recorded(recorded, audio, features.lips, lips, speaks)
+        self._add(self.truth, Take(recorded, 0.0), recorded, true)
         reference: Motion | None = None
         for choice, sums in self.sums.items():
             take = self._sampled(clip, features, choice, seeds[0])
             reference = reference or take.motion
-            self._add(sums, take, reference, speaks, lips)
+            self._add(sums, take, reference, true, seeds[0])
         assert reference is not None
         other = self._sampled(clip, features, OTHER, seeds[1])
-        self._add(self.apart, other, reference, speaks, lips)
+        self._add(self.apart, other, reference, true)
 
     def rows(self, seconds: float) -> list[Row]:
         """Return the table for `seconds` of audio."""
+        return [self._row(choice, sums, seconds) for choice, sums in self.sums.items()]
+
+    def _row(self, choice: Choice, sums: Sums, seconds: float) -> Row:
         reference, *_ = self.sums.values()
-        return [
-            Row(
-                **asdict(choice),
-                cpu=sums.cpu / seconds,
-                face=math.sqrt(sums.face / self.apart.face),
-                body=math.sqrt(sums.body / self.apart.body),
-                jaw_correlation=correlation(sums.jaws, self.truth.jaws),
-                jaw_spread=float(sums.jaws.std() / self.truth.jaws.std()),
-                body_speed=sums.speed / self.truth.speed,
-                jerk=sums.jerk / reference.jerk,
-                lips=sums.lips / (30 * seconds),
-                fd_face=(frechet := sums.frechet(self.truth))[0],
-                fd_body=frechet[1],
-            )
-            for choice, sums in self.sums.items()
-        ]
+        truth = self.truth.sampled
+        jaw_spread, body_speed, jerk = sums.sampled.ratios(truth, reference.sampled)
+        finished = sums.finished.ratios(truth, reference.finished)
+        fd_face, fd_body = sums.frechet(self.truth)
+        return Row(
+            **asdict(choice),
+            cpu=sums.cpu / seconds,
+            face=math.sqrt(sums.face / self.apart.face),
+            body=math.sqrt(sums.body / self.apart.body),
+            jaw_correlation=correlation(sums.sampled.jaws, truth.jaws),
+            jaw_spread=jaw_spread,
+            body_speed=body_speed,
+            jerk=jerk,
+            lips=sums.lips / (30 * seconds),
+            fd_face=fd_face,
+            fd_body=fd_body,
+            finished_jaw_spread=finished[0],
+            finished_speed=finished[1],
+            finished_jerk=finished[2],
+        )
 
     @cached_property
     def lips(self) -> Callable[[Floats], Floats]:
@@ -316,20 +367,37 @@ class Bench:
         read, _ = lip_reader(self.avatar)
         return read
 
-    def _add(self, sums: Sums, take: Take, other: Motion, speaks: Flags, lips: Floats) -> None:
+    def _add(
+        self, sums: Sums, take: Take, other: Motion, true: Recorded, seed: int | None = None
+    ) -> None:
+        """Add a take; seed: of its finishing, which motion of a row has."""
         motion = take.motion
         statistics = self.animator.networks.statistics
         face = (motion.face - other.face) / statistics.code_std
         body = (motion.pose - other.pose) / statistics.pose_std
         distance = (float(face.square().sum()), float(body.square().sum()))
-        apart = lip_vertex_error(self.lips(motion.face.numpy()), lips)
-        sums.add(take.cpu, distance, motion.pose, self._jaw(motion)[speaks], float(apart.sum()))
+        apart = lip_vertex_error(self.lips(motion.face.numpy()), true.vertices)
+        sums.add(take.cpu, distance, float(apart.sum()))
+        sums.sampled.add(motion.pose, self._jaw(motion)[true.speaks])
+        if seed is not None:
+            finished = self._finished(motion, true, seed)
+            sums.finished.add(finished.pose, self._jaw(finished)[true.speaks])
         sums.motion.append(
             (
                 ((motion.face - statistics.code_mean) / statistics.code_std).numpy(),
                 ((motion.pose - statistics.pose_mean) / statistics.pose_std).numpy(),
             )
         )
+
+    def _finished(self, motion: Motion, true: Recorded, seed: int) -> Motion:
+        """Finish a motion as `FinishedAnimator.animate` does."""
+        if self.finishing is None:
+            return motion
+        heard = Voices()
+        list(heard.listen([true.audio]))
+        voices = heard.take(len(motion.face))
+        sampled = Motion(motion.face, motion.pose, true.regressed)
+        return self.finishing.take(seed, {}).push(sampled, voices, last=True)
 
     def _jaw(self, motion: Motion) -> Floats:
         unit = self.avatar.unit_names.index(JAW)
@@ -372,12 +440,20 @@ def table(report: Report[Row]) -> str:
     lines = [
         "| sampler | calls | guidance until | CPU | face | pose | jaw r | jaw spread | speed "
         "| jerk | lips, mm | FD face | FD pose |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        f"|{'---|' * 13}",
         *(
             f"| {row.sampler} | {row.steps} | {row.guidance_until} | {row.cpu:.3f} "
             f"| {row.face:.3f} | {row.body:.3f} "
             f"| {row.jaw_correlation:.3f} | {row.jaw_spread:.2f} | {row.body_speed:.2f} "
             f"| {row.jerk:.2f} | {row.lips:.2f} | {row.fd_face:.2f} | {row.fd_body:.2f} |"
+            for row in report.rows
+        ),
+        "",
+        "| finished | calls | guidance until | jaw spread | speed | jerk |",
+        f"|{'---|' * 6}",
+        *(
+            f"| {row.sampler} | {row.steps} | {row.guidance_until} | {row.finished_jaw_spread:.2f} "
+            f"| {row.finished_speed:.2f} | {row.finished_jerk:.2f} |"
             for row in report.rows
         ),
     ]

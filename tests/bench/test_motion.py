@@ -44,6 +44,16 @@ def test_every_part_of_every_clip_has_its_row_and_agrees(networks: Networks) -> 
     assert "the sum of its parts" in report.rows[7].agreement
 
 
+def test_a_clip_of_few_calls_is_compared_with_the_plain_steps(networks: Networks) -> None:
+    report = measure(networks, [4], ["standard"], PLAN)
+
+    *parts, standard = report.rows
+    assert [row.part for row in parts] == ["face", "body", "guide"]
+    assert (standard.part, standard.unit) == ("standard", "11 calls")
+    assert standard.agrees
+    assert standard.plain.cpu > sum(row.plain.cpu * row.units for row in parts)
+
+
 def test_only_the_selected_parts_are_measured(networks: Networks) -> None:
     report = measure(networks, [4], ["body", "guide"], PLAN)
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 LENGTHS = DistillConfig.frames
 HELD_OUT = 6  # last scenes, for validation and tests of the other networks
 LOOP = LoopConfig(
-    steps=2000, schedule=CosineSchedule(5e-4, warmup=20), clip=1.0, average=0.99,
+    steps=2000, schedule=CosineSchedule(1e-3, warmup=20, final=0.02), clip=1.0, average=0.99,
     validate_steps=50, preview_minutes=0.0,
 )  # fmt: skip
 

@@ -56,7 +56,10 @@ CPU = torch.device("cpu")
 LARGEST_GAIN = 0.8  # half log-SNR that the teacher gains with one call
 CONTINUED = 0.5  # share of batches whose first frames are given, as in a window after another
 VALIDATION = 20  # one of so many trajectories is for validation
-VELOCITY = 1.0  # weight of the loss of velocities
+# Weights of errors of positions, velocities and accelerations, each relative to their own spread.
+ORDERS = (1.0, 0.5, 0.1)
+SMALLEST = 1e-6  # variance of a channel that stands still
+SPREAD = 1.0  # weight of errors of the spread of each channel, beside those of its values
 NAMES: tuple[Name, ...] = ("face", "body")
 
 
@@ -260,20 +263,37 @@ def student_losses(network: Denoiser, batch: TrainingBatch, calls: int) -> dict[
     if isinstance(network, BodyDenoiser):
         condition = network.with_keys(condition, network.key_tokens(batch["keys"]))
     schedule, x, end = student_schedule(calls), states[:, 0], states[:, -1]
-    position = velocity = states.new_zeros(())
+    loss = states.new_zeros(())
     for call, step in enumerate(reversed(range(calls))):
         t = torch.full((len(states),), schedule.timesteps[step], device=x.device)
         predicted = network(x, t, condition)
-        error = (predicted - needed(x, states[:, call + 1], step, calls)) * (1 - given)
-        position = position + error.square().mean() / calls
-        velocity = velocity + error.diff(dim=1).square().mean() / calls
+        wanted = needed(x, states[:, call + 1], step, calls)
+        loss = loss + call_loss(predicted * (1 - given), wanted * (1 - given)) / calls
         x = ddim_step(x, torch.lerp(predicted.detach(), end, given), schedule, step)
     # The last error is that of the student's result.
-    return {
-        "loss": position + VELOCITY * velocity,
-        "position": position.detach(),
-        "end": error.detach().square().mean(),
-    }
+    error = (predicted.detach() - wanted) * (1 - given)
+    return {"loss": loss, "end": error.square().mean()}
+
+
+def call_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Return the loss of predictions, both [B, T, C].
+
+    A plain square error is dominated by slow motion, so tremble costs little, and it is least for
+    predictions that move less than what is wanted. So differences of frames count too, and for all
+    of them the spread of each channel.
+    """
+    loss = predicted.new_zeros(())
+    for order, weight in enumerate(ORDERS):
+        own, true = (each.diff(dim=1, n=order) for each in (predicted, wanted))
+        spread = _spread(true)
+        errors = (own - true).square().mean() + SPREAD * (_spread(own) - spread).square().mean()
+        loss = loss + weight * errors / spread.square().mean()
+    return loss
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Return the standard deviation of each channel: [B, T, C] -> [C]."""
+    return (x.var(dim=(0, 1)) + SMALLEST).sqrt()  # with a gradient also where nothing moves
 
 
 def needed(x: Tensor, later: Tensor, step: int, calls: int) -> Tensor:
