@@ -13,6 +13,7 @@ from contracts.files import write_atomically
 from contracts.person import read_manifest
 from models import checkpoint
 from models.formats.dataset import DatasetError
+from models.motion.denoiser import load_student
 from models.motion.pipeline import STUDENTS, Sampling, load_animator
 from models.motion.speech import FRAME_RATE
 from training.commands.console import print_line
@@ -28,6 +29,7 @@ from training.networks.distillation import (
     Publish,
     Trajectories,
     distillation,
+    fit_spread,
     sample_trajectories,
     teacher_files,
 )
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 LENGTHS = DistillConfig.frames
 HELD_OUT = 6  # last scenes, for validation and tests of the other networks
 LOOP = LoopConfig(
-    steps=2000, schedule=CosineSchedule(1e-3, warmup=20, final=0.02), clip=1.0, average=0.99,
+    steps=2000, schedule=CosineSchedule(5e-4, warmup=20, final=0.02), clip=1.0, average=0.99,
     validate_steps=50, preview_minutes=0.0,
 )  # fmt: skip
 
@@ -119,10 +121,14 @@ def run(arguments: argparse.Namespace) -> None:
         )  # fmt: skip
         if progress.share(loop) < 1:
             return
+        student = load_student(weights, type(teacher), device=device).network
+        spread = fit_spread(student, name, trajectories)
+        write(student.state_dict(), work / f"fitted-{STUDENTS[name]}")
+        print_line(f"{name}: predictions times {spread:.2f}")
         lengths[name] = f"{progress.step} steps, {progress.seconds / 60:.0f} min"
     for name in NAMES:
         with write_atomically(person / STUDENTS[name]) as draft:
-            shutil.copyfile(work / STUDENTS[name], draft)
+            shutil.copyfile(work / f"fitted-{STUDENTS[name]}", draft)
     text = f"{config.calls} calls, {config.clips} clips; " + "; ".join(
         f"{name} {length}" for name, length in lengths.items()
     )

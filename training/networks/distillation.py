@@ -38,7 +38,7 @@ from training.loop.batch import TrainingBatch
 from training.loop.loop import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Generator
@@ -53,12 +53,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
-LARGEST_GAIN = 0.8  # half log-SNR that the teacher gains with one call
+LARGEST_GAIN = 1.2  # half log-SNR that the teacher gains with one call
 CONTINUED = 0.5  # share of batches whose first frames are given, as in a window after another
 VALIDATION = 20  # one of so many trajectories is for validation
-# Weights of errors of positions, velocities and accelerations, each relative to their own spread.
-ORDERS = (1.0, 0.5, 0.1)
+# Weights of errors of positions and of their differences, each relative to its own spread.
+ORDERS = (1.0, 0.5, 0.2, 0.1)
 SMALLEST = 1e-6  # variance of a channel that stands still
+ROUNDS = 3  # of fitting the spread of results
 SPREAD = 1.0  # weight of errors of the spread of each channel, beside those of its values
 NAMES: tuple[Name, ...] = ("face", "body")
 
@@ -223,8 +224,7 @@ def distillation(
 ) -> Training:
     """Training of a student of the teacher."""
     config, network = trajectories.config, new_student(teacher)
-    held_out = range(0, config.clips, VALIDATION)
-    numbers = [number for number in range(config.clips) if number not in held_out]
+    numbers = [number for number in range(config.clips) if number not in held_out(config)]
 
     def losses(batch: TrainingBatch) -> dict[str, Tensor]:
         return student_losses(network, batch, config.calls)
@@ -244,8 +244,13 @@ def distillation(
         lambda generator: sample(numbers, generator),
         losses,
         publish,
-        sample_validation=lambda generator: sample(held_out, generator),
+        sample_validation=lambda generator: sample(held_out(config), generator),
     )
+
+
+def held_out(config: DistillConfig) -> range:
+    """Return the numbers of the clips that a student is not trained on."""
+    return range(0, config.clips, VALIDATION)
 
 
 def given_frames(frames: int, count: int, *, given: bool) -> Tensor:
@@ -258,21 +263,32 @@ def given_frames(frames: int, count: int, *, given: bool) -> Tensor:
 
 def student_losses(network: Denoiser, batch: TrainingBatch, calls: int) -> dict[str, Tensor]:
     """Make all calls of a student, and compare each with what its trajectory needs."""
+    free = 1 - batch["given"][..., None]  # [B, T, 1]
+    loss = free.new_zeros(())
+    for predicted, wanted in student_calls(network, batch, calls):
+        loss = loss + call_loss(predicted * free, wanted * free) / calls
+    # The last error is that of the student's result.
+    error = (predicted.detach() - wanted) * free
+    return {"loss": loss, "end": error.square().mean()}
+
+
+def student_calls(
+    network: Denoiser, batch: TrainingBatch, calls: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the prediction of each call and what its trajectory needs, both [B, T, C].
+
+    No gradient passes from one call to another.
+    """
     states, given = batch["states"], batch["given"][..., None]  # [B, S + 1, T, C], [B, T, 1]
     condition = network.condition(network.tokens(batch["features"]), states.shape[2])
     if isinstance(network, BodyDenoiser):
         condition = network.with_keys(condition, network.key_tokens(batch["keys"]))
     schedule, x, end = student_schedule(calls), states[:, 0], states[:, -1]
-    loss = states.new_zeros(())
     for call, step in enumerate(reversed(range(calls))):
         t = torch.full((len(states),), schedule.timesteps[step], device=x.device)
         predicted = network(x, t, condition)
-        wanted = needed(x, states[:, call + 1], step, calls)
-        loss = loss + call_loss(predicted * (1 - given), wanted * (1 - given)) / calls
+        yield predicted, needed(x, states[:, call + 1], step, calls)
         x = ddim_step(x, torch.lerp(predicted.detach(), end, given), schedule, step)
-    # The last error is that of the student's result.
-    error = (predicted.detach() - wanted) * (1 - given)
-    return {"loss": loss, "end": error.square().mean()}
 
 
 def call_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -294,6 +310,41 @@ def call_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
 def _spread(x: Tensor) -> Tensor:
     """Return the standard deviation of each channel: [B, T, C] -> [C]."""
     return (x.var(dim=(0, 1)) + SMALLEST).sqrt()  # with a gradient also where nothing moves
+
+
+@torch.inference_mode()
+def fit_spread(network: Denoiser, name: Name, trajectories: Trajectories) -> float:
+    """Scale a student's predictions so that its results spread as those of the teacher.
+
+    What the student cannot predict in clips that it was not trained on, it leaves out, and so moves
+    less. One factor for all channels makes up for that, in the network's last layer. It comes from
+    the trajectories for validation. Returns the factor.
+    """
+    config = trajectories.config
+    device = network.motion_in.weight.device
+    factor = 1.0
+    for _ in range(ROUNDS):  # the last call starts where those before it arrive
+        own, true, mean = [], [], []
+        for number in held_out(config):
+            rows = trajectories.read(name, [number])
+            frames = config.length(number)
+            batch = TrainingBatch({**rows, "given": given_frames(frames, 1, given=False)})
+            *_, (predicted, _) = student_calls(network, batch.to(device), config.calls)
+            own.append(predicted.var(dim=1).mean())
+            true.append(rows["states"][:, -1].var(dim=1).mean())
+            mean.append(predicted.mean(dim=(0, 1)))
+        change = float((torch.stack(true).mean() / torch.stack(own).mean().cpu()).sqrt())
+        _scale_predictions(network, change, torch.stack(mean).mean(0))
+        factor *= change
+    return factor
+
+
+def _scale_predictions(network: Denoiser, factor: float, mean: Tensor) -> None:
+    """Scale the last layer's predictions around their mean [C]."""
+    last = network.tail_out if isinstance(network, BodyDenoiser) else network.motion_out
+    assert last.bias is not None
+    last.weight.mul_(factor)
+    last.bias.sub_(mean).mul_(factor).add_(mean)
 
 
 def needed(x: Tensor, later: Tensor, step: int, calls: int) -> Tensor:

@@ -45,7 +45,9 @@ def test_a_student_is_trained_declared_and_used(
 
     distill(person, "--calls", "2", "--clips", "3", "--steps", "2")
 
-    assert "sampler=student" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "face: predictions times" in printed
+    assert "sampler=student" in printed
     assert facts(person)["student"] == {"steps": 2, "guidance_face": 1.5, "guidance_body": 1.5}
     assert set(STUDENTS.values()) <= facts(person)["files"].keys()
     assert facts(person)["provenance"]["student"].startswith("2 calls, 3 clips; face 2 steps")

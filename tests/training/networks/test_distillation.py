@@ -15,8 +15,11 @@ from models.motion.windows import WINDOWS
 from tests import tiny_person
 from training.loop.batch import TrainingBatch
 from training.networks.distillation import (
+    ORDERS,
     DistillConfig,
     Trajectories,
+    call_loss,
+    fit_spread,
     given_frames,
     needed,
     new_student,
@@ -40,7 +43,7 @@ def test_the_teacher_visits_the_timesteps_of_the_student(calls: int) -> None:
     timesteps = teacher_timesteps(calls)
     assert set(student_schedule(calls).timesteps) <= set(timesteps)
     assert (timesteps[0], timesteps[-1]) == (CLEANEST, NOISIEST)
-    assert 12 <= len(timesteps) <= 20
+    assert 9 <= len(timesteps) <= 16
 
 
 @pytest.mark.parametrize("calls", [1, 4])
@@ -93,6 +96,34 @@ def test_a_student_learns_trajectories(name: str) -> None:
         optimiser.step()
         losses.append(float(loss["end"]))
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_tremble_and_small_motion_cost_more_than_their_square_error() -> None:
+    wanted = (torch.arange(120) / 9).sin()[None, :, None]  # [1, 120, 1]
+    tremble = 0.1 * (-1.0) ** torch.arange(120)[None, :, None]
+    slow = tremble.abs() * wanted.sign()
+    assert call_loss(wanted, wanted) == 0
+    assert call_loss(wanted + tremble, wanted) > 10 * call_loss(wanted + slow, wanted)
+    errors = 0.2**2 * sum(ORDERS)
+    assert call_loss(0.8 * wanted, wanted) > 1.5 * errors  # so the spread costs, too
+
+
+@pytest.mark.parametrize("name", ["face", "body"])
+def test_results_are_scaled_to_the_spread_of_the_teacher(name: str, tmp_path: Path) -> None:
+    teacher: Denoiser = getattr(tiny_person.tiny_networks(), name)
+    config = DistillConfig(calls=1, clips=2, frames=(120,))
+    trajectories = Trajectories(tmp_path, config, {})
+    channels = teacher.config.channels
+    rows = {
+        "features": randn(120, tiny_person.AUDIO),
+        "states": torch.stack([randn(120, channels), 1 + 3 * randn(120, channels, seed=2)]),
+        "keys": randn(4, channels),
+    }
+    for number in range(2):
+        trajectories.write(number, {"face": rows, "body": rows})
+    network = new_student(teacher)
+    assert fit_spread(network, name, trajectories) != pytest.approx(1, abs=0.01)  # type: ignore[arg-type]
+    assert fit_spread(network, name, trajectories) == pytest.approx(1, abs=0.01)  # type: ignore[arg-type]
 
 
 def test_trajectories_of_another_teacher_are_made_again(tmp_path: Path) -> None:
