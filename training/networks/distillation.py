@@ -69,7 +69,7 @@ class DistillConfig:
     """Calls of a student, and the trajectories that it learns from."""
 
     calls: int = 4  # S
-    clips: int = 240
+    clips: int = 600
     frames: tuple[int, ...] = (240, 240, 240, 600)  # lengths of clips, in turn
     batch: int = 4  # clips of the first length; longer ones are fewer
     seed: int = 10
