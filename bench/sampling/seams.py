@@ -35,7 +35,7 @@ from bench.sampling.whole import compare
 from bench.timing import report_on, write_json
 from contracts.errors import InputError
 from contracts.files import write_atomically
-from contracts.person import read_manifest
+from contracts.person import FINISHING, read_manifest
 from contracts.quality import QUALITIES, sampling_options
 from models.finishing.animator import load_finishing
 from models.finishing.rig import load_rig
@@ -243,7 +243,8 @@ class Sampler:
     def _path(self, clip: Tensor, sampling: Sampling, seed: int) -> Path | None:
         if self.folder is None:
             return None
-        files = {name: each for name, each in self.files.items() if name not in AVATAR_FILES}
+        later = {*AVATAR_FILES, FINISHING}  # files that sampling does not read
+        files = {name: each for name, each in self.files.items() if name not in later}
         facts = {
             "files": files,
             "sampling": asdict(replace(sampling, seeds=(seed,))),

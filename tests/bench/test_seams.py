@@ -1,6 +1,7 @@
 """Seams between windows: planted ones are found, and motion without any passes; tiny networks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,11 @@ def clips(change=lambda values, _seed: values) -> list[list[Tensor]]:  # type: i
     ]
 
 
-def test_motion_without_seams_passes_and_a_planted_step_is_found() -> None:
+def test_motion_without_seams_passes_and_a_planted_step_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = replace(KINDS["network"], epochs=5)
+    monkeypatch.setitem(KINDS, "network", short)  # type: ignore[misc]
     row = row_of("sampled", clips(), GROUPS, PLAN)
 
     assert row.borders == PLAN.clips * PLAN.seeds * len(borders(FRAMES))
