@@ -24,7 +24,7 @@ from tests.training.scenes import write_scene, write_two_scenes
 from tests.training.tiny_training import AUDIO, NETWORKS, write_recipe
 from training.demo.speech.voices import Voice
 
-CLIP_SECONDS = 1.0
+CLIP_SECONDS = 0.5
 PERSONS = ("demo", "sam", "PXB184")
 
 
@@ -80,7 +80,7 @@ def prepare(page: str, folder: Path, people: Path) -> None:
 
 
 def _write_dataset(folder: Path, *, name: str) -> None:
-    for scene, frames in (("scene01", 150), ("scene02", 120)):
+    for scene, frames in (("scene01", 90), ("scene02", 60)):
         write_scene(folder / name, scene, frames)
 
 

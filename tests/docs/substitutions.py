@@ -52,6 +52,7 @@ SUBSTITUTIONS = (
         "docs/*.md",
     ),
     Substitution("folder of recordings", r"\b(DIR|HELD)\b", "recordings", "docs/*.md"),
+    Substitution("smaller pictures of a request", r"size=256", "size=64", "README.md"),
     Substitution("smaller pictures", r'"size": "1024"', '"size": "64"'),
     Substitution("tiny pictures on a CPU", r"(generate .*--person ada)", r"\1 --size 64x64"),
     Substitution("fewer steps", r"--steps ddim500", "--steps ddim2", "docs/evaluation.md"),
