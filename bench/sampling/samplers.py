@@ -102,7 +102,7 @@ class Clip:
 
 @dataclass
 class Amplitudes:
-    """How much jaw and body move, added up over the clips."""
+    """Movement of jaw and body, added up over the clips."""
 
     speed: float = 0.0
     jerk: float = 0.0
@@ -260,7 +260,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What all takes of a clip share."""
+    """Parts that all takes of a clip share."""
 
     motion: Motion
     audio: Tensor  # [1600 T, 2]
