@@ -200,6 +200,7 @@ demo-person: setup ## the demo people again: bodies, conversations, networks (wa
 	( $(TRAIN) face $(LEARN) --minutes $$(( $(MINUTES) * 9 / 14 )) && \
 	  $(TRAIN) guide $(LEARN) --minutes $$(( $(MINUTES) * 5 / 14 )) ) & other=$$!; \
 	$(TRAIN) body $(LEARN) --minutes $(MINUTES); body=$$?; wait $$other && exit $$body
+	$(TRAIN) lips $(LEARN)
 	$(BIN)/python -m training.demo.finishing --data $(DATA)/held-out --person people/demo --clips 8
 	$(BIN)/python -m training.demo.body --out people/sam
 	$(BIN)/python -m training.demo.shared_motion --person people/sam --base people/demo

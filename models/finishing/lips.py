@@ -37,6 +37,7 @@ class Lips:
         rounding: Sequence[str],  # units of round lips
         smiling: Sequence[str],  # starts of the names of units that round lips reduce
         gains: dict[str, float],  # of regressed units, which are means of what is possible
+        offsets: dict[str, float] | None = None,  # subtracted, so that gains keep the mean
     ) -> None:
         self._columns = [units.index(name) for name in regressed]
         self._opening = _columns_of(opening, units)
@@ -46,6 +47,7 @@ class Lips:
         if not 0 <= self._begin < self._shut <= 1:
             raise ValueError(f"closed: two rising probabilities, got {closed}")
         self._gains = torch.tensor([gains.get(name, 1.0) for name in regressed])
+        self._offsets = torch.tensor([(offsets or {}).get(name, 0.0) for name in regressed])
 
     def apply(self, frames: Frames, first: int, *, last: bool) -> Frames:
         """Give these frames the lips of the regressor."""
@@ -53,7 +55,7 @@ class Lips:
             return frames
         lips, probability = frames.lips[:, :-1], frames.lips[:, -1:]
         units = frames.units.clone()
-        units[:, self._columns] = (lips * self._gains).clamp(0, 1)
+        units[:, self._columns] = (lips * self._gains - self._offsets).clamp(0, 1)
         shut = ((probability - self._begin) / (self._shut - self._begin)).clamp(0, 1)  # [T, 1]
         units[:, self._opening] *= 1 - ease(shut)
         round_lips = units[:, self._rounding].sum(1, keepdim=True).clamp(0, 1)

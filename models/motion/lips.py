@@ -225,7 +225,8 @@ class LipUnitsConfig:
     units: tuple[str, ...]
     width: int = 192
     first_kernel: int = 5
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 2, 1)  # of the blocks: a third of a second each way
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 2, 1)  # of the blocks: 0.7 s each way
+    floor: float = -1.5  # quieter rows say nothing: 50 dB below the level of the speech
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", tuple(self.units))
@@ -253,7 +254,14 @@ class ResidualBlock(nn.Module):
 
 
 class LipUnits(nn.Module):
-    """Temporal convolutions from speech rows, one for each frame, to lip units."""
+    """Temporal convolutions from speech rows, one for each frame, to lip units.
+
+    The last layer gives units relative to their mean and spread, because small units would be lost
+    in the steps of the optimiser.
+    """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, config: LipUnitsConfig) -> None:
         super().__init__()
@@ -263,14 +271,16 @@ class LipUnits(nn.Module):
         self.blocks = stack(ResidualBlock(width, dilation) for dilation in config.dilations)
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, len(config.units) + CLOSED)
+        self.register_buffer("mean", torch.zeros(len(config.units)))
+        self.register_buffer("spread", torch.ones(len(config.units)))
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Regress the person's rows [B, T, A / 2] -> units [B, T, U], logits closed [B, T]."""
-        x = _over_time(self.rows_in, rows, 1)  # [B, T, d]
+        x = _over_time(self.rows_in, rows.clamp(min=self.config.floor), 1)  # [B, T, d]
         for block in self.blocks:
             x = block(x)
         units, closed = self.out(self.norm(x)).split([len(self.config.units), CLOSED], dim=-1)
-        return units, closed[..., 0]
+        return self.mean + self.spread * units, closed[..., 0]
 
     def lips(self, rows: Tensor) -> Tensor:
         """Units in [0, 1] and the probability of closed lips: [B, T, A] -> [B, T, U + 1].

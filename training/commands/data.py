@@ -67,6 +67,12 @@ def _add_make_demo(commands: Commands) -> None:
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--held-out", action="store_true", help="use the held-out voice for her")
     make.add_argument(
+        "--alone", action="store_true", help="only she speaks; for the training of her lips"
+    )
+    make.add_argument(
+        "--scene-seconds", type=positive_float, default=60.0, help="each scene has other voices"
+    )
+    make.add_argument(
         "--kokoro",
         type=Path,
         metavar="DIR",
@@ -150,6 +156,8 @@ def make_demo(arguments: argparse.Namespace) -> None:
         keys=json.loads(POSES.read_text()),
         basis=avatar.face_basis.numpy(),
         pick=pick,
+        scene_seconds=arguments.scene_seconds,
+        alone=arguments.alone,
     )
 
 

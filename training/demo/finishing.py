@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.functional import max_pool1d
 
 from contracts.files import write_atomically
 from contracts.person import FINISHING
@@ -31,7 +32,7 @@ from training.data.scenes import open_scenes
 from training.demo.judge import judged_avatar, sample_clips
 from training.demo.pose_keys import POSES
 from training.demo.speech.motion_rules import POSE_NAMES
-from training.networks.lip_data import OPENING
+from training.networks.lip_data import CLOSED_UNITS, OPENING
 from training.person_directory import complete
 from training.person_facts import DEMO_PERSON
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from training.demo.judge import SampledClip
 
@@ -200,11 +202,13 @@ EXPRESSIVE = (
 LISTENING: Mapping[str, Any] = {"hold": 0.5, "arms": 0.07, "nods": 0.3}
 LIPS: Mapping[str, Any] = {
     "opening": OPENING,
-    "closed": (0.5, 0.8),
     "rounding": ("mouthFunnel", "mouthPucker"),
     "smiling": ("mouthSmile",),
 }
-GAINS = (1.0, 1.3)  # limits of the gains of lip units
+GAINS = (1.0, 1.5)  # limits of the gains of lip units
+SHUT = (0.15, 0.8)  # limits of the probability at which lips are closed
+BEGIN = 0.5  # of it, where they begin to close
+NEAR = 6  # frames; she speaks as near to open lips
 HANDS: Mapping[str, Any] = {"radius": 0.1, "palm": 0.18}
 TRUNK = (2.2, 2.4)  # decimetres, half width and front; hands farther away are free
 REST_WIDTH = 0.6  # rad
@@ -302,7 +306,7 @@ def declared_steps(measured: Measured) -> dict[str, Any]:
 
 
 def lip_steps(person: Path, data: Path) -> dict[str, Any]:
-    """Parameters of the step `lips`: units of the regressor, as large as the true ones.
+    """Parameters of the step `lips`: units as large as the true ones, lips closed as often.
 
     Empty for a person without a regressor.
     """
@@ -313,17 +317,37 @@ def lip_steps(person: Path, data: Path) -> dict[str, Any]:
     rig = load_rig(person / "avatar.safetensors")
     names = network.config.units
     columns = [rig.units.index(name) for name in names]
-    regressed, true = [], []
+    opening = [i for i, name in enumerate(rig.units) if name.startswith(OPENING)]
+    regressed, true, closed = [], [], []
     for scene in open_scenes(data):
         audio = extractor.normalise(scene.samples(0, scene.frames))
         with torch.no_grad():
-            regressed.append(network.lips(extractor.speech(audio))[0, :, : len(names)])
+            regressed.append(network.lips(extractor.speech(audio))[0])
         codes = torch.from_numpy(scene.codes(0, scene.frames)).float()
-        true.append((codes @ rig.face_basis)[:, columns].clamp(0, 1))
-    spreads = [torch.cat(units).std(0) for units in (true, regressed)]
-    gains = (spreads[0] / spreads[1].clamp(min=1e-3)).clamp(*GAINS).tolist()
-    gain_of = {name: round(gain, 2) for name, gain in zip(names, gains, strict=True)}
-    return {"lips": {"regressed": names, "gains": gain_of, **LIPS}}
+        units = (codes @ rig.face_basis).clamp(0, 1)
+        true.append(units[:, columns])
+        closed.append(units[:, opening].amax(1) < CLOSED_UNITS)
+    found, probability = torch.cat(regressed).split([len(names), 1], dim=1)
+    shut = torch.cat(closed)
+    limit = float(probability.quantile(1 - float(shut.float().mean())).clamp(*SHUT))
+    speaks = max_pool1d((~shut).float()[None], 2 * NEAR + 1, 1, NEAR)[0] > 0
+    gains, offsets = _matched(found[speaks], torch.cat(true)[speaks])
+    parameters: dict[str, Any] = {
+        "regressed": names,
+        "gains": dict(zip(names, gains, strict=True)),
+        "offsets": dict(zip(names, offsets, strict=True)),
+        "closed": (round(BEGIN * limit, 2), round(limit, 2)),
+    }
+    return {"lips": parameters | LIPS}
+
+
+def _matched(found: Tensor, true: Tensor) -> tuple[list[float], list[float]]:
+    """Gains that give units [T, U] the true spread, and offsets that keep their mean, [U] each."""
+    gains = (true.std(0) / found.std(0).clamp(min=1e-3)).clamp(*GAINS)
+    offsets = (gains - 1) * found.mean(0)
+    return [round(each, 2) for each in gains.tolist()], [
+        round(each, 3) for each in offsets.tolist()
+    ]
 
 
 def _arm_parameters() -> list[str]:

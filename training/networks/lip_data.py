@@ -23,6 +23,7 @@ from contracts.errors import InputError
 from contracts.files import write_atomically
 from models.finishing.rig import load_rig
 from models.motion.speech import MelSpeech
+from training.data.band_changes import narrow_bands, scale_formants
 from training.data.disturbances import disturbed, in_room
 from training.data.features import DIGITS, FOLDER, FeatureExtractor, Pieces, load_extractor
 from training.data.scenes import WHOLE, Shard, StoredMotion, pad_rows
@@ -49,7 +50,6 @@ CPU = torch.device("cpu")
 OPENING = ("jawOpen", "mouthLowerDown", "mouthUpperUp", "tongueOut")  # starts of names
 CLOSED_UNITS = 0.03  # largest weight of these while lips are closed
 CLOSED_WEIGHT = 0.5  # of the loss of closed lips
-MEASURED_SCENES = 24  # for the spread of units
 VERSIONS = 3  # of a segment; the first is as recorded
 SEGMENTS = Pieces(frames=600, hop=600)  # as long as a clip, because rows share its level
 REVISION = 1  # of the disturbances: another one makes the rows again
@@ -105,28 +105,34 @@ class LipData:
         opening = [i for i, name in enumerate(self.rig.units) if name.startswith(OPENING)]
         return (units[..., opening].amax(-1) < CLOSED_UNITS).float()
 
-    def spread(self, scenes: Sequence[Scene], columns: Sequence[int]) -> Tensor:
-        """Standard deviation of units over some scenes, [U]; 1 for a unit that does not move."""
+    def distribution(
+        self, scenes: Sequence[Scene], columns: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of units over scenes, [U] each; spread 1 without movement."""
         if not scenes:
-            return torch.ones(len(columns))
-        units = torch.cat(
-            [self.units(scene.motion[0 : scene.frames]) for scene in scenes[:MEASURED_SCENES]]
-        )
-        spread = units[:, list(columns)].std(0)
-        return torch.where(spread > 1e-4, spread, 1.0)
+            return torch.zeros(len(columns)), torch.ones(len(columns))
+        units = torch.cat([self.units(scene.motion[0 : scene.frames]) for scene in scenes])
+        units = units[:, list(columns)]
+        spread = units.std(0)
+        return units.mean(0), torch.where(spread > 1e-4, spread, 1.0)
 
     def batch(
-        self, windows: Batch, columns: Sequence[int], generator: Generator
+        self, recipe: Recipe, windows: Batch, columns: Sequence[int], generator: Generator
     ) -> dict[str, Tensor]:
-        """Choose a version of each window; speech rows, lip units, closed lips, and masks."""
+        """Choose a version of each window; speech rows, lip units, closed lips, and masks.
+
+        Rows are those of other voices and of narrow bands, by the recipe.
+        """
         count = len(windows.motion)
         rows = torch.unflatten(windows.features, -1, (VERSIONS, -1))  # [B, T, V, W]
         version = torch.randint(VERSIONS, (count,), generator=generator)
         rows = rows[torch.arange(count), :, version]  # [B, T, W]
         heard = 1 - rows[..., -1:]
         units = self.units(windows.motion) * heard  # zero units are lips at rest
+        mel = self.front_end.config
+        rows = scale_formants(rows[..., :-1], mel, recipe.formants, generator)
         return {
-            "rows": rows[..., :-1].contiguous(),
+            "rows": narrow_bands(rows, mel, recipe.narrow, generator).contiguous(),
             "units": units[..., list(columns)],
             "closed": self.closed(units),
             "inside": windows.inside,

@@ -29,6 +29,7 @@ NETWORKS: dict[str, type[Network]] = {
     "tokenizer": TokenizerConfig,
     "guide": GuideConfig,
 }
+OF_LIPS = ("disturbed", "rooms", "silenced", "formants", "narrow")  # shares in recipes of lips
 LIPS = "lips"  # the regressor of face units, which a person may have beside the four
 CONFIGS: dict[str, type[Network]] = {**NETWORKS, LIPS: LipUnitsConfig}
 SHIPPED = Path(__file__).parents[1] / "recipes"
@@ -70,6 +71,8 @@ class Recipe:
     disturbed: float = 0.0  # share of windows with noise, babble or music; lips only
     rooms: float = 0.0  # share of windows with an added room; lips only
     silenced: float = 0.0  # share of windows without the person's voice; lips only
+    formants: float = 0.0  # largest change of a voice's frequencies, 0.15 is 15 %; lips only
+    narrow: float = 0.0  # share of windows with the band of a telephone; lips only
     drop: float = 0.2  # probability of a dropped condition, for guidance
     level_jitter: float = 0.0  # spread added to the level of each audio channel, 1 is 20 dB
     tone_jitter: float = 0.0  # spread added to each band
@@ -87,7 +90,7 @@ class Recipe:
         for name in ("velocity", "level_jitter", "tone_jitter", "validation_scenes", "test_scenes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("drop", "tail_dropout", "listening", "disturbed", "rooms", "silenced"):
+        for name in ("drop", "tail_dropout", "listening", *OF_LIPS):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 

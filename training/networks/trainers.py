@@ -277,19 +277,19 @@ def lips_training(recipe: Recipe, scenes: Split, data: LipData) -> Training:
         training=data.with_rows(recipe, scenes.training, scenes.shard),
         validation=data.with_rows(recipe, scenes.validation, scenes.shard),
     )
-    spread = data.spread(scenes.training, columns)
+    network.mean, network.spread = data.distribution(scenes.training, columns)
 
     def sample(
         scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
     ) -> TrainingBatch:
         windows = sample_plain_batch(recipe, scenes, generator, shard)
-        batch = data.batch(windows, columns, generator)
+        batch = data.batch(recipe, windows, columns, generator)
         batch["rows"] = add_jitter(batch["rows"], recipe, generator, channels=1)
         return TrainingBatch(batch)
 
     def losses(batch: TrainingBatch) -> dict[str, Tensor]:
         seen = batch["inside"] * batch["present"]  # [B, T]
-        of_units = spread.to(seen.device)
+        of_units = network.spread
         with autocast(recipe, seen.device):
             units, closed = network(batch["rows"])
         motion = motion_loss(

@@ -42,6 +42,15 @@ def test_closed_lips_have_no_opening_but_keep_their_rounding() -> None:
     assert 0 < units[1, 0] < 0.6
 
 
+def test_an_offset_lowers_a_unit_but_not_below_rest() -> None:
+    step = Lips(
+        UNITS, REGRESSED, opening=["jawOpen"], closed=(0.4, 0.8), rounding=["mouthPucker"],
+        smiling=["mouthSmile"], gains={"mouthPucker": 1.5}, offsets={"mouthPucker": 0.2},
+    )  # fmt: skip
+    units = step.apply(frames([[0.4, 0.3, 0.0], [0.1, 0.3, 0.0]]), 0, last=True).units
+    torch.testing.assert_close(units[:, 1], torch.tensor([0.4, 0.0]))
+
+
 def test_a_motion_without_the_regressor_stays_as_it_is() -> None:
     plain = frames([[], []])
     assert STEP.apply(plain, 0, last=True) is plain

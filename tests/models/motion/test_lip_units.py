@@ -58,6 +58,14 @@ def test_a_frame_depends_on_rows_near_it_of_the_persons_channel_only() -> None:
     assert not torch.allclose(lips.lips(near)[:, 30], before[:, 30])
 
 
+@torch.no_grad()
+def test_rows_below_the_floor_are_alike() -> None:
+    rows = torch.randn(1, 30, tiny_person.AUDIO)
+    quiet = torch.where(rows < CONFIG.floor, rows - 3, rows)
+    assert (rows < CONFIG.floor).any()
+    assert torch.equal(network().lips(quiet), network().lips(rows))
+
+
 def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must be \[B, T, 8\]"):
         network().lips(torch.zeros(1, 5, 6))

@@ -9,10 +9,11 @@ import torch
 from torch import Generator
 
 from contracts.errors import InputError
-from models.motion.lips import load_lip_units
+from models.motion.lips import LipUnits, LipUnitsConfig, load_lip_units, write_lip_units
 from tests.training.scenes import write_scene
 from training.__main__ import main
-from training.data.scenes import Scene
+from training.data.scenes import Scene, open_scenes
+from training.demo.finishing import SHUT, lip_steps
 from training.networks.lip_data import VERSIONS, LipData, load_lip_data
 from training.networks.recipes import Recipe, read_recipe
 from training.networks.trainers import lips_training, sample_timesteps, split
@@ -105,6 +106,22 @@ def test_the_loss_falls(folder: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_units_start_near_their_mean(folder: Path) -> None:
+    recipe = recipe_of(folder)
+    training = lips_training(
+        recipe, split(recipe, scenes_of(folder)), load_lip_data(folder / "ada")
+    )
+    batch = training.sample(Generator().manual_seed(1))
+    network = training.model
+    assert isinstance(network, LipUnits)
+    with torch.no_grad():
+        units, _ = network(batch["rows"])
+    moving = network.spread < 1  # of the others, nothing is known
+    assert moving.sum() > 10
+    distance = (units - batch["units"]).square().mean((0, 1)).sqrt() / network.spread
+    assert float(distance[moving].max()) < 4
+
+
 def test_an_unknown_unit_is_refused_with_those_of_the_avatar(folder: Path) -> None:
     data: LipData = load_lip_data(folder / "ada")
     with pytest.raises(InputError, match=r"no jawOpn; it has .*jawOpen"):
@@ -126,6 +143,28 @@ def test_the_command_writes_the_regressor_and_resumes(
     assert network.config.width == 8
     text = (folder / "work" / "lips" / "provenance.txt").read_text(encoding="utf-8")
     assert text.startswith("3 steps")
+
+
+def test_the_step_closes_lips_as_often_as_the_truth(folder: Path, tmp_path: Path) -> None:
+    for name in ("avatar.safetensors", "speech.safetensors", "stats.json"):
+        shutil.copy(folder / "ada" / name, tmp_path / name)
+    data, config = load_lip_data(tmp_path), recipe_of(folder).network
+    assert isinstance(config, LipUnitsConfig)
+    network = LipUnits(config)
+    write_lip_units(tmp_path / "lip-units.safetensors", network)
+    step = lip_steps(tmp_path, folder / "data")["lips"]
+    begin, shut = step["closed"]
+    assert begin < shut
+    probabilities, closed = [], []
+    for scene in open_scenes(folder / "data"):
+        audio = data.extractor.normalise(scene.samples(0, scene.frames))
+        with torch.no_grad():
+            probabilities.append(network.lips(data.extractor.speech(audio))[0, :, -1])
+        codes = torch.from_numpy(scene.codes(0, scene.frames)).float()
+        closed.append(data.closed((codes @ data.rig.face_basis).clamp(0, 1)))
+    found = (torch.cat(probabilities) > shut).float().mean()
+    wanted = torch.cat(closed).mean()
+    assert float(found) == pytest.approx(float(wanted), abs=0.1) or shut in SHUT
 
 
 def test_listening_draws_late_timesteps_and_none_leaves_the_draw_as_it_was() -> None:

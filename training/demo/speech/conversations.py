@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SCENE_SECONDS = 60.0
 PHONES = "_phones.json"  # of the person: [symbol, start, end in seconds]
 HELD_OUT = "rms"  # voice that is held out from training
 HELD_OUT_KOKORO = ("af_bella", "am_michael", "bf_emma")  # as well
@@ -122,9 +123,14 @@ class _Turn:
     utterance: Utterance
 
 
-def converse(voices: tuple[Voice, Voice], *, seconds: float, rng: Generator) -> Scene:
-    """Synthesise a conversation of about `seconds` with at least one turn."""
-    turns = _turns(voices, seconds, rng)
+def converse(
+    voices: tuple[Voice, Voice], *, seconds: float, rng: Generator, alone: bool = False
+) -> Scene:
+    """Synthesise a conversation of about `seconds` with at least one turn.
+
+    alone: only the person speaks.
+    """
+    turns = _alone(voices[0], seconds, rng) if alone else _turns(voices, seconds, rng)
     end = max(turn.start + turn.utterance.seconds for turn in turns) + rng.uniform(0.5, 1.5)
     frames = int(np.ceil(max(end, seconds) * SAMPLE_RATE / SAMPLES_PER_FRAME))
     dry = np.zeros((2, frames * SAMPLES_PER_FRAME), np.float32)
@@ -145,16 +151,30 @@ def relative_loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     return level / (np.quantile(audible, 0.95) if len(audible) else 1.0)
 
 
+def _alone(voice: Voice, seconds: float, rng: Generator) -> list[_Turn]:
+    pace = rng.uniform(0.8, 1.25)
+    turns: list[_Turn] = []
+    now = rng.uniform(0.1, 0.8)
+    while now < seconds - 2 or not turns:
+        utterance = _utterance(voice, pace, rng)
+        turns.append(_Turn(0, now, 10 ** (rng.uniform(-5, 0) / 20), utterance))
+        now += utterance.seconds + rng.uniform(0.1, 0.9)
+    return turns
+
+
+def _utterance(voice: Voice, pace: float, rng: Generator) -> Utterance:
+    english = voice.engine.language == ENGLISH
+    text = sentences.turn(rng) if english else sentences.invented(rng)
+    seed = int(rng.integers(2**31))
+    return voice.speak(text, pace=pace * rng.uniform(0.95, 1.05), seed=seed)
+
+
 def _turns(voices: tuple[Voice, Voice], seconds: float, rng: Generator) -> list[_Turn]:
     paces = rng.uniform(0.88, 1.15, 2)
     turns: list[_Turn] = []
     now, channel = rng.uniform(0.3, 1.5), int(rng.integers(2))
     while now < seconds - 3 or not turns:
-        english = voices[channel].engine.language == ENGLISH
-        text = sentences.turn(rng) if english else sentences.invented(rng)
-        seed = int(rng.integers(2**31))
-        pace = paces[channel] * rng.uniform(0.95, 1.05)
-        utterance = voices[channel].speak(text, pace=pace, seed=seed)
+        utterance = _utterance(voices[channel], paces[channel], rng)
         turns.append(_Turn(channel, now, 10 ** (rng.uniform(-5, 0) / 20), utterance))
         if utterance.seconds > 3 and rng.random() < 0.35:
             turns.append(_short_answer(voices, turns[-1], rng))
@@ -245,18 +265,19 @@ def make_dataset(
     keys: PoseKeys,
     basis: NDArray[np.float32],  # [256, 52] face units -> code
     pick: PickVoices = training_voices,
-    scene_seconds: float = 60.0,
+    scene_seconds: float = SCENE_SECONDS,
+    alone: bool = False,
 ) -> None:
     """Write scenes and `voices.json` into `folder`; the same arguments write the same bytes.
 
-    Less than a scene is one short scene.
+    alone: only the person speaks. Less than a scene is one short scene.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scene_seconds = min(scene_seconds, 60 * minutes)
     count = max(1, round(minutes * 60 / scene_seconds))
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        scene = converse(pick(rng), seconds=scene_seconds, rng=rng)
+        scene = converse(pick(rng), seconds=scene_seconds, rng=rng, alone=alone)
         units, pose = face(scene.track, rng), body(scene.track, keys, rng)
         name = folder / f"scene{number:03d}"
         write_wav(name.with_name(f"{name.name}_audio.wav"), scene.samples)

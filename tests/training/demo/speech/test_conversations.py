@@ -38,6 +38,15 @@ def make(folder: Path, *, seed: int = 3) -> None:
     )
 
 
+def test_alone_she_speaks_most_of_the_time_and_nobody_else() -> None:
+    rng = np.random.default_rng(5)
+    scene = conversations.converse(humming_voices(rng), seconds=12, rng=rng, alone=True)
+    assert not scene.track.partner
+    spoken = sum(phone.end - phone.start for phone in scene.track.person)
+    assert spoken > 0.5 * scene.track.frames / 30
+    assert np.diff([phone.start for phone in scene.track.person]).min() >= 0  # no overlaps
+
+
 def test_a_scene_consists_of_whole_frames_of_two_channels() -> None:
     made = scene()
     assert made.samples.shape == (made.track.frames * SAMPLES_PER_FRAME, 2)

@@ -1,0 +1,67 @@
+"""Log-mel rows as if another voice had spoken, or a telephone had carried it.
+
+Both are changes of bands, so they are drawn anew in every step from cached rows.
+Letters: B windows, T frames, s slices of a row, M bands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from models.motion.speech import MelSpeechConfig
+
+LOWEST_CUT, HIGHEST_CUT = (0.0, 300.0), (3200.0, 5000.0)  # Hz
+SILENT = -6.0  # row value of a band without sound: 140 dB below the speech
+
+
+def scale_formants(rows: Tensor, mel: MelSpeechConfig, most: float, generator: Generator) -> Tensor:
+    """Scale the frequencies of each window by up to 1 - most to 1 + most: [B, T, s M].
+
+    Vocal tract length perturbation (Jaitly and Hinton 2013), on bands.
+    """
+    if most == 0:
+        return rows
+    bands = rows.unflatten(-1, (mel.slices, mel.bands))  # [B, T, s, M]
+    factor = 1 + most * (2 * torch.rand(len(rows), 1, generator=generator) - 1)
+    centres = band_centres(mel)
+    step = _mel(centres[1]) - _mel(centres[0])
+    place = (_mel(centres * factor) - _mel(centres[0])) / step  # [B, M]
+    place = place.clamp(0, mel.bands - 1)
+    below = place.floor().long().clamp(max=mel.bands - 2)
+    share = (place - below)[:, None, None]
+    index = below[:, None, None].expand_as(bands)
+    mixed = (1 - share) * bands.gather(-1, index) + share * bands.gather(-1, index + 1)
+    return mixed.flatten(2)
+
+
+def narrow_bands(rows: Tensor, mel: MelSpeechConfig, share: float, generator: Generator) -> Tensor:
+    """Silence high and low bands of a share of windows, [B, T, s M]."""
+    if share == 0:
+        return rows
+    count = len(rows)
+    low = _uniform(LOWEST_CUT, count, generator)
+    high = _uniform(HIGHEST_CUT, count, generator)
+    centres = band_centres(mel)
+    outside = (centres < low) | (centres > high)  # [B, M]
+    outside &= torch.rand(count, 1, generator=generator) < share
+    return rows.masked_fill(outside.repeat(1, mel.slices)[:, None], SILENT)
+
+
+def band_centres(mel: MelSpeechConfig) -> Tensor:
+    """Centre of each band, Hz [M]."""
+    low, high = _mel(torch.tensor([mel.lowest, mel.highest])).tolist()
+    return 700 * (10 ** (torch.linspace(low, high, mel.bands + 2)[1:-1] / 2595) - 1)
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 2595 * torch.log10(1 + hertz / 700)
+
+
+def _uniform(limits: tuple[float, float], count: int, generator: Generator) -> Tensor:
+    low, high = limits
+    return low + (high - low) * torch.rand(count, 1, generator=generator)
