@@ -1,6 +1,6 @@
-"""Log-mel rows as if another voice had spoken, or a telephone had carried it.
+"""Changes of the bands of log-mel rows: other voices, telephones.
 
-Both are changes of bands, so they are drawn anew in every step from cached rows.
+They are drawn anew in every step, from cached rows.
 Letters: B windows, T frames, s slices of a row, M bands.
 """
 

@@ -1,4 +1,4 @@
-"""Rows as another voice or a telephone gives them: frequencies of bands."""
+"""Changes of bands: frequencies of other voices, bands of a telephone."""
 
 import torch
 from torch import Generator, Tensor

@@ -12,8 +12,8 @@ from contracts.errors import InputError
 from models.motion.lips import LipUnits, LipUnitsConfig, load_lip_units, write_lip_units
 from tests.training.scenes import write_scene
 from training.__main__ import main
-from training.data.scenes import Scene, open_scenes
-from training.demo.finishing import SHUT, lip_steps
+from training.data.scenes import Scene
+from training.demo.finishing import lip_steps
 from training.networks.lip_data import VERSIONS, LipData, load_lip_data
 from training.networks.recipes import Recipe, read_recipe
 from training.networks.trainers import lips_training, sample_timesteps, split
@@ -145,26 +145,16 @@ def test_the_command_writes_the_regressor_and_resumes(
     assert text.startswith("3 steps")
 
 
-def test_the_step_closes_lips_as_often_as_the_truth(folder: Path, tmp_path: Path) -> None:
+def test_the_step_has_the_units_of_the_regressor(folder: Path, tmp_path: Path) -> None:
     for name in ("avatar.safetensors", "speech.safetensors", "stats.json"):
         shutil.copy(folder / "ada" / name, tmp_path / name)
-    data, config = load_lip_data(tmp_path), recipe_of(folder).network
+    config = recipe_of(folder).network
     assert isinstance(config, LipUnitsConfig)
-    network = LipUnits(config)
-    write_lip_units(tmp_path / "lip-units.safetensors", network)
+    write_lip_units(tmp_path / "lip-units.safetensors", LipUnits(config))
     step = lip_steps(tmp_path, folder / "data")["lips"]
+    assert step["gains"].keys() == step["offsets"].keys() == set(config.units)
     begin, shut = step["closed"]
-    assert begin < shut
-    probabilities, closed = [], []
-    for scene in open_scenes(folder / "data"):
-        audio = data.extractor.normalise(scene.samples(0, scene.frames))
-        with torch.no_grad():
-            probabilities.append(network.lips(data.extractor.speech(audio))[0, :, -1])
-        codes = torch.from_numpy(scene.codes(0, scene.frames)).float()
-        closed.append(data.closed((codes @ data.rig.face_basis).clamp(0, 1)))
-    found = (torch.cat(probabilities) > shut).float().mean()
-    wanted = torch.cat(closed).mean()
-    assert float(found) == pytest.approx(float(wanted), abs=0.1) or shut in SHUT
+    assert 0 < begin < shut < 1
 
 
 def test_listening_draws_late_timesteps_and_none_leaves_the_draw_as_it_was() -> None:
