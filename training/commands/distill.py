@@ -122,9 +122,10 @@ def run(arguments: argparse.Namespace) -> None:
         if progress.share(loop) < 1:
             return
         student = load_student(weights, type(teacher), device=device).network
-        spread = fit_spread(student, name, trajectories)
+        if name == "face":  # that of the body would scale its tremble, too
+            spread = fit_spread(student, name, trajectories)
+            print_line(f"face: predictions times {spread:.2f}")
         write(student.state_dict(), work / f"fitted-{STUDENTS[name]}")
-        print_line(f"{name}: predictions times {spread:.2f}")
         lengths[name] = f"{progress.step} steps, {progress.seconds / 60:.0f} min"
     for name in NAMES:
         with write_atomically(person / STUDENTS[name]) as draft:
