@@ -125,6 +125,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         add_media(write_tiny_person(people, name, max_seconds=LIMIT))
     environment = {
         **service_environment(people, tmp_path_factory.mktemp("data")),
+        "VISAVIS_LEASE_SECONDS": "15",  # no process is killed here, and each round of the reaper
+        "VISAVIS_REAPER_SECONDS": "3",  # costs CPU time
         "VISAVIS_WORKER_PEOPLE": "demo",
         "VISAVIS_MAX_UPLOAD_BYTES": "9000000",
     }
