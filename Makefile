@@ -131,7 +131,7 @@ SPEED ?= 10
 scaling: $(VENV)/.dev ## workers by the rules in k8s/, from 1 to 4 to none, under load; no job is lost or runs twice
 	$(BIN)/python -m tests.deploy.scaling --jobs $(BURST) --speed $(SPEED)
 
-# The check runs 300 jobs in each of 12 runs at once, about 12 minutes on two idle cores.
+# The check runs 600 jobs in each of 12 runs at once, half an hour on two idle cores. Beside other work: chrt -r 10 make ...
 simulation-check: $(VENV)/.dev ## waits of real workers beside those of the simulation; within 20 %
 	$(BIN)/python -m tests.bench.simulation.check
 

@@ -44,8 +44,8 @@ def jobs_of(load: float, workers: int, count: int, seed: int) -> list[Arrival]:
         clip_seconds=CLIP_SECONDS,
         clip_spread=CLIP_SPREAD,
         tenants=TENANTS,
-        burst_every=120.0,
-        burst_seconds=30.0,
+        burst_every=40.0,
+        burst_seconds=10.0,
         burst_factor=4.0,
     )
     return arrivals(shape, 4 * count / base, seed)[:count]
@@ -101,7 +101,7 @@ def compare(jobs: Sequence[Arrival], times: Sequence[Times], costs: Costs, worke
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=300, help="of a run")
+    parser.add_argument("--jobs", type=int, default=600, help="of a run")
     parser.add_argument("--cost-jobs", type=int, default=150, help="of a run that measures costs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--setup", choices=SETUPS, default="embedded")
