@@ -26,7 +26,7 @@ def scale_formants(rows: Tensor, mel: MelSpeechConfig, most: float, generator: G
     """
     if most == 0:
         return rows
-    bands = rows.unflatten(-1, (mel.slices, mel.bands))  # [B, T, s, M]
+    bands = torch.unflatten(rows, -1, (mel.slices, mel.bands))  # [B, T, s, M]
     factor = 1 + most * (2 * torch.rand(len(rows), 1, generator=generator) - 1)
     centres = band_centres(mel)
     step = _mel(centres[1]) - _mel(centres[0])

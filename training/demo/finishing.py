@@ -327,7 +327,8 @@ def lip_steps(person: Path, data: Path) -> dict[str, Any]:
         units = (codes @ rig.face_basis).clamp(0, 1)
         true.append(units[:, columns])
         closed.append(units[:, opening].amax(1) < CLOSED_UNITS)
-    found, probability = torch.cat(regressed).split([len(names), 1], dim=1)
+    rows = torch.cat(regressed)  # [T, U + 1]
+    found, probability = rows[:, :-1], rows[:, -1]
     shut = torch.cat(closed)
     limit = float(probability.quantile(1 - float(shut.float().mean())).clamp(*SHUT))
     speaks = max_pool1d((~shut).float()[None], 2 * NEAR + 1, 1, NEAR)[0] > 0
@@ -338,7 +339,7 @@ def lip_steps(person: Path, data: Path) -> dict[str, Any]:
         "offsets": dict(zip(names, offsets, strict=True)),
         "closed": (round(BEGIN * limit, 2), round(limit, 2)),
     }
-    return {"lips": parameters | LIPS}
+    return {"lips": {**parameters, **LIPS}}
 
 
 def _matched(found: Tensor, true: Tensor) -> tuple[list[float], list[float]]:

@@ -16,12 +16,13 @@ def rows_of_tone(hertz: float) -> Tensor:
     tone = 0.1 * torch.sin(2 * torch.pi * hertz * time)
     noise = 1e-3 * torch.randn(len(tone), generator=Generator().manual_seed(1))
     audio = torch.stack([tone + noise, torch.zeros_like(tone)], dim=-1)[None]
-    return MelSpeech(MEL)(audio)[..., : MEL.slices * MEL.bands]
+    rows: Tensor = MelSpeech(MEL)(audio)
+    return rows[..., : MEL.slices * MEL.bands]
 
 
 def loudest(rows: Tensor) -> Tensor:
     """Centre of the loudest band, interpolated, in Hz: [B, T, s M] -> [B]."""
-    power = 10 ** (2 * rows.unflatten(-1, (MEL.slices, MEL.bands)).mean((1, 2)))  # [B, M]
+    power = 10 ** (2 * torch.unflatten(rows, -1, (MEL.slices, MEL.bands)).mean((1, 2)))  # [B, M]
     return (power * band_centres(MEL)).sum(1) / power.sum(1)
 
 
@@ -45,7 +46,7 @@ def test_without_a_change_the_rows_are_the_same() -> None:
 def test_narrow_bands_keep_those_of_a_telephone() -> None:
     rows = torch.zeros(400, 3, MEL.slices * MEL.bands)
     changed = narrow_bands(rows, MEL, 0.5, Generator().manual_seed(1))
-    bands = changed.unflatten(-1, (MEL.slices, MEL.bands))
+    bands = torch.unflatten(changed, -1, (MEL.slices, MEL.bands))
     assert torch.equal(bands, bands[:, :1, :1].expand_as(bands))  # a cut is one for its window
     cut = bands[:, 0, 0] < 0  # [B, M]
     centres = band_centres(MEL)
