@@ -221,7 +221,7 @@ def measure_body(
     result["gaze_spread"] = float(np.mean([gaze_spread(pose) for pose in poses]))
     result["saccades_a_minute"] = sum(saccades(pose) for pose in poses) / minutes
     result["blinks_a_minute"] = sum(blinks(clip) for clip in units) / minutes
-    result["face_units_used"] = units_used(np.concatenate(units))
+    result["face_units_used"] = float(units_used(np.concatenate(units)))
     result["nods_at_cues_ratio"] = nods_at_cues(poses, speech)
     breath = np.concatenate([pose[:, GROUPS["breath"]] for pose in poses])
     result["breath_spread"] = float(breath.std())
