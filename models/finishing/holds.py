@@ -40,10 +40,8 @@ class Holds(Step):
         rest: Mapping[str, float],  # pose parameter -> angle
         still: tuple[float, float],  # rad/s; an arm holds below the first, moves above the second
         raised: float,  # rad; distance from rest at which arms have 40 % of this movement
-        retract: Mapping[
-            str, float
-        ],  # start of the names of parameters -> share of the way to rest
-        life: Mapping[str, tuple[float, float]],  # the same -> amplitude in rad, rate in Hz
+        retract: Mapping[str, float],  # start of names -> share of the way to rest
+        life: Mapping[str, tuple[float, float]],  # start of names -> amplitude in rad, rate in Hz
     ) -> None:
         self._slow, self._fast = still
         if not 0 <= self._slow < self._fast:

@@ -346,9 +346,8 @@ def _matched(found: Tensor, true: Tensor) -> tuple[list[float], list[float]]:
     """Gains that give units [T, U] the true spread, and offsets that keep their mean, [U] each."""
     gains = (true.std(0) / found.std(0).clamp(min=1e-3)).clamp(*GAINS)
     offsets = (gains - 1) * found.mean(0)
-    return [round(each, 2) for each in gains.tolist()], [
-        round(each, 3) for each in offsets.tolist()
-    ]
+    rounded = [round(each, 3) for each in offsets.tolist()]
+    return [round(each, 2) for each in gains.tolist()], rounded
 
 
 def _arm_parameters() -> list[str]:
