@@ -33,8 +33,11 @@ CREATED = {
     "label": "c2pa.actions.v2",
     "data": {"actions": [{"action": "c2pa.created", "digitalSourceType": SYNTHETIC}]},
 }
-# No thumbnails, and no second look at what was just signed; nothing is fetched.
+# No thumbnails, and no second look at what was just signed; nothing is fetched. Copies above 16 MB
+# are temporary files.
+CORE = {"backing_store_memory_threshold_in_mb": 16}
 OPTIONS = {
+    "core": CORE,
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {
         "verify_after_sign": False,
@@ -43,6 +46,9 @@ OPTIONS = {
         "ocsp_fetch": False,
     },
 }
+# Of manifests in files: videos are hashed in pieces, or their memory grows with the file. Pieces of
+# a fragmented MP4, which has a sidecar, make it invalid (c2pa-python 0.38).
+IN_PIECES = OPTIONS | {"core": CORE | {"merkle_tree_chunk_size_in_kb": 1024}}
 
 
 class ManifestSigner:
@@ -56,6 +62,7 @@ class ManifestSigner:
         self.key = key
         self._operator = operator
         self._options = c2pa.Context.from_dict(OPTIONS)
+        self._in_pieces = c2pa.Context.from_dict(IN_PIECES)
         self._plain = _signer(key, None)
         self._stamped = _signer(key, time_stamps) if time_stamps else None
         self._try()
@@ -82,7 +89,8 @@ class ManifestSigner:
         """Write the signed file, and return its manifest; without `to`, only the manifest."""
         signers = [self._plain] if self._stamped is None else [self._stamped, self._plain]
         for signer in signers:
-            builder = self._builder(origin, facts)
+            options = self._options if to is None else self._in_pieces
+            builder = self._builder(origin, facts, options)
             if to is None:
                 builder.set_no_embed()
             with path.open("rb") as source, _target(to) as target:
@@ -98,7 +106,9 @@ class ManifestSigner:
                     logger.warning("no time stamp; signed without", extra=reason)
         raise AssertionError
 
-    def _builder(self, origin: Origin, facts: dict[str, Any]) -> c2pa.Builder:
+    def _builder(
+        self, origin: Origin, facts: dict[str, Any], options: c2pa.Context
+    ) -> c2pa.Builder:
         about = {
             "request": origin.request,
             "person": {"name": origin.person, "digest": origin.person_digest},
@@ -116,7 +126,7 @@ class ManifestSigner:
             if clip.manifest is None
         ]
         definition = _definition([CREATED, {"label": ORIGIN, "data": stated}], ingredients)
-        builder = c2pa.Builder(definition, context=self._options)
+        builder = c2pa.Builder(definition, context=options)
         for clip in origin.clips:
             if clip.manifest is not None:
                 builder.add_ingredient_from_archive(io.BytesIO(clip.manifest))

@@ -1,8 +1,11 @@
 """Every kind of output carries a manifest, and every change of a file is found."""
 
 import ast
+import os
 import shutil
+import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from contracts.outputs import OUTPUTS, SIDECAR_SUFFIX
 from contracts.provenance import ManifestFinding, ManifestState
+from jobs.settings import Settings
 from tests.house.source import product_files
 from worker.pipeline.media.ffmpeg import executable
 from worker.pipeline.publish import write_output
@@ -18,6 +22,7 @@ from worker.provenance.manifest import ManifestSigner
 from worker.provenance.reader import read_manifest
 
 ROOT = Path(__file__).parents[3]
+SPARE = 80_000_000  # bytes of a video
 NAMELESS = ("bvh", "csv")  # their formats have no place for a comment
 Make = Callable[[], Take]
 
@@ -59,6 +64,40 @@ def test_each_output_has_a_valid_manifest_that_one_changed_byte_invalidates(
         found = finding((swapped, *paths[1:]), trusted)
         assert found.state is ManifestState.INVALID
         assert "the file was changed after it was signed" in found.reasons
+
+
+@pytest.mark.parametrize("name", ["mp4", "mov"])
+def test_signing_a_large_video_takes_little_memory(
+    name: str, make_take: Make, tmp_path: Path, settings: Settings
+) -> None:
+    take, output = make_take(), OUTPUTS[name]
+    path = tmp_path / f"large{output.suffix}"
+    output.write(take, path)
+    content = path.read_bytes()
+    start = content.rindex(b"mdat") - 4
+    assert struct.unpack_from(">I", content, start)[0] == len(content) - start  # the last box
+    longer = struct.pack(">I", len(content) - start + SPARE)
+    path.write_bytes(content[:start] + longer + content[start + 4 :] + bytes(SPARE))
+    script = (
+        "import resource, sys; from pathlib import Path\n"
+        "from contracts.outputs import OUTPUTS; from contracts.provenance import Origin\n"
+        "from jobs.settings import Settings\n"
+        "from worker.provenance.manifest import open_signer\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1000\n"
+        "signer, before = open_signer(Settings(data=Path(sys.argv[1]))), peak()\n"
+        "signer.sign(Path(sys.argv[2]), OUTPUTS[sys.argv[3]], Origin('ab', 'demo', 'cd'), {})\n"
+        "print(peak() - before)\n"
+    )
+    command = [sys.executable, "-c", script, str(settings.data), str(path), name]
+
+    used = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+    assert int(used) < SPARE / 4
+    assert read_manifest(path).state is ManifestState.VALID
+    with path.open("r+b") as file:
+        file.seek(-SPARE // 2, os.SEEK_END)
+        file.write(b"x")
+    assert read_manifest(path).state is ManifestState.INVALID
 
 
 def without_manifest(path: Path, name: str) -> Path:
