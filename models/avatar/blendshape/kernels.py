@@ -279,22 +279,20 @@ def is_uniform(
     return depth_of(farthest) - depth_of(nearest) < UNIFORM
 
 
-@wp.func
-def light_pixel(
+@wp.kernel
+def light_pixels(
     surface: Surface,
-    points: wp.array2d(dtype=wp.vec3),
-    normals: wp.array2d(dtype=wp.vec3),
+    points: wp.array2d(dtype=wp.vec3),  # [B, V]
+    normals: wp.array2d(dtype=wp.vec3),  # [B, V]
     view: View,
-    mouth_light: wp.array(dtype=float),
+    mouth_light: wp.array(dtype=float),  # [B]
     first_column: int,
-    samples: int,
-    keys: wp.array3d(dtype=wp.int64),
-    frames: wp.array4d(dtype=wp.uint8),
-    b: int,
-    row: int,
-    column: int,
+    samples: int,  # per pixel side
+    keys: wp.array3d(dtype=wp.int64),  # [B, samples * H, samples * W]; cleared after reading
+    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W * views, 3 or 4]; the background, rendered over
 ):
     """Render one pixel over the background."""
+    b, row, column = wp.tid()
     top = row * samples
     left = column * samples
     covered = int(0)  # noqa: RUF046, UP018 - warp: a variable, not a constant
@@ -336,63 +334,3 @@ def light_pixel(
     for i in range(samples):
         for j in range(samples):
             keys[b, top + i, left + j] = NOTHING
-
-
-@wp.kernel
-def light_pixels(
-    surface: Surface,
-    points: wp.array2d(dtype=wp.vec3),  # [B, V]
-    normals: wp.array2d(dtype=wp.vec3),  # [B, V]
-    view: View,
-    mouth_light: wp.array(dtype=float),  # [B]
-    first_column: int,
-    samples: int,  # per pixel side
-    keys: wp.array3d(dtype=wp.int64),  # [B, samples * H, samples * W]; cleared after reading
-    frames: wp.array4d(dtype=wp.uint8),  # [B, H, W * views, 3 or 4]; the background, rendered over
-):
-    b, row, column = wp.tid()
-    light_pixel(
-        surface,
-        points,
-        normals,
-        view,
-        mouth_light,
-        first_column,
-        samples,
-        keys,
-        frames,
-        b,
-        row,
-        column,
-    )
-
-
-@wp.kernel
-def light_rows(
-    surface: Surface,
-    points: wp.array2d(dtype=wp.vec3),
-    normals: wp.array2d(dtype=wp.vec3),
-    view: View,
-    mouth_light: wp.array(dtype=float),
-    first_column: int,
-    samples: int,
-    keys: wp.array3d(dtype=wp.int64),
-    frames: wp.array4d(dtype=wp.uint8),
-):
-    """Render a row, as `light_pixels` does: for CPUs, where each kernel thread costs time."""
-    b, row = wp.tid()
-    for column in range(keys.shape[2] / samples):
-        light_pixel(
-            surface,
-            points,
-            normals,
-            view,
-            mouth_light,
-            first_column,
-            samples,
-            keys,
-            frames,
-            b,
-            row,
-            column,
-        )

@@ -15,9 +15,10 @@ from torch import Tensor
 from models.avatar.appearance import OWN, RenderOptions
 from models.avatar.blendshape.figure import blendshape_figure
 from models.avatar.blendshape.plain_painter import PlainPainter
-from models.avatar.blendshape.surface import Painter, pose_mesh
+from models.avatar.blendshape.surface import Painter, deformed
 from models.avatar.camera import camera_named
 from models.avatar.frame_batches import RenderBatch, batches_ahead, check_motion
+from models.avatar.mesh.skinning import joint_matrices
 from models.avatar.raster.rasterise import kernels_available
 
 if TYPE_CHECKING:
@@ -124,16 +125,22 @@ class BlendshapeAvatar:
         frames = torch.empty(batch.shape, dtype=torch.uint8, device=batch.face.device)
         step = len(batch) if self._whole_batch else 1
         chunks = [slice(i, i + step) for i in range(0, len(batch), step)]
-        tasks = [pool.submit(self._render, batch[chunk], frames[chunk]) for chunk in chunks]
+        # Operations on such small tensors cost the same for one frame as for all.
+        by_frame = not self._whole_batch
+        matrices = joint_matrices(self.model.skeleton, batch.pose, by_frame=by_frame)
+        tasks = [
+            pool.submit(self._render, batch[chunk], matrices[chunk], frames[chunk])
+            for chunk in chunks
+        ]
         for task in tasks:
             task.result()
         return frames.cpu().numpy()
 
-    def _render(self, batch: RenderBatch, frames: Tensor) -> None:
+    def _render(self, batch: RenderBatch, matrices: Tensor, frames: Tensor) -> None:
         painter = self._painters.get()
         try:
             with torch.inference_mode():
-                mesh = pose_mesh(self.model, batch.face, batch.pose)
+                mesh = deformed(self.model, batch.face, matrices)
                 painter.render(mesh, batch.cameras, frames, batch.options)
         finally:
             self._painters.put(painter)

@@ -42,8 +42,13 @@ class PosedMesh:
 
 def pose_mesh(model: BlendshapeModel, face: Tensor, pose: Tensor) -> PosedMesh:
     """Prepare a batch of frames for skinning: face codes [B, 256] and pose [B, P]."""
+    return deformed(model, face, joint_matrices(model.skeleton, pose))
+
+
+def deformed(model: BlendshapeModel, face: Tensor, matrices: Tensor) -> PosedMesh:
+    """Apply face codes [B, 256] to a batch of frames with skinning matrices [B, J, 3, 4]."""
     rest = model.rest(model.unit_weights(face))
-    return PosedMesh(rest, joint_matrices(model.skeleton, pose), model.mouth_light(rest))
+    return PosedMesh(rest, matrices, model.mouth_light(rest))
 
 
 class Painter(Protocol):

@@ -26,7 +26,7 @@ from models.avatar.blendshape.full.tables import outer_surface
 from models.avatar.blendshape.shading import tone_curve
 from models.avatar.blendshape.surface import NEAR, SAMPLES, background, surface_of
 from models.avatar.raster.types import NOTHING
-from models.avatar.raster.warp import _kernels, kernel_module, torch_stream, wp
+from models.avatar.raster.warp import drawing_kernel, kernel_module, torch_stream, wp
 
 if TYPE_CHECKING:
     from models.avatar.blendshape.model import BlendshapeModel
@@ -40,6 +40,11 @@ CACHED = 3  # buffers of different shapes that a painter keeps; callers choose t
 @cache
 def _shading_kernels() -> Any:
     return kernel_module("models.avatar.blendshape.kernels")
+
+
+@cache
+def _cpu_kernels() -> Any:
+    return kernel_module("models.avatar.blendshape.cpu_kernels")
 
 
 class PersonOnDevice:
@@ -146,7 +151,7 @@ class KernelPainter:
                 self._launch(kernels.project, each, [posed, view, points])
                 keys = self._keys(count, camera, samples)
                 raster = [points, faces, NEAR, 1, keys]
-                self._launch(_kernels().draw_faces, triangles, raster)
+                self._launch(drawing_kernel(points), triangles, raster)
                 frames[:, :, first : first + camera.width] = back
                 if full:
                     render_view(
@@ -167,9 +172,9 @@ class KernelPainter:
                     )
                     first += camera.width
                     continue
-                light, shape = kernels.light_rows, [count, camera.height]
-                if person.device.type == "cuda":
-                    light, shape = kernels.light_pixels, [count, camera.height, camera.width]
+                light, shape = kernels.light_pixels, [count, camera.height, camera.width]
+                if person.device.type == "cpu":
+                    light, shape = _cpu_kernels().light_rows, [count, camera.height]
                 surface = person.surfaces[person.source.level(camera)]
                 scene = [surface, points, normals, view, mouth_light]
                 self._launch(light, tuple(shape), [*scene, first, samples, keys, output])

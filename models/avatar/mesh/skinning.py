@@ -142,7 +142,11 @@ def local_states(skeleton: Skeleton, pose: Tensor) -> Tensor:
 
     Raises: ValueError: when the pose has the wrong number of parameters.
     """
-    channels = joint_channels(skeleton, pose)
+    return _channel_states(skeleton, joint_channels(skeleton, pose))
+
+
+def _channel_states(skeleton: Skeleton, channels: Tensor) -> Tensor:
+    """Joint states in the parent's frame: channels [B, J, 7] -> [B, J, 8]."""
     translation = channels[..., :3] + skeleton.offsets  # [B, J, 3]
     quaternion = quaternion_product(skeleton.rotations, euler_quaternion(channels[..., 3:6]))
     return torch.cat([translation, quaternion, torch.exp2(channels[..., 6:])], dim=-1)
@@ -172,9 +176,15 @@ def inverse_states(states: Tensor) -> Tensor:
     return torch.cat([rotate(inverse, -translation) / scale, inverse, 1 / scale], dim=-1)
 
 
-def joint_matrices(skeleton: Skeleton, pose: Tensor) -> Tensor:
-    """Skinning matrices, from the rest shape to the posed one: pose [B, P] -> [B, J, 3, 4]."""
-    moved = _compose(joint_states(skeleton, pose), skeleton.inverse_bind)
+def joint_matrices(skeleton: Skeleton, pose: Tensor, *, by_frame: bool = False) -> Tensor:
+    """Skinning matrices, from the rest shape to the posed one: pose [B, P] -> [B, J, 3, 4].
+
+    by_frame: with the bits of each frame alone; a product of all poses is rounded differently.
+    """
+    poses = torch.split(pose, 1) if by_frame else [pose]
+    channels = torch.cat([joint_channels(skeleton, each) for each in poses])  # [B, J, 7]
+    states = world_states(skeleton, _channel_states(skeleton, channels))
+    moved = _compose(states, skeleton.inverse_bind)
     translation, quaternion, scale = moved[..., :3], moved[..., 3:7], moved[..., 7:]
     return torch.cat(
         [quaternion_matrix(quaternion) * scale[..., None], translation[..., None]], dim=-1

@@ -22,7 +22,11 @@ MODULES = (
     "models.avatar.blendshape.full.kernels",
     "models.avatar.codec.texture.kernels",
 )
-ON_CPU = ("models.avatar.yuv.kernels",)  # modules that no GPU runs
+ON_CPU = (  # modules that no GPU runs
+    "models.avatar.raster.cpu_kernels",
+    "models.avatar.blendshape.cpu_kernels",
+    "models.avatar.yuv.kernels",
+)
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
 
 

@@ -110,6 +110,16 @@ def _kernels() -> Any:
     return kernel_module("models.avatar.raster.kernels")
 
 
+@cache
+def _cpu_kernels() -> Any:
+    return kernel_module("models.avatar.raster.cpu_kernels")
+
+
+def drawing_kernel(points: Any) -> Any:
+    """Kernel `draw_faces` for the device of a warp array."""
+    return (_cpu_kernels() if points.device.is_cpu else _kernels()).draw_faces
+
+
 def rasterise(
     points: Tensor, faces: Tensor, *, height: int, width: int, near: float, front_only: bool
 ) -> Raster:
@@ -148,7 +158,7 @@ def face_keys(
     keys = wp.from_torch(torch.full((len(points), height, width), NOTHING, device=points.device))
     with torch_stream(points.device):
         wp.launch(
-            _kernels().draw_faces,
+            drawing_kernel(corners),
             (len(points), len(faces)),
             [corners, triangles, near, int(front_only), keys],
             device=str(points.device),

@@ -16,7 +16,7 @@ from models.avatar.blendshape.full import lighting
 from models.avatar.blendshape.full.tables import tables_of
 from models.avatar.blendshape.surface import NEAR
 from models.avatar.raster.types import NOTHING
-from models.avatar.raster.warp import _kernels, kernel_module, wp
+from models.avatar.raster.warp import drawing_kernel, kernel_module, wp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ def cast_shadows(
     rows = (count, side)
     launch(_project(), (count, posed.shape[1]), [posed, person.lamp, shadows.points])
     raster = [shadows.points, faces, NEAR, 1, shadows.keys]
-    launch(_kernels().draw_faces, (count, faces.shape[0]), raster)
+    launch(drawing_kernel(posed), (count, faces.shape[0]), raster)
     launch(kernels.shadow_depths, rows, [shadows.keys, lighting.NEAREST, shadows.sharp])
     source = shadows.sharp
     for target, reaches in zip((shadows.sharp, shadows.wide), lighting.SHADOW_REACHES, strict=True):
