@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from tests.malicious_files import Attack
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30  # free, many times what the tests write
+PAGE = Path(__file__).with_name("page")  # its tests share a service and a browser
+LENGTHS = ("longest", "slow")  # markers
+SHORT = len(LENGTHS)
 
 
 def _set_environment() -> None:
@@ -30,6 +33,9 @@ def _set_environment() -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Modules are compiled once, not by every process, also where a container sets this variable.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # Keys of commands without a data folder are not those of the user who runs the tests.
     os.environ["XDG_DATA_HOME"] = tempfile.gettempdir() + f"/visavis-tests-{os.getuid()}"
     compiled = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
@@ -66,15 +72,47 @@ _set_environment()  # now, because numpy and torch read it when they are importe
 _set_hypothesis()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest tests first, so that no worker waits for them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the tests without garbage collection, and leave their modules out of it afterwards.
+
+    They stay to the end, and every round would visit all of them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
-def pytest_collection_finish() -> None:
-    """Leave the modules of libraries and tests out of garbage collection: they stay to the end."""
-    gc.collect()
-    gc.freeze()
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the long tests to the workers: each starts with its share, and none ends with one.
+
+    pytest-xdist gives every worker an equal part of this list. A worker without tests takes some
+    from the end of the longest rest, so tests that share a service are near the start of a part.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    shared = [item for item in items if item.path.parent == PAGE]
+    others = [item for item in items if item.path.parent != PAGE]
+    long = sorted((item for item in others if _length(item) < SHORT), key=_length)
+    short = [*shared, *(item for item in others if _length(item) == SHORT)]
+    left = len(items)
+    items.clear()
+    for number in range(workers):
+        share = long[number::workers]
+        fill = max(0, left // (workers - number) - len(share))
+        share += short[:fill]
+        del short[:fill]
+        left -= len(share)
+        items += share
+
+
+def _length(item: pytest.Item) -> int:
+    """Return the place of a test among LENGTHS, or SHORT."""
+    marked = (place for place, name in enumerate(LENGTHS) if item.get_closest_marker(name))
+    return next(marked, SHORT)
 
 
 @pytest.hookimpl(trylast=True)

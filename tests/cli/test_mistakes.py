@@ -25,35 +25,43 @@ MAINS: dict[str, Main] = {"training": training, "bench": bench}
 TRAIN = "--out new --data"
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with datasets, people and a clip, good ones and bad ones."""
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with datasets, people and a clip, good ones and bad ones; no mistake changes it."""
+    folder = tmp_path_factory.mktemp("mistakes")
     for name in ("good", "rate", "length", "few", "damaged"):
-        write_scene(tmp_path / name, "a", 150)
-    write_scene(tmp_path / "good", "b", 150)
-    write_scene(tmp_path / "short", "a", 20)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").write_text("not a folder")
+        write_scene(folder / name, "a", 150)
+    write_scene(folder / "good", "b", 150)
+    write_scene(folder / "short", "a", 20)
+    (folder / "empty").mkdir()
+    (folder / "file").write_text("not a folder")
     mono = np.zeros((150 * 1600, 1), np.float32)
-    write_wav(tmp_path / "rate" / "a_audio.wav", mono)
-    np.save(tmp_path / "length" / "a_body_pose.npy", np.zeros((149, 104), np.float32))
-    (tmp_path / "few" / "a_face_expression.npy").unlink()
-    (tmp_path / "damaged" / "a_face_expression.npy").write_bytes(b"\x93NUMPY")
-    tiny_person.write_tiny_person(tmp_path / "people", "ada")
-    (tmp_path / "untrained").mkdir()
-    shutil.copytree(tmp_path / "people" / "ada", tmp_path / "people" / "bob")
-    shutil.copytree(tmp_path / "people" / "ada", tmp_path / "torn")
-    (tmp_path / "torn" / "avatar.safetensors").write_bytes(b"torn")
-    (tmp_path / "people" / "draft").mkdir()
-    (tmp_path / "people" / "draft" / "person.draft.json").write_text('{"title": "D"}')
-    (tmp_path / "bad.toml").write_text('base = "demo"\nmelody = 1\n')
-    write_clip(tmp_path / "talk.wav", seconds=0.2)
-    (tmp_path / "talk.txt").write_text("hello")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VISAVIS_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("VISAVIS_PEOPLE", str(tmp_path / "people"))
+    write_wav(folder / "rate" / "a_audio.wav", mono)
+    np.save(folder / "length" / "a_body_pose.npy", np.zeros((149, 104), np.float32))
+    (folder / "few" / "a_face_expression.npy").unlink()
+    (folder / "damaged" / "a_face_expression.npy").write_bytes(b"\x93NUMPY")
+    tiny_person.write_tiny_person(folder / "people", "ada")
+    (folder / "untrained").mkdir()
+    shutil.copytree(folder / "people" / "ada", folder / "people" / "bob")
+    shutil.copytree(folder / "people" / "ada", folder / "torn")
+    (folder / "torn" / "avatar.safetensors").write_bytes(b"torn")
+    (folder / "people" / "draft").mkdir()
+    (folder / "people" / "draft" / "person.draft.json").write_text('{"title": "D"}')
+    (folder / "bad.toml").write_text('base = "demo"\nmelody = 1\n')
+    (folder / "small.toml").write_text('base = "demo"\n[[windows]]\nframes = 60\nbatch = 1\n')
+    write_clip(folder / "talk.wav", seconds=0.2)
+    (folder / "talk.txt").write_text("hello")
+    return folder
+
+
+@pytest.fixture
+def folder(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the prepared folder the working directory."""
+    monkeypatch.chdir(prepared)
+    monkeypatch.setenv("VISAVIS_DATA", str(prepared / "data"))
+    monkeypatch.setenv("VISAVIS_PEOPLE", str(prepared / "people"))
     monkeypatch.setenv("VISAVIS_DEVICE", "cpu")
-    return tmp_path
+    return prepared
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
@@ -121,7 +129,6 @@ def test_a_mistake_with_training_is_one_sentence(
     line: str,
     sentence: str,
 ) -> None:
-    (folder / "small.toml").write_text('base = "demo"\n[[windows]]\nframes = 60\nbatch = 1\n')
     check_python_command(folder, monkeypatch, capsys, "training", line, sentence)
 
 

@@ -172,3 +172,13 @@ def studio(browser: Browser, service: Service) -> Iterator[Studio]:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second of two voices."""
     return write_clip(tmp_path_factory.mktemp("clips") / "talk.wav", seconds=1.0)
+
+
+@pytest.fixture(scope="package")
+def six(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A finished job with six takes of two seconds, and their motion."""
+    clip = write_clip(tmp_path_factory.mktemp("six") / "six.wav", seconds=2.0)
+    fields = {"takes": "6", "outputs": "video,motion", "size": "64"}
+    job = service.stack.submit(clip, **fields)
+    service.stack.until(job, lambda view: view["state"] == "succeeded", seconds=90)
+    return job

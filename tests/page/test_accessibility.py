@@ -6,7 +6,6 @@ from playwright.sync_api import Browser, expect
 
 from tests.page.conftest import IDLE, Guarded, Service
 from tests.page.studio import Studio, opened
-from tests.page.test_takes import six  # noqa: F401
 
 AXE = Path(__file__).parents[2] / "tools/node_modules/axe-core/axe.min.js"
 PHONE = {"width": 390, "height": 844}
@@ -52,7 +51,7 @@ def canceled(studio: Studio, _six: str, _clip: Path) -> None:
     expect(studio.page.locator("#outcome-title")).to_be_visible()
 
 
-def done(studio: Studio, six: str, _clip: Path) -> None:  # noqa: F811
+def done(studio: Studio, six: str, _clip: Path) -> None:
     studio.open(f"#{six}")
     expect(studio.page.locator("#grid video")).to_have_count(6)
     studio.page.click("#again > summary")
@@ -79,7 +78,7 @@ STATES = (home, options, recording, waiting, canceled, done, problem, origin)  #
 def test_no_state_has_a_violation_in_light_and_dark(
     browser: Browser,
     service: Service,
-    six: str,  # noqa: F811
+    six: str,
     clip: Path,
 ) -> None:
     """One test with one page, because opening pages takes most of the time."""

@@ -4,10 +4,8 @@ import io
 import zipfile
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.audio_clips import write_clip
 from tests.page.conftest import Service
 from tests.page.studio import DESKTOP, Studio
 
@@ -15,16 +13,6 @@ TAKES = 6
 SCREENS = 1.5
 APART = 0.1  # seconds
 TIMES = "[...document.querySelectorAll('#grid video')].map((video) => video.currentTime)"
-
-
-@pytest.fixture(scope="package")
-def six(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A finished job with six takes of two seconds, and their motion."""
-    clip = write_clip(tmp_path_factory.mktemp("six") / "six.wav", seconds=2.0)
-    fields = {"takes": str(TAKES), "outputs": "video,motion", "size": "64"}
-    job = service.stack.submit(clip, **fields)
-    service.stack.until(job, lambda view: view["state"] == "succeeded", seconds=90)
-    return job
 
 
 def test_takes_fit_beside_each_other_and_play_together_with_one_sound(

@@ -120,8 +120,10 @@ def _weights(spec: str, seed: int, prefix: str) -> dict[str, Tensor]:
 
 @lru_cache
 def cases() -> tuple[Case, ...]:
+    """Return all cases; those that share weights follow each other."""
     index = json.loads((FOLDER / "index.json").read_text())
-    return tuple(Case(entry) for entry in index["cases"])
+    found = [Case(entry) for entry in index["cases"]]
+    return tuple(sorted(found, key=lambda case: str(case.entry.get("weights_seed"))))
 
 
 def speech_of(weights: dict[str, Tensor], *, log_compression: bool = False) -> ConvSpeech:
