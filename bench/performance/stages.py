@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 
     Frames = NDArray[np.uint8]
 
-IMPORTS = "import torch, worker.pipeline.recording_outputs, models.avatar.loading"
+IMPORTS = """
+from cli.console import collect_rarely
+collect_rarely()
+import torch, worker.pipeline.recording_outputs, models.avatar.loading
+"""
 LONGEST_SECONDS = 3600.0  # of a clip
 PLAIN_FRAMES = 3  # the plain renderer takes a second a frame
 ENCODED_FRAMES = 150  # that are in memory while they are encoded
@@ -106,14 +110,14 @@ class Stages:
 
     def load(self) -> None:
         """Load the files of the person, and the kernels by a small frame."""
-        from worker.pipeline.persons import load_models
+        from worker.pipeline.persons import PersonCache, load_models
 
-        settings = self.resources.settings
-        folder = settings.people / self.request.person
-        models = load_models(folder, device=self.resources.device, settings=settings)
-        camera = models.avatar.camera().resized(64, 64)
+        settings, device = self.resources.settings, self.resources.device
+        load = partial(load_models, device=device, settings=settings)
+        avatar = PersonCache(settings.people, load=load).get(self.request.person).models.avatar
+        camera = avatar.camera().resized(64, 64)
         face, pose = torch.zeros(1, 256), torch.zeros(1, self.motion.pose.shape[1])
-        next(iter(models.avatar.render(face, pose, [camera])))
+        next(iter(avatar.render(face, pose, [camera])))
 
     def decode(self) -> Audio:
         """Check and decode the clip in child processes."""

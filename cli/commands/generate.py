@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.console import (
     MISUSED,
+    collect_rarely,
     expected_errors,
     fail,
     make_console,
@@ -42,6 +43,7 @@ def run_generate(
         fail(f"no folder {out.parent} for {out.name}; create it first", MISUSED)
     settings = read_settings()
     wait_without_spinning()
+    collect_rarely()
     console = make_console()
     with expected_errors("stopped before the video was complete"), Bars(console) as bars:
         from worker.pipeline.recording_outputs import Recording

@@ -43,11 +43,12 @@ def unpack_texture(packed: Tensor) -> Tensor:
     inflated = bytearray(zlib.decompress(packed.cpu().numpy().tobytes()))
     rounded = torch.frombuffer(inflated, dtype=torch.int16)
     blocks = math.isqrt(len(rounded) // (3 * BLOCK**2))
-    waves = rounded.view(3, BLOCK, BLOCK, blocks, blocks).float() * _steps()[..., None, None]
+    # In place: new memory for 50 MB costs as much as the arithmetic.
+    waves = rounded.view(3, BLOCK, BLOCK, blocks, blocks).float().mul_(_steps()[..., None, None])
     colours = torch.einsum("kx,ly,cklij->cixjy", _cosines(), _cosines(), waves).reshape(3, -1)
-    texture = torch.linalg.inv(torch.tensor(COLOURS)) @ colours + 128.5
+    texture = (torch.linalg.inv(torch.tensor(COLOURS)) @ colours).add_(128.5).clamp_(0, 255)
     side = blocks * BLOCK
-    return texture.clamp(0, 255).to(torch.uint8).T.reshape(side, side, 3).contiguous()
+    return texture.to(torch.uint8).T.reshape(side, side, 3).contiguous()
 
 
 def smaller_textures(texture: Tensor) -> tuple[Tensor, ...]:
@@ -55,8 +56,9 @@ def smaller_textures(texture: Tensor) -> tuple[Tensor, ...]:
     levels = [texture]
     while len(levels) < LEVELS and len(levels[-1]) >= 2 * BLOCK:
         half = len(levels[-1]) // 2
-        mean = levels[-1].float().view(half, 2, half, 2, 3).mean((1, 3))
-        levels.append((mean + 0.5).to(torch.uint8))
+        four = levels[-1].view(half, 2, half, 2, 3).short()
+        total = four[:, 0, :, 0] + four[:, 0, :, 1] + four[:, 1, :, 0] + four[:, 1, :, 1]
+        levels.append(((total + 2) >> 2).to(torch.uint8))  # the mean, rounded
     return tuple(levels)
 
 

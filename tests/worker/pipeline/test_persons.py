@@ -1,5 +1,6 @@
 """Persons are loaded on first use, and again after a change."""
 
+import gc
 import hashlib
 import json
 from pathlib import Path
@@ -44,6 +45,25 @@ def test_a_person_is_loaded_once_on_first_use(tmp_path: Path) -> None:
     assert first is second
     assert loader.loaded == ["demo"]
     assert first.defaults.size == "512x512"
+
+
+def test_reference_cycles_are_not_searched_while_a_person_is_loaded(tmp_path: Path) -> None:
+    enabled = []
+
+    def load(folder: Path) -> Models:
+        enabled.append(gc.isenabled())
+        if len(enabled) == 1:
+            raise MemoryError
+        return Models(FakeAnimator(), FakeAvatar())
+
+    people = PersonCache(write_person(tmp_path), load=load)
+    with pytest.raises(MemoryError):
+        people.get("demo")
+    assert gc.isenabled()
+    people.get("demo")
+
+    assert enabled == [False, False]
+    assert gc.isenabled()
 
 
 def test_a_new_version_is_loaded_without_a_restart(tmp_path: Path) -> None:
