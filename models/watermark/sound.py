@@ -82,8 +82,8 @@ class SoundMarker:
         hop = MARKED_RATE // HOPS
         before = np.zeros(hop, np.float32)
         for part, after in pairwise(chain(parts, [np.zeros((0, 1), np.float32)])):
-            mixed = part.mean(1)
-            both = np.concatenate([before, mixed, after[:hop].mean(1)])
+            mixed = _mixed(part)
+            both = np.concatenate([before, mixed, _mixed(after[:hop])])
             both = np.pad(both, (0, MARKED_RATE + 2 * hop - len(both)))
             before = mixed[-hop:]
             yield (part + self.noise(both)[: len(part), None]).clip(-1, 1)
@@ -110,6 +110,11 @@ def find_sound(sound: Samples, keyed: KeyedLines) -> SoundReading:
     moved = lines * np.exp(2j * np.pi * np.arange(LOWEST, HIGHEST) * place).astype(np.complex64)
     found = score(moved, keyed.sync)
     return SoundReading(found, chance(found, FINE * READ_RATE), moved)
+
+
+def _mixed(sound: Samples) -> Samples:
+    """Return the mean of the channels of sound [S, channels]; numpy is slow along rows of two."""
+    return np.asarray(sum(sound.T), np.float32) / np.float32(sound.shape[1])
 
 
 @lru_cache(2)

@@ -84,13 +84,15 @@ class Levels:
     def add(self, samples: NDArray[np.float32]) -> None:
         """Measure a chunk [n, 2]."""
         self.samples += len(samples)
-        magnitude = np.abs(samples)
-        self.peak = np.maximum(self.peak, magnitude.max(axis=0, initial=0))
-        self.identical = self.identical and bool((samples[:, 0] == samples[:, 1]).all())
-        self._sum += samples.sum(axis=0, dtype=np.float64)
-        self._sounding += np.count_nonzero(samples, axis=0)
-        flat = (samples[2:] == samples[1:-1]) & (samples[1:-1] == samples[:-2])
-        self.clipped += int((flat & (magnitude[2:] >= FULL_SCALE)).sum())
+        channels = np.ascontiguousarray(samples.T)  # [2, n]: sums along rows are much faster
+        magnitude = np.abs(channels)
+        self.peak = np.maximum(self.peak, magnitude.max(axis=1, initial=0))
+        self.identical = self.identical and np.array_equal(*channels)
+        self._sum += channels.sum(axis=1, dtype=np.float64)
+        self._sounding += np.count_nonzero(channels, axis=1)
+        middle = channels[:, 1:-1]
+        flat = (channels[:, 2:] == middle) & (middle == channels[:, :-2])
+        self.clipped += int((flat & (magnitude[:, 2:] >= FULL_SCALE)).sum())
 
     @property
     def is_clipped(self) -> bool:
