@@ -13,20 +13,23 @@ if (
 ):
     del sys.path[0]
 
-from bench import (
-    avatar,
-    bulk,
-    motion,
-    queue,
-    training,
-)
-from bench.latency import first_second, time_left
-from bench.performance import job, page, service
-from bench.provenance import manifest, watermark
-from bench.sampling import samplers, seams
-from bench.simulation import command as simulate
-from training.commands.console import one_line_errors
-from training.commands.options import Parser
+from contracts.imports import quick_imports
+
+with quick_imports():
+    from bench import (
+        avatar,
+        bulk,
+        motion,
+        queue,
+        training,
+    )
+    from bench.latency import first_second, time_left
+    from bench.performance import job, page, service
+    from bench.provenance import manifest, watermark
+    from bench.sampling import samplers, seams
+    from bench.simulation import command as simulate
+    from training.commands.console import one_line_errors
+    from training.commands.options import Parser
 
 MEASURES = {
     "motion": motion,

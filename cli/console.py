@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from typer.core import TyperGroup
 
 from contracts.errors import InputError, os_fault
+from contracts.imports import quick_imports
 from jobs.settings import PREFIX, SECRETS, Settings, known_variables, unknown_variables
 from jobs.telemetry.redaction import redact
 
@@ -228,7 +229,8 @@ def collect_rarely() -> None:
 def needing(extra: str) -> Iterator[None]:
     """Guard imports that need an extra; if one fails, exit with the command that installs it."""
     try:
-        yield
+        with quick_imports():
+            yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in PACKAGES:

@@ -15,11 +15,14 @@ if (
 
 import logging
 
-import torch
+from contracts.imports import quick_imports
 
-from training.commands import data, distill, evaluate, judge, new_person, train
-from training.commands.console import one_line_errors
-from training.commands.options import Parser
+with quick_imports():
+    import torch
+
+    from training.commands import data, distill, evaluate, judge, new_person, train
+    from training.commands.console import one_line_errors
+    from training.commands.options import Parser
 
 
 def parser() -> Parser:

@@ -77,6 +77,7 @@ def settings() -> Iterator[dict[str, str]]:
         }
 
 
+@pytest.mark.slow
 def test_an_upload_becomes_a_video(
     api: Layout, worker: Layout, people: Path, settings: dict[str, str], tmp_path: Path
 ) -> None:

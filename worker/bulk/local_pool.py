@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from contracts.errors import InputError
+from contracts.imports import quick_imports
 from worker.bulk.pool import Ended, WorkersBroken, await_start
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def _work(connection: Connection, settings: Settings, place: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        from worker.bulk.item_worker import ItemWorker
+        with quick_imports():
+            from worker.bulk.item_worker import ItemWorker
 
         worker = ItemWorker(settings, place)
     except InputError as error:  # a sentence for the operator
