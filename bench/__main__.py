@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 # `python -m` searches the working directory first, where a user may have files with the names of
@@ -14,6 +15,9 @@ if (
     del sys.path[0]
 
 from contracts.imports import quick_imports
+
+# Threads of torch sleep while they wait, as in workers; OpenMP reads it when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 with quick_imports():
     from bench import (

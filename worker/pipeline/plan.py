@@ -38,7 +38,7 @@ PLANNED = {
 RENAMED = {"supersampling": "samples"}  # request field -> attribute of RenderOptions
 
 
-EARLY_SHARE = 0.15  # of the time of previews and videos at default sizes
+EARLY_SHARE = 0.2  # of the time of previews and videos at default sizes
 
 
 @dataclass(frozen=True)

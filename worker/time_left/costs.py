@@ -26,10 +26,10 @@ SPEECH = 0.02
 ONE_BY_ONE = {"face": 0.8, "guide": 0.06, "body": 0.8}
 # Other samplers sample guide and body beside the face: they report after it, and cost little more.
 BESIDE = {"face": 0.2, "guide": 0.005, "body": 0.01}
-FRAME = 0.005  # seconds of a frame, whatever its size
-SAMPLE = 2.2e-8  # seconds of a sample of a pixel
-SAMPLE_FULL = 4.2e-8  # in the shading `full`
-PREVIEW = 0.15  # seconds for each second of a take
+FRAME = 0.004  # seconds of a frame, whatever its size
+SAMPLE = 5e-9  # seconds of a sample of a pixel
+SAMPLE_FULL = 2.3e-8  # in the shading `full`
+PREVIEW = 0.07  # seconds for each second of a take
 WRITE = 0.01  # seconds of a take without frames
 PUBLISH = 0.2
 

@@ -30,8 +30,8 @@ WATERMARKED = True
 _FORMATS = {output.name: output.description for output in OUTPUTS if output.kind == VIDEO}
 _SHADINGS = {
     FAST: "the plain light of earlier releases",
-    FULL: "shadows, skin that scatters light, hair and knit, for up to twice the time, and by "
-    "default the camera `portrait`",
+    FULL: "shadows, skin that scatters light, hair and knit, with three to four times the time of "
+    "a frame, and by default the camera `portrait`",
 }
 _KINDS = {output.kind: output.description for output in OUTPUTS if output.kind != VIDEO}
 
