@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import sys
 import traceback
@@ -213,16 +211,6 @@ def wait_without_spinning() -> None:
     thread spins on the core that the other thread needs.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when it is loaded
-
-
-def collect_rarely() -> None:
-    """Search for reference cycles rarely, and not at the end: for commands that end soon.
-
-    torch and warp make 300 000 objects that stay. Searching them again and again takes a third of
-    the start of a command, and most of its end.
-    """
-    gc.set_threshold(50_000, 20, 100)
-    atexit.register(gc.freeze)
 
 
 @contextmanager

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     Frames = NDArray[np.uint8]
 
 IMPORTS = """
-from cli.console import collect_rarely
-collect_rarely()
-import torch, worker.pipeline.recording_outputs, models.avatar.loading
+from contracts.imports import quick_imports
+with quick_imports():
+    import torch, worker.pipeline.recording_outputs, models.avatar.loading
 """
 LONGEST_SECONDS = 3600.0  # of a clip
 PLAIN_FRAMES = 3  # the plain renderer takes a second a frame

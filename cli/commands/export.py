@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 from cli.console import (
     MISUSED,
-    collect_rarely,
     expected_errors,
     fail,
     make_console,
@@ -68,7 +67,6 @@ def run_export_motion(
     paths = _paths(motion, out, outputs)
     settings = read_settings()
     wait_without_spinning()
-    collect_rarely()
     with needing("worker"):
         import torch
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from cli.console import (
     MISUSED,
-    collect_rarely,
     expected_errors,
     fail,
     make_console,
@@ -17,6 +16,7 @@ from cli.console import (
     warn,
 )
 from cli.progress_bars import Bars
+from contracts.imports import quick_imports
 from contracts.outputs import Output, output_of_suffix
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def run_generate(
         fail(f"no folder {out.parent} for {out.name}; create it first", MISUSED)
     settings = read_settings()
     wait_without_spinning()
-    collect_rarely()
     console = make_console()
     with expected_errors("stopped before the video was complete"), Bars(console) as bars:
-        from worker.pipeline.recording_outputs import Recording
+        with quick_imports():
+            from worker.pipeline.recording_outputs import Recording
 
         made = _generate(Recording(clip, partner), out, request, settings, bars)
     for warning in made.warnings:

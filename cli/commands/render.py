@@ -14,7 +14,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from cli.console import (
     MISUSED,
-    collect_rarely,
     expected_errors,
     fail,
     make_console,
@@ -61,7 +60,6 @@ def run_render_dataset(
 ) -> None:
     """Render the recorded motion of a dataset, in pieces of `longest` frames."""
     wait_without_spinning()
-    collect_rarely()
     with needing("worker"):
         from worker.pipeline.dataset_render import scene_pieces
 
@@ -90,7 +88,6 @@ def run_render_results(
     recording.
     """
     wait_without_spinning()
-    collect_rarely()
     with needing("worker"):
         from models.animation.edited import is_edited
         from models.formats.results import read_results

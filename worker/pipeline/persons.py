@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
 from collections import OrderedDict
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from contracts.consent import UNKNOWN, Consent
+from contracts.imports import quick_imports
 from contracts.person import PersonError, check_files, read_manifest
 from jobs.persons import read_people
 
@@ -159,7 +158,7 @@ class PersonCache:
         start = time.perf_counter()
         folder = self._folder / summary.name
         try:
-            with without_collection():
+            with quick_imports():  # tables, and kernels where it is the first person
                 models = self._load(folder)
         finally:
             if _signature(folder) != files:
@@ -186,20 +185,6 @@ class PersonCache:
             self._incomplete[summary.name] = files
             raise
         return files
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Suspend the search for reference cycles: imports and tables make 300 000 objects that stay,
-    and searching them again and again takes a quarter of the time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _signature(folder: Path) -> Signature:
