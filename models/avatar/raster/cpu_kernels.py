@@ -24,11 +24,11 @@ DRAW_FACE = f"""{VECTORS}
 const wp::vec3i face = faces.data[f];
 const wp::vec3* vertices = points.data + (long long)(b) * points.shape[1];
 const wp::vec3 v0 = vertices[face[0]], v1 = vertices[face[1]], v2 = vertices[face[2]];
-const wp::vec3 low = wp::min(wp::min(v0, v1), v2), high = wp::max(wp::max(v0, v1), v2);
-if (near > 0.0f && low[2] <= near)
-    return;
 float area = (v2[0] - v0[0]) * (v1[1] - v0[1]) - (v2[1] - v0[1]) * (v1[0] - v0[0]);
 if (!(wp::abs(area) > {EPSILON}f) || (front_only && area < 0.0f))
+    return;
+const wp::vec3 low = wp::min(wp::min(v0, v1), v2), high = wp::max(wp::max(v0, v1), v2);
+if (near > 0.0f && low[2] <= near)
     return;
 const int height = keys.shape[1], width = keys.shape[2];
 const float half = wp::min(height, width) / 2.0f;
