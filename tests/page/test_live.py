@@ -22,13 +22,13 @@ VIDEO = "#grid video"
 
 @contextmanager
 def encoder_stopped(stack: Stack, job: str) -> Iterator[None]:
-    """Suspend the encoder once the first fragment of the video has arrived."""
+    """Suspend the encoder once the first fragment of the video is whole: the second has begun."""
     seen = stack.until(job, lambda view: view["live"] or view["state"] == "succeeded", seconds=90)
     received = b""
     with stack.http.stream("GET", seen["live"][0]["path"]) as answer:
         for chunk in answer.iter_bytes():
             received += chunk
-            if b"mdat" in received:
+            if received.count(b"moof") > 1:
                 break
     family = psutil.Process(stack.process.pid).children(recursive=True)
     (encoder,) = (each for each in family if "ffmpeg" in each.name())
