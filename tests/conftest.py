@@ -72,6 +72,20 @@ _set_environment()  # now, because numpy and torch read it when they are importe
 _set_hypothesis()
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep the counts of pytest-rerunfailures in each worker.
+
+    It would send them to the controller, to which each short test waits 5 to 40 ms. They are read
+    only after a crash of the worker, which fails the run now.
+    """
+    sent = getattr(session.config, "failures_db", None)
+    if sent is not None and hasattr(session.config, "workerinput"):
+        from pytest_rerunfailures import StatusDB
+
+        sent.sock.close()
+        session.config.failures_db = StatusDB()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Import the tests without garbage collection, and leave their modules out of it afterwards.
