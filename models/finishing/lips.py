@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from models.motion.windows import ease
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
     from models.finishing.stages import Frames
 
@@ -61,11 +61,6 @@ class Lips:
         round_lips = units[:, self._rounding].sum(1, keepdim=True).clamp(0, 1)
         units[:, self._smiling] *= 1 - round_lips
         return replace(frames, units=units)
-
-
-def ease(x: Tensor) -> Tensor:
-    """Minimum-jerk transition from 0 to 1."""
-    return x**3 * (10 - 15 * x + 6 * x**2)
 
 
 def _columns_of(starts: Sequence[str], units: Sequence[str]) -> list[int]:

@@ -79,17 +79,21 @@ class Condition:
 
     hidden: Tensor  # [G, d] pooled clip
     memories: tuple[tuple[KeysValues, ...], ...]  # per layer; padded at the end for TIME_TOKENS
-    frame_freqs: Tensor  # [T, d / 2] complex
-    time_freqs: Tensor  # [2, d / 2] complex, or [G, 2, d / 2] for clips of several lengths
+    frame_freqs: Tensor  # [T, d / 2] complex, or [G, T, d / 2] for clips at several positions
+    time_freqs: Tensor  # [2, d / 2] complex, or [G, 2, d / 2] for several lengths or positions
     frame_mask: Tensor | None = None  # [G, 1, 1, T], added to the scores: -inf for padding
+    first: int = 0  # position of the first frame
 
     def conditional(self) -> Condition:
         """Return the rows with the condition, of a condition for guidance; a view."""
         memories = tuple(tuple(memory.first_half() for memory in layer) for layer in self.memories)
         half = len(self.hidden) // 2
-        time_freqs = self.time_freqs if self.time_freqs.ndim == 2 else self.time_freqs[:half]
+        frame_freqs, time_freqs = (
+            freqs if freqs.ndim == 2 else freqs[:half]
+            for freqs in (self.frame_freqs, self.time_freqs)
+        )
         mask = None if self.frame_mask is None else self.frame_mask[:half]
-        return Condition(self.hidden[:half], memories, self.frame_freqs, time_freqs, mask)
+        return Condition(self.hidden[:half], memories, frame_freqs, time_freqs, mask, self.first)
 
 
 class Denoiser(nn.Module):
@@ -152,7 +156,7 @@ class Denoiser(nn.Module):
         """Condition for `frames` frames of motion.
 
         first: position of the first frame and row. Training uses values other than 0 to place
-        short windows anywhere in the longest clip.
+        short windows anywhere in the longest clip, and so do windows of long clips.
         """
         hidden = self.pooled(tokens)
         if keep is not None:
@@ -160,12 +164,12 @@ class Denoiser(nn.Module):
             hidden = torch.where(keep[:, None], hidden, self.null_hidden)
         return self._condition(tokens, hidden, frames, first)
 
-    def guided_condition(self, tokens: Tensor, frames: int) -> Condition:
+    def guided_condition(self, tokens: Tensor, frames: int, *, first: int = 0) -> Condition:
         """Condition for guidance: G rows with the tokens [G, L, d], then G rows without."""
         clips, rows, _ = tokens.shape
         both = torch.cat([tokens, self._null(rows).expand(clips, -1, -1)])
         hidden = torch.cat([self.pooled(tokens), self.null_hidden.expand(clips, -1)])
-        return self._condition(both, hidden, frames)
+        return self._condition(both, hidden, frames, first)
 
     def forward(
         self,
@@ -196,7 +200,7 @@ class Denoiser(nn.Module):
             for layer in self.layers
         )
         frame_freqs = rotary_frequencies(frames, width, device=tokens.device, first=first)
-        return Condition(hidden, memories, frame_freqs, freqs_cis[rows:])
+        return Condition(hidden, memories, frame_freqs, freqs_cis[rows:], first=first)
 
     def _memories(self, embedded: Tensor, condition: Condition) -> list[tuple[KeysValues, ...]]:
         """Memories of each layer with the time tokens after the speech rows: embedded [G, 4 d]."""

@@ -122,6 +122,7 @@ class ClipFeatures:
     speech: Tensor  # [1, L, A]
     with_lips: Tensor  # [1, L, A + lips], input of the face denoiser
     lips: Tensor | None = None  # [T, U + 1] of the lip regressor of face units
+    first: int = 0  # position of the first frame and row in the longest clip, for the face
 
     @property
     def key_poses(self) -> int:
@@ -470,11 +471,11 @@ class MotionSampler:
         """Return the network of face codes and its condition for a clip."""
         if (students := self.students(sampling)) is not None:
             network = students.face.network
-            tokens = network.tokens(features.with_lips)
-            return network, network.condition(tokens, features.frames)
+            tokens = network.tokens(features.with_lips, first=features.first)
+            return network, network.condition(tokens, features.frames, first=features.first)
         network = self.networks.face
-        tokens = network.tokens(features.with_lips)
-        return network, network.guided_condition(tokens, features.frames)
+        tokens = network.tokens(features.with_lips, first=features.first)
+        return network, network.guided_condition(tokens, features.frames, first=features.first)
 
     def body_denoise(
         self, features: ClipFeatures, sampling: Sampling

@@ -88,9 +88,21 @@ class WindowConfig:
         weights = torch.zeros(count, device=device)
         kept = count - self.changing
         weights[:kept] = 1
-        fall = torch.linspace(1, 0, self.fading + 2, device=device)
-        weights[kept : kept + self.fading] = fall[1:-1]
+        weights[kept : kept + self.fading] = 1 - shares(self.fading, device)
         return weights
+
+
+def shares(count: int, device: torch.device) -> Tensor:
+    """Return the share of what begins, in the frames between what ends and what begins, [count].
+
+    A linear one would change speed at both of its ends, which shows where motion is smooth.
+    """
+    return ease(torch.linspace(0, 1, count + 2, device=device)[1:-1])
+
+
+def ease(x: Tensor) -> Tensor:
+    """Minimum-jerk transition from 0 to 1."""
+    return x**3 * (10 - 15 * x + 6 * x**2)
 
 
 WINDOWS = WindowConfig()
@@ -182,7 +194,7 @@ class MotionStream:
         result = lips[part].clone()
         if before is not None:
             count = min(LIP_FADE, len(before), len(result))
-            share = torch.linspace(0, 1, count + 2, device=lips.device)[1:-1, None]
+            share = shares(count, lips.device)[:, None]
             result[:count] = torch.lerp(before[:count], result[:count], share)
         return result
 
@@ -204,7 +216,17 @@ class MotionStream:
         lips = animator.lip_units(rows)
         if lips is not None:
             lips = lips[context : context + frames]
-        return ClipFeatures(frames, frames, speech, with_lips, lips)
+        first = self._position(window) if speech.shape[1] == frames else 0
+        return ClipFeatures(frames, frames, speech, with_lips, lips, first)
+
+    def _position(self, window: Window) -> int:
+        """Return the position of a window's first frame in the longest clip of the networks.
+
+        It is that in the clip, as far as positions reach. Motion of the face depends a little on
+        its position, so windows that all began at 0 would show where they begin.
+        """
+        longest = self._animator.max_frames // KEY_FRAMES * KEY_FRAMES
+        return window.start % max(KEY_FRAMES, longest - self._config.frames)
 
     def _start_body(self, features: ClipFeatures, window: Window, progress: Progress) -> BodyStart:
         animator = self._animator

@@ -42,14 +42,13 @@ def joined_conditions(
         kept = (_joined(parts, takes, halves, tail=0) for parts in others)
         memories.append((_joined(speech, takes, halves, tail=TIME_TOKENS), *kept))
     frames = [len(condition.frame_freqs) for condition in conditions]
-    longest = max(conditions, key=lambda condition: len(condition.frame_freqs))
     rows = [
         _rows(condition.hidden, n, halves) for condition, n in zip(conditions, takes, strict=True)
     ]
     return Condition(
         _batch(rows),
         tuple(memories),
-        longest.frame_freqs,
+        _frame_freqs(conditions, takes, halves),
         _time_freqs(conditions, takes, halves),
         _mask(frames, takes, halves, tail=0, like=conditions[0].hidden),
     )
@@ -134,10 +133,20 @@ def _mask(
     return mask.repeat(halves, 1, 1, 1)
 
 
+def _frame_freqs(conditions: Sequence[Condition], takes: Sequence[int], halves: int) -> Tensor:
+    """Rotations of the frames of each clip."""
+    longest = max((condition.frame_freqs for condition in conditions), key=len)
+    if len({condition.first for condition in conditions}) == 1:
+        return longest
+    each = padded([condition.frame_freqs[None] for condition in conditions])  # [M, T, d / 2]
+    rows = [freqs.expand(count, -1, -1) for freqs, count in zip(each, takes, strict=True)]
+    return torch.cat(rows * halves)  # [B, T, d / 2]
+
+
 def _time_freqs(conditions: Sequence[Condition], takes: Sequence[int], halves: int) -> Tensor:
     """Rotations of the time tokens, which come after the speech rows of each clip."""
-    lengths = {condition.memories[0][0].keys.shape[2] for condition in conditions}
-    if len(lengths) == 1:
+    ends = {condition.first + condition.memories[0][0].keys.shape[2] for condition in conditions}
+    if len(ends) == 1:
         return conditions[0].time_freqs
     rows = [
         condition.time_freqs.expand(count, -1, -1)

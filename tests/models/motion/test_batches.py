@@ -112,6 +112,31 @@ def test_clips_in_windows_together_have_the_motion_of_each_alone(animator: Anima
         assert_same(motion, alone(animator, clip(animator, frames, whole=120)))
 
 
+def test_windows_at_several_positions_together_have_the_motion_of_each_alone(
+    animator: Animator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window of the face has a position of its own where the networks have more of them."""
+    positions: list[int] = []
+    original = animator.face_condition
+
+    def recorded(features, sampling):  # type: ignore[no-untyped-def]
+        positions.append(features.first)
+        return original(features, sampling)
+
+    monkeypatch.setattr(animator, "max_frames", 300)
+    monkeypatch.setattr(animator, "face_condition", recorded)
+    clips = [clip(animator, 341, whole=120), clip(animator, 300, whole=240)]
+    early = clips[0].segment()
+    assert early is not None
+    clips[0].finish(animator.sample(early, FEW, no_progress))
+    motions = together(animator, clips)
+    assert positions == [0, 60, 0, 120, 60, 0, 120, 30, 0]
+    expected = [alone(animator, clip(animator, 341, whole=120))[1:]]
+    expected += [alone(animator, clip(animator, 300, whole=240))]
+    for motion, other in zip(motions, expected, strict=True):
+        assert_same(motion, other)
+
+
 def test_takes_of_several_clips_are_one_batch(animator: Animator) -> None:
     many = replace(FEW, seeds=(1, 2, 3))
     one, other = together(animator, [clip(animator, 150, sampling=many), clip(animator, 130)])

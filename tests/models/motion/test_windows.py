@@ -179,6 +179,38 @@ def test_the_unused_end_of_a_window_has_no_effect(
     assert torch.equal(whole(streamed(animator, audio(300))), before) == same
 
 
+@pytest.mark.parametrize(
+    ("longest", "positions"), [(150, {0}), (210, {0, 30, 60}), (270, {0, 30, 60, 90, 120})]
+)
+def test_a_window_has_its_position_in_the_clip_as_far_as_positions_reach(
+    animator: Animator, monkeypatch: pytest.MonkeyPatch, longest: int, positions: set[int]
+) -> None:
+    """Motion depends on the position: windows that all began at 0 would show where they begin."""
+    found: list[tuple[int, int]] = []
+    original = animator.face_condition
+
+    def recorded(features, sampling):  # type: ignore[no-untyped-def]
+        found.append((features.first, features.frames))
+        return original(features, sampling)
+
+    monkeypatch.setattr(animator, "max_frames", longest)
+    monkeypatch.setattr(animator, "face_condition", recorded)
+    streamed(animator, audio(400))
+    assert {first for first, _ in found} == positions
+    assert all(first + frames <= longest for first, frames in found)
+
+
+def test_a_fade_begins_and_ends_slowly() -> None:
+    """A linear one adds a step of speed at both ends to the difference of two windows."""
+    weights = WINDOWS.weights(WINDOWS.overlap, torch.device("cpu"))
+    stop = WINDOWS.kept + WINDOWS.fading
+    assert (weights[: WINDOWS.kept] == 1).all()
+    assert (weights[stop:] == 0).all()
+    falls = -weights.diff()
+    assert (falls >= 0).all()
+    assert max(falls[WINDOWS.kept - 1], falls[stop - 1]) < 0.05 * falls.max()
+
+
 def test_audio_that_no_window_needs_is_forgotten(animator: Animator) -> None:
     sizes: list[int] = []
 
