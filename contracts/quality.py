@@ -24,7 +24,7 @@ class Quality:
     description: str
     sampler: str  # a name in `contracts.samplers`
     steps: int
-    guidance_until: int  # timestep below which guidance is left out
+    guidance_until: int  # timestep below which a step takes one pass
     student: bool = False  # a person's student samples instead, where its guidance is wanted
     supersampling: int | None = None  # samples along a pixel's side; None: the person's
 
@@ -32,7 +32,7 @@ class Quality:
 REFERENCE = Quality(
     "reference", "the setting of the released people, 100 steps of DDIM", "ddim", 100, 0
 )
-STANDARD = Quality("standard", "11 steps of UniPC, close to the result of many", "unipc", 11, 25)
+STANDARD = Quality("standard", "11 steps of UniPC, close to the result of many", "unipc", 11, 300)
 DRAFT = Quality(
     "draft",
     "rougher, by the person's student or 7 steps of UniPC, with one sample a pixel",

@@ -173,14 +173,21 @@ def guided(
 
     both: denoises [2 B, ...], the first half with the condition, the second without.
     scale: a number, or [B, 1, ...].
-    conditional: denoises [B, ...] with the condition; it alone denoises timesteps below `until`,
-    where guidance changes little (arXiv 2404.07724).
+    conditional: denoises [B, ...] with the condition; it alone denoises timesteps below `until`
+    (arXiv 2404.07724), where the predictions of noise are taken to differ as in the last call with
+    both passes, which then matters little.
     """
+    difference: Tensor | None = None  # of the predictions of noise, up to a sign, [B, ...]
 
     def denoise(x: Tensor, t: int) -> Tensor:
+        nonlocal difference
+        noise = math.exp(-float(half_log_snr()[t]))  # sigma / alpha
         if conditional is not None and t < until:
-            return conditional(x, t)
+            known = conditional(x, t)
+            return known if difference is None else known + (scale - 1) * noise * difference
         known, unknown = both(torch.cat([x, x]), t).chunk(2)  # [2 B, ...] -> 2 x [B, ...]
+        if until:
+            difference = (known - unknown) / noise
         return unknown + scale * (known - unknown)
 
     return denoise

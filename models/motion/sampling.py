@@ -95,7 +95,7 @@ class Sampling:
     guidance_body: float
     diversity: float  # top-p of the guide
     sampler: str = DEFAULT_SAMPLER  # a name in `contracts.samplers`
-    guidance_until: int = 0  # timestep below which the condition alone is used
+    guidance_until: int = 0  # timestep below which a step takes one pass
     extra: tuple[tuple[str, Any], ...] = ()  # other motion fields of the request, by name
 
     def __post_init__(self) -> None:

@@ -40,8 +40,8 @@ class SamplingFields(BaseModel):
     )
     guidance_until: int | None = request_field(
         None,
-        "Timestep, from 999 (noise) to 0 (clean motion), below which guidance is left out, so that "
-        "a step takes one pass instead of two. Default: that of the quality, or 0.",
+        "Timestep, from 999 (noise) to 0 (clean motion), below which a step takes one pass instead "
+        "of two, with the guidance of the last step before. Default: that of the quality, or 0.",
         ge=0,
         le=999,
         form=FormInput("Guidance until timestep", placeholder="that of the quality"),

@@ -127,7 +127,7 @@ def test_training_samples_as_the_worker_does() -> None:
         ({"quality": "draft", "guidance_face": 2}, ("unipc", 7, 25)),
         ({"quality": "draft", "guidance_until": 300}, ("unipc", 7, 300)),
         ({"quality": "draft", "sampler": "ddim"}, ("ddim", 7, 25)),
-        ({"quality": "standard"}, ("unipc", 11, 25)),
+        ({"quality": "standard"}, ("unipc", 11, 300)),
         ({}, ("ddim", 50, 0)),
     ],
 )

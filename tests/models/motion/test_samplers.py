@@ -103,6 +103,14 @@ def test_guidance_ends_at_its_timestep() -> None:
         known, unknown = x.chunk(2)
         return torch.cat([known + 1, unknown])
 
-    denoise = guided(both, 3.0, conditional=lambda x, _: x + 1, until=100)
-    assert float(denoise(torch.zeros(1), 100)) == 3
-    assert float(denoise(torch.zeros(1), 99)) == 1
+    def conditional(x: Tensor, _: int) -> Tensor:
+        return x + 1
+
+    x, until = torch.zeros(1), 100
+    assert float(guided(both, 3.0, conditional=conditional, until=until)(x, 99)) == 1
+
+    denoise = guided(both, 3.0, conditional=conditional, until=until)
+    assert float(denoise(x, 100)) == 3
+    # The predictions of noise, (x - alpha x0) / sigma, go on differing as at 100.
+    noise = (-half_log_snr()).exp()
+    assert float(denoise(x, 50)) == pytest.approx(1 + 2 * float(noise[50] / noise[100]))
