@@ -28,6 +28,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--steps", type=positive_int, help="diffusion steps; default: those of the person"
     )
     judge.add_argument(
+        "--lips-alone",
+        action="store_true",
+        help="measure the lips only, as regressed and finished; no motion is sampled",
+    )
+    judge.add_argument(
         "--noisy-clips",
         type=whole_number,
         default=0,
@@ -39,7 +44,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     judge.add_argument(
         "--english",
         action="store_true",
-        help="the recordings are English: judge lips by phone, with pocketsphinx",
+        help="the recordings are English: judge lips by phone, with pocketsphinx; NAME.txt beside "
+        "NAME.wav may have the words",
     )
     judge.add_argument("--json", type=output_file, help="also write the figures to this file")
     judge.set_defaults(run=judge_person)
@@ -47,24 +53,29 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def judge_person(arguments: argparse.Namespace) -> None:
     """Print the figures of `training.demo.judge`, and write them as JSON."""
-    from training.demo.judge import judge
+    from training.demo.judge import judge, judge_lips_alone
 
-    figures = judge(
-        arguments.person,
-        arguments.data,
-        clips=arguments.clips,
-        seconds=arguments.seconds,
-        steps=arguments.steps,
-        takes=arguments.takes,
-        noisy_clips=arguments.noisy_clips,
-    )
+    cut = {
+        "clips": arguments.clips,
+        "seconds": arguments.seconds,
+        "noisy_clips": arguments.noisy_clips,
+    }
+    if arguments.lips_alone:
+        figures = judge_lips_alone(arguments.person, arguments.data, **cut)
+    else:
+        figures = judge(
+            arguments.person, arguments.data, steps=arguments.steps, takes=arguments.takes, **cut
+        )
     if arguments.recordings is not None:
         from training.demo.judge import judged_avatar
         from training.demo.recordings import judge_recordings
 
-        avatar = judged_avatar(arguments.person)
         figures |= judge_recordings(
-            arguments.person, arguments.recordings, avatar, english=arguments.english
+            arguments.person,
+            arguments.recordings,
+            judged_avatar(arguments.person),
+            english=arguments.english,
+            lips_alone=arguments.lips_alone,
         )
     for name, value in figures.items():
         if name.removesuffix("_truth") in figures and name.endswith("_truth"):

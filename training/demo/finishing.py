@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn.functional import max_pool1d
+from torch.nn.functional import avg_pool1d, max_pool1d
 
 from contracts.files import write_atomically
 from contracts.person import FINISHING
+from models.finishing.lips import AROUND, closing
 from models.finishing.rig import load_rig
 from models.finishing.smoothing import Smoothing
-from models.finishing.stages import Frames
+from models.finishing.stages import RATE, Frames
 from models.motion.lips import load_lip_units
 from models.motion.pipeline import LIP_UNITS, load_animator
 from training.commands.options import positive_float, positive_int
@@ -31,7 +32,10 @@ from training.data.features import load_extractor
 from training.data.scenes import open_scenes
 from training.demo.judge import judged_avatar, sample_clips
 from training.demo.pose_keys import POSES
+from training.demo.speech.conversations import PHONES
 from training.demo.speech.motion_rules import POSE_NAMES
+from training.evaluation.lip_measures import AROUND as TOLERANCE
+from training.evaluation.lip_measures import CLASSES, read_phones
 from training.networks.lip_data import CLOSED_UNITS, OPENING
 from training.person_directory import complete
 from training.person_facts import DEMO_PERSON
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from training.demo.judge import SampledClip
+    from training.evaluation.lip_measures import TimedPhone
 
     Array = NDArray[np.floating]
 
@@ -206,9 +211,11 @@ LIPS: Mapping[str, Any] = {
     "smiling": ("mouthSmile",),
 }
 GAINS = (1.0, 1.5)  # limits of the gains of lip units
-SHUT = (0.15, 0.8)  # limits of the probability at which lips are closed
-BEGIN = 0.5  # of it, where they begin to close
+LIMITS = np.geomspace(0.8, 0.02, 30)  # mean probabilities at which lips may be closed
+BEGIN = 0.5  # of one, where they begin to close
+RECALL = 0.95  # share of p, b, m on which lips close; of voices as unknown as those measured, less
 NEAR = 6  # frames; she speaks as near to open lips
+FULLY = 0.9  # of a closure, which parts the lips by less than a millimetre
 HANDS: Mapping[str, Any] = {"radius": 0.1, "palm": 0.18}
 TRUNK = (2.2, 2.4)  # decimetres, half width and front; hands farther away are free
 REST_WIDTH = 0.6  # rad
@@ -306,8 +313,9 @@ def declared_steps(measured: Measured) -> dict[str, Any]:
 
 
 def lip_steps(person: Path, data: Path) -> dict[str, Any]:
-    """Parameters of the step `lips`: units as large as the true ones, lips closed as often.
+    """Parameters of the step `lips`: units as large as the true ones, and when lips close.
 
+    They close at `RECALL` of p, b and m where scenes have phones, else as often as the true ones.
     Empty for a person without a regressor.
     """
     if not (person / LIP_UNITS).is_file():
@@ -318,7 +326,7 @@ def lip_steps(person: Path, data: Path) -> dict[str, Any]:
     names = network.config.units
     columns = [rig.units.index(name) for name in names]
     opening = [i for i, name in enumerate(rig.units) if name.startswith(OPENING)]
-    regressed, true, closed = [], [], []
+    regressed, true, closed, phones = [], [], [], []
     for scene in open_scenes(data):
         audio = extractor.normalise(scene.samples(0, scene.frames))
         with torch.no_grad():
@@ -326,20 +334,56 @@ def lip_steps(person: Path, data: Path) -> dict[str, Any]:
         codes = torch.from_numpy(scene.codes(0, scene.frames)).float()
         units = (codes @ rig.face_basis).clamp(0, 1)
         true.append(units[:, columns])
-        closed.append(units[:, opening].amax(1) < CLOSED_UNITS)
+        closed.append((units[:, opening].amax(1) < CLOSED_UNITS).float())
+        path = data / f"{scene.name}{PHONES}"
+        phones.append(read_phones(path) if path.is_file() else [])
     rows = torch.cat(regressed)  # [T, U + 1]
-    found, probability = rows[:, :-1], rows[:, -1]
-    shut = torch.cat(closed)
-    limit = float(probability.quantile(1 - float(shut.float().mean())).clamp(*SHUT))
-    speaks = max_pool1d((~shut).float()[None], 2 * NEAR + 1, 1, NEAR)[0] > 0
-    gains, offsets = _matched(found[speaks], torch.cat(true)[speaks])
+    probabilities = [each[:, -1] for each in regressed]
+    limit = closing_limit(probabilities, phones) or equal_limit(probabilities, closed)
+    opened = 1 - torch.cat(closed)
+    speaks = max_pool1d(opened[None], 2 * NEAR + 1, 1, NEAR)[0] > 0
+    gains, offsets = _matched(rows[speaks, :-1], torch.cat(true)[speaks])
     parameters: dict[str, Any] = {
         "regressed": names,
         "gains": dict(zip(names, gains, strict=True)),
         "offsets": dict(zip(names, offsets, strict=True)),
-        "closed": (round(BEGIN * limit, 2), round(limit, 2)),
+        "closed": (round(BEGIN * limit, 3), round(limit, 3)),
     }
     return {"lips": {**parameters, **LIPS}}
+
+
+def closing_limit(
+    probabilities: Sequence[Tensor],  # of scenes, [T] each
+    phones: Sequence[Sequence[TimedPhone]],  # of the scenes
+) -> float | None:
+    """Highest mean probability at which lips close on `RECALL` of p, b, m; None without phones."""
+    frames = [
+        (scene, max(0, int((phone.start - TOLERANCE) * RATE)), int((phone.end + TOLERANCE) * RATE))
+        for scene, of_scene in enumerate(phones)
+        for phone in of_scene
+        if phone.symbol in CLASSES["p b m"]
+    ]
+    if not frames:
+        return None
+    for limit in LIMITS:
+        shut = [closing(each, BEGIN * limit, limit) for each in probabilities]
+        closed = [bool((shut[scene][a : b + 1] > FULLY).any()) for scene, a, b in frames]
+        if np.mean(closed) >= RECALL:
+            break
+    return float(limit)
+
+
+def equal_limit(probabilities: Sequence[Tensor], closed: Sequence[Tensor]) -> float:
+    """Mean probability that is exceeded as often as true lips are closed, 0 or 1, [T] each."""
+    size = 2 * AROUND + 1
+    means = torch.cat(
+        [
+            avg_pool1d(each[None], size, 1, AROUND, count_include_pad=False)[0]
+            for each in probabilities
+        ]
+    )
+    limit = means.quantile(1 - float(torch.cat(list(closed)).mean()))
+    return float(limit.clamp(LIMITS[-1], LIMITS[0]))
 
 
 def _matched(found: Tensor, true: Tensor) -> tuple[list[float], list[float]]:

@@ -26,6 +26,7 @@ from training.data.voice_activity import speech_mask
 from training.demo.body_measures import Hands, measure_body, nods_at_cues
 from training.demo.speech.conversations import PHONES
 from training.demo.speech.motion_rules import ARMS, UNIT
+from training.evaluation.lip_animator import load_lips_animator
 from training.evaluation.lip_measures import (
     NOISES,
     TimedPhone,
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
     from models.avatar.blendshape.model import BlendshapeModel
     from models.finishing.animator import FinishedAnimator
     from models.motion.pipeline import Animator
+    from training.evaluation.lip_animator import LipsAnimator
 
-    Animates = Animator | FinishedAnimator
+    Animates = Animator | FinishedAnimator | LipsAnimator
     Array = NDArray[np.floating]
     Mask = NDArray[np.bool_]
 
@@ -205,7 +207,10 @@ def judge_noise(
     noisy: Mapping[str, Sequence[SampledClip]],
     avatar: BlendshapeModel,
 ) -> dict[str, float]:
-    """Lips of clips with noise: opening in silence, and the jaw's correlation while she speaks."""
+    """Lips of clips with noise: opening in silence, and the jaw's correlation while she speaks.
+
+    `_share`: of the correlation without noise.
+    """
     result: dict[str, float] = {}
     for kind, clips in {"clean": clean, **noisy}.items():
         opening = np.concatenate([opening_of(avatar, clip.units) for clip in clips])
@@ -215,7 +220,9 @@ def judge_noise(
         )
         speaks = maximum_filter1d(true, 13) > 0.08
         result[f"noise_{kind}_silent_mm"] = float(opening[~speaks].mean())
-        result[f"noise_{kind}_jaw_speaking"] = correlation(jaw[speaks], true[speaks])
+        found = correlation(jaw[speaks], true[speaks])
+        result[f"noise_{kind}_jaw_speaking"] = found
+        result[f"noise_{kind}_jaw_share"] = found / result["noise_clean_jaw_speaking"]
     return result
 
 
@@ -292,6 +299,44 @@ def judge(
         }  # fmt: skip
         figures |= judge_noise(first[:noisy_clips], again, avatar)
     return figures
+
+
+def judge_lips_alone(
+    person: Path, data: Path, *, clips: int, seconds: float, noisy_clips: int = 0
+) -> dict[str, float]:
+    """Measure the lips of the regressor and its finishing step on clips, without sampling.
+
+    Raises: PersonError: when the person has no regressor.
+    """
+    avatar, animator = judged_avatar(person), lips_animator(person)
+
+    def sampled(count: int, noise: str | None = None) -> list[SampledClip]:
+        return list(
+            sample_clips(
+                person, data, clips=count, seconds=seconds, steps=None, seed=1, avatar=avatar,
+                animator=animator, noise=noise,
+            )
+        )  # fmt: skip
+
+    first = sampled(clips)
+    figures = judge_lips(first) | judge_sync(first, avatar)
+    if any(clip.phones for clip in first):
+        figures |= judge_phones(first, avatar)
+    if noisy_clips:
+        again = {kind: sampled(min(noisy_clips, len(first)), kind) for kind in NOISES}
+        figures |= judge_noise(first[:noisy_clips], again, avatar)
+    return figures
+
+
+def lips_animator(person: Path) -> LipsAnimator:
+    """Load lips alone. Raises: PersonError: when the person has no regressor."""
+    animator = load_lips_animator(person)
+    if animator is None:
+        raise PersonError(
+            f"{person}: has no lip regressor with the step `lips`; first run `python -m training "
+            "lips` and `python -m training.demo.finishing --only lips`"
+        )
+    return animator
 
 
 def judged_avatar(person: Path) -> BlendshapeModel:

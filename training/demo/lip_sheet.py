@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from training.evaluation.lip_measures import TimedPhone
 
 SHOWN = ("m", "p", "b", "f", "a", "æ", "i", "s", "u", "w", "o", "ɔ", "ʃ", "l", "_")
+ASCII = {"æ": "ae", "ɔ": "aw", "ʃ": "sh", "_": "silence"}  # the font of labels has no IPA
 SIDE, CROP = 900, (350, 180, 550, 380)  # of the picture, and the face in it
 LABEL = 16  # pixels
 
@@ -98,7 +99,7 @@ def _drawn(avatar: BlendshapeAvatar, rows: Sequence[Tensor], labels: Sequence[st
             cut = np.asarray(frame)[top:bottom, left:right]
             sheet.paste(Image.fromarray(cut), (column * width, LABEL + row * height))
     for column, label in enumerate(labels):
-        draw.text((column * width + width // 2, 2), label, fill="black")
+        draw.text((column * width + width // 2, 2), ASCII.get(label, label), fill="black")
     return sheet
 
 

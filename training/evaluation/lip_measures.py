@@ -66,8 +66,8 @@ def shapes_by_phone(
 ) -> dict[str, dict[str, float]]:
     """Mean shapes of classes of phones: opening in mm [T], units by name [T].
 
-    Each class has `count`, `opening`, the units, and `closed`: the share of phones near which lips
-    come closer than `CLOSED_MILLIMETRES`.
+    Each class has `count`, `opening`, the units, `closed`: the share of phones near which lips
+    come closer than `CLOSED_MILLIMETRES`, and `closed_middle`: the share in whose middle they are.
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in CLASSES}
     for phone in phones:
@@ -81,6 +81,7 @@ def shapes_by_phone(
             {
                 "opening": float(opening[middle]),
                 "closed": float(opening[first:last].min() < CLOSED_MILLIMETRES),
+                "closed_middle": float(opening[middle] < CLOSED_MILLIMETRES),
                 **{unit: float(values[middle]) for unit, values in units.items()},
             }
         )
@@ -95,10 +96,13 @@ def shapes_by_phone(
 
 
 def flat_shapes(shapes: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The goals among shapes by phone: closed lips on p b m, rounding against open vowels."""
+    """The goals among shapes by phone: lips closed on p b m and not on vowels, rounding."""
     result: dict[str, float] = {}
     if "p b m" in shapes:
+        result["phones_pbm"] = shapes["p b m"]["count"]
         result["phones_pbm_closed"] = shapes["p b m"]["closed"]
+    if "open vowels" in shapes:
+        result["phones_open_vowels_closed"] = shapes["open vowels"]["closed_middle"]
     if {"u w o", "open vowels"} <= shapes.keys():
         rounded, wide = (shapes[name]["mouthPucker"] for name in ("u w o", "open vowels"))
         result["phones_pucker_rounded"] = rounded

@@ -9,7 +9,7 @@ import torch
 
 from models.checkpoint import CheckpointError
 from models.finishing.animator import load_finished_animator
-from models.finishing.lips import Lips
+from models.finishing.lips import Lips, closing
 from models.finishing.stages import Frames
 from models.motion.lips import LipUnits, LipUnitsConfig, write_lip_units
 
@@ -37,9 +37,27 @@ def test_lips_are_those_of_the_regressor_and_the_brow_stays() -> None:
 
 
 def test_closed_lips_have_no_opening_but_keep_their_rounding() -> None:
-    units = STEP.apply(frames([[0.2, 0.4, 0.9], [0.2, 0.4, 0.6]]), 0, last=True).units
-    assert units[0, :3].tolist() == pytest.approx([0.0, 0.2, 0.0])
+    units = STEP.apply(frames([[0.2, 0.4, 0.9]] * 3), 0, last=True).units
+    assert units[1, :3].tolist() == pytest.approx([0.0, 0.2, 0.0])
+    units = STEP.apply(frames([[0.2, 0.4, 0.6]] * 3), 0, last=True).units
     assert 0 < units[1, 0] < 0.6
+
+
+def test_an_unsure_closure_is_certain_and_short() -> None:
+    unsure = torch.tensor([0.0] * 4 + [0.1, 0.25, 0.4, 0.25, 0.1] + [0.0] * 4)
+    shut = closing(unsure, 0.1, 0.2)
+    assert float(shut[6]) == 1
+    assert (shut > 0.2).sum() <= 3
+    assert not closing(torch.full((9,), 0.09), 0.1, 0.2).any()
+    assert closing(torch.full((9,), 0.9), 0.1, 0.2).min() == 1  # silence: closed all the time
+
+
+def test_closures_do_not_depend_on_how_frames_are_cut() -> None:
+    lips = [[0.2, 0.4, p] for p in torch.rand(20, generator=torch.Generator().manual_seed(1))]
+    whole = STEP.apply(frames(lips), 0, last=True).units
+    part = STEP.apply(frames(lips[4:16]), 4, last=False).units
+    edge = STEP.radius
+    torch.testing.assert_close(part[edge:-edge], whole[4 + edge : 16 - edge])
 
 
 def test_an_offset_lowers_a_unit_but_not_below_rest() -> None:

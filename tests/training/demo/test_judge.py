@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contracts.person import PersonError
 from tests import tiny_person
 from tests.training.scenes import write_scene, write_turns
 from training.data.audio import SAMPLES_PER_FRAME, loudness
@@ -29,6 +30,7 @@ from training.demo.judge import (
     judge,
     judge_body,
     judge_lips,
+    judge_lips_alone,
     judge_movement,
     judge_without_truth,
     judged_avatar,
@@ -217,3 +219,15 @@ def test_a_person_is_evaluated_with_the_pipeline_of_the_worker(tmp_path: Path) -
         "jerk_head_truth",
     } <= figures.keys()
     assert judge(person, tmp_path / "data", clips=1, seconds=4.0, steps=1) == figures
+
+
+def test_lips_alone_are_measured_without_sampling(tmp_path: Path) -> None:
+    write_turns(tmp_path, "a", 240)
+    (tmp_path / "a_phones.json").write_text(json.dumps([["m", 1.0, 1.1], ["a", 1.1, 1.3]]))
+    figures = judge_lips_alone(DEMO_PERSON, tmp_path, clips=1, seconds=4.0, noisy_clips=1)
+    assert {"jawOpen_speaking", "envelope", "phones_pbm_closed"} <= figures.keys()
+    assert figures["noise_clean_jaw_share"] == 1
+    assert "body_speed_ratio" not in figures
+    person = tiny_person.write_tiny_person(tmp_path)
+    with pytest.raises(PersonError, match="no lip regressor"):
+        judge_lips_alone(person, tmp_path, clips=1, seconds=4.0)

@@ -42,6 +42,7 @@ def test_the_lag_is_the_delay_of_the_mouth(late: int) -> None:
 def test_shapes_are_those_at_the_middle_of_phones_and_closure_is_near_them() -> None:
     opening, pucker = np.full(90, 8.0), np.zeros(90)
     opening[30] = 1.0  # closed for one frame, at 1.0 s
+    opening[10] = 1.0  # in the middle of a vowel
     pucker[60] = 0.5
     phones = [
         TimedPhone("m", 1.02, 1.08), TimedPhone("p", 2.5, 2.6), TimedPhone("u", 1.98, 2.06),
@@ -51,7 +52,8 @@ def test_shapes_are_those_at_the_middle_of_phones_and_closure_is_near_them() -> 
     assert shapes["p b m"]["closed"] == 0.5
     assert shapes["p b m"]["count"] == 2
     assert flat_shapes(shapes)["phones_pucker_ratio"] == pytest.approx(500)
-    assert shapes["open vowels"]["opening"] == 8
+    assert flat_shapes(shapes)["phones_open_vowels_closed"] == 1
+    assert shapes["open vowels"]["opening"] == 1
 
 
 def test_phones_of_a_part_of_a_scene_count_from_its_start(tmp_path: Path) -> None:

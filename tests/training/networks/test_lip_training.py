@@ -13,7 +13,8 @@ from models.motion.lips import LipUnits, LipUnitsConfig, load_lip_units, write_l
 from tests.training.scenes import write_scene
 from training.__main__ import main
 from training.data.scenes import Scene
-from training.demo.finishing import lip_steps
+from training.demo.finishing import closing_limit, lip_steps
+from training.evaluation.lip_measures import TimedPhone
 from training.networks.lip_data import VERSIONS, LipData, load_lip_data
 from training.networks.recipes import Recipe, read_recipe
 from training.networks.trainers import lips_training, sample_timesteps, split
@@ -90,6 +91,7 @@ def test_a_silenced_voice_has_lips_at_rest(folder: Path) -> None:
 
 
 def test_the_loss_falls(folder: Path) -> None:
+    torch.manual_seed(1)
     recipe = recipe_of(folder)
     training = lips_training(
         recipe, split(recipe, scenes_of(folder)), load_lip_data(folder / "ada")
@@ -120,6 +122,16 @@ def test_units_start_near_their_mean(folder: Path) -> None:
     assert moving.sum() > 10
     distance = (units - batch["units"]).square().mean((0, 1)).sqrt() / network.spread
     assert float(distance[moving].max()) < 4
+
+
+def test_lips_close_on_most_of_p_b_m_where_scenes_have_phones() -> None:
+    phones = [[TimedPhone("m", 1.0, 1.1), TimedPhone("a", 0.2, 0.4)]]
+    probability = torch.zeros(90)
+    probability[31] = 0.5  # a mean of 0.1 over five frames
+    limit = closing_limit([probability], phones)
+    assert limit is not None
+    assert 0.09 < limit < 0.12
+    assert closing_limit([probability], [[]]) is None
 
 
 def test_an_unknown_unit_is_refused_with_those_of_the_avatar(folder: Path) -> None:
