@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
 def machine(load: float) -> dict[str, object]:
     """Facts of this machine. load: mean number of running processes before the measurement."""
     return {
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "load": round(load, 1),

@@ -182,8 +182,8 @@ def _motion(report: Facts) -> Iterator[str]:
             (
                 f"{row['part']} of {row['seconds']:g} s",
                 row["unit"],
-                f"{row['ours']['cpu']:.3g}",
-                f"{row['plain']['cpu']:.3g}",
+                _three_digits(row["ours"]["cpu"]),
+                _three_digits(row["plain"]["cpu"]),
                 f"{row['times']:.1f}",
                 f"{row['times_in_all']:.1f}",
             )
@@ -282,3 +282,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _three_digits(value: float) -> str:
+    """Round to three digits, without an exponent."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
