@@ -102,20 +102,27 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the long tests to the workers: each starts with its share, and none ends with one.
+    """Deal the modules with long tests to the workers: each starts with its share, none ends so.
 
     pytest-xdist gives every worker an equal part of this list. A worker without tests takes some
     from the end of the longest rest, so tests that share a service are near the start of a part.
     """
     workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
-    shared = [item for item in items if item.path.parent == PAGE]
-    others = [item for item in items if item.path.parent != PAGE]
-    long = sorted((item for item in others if _length(item) < SHORT), key=_length)
-    short = [*shared, *(item for item in others if _length(item) == SHORT)]
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+    lengths = {path: min(map(_length, tests)) for path, tests in modules.items()}
+    long = sorted(
+        (path for path, length in lengths.items() if length < SHORT and path.parent != PAGE),
+        key=lengths.__getitem__,
+    )
+    rest = [path for path in modules if path not in long]
+    rest.sort(key=lambda path: path.parent != PAGE)
+    short = [item for path in rest for item in modules[path]]
     left = len(items)
     items.clear()
     for number in range(workers):
-        share = long[number::workers]
+        share = [item for path in long[number::workers] for item in modules[path]]
         fill = max(0, left // (workers - number) - len(share))
         share += short[:fill]
         del short[:fill]
