@@ -22,7 +22,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     judge.add_argument("--clips", type=positive_int, default=6, help="number of clips")
     judge.add_argument("--seconds", type=positive_float, default=20.0, help="length of a clip")
     judge.add_argument(
-        "--takes", type=positive_int, default=1, help="takes of each clip; nods need several"
+        "--takes", type=positive_int, default=1, help="of each clip; nods and arms need several"
     )
     judge.add_argument(
         "--steps", type=positive_int, help="diffusion steps; default: those of the person"

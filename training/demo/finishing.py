@@ -204,7 +204,7 @@ EXPRESSIVE = (
     *("brow", "cheek", "eyeSquint", "noseSneer"),
     *("mouthDimple", "mouthLeft", "mouthRight", "mouthShrug"),
 )
-LISTENING: Mapping[str, Any] = {"hold": 0.5, "arms": 0.07, "nods": 0.3}
+LISTENING: Mapping[str, Any] = {"hold": 0.35, "shortest": 0.6, "arms": 0.07, "nods": 0.3}
 LIPS: Mapping[str, Any] = {
     "opening": OPENING,
     "rounding": ("mouthFunnel", "mouthPucker"),

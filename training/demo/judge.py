@@ -81,20 +81,27 @@ def arm_speed(pose: Array) -> Array:
     return np.concatenate([step, step[-1:]])
 
 
+def arm_speed_ratio(poses: Sequence[Array], clips: Sequence[SampledClip]) -> float:
+    """Mean speed of arms in poses [T, P] while she speaks, over that while the partner does."""
+    own, other = (
+        np.concatenate([speech_mask(clip.samples, channel) for clip in clips]) for channel in (0, 1)
+    )
+    arms = np.concatenate([arm_speed(pose) for pose in poses])
+    return float(arms[own].mean() / max(1e-9, arms[other & ~own].mean()))
+
+
 def judge_without_truth(clips: Sequence[SampledClip]) -> dict[str, float]:
     """Measures that need no truth: lips against loudness and silence, arms during speech."""
     jaw = np.concatenate([clip.units[:, JAW] for clip in clips])
     level = np.concatenate([loudness(clip.samples[:, 0].astype(np.float32)) for clip in clips])
     own = np.concatenate([speech_mask(clip.samples, 0) for clip in clips])
-    other = np.concatenate([speech_mask(clip.samples, 1) for clip in clips]) & ~own
-    arms = np.concatenate([arm_speed(clip.pose) for clip in clips])
     return {
         "jaw_loudness": correlation(jaw, level),
         "jaw_loudness_speaking": correlation(jaw[own], level[own]),
         "jaw_mean_speaking": float(jaw[own].mean()),
         "jaw_mean_silent": float(jaw[~own].mean()),
         "jaw_high_silent": float(np.quantile(jaw[~own], 0.95)),
-        "arm_speed_ratio": float(arms[own].mean() / max(1e-9, arms[other].mean())),
+        "arm_speed_ratio": arm_speed_ratio([clip.pose for clip in clips], clips),
     }
 
 
@@ -126,19 +133,19 @@ def judge_body(clips: Sequence[SampledClip]) -> dict[str, float]:
         for n in (1, 2)
     )
     sampled, true = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    own = np.concatenate([speech_mask(clip.samples, 0) for clip in clips])
-    other = np.concatenate([speech_mask(clip.samples, 1) for clip in clips]) & ~own
-    arms = np.concatenate([arm_speed(true_pose) for _, true_pose in pairs])
     return {
         "body_speed_ratio": float(speed),
         "body_second_difference_ratio": float(jitter),
         "body_spread_ratio": float(sampled.std(0).mean() / true.std(0).mean()),
-        "arm_speed_ratio_truth": float(arms[own].mean() / max(1e-9, arms[other].mean())),
+        "arm_speed_ratio_truth": arm_speed_ratio([true_pose for _, true_pose in pairs], clips),
     }
 
 
 def judge_movement(clips: Sequence[SampledClip], hands: Hands | None = None) -> dict[str, float]:
-    """Tremble, gaze, blinks, nods and hands of samples and, as `<name>_truth`, of the truth."""
+    """Tremble, gaze, blinks, nods and hands of samples and, as `<name>_truth`, of the truth.
+
+    Of the first take; takes with nods at cues, and the lowest ratio of arm speeds, are of all.
+    """
     first = [clip for clip in clips if clip.take == 1]
     speech = [clip.speech() for clip in first]
     result = measure_body(
@@ -149,11 +156,13 @@ def judge_movement(clips: Sequence[SampledClip], hands: Hands | None = None) -> 
     if poses:
         true = measure_body(poses, units, speech, hands)
         result |= {f"{name}_truth": value for name, value in true.items()}
-    takes = sorted({clip.take for clip in clips})
-    nods = [
-        nods_at_cues([clip.pose for clip in clips if clip.take == take], speech) for take in takes
+    takes = [
+        [clip.pose for clip in clips if clip.take == take]
+        for take in sorted({clip.take for clip in clips})
     ]
+    nods = [nods_at_cues(poses, speech) for poses in takes]
     result["takes_with_nods_at_cues"] = float(np.mean([ratio >= CLEAR_NODS for ratio in nods]))
+    result["arm_speed_ratio_lowest"] = min(arm_speed_ratio(poses, first) for poses in takes)
     return result
 
 
@@ -266,7 +275,7 @@ def judge(
 ) -> dict[str, float]:
     """Sample `clips` clips of a dataset as the worker would, and measure them against the truth.
 
-    takes: of each clip. The first one is measured, and the nods of all.
+    takes: of each clip. The first one is measured, and the nods and arms of all.
     noisy_clips: clips that are sampled again with each kind of noise.
     """
     avatar = judged_avatar(person)

@@ -57,7 +57,7 @@ SAM = Manner(
         },
         "lids": {"shortest": 0.8, "scale": 1.2},
         "idle": {"breath_hz": 0.21},
-        "listening": {"hold": 0.35, "nods": 0.2},
+        "listening": {"nods": 0.2},
         "gestures": {USUAL: 0.8},
         "expressiveness": {USUAL: 0.85},
     },

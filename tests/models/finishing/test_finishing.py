@@ -18,6 +18,7 @@ from models.finishing.animator import (
 )
 from models.finishing.expressions import Expressions
 from models.finishing.holds import Holds
+from models.finishing.listening import Listening
 from models.finishing.smoothing import Smoothing
 from models.finishing.stages import Frames
 from models.finishing.voices import Voices
@@ -269,6 +270,42 @@ def test_she_nods_after_the_partner_and_hands_rest_while_he_speaks(
         speed = np.abs(np.diff(pose[:, ARMS].numpy(), axis=0)).mean(1)
         assert speed[80:220].mean() > 6 * speed[290:480].mean()
     assert 4 <= nods <= 8
+
+
+@pytest.mark.parametrize(("spoken", "lifted"), [(12, False), (40, True)])
+def test_a_short_word_lifts_no_hand(
+    steps: dict[str, dict[str, dict[str, float]]], spoken: int, lifted: bool
+) -> None:
+    pose = torch.full((300, len(POSE_NAMES)), 0.9)
+    heard = torch.zeros(300, 2)
+    heard[100 : 100 + spoken, 0] = 1
+    heard[106:109, 0] = 0  # between two words
+    away = (listened(steps, pose, heard) - pose)[:, ARMS].norm(dim=1)
+    resting = float(away[0])
+    assert (float(away[100 : 100 + spoken].min()) < 0.05 * resting) == lifted
+    assert float(away[250:].min()) > 0.99 * resting
+
+
+def test_hands_rise_shortly_before_speech_and_sink_shortly_after(
+    steps: dict[str, dict[str, dict[str, float]]],
+) -> None:
+    pose = torch.full((300, len(POSE_NAMES)), 0.9)
+    heard = torch.zeros(300, 2)
+    heard[100:200, 0] = 1
+    away = (listened(steps, pose, heard) - pose)[:, ARMS].norm(dim=1)
+    lifted = 1 - away / away[0]  # 0 at rest, 1 as sampled
+    assert float(lifted[[80, 220]].max()) < 0.05  # two thirds of a second
+    assert 0.3 < float(lifted[[90, 209]].min()) < 0.7
+    assert float(lifted[100:200].min()) > 0.95
+
+
+def listened(
+    steps: dict[str, dict[str, dict[str, float]]], pose: torch.Tensor, heard: torch.Tensor
+) -> torch.Tensor:
+    """Pose [T, P] after the step `listening`, while person and partner speak as heard [T, 2]."""
+    step = Listening(POSE_NAMES, **steps["listening"])  # type: ignore[arg-type]
+    frames = Frames(torch.zeros(len(pose), 52), pose, heard, torch.zeros(len(pose), 0))
+    return step.apply(frames, 0, last=True).pose
 
 
 def test_held_gestures_sink_and_live_and_rest_is_left_alone(finishing: Finishing) -> None:

@@ -114,6 +114,15 @@ def test_movement_is_measured_beside_the_truth() -> None:
     assert figures["gaze_spread"] > figures["gaze_spread_truth"]
 
 
+def test_the_lowest_ratio_of_arm_speeds_is_that_of_the_worst_take() -> None:
+    clip = talk()
+    restless = clip.pose + 0.01 * (-1.0) ** np.arange(FRAMES)[:, None]
+    takes = [clip, replace(clip, pose=restless, take=2)]
+    figures = judge_movement(takes)
+    assert figures["arm_speed_ratio_lowest"] == judge_without_truth(takes[1:])["arm_speed_ratio"]
+    assert figures["arm_speed_ratio_lowest"] < judge_without_truth(takes[:1])["arm_speed_ratio"]
+
+
 def test_face_units_that_move_are_counted() -> None:
     units = np.zeros((400, 52))
     units[:40, 3] = 0.2
