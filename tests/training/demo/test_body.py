@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import label
 
+from models.avatar.appearance import RenderOptions
+from models.avatar.blendshape.kind import load_blendshape_avatar
 from models.avatar.blendshape.model import load_blendshape
-from models.avatar.camera import read_cameras
+from models.avatar.camera import looking_at, read_cameras
 from training.demo.body import build_body, build_cameras, face_basis, unit_moves
 from training.demo.mesh.assembly import Assembly, assemble
 from training.demo.mesh.geometry import clip, quads_to_triangles, subdivide, take_piece, triangulate
 from training.demo.mesh.head import Body
 from training.demo.mesh.looks import LOOKS
+from training.demo.portrait import own_rest, row
 from training.demo.pose_keys import POSES
 
 PERSON = Path(__file__).parents[3] / "people" / "demo"
@@ -74,6 +78,20 @@ def test_the_second_person_has_another_body_on_the_same_joints(body: Body) -> No
     assert np.abs(eyes[0] - eyes[1]).max() < 0.05  # decimetres: the same cameras show both
     shoulders = [each.rig.heads["upperarm01.L"][0] for each in (body, second)]
     assert shoulders[1] > 1.1 * shoulders[0]
+
+
+@pytest.mark.parametrize("turn", [-1, 1])
+def test_no_backdrop_shows_between_neck_and_collar_of_the_second_person(turn: int) -> None:
+    avatar = load_blendshape_avatar(PERSON.parent / "sam", device=torch.device("cpu"))
+    size = {"width": 400, "height": 400}
+    view = looking_at("neck", eye=(0, 5.5, 16.0), target=(0, 5.3, 0), focal=8.0, **size)
+    turned = {"head_ry": 0.35 * turn, "neck_ry": 0.15 * turn}
+    pose = row(avatar.parameter_names, {**own_rest("sam"), **turned})  # shoulders pull the collar
+    options = RenderOptions(background="transparent")
+    (batch,) = avatar.render(torch.zeros(1, 256), pose, [view], options=options)
+    regions, count = label(np.asarray(batch)[0, ..., 3] == 0)
+    edge = np.concatenate([regions[[0, -1]].ravel(), regions[:, [0, -1]].ravel()])
+    assert 0 < count == len(np.unique(edge[edge > 0]))  # none is enclosed by the person
 
 
 def test_the_faces_of_every_part_point_outwards(assembly: Assembly) -> None:

@@ -53,7 +53,7 @@ def build_sweater(body: Body) -> Piece:
     below_collar = np.where(np.abs(at[:, 0]) > 1.3, 1.0, -collar_height(body, at))
     sweater = clip(sweater, np.minimum(below_collar, at[:, 1] + 0.55))
     sweater = moved(sweater, _folds(body, sweater))
-    sweater = thicken_rims(sweater, body.shape, 0.14, towards_middle=True)
+    sweater = thicken_rims(sweater, body.shape, body.looks.clothes.fold, towards_middle=True)
     return place_islands(sweater, _place_cloth)
 
 

@@ -77,6 +77,8 @@ class Clothes:
     wool: str
     rim: str  # collar, cuffs and hem
     trousers: str
+    fold: float  # of the rims inwards
+    cuff: float  # share of the rim's colour at the cuffs
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,9 @@ DEMO = Looks(
         colours=("3A2418", "7A5034"),
         roots="3B261B",
     ),
-    clothes=Clothes(collar=0.16, wool="2F6A7C", rim="265868", trousers="2B2E38"),
+    clothes=Clothes(
+        collar=0.16, wool="2F6A7C", rim="265868", trousers="2B2E38", fold=0.14, cuff=0.85
+    ),
 )
 
 # Broader than she, with a stronger jaw, short dark hair and stubble.
@@ -242,7 +246,9 @@ SAM = Looks(
         colours=("241811", "4C3526"),
         roots="22170F",
     ),
-    clothes=Clothes(collar=0.14, wool="6A3636", rim="552B2B", trousers="2E2A27"),
+    clothes=Clothes(
+        collar=0.14, wool="6A3636", rim="552B2B", trousers="2E2A27", fold=0.26, cuff=0.30
+    ),
 )
 
 LOOKS: Mapping[str, Looks] = {"demo": DEMO, "sam": SAM}

@@ -274,7 +274,7 @@ def paint_sweater(texels: Texels) -> Points:
         wrist, elbow = (texels.body.rig.heads[f"{b}.{side}"] for b in ("wrist", "lowerarm01"))
         along = (at - wrist) @ unit(wrist - elbow)
         sleeve = (np.abs(at[:, 0]) > 2.5) & (np.sign(at[:, 0]) == np.sign(wrist[0]))
-        colour = mix(colour, rim, 0.85 * ramp(along, -0.62, -0.58) * sleeve)
+        colour = mix(colour, rim, clothes.cuff * ramp(along, -0.62, -0.58) * sleeve)
         colour *= (1 - 0.3 * np.exp(-(((along + 0.6) / 0.03) ** 2)) * sleeve)[:, None]
     return colour
 

@@ -315,14 +315,23 @@ def _border(faces: Tensor) -> Tensor:
 
 
 def _anchor(model: BlendshapeModel) -> Tensor:
-    """Vertices whose mean is where strands of hair end: the bun, or the back of the hair."""
+    """Vertices whose mean is where strands of hair end: the back of the bun, or the whorl.
+
+    A mean farther inside the head would lie behind the forehead, where strands would run towards
+    it straight through the skin, so in no direction along the surface.
+    """
     names = model.config.part_names
-    for name in ("bun", "hair"):
-        if name in names:
-            vertices = model.vertices_of(name)
-            behind = model.template[vertices, 2].argsort()[: len(vertices) // 2 + 1]
-            vertices = vertices[behind.sort().values]
-            return vertices[:: max(1, len(vertices) // ANCHORS)].contiguous()
+    if "bun" in names:
+        vertices = model.vertices_of("bun")
+        behind = model.template[vertices, 2].argsort()[: len(vertices) // 2 + 1]
+        vertices = vertices[behind.sort().values]
+        return vertices[:: max(1, len(vertices) // ANCHORS)].contiguous()
+    if "hair" in names:
+        faces = model.parts[model.faces[:, 0].long()] == names.index("hair")
+        along = torch.full_like(model.openness, torch.inf)  # the texture's axis along the strands
+        corners, values = model.faces[faces].long(), model.uv[model.uv_faces[faces].long(), 0]
+        along = along.scatter_reduce(0, corners.flatten(), values.flatten(), "amin")
+        return along.argsort(stable=True)[:ANCHORS].contiguous()
     return model.template[:, 2].argmin()[None]
 
 

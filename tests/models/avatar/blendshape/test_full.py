@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from models.avatar.blendshape.full.lighting import (
 )
 from models.avatar.blendshape.full.plain import cast_shadows, key_light
 from models.avatar.blendshape.full.tables import outer_surface, tables_of
+from models.avatar.blendshape.model import load_blendshape
 from models.avatar.blendshape.renderer import BlendshapeAvatar
 from models.avatar.blendshape.surface import surface_of
 from models.avatar.camera import Camera, looking_at
@@ -26,6 +28,7 @@ from tests.models.avatar.blendshape.images import assert_same_image, render
 
 Tensor = torch.Tensor
 FULL = RenderOptions(shading="full")
+PEOPLE = Path(__file__).parents[4] / "people"
 # SHA-256 of a picture of the tiny avatar before the shading `full` existed
 TINY_FAST = "1d6e97252b88d5878faeb578a1ea6028f59bccc3e2982bdabf19816fc3902447"
 
@@ -112,6 +115,24 @@ def test_each_part_has_its_material_and_clothes_their_folds(demo: BlendshapeAvat
     assert tables.drape[~cloth & ~teeth].abs().max() == 0
     assert 0.01 < tables.drape[cloth].norm(dim=1).mean() < 0.2  # decimetres
     assert tables.openness[model.vertices_of("sweater")].min() == 1
+
+
+@pytest.mark.parametrize("name", ["demo", "sam"])
+def test_strands_on_the_forehead_run_along_the_surface(name: str) -> None:
+    model = load_blendshape(PEOPLE / name / "avatar.safetensors", device=torch.device("cpu"))
+    tables, at = tables_of(model), model.template
+    hair = model.vertices_of("hair")
+    front = hair[at[hair, 2] > 0.8]  # decimetres
+    corners = model.faces.long()
+    across = torch.linalg.cross(*(at[corners[:, i]] - at[corners[:, 0]] for i in (1, 2)))
+    normals = torch.zeros_like(at).index_add_(0, corners.flatten(), across.repeat_interleave(3, 0))
+    normals[tables.rim] = normals[tables.rim_source]
+    normal, way = (
+        torch.nn.functional.normalize(each, dim=1)
+        for each in (normals[front], at[tables.anchor].mean(0) - at[front])
+    )
+    assert len(front) > 50
+    assert (way * normal).sum(1).abs().max() < 0.98  # at 1, a strand has no direction
 
 
 def test_all_teeth_face_outwards_and_the_lower_ones_are_seen_in_an_open_mouth(
