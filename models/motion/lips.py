@@ -10,7 +10,7 @@ Letters: B clips, T frames, n samples at 48 kHz, S speech rows (100 per second),
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 CHUNK_FRAMES = 120  # lips are regressed in independent chunks of 4 s
 UNIT_KERNEL = 3  # of the regressor of face units
 CLOSED = 1  # columns after those of the units: probability of closed lips
+OPENING = ("jawOpen", "mouthLowerDown", "mouthUpperUp")  # starts of units that louder frames open
+MOST_LOUDER = 0.5  # largest change of an opening
+CONTRAST = 4.0  # of loud to quiet rows in the two means of a clip
 LEAD = 320  # leading zeros at 16 kHz, for exactly 100 rows per second
 
 
@@ -227,6 +230,10 @@ class LipUnitsConfig:
     first_kernel: int = 5
     dilations: tuple[int, ...] = (1, 2, 4, 8, 2, 1)  # of the blocks: 0.7 s each way
     floor: float = -1.5  # quieter rows say nothing: 50 dB below the level of the speech
+    summary: bool = False  # hear the mean of loud and of quiet rows: the voice, and the noise
+    dropout: float = 0.0  # in training
+    members: int = 1  # networks of these sizes, whose results are averaged
+    loudness: float = 0.0  # how much wider lips open in louder frames; 1 is in proportion
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", tuple(self.units))
@@ -235,22 +242,27 @@ class LipUnitsConfig:
             raise ValueError(f"audio_channels must be even, of two channels ({self})")
         if not self.units or not self.first_kernel % 2:
             raise ValueError(f"units must not be empty, first_kernel must be odd ({self})")
+        if self.members < 1 or not 0 <= self.dropout < 1 or not 0 <= self.loudness <= 1:
+            raise ValueError(
+                f"members must be at least 1, dropout in [0, 1), loudness in [0, 1] ({self})"
+            )
 
 
 class ResidualBlock(nn.Module):
     """Residual block of a dilated convolution over time."""
 
-    def __init__(self, width: int, dilation: int) -> None:
+    def __init__(self, width: int, dilation: int, dropout: float) -> None:
         super().__init__()
         self.dilation = dilation
         self.norm = nn.LayerNorm(width)
         self.convolution = nn.Conv1d(width, width, UNIT_KERNEL, dilation=dilation)
+        self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform x [B, T, d] -> [B, T, d]."""
         y = _over_time(self.convolution, self.norm(x), self.dilation)
-        return x + self.out(functional.gelu(y))
+        return x + self.out(self.dropout(functional.gelu(y)))
 
 
 class LipUnits(nn.Module):
@@ -267,19 +279,48 @@ class LipUnits(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.rows_in = nn.Conv1d(config.audio_channels // 2, width, config.first_kernel)
-        self.blocks = stack(ResidualBlock(width, dilation) for dilation in config.dilations)
+        bands = config.audio_channels // 2
+        self.rows_in = nn.Conv1d(bands, width, config.first_kernel)
+        self.summary_in = nn.Linear(2 * bands, width) if config.summary else None
+        self.blocks = stack(
+            ResidualBlock(width, dilation, config.dropout) for dilation in config.dilations
+        )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, len(config.units) + CLOSED)
         self.register_buffer("mean", torch.zeros(len(config.units)))
         self.register_buffer("spread", torch.ones(len(config.units)))
+        alone = replace(config, members=1)
+        self.others = stack(LipUnits(alone) for _ in range(config.members - 1))
 
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Regress the person's rows [B, T, A / 2] -> units [B, T, U], logits closed [B, T]."""
+    @property
+    def members(self) -> tuple[LipUnits, ...]:
+        """The networks whose results are averaged."""
+        return (self, *self.others)
+
+    def forward(self, rows: Tensor, clip: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Regress the person's rows [B, T, A / 2] -> units [B, T, U], logits closed [B, T].
+
+        clip: rows of all of the clip, if these are a part of it.
+        """
+        clip = rows if clip is None else clip
+        results = [member.units(member.hidden(rows, clip)) for member in self.members]
+        if len(results) == 1:
+            return results[0]
+        units, closed = (torch.stack(each).mean(0) for each in zip(*results, strict=True))
+        return units, closed
+
+    def hidden(self, rows: Tensor, clip: Tensor) -> Tensor:
+        """Features of the first member: [B, T, A / 2], rows of the clip -> [B, T, d]."""
         x = _over_time(self.rows_in, rows.clamp(min=self.config.floor), 1)  # [B, T, d]
+        if self.summary_in is not None:
+            x = x + self.summary_in(summary(clip.clamp(min=self.config.floor)))[:, None]
         for block in self.blocks:
             x = block(x)
-        units, closed = self.out(self.norm(x)).split([len(self.config.units), CLOSED], dim=-1)
+        return self.norm(x)
+
+    def units(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Last layer of the first member: [B, T, d] -> units [B, T, U], logits closed [B, T]."""
+        units, closed = self.out(hidden).split([len(self.config.units), CLOSED], dim=-1)
         return self.mean + self.spread * units, closed[..., 0]
 
     def lips(self, rows: Tensor) -> Tensor:
@@ -291,8 +332,36 @@ class LipUnits(nn.Module):
             raise ValueError(
                 f"rows must be [B, T, {self.config.audio_channels}], got {list(rows.shape)}"
             )
-        units, closed = self(rows[..., : rows.shape[-1] // 2])
-        return torch.cat([units.clamp(0, 1), closed.sigmoid()[..., None]], dim=-1)
+        rows = rows[..., : rows.shape[-1] // 2]
+        units, closed = self(rows)
+        units = units.clamp(0, 1)
+        if self.config.loudness:
+            units = louder_wider(units, rows, self.config)
+        return torch.cat([units, closed.sigmoid()[..., None]], dim=-1)
+
+
+def louder_wider(units: Tensor, rows: Tensor, config: LipUnitsConfig) -> Tensor:
+    """Open lips wider in louder frames, as people do: units [B, T, U], rows [B, T, W].
+
+    The regressor gives the mean of what is possible. The mean opening of a clip stays the same.
+    """
+    opens = torch.tensor([name.startswith(OPENING) for name in config.units], device=units.device)
+    level = (10**rows).mean(-1, keepdim=True)  # [B, T, 1]; a row is in units of 20 dB
+    opening = (units * opens).sum(-1, keepdim=True)
+    usual = (level * opening).sum(1, keepdim=True) / opening.sum(1, keepdim=True).clamp(min=1e-3)
+    factor = 1 + config.loudness * (level / usual.clamp(min=1e-6) - 1)
+    factor = factor.clamp(1 - MOST_LOUDER, 1 + MOST_LOUDER)
+    return torch.where(opens, units * factor, units).clamp(0, 1)
+
+
+def summary(rows: Tensor) -> Tensor:
+    """Mean of loud rows, which are the voice, and of quiet ones, the noise: [B, T, W] -> [B, 2 W].
+
+    They do not depend on the order of rows, and little on the length of the clip.
+    """
+    level = CONTRAST * rows.mean(-1, keepdim=True)  # [B, T, 1]
+    loud, quiet = (level.softmax(1) * rows).sum(1), ((-level).softmax(1) * rows).sum(1)
+    return torch.cat([loud, quiet], dim=-1)
 
 
 def _over_time(convolution: nn.Conv1d, x: Tensor, dilation: int) -> Tensor:

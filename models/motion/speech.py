@@ -226,9 +226,13 @@ class MelSpeech(nn.Module):
         """Extract rows [B, L, A] from channels at 16 kHz, [2 B, N]."""
         power = self._power(resampled, rows * self.config.slices)  # [2 B, spectra, bins]
         bands = 10 * (power @ self.mel).clamp(min=self.config.floor).log10()  # [2 B, spectra, M]
-        bands = (bands - self._reference(power.mean(-1))) / 20 + 1
+        bands = (bands - self.reference(power.mean(-1))) / 20 + 1
         grouped = torch.unflatten(bands, 1, (rows, -1)).flatten(2)  # [2 B, L, A / 2]
         return torch.unflatten(grouped, 0, (-1, 2)).transpose(1, 2).flatten(2)
+
+    def band_powers(self, sounds: Tensor, spectra: int) -> Tensor:
+        """Powers of the bands of sounds at 16 kHz: [B, N] -> [B, spectra, M]."""
+        return self._power(sounds, spectra) @ self.mel
 
     def _power(self, audio: Tensor, spectra: int) -> Tensor:
         """Power spectra at centres of equal parts of the clip: [2 B, N] -> [2 B, spectra, bins].
@@ -242,8 +246,11 @@ class MelSpeech(nn.Module):
         spectrum = torch.fft.rfft(windows * self.window, self.config.transform)
         return (spectrum.real.square() + spectrum.imag.square()) / self.window.square().sum()
 
-    def _reference(self, loudness: Tensor) -> Tensor:
-        """Reference level, the mean of the loudest tenth: [2 B, spectra] -> dB [2 B, 1, 1]."""
+    def reference(self, loudness: Tensor) -> Tensor:
+        """Reference level, the mean of the loudest tenth: [2 B, spectra] -> dB [2 B, 1, 1].
+
+        loudness: mean power of each spectrum, of channel 0 and channel 1 in turn.
+        """
         count = max(1, loudness.shape[1] // 10)
         loud = loudness.topk(count, dim=1).values.mean(1).clamp(min=self.config.floor)
         level = (10 * loud.log10()).clamp(min=self.config.quietest).view(-1, 2)

@@ -1,6 +1,7 @@
-"""Disturbances of recordings for training: noise, hum, babble, music, rooms.
+"""Disturbances of recordings for training: noise, hum, music, rooms.
 
-All are made here: nothing is recorded, and no licence applies. Arrays are mono at `RATE`.
+All are made here: nothing is recorded, and no licence applies. Arrays are mono at `RATE`; babble
+is made of voices in `training.data.mixing`.
 Letters: n samples.
 """
 
@@ -14,38 +15,16 @@ import numpy as np
 from models.motion.speech import SPEECH_RATE as RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     Sound = NDArray[np.floating[Any]]  # [n]
 
-KINDS = ("noise", "hum", "babble", "music")
-SHARES = (0.4, 0.08, 0.24, 0.28)
-LEVELS = (-3.0, 28.0)  # dB, of speech over the disturbance
+KINDS = ("noise", "hum", "music")
+SHARES = (0.5, 0.1, 0.4)
 ACTIVE = 0.2  # share of the loudest moments whose level counts as that of the speech
 MOMENT = RATE // 50
-QUIETEST = 1e-5  # root mean square; a quieter channel has no speech
-SONGS, SONG_SECONDS = 12, 16  # music is made once: it costs more than all else
-ALONE = (1e-3, 0.1)  # root mean square of a disturbance without speech
-
-
-def disturbed(speech: Sound, others: Sequence[Sound], rng: Generator) -> Sound:
-    """Add one or two disturbances to speech.
-
-    others: other voices, for babble.
-    """
-    level = active_level(speech)
-    result = speech.copy()
-    for _ in range(1 + (rng.random() < 0.25)):
-        sound = make_disturbance(len(speech), others, rng)
-        if level < QUIETEST:
-            wanted = float(np.exp(rng.uniform(*np.log(ALONE))))
-        else:
-            wanted = level * 10 ** (-rng.uniform(*LEVELS) / 20)
-        result = result + sound * (wanted / max(1e-9, active_level(sound)))
-    return result.astype(speech.dtype)
+SONGS, SONG_SECONDS = 20, 16  # music is made once: it costs more than all else
 
 
 def active_level(sound: Sound) -> float:
@@ -55,11 +34,9 @@ def active_level(sound: Sound) -> float:
     return float(np.sqrt(power[-max(1, round(ACTIVE * len(power))) :].mean()))
 
 
-def make_disturbance(samples: int, others: Sequence[Sound], rng: Generator) -> Sound:
+def make_disturbance(samples: int, rng: Generator) -> Sound:
     """Make a disturbance of a random kind, at any level."""
     kind = str(rng.choice(KINDS, p=SHARES))
-    if kind == "babble" and others:
-        return babble(others, rng)
     if kind == "music":
         song = _song(int(rng.integers(SONGS)))
         part = np.resize(np.roll(song, int(rng.integers(len(song)))), samples)
@@ -102,16 +79,6 @@ def hum(samples: int, rng: Generator) -> Sound:
             np.sin(2 * np.pi * (tone * harmonic * time + rng.random())) * rng.random() / harmonic
         )
     return sound
-
-
-def babble(others: Sequence[Sound], rng: Generator) -> Sound:
-    """Several other voices at once, shifted in time and as loud as each other."""
-    count = int(rng.integers(3, 9))
-    result = np.zeros(len(others[0]))
-    for index in rng.integers(0, len(others), count):
-        voice = np.roll(others[index], int(rng.integers(len(others[index]))))
-        result += voice / max(1e-6, active_level(voice)) * 10 ** (rng.uniform(-6, 0) / 20)
-    return result
 
 
 @cache

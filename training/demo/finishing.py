@@ -29,13 +29,13 @@ from models.motion.lips import load_lip_units
 from models.motion.pipeline import LIP_UNITS, load_animator
 from training.commands.options import positive_float, positive_int
 from training.data.features import load_extractor
+from training.data.phones import PHONES, read_phones
 from training.data.scenes import open_scenes
 from training.demo.judge import judged_avatar, sample_clips
 from training.demo.pose_keys import POSES
-from training.demo.speech.conversations import PHONES
 from training.demo.speech.motion_rules import POSE_NAMES
 from training.evaluation.lip_measures import AROUND as TOLERANCE
-from training.evaluation.lip_measures import CLASSES, read_phones
+from training.evaluation.lip_measures import CLASSES
 from training.networks.lip_data import CLOSED_UNITS, OPENING
 from training.person_directory import complete
 from training.person_facts import DEMO_PERSON
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from training.data.phones import TimedPhone
     from training.demo.judge import SampledClip
-    from training.evaluation.lip_measures import TimedPhone
 
     Array = NDArray[np.floating]
 

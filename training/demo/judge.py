@@ -21,18 +21,16 @@ from models.finishing.animator import load_finished_animator
 from models.formats.dataset import DatasetError, find_scenes
 from models.motion.pipeline import Sampling, take_seed
 from training.data.audio import FRAME_RATE, loudness
+from training.data.phones import PHONES, TimedPhone, read_phones
 from training.data.scenes import chunks
 from training.data.voice_activity import speech_mask
 from training.demo.body_measures import Hands, measure_body, nods_at_cues
-from training.demo.speech.conversations import PHONES
 from training.demo.speech.motion_rules import ARMS, UNIT
 from training.evaluation.lip_animator import load_lips_animator
 from training.evaluation.lip_measures import (
     NOISES,
-    TimedPhone,
     envelope_fit,
     flat_shapes,
-    read_phones,
     shapes_by_phone,
     with_noise,
 )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.avatar.blendshape.renderer import BlendshapeAvatar
-    from training.evaluation.lip_measures import TimedPhone
+    from training.data.phones import TimedPhone
 
 SHOWN = ("m", "p", "b", "f", "a", "æ", "i", "s", "u", "w", "o", "ɔ", "ʃ", "l", "_")
 ASCII = {"æ": "ae", "ɔ": "aw", "ʃ": "sh", "_": "silence"}  # the font of labels has no IPA

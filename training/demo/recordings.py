@@ -23,9 +23,9 @@ from models.formats.wav import open_wav
 from models.motion.pipeline import Sampling, take_seed
 from models.motion.resample import resample
 from training.data.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from training.data.phones import TimedPhone
 from training.demo.judge import SampledClip, judge_phones, judge_sync, lips_animator
 from training.demo.speech.voices import ARPABET
-from training.evaluation.lip_measures import TimedPhone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,6 @@ Letters: T frames (30/s), U face units, n samples at 48 kHz.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +17,10 @@ from training.evaluation.metrics import correlation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from training.data.phones import TimedPhone
 
     Array = NDArray[np.floating[Any]]
 
@@ -40,25 +39,6 @@ ENVELOPE_RATE = 100  # Hz
 VOICE_BAND = (300.0, 3000.0)  # Hz
 NOISES = ("white", "pink", "babble", "music")
 SNR = 10.0  # dB
-
-
-@dataclass(frozen=True)
-class TimedPhone:
-    """A phone with its start and end in seconds from the start of a clip."""
-
-    symbol: str
-    start: float
-    end: float
-
-
-def read_phones(path: Path, start: float = 0.0, stop: float = np.inf) -> list[TimedPhone]:
-    """Read `<scene>_phones.json`: the phones inside [start, stop) seconds, relative to start."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return [
-        TimedPhone(symbol, first - start, last - start)
-        for symbol, first, last in rows
-        if first >= start and last < stop
-    ]
 
 
 def shapes_by_phone(

@@ -1,11 +1,12 @@
-"""Batches for the lip regressor: speech rows of disturbed audio, lip units and closed lips.
+"""Batches for the lip regressor: speech rows of disturbed audio, lip units, closed lips, phones.
 
-Rows are computed once for each scene, clean and with several disturbances, and cached on disk:
+Powers of bands are computed once for each scene, as recorded and in several rooms, and cached on
+disk; voices are mixed with disturbances in each step (`training.data.mixing`):
 
-    <data>/features/disturbed-<digest>/<scene>.npy    [S, V, T, A / 2 + 1]
+    <data>/features/voices-<digest>/<scene>.npy    [S, V, T, A / 2 + 1]
 
 Letters: B samples, T frames of a segment, S segments of a scene, V versions of a segment, N samples
-at 16 kHz, A width of speech rows, U units. The last column is 1 where the voice is silenced.
+at 16 kHz, A width of speech rows, U units. The last column is the level of the other channel, dB.
 """
 
 from __future__ import annotations
@@ -22,23 +23,26 @@ import torch
 from contracts.errors import InputError
 from contracts.files import write_atomically
 from models.finishing.rig import load_rig
-from models.motion.speech import MelSpeech
-from training.data.band_changes import narrow_bands, scale_formants
-from training.data.disturbances import disturbed, in_room
+from models.motion.speech import FRAME_RATE, MelSpeech
+from training.data.band_changes import narrow_bands
+from training.data.disturbances import in_room
 from training.data.features import DIGITS, FOLDER, FeatureExtractor, Pieces, load_extractor
-from training.data.scenes import WHOLE, Shard, StoredMotion, pad_rows
+from training.data.mixing import SILENT, Shares, log_powers, make_bank, mixed_rows
+from training.data.phones import PHONES, read_phones
+from training.data.scenes import WHOLE, Shard, StoredMotion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
     from typing import Any
 
-    from numpy.random import Generator as Random
     from numpy.typing import NDArray
     from torch import Generator, Tensor
 
     from models.finishing.rig import Rig
     from models.formats.dataset import SceneData
+    from training.data.mixing import Bank
+    from training.data.phones import TimedPhone
     from training.data.scenes import Batch, Scene
     from training.networks.recipes import Recipe
 
@@ -50,17 +54,22 @@ CPU = torch.device("cpu")
 OPENING = ("jawOpen", "mouthLowerDown", "mouthUpperUp", "tongueOut")  # starts of names
 CLOSED_UNITS = 0.03  # largest weight of these while lips are closed
 CLOSED_WEIGHT = 0.5  # of the loss of closed lips
-VERSIONS = 3  # of a segment; the first is as recorded
+PHONE_WEIGHT = 0.3  # of the loss of phones
+VERSIONS = 3  # of a segment; the first is as recorded, the others in rooms
 SEGMENTS = Pieces(frames=600, hop=600)  # as long as a clip, because rows share its level
-REVISION = 1  # of the disturbances: another one makes the rows again
+REVISION = 2  # of the versions: another one makes the powers again
+QUIET = -100.0  # dB, of a channel without sound
+NO_PHONE = -1  # of frames whose phone is not known
 
 
 @dataclass(frozen=True)
-class DisturbedRows:
-    """All versions of the rows of a scene, side by side."""
+class VoicePowers:
+    """All versions of the powers of a scene, side by side."""
 
     array: NDArray[np.float16]  # [S, V, T, A / 2 + 1]
     starts: tuple[int, ...]
+    group: int  # 0 or 1
+    phones: NDArray[np.int64]  # [frames of the scene], `NO_PHONE` where none is known
 
     def latest_start(self, start: int, frames: int) -> int:
         """The last frame up to `start` at which one segment contains all frames."""
@@ -68,12 +77,31 @@ class DisturbedRows:
         return max(first, min(start, first + self.array.shape[2] - frames))
 
     def window(self, start: int, frames: int, padded: int) -> Tensor:
-        """Rows [T, V * (A / 2 + 1)] of frames in one segment, zero-padded."""
+        """Rows [T, V * (A / 2 + 1) + 2] of a whole segment, turned so that a window comes first.
+
+        The segment tells the level and the character of the voice, whatever the order of frames.
+        Its last columns are the group and the phone. Short segments are padded with silence.
+        """
+        del frames, padded
         segment = self._segment(start)
-        first = start - self.starts[segment]
-        cut = np.array(self.array[segment, :, first : first + frames])  # [V, T, W]
-        rows = torch.from_numpy(cut).float().transpose(0, 1).flatten(1)
-        return pad_rows(rows, padded)
+        first = self.starts[segment]
+        array = self.array[segment]  # [V, T, W]
+        rows = torch.from_numpy(np.array(array)).float().transpose(0, 1).flatten(1)
+        phones = torch.from_numpy(self.phones[first : first + len(rows)]).float()[:, None]
+        group = torch.full_like(phones, self.group)
+        rows = torch.cat([rows, group, phones], dim=1).roll(first - start, 0)
+        missing = SEGMENTS.frames - len(rows)
+        if missing <= 0:
+            return rows
+        silence = rows[-1:].clone()
+        silence[:, :-2] = SILENT
+        return torch.cat([rows, silence.expand(missing, -1)])
+
+    def voice(self) -> Tensor:
+        """Powers of the first segment as recorded, padded: [T, A / 2]."""
+        first = self.starts[0]
+        width = self.array.shape[-1] - 1
+        return self.window(first, 0, 0)[:, :width]
 
     def _segment(self, start: int) -> int:
         return int(np.searchsorted(self.starts, start, side="right")) - 1
@@ -117,111 +145,148 @@ class LipData:
         return units.mean(0), torch.where(spread > 1e-4, spread, 1.0)
 
     def batch(
-        self, recipe: Recipe, windows: Batch, columns: Sequence[int], generator: Generator
-    ) -> dict[str, Tensor]:
-        """Choose a version of each window; speech rows, lip units, closed lips, and masks.
+        self, recipe: Recipe, windows: Batch, columns: Sequence[int], bank: Bank,
+        generator: Generator,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Mix a version of each window with disturbances.
 
-        Rows are those of other voices and of narrow bands, by the recipe.
+        Speech rows of whole segments that begin with the window, lip units, closed lips, phones,
+        and masks. Rows are those of other voices and of narrow bands, by the recipe.
         """
-        count = len(windows.motion)
-        rows = torch.unflatten(windows.features, -1, (VERSIONS, -1))  # [B, T, V, W]
-        version = torch.randint(VERSIONS, (count,), generator=generator)
-        rows = rows[torch.arange(count), :, version]  # [B, T, W]
-        heard = 1 - rows[..., -1:]
-        units = self.units(windows.motion) * heard  # zero units are lips at rest
+        count, frames = len(windows.motion), windows.frames
         mel = self.front_end.config
-        rows = scale_formants(rows[..., :-1], mel, recipe.formants, generator)
+        phones = windows.features[:, :frames, -1].long()  # [B, T]
+        groups = windows.features[:, 0, -2].long()
+        powers = torch.unflatten(windows.features[..., :-2], -1, (VERSIONS, -1))
+        rooms = torch.rand(count, generator=generator) < recipe.rooms
+        version = torch.randint(1, VERSIONS, (count,), generator=generator) * rooms
+        powers = powers[torch.arange(count), :, version]  # [B, T, W]
+        voices = torch.unflatten(powers[..., :-1], -1, (mel.slices, mel.bands)).flatten(1, 2)
+        shares = Shares(recipe.disturbed, recipe.silenced, recipe.formants)
+        rows, sounds = mixed_rows(
+            self.front_end, voices, powers[:, 0, -1], groups, bank, shares, generator,
+            window=frames * mel.slices,
+        )  # fmt: skip
+        heard = sounds.float()[:, None]  # [B, 1]
+        units = self.units(windows.motion) * heard[..., None]  # zero units are lips at rest
         return {
             "rows": narrow_bands(rows, mel, recipe.narrow, generator).contiguous(),
             "units": units[..., list(columns)],
             "closed": self.closed(units),
+            "phones": torch.where(sounds[:, None], phones, NO_PHONE),
             "inside": windows.inside,
             "present": windows.present,
         }
 
-    def with_rows(
-        self, recipe: Recipe, scenes: Sequence[Scene], shard: Shard = WHOLE
+    def with_powers(
+        self, scenes: Sequence[Scene], symbols: Sequence[str], shard: Shard = WHOLE
     ) -> list[Scene]:
-        """Give scenes their rows, which are computed if they are not cached yet.
+        """Give scenes their powers, which are computed if they are not cached yet.
 
-        A process computes the rows of its shard first, so several share the work.
+        A process computes the powers of its shard first, so several share the work.
+        symbols: the phones that are told apart.
         """
         for index in shard.rows(len(scenes)):
-            self._rows(recipe, scenes, index)
+            self._powers(scenes[index])
         return [
-            replace(scene, features=self._rows(recipe, scenes, index))
+            replace(
+                scene,
+                features=VoicePowers(
+                    self._powers(scene),
+                    tuple(SEGMENTS.starts(scene.frames)),
+                    index % 2,
+                    phones_of(scene, symbols),
+                ),
+            )
             for index, scene in enumerate(scenes)
         ]
 
-    def _rows(self, recipe: Recipe, scenes: Sequence[Scene], index: int) -> DisturbedRows:
-        data = _data_of(scenes[index])
-        path = self._folder(recipe, data) / f"{data.name}.npy"
+    def bank(self, scenes: Sequence[Scene]) -> Bank:
+        """Disturbances for scenes with powers."""
+        mel = self.front_end.config
+        voices: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for scene in scenes:
+            assert isinstance(scene.features, VoicePowers)
+            powers = torch.unflatten(scene.features.voice(), -1, (mel.slices, mel.bands))
+            voices[scene.features.group].append(powers.flatten(0, 1))
+        return make_bank(self.front_end, voices, SEGMENTS.frames * mel.slices)
+
+    def _powers(self, scene: Scene) -> NDArray[np.float16]:
+        data = _data_of(scene)
+        path = self._folder(data) / f"{data.name}.npy"
         if not path.is_file():
-            others = [_data_of(scenes[(index + step) % len(scenes)]) for step in (0, 1, 2)]
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_atomically(path) as draft, draft.open("wb") as file:
-                np.save(file, self._computed(recipe, data, others))
-            logger.info("computed disturbed features of scene %s", data.name)
-        array = np.load(path, mmap_mode="r")
-        return DisturbedRows(array, tuple(SEGMENTS.starts(data.frames)))
+                np.save(file, self._computed(data))
+            logger.info("computed powers of scene %s", data.name)
+        return np.load(path, mmap_mode="r")
 
-    def _folder(self, recipe: Recipe, data: SceneData) -> Path:
-        facts = [self.extractor.digest("speech"), recipe.disturbed, recipe.rooms, recipe.silenced]
-        digest = hashlib.sha256(json.dumps([*facts, VERSIONS, REVISION]).encode()).hexdigest()
-        return data.files.audio.parent / FOLDER / f"disturbed-{digest[:DIGITS]}"
+    def _folder(self, data: SceneData) -> Path:
+        facts = [self.extractor.digest("speech"), VERSIONS, REVISION]
+        digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        return data.files.audio.parent / FOLDER / f"voices-{digest[:DIGITS]}"
 
     @torch.no_grad()
-    def _computed(
-        self, recipe: Recipe, data: SceneData, others: Sequence[SceneData]
-    ) -> NDArray[np.float16]:
-        """Rows of all segments and versions, [S, V, T, A / 2 + 1]."""
+    def _computed(self, data: SceneData) -> NDArray[np.float16]:
+        """Powers of all segments and versions, [S, V, T, A / 2 + 1]."""
         name = int.from_bytes(hashlib.sha256(data.name.encode()).digest()[:8])
         rng = np.random.default_rng([REVISION, name])
         frames = min(SEGMENTS.frames, data.frames)
-        voices = [
-            channel
-            for other in others
-            for channel in self._channels(other, 0, min(frames, other.frames))
-        ]
         result = []
         for start in SEGMENTS.starts(data.frames):
             channels = self._channels(data, start, frames)
+            level = self._level(self._of(channels[1], 1, frames)).expand(frames, 1)
             for version in range(VERSIONS):
-                silenced = version > 0 and rng.random() < recipe.silenced
-                sounds = [channels[0] * (not silenced), channels[1] * rng.integers(1 - silenced, 2)]
-                if version:
-                    sounds = [_disturbed(recipe, sound, voices, rng) for sound in sounds]
-                rows = self._features(np.stack(sounds), frames)  # [T, A / 2]
-                mark = np.full((frames, 1), float(silenced))
-                result.append(np.concatenate([rows, mark], axis=1))
+                own = in_room(channels[0], rng) if version else channels[0]
+                rows = torch.unflatten(self._of(own, 0, frames), 0, (frames, -1)).flatten(1)
+                result.append(torch.cat([rows, level], dim=1).numpy())
         stacked = np.stack(result).astype(np.float16)  # [S * V, T, W]
         return stacked.reshape(-1, VERSIONS, *stacked.shape[1:])
+
+    def _level(self, powers: Tensor) -> Tensor:
+        """Level of a channel, dB, as the front end measures it: [S, M] -> []."""
+        loudness = powers.exp().sum(-1) / (self.front_end.config.transform // 2 + 1)
+        count = max(1, len(loudness) // 10)
+        return (10 * loudness.topk(count).values.mean().log10()).clamp(min=QUIET)
+
+    def _of(self, channel: Channel, number: int, frames: int) -> Tensor:
+        """Powers of a channel [N] at 16 kHz, the person's (0) or the partner's: [S, M]."""
+        statistics = self.extractor.statistics
+        normalised = torch.from_numpy(channel).float() - statistics.audio_mean[number]
+        normalised = (normalised / statistics.audio_std)[None]
+        return log_powers(self.front_end, normalised, frames * self.front_end.config.slices)[0]
 
     def _channels(self, data: SceneData, start: int, frames: int) -> list[Channel]:
         """Both channels of some frames at 16 kHz, [N] each."""
         audio = torch.from_numpy(data.samples(start, start + frames))[None]
         return list(self.front_end.resample(audio).numpy())
 
-    def _features(self, channels: Channel, frames: int) -> Channel:
-        """Rows of the person from both channels at 16 kHz: [2, N] -> [T, A / 2]."""
-        statistics = self.extractor.statistics
-        mean = statistics.audio_mean[:, None]
-        normalised = (torch.from_numpy(channels).float() - mean) / statistics.audio_std
-        rows = self.front_end.resampled_rows(normalised, frames)[0]
-        return rows[:, : rows.shape[1] // 2].numpy()
+
+def symbols_of(scenes: Sequence[Scene]) -> tuple[str, ...]:
+    """Phones that occur in the scenes; none where scenes have no phones."""
+    return tuple(sorted({phone.symbol for scene in scenes for phone in _phones(scene)}))
+
+
+def phones_of(scene: Scene, symbols: Sequence[str]) -> NDArray[np.int64]:
+    """Number of the phone in the middle of each frame, [T]."""
+    numbers = {symbol: number for number, symbol in enumerate(symbols)}
+    result = np.full(scene.frames, NO_PHONE)
+    times = (np.arange(scene.frames) + 0.5) / FRAME_RATE
+    for phone in _phones(scene):
+        first, last = np.searchsorted(times, [phone.start, phone.end])
+        result[first:last] = numbers.get(phone.symbol, NO_PHONE)
+    return result
+
+
+def _phones(scene: Scene) -> Sequence[TimedPhone]:
+    data = _data_of(scene)
+    path = data.files.audio.with_name(f"{data.name}{PHONES}")
+    return read_phones(path) if path.is_file() else ()
 
 
 def _data_of(scene: Scene) -> SceneData:
     assert isinstance(scene.motion, StoredMotion)
     return scene.motion.data
-
-
-def _disturbed(recipe: Recipe, sound: Channel, voices: Sequence[Channel], rng: Random) -> Channel:
-    if rng.random() < recipe.rooms:
-        sound = in_room(sound, rng)
-    if rng.random() < recipe.disturbed:
-        sound = disturbed(sound, voices, rng)
-    return sound
 
 
 def load_lip_data(person: Path) -> LipData:

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from models import checkpoint
 from models.formats.dataset import DatasetError
@@ -26,6 +26,7 @@ from models.motion.denoiser import (
 )
 from models.motion.diffusion import STEPS, cumulative_alphas, q_sample
 from models.motion.guide import Guide, GuideConfig
+from models.motion.layers import stack
 from models.motion.lips import LipUnits, LipUnitsConfig
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
@@ -33,7 +34,14 @@ from training.data.scenes import FACE, POSE, WHOLE, Batch, Shard, sample_padded,
 from training.loop.batch import TrainingBatch
 from training.loop.loop import Training
 from training.networks.codebooks import LearningTokenizer, perplexity
-from training.networks.lip_data import CLOSED_WEIGHT, LipData, load_lip_data
+from training.networks.lip_data import (
+    CLOSED_WEIGHT,
+    NO_PHONE,
+    PHONE_WEIGHT,
+    LipData,
+    load_lip_data,
+    symbols_of,
+)
 from training.networks.losses import motion_loss, sample_keep_mask, token_loss, tokenizer_loss
 from training.networks.recipes import LIPS
 
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from torch import Generator, nn
+    from torch import Generator
 
     from training.data.scenes import Scene
     from training.networks.recipes import Network, Recipe
@@ -266,45 +274,103 @@ def guide_training(recipe: Recipe, scenes: Split, tokenizer: Tokenizer) -> Train
     return _training(recipe, scenes, network, sample, losses)
 
 
+class LearningLips(nn.Module):
+    """Lip regressor that also tells phones apart in training; its file does not have those layers.
+
+    Phones determine lips, and a network that knows them does so with more voices. Each member
+    learns alone, so that their errors differ.
+    """
+
+    def __init__(self, lips: LipUnits, phones: int) -> None:
+        super().__init__()
+        self.lips = lips
+        heads = len(lips.members) if phones else 0
+        self.phones = stack(nn.Linear(lips.config.width, phones) for _ in range(heads))
+
+    def forward(self, rows: Tensor, clip: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Of each member: as `LipUnits`, and logits of phones [B, T, P], None without phones."""
+        results: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        for number, member in enumerate(self.lips.members):
+            hidden = member.hidden(rows, clip)
+            phones = self.phones[number](hidden) if len(self.phones) else None
+            results.append((*member.units(hidden), phones))
+        return results
+
+
 def lips_training(recipe: Recipe, scenes: Split, data: LipData) -> Training:
     """Training of the lip regressor on disturbed audio."""
     config = recipe.network
     assert isinstance(config, LipUnitsConfig)
-    network = LipUnits(config)
-    columns = data.columns(config.units)
+    columns, symbols = data.columns(config.units), symbols_of(scenes.training)
     scenes = replace(
         scenes,
-        training=data.with_rows(recipe, scenes.training, scenes.shard),
-        validation=data.with_rows(recipe, scenes.validation, scenes.shard),
+        training=data.with_powers(scenes.training, symbols, scenes.shard),
+        validation=data.with_powers(scenes.validation, symbols, scenes.shard),
     )
-    network.mean, network.spread = data.distribution(scenes.training, columns)
+    network = LearningLips(LipUnits(config), len(symbols))
+    lips = network.lips
+    mean, spread = data.distribution(scenes.training, columns)
+    for member in lips.members:
+        member.mean, member.spread = mean.clone(), spread.clone()
+    bank = data.bank(scenes.training)
 
     def sample(
         scenes: Sequence[Scene], generator: Generator, shard: Shard = WHOLE
     ) -> TrainingBatch:
         windows = sample_plain_batch(recipe, scenes, generator, shard)
-        batch = data.batch(recipe, windows, columns, generator)
+        batch = data.batch(recipe, windows, columns, bank, generator)
         batch["rows"] = add_jitter(batch["rows"], recipe, generator, channels=1)
         return TrainingBatch(batch)
 
     def losses(batch: TrainingBatch) -> dict[str, Tensor]:
-        seen = batch["inside"] * batch["present"]  # [B, T]
-        of_units = network.spread
-        with autocast(recipe, seen.device):
-            units, closed = network(batch["rows"])
-        motion = motion_loss(
-            units.float() / of_units, batch["units"] / of_units, batch["inside"], batch["present"]
-        )
-        errors = binary_cross_entropy_with_logits(closed.float(), batch["closed"], reduction="none")
-        of_closed = (errors * seen).sum() / seen.sum().clamp(min=1)
-        position, velocity = motion.position.mean(), motion.velocity.mean()
+        clip = batch["rows"]  # they begin with those of the window
+        with autocast(recipe, clip.device):
+            results = network(clip[:, : batch["units"].shape[1]], clip)
+        of_members = [
+            lip_losses(units, closed, phones, lips.spread, batch, recipe)
+            for units, closed, phones in results
+        ]
         return {
-            "loss": position + recipe.velocity * velocity + CLOSED_WEIGHT * of_closed,
-            "position": position,
-            "closed": of_closed,
+            name: torch.stack([each[name] for each in of_members]).mean() for name in of_members[0]
         }
 
-    return _training(recipe, scenes, network, sample, losses)
+    def publish(weights: dict[str, Tensor], path: Path) -> None:
+        kept = {
+            name.removeprefix("lips."): value
+            for name, value in weights.items()
+            if name.startswith("lips.")
+        }
+        checkpoint.write(path, asdict(config), kept, dtype=stored_dtype(recipe))
+
+    return replace(_training(recipe, scenes, network, sample, losses), publish=publish)
+
+
+def lip_losses(
+    units: Tensor, closed: Tensor, phones: Tensor | None, spread: Tensor, batch: TrainingBatch,
+    recipe: Recipe,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Losses of one member of the lip regressor."""
+    seen = batch["inside"] * batch["present"]  # [B, T]
+    motion = motion_loss(
+        units.float() / spread, batch["units"] / spread, batch["inside"], batch["present"]
+    )
+    errors = binary_cross_entropy_with_logits(closed.float(), batch["closed"], reduction="none")
+    of_closed = (errors * seen).sum() / seen.sum().clamp(min=1)
+    position, velocity = motion.position.mean(), motion.velocity.mean()
+    result = {
+        "loss": position + recipe.velocity * velocity + CLOSED_WEIGHT * of_closed,
+        "position": position,
+        "closed": of_closed,
+    }
+    if phones is not None:
+        known = (batch["phones"] != NO_PHONE).sum().clamp(min=1)
+        wrong = cross_entropy(
+            phones.float().flatten(0, 1), batch["phones"].flatten(),
+            ignore_index=NO_PHONE, reduction="sum",
+        )  # fmt: skip
+        result["phones"] = wrong / known
+        result["loss"] = result["loss"] + PHONE_WEIGHT * result["phones"]
+    return result
 
 
 def _training(

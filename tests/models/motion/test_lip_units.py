@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from models.checkpoint import CheckpointError
-from models.motion.lips import LipUnits, LipUnitsConfig, load_lip_units, write_lip_units
+from models.motion.lips import (
+    LipUnits,
+    LipUnitsConfig,
+    load_lip_units,
+    louder_wider,
+    write_lip_units,
+)
 from models.motion.pipeline import Animator, Motion, Sampling
 from models.motion.sampling import joined
 from models.motion.windows import WindowConfig
@@ -59,6 +65,43 @@ def test_a_frame_depends_on_rows_near_it_of_the_persons_channel_only() -> None:
 
 
 @torch.no_grad()
+def test_the_summary_hears_all_of_the_clip_in_any_order() -> None:
+    lips = network(replace(CONFIG, summary=True))
+    rows = torch.randn(1, 60, tiny_person.AUDIO // 2)
+    louder = rows.clone()
+    louder[:, 50:] += 1
+    whole, _ = lips(rows)
+    assert not torch.allclose(lips(louder)[0][:, 10], whole[:, 10])
+    part, _ = lips(rows[:, :30], rows.flip(1))
+    torch.testing.assert_close(part[:, :20], whole[:, :20])
+
+
+@torch.no_grad()
+def test_lips_open_wider_in_louder_frames_but_not_on_average() -> None:
+    rows = torch.zeros(1, 40, tiny_person.AUDIO // 2)
+    rows[:, 20:] = -0.2  # 4 dB quieter
+    units = torch.full((1, 40, 2), 0.3)
+    louder = louder_wider(units, rows, replace(CONFIG, loudness=0.5))
+    jaw, pucker = louder.unbind(-1)
+    assert torch.equal(pucker, units[..., 1])
+    assert float(jaw[0, 0]) > 0.32
+    assert float(jaw[0, 30]) < 0.28
+    assert float(jaw.mean()) == pytest.approx(0.3)
+
+
+@torch.no_grad()
+def test_members_are_averaged_and_one_member_needs_no_other_names() -> None:
+    several = network(replace(CONFIG, members=3, dropout=0.2))
+    rows = torch.randn(1, 20, tiny_person.AUDIO // 2)
+    alone = [member.units(member.hidden(rows, rows)) for member in several.members]
+    units, closed = several(rows)
+    torch.testing.assert_close(units, torch.stack([each[0] for each in alone]).mean(0))
+    torch.testing.assert_close(closed, torch.stack([each[1] for each in alone]).mean(0))
+    assert not torch.allclose(alone[0][0], alone[1][0])
+    assert not any(name.startswith("others") for name in network().state_dict())
+
+
+@torch.no_grad()
 def test_rows_below_the_floor_are_alike() -> None:
     rows = torch.randn(1, 30, tiny_person.AUDIO)
     quiet = torch.where(rows < CONFIG.floor, rows - 3, rows)
@@ -72,7 +115,16 @@ def test_rows_of_another_width_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"audio_channels": 7}, {"units": ()}, {"first_kernel": 4}], ids=str
+    "wrong",
+    [
+        {"audio_channels": 7},
+        {"units": ()},
+        {"first_kernel": 4},
+        {"members": 0},
+        {"dropout": 1.0},
+        {"loudness": 2},
+    ],
+    ids=str,
 )
 def test_sizes_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):

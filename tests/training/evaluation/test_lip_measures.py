@@ -8,13 +8,12 @@ import pytest
 
 from training.data.audio import SAMPLE_RATE
 from training.data.disturbances import active_level
+from training.data.phones import TimedPhone, read_phones
 from training.evaluation.lip_measures import (
     NOISES,
     SNR,
-    TimedPhone,
     envelope_fit,
     flat_shapes,
-    read_phones,
     shapes_by_phone,
     with_noise,
 )

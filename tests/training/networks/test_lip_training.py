@@ -1,4 +1,4 @@
-"""Training of the lip regressor: rows, versions, silenced voices, the command."""
+"""Training of the lip regressor: powers, versions, phones, silenced voices, the command."""
 
 import logging
 import shutil
@@ -12,12 +12,21 @@ from contracts.errors import InputError
 from models.motion.lips import LipUnits, LipUnitsConfig, load_lip_units, write_lip_units
 from tests.training.scenes import write_scene
 from training.__main__ import main
+from training.data import mixing
+from training.data.phones import TimedPhone
 from training.data.scenes import Scene
 from training.demo.finishing import closing_limit, lip_steps
-from training.evaluation.lip_measures import TimedPhone
-from training.networks.lip_data import VERSIONS, LipData, load_lip_data
+from training.networks.lip_data import (
+    NO_PHONE,
+    VERSIONS,
+    LipData,
+    VoicePowers,
+    load_lip_data,
+    phones_of,
+    symbols_of,
+)
 from training.networks.recipes import Recipe, read_recipe
-from training.networks.trainers import lips_training, sample_timesteps, split
+from training.networks.trainers import LearningLips, lips_training, sample_timesteps, split
 from training.person_directory import FeatureMode, person_scenes
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +56,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def few_disturbances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixing, "SOUNDS", 4)
+    monkeypatch.setattr(mixing, "BABBLES", 4)
+
+
 def recipe_file(folder: Path, *, silenced: float = 0.05) -> Path:
     path = folder / f"lips-{silenced}.toml"
     path.write_text(RECIPE.format(silenced=silenced))
@@ -61,32 +76,58 @@ def recipe_of(folder: Path, *, silenced: float = 0.05) -> Recipe:
     return read_recipe("lips", recipe_file(folder, silenced=silenced))
 
 
-def test_rows_are_computed_once_with_their_versions(
+def test_powers_are_computed_once_with_their_versions(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data, recipe = load_lip_data(folder / "ada"), recipe_of(folder)
+    data = load_lip_data(folder / "ada")
     with caplog.at_level(logging.INFO):
-        scene, _ = data.with_rows(recipe, scenes_of(folder))
-        first = scene.features.window(10, 40, 50)  # type: ignore[union-attr]
+        scene, _ = data.with_powers(scenes_of(folder), ())
+        first = scene.features.window(10, 40, 40)  # type: ignore[union-attr]
         computed = len(caplog.records)
-        again, _ = data.with_rows(recipe, scenes_of(folder))
+        again, _ = data.with_powers(scenes_of(folder), ())
     assert len(caplog.records) == computed
-    assert torch.equal(first, again.features.window(10, 40, 50))  # type: ignore[union-attr]
-    assert first.shape == (50, VERSIONS * 81)
-    assert not first[40:].any()
-    plain, *others = first[:40].unflatten(1, (VERSIONS, 81))[..., :80].unbind(1)
+    assert torch.equal(first, again.features.window(10, 40, 40))  # type: ignore[union-attr]
+    assert first.shape == (600, VERSIONS * 81 + 2)
+    plain, *others = first[:80, :-2].unflatten(1, (VERSIONS, 81))[..., :80].unbind(1)
     assert all(not torch.allclose(plain, other, atol=0.01) for other in others)
 
 
+def test_a_segment_is_turned_so_that_the_window_comes_first(folder: Path) -> None:
+    scene, _ = load_lip_data(folder / "ada").with_powers(scenes_of(folder), ())
+    source = scene.features
+    assert isinstance(source, VoicePowers)
+    whole, turned = source.window(0, 90, 90), source.window(30, 40, 40)
+    assert torch.equal(turned[:60], whole[30:90])
+    assert torch.equal(turned[60:90], whole[:30])
+
+
+def test_phones_of_frames_are_numbered(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "data", tmp_path / "data")
+    (tmp_path / "data" / "a_phones.json").write_text('[["m", 0.1, 0.2], ["a", 0.2, 0.4]]')
+    scenes = person_scenes(
+        folder / "ada", tmp_path / "data", "face_expression", mode=FeatureMode.NONE
+    )
+    symbols = symbols_of(scenes)
+    assert symbols == ("a", "m")
+    assert phones_of(scenes[0], symbols)[:13].tolist() == [-1] * 3 + [1] * 3 + [0] * 6 + [-1]
+    assert (phones_of(scenes[1], symbols) == NO_PHONE).all()
+    recipe = recipe_of(folder)
+    training = lips_training(recipe, split(recipe, scenes), load_lip_data(folder / "ada"))
+    training.publish(training.model.state_dict(), tmp_path / "lips.safetensors")
+    batches = [training.sample(Generator().manual_seed(seed)) for seed in range(4)]
+    assert all(float(training.losses(batch)["phones"].detach()) >= 0 for batch in batches)
+    assert load_lip_units(tmp_path / "lips.safetensors", device=CPU).config == recipe.network
+
+
 def test_a_silenced_voice_has_lips_at_rest(folder: Path) -> None:
-    recipe = recipe_of(folder, silenced=0.999)
+    recipe = recipe_of(folder, silenced=0.5)
     scenes = split(recipe, scenes_of(folder))
     training = lips_training(recipe, scenes, load_lip_data(folder / "ada"))
     generator = Generator().manual_seed(1)
     batches = [training.sample(generator) for _ in range(6)]
     rest = torch.cat([batch["units"].flatten(1).abs().amax(1) == 0 for batch in batches])
     closed = torch.cat([batch["closed"].amin(1) == 1 for batch in batches])
-    assert 0.5 < float(rest.float().mean()) < 1  # all versions but the first
+    assert 0.2 < float(rest.float().mean()) < 0.8
     assert closed[rest].all()
 
 
@@ -115,12 +156,12 @@ def test_units_start_near_their_mean(folder: Path) -> None:
     )
     batch = training.sample(Generator().manual_seed(1))
     network = training.model
-    assert isinstance(network, LipUnits)
+    assert isinstance(network, LearningLips)
     with torch.no_grad():
-        units, _ = network(batch["rows"])
-    moving = network.spread < 1  # of the others, nothing is known
+        units, _ = network.lips(batch["rows"][:, :40], batch["rows"])
+    moving = network.lips.spread < 1  # of the others, nothing is known
     assert moving.sum() > 10
-    distance = (units - batch["units"]).square().mean((0, 1)).sqrt() / network.spread
+    distance = (units - batch["units"]).square().mean((0, 1)).sqrt() / network.lips.spread
     assert float(distance[moving].max()) < 4
 
 

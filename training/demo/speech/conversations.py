@@ -16,6 +16,7 @@ import numpy as np
 from scipy.signal import butter, fftconvolve, sosfilt
 
 from training.data.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, loudness, write_wav
+from training.data.phones import PHONES
 from training.demo.speech import sentences
 from training.demo.speech.motion_rules import Track, body, face
 from training.demo.speech.voices import (
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCENE_SECONDS = 60.0
-PHONES = "_phones.json"  # of the person: [symbol, start, end in seconds]
 HELD_OUT = "rms"  # voice that is held out from training
 HELD_OUT_KOKORO = ("af_bella", "am_michael", "bf_emma")  # as well
 KOKORO_LANGUAGES = "abefip"  # first letters of style files that training uses
