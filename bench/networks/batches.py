@@ -48,11 +48,10 @@ class BatchPlan:
 
     @property
     def windows(self) -> WindowConfig:
-        """The windows, whose overlap fades out in its second half."""
+        """The windows, which do not move back, so that all calls have their length."""
         overlap = round(FRAME_RATE * self.overlap)
         frames = round(FRAME_RATE * self.window)
-        half = overlap // 2
-        return WindowConfig(frames, first=frames, overlap=overlap, kept=half, fading=half)
+        return WindowConfig(frames - overlap, overlap, moves=0, first=frames)
 
     @property
     def sizes(self) -> list[int]:
@@ -119,8 +118,8 @@ def measure_batches(
     """Measure the clips in windows, and whole, in batches of every size."""
     audio = [_audio(plan.seconds, job) for job in range(plan.jobs)]
     rows = []
-    for frames in (plan.windows.frames, round(FRAME_RATE * plan.seconds)):
-        whole = frames - 1 if frames == plan.windows.frames else frames
+    for frames in (plan.windows.first, round(FRAME_RATE * plan.seconds)):
+        whole = frames - 1 if frames == plan.windows.first else frames
         remembering = _Remembering(animator.networks, device=animator.device)
         _run(remembering, audio, sampling, plan, whole, 1)
         chosen = _chosen(remembering, frames, plan.jobs)

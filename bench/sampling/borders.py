@@ -79,22 +79,23 @@ def areas(values: Tensor) -> Tensor:
     return total[stop] - total[start]
 
 
-def places(frames: int, windows: WindowConfig = WINDOWS) -> tuple[list[int], list[int], list[int]]:
+def places(
+    frames: int, calls: int, windows: WindowConfig = WINDOWS
+) -> tuple[list[int], list[int], list[int]]:
     """Return the borders of a clip, a place between them for each, and all frames far from them.
 
     The places between have the phase of the borders to key poses.
     """
-    found = borders(frames, windows)
     half = max(AREA, SPAN) // 2
+    found = [border for border in borders(frames, calls, windows) if border + half <= frames]
     far = [
         frame
         for frame in range(2 * half, frames - 2 * half)
         if all(abs(frame - border) >= 2 * half for border in found)
     ]
-    between = (windows.frames - windows.overlap) // 2 // KEY_FRAMES * KEY_FRAMES
-    others = [
-        border + (between if border + between + half <= frames else -between) for border in found
-    ]
+    between = windows.hop // 2 // KEY_FRAMES * KEY_FRAMES
+    reach = between + KEY_FRAMES + half  # of the places around the one between
+    others = [border + (between if border + reach <= frames else -between) for border in found]
     return found, others, far
 
 

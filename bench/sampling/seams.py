@@ -119,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder that keeps sampled motion; empty it when the code of sampling changes",
     )
     parser.add_argument(
-        "--windows", type=_windows, default=WINDOWS, metavar="FRAMES:FIRST:OVERLAP:KEPT:FADING"
+        "--windows", type=_windows, default=WINDOWS, metavar="HOP:OVERLAP:MOVES:FIRST"
     )
     parser.add_argument(
         "--released-clips", type=whole_number, default=Plan.released_clips, help="0: none"
@@ -196,7 +196,13 @@ def measure(
         ]
     groups = Groups.of(load_rig(person / "avatar.safetensors"))
     return [
-        row_of(stage, [[groups.values(take) for take in takes] for takes in motions], groups, plan)
+        row_of(
+            stage,
+            [[groups.values(take) for take in takes] for takes in motions],
+            groups,
+            plan,
+            sampler.options["steps"],
+        )
         for stage, motions in stages.items()
     ]
 
@@ -211,15 +217,19 @@ class Sampler:
     files: Mapping[str, str]  # of the person, with their digests
     windows: WindowConfig
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Sampler, steps and guidance of the quality."""
+        return sampling_options(self.defaults)
+
     def takes(self, clip: Tensor, number: int, seeds: int) -> list[Motion]:
         """Return the takes of a clip."""
-        options = sampling_options(self.defaults)
         sampling = Sampling(
             take_seeds(number, seeds),
             guidance_face=self.defaults["guidance_face"],
             guidance_body=self.defaults["guidance_body"],
             diversity=self.defaults["diversity"],
-            **options,
+            **self.options,
         )
         paths = {seed: self._path(clip, sampling, seed) for seed in sampling.seeds}
         missing = tuple(seed for seed, path in paths.items() if not (path and path.is_file()))
@@ -290,9 +300,11 @@ def finished(
     ]
 
 
-def row_of(stage: str, clips: Sequence[Sequence[Tensor]], groups: Groups, plan: Plan) -> Row:
-    """Measure the takes [T, U + P] of each clip."""
-    at, between, far = places(len(clips[0][0]), plan.windows)
+def row_of(
+    stage: str, clips: Sequence[Sequence[Tensor]], groups: Groups, plan: Plan, calls: int
+) -> Row:
+    """Measure the takes [T, U + P] of each clip; calls: of a network in a window."""
+    at, between, far = places(len(clips[0][0]), calls, plan.windows)
     ratios = {}
     for group in GROUPS:
         curves = [areas(take[:, groups.columns[group]]) for takes in clips for take in takes]

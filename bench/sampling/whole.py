@@ -16,11 +16,13 @@ from bench.sampling.borders import AREA
 from contracts.quality import STANDARD
 from models.motion.pipeline import Animator, Sampling
 from models.motion.sampling import joined
-from models.motion.windows import WINDOWS, borders
+from models.motion.speech import SAMPLES_PER_FRAME
+from models.motion.windows import WINDOWS, ClipSampling, borders, suited_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.motion.execution.lanes import Lane
     from models.motion.pipeline import Networks
     from models.motion.windows import WindowConfig
 
@@ -43,7 +45,6 @@ class Recorded(Animator):
 
     def __init__(self, networks: Networks, windows: WindowConfig) -> None:
         super().__init__(networks, device=networks.statistics.code_mean.device)
-        self.max_frames = windows.longest  # longer clips are sampled in windows
         self._windows = windows
         self._noise: dict[str, list[Tensor]] = {"face": [], "body": []}
         self._tokens: list[Tensor] = []
@@ -69,14 +70,16 @@ class Recorded(Animator):
         self._tokens.append(tokens if known is None else tokens[:, known.shape[1] :])
         return tokens
 
-    def _remember(self, name: str, noise: Tensor, *, past: Any = None, **_: Any) -> None:
-        self._noise[name].append(noise if past is None else noise[:, past.motion.shape[1] :])
+    def _remember(self, name: str, noise: Tensor, *, lane: Lane | None = None, **_: Any) -> None:
+        known = lane.known[0].shape[2] if lane is not None and lane.known else 0
+        self._noise[name].append(noise[:, known:])
 
     @torch.inference_mode()
     def both(self, audio: Tensor, sampling: Sampling) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the motion in windows and of the whole clip of each network, [T, C]."""
-        parts = self.stream([audio], sampling, windows=self._windows)
-        in_windows = joined([part[0] for part in parts])
+        shorter = len(audio) // SAMPLES_PER_FRAME - 1
+        clip = ClipSampling(self, [audio], sampling, windows=self._windows, whole=shorter)
+        in_windows = joined([part[0] for part in clip.parts()])
         whole = Animator(self.networks, device=self.device)
         features = whole.extract(audio)
         face, body = (torch.cat(noise, dim=1) for noise in self._noise.values())
@@ -105,8 +108,10 @@ def compare(
             (number + 1,), steps, GUIDANCE_FACE, GUIDANCE_BODY, DIVERSITY, STANDARD.sampler,
             STANDARD.guidance_until,
         )  # fmt: skip
-        for network, (one, other) in Recorded(networks, windows).both(audio, sampling).items():
-            sums.setdefault(network, []).append(_differences(one, other, windows))
+        recorded = Recorded(networks, windows)
+        suited = suited_windows(recorded, windows)
+        for network, (one, other) in recorded.both(audio, sampling).items():
+            sums.setdefault(network, []).append(_differences(one, other, steps, suited))
     result = []
     for network, pairs in sums.items():
         border, elsewhere = torch.tensor(pairs).mean(0).tolist()
@@ -116,11 +121,13 @@ def compare(
     return result
 
 
-def _differences(one: Tensor, other: Tensor, windows: WindowConfig) -> tuple[float, float]:
+def _differences(
+    one: Tensor, other: Tensor, steps: int, windows: WindowConfig
+) -> tuple[float, float]:
     """Mean difference of two motions [T, C] at borders and elsewhere, over the spread."""
     difference = (one - other).abs().mean(1) / other.std()
     frame = torch.arange(len(one))
     near = torch.zeros(len(one), dtype=torch.bool)
-    for border in borders(len(one), windows):
+    for border in borders(len(one), steps, windows):
         near |= (frame >= border - AREA // 2) & (frame < border + AREA // 2)
     return float(difference[near].mean()), float(difference[~near].mean())

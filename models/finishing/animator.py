@@ -193,7 +193,7 @@ class FinishedAnimator:
     ) -> Iterator[list[Motion]]:
         """Yield the motion of audio in parts, as `Animator.stream`.
 
-        Finishing makes each part end some frames earlier, and adds one part for the rest.
+        Finishing makes each part end some frames earlier, or empty, and adds one part for the rest.
         Raises: MotionError: also for a control that the person does not support.
         """
         takes = self._takes(sampling)
@@ -212,14 +212,17 @@ class FinishedAnimator:
                 for take, motion in zip(takes, part, strict=True)
             ]
             ends = [motion[:0] for motion in part]
-            if len(finished[0].face):
-                yield finished
+            yield finished
         rest = [
             take.push(empty, torch.zeros(0, 2), last=True)
             for take, empty in zip(takes, ends, strict=True)
         ]
         if len(rest[0].face):
             yield rest
+
+    def count_parts(self, frames: int, sampling: Sampling) -> int:
+        """Return how many parts with motion of the networks a clip has."""
+        return self.animator.count_parts(frames, sampling)
 
     def animate(
         self,

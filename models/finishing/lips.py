@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from models.motion.windows import ease
+from models.motion.execution.lanes import ease
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,7 @@ from models.motion.speech import FRAME_RATE, load_speech
 from models.motion.speech import SAMPLES_PER_FRAME as SAMPLES_PER_FRAME
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import load_tokenizer
-from models.motion.windows import WINDOWS, stream
+from models.motion.windows import WINDOWS, count_parts, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,8 +57,9 @@ class Animator(MotionSampler):
     ) -> Iterator[list[Motion]]:
         """Yield the motion of audio that arrives in chunks [n, 2] in [-1, 1], in parts.
 
-        A part is one motion for each seed. The parts of a clip that the networks take whole are
-        one. Memory does not depend on the length of the clip. Progress is that of each part.
+        A part is one motion for each seed; the first ones of a long clip may have no frames. The
+        parts of a clip that the networks take whole are one. Memory does not depend on the length
+        of the clip. Progress is that of each part.
         Raises: as `animate`.
         """
         return stream(self, chunks, sampling, windows=windows, progress=progress)
@@ -81,6 +82,10 @@ class Animator(MotionSampler):
             return self.whole(audio, sampling, progress=progress)
         takes = zip(*self.stream([audio], sampling, progress=progress), strict=True)
         return [joined(parts) for parts in takes]
+
+    def count_parts(self, frames: int, sampling: Sampling) -> int:
+        """Return how many parts `stream` yields for a clip."""
+        return count_parts(self, frames, sampling)
 
     @property
     def _fits_windows(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,9 +21,16 @@ from torch.nn import functional
 from contracts.errors import InputError
 from contracts.registry import UnknownName
 from contracts.samplers import DEFAULT_SAMPLER, SAMPLERS, STUDENT
-from models.motion.denoiser import KEY_FRAMES, BodyDenoiser, Denoiser, Student
+from models.motion.denoiser import (
+    KEY_FRAMES,
+    BodyDenoiser,
+    Condition,
+    Denoiser,
+    Student,
+)
 from models.motion.diffusion import guided
 from models.motion.execution.beside import Beside, half_of_threads
+from models.motion.execution.moving import Moving, Part, Sections
 from models.motion.guide import Guide, generate
 from models.motion.lips import LipRegressor, lip_geometry, lip_rows
 from models.motion.speech import (
@@ -39,8 +47,8 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
-    from models.motion.denoiser import Condition
     from models.motion.diffusion import Denoise
+    from models.motion.execution.lanes import Call, Lane
     from models.motion.lips import LipUnits
     from models.motion.statistics import Statistics
     from models.motion.tokenizer import Tokenizer
@@ -122,7 +130,8 @@ class ClipFeatures:
     speech: Tensor  # [1, L, A]
     with_lips: Tensor  # [1, L, A + lips], input of the face denoiser
     lips: Tensor | None = None  # [T, U + 1] of the lip regressor of face units
-    first: int = 0  # position of the first frame and row in the longest clip, for the face
+    first: int = 0  # position of the first frame, for the face
+    lap: int = 0  # frames after which positions begin again at 0; 0: they all do in each call
 
     @property
     def key_poses(self) -> int:
@@ -131,19 +140,11 @@ class ClipFeatures:
 
 
 @dataclass(frozen=True)
-class Past:
-    """Motion that the first frames of a window agree with."""
-
-    motion: Tensor  # [N, P, C] normalised
-    weights: Tensor  # [P], 1: exactly this motion, 0: the window's own
-
-
-@dataclass(frozen=True)
 class Start:
     """Start of the sampling of one network."""
 
     noise: Tensor  # [N, T, C]
-    past: Past | None = None
+    lane: Lane | None = None  # of a window; None: every call predicts all frames
 
 
 class BodyStart(NamedTuple):
@@ -279,13 +280,13 @@ class MotionSampler:
 
         def face(report: Progress) -> Tensor:
             return self.normalised_faces(
-                features, sampling, segment.face.noise, past=segment.face.past, progress=report
+                features, sampling, segment.face.noise, lane=segment.face.lane, progress=report
             )
 
         def body(report: Progress) -> Tensor:
             keys, start = segment.body(report)
             return self.normalised_poses(
-                features, keys, sampling, start.noise, past=start.past, progress=report
+                features, keys, sampling, start.noise, lane=start.lane, progress=report
             )
 
         return SegmentMotion(*self.halves(face, body, sampling, progress))
@@ -449,52 +450,79 @@ class MotionSampler:
         sampling: Sampling,
         noise: Tensor,  # [N, T, 256]
         *,
-        past: Past | None = None,
+        lane: Lane | None = None,
         progress: Progress = no_progress,
     ) -> Tensor:
         """Sample normalised face codes [N, T, 256] from their noise, padding included."""
-        denoise = self.face_denoise(features, sampling)
+        network, condition = self.face_condition(features, sampling, moved=lane is not None)
 
         def sample(takes: slice, report: Callable[[float], None]) -> Tensor:
-            return sampled(keeping(denoise, past, takes), noise[takes], sampling, report)
+            part = Part(condition, lane, takes, features.frames)
+            denoise = denoising_part(network, part, sampling.guidance_face, sampling)
+            return sampled(denoise, noise[takes], sampling, report)
 
         return batched_within_memory(sample, len(noise), lambda share: progress("face", share))
 
     def face_denoise(self, features: ClipFeatures, sampling: Sampling) -> Denoise:
-        """Return the denoiser of face codes for a clip, with the guidance of the options."""
+        """Return the denoiser of face codes for a whole clip, with the guidance of the options."""
         network, condition = self.face_condition(features, sampling)
-        return conditioned(network, condition, sampling.guidance_face, sampling)
+        part = Part(condition, None, slice(None), features.frames)
+        return denoising_part(network, part, sampling.guidance_face, sampling)
 
     def face_condition(
-        self, features: ClipFeatures, sampling: Sampling
-    ) -> tuple[Denoiser, Condition]:
-        """Return the network of face codes and its condition for a clip."""
-        if (students := self.students(sampling)) is not None:
-            network = students.face.network
-            tokens = network.tokens(features.with_lips, first=features.first)
-            return network, network.condition(tokens, features.frames, first=features.first)
-        network = self.networks.face
-        tokens = network.tokens(features.with_lips, first=features.first)
-        return network, network.guided_condition(tokens, features.frames, first=features.first)
+        self, features: ClipFeatures, sampling: Sampling, *, moved: bool = False
+    ) -> tuple[Denoiser, Condition | Sections]:
+        """Return the network of face codes and its condition for a clip.
+
+        moved: sections, for a window of a clip.
+        """
+        students = self.students(sampling)
+        network = self.networks.face if students is None else students.face.network
+        make = network.guided_condition if students is None else network.condition
+        if not moved:
+            return network, make(network.tokens(features.with_lips), features.frames)
+
+        def section(rows: Tensor, call: Call) -> Condition:
+            first = 0 if features.lap == 0 else (features.first + call.start) % features.lap
+            return make(network.tokens(rows, first=first), call.stop - call.start, first=first)
+
+        return network, Sections(features.with_lips, features.frames, section)
 
     def body_denoise(
         self, features: ClipFeatures, sampling: Sampling
     ) -> Callable[[Tensor], Denoise]:
         """Return the denoiser of poses for a clip, as a function of key poses [N, K, 104]."""
         network, with_keys = self.body_condition(features, sampling)
-        return lambda keys: conditioned(network, with_keys(keys), sampling.guidance_body, sampling)
+
+        def denoise(keys: Tensor) -> Denoise:
+            part = Part(with_keys(keys), None, slice(None), features.frames)
+            return denoising_part(network, part, sampling.guidance_body, sampling)
+
+        return denoise
 
     def body_condition(
-        self, features: ClipFeatures, sampling: Sampling
-    ) -> tuple[BodyDenoiser, Callable[[Tensor], Condition]]:
-        """Return the network of poses and its condition, a function of key poses [N, K, 104]."""
-        if (students := self.students(sampling)) is not None:
-            student = students.body.network
-            plain = student.condition(student.tokens(features.speech), features.frames)
-            return student, lambda keys: student.with_keys(plain, student.key_tokens(keys))
-        network = self.networks.body
-        both = network.guided_condition(network.tokens(features.speech), features.frames)
-        return network, lambda keys: network.with_keys(both, network.guided_key_tokens(keys))
+        self, features: ClipFeatures, sampling: Sampling, *, moved: bool = False
+    ) -> tuple[BodyDenoiser, Callable[[Tensor], Condition | Sections]]:
+        """Return the network of poses and its condition, a function of key poses [N, K, 104].
+
+        moved: as in `face_condition`.
+        """
+        students = self.students(sampling)
+        network = self.networks.body if students is None else students.body.network
+        make = network.guided_condition if students is None else network.condition
+        key_tokens = network.guided_key_tokens if students is None else network.key_tokens
+        if not moved:
+            plain = make(network.tokens(features.speech), features.frames)
+            return network, lambda keys: network.with_keys(plain, key_tokens(keys))
+
+        def section(keys: Tensor, rows: Tensor, call: Call) -> Condition:
+            plain = make(network.tokens(rows), call.stop - call.start)
+            own = keys[:, call.start // KEY_FRAMES : -(-call.stop // KEY_FRAMES)]
+            return network.with_keys(plain, key_tokens(own))
+
+        return network, lambda keys: Sections(
+            features.speech, features.frames, partial(section, keys)
+        )
 
     def face_noise(self, features: ClipFeatures, generators: list[Generator]) -> Tensor:
         """Return the initial noise of the face denoiser, [N, T, 256].
@@ -577,15 +605,16 @@ class MotionSampler:
         sampling: Sampling,
         noise: Tensor,  # [N, T, 104]
         *,
-        past: Past | None = None,
+        lane: Lane | None = None,
         progress: Progress = no_progress,
     ) -> Tensor:
         """Sample normalised poses [N, T, 104] from their noise, padding included."""
-        denoise = self.body_denoise(features, sampling)
+        network, with_keys = self.body_condition(features, sampling, moved=lane is not None)
 
         def sample(takes: slice, report: Callable[[float], None]) -> Tensor:
-            of_takes = keeping(denoise(keys[takes]), past, takes)
-            return sampled(of_takes, noise[takes], sampling, report)
+            part = Part(with_keys(keys[takes]), lane, takes, features.frames)
+            denoise = denoising_part(network, part, sampling.guidance_body, sampling)
+            return sampled(denoise, noise[takes], sampling, report)
 
         return batched_within_memory(sample, len(noise), lambda share: progress("body", share))
 
@@ -641,32 +670,28 @@ def conditioned(
 
     A student has neither.
     """
-    if sampling.sampler == STUDENT:
-        return denoising(network, condition)
-    return guided(
-        denoising(network, condition),
-        scale,
-        conditional=denoising(network, condition.conditional()),
-        until=sampling.guidance_until,
+    conditional = condition if sampling.sampler == STUDENT else condition.conditional()
+    return with_guidance(
+        denoising(network, condition), denoising(network, conditional), scale, sampling
     )
 
 
-def keeping(denoise: Denoise, past: Past | None, takes: slice) -> Denoise:
-    """Return a denoiser whose first frames agree with motion that exists already.
+def denoising_part(network: Denoiser, part: Part, scale: float, sampling: Sampling) -> Denoise:
+    """Return the network with guidance for takes of a clip or of a window of it."""
+    if not isinstance(part.condition, Sections):
+        return conditioned(network, part.condition, scale, sampling)
+    moving = Moving(network, [part], 1 if sampling.sampler == STUDENT else 2)
+    return with_guidance(moving.both, moving.conditional, scale, sampling)
 
-    The noise of these frames has to be the one that the motion was sampled from: the solver then
-    leads them to that motion, and the network sees it in all steps.
+
+def with_guidance(both: Denoise, conditional: Denoise, scale: float, sampling: Sampling) -> Denoise:
+    """Return a denoiser with the guidance of the options; a student has none.
+
+    both, conditional: as in `guided`.
     """
-    if past is None:
-        return denoise
-    motion, weights = past.motion[takes], past.weights[:, None]
-
-    def denoise_after_past(x: Tensor, t: int) -> Tensor:
-        x0 = denoise(x, t)
-        count = motion.shape[1]
-        return torch.cat([torch.lerp(x0[:, :count], motion, weights), x0[:, count:]], dim=1)
-
-    return denoise_after_past
+    if sampling.sampler == STUDENT:
+        return both
+    return guided(both, scale, conditional=conditional, until=sampling.guidance_until)
 
 
 def sampled(

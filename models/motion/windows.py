@@ -1,31 +1,30 @@
 """Motion of clips of any length, in windows that overlap and agree.
 
-A window continues the one before: its first frames start from the same noise, and its predictions
-for them are drawn to the motion that exists, exactly at first and then less and less. The last
-second of a window, in which the body has no next key pose to move to, is not used. The guide
-continues its tokens. The first window is shorter, so that its motion exists soon. Features are
-computed from the audio of the window and of some time before it, or after it
-where the clip begins. Memory does not depend on the length of a clip.
+Each call of a network predicts the frames of a window that moves back from call to call
+(`models.motion.execution.lanes`), so no place of the motion is a border in all of them. Over the
+border of a call, its predictions pass smoothly from those of the window before to its own. The
+guide continues its tokens. Features of each frame are computed once, from its audio and some time
+before and after it. Memory does not depend on the length of a clip.
 
 Letters: N takes, T frames of a window, K key poses, R tokens of a key pose.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.motion.denoiser import KEY_FRAMES
+from models.motion.execution.lanes import Call, Lane, shares
 from models.motion.lips import CHUNK_FRAMES
 from models.motion.sampling import (
     BodyStart,
     ClipFeatures,
     MotionError,
-    Past,
     Segment,
     Start,
     no_progress,
@@ -36,7 +35,7 @@ from models.motion.speech import FRAME_RATE, SAMPLES_PER_FRAME
 from models.motion.tokenizer import REACH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from models.motion.sampling import (
         Motion,
@@ -45,89 +44,113 @@ if TYPE_CHECKING:
         Sampling,
         SegmentMotion,
     )
+    from models.motion.speech import FrontEnd
 
 
+FEW_MOVES = 3
 LIP_FADE = 15  # frames
+LATER = 60  # frames of audio after those whose features are computed
 
 
 @dataclass(frozen=True)
 class WindowConfig:
     """Lengths in frames, multiples of a second so that key poses coincide."""
 
-    frames: int = 300
-    first: int = 150  # of the first window
-    overlap: int = 60
-    kept: int = 15  # frames of the overlap whose motion does not change
-    fading: int = 15  # frames after those; the rest of the overlap is not used
+    hop: int = 240  # frames that a window adds to the motion
+    overlap: int = 60  # frames over which predictions pass from those of the window before
+    moves: int = 10  # times that a window moves back by its overlap, over its calls
+    first: int = 300  # end of the first window
 
     def __post_init__(self) -> None:
-        for name in ("frames", "first", "overlap"):
+        for name in ("hop", "overlap", "first"):
             if getattr(self, name) % KEY_FRAMES:
                 raise ValueError(f"{name} must be a multiple of {KEY_FRAMES} ({self})")
-        if not (
-            min(self.kept, self.fading) >= 0
-            and self.kept + self.fading <= self.overlap < self.first <= self.frames
-        ):
-            raise ValueError(
-                "kept and fading must be at least 0 and at most overlap together, overlap less "
-                f"than first, first at most frames ({self})"
-            )
+        if not (0 < self.overlap <= self.hop and self.moves >= 0):
+            raise ValueError(f"overlap must be 30 to hop, moves must be at least 0 ({self})")
+        if not self.least <= self.first <= self.longest:
+            raise ValueError(f"first must be {self.least} to {self.longest} ({self})")
+
+    @property
+    def least(self) -> int:
+        """Fewest frames of a call, but for the last ones of a clip."""
+        return (self.hop + self.overlap) // 2
 
     @property
     def longest(self) -> int:
-        """Most frames of a window: the last one ends with the clip."""
-        return self.frames + KEY_FRAMES - 1
+        """Most frames of a call."""
+        return self.hop + max(self.overlap, self.least)
 
-    @property
-    def changing(self) -> int:
-        """Frames at the end of a window whose motion the next window changes."""
-        return self.overlap - self.kept
+    def back(self, place: int, calls: int) -> int:
+        """Return how far a call lies before the first one.
 
-    def weights(self, count: int, device: torch.device) -> Tensor:
-        """Return the weights of `count` frames that exist: 1, a fall, and 0 for unused ones."""
-        weights = torch.zeros(count, device=device)
-        kept = count - self.changing
-        weights[:kept] = 1
-        weights[kept : kept + self.fading] = 1 - shares(self.fading, device)
-        return weights
+        It is the whole overlap for each move. So what a call sees after its own frames has all
+        been predicted in the call before by two windows, where two predict it.
+        """
+        moves = min(self.moves, calls - 1)
+        return self.overlap * round(place * moves / max(1, calls - 1))
 
-
-def shares(count: int, device: torch.device) -> Tensor:
-    """Return the share of what begins, in the frames between what ends and what begins, [count].
-
-    A linear one would change speed at both of its ends, which shows where motion is smooth.
-    """
-    return ease(torch.linspace(0, 1, count + 2, device=device)[1:-1])
-
-
-def ease(x: Tensor) -> Tensor:
-    """Minimum-jerk transition from 0 to 1."""
-    return x**3 * (10 - 15 * x + 6 * x**2)
+    def complete(self, end: int, calls: int) -> int:
+        """Return how many frames no window after one with this end changes."""
+        last = end - self.back(calls - 1, calls)
+        return last - self.overlap if last >= self.least else 0
 
 
 WINDOWS = WindowConfig()
 
 
 @dataclass(frozen=True)
-class Track:
-    """The newest frames of one network's motion, normalised, with their noise."""
+class Window:
+    """A part of the clip: frames [start, stop), the newest of them from `fresh` on."""
 
-    motion: Tensor  # [N, P, C]
-    noise: Tensor  # [N, P, C]
+    start: int
+    fresh: int
+    stop: int
+    end: int  # where it would stop in a clip without end
+    complete: int  # frames of the clip that no later window changes
 
-    def last(self, frames: int) -> Track:
-        """Return the last frames."""
-        start = self.motion.shape[1] - frames
-        return Track(self.motion[:, start:], self.noise[:, start:])
+    def calls(self, count: int, windows: WindowConfig) -> list[Call]:
+        """Return the frames of each of `count` calls, from the start of the window.
+
+        A call has no frames where the clip begins too late for it, or has ended before.
+        """
+        result = []
+        for place in range(count):
+            end = self.end - windows.back(place, count)
+            before = end - windows.hop  # where the window before stopped
+            stop = min(end, self.stop)
+            if end < windows.least:
+                start = stop = self.start
+            elif before < windows.least:
+                start = self.start
+            elif before >= stop:
+                start = stop
+            else:  # not a few frames alone, at the end of the clip
+                start = min(before - windows.overlap, stop - windows.least)
+                start = max(self.start, start // KEY_FRAMES * KEY_FRAMES)
+            result.append(Call(start - self.start, stop - self.start))
+        return result
+
+
+class Features(NamedTuple):
+    """Features of the frames of a window."""
+
+    speech: Tensor  # [1, L, A]
+    with_lips: Tensor  # [1, L, A + lips]
+    lips: Tensor | None  # [T, U + 1]
 
 
 @dataclass(frozen=True)
-class Window:
-    """A part of the clip: frames [start, stop)."""
+class Track:
+    """Noise and predictions of one network that the next window starts from."""
 
-    start: int
-    stop: int
-    last: bool = False  # it ends with the clip
+    noise: Tensor  # [N, P, C] of the frames that both have
+    predictions: Mapping[int, Tensor]  # of each call, as `Lane.known`
+
+    @classmethod
+    def after(cls, start: Start, frames: int) -> Track:
+        """Return that of a sampled window to a window that starts `frames` later."""
+        assert start.lane is not None
+        return cls(start.noise[:, frames:], start.lane.made())
 
 
 class MotionStream:
@@ -136,7 +159,7 @@ class MotionStream:
     def __init__(
         self, animator: MotionSampler, sampling: Sampling, config: WindowConfig = WINDOWS
     ) -> None:
-        """Start at the beginning of a clip. Raises: ValueError: when a network is too small."""
+        """Start at the beginning of a clip. Raises: MotionError: when a network is too small."""
         if config.longest > animator.max_frames:
             raise MotionError(
                 f"the clip is longer than {animator.max_frames / FRAME_RATE:g} s, and windows of "
@@ -148,9 +171,11 @@ class MotionStream:
         self._face: Track | None = None
         self._body: Track | None = None
         self._tokens: Tensor | None = None  # [N, K, R] of the newest key poses
+        self._features: Features | None = None  # of the newest window
+        self._start = 0  # of the newest window
         self._end = 0  # frames sampled so far
         self._given = 0  # frames returned so far
-        self._lips: Tensor | None = None  # [T, U + 1] of the last window after those returned
+        self._later: Tensor | None = None  # [LATER, U + 1] lips after the newest window
 
     @torch.inference_mode()
     def segment(
@@ -163,88 +188,134 @@ class MotionStream:
     ) -> Segment:
         """Return the window as a segment.
 
-        audio: [n, 2], ends `later` frames after the window, and may begin before it.
+        audio: [n, 2], ends `later` frames after the window, and may begin before its fresh frames.
         """
-        features = self._features(audio, window, later, progress)
+        fresh = window.stop > window.fresh
+        features = self._joined(
+            self._fresh(audio, window, later, progress) if fresh else None, window
+        )
+        count = window.stop - window.start
+        clip = ClipFeatures(count, count, *features, *self._positions(window, features))
         channels = self._animator.networks.face.config.channels
         face = self._continued(self._face, channels, window)
-        start_body = partial(self._start_body, features, window)
-        return Segment(features, face, start_body, self._generators)
+        start_body = partial(self._start_body, clip, window)
+        return Segment(clip, face, start_body, self._generators)
 
     def finish(self, segment: Segment, motion: SegmentMotion, window: Window) -> list[Motion]:
         """Return the next frames of each take, which no later window changes."""
-        body = segment.body(no_progress).start
-        self._face = Track(motion.face, segment.face.noise)
-        self._body = Track(motion.pose, body.noise)
-        self._end = window.stop
-        stop = window.stop if window.last else window.stop - self._config.changing
+        stop = window.complete
+        self._face = Track.after(segment.face, stop - window.start)
+        self._body = Track.after(segment.body(no_progress).start, stop - window.start)
+        self._start, self._end = window.start, window.stop
         part = slice(self._given - window.start, stop - window.start)
         self._given = stop
-        lips = self._joined_lips(segment.features.lips, part)
+        lips = segment.features.lips
+        lips = None if lips is None else lips[part]
         return self._animator.takes(motion, part.start, part.stop, lips)
 
-    def _joined_lips(self, lips: Tensor | None, part: slice) -> Tensor | None:
-        """Lips of the frames that are returned, faded from those of the window before.
+    def _positions(self, window: Window, features: Features) -> tuple[int, int]:
+        """Return the position of a window's first frame, and the frames of a lap of positions.
 
-        Levels of speech are those of a window, so lips of two windows differ a little.
+        They are those in the clip, as far as positions reach. Motion of the face depends a little
+        on its position, so calls that all began at 0 would show where they begin.
         """
-        if lips is None:
-            return None
-        before, self._lips = self._lips, lips[part.stop :]
-        result = lips[part].clone()
+        lap = self._animator.max_frames - self._config.longest
+        if lap < KEY_FRAMES or features.speech.shape[1] != window.stop - window.start:
+            return 0, 0
+        return window.start, lap // KEY_FRAMES * KEY_FRAMES
+
+    def _fresh(self, audio: Tensor, window: Window, later: int, progress: Progress) -> Features:
+        """Features of the fresh frames of a window."""
+        animator, frames = self._animator, window.stop - window.fresh
+        front_end = animator.networks.speech
+        before = len(audio) // SAMPLES_PER_FRAME - frames - later
+        context = min(before, front_end.context)
+        total = context + frames + later
+        rows = animator.speech_rows(_last(audio, total), total, progress)
+        # A clip has a few rows less than its frames; they are missing at its end only.
+        count = front_end.rows(frames + later)
+        speech = rows[:, rows.shape[1] - count :]
+        if window.end == window.stop:
+            speech = speech[:, : rows_per(front_end, frames)]
+        own = audio[: len(audio) - later * SAMPLES_PER_FRAME]
+        with_lips = animator.lip_rows(
+            speech, _last(own, frames + window.fresh % CHUNK_FRAMES), frames, progress
+        )
+        lips = animator.lip_units(rows)
+        if lips is not None:
+            lips = self._faded(lips[context:], frames)
+        return Features(speech, with_lips, lips)
+
+    def _faded(self, lips: Tensor, frames: int) -> Tensor:
+        """Lips of the first `frames`, faded from those of the frames before.
+
+        Levels of speech are those of some seconds, so lips of the same frames differ a little.
+        """
+        before, self._later = self._later, lips[frames:]
+        result = lips[:frames].clone()
         if before is not None:
             count = min(LIP_FADE, len(before), len(result))
             share = shares(count, lips.device)[:, None]
             result[:count] = torch.lerp(before[:count], result[:count], share)
         return result
 
-    def _features(
-        self, audio: Tensor, window: Window, later: int, progress: Progress
-    ) -> ClipFeatures:
-        """Features of the window, from all of the audio."""
-        animator, frames = self._animator, window.stop - window.start
-        before = len(audio) // SAMPLES_PER_FRAME - frames - later
-        front_end = animator.networks.speech
-        context = min(before, front_end.context)
-        total = context + frames + later
-        rows = animator.speech_rows(_last(audio, total), total, progress)
-        speech = rows[:, -front_end.rows(frames + later) :][:, : front_end.rows(frames)]
-        own = audio[: len(audio) - later * SAMPLES_PER_FRAME]
-        with_lips = animator.lip_rows(
-            speech, _last(own, frames + window.start % CHUNK_FRAMES), frames, progress
-        )
-        lips = animator.lip_units(rows)
-        if lips is not None:
-            lips = lips[context : context + frames]
-        first = self._position(window) if speech.shape[1] == frames else 0
-        return ClipFeatures(frames, frames, speech, with_lips, lips, first)
-
-    def _position(self, window: Window) -> int:
-        """Return the position of a window's first frame in the longest clip of the networks.
-
-        It is that in the clip, as far as positions reach. Motion of the face depends a little on
-        its position, so windows that all began at 0 would show where they begin.
-        """
-        longest = self._animator.max_frames // KEY_FRAMES * KEY_FRAMES
-        return window.start % max(KEY_FRAMES, longest - self._config.frames)
+    def _joined(self, fresh: Features | None, window: Window) -> Features:
+        """Features of all frames of a window."""
+        before = self._features
+        if before is None:
+            assert fresh is not None
+            self._features = fresh
+            return fresh
+        cut = window.start - self._start
+        row = rows_per(self._animator.networks.speech, cut)
+        lips = None if before.lips is None else before.lips[cut:]
+        kept = Features(before.speech[:, row:], before.with_lips[:, row:], lips)
+        if fresh is not None:
+            kept = Features(
+                torch.cat([kept.speech, fresh.speech], dim=1),
+                torch.cat([kept.with_lips, fresh.with_lips], dim=1),
+                None if lips is None or fresh.lips is None else torch.cat([lips, fresh.lips]),
+            )
+        self._features = kept
+        return kept
 
     def _start_body(self, features: ClipFeatures, window: Window, progress: Progress) -> BodyStart:
         animator = self._animator
         known = self._tokens
-        seconds = window.start // KEY_FRAMES
         if known is not None:  # the key poses from the start of the window on
-            known = known[:, -(self._end // KEY_FRAMES - seconds) :]
-        tokens = animator.key_tokens(
+            count = -(-self._end // KEY_FRAMES) - window.start // KEY_FRAMES
+            known = known[:, -count:]
+        tokens = known
+        if known is None or known.shape[1] < features.key_poses:
+            tokens = self._key_tokens(features, known, progress)
+        assert tokens is not None
+        keys = animator.networks.tokenizer.decode(self._with_history(tokens, known))
+        channels = animator.networks.body.config.channels
+        start = self._continued(self._body, channels, window)
+        return BodyStart(keys[:, -tokens.shape[1] :], start)
+
+    def _key_tokens(
+        self, features: ClipFeatures, known: Tensor | None, progress: Progress
+    ) -> Tensor:
+        """Return the tokens of a window [N, K, R], from as much of it as the guide takes."""
+        most = self._animator.max_frames // KEY_FRAMES
+        first = max(0, features.key_poses - most)
+        if known is None or first == 0:
+            earlier = known[:, :0] if known is not None else None
+        else:
+            earlier, known = known[:, :first], known[:, first:]
+            row = rows_per(self._animator.networks.speech, first * KEY_FRAMES)
+            frames = features.frames - first * KEY_FRAMES
+            speech = features.speech[:, row:]
+            features = ClipFeatures(frames, frames, speech, speech)
+        tokens = self._animator.key_tokens(
             features,
             self._sampling.diversity,
             self._generators,
             known=known,
             progress=progress,
         )
-        keys = animator.networks.tokenizer.decode(self._with_history(tokens, known))
-        channels = animator.networks.body.config.channels
-        start = self._continued(self._body, channels, window)
-        return BodyStart(keys[:, -tokens.shape[1] :], start)
+        return tokens if earlier is None else torch.cat([earlier, tokens], dim=1)
 
     def _with_history(self, tokens: Tensor, known: Tensor | None) -> Tensor:
         """Put the tokens of earlier key poses in front, which the decoder reaches."""
@@ -257,16 +328,22 @@ class MotionStream:
         self._tokens = joined[:, -(tokens.shape[1] + REACH) :]
         return joined
 
-    def _continued(self, track: Track | None, channels: int, window: Window) -> Start:
-        """Return the noise of a window, and the motion that it continues."""
-        known = self._end - window.start if track is not None else 0
-        fresh = window.stop - window.start - known
-        noise = noise_of(self._generators, fresh, channels, self._animator.device)
-        if track is None:
-            return Start(noise)
-        past = track.last(known)
-        weights = self._config.weights(known, self._animator.device)
-        return Start(torch.cat([past.noise, noise], dim=1), Past(past.motion, weights))
+    def _continued(self, before: Track | None, channels: int, window: Window) -> Start:
+        """Return the noise of a window, and what the one before predicted."""
+        count = window.stop - window.fresh
+        noise = noise_of(self._generators, count, channels, self._animator.device)
+        calls = window.calls(self._sampling.steps, self._config)
+        more = window.complete < window.stop
+        lane = Lane(calls, next_start=window.complete - window.start if more else None)
+        if before is None:
+            return Start(noise, lane)
+        lane = replace(lane, known=before.predictions, overlap=self._config.overlap)
+        return Start(torch.cat([before.noise, noise], dim=1), lane)
+
+
+def rows_per(front_end: FrontEnd, frames: int) -> int:
+    """Return the rows of some seconds within a longer clip, of `frames` that are whole seconds."""
+    return front_end.rows(frames + KEY_FRAMES) - front_end.rows(KEY_FRAMES)
 
 
 def _last(audio: Tensor, frames: int) -> Tensor:
@@ -316,6 +393,11 @@ class ClipSampling:
         assert self._finish is not None
         return self._finish(motion)
 
+    def parts(self) -> Iterator[list[Motion]]:
+        """Yield the frames that are complete, after sampling each segment."""
+        while (segment := self.segment()) is not None:
+            yield self.finish(self._animator.sample(segment, self.sampling, self.progress))
+
     def _planned(self) -> Iterator[Segment]:
         if self._buffer.fill(self._whole + 1) <= self._whole:
             yield self._clip()
@@ -330,24 +412,25 @@ class ClipSampling:
         return segment
 
     def _clip_in_windows(self) -> Iterator[Segment]:
-        windows, buffer = self._windows, self._buffer
+        buffer = self._buffer
+        windows = suited_windows(self._animator, self._windows)
         motion = MotionStream(self._animator, self.sampling, windows)
         level = self._animator.networks.speech.context
         context = max(level, CHUNK_FRAMES)
-        for window in planned(windows, buffer.fill):
+        for window in planned(windows, self.sampling.steps, buffer.fill):
             # As much audio as later windows hear, or the features of the first ones have another
             # level.
-            heard = min(buffer.fill(windows.frames + level), windows.frames + level)
-            stop = max(window.stop, heard)
+            wanted = max(windows.longest + level, window.stop + LATER)
+            stop = max(window.stop, min(buffer.fill(wanted), wanted))
             segment = motion.segment(
-                buffer.audio(max(0, window.start - context), stop),
+                buffer.audio(max(0, window.fresh - context), stop),
                 window,
                 later=stop - window.stop,
                 progress=self.progress,
             )
             self._finish = partial(motion.finish, segment, window=window)
             yield segment
-            buffer.forget(window.stop - windows.overlap - windows.frames - context)
+            buffer.forget(window.stop - context)
 
 
 def stream(
@@ -364,38 +447,53 @@ def stream(
     part, which is that of `animate`. Progress is that of each window.
     Raises: MotionError: for an empty clip.
     """
-    clip = ClipSampling(animator, chunks, sampling, windows=windows, progress=progress)
-    while (segment := clip.segment()) is not None:
-        yield clip.finish(animator.sample(segment, sampling, progress))
+    yield from ClipSampling(animator, chunks, sampling, windows=windows, progress=progress).parts()
 
 
-def planned(windows: WindowConfig, fill: Callable[[int], int]) -> Iterator[Window]:
-    """Yield the windows of a clip that is longer than one of them.
+def planned(windows: WindowConfig, calls: int, fill: Callable[[int], int]) -> Iterator[Window]:
+    """Yield the windows of a clip that is longer than the first of them.
 
+    calls: of a network in a window.
     fill: reads the clip up to so many frames, and returns how many there are, fewer if it ends.
     """
-    start, size, before = 0, windows.first, 0
-    while (frames := fill(start + size + 1)) > start + size:
-        yield Window(start, start + size)
-        before, start = start, start + size - windows.overlap
-        size = min(2 * size, windows.frames)
-    # A full window that ends with the clip.
-    start = max(before, (frames - windows.frames) // KEY_FRAMES * KEY_FRAMES)
-    yield Window(start, frames, last=True)
+    start, fresh, end = 0, 0, windows.first
+    while True:
+        frames = fill(end + 1)
+        stop = min(end, frames)
+        complete = min(stop, windows.complete(end, calls))
+        yield Window(start, fresh, stop, end, complete)
+        if complete == frames:
+            return
+        start, fresh, end = complete, stop, end + windows.hop
 
 
-def borders(frames: int, windows: WindowConfig = WINDOWS) -> list[int]:
-    """Return the frames in whose middle the motion passes from one window to the next."""
-    found = planned(windows, lambda _: frames)
-    middle = windows.changing - windows.fading // 2
-    return [each.stop - middle for each in found if not each.last]
+def borders(frames: int, calls: int, windows: WindowConfig = WINDOWS) -> list[int]:
+    """Return the frames in whose middle the motion passes from one window to the next.
+
+    These are the borders of the last call.
+    """
+    half = windows.overlap // 2
+    found = (each.complete for each in planned(windows, calls, lambda _: frames))
+    return [frame + half for frame in found if 0 < frame < frames - windows.overlap]
 
 
-def count_parts(frames: int, whole: int, windows: WindowConfig = WINDOWS) -> int:
-    """Return how many parts `stream` yields for a clip; whole: frames that networks take whole."""
-    if frames <= whole:
+def count_parts(
+    animator: MotionSampler, frames: int, sampling: Sampling, windows: WindowConfig = WINDOWS
+) -> int:
+    """Return how many parts `stream` yields for a clip."""
+    if frames <= animator.max_frames:
         return 1
-    return sum(1 for _ in planned(windows, lambda _: frames))
+    suited = suited_windows(animator, windows)
+    return sum(1 for _ in planned(suited, sampling.steps, lambda _: frames))
+
+
+def suited_windows(animator: MotionSampler, windows: WindowConfig) -> WindowConfig:
+    """Return windows with few moves where the condition of a call costs as much as the call.
+
+    That is so for a person whose speech rows are those of convolutions, three for each frame.
+    """
+    few = animator.networks.speech.rows(KEY_FRAMES) > KEY_FRAMES
+    return replace(windows, moves=min(windows.moves, FEW_MOVES)) if few else windows
 
 
 class AudioBuffer:

@@ -25,8 +25,8 @@ from tests.training.scenes import write_scene
 GROUPS = Groups(
     {"body": list(range(6)), "head": [6, 7], "lips": [8, 9, 10], "face": [11]}, torch.eye(12)
 )
-PLAN = Plan(clips=10, seeds=2, networks=1)
-FRAMES = 800
+PLAN = Plan(clips=20, seeds=2, networks=1)
+FRAMES, CALLS = 900, 4
 
 
 def motion(seed: int) -> Tensor:
@@ -40,7 +40,7 @@ def motion(seed: int) -> Tensor:
 def averaged(values: Tensor, seed: int) -> Tensor:
     """The motion with less tremble around borders, as the mean of two windows has."""
     result = values.clone()
-    for border in borders(FRAMES):
+    for border in borders(FRAMES, CALLS):
         part = slice(border - 15, border + 15)
         kernel = torch.ones(12, 1, 3) / 3
         wide = values[border - 16 : border + 16].T[None]
@@ -60,9 +60,9 @@ def test_motion_without_seams_passes_and_a_planted_step_is_found(
 ) -> None:
     short = replace(KINDS["network"], epochs=5)
     monkeypatch.setitem(KINDS, "network", short)  # type: ignore[misc]
-    row = row_of("sampled", clips(), GROUPS, PLAN)
+    row = row_of("sampled", clips(), GROUPS, PLAN, CALLS)
 
-    assert row.borders == PLAN.clips * PLAN.seeds * len(borders(FRAMES))
+    assert row.borders == PLAN.clips * PLAN.seeds * len(places(FRAMES, CALLS)[0])
     assert all(0.95 < ratio < 1.05 for ratio in row.jerk.values())
     assert all(abs(found.value - 0.5) < 0.15 for found in (*row.auc.values(), row.null))
     assert row.planted.value > 0.75
@@ -71,17 +71,17 @@ def test_motion_without_seams_passes_and_a_planted_step_is_found(
 
 def test_motion_that_is_smoother_at_borders_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(KINDS, "network")  # type: ignore[misc]
-    row = row_of("sampled", clips(averaged), GROUPS, PLAN)
+    row = row_of("sampled", clips(averaged), GROUPS, PLAN, CALLS)
 
     assert all(ratio < 0.9 for ratio in row.jerk.values())
     assert all(found.low > 0.9 for found in row.auc.values())
 
 
 def test_places_elsewhere_are_far_from_borders() -> None:
-    at, between, far = places(1800)
+    at, between, far = places(1800, 11)
 
     assert len(at) == 7
-    assert at[0] == WINDOWS.first - 45 + 15 // 2  # the middle of what fades
+    assert at[0] == WINDOWS.first + 2 * WINDOWS.hop - 10 * WINDOWS.overlap - WINDOWS.overlap // 2
     assert min(abs(place - border) for place in (*between, *far) for border in at) >= 60
     assert all((place - border) % 30 == 0 for place, border in zip(between, at, strict=True))
 
@@ -115,7 +115,7 @@ def test_a_classifier_never_sees_the_clip_that_it_scores() -> None:
 def test_windows_that_do_not_agree_differ_more_from_the_whole_clip_at_borders() -> None:
     networks = build(TINY, torch.device("cpu"))
     audio = [torch.randn(1600 * 300, 2, generator=torch.Generator().manual_seed(2))]
-    small = WindowConfig(frames=120, first=90, overlap=60, kept=30)
+    small = WindowConfig(hop=60, overlap=30, moves=1, first=60)
     face, body = compare(networks, audio, 2, windows=small)
 
     assert (face.network, body.network) == ("face", "body")

@@ -84,6 +84,9 @@ class FakeAnimator:
         self.max_frames = round(30 * longest)
         self.calls: list[Sampling] = []
 
+    def count_parts(self, frames: int, sampling: Sampling) -> int:
+        return 1
+
     def stream(
         self, chunks: Iterable[Tensor], sampling: Sampling, *, progress: Progress
     ) -> Iterator[list[Motion]]:

@@ -28,12 +28,12 @@ from models.motion.diffusion import (
     half_log_snr,
     log_snr_schedule_of,
 )
+from models.motion.execution.lanes import shares
 from models.motion.pipeline import Sampling, take_generators
 from models.motion.samplers.ddim import ddim_step
 from models.motion.samplers.student import student_schedule
 from models.motion.samplers.unipc import solve
 from models.motion.sampling import SHORTEST_FRAMES
-from models.motion.windows import WINDOWS
 from training.loop.batch import TrainingBatch
 from training.loop.loop import Training
 
@@ -54,7 +54,8 @@ logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 LARGEST_GAIN = 1.2  # half log-SNR that the teacher gains with one call
-CONTINUED = 0.5  # share of batches whose first frames are given, as in a window after another
+CONTINUED = 0.5  # share of batches whose first frames are given, as those of a window before
+GIVEN, FADING = 15, 15  # frames that are given, and those over which this ends
 VALIDATION = 20  # one of so many trajectories is for validation
 # Weights of errors of positions and of their differences, each relative to its own spread.
 ORDERS = (1.0, 0.5, 0.2, 0.1)
@@ -254,10 +255,11 @@ def held_out(config: DistillConfig) -> range:
 
 
 def given_frames(frames: int, count: int, *, given: bool) -> Tensor:
-    """Return weights of motion that exists already, as in a window after another: [B, T]."""
+    """Return weights of frames that follow their trajectory, whatever is predicted: [B, T]."""
     weights = torch.zeros(count, frames)
-    if given and frames > WINDOWS.overlap:
-        weights[:, : WINDOWS.overlap] = WINDOWS.weights(WINDOWS.overlap, CPU)
+    if given and frames > GIVEN + FADING:
+        weights[:, :GIVEN] = 1
+        weights[:, GIVEN : GIVEN + FADING] = 1 - shares(FADING, CPU)
     return weights
 
 

@@ -66,6 +66,9 @@ class Animator(Protocol):
     ) -> Iterator[list[Motion]]:
         """Yield one motion for each seed, in parts; a clip that fits whole is one part."""
 
+    def count_parts(self, frames: int, sampling: Sampling) -> int:
+        """Return how many parts the networks make of a clip."""
+
 
 @dataclass(frozen=True)
 class Models:

@@ -17,7 +17,6 @@ from jobs.telemetry.prometheus import count, put
 from models.avatar.appearance import OWN, TRANSPARENT, RenderOptions
 from models.avatar.camera import SMALLEST
 from models.motion.pipeline import SAMPLES_PER_FRAME, Motion
-from models.motion.windows import count_parts
 from worker.pipeline.motion_stream import MotionStream, TakeMotion
 from worker.pipeline.plan import cameras_of
 from worker.pipeline.take import Take
@@ -58,7 +57,10 @@ def sampled_motion(
     """
     frames = -(-len(audio.samples) // SAMPLES_PER_FRAME)
     animators = [each.person.models.animator for each in performers]
-    count = sum(count_parts(frames, each.max_frames) for each in animators)
+    count = sum(
+        animator.count_parts(frames, each.plan.sampling)
+        for animator, each in zip(animators, performers, strict=True)
+    )
 
     def sources(report: Progress) -> list[Iterator[list[Motion]]]:
         parted = PartProgress(report, count)

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from contracts.samplers import STUDENT
-from models.motion.execution.padding import joined_conditions, keeping_all, padded, unpadded
-from models.motion.sampling import SegmentMotion, conditioned, sampled
+from models.motion.denoiser import Condition
+from models.motion.execution.moving import Moving, Part
+from models.motion.execution.padding import joined_conditions, padded, unpadded
+from models.motion.sampling import SegmentMotion, conditioned, sampled, with_guidance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from models.motion.denoiser import Condition, Denoiser
+    from models.motion.denoiser import Denoiser
+    from models.motion.execution.moving import Sections
     from models.motion.execution.sizes import BatchSizes
     from models.motion.sampling import (
         BodyStart,
@@ -100,9 +103,11 @@ class _Batch:
     def faces(self, progress: Progress) -> list[Tensor]:
         """Sample the face codes of all segments, [N, T, 256] each."""
         sampling = self._sampling
-        conditions = []
+        conditions: list[Condition | Sections] = []
         for segment in self._segments:
-            network, condition = self._sampler.face_condition(segment.features, sampling)
+            network, condition = self._sampler.face_condition(
+                segment.features, sampling, moved=segment.face.lane is not None
+            )
             conditions.append(condition)
         starts = [segment.face for segment in self._segments]
         report = partial(progress, "face")
@@ -116,9 +121,11 @@ class _Batch:
             bodies.append(
                 segment.body(lambda stage, share: progress(stage, (len(bodies) + share) / count))
             )
-        conditions = []
+        conditions: list[Condition | Sections] = []
         for segment, body in zip(self._segments, bodies, strict=True):
-            network, with_keys = self._sampler.body_condition(segment.features, self._sampling)
+            network, with_keys = self._sampler.body_condition(
+                segment.features, self._sampling, moved=body.start.lane is not None
+            )
             conditions.append(with_keys(body.keys))
         starts = [body.start for body in bodies]
         report = partial(progress, "body")
@@ -127,7 +134,7 @@ class _Batch:
     def _sample(
         self,
         network: Denoiser,
-        conditions: Sequence[Condition],
+        conditions: Sequence[Condition | Sections],
         starts: Sequence[Start],
         scale: float,
         progress: Callable[[float], None],
@@ -136,10 +143,18 @@ class _Batch:
         noises = [start.noise for start in starts]
         takes = [len(noise) for noise in noises]
         halves = 1 if self._sampling.sampler == STUDENT else 2
-        condition = joined_conditions(conditions, takes, halves)
-        denoise = conditioned(network, condition, scale, self._sampling)
-        kept = keeping_all(denoise, [start.past for start in starts], takes)
-        return unpadded(sampled(kept, padded(noises), self._sampling, progress), noises)
+        if any(start.lane for start in starts):
+            parts = [
+                Part(condition, start.lane, slice(0, count), start.noise.shape[1])
+                for condition, start, count in zip(conditions, starts, takes, strict=True)
+            ]
+            moving = Moving(network, parts, halves)
+            denoise = with_guidance(moving.both, moving.conditional, scale, self._sampling)
+        else:
+            whole = [condition for condition in conditions if isinstance(condition, Condition)]
+            condition = joined_conditions(whole, takes, halves)
+            denoise = conditioned(network, condition, scale, self._sampling)
+        return unpadded(sampled(denoise, padded(noises), self._sampling, progress), noises)
 
 
 def sample_tasks(sampler: MotionSampler, tasks: Sequence[Task], sizes: BatchSizes) -> list[Outcome]:

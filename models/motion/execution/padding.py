@@ -21,8 +21,6 @@ from models.motion.layers import KeysValues
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.motion.diffusion import Denoise
-    from models.motion.sampling import Past
 
 MASKED = -torch.inf
 
@@ -69,34 +67,6 @@ def unpadded(batch: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
     """Split a batch [B, longest T, C] into tensors with the shapes of its parts."""
     rows = batch.split_with_sizes([len(part) for part in parts])
     return [own[:, : part.shape[1]] for own, part in zip(rows, parts, strict=True)]
-
-
-def keeping_all(denoise: Denoise, pasts: Sequence[Past | None], takes: Sequence[int]) -> Denoise:
-    """Return a denoiser of a batch, each clip of which agrees with its past; as `keeping`."""
-    known = [past for past in pasts if past is not None]
-    if not known:
-        return denoise
-    count = max(past.motion.shape[1] for past in known)
-    like = known[0].motion
-    motion = like.new_zeros(sum(takes), count, like.shape[2])
-    weights = like.new_zeros(sum(takes), count, 1)
-    places = zip(
-        motion.split_with_sizes(list(takes)),
-        weights.split_with_sizes(list(takes)),
-        pasts,
-        strict=True,
-    )
-    for motions, own, past in places:
-        if past is not None:
-            length = past.motion.shape[1]
-            motions[:, :length] = past.motion
-            own[:, :length] = past.weights[:, None]
-
-    def denoise_after_pasts(x: Tensor, t: int) -> Tensor:
-        x0 = denoise(x, t)
-        return torch.cat([torch.lerp(x0[:, :count], motion, weights), x0[:, count:]], dim=1)
-
-    return denoise_after_pasts
 
 
 def _joined(

@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.motion.execution.lanes import Lane, shares
 from models.motion.guide import Guide
 from models.motion.pipeline import Animator, Motion, MotionError, Sampling
-from models.motion.sampling import SegmentMotion
 from models.motion.windows import (
+    LATER,
     WINDOWS,
     AudioBuffer,
-    MotionStream,
-    Window,
     WindowConfig,
     borders,
     count_parts,
@@ -22,8 +21,8 @@ from models.motion.windows import (
 )
 from tests import tiny_person
 
-SMALL = WindowConfig(frames=120, first=90, overlap=60, kept=30, fading=10)
-HOP = SMALL.frames - SMALL.overlap
+SMALL = WindowConfig(hop=60, overlap=30, moves=1, first=60)
+HOP = SMALL.hop
 FEW = Sampling((1,), 2, 1.5, 1.5, 0.9, "unipc")
 
 
@@ -60,8 +59,11 @@ def test_the_parts_of_a_clip_of_any_length_have_all_of_its_frames(
 ) -> None:
     parts = streamed(animator, audio(frames)[:-7])
     assert sum(len(part[0].face) for part in parts) == frames
-    assert [len(part[0].pose) for part in parts][:-1] == [HOP] * (len(parts) - 1)
-    assert len(parts) == count_parts(frames, animator.max_frames, SMALL)
+    sizes = [len(part[0].pose) for part in parts]
+    assert sizes[:2] == [0, SMALL.first + HOP - 2 * SMALL.overlap]  # the last call is late
+    assert sizes[2:-1] == [HOP] * (len(parts) - 3)
+    assert 0 < sizes[-1] <= HOP
+    assert len(parts) == count_parts(animator, frames, FEW, SMALL)
     assert whole(parts).isfinite().all()
 
 
@@ -80,13 +82,14 @@ def test_motion_does_not_depend_on_the_chunks_of_audio(animator: Animator) -> No
 
 
 def test_a_part_does_not_depend_on_audio_after_that_of_its_level(animator: Animator) -> None:
-    heard = 1600 * (SMALL.frames + animator.networks.speech.context)
+    heard = 1600 * (SMALL.longest + animator.networks.speech.context)
     clip = audio(600)
     changed = torch.cat([clip[:heard], 3 * audio(600, seed=2)[heard:]])
     one, other = streamed(animator, clip), streamed(animator, changed)
     same = [torch.equal(a[0].face, b[0].face) for a, b in zip(one, other, strict=True)]
     assert same == sorted(same, reverse=True)
-    assert sum(same) == heard // 1600 // HOP - 1
+    stops = [window.stop for window in planned(SMALL, FEW.steps, lambda _: 600)]
+    assert sum(same) == sum(1600 * (stop + LATER) <= heard for stop in stops)
 
 
 def test_the_first_window_hears_the_level_of_what_follows(animator: Animator) -> None:
@@ -98,21 +101,59 @@ def test_the_first_window_hears_the_level_of_what_follows(animator: Animator) ->
     )
     streamed(animator, audio(690))
     hook.remove()
-    assert set(heard) == {SMALL.frames + speech.context}
+    assert heard[0] == SMALL.longest + speech.context
 
 
-def test_windows_grow_to_their_length_and_the_last_one_ends_with_the_clip() -> None:
-    found = [(each.start, each.stop) for each in planned(WINDOWS, lambda _: 800)]
-    assert found == [(0, 150), (90, 390), (330, 630), (480, 800)]
-    assert [each.last for each in planned(WINDOWS, lambda _: 800)] == [False, False, False, True]
+def test_windows_follow_each_other_until_all_of_the_clip_is_sampled() -> None:
+    found = [
+        (each.start, each.fresh, each.stop, each.complete)
+        for each in planned(WINDOWS, 11, lambda _: 800)
+    ]
+    assert found == [
+        (0, 0, 300, 0), (0, 300, 540, 0), (0, 540, 780, 120), (120, 780, 800, 360),
+        (360, 800, 800, 600), (600, 800, 800, 800),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("frames", [601, 630, 721, 959, 960, 961, 1801])
+@pytest.mark.parametrize("count", [1, 4, 11, 100])
+def test_each_call_predicts_all_frames_of_a_clip(frames: int, count: int) -> None:
+    """What it sees after the border of the window before is complete in the call before."""
+    stops = [0] * count
+    complete = 0
+    for window in planned(WINDOWS, count, lambda _: frames):
+        before = list(stops)
+        for place, call in enumerate(window.calls(count, WINDOWS)):
+            start, stop = window.start + call.start, window.start + call.stop
+            if stop == start:
+                assert stops[place] in (0, frames)
+                continue
+            assert window.start <= start <= max(0, stops[place] - WINDOWS.overlap)
+            assert start % 30 == 0
+            assert WINDOWS.overlap < stop - start <= WINDOWS.longest
+            stops[place] = stop
+            moved = WINDOWS.back(place, count) > WINDOWS.back(place - 1, count) if place else False
+            if moved and stops[place - 1] < frames:
+                assert stop <= stops[place - 1] - WINDOWS.overlap
+        assert all(one <= other for one, other in zip(before, stops, strict=True))
+        complete = window.complete
+    assert stops == [frames] * count
+    assert complete == frames
+
+
+def test_borders_of_the_calls_of_a_window_lie_apart() -> None:
+    window = list(planned(WINDOWS, 11, lambda _: 3000))[5]
+    stops = [window.start + call.stop for call in window.calls(11, WINDOWS)]
+    assert stops == list(range(window.end, window.end - 601, -60))
 
 
 def test_frames_after_a_border_continue_those_before_it(animator: Animator) -> None:
     """Without agreement the difference over a border is that of two independent samples."""
     motion = whole(streamed(animator, audio(400)))
     steps = motion.diff(dim=0).abs().mean(1)
-    borders = [HOP * k for k in range(1, 5)]
-    assert max(float(steps[b - 1]) for b in borders) < 3 * float(steps.median())
+    at = borders(400, FEW.steps, SMALL)
+    assert len(at) > 4
+    assert max(float(steps[border - 1]) for border in at) < 3 * float(steps.median())
 
 
 def test_takes_of_a_long_clip_are_those_of_each_alone(animator: Animator) -> None:
@@ -145,70 +186,51 @@ def test_tokens_of_the_guide_continue_over_borders(animator: Animator) -> None:
 
 
 @pytest.mark.parametrize("frames", [151, 240, 400])
-def test_borders_are_where_the_windows_of_a_stream_change(
+def test_borders_are_where_the_last_calls_of_windows_pass_to_each_other(
     animator: Animator, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
-    made: list[Window] = []
-    original = MotionStream.segment
+    """Frames before the border of a later window do not depend on what it predicts last."""
+    steps = FEW.steps
+    original = Lane.joined
 
-    def recorded(self, audio, window, **options):  # type: ignore[no-untyped-def]
-        made.append(window)
-        return original(self, audio, window, **options)
+    def changed(self: Lane, place: int, own: Tensor, frames: int, takes: slice) -> Tensor:
+        later = own + 1e3 if place == steps - 1 and place in self.known else own
+        return original(self, place, later, frames, takes)
 
-    monkeypatch.setattr(MotionStream, "segment", recorded)
-    streamed(animator, audio(frames))
+    before = whole(streamed(animator, audio(frames)))
+    monkeypatch.setattr(Lane, "joined", changed)
+    after = whole(streamed(animator, audio(frames)))
+    first = borders(frames, steps, SMALL)[0]
+    differs = (after != before).any(1)
+    assert not differs[: first - SMALL.overlap // 2].any()
+    assert differs[first - SMALL.overlap // 2 :].all()
+    assert borders(frames, steps, SMALL) == list(range(first, frames - SMALL.overlap // 2, HOP))
 
-    assert borders(frames, SMALL) == [window.stop - 30 + 5 for window in made[:-1]]
 
-
-@pytest.mark.parametrize(("end", "same"), [(20, True), (21, False)])
-def test_the_unused_end_of_a_window_has_no_effect(
-    animator: Animator, monkeypatch: pytest.MonkeyPatch, end: int, same: bool
+@pytest.mark.parametrize(("longest", "lap"), [(150, 30), (210, 90), (120, 0)])
+def test_a_call_has_its_position_in_the_clip_as_far_as_positions_reach(
+    animator: Animator, monkeypatch: pytest.MonkeyPatch, longest: int, lap: int
 ) -> None:
-    original = MotionStream.finish
+    """Motion depends on the position: calls that all began at 0 would show where they begin."""
+    found: set[int] = set()
+    original = animator.networks.face.guided_condition
 
-    def changed(self, segment, motion, window):  # type: ignore[no-untyped-def]
-        if window.start == 0:
-            motion = SegmentMotion(*(part.clone() for part in motion))
-            for part in motion:
-                part[:, -end:] = 9.0
-        return original(self, segment, motion, window)
-
-    before = whole(streamed(animator, audio(300)))
-    monkeypatch.setattr(MotionStream, "finish", changed)
-    assert torch.equal(whole(streamed(animator, audio(300))), before) == same
-
-
-@pytest.mark.parametrize(
-    ("longest", "positions"), [(150, {0}), (210, {0, 30, 60}), (270, {0, 30, 60, 90, 120})]
-)
-def test_a_window_has_its_position_in_the_clip_as_far_as_positions_reach(
-    animator: Animator, monkeypatch: pytest.MonkeyPatch, longest: int, positions: set[int]
-) -> None:
-    """Motion depends on the position: windows that all began at 0 would show where they begin."""
-    found: list[tuple[int, int]] = []
-    original = animator.face_condition
-
-    def recorded(features, sampling):  # type: ignore[no-untyped-def]
-        found.append((features.first, features.frames))
-        return original(features, sampling)
+    def recorded(tokens, frames, *, first=0, **options):  # type: ignore[no-untyped-def]
+        assert first + frames <= longest
+        found.add(first)
+        return original(tokens, frames, first=first, **options)
 
     monkeypatch.setattr(animator, "max_frames", longest)
-    monkeypatch.setattr(animator, "face_condition", recorded)
+    monkeypatch.setattr(animator.networks.face, "guided_condition", recorded)
     streamed(animator, audio(400))
-    assert {first for first, _ in found} == positions
-    assert all(first + frames <= longest for first, frames in found)
+    assert found == set(range(0, max(1, lap), 30))
 
 
-def test_a_fade_begins_and_ends_slowly() -> None:
+def test_a_border_begins_and_ends_slowly() -> None:
     """A linear one adds a step of speed at both ends to the difference of two windows."""
-    weights = WINDOWS.weights(WINDOWS.overlap, torch.device("cpu"))
-    stop = WINDOWS.kept + WINDOWS.fading
-    assert (weights[: WINDOWS.kept] == 1).all()
-    assert (weights[stop:] == 0).all()
-    falls = -weights.diff()
-    assert (falls >= 0).all()
-    assert max(falls[WINDOWS.kept - 1], falls[stop - 1]) < 0.05 * falls.max()
+    rises = shares(WINDOWS.overlap, torch.device("cpu")).diff()
+    assert (rises >= 0).all()
+    assert max(rises[0], rises[-1]) < 0.05 * rises.max()
 
 
 def test_audio_that_no_window_needs_is_forgotten(animator: Animator) -> None:
@@ -231,7 +253,7 @@ def test_audio_that_no_window_needs_is_forgotten(animator: Animator) -> None:
     finally:
         windows.AudioBuffer = original  # type: ignore[misc]
     assert len(sizes) > 15
-    assert max(sizes[8:-1]) == min(sizes[8:-1])
+    assert max(sizes[8:-4]) == min(sizes[8:-4])
 
 
 def test_an_empty_stream_is_refused(animator: Animator) -> None:
@@ -240,24 +262,23 @@ def test_an_empty_stream_is_refused(animator: Animator) -> None:
 
 
 def test_a_long_clip_is_refused_where_windows_do_not_fit(animator: Animator) -> None:
-    with pytest.raises(MotionError, match=r"longer than 5 s, and windows of 10\.9"):
+    with pytest.raises(MotionError, match=r"longer than 5 s, and windows of 13 s"):
         list(animator.stream([audio(200)], FEW))
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        {"frames": 100},
-        {"first": 100},
-        {"first": 330},
-        {"overlap": 45},
-        {"overlap": 150},
-        {"kept": 46},
-        {"kept": -1},
-        {"fading": -1},
-        {"fading": 46},
+        ({"hop": 100}, "hop must be a multiple of 30"),
+        ({"first": 100}, "first must be a multiple"),
+        ({"first": 120}, "first must be 150 to 390"),
+        ({"first": 420}, "first must be 150 to 390"),
+        ({"overlap": 45}, "overlap must be a multiple"),
+        ({"overlap": 0}, "overlap must be 30 to hop"),
+        ({"overlap": 270}, "overlap must be 30 to hop"),
+        ({"moves": -1}, "moves must be at least 0"),
     ],
 )
-def test_windows_that_do_not_fit_together_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be|kept and fading must be"):
+def test_windows_that_do_not_fit_together_are_refused(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         replace(WINDOWS, **wrong)

@@ -11,10 +11,11 @@ from models.motion.denoiser import BodyDenoiser, Denoiser
 from models.motion.diffusion import CLEANEST, NOISIEST, schedule_of
 from models.motion.samplers.ddim import ddim_sample, ddim_step
 from models.motion.samplers.student import student_schedule
-from models.motion.windows import WINDOWS
 from tests import tiny_person
 from training.loop.batch import TrainingBatch
 from training.networks.distillation import (
+    FADING,
+    GIVEN,
     ORDERS,
     DistillConfig,
     Trajectories,
@@ -67,8 +68,8 @@ def test_the_needed_prediction_leads_to_the_trajectory(step: int) -> None:
 def test_the_first_frames_are_given_as_in_a_window_after_another() -> None:
     given = given_frames(90, 2, given=True)
     assert given.shape == (2, 90)
-    assert (given[:, : WINDOWS.kept] == 1).all()
-    assert (given[:, WINDOWS.overlap :] == 0).all()
+    assert (given[:, :GIVEN] == 1).all()
+    assert (given[:, GIVEN + FADING :] == 0).all()
     assert not given_frames(90, 2, given=False).any()
     assert not given_frames(30, 2, given=True).any()
 
