@@ -41,6 +41,8 @@ CLOSED = 1  # columns after those of the units: probability of closed lips
 OPENING = ("jawOpen", "mouthLowerDown", "mouthUpperUp")  # starts of units that louder frames open
 MOST_LOUDER = 0.5  # largest change of an opening
 CONTRAST = 4.0  # of loud to quiet rows in the two means of a clip
+CROSSTALK = 0.1  # of the partner's level: a quieter sound in the person's channel is the partner
+PARTNER_FRAMES, OWN_FRAMES, EASE_FRAMES = 6, 8, 2  # each way: levels, voice, and its ends
 LEAD = 320  # leading zeros at 16 kHz, for exactly 100 rows per second
 
 
@@ -369,6 +371,27 @@ def _over_time(convolution: nn.Conv1d, x: Tensor, dilation: int) -> Tensor:
     reach = dilation * (convolution.kernel_size[0] // 2)
     padded = functional.pad(x.transpose(1, 2), (reach, reach), mode="replicate")
     return convolution(padded).transpose(1, 2)
+
+
+def rested(lips: Tensor, audio: Tensor) -> Tensor:
+    """Return lips of the regressor [T, U + 1], at rest where only the partner is heard.
+
+    audio: [1600 T, 2]. The regressor hears levels relative to those of the person's channel. Where
+    she is silent for the whole of its context, the partner's voice in her microphone is all there
+    is, and would move her lips. Only its level beside that of the other channel tells it.
+    """
+    levels = audio.view(-1, SAMPLES_PER_FRAME, 2).square().mean(1).sqrt()  # [T, 2]
+    own, partner = levels[None, :, 0], levels[None, :, 1]
+    heard = (own > CROSSTALK * _highest(partner, PARTNER_FRAMES)).to(lips.dtype)
+    heard = _highest(heard, OWN_FRAMES)
+    size = 2 * EASE_FRAMES + 1
+    share = functional.avg_pool1d(heard, size, 1, EASE_FRAMES, count_include_pad=False)[0]
+    return torch.cat([lips[:, :-1] * share[:, None], lips[:, -1:]], dim=1)
+
+
+def _highest(values: Tensor, reach: int) -> Tensor:
+    """Highest value within some frames: [1, T] -> [1, T]."""
+    return functional.max_pool1d(values, 2 * reach + 1, 1, reach)
 
 
 def load_lip_units(path: Path, *, device: torch.device) -> LipUnits:

@@ -32,7 +32,7 @@ from models.motion.diffusion import guided
 from models.motion.execution.beside import Beside, half_of_threads
 from models.motion.execution.moving import Moving, Part, Sections
 from models.motion.guide import Guide, generate
-from models.motion.lips import LipRegressor, lip_geometry, lip_rows
+from models.motion.lips import LipRegressor, lip_geometry, lip_rows, rested
 from models.motion.speech import (
     FRAME_RATE,
     SAMPLE_RATE,
@@ -369,7 +369,8 @@ class MotionSampler:
         speech = self._speech(normalised, progress)
         with_lips = self._with_lips(speech, normalised, padded, progress)
         progress("speech", 1.0)
-        return ClipFeatures(frames, padded, speech, with_lips, self.lip_units(speech))
+        lips = self.lip_units(speech, normalised[0])
+        return ClipFeatures(frames, padded, speech, with_lips, lips)
 
     def _frames(self, audio: Tensor) -> int:
         if audio.ndim != 2 or audio.shape[1] != 2:
@@ -409,10 +410,15 @@ class MotionSampler:
         normalised = self._normalised(audio, len(audio) // SAMPLES_PER_FRAME)
         return self._with_lips(speech, normalised, frames, progress)
 
-    def lip_units(self, speech: Tensor) -> Tensor | None:
-        """Regress lip units from speech rows [1, T, A] -> [T, U + 1]; None without a regressor."""
+    def lip_units(self, speech: Tensor, audio: Tensor) -> Tensor | None:
+        """Regress lip units from speech rows [1, T, A] and their audio [1600 T, 2] -> [T, U + 1].
+
+        None without a regressor.
+        """
         network = self.networks.lip_units
-        return None if network is None else network.lips(speech)[0]
+        if network is None:
+            return None
+        return rested(network.lips(speech)[0], audio.to(speech.device))
 
     def _speech(self, audio: Tensor, progress: Progress) -> Tensor:
         """Return the features of normalised audio [1, 1600 T, 2] -> [1, L, A]."""

@@ -241,7 +241,7 @@ class MotionStream:
         with_lips = animator.lip_rows(
             speech, _last(own, frames + window.fresh % CHUNK_FRAMES), frames, progress
         )
-        lips = animator.lip_units(rows)
+        lips = animator.lip_units(rows, _last(audio, total))
         if lips is not None:
             lips = self._faded(lips[context:], frames)
         return Features(speech, with_lips, lips)

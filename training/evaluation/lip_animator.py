@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import pad
 
 from models.finishing.animator import Finishing, load_finishing
-from models.motion.lips import load_lip_units
-from models.motion.pipeline import LIP_UNITS, Motion
+from models.motion.lips import load_lip_units, rested
+from models.motion.pipeline import LIP_UNITS, SAMPLES_PER_FRAME, Motion
 from training.data.features import load_extractor
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class LipsAnimator:
     @torch.no_grad()
     def animate(self, audio: Tensor, sampling: Sampling) -> list[Motion]:
         """Return one motion for each seed: audio [n, 2] -> T = n / 1600 frames."""
-        lips = self._network.lips(self._extractor.speech(self._extractor.normalise(audio.numpy())))
-        count, rig = lips.shape[1], self._step.rig
+        rows = self._extractor.speech(self._extractor.normalise(audio.numpy()))
+        count, rig = rows.shape[1], self._step.rig
+        missing = count * SAMPLES_PER_FRAME - len(audio)
+        lips = rested(self._network.lips(rows)[0], pad(audio.float(), (0, 0, 0, missing)))
         rest = torch.zeros(count, len(rig.face_basis)), torch.zeros(count, len(rig.parameters))
         take = self._step.take(0, {})
-        motion = take.push(Motion(*rest, lips[0]), torch.zeros(count, 2), last=True)
+        motion = take.push(Motion(*rest, lips), torch.zeros(count, 2), last=True)
         return [motion] * len(sampling.seeds)
 
 

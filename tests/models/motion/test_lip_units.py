@@ -12,6 +12,7 @@ from models.motion.lips import (
     LipUnitsConfig,
     load_lip_units,
     louder_wider,
+    rested,
     write_lip_units,
 )
 from models.motion.pipeline import Animator, Motion, Sampling
@@ -39,6 +40,36 @@ def animator() -> Animator:
 
 def audio(frames: int) -> torch.Tensor:
     return 0.1 * torch.randn(1600 * frames, 2, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("own", "partner", "share"),
+    [
+        (0.02, 1.0, 0.0),  # the partner in her microphone, 34 dB weaker
+        (0.02, 0.0, 1.0),  # a quiet recording
+        (0.2, 1.0, 1.0),  # both at once
+        (0.0, 1.0, 0.0),
+    ],
+)
+def test_lips_are_at_rest_where_only_the_partner_is_heard(
+    own: float, partner: float, share: float
+) -> None:
+    sound = audio(60)
+    lips = torch.rand(60, 4)
+    found = rested(lips, torch.stack([own * sound[:, 1], partner * sound[:, 1]], dim=1))
+    torch.testing.assert_close(found[:, :3], share * lips[:, :3])
+    assert torch.equal(found[:, 3], lips[:, 3])
+
+
+def test_lips_move_from_before_a_voice_until_after_it() -> None:
+    sound = audio(90)
+    sound[: 1600 * 40, 0] *= 0.02
+    sound[1600 * 50 :, 0] *= 0.02
+    found = rested(torch.ones(90, 2), sound)[:, 0]
+    assert torch.equal(found[34:56], torch.ones(22))
+    assert not found[:29].any()
+    assert not found[61:].any()
+    assert (found[29:35].diff() >= 0).all()
 
 
 @torch.no_grad()
