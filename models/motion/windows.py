@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from models.motion.speech import FrontEnd
 
 
-FEW_MOVES = 3
+FEW_MOVES = 3  # where the condition of a call costs as much as the call
 LIP_FADE = 15  # frames
 LATER = 60  # frames of audio after those whose features are computed
 
@@ -100,10 +100,10 @@ WINDOWS = WindowConfig()
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the clip: frames [start, stop), the newest of them from `fresh` on."""
+    """A part of the clip: frames [start, stop)."""
 
-    start: int
-    fresh: int
+    start: int  # the first frame that is not complete yet
+    fresh: int  # the first frame that no window before has
     stop: int
     end: int  # where it would stop in a clip without end
     complete: int  # frames of the clip that no later window changes
@@ -174,7 +174,6 @@ class MotionStream:
         self._features: Features | None = None  # of the newest window
         self._start = 0  # of the newest window
         self._end = 0  # frames sampled so far
-        self._given = 0  # frames returned so far
         self._later: Tensor | None = None  # [LATER, U + 1] lips after the newest window
 
     @torch.inference_mode()
@@ -203,15 +202,12 @@ class MotionStream:
 
     def finish(self, segment: Segment, motion: SegmentMotion, window: Window) -> list[Motion]:
         """Return the next frames of each take, which no later window changes."""
-        stop = window.complete
-        self._face = Track.after(segment.face, stop - window.start)
-        self._body = Track.after(segment.body(no_progress).start, stop - window.start)
+        count = window.complete - window.start
+        self._face = Track.after(segment.face, count)
+        self._body = Track.after(segment.body(no_progress).start, count)
         self._start, self._end = window.start, window.stop
-        part = slice(self._given - window.start, stop - window.start)
-        self._given = stop
         lips = segment.features.lips
-        lips = None if lips is None else lips[part]
-        return self._animator.takes(motion, part.start, part.stop, lips)
+        return self._animator.takes(motion, 0, count, None if lips is None else lips[:count])
 
     def _positions(self, window: Window, features: Features) -> tuple[int, int]:
         """Return the position of a window's first frame, and the frames of a lap of positions.

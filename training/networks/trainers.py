@@ -231,19 +231,11 @@ def tokenizer_training(
     def update(batch: TrainingBatch, generator: Generator) -> None:
         network.update_codebooks(_to_device_of(batch["keys"], network), generator)
 
-    def publish(weights: dict[str, Tensor], path: Path) -> None:
-        of_tokenizer = {
-            name.removeprefix("tokenizer."): value
-            for name, value in weights.items()
-            if name.startswith("tokenizer.")
-        }
-        checkpoint.write(path, asdict(config), of_tokenizer, dtype=stored_dtype(recipe))
-
     training = _training(recipe, scenes, network, sample, losses)
     return replace(
         training,
         sample=sample_and_initialise,
-        publish=publish,
+        publish=publisher(config, stored_dtype(recipe), part="tokenizer."),
         update=update,
     )
 
@@ -334,14 +326,7 @@ def lips_training(recipe: Recipe, scenes: Split, data: LipData) -> Training:
             name: torch.stack([each[name] for each in of_members]).mean() for name in of_members[0]
         }
 
-    def publish(weights: dict[str, Tensor], path: Path) -> None:
-        kept = {
-            name.removeprefix("lips."): value
-            for name, value in weights.items()
-            if name.startswith("lips.")
-        }
-        checkpoint.write(path, asdict(config), kept, dtype=stored_dtype(recipe))
-
+    publish = publisher(config, stored_dtype(recipe), part="lips.")
     return replace(_training(recipe, scenes, network, sample, losses), publish=publish)
 
 
@@ -499,11 +484,21 @@ def stored_dtype(recipe: Recipe) -> torch.dtype:
     return {"float16": torch.float16, "float32": torch.float32}[recipe.kept_as]
 
 
-def publisher(config: Network, dtype: torch.dtype) -> Callable[[dict[str, Tensor], Path], None]:
-    """Function that writes weights as a file of a person directory."""
+def publisher(
+    config: Network, dtype: torch.dtype, *, part: str = ""
+) -> Callable[[dict[str, Tensor], Path], None]:
+    """Function that writes weights as a file of a person directory.
+
+    part: start of the names that are written, without it, where a training has more networks.
+    """
 
     def publish(weights: dict[str, Tensor], path: Path) -> None:
-        checkpoint.write(path, asdict(config), weights, dtype=dtype)
+        kept = {
+            name.removeprefix(part): value
+            for name, value in weights.items()
+            if name.startswith(part)
+        }
+        checkpoint.write(path, asdict(config), kept, dtype=dtype)
 
     return publish
 

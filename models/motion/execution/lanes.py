@@ -44,9 +44,9 @@ class Lane:
         return self.calls[min(place, len(self.calls) - 1)]
 
     def joined(self, place: int, own: Tensor, frames: int, takes: slice) -> Tensor:
-        """Return predictions of all `frames` of a window; 0 after those of the call.
+        """Return predictions of all `frames` of a window, [H, N, T, C]; 0 after those of the call.
 
-        own: [H, N, stop - start, C] of the takes.
+        own: [H, N, stop - start, C] of the takes. They are kept for the next window.
         """
         start, stop = self.call(place)
         result = own.new_zeros(*own.shape[:2], frames, own.shape[3])
@@ -66,7 +66,7 @@ class Lane:
         return result
 
     def made(self) -> dict[int, Tensor]:
-        """Return what the next window knows."""
+        """Return what the next window knows, by call: [H, N, P, C] of its frames [0, P)."""
         return {
             place: torch.cat([parts[first] for first in sorted(parts)], dim=1)
             for place, parts in self._made.items()

@@ -118,7 +118,7 @@ def test_windows_follow_each_other_until_all_of_the_clip_is_sampled() -> None:
 @pytest.mark.parametrize("frames", [601, 630, 721, 959, 960, 961, 1801])
 @pytest.mark.parametrize("count", [1, 4, 11, 100])
 def test_each_call_predicts_all_frames_of_a_clip(frames: int, count: int) -> None:
-    """What it sees after the border of the window before is complete in the call before."""
+    """Frames after the border of the window before are complete in the call before."""
     stops = [0] * count
     complete = 0
     for window in planned(WINDOWS, count, lambda _: frames):
