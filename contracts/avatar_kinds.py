@@ -12,7 +12,7 @@ FULL: Final = "full"
 SHADINGS: Final = (FAST, FULL)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import torch
@@ -37,6 +37,10 @@ class AvatarSetting:
     meaning: str  # for docs/configuration.md
 
 
+def nothing() -> None:
+    """Prepare nothing."""
+
+
 @dataclass(frozen=True)
 class AvatarKind:
     """One kind of avatar: the value of `avatar.kind` in person.json."""
@@ -47,6 +51,7 @@ class AvatarKind:
     settings: tuple[AvatarSetting, ...] = ()
     face_units: bool = False  # whether faces have named units, such as jawOpen
     shadings: tuple[str, ...] = (FAST,)  # values of the request field `shading` that it has
+    prepare: Callable[[], None] = nothing  # imports what takes long, when a worker starts
     order: int = 100
 
 

@@ -51,7 +51,7 @@ class BatchPlan:
         """The windows, which do not move back, so that all calls have their length."""
         overlap = round(FRAME_RATE * self.overlap)
         frames = round(FRAME_RATE * self.window)
-        return WindowConfig(frames - overlap, overlap, moves=0, first=frames)
+        return WindowConfig(frames - overlap, overlap, moves=0, start=frames - overlap)
 
     @property
     def sizes(self) -> list[int]:
@@ -118,8 +118,9 @@ def measure_batches(
     """Measure the clips in windows, and whole, in batches of every size."""
     audio = [_audio(plan.seconds, job) for job in range(plan.jobs)]
     rows = []
-    for frames in (plan.windows.first, round(FRAME_RATE * plan.seconds)):
-        whole = frames - 1 if frames == plan.windows.first else frames
+    window = plan.windows.first(sampling.steps)
+    for frames in (window, round(FRAME_RATE * plan.seconds)):
+        whole = frames - 1 if frames == window else frames
         remembering = _Remembering(animator.networks, device=animator.device)
         _run(remembering, audio, sampling, plan, whole, 1)
         chosen = _chosen(remembering, frames, plan.jobs)

@@ -119,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder that keeps sampled motion; empty it when the code of sampling changes",
     )
     parser.add_argument(
-        "--windows", type=_windows, default=WINDOWS, metavar="HOP:OVERLAP:MOVES:FIRST"
+        "--windows", type=_windows, default=WINDOWS, metavar="HOP:OVERLAP:MOVES:START"
     )
     parser.add_argument(
         "--released-clips", type=whole_number, default=Plan.released_clips, help="0: none"

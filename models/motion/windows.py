@@ -59,16 +59,16 @@ class WindowConfig:
     hop: int = 240  # frames that a window adds to the motion
     overlap: int = 60  # frames over which predictions pass from those of the window before
     moves: int = 10  # times that a window moves back by its overlap, over its calls
-    first: int = 300  # end of the first window
+    start: int = 120  # frames of the first part of the motion that is not empty
 
     def __post_init__(self) -> None:
-        for name in ("hop", "overlap", "first"):
+        for name in ("hop", "overlap", "start"):
             if getattr(self, name) % KEY_FRAMES:
                 raise ValueError(f"{name} must be a multiple of {KEY_FRAMES} ({self})")
         if not (0 < self.overlap <= self.hop and self.moves >= 0):
             raise ValueError(f"overlap must be 30 to hop, moves must be at least 0 ({self})")
-        if not self.least <= self.first <= self.longest:
-            raise ValueError(f"first must be {self.least} to {self.longest} ({self})")
+        if not self.least - self.overlap <= self.start <= self.hop:
+            raise ValueError(f"start must be {self.least - self.overlap} to {self.hop} ({self})")
 
     @property
     def least(self) -> int:
@@ -78,7 +78,15 @@ class WindowConfig:
     @property
     def longest(self) -> int:
         """Most frames of a call."""
-        return self.hop + max(self.overlap, self.least)
+        return self.hop + self.least
+
+    def first(self, calls: int) -> int:
+        """Return where the first window ends.
+
+        It is chosen so that as few calls as possible are made before the first motion is complete.
+        """
+        end = self.start + self.overlap + self.back(calls - 1, calls)  # of the window that ends it
+        return end - self.hop * max(0, -(-(end - self.longest) // self.hop))
 
     def back(self, place: int, calls: int) -> int:
         """Return how far a call lies before the first one.
@@ -452,7 +460,7 @@ def planned(windows: WindowConfig, calls: int, fill: Callable[[int], int]) -> It
     calls: of a network in a window.
     fill: reads the clip up to so many frames, and returns how many there are, fewer if it ends.
     """
-    start, fresh, end = 0, 0, windows.first
+    start, fresh, end = 0, 0, windows.first(calls)
     while True:
         frames = fill(end + 1)
         stop = min(end, frames)

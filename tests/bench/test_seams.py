@@ -81,7 +81,9 @@ def test_places_elsewhere_are_far_from_borders() -> None:
     at, between, far = places(1800, 11)
 
     assert len(at) == 7
-    assert at[0] == WINDOWS.first + 2 * WINDOWS.hop - 10 * WINDOWS.overlap - WINDOWS.overlap // 2
+    assert (
+        at[0] == WINDOWS.first(11) + 2 * WINDOWS.hop - 10 * WINDOWS.overlap - WINDOWS.overlap // 2
+    )
     assert min(abs(place - border) for place in (*between, *far) for border in at) >= 60
     assert all((place - border) % 30 == 0 for place, border in zip(between, at, strict=True))
 
@@ -115,7 +117,7 @@ def test_a_classifier_never_sees_the_clip_that_it_scores() -> None:
 def test_windows_that_do_not_agree_differ_more_from_the_whole_clip_at_borders() -> None:
     networks = build(TINY, torch.device("cpu"))
     audio = [torch.randn(1600 * 300, 2, generator=torch.Generator().manual_seed(2))]
-    small = WindowConfig(hop=60, overlap=30, moves=1, first=60)
+    small = WindowConfig(hop=60, overlap=30, moves=1, start=60)
     face, body = compare(networks, audio, 2, windows=small)
 
     assert (face.network, body.network) == ("face", "body")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from contracts.avatar_kinds import AVATAR_KINDS
 from contracts.files import private_folder
 from jobs.database import open_database
 from jobs.maintenance.storage_root import check_owner, prepare_storage
@@ -167,6 +168,8 @@ def open_context(
     private_folder(settings.data)  # for keys that this machine makes
     settings.marking_key()
     device = start(settings)
+    for kind in AVATAR_KINDS:
+        kind.prepare()
     stack.enter_context(tracing(settings, "visavis-worker"))
     database = stack.enter_context(closing(open_database(settings)))
     storage = stack.enter_context(closing(open_storage(settings)))

@@ -49,11 +49,21 @@ def _load(folder: Path, *, device: torch.device, settings: Mapping[str, Any]) ->
     return load_blendshape_avatar(folder, device=device)
 
 
+def _prepare() -> None:
+    from models.avatar.raster.rasterise import kernels_available
+
+    if kernels_available():
+        from models.avatar.blendshape.warp_painter import shading_kernels
+
+        shading_kernels()
+
+
 AVATAR_KIND = AvatarKind(
     name="blendshape",
     description="a mesh with face units and a painted texture",
     load=_load,
     face_units=True,
     shadings=SHADINGS,
+    prepare=_prepare,
     order=10,
 )

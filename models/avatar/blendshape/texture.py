@@ -16,6 +16,7 @@ BLOCK = 8
 COLOURS = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # Y, Cb, Cr
 FINEST_STEP = (3.0, 3.0, 3.0)  # of 256; quantisation step of the mean of a block
 COARSER = (1.0, 1.5, 1.5)  # added to the step for each half wave in either direction
+STRIP = 8  # rows of blocks that are unpacked at a time
 LEVELS = 3  # full size, half, quarter
 
 
@@ -43,12 +44,18 @@ def unpack_texture(packed: Tensor) -> Tensor:
     inflated = bytearray(zlib.decompress(packed.cpu().numpy().tobytes()))
     rounded = torch.frombuffer(inflated, dtype=torch.int16)
     blocks = math.isqrt(len(rounded) // (3 * BLOCK**2))
-    # In place: new memory for 50 MB costs as much as the arithmetic.
-    waves = rounded.view(3, BLOCK, BLOCK, blocks, blocks).float().mul_(_steps()[..., None, None])
-    colours = torch.einsum("kx,ly,cklij->cixjy", _cosines(), _cosines(), waves).reshape(3, -1)
-    texture = (torch.linalg.inv(torch.tensor(COLOURS)) @ colours).add_(128.5).clamp_(0, 255)
-    side = blocks * BLOCK
-    return texture.to(torch.uint8).T.reshape(side, side, 3).contiguous()
+    waves = rounded.view(3, BLOCK**2, blocks, blocks)
+    steps = _steps().view(3, BLOCK**2, 1)
+    basis = torch.einsum("kx,ly->xykl", _cosines(), _cosines()).reshape(BLOCK**2, BLOCK**2)
+    inverse = torch.linalg.inv(torch.tensor(COLOURS))
+    texture = torch.empty(blocks, BLOCK, blocks, BLOCK, 3, dtype=torch.uint8)
+    for first in range(0, blocks, STRIP):  # new memory for all of it costs more than the arithmetic
+        strip = slice(first, first + STRIP)
+        coefficients = waves[:, :, strip].reshape(3, BLOCK**2, -1).float().mul_(steps)
+        colours = (inverse @ (basis @ coefficients).view(3, -1)).add_(128.5).clamp_(0, 255)
+        tiles = colours.to(torch.uint8).view(3, BLOCK, BLOCK, -1, blocks)  # [3, x, y, i, j]
+        texture[strip] = tiles.permute(3, 1, 4, 2, 0)
+    return texture.view(blocks * BLOCK, blocks * BLOCK, 3)
 
 
 def smaller_textures(texture: Tensor) -> tuple[Tensor, ...]:

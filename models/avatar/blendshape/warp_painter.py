@@ -38,7 +38,8 @@ CACHED = 3  # buffers of different shapes that a painter keeps; callers choose t
 
 
 @cache
-def _shading_kernels() -> Any:
+def shading_kernels() -> Any:
+    """Import the kernels that both shadings use."""
     return kernel_module("models.avatar.blendshape.kernels")
 
 
@@ -51,7 +52,7 @@ class PersonOnDevice:
     """Mesh and material tables as warp arrays, shared by all painters of one person."""
 
     def __init__(self, model: BlendshapeModel) -> None:
-        self.kernels = _shading_kernels()
+        self.kernels = shading_kernels()
         self.device = model.template.device
         self.vertices, self.triangles = len(model.template), len(model.faces)
         heaviest = torch.sort(model.skin_weights, dim=1, descending=True)

@@ -20,7 +20,7 @@ from models.motion.sampling import SegmentMotion, no_progress
 from models.motion.windows import ClipSampling, WindowConfig
 from tests import tiny_person
 
-SMALL = WindowConfig(hop=60, overlap=30, moves=1, first=60)
+SMALL = WindowConfig(hop=60, overlap=30, moves=1, start=60)
 FEW = Sampling((1,), 3, 1.5, 1.5, 0.9, "unipc", guidance_until=25)
 ALL = BatchSizes(frames=10_000, clips=8)
 ROUNDING = 2e-4  # of the standard deviation of the person's codes and poses

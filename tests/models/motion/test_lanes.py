@@ -15,7 +15,7 @@ from models.motion.execution.lanes import Call, Lane
 from models.motion.execution.moving import Moving, Part, Sections
 from models.motion.windows import WindowConfig, planned
 
-WINDOWS = WindowConfig(hop=60, overlap=30, moves=3, first=60)
+WINDOWS = WindowConfig(hop=60, overlap=30, moves=3, start=60)
 TAKES, CHANNELS = 2, 3
 
 

@@ -24,7 +24,7 @@ UNITS = ("jawOpen", "mouthPucker")
 CONFIG = LipUnitsConfig(tiny_person.AUDIO, UNITS, width=8, first_kernel=3, dilations=(1, 2))
 REACH = 1 + 1 + 2  # frames
 FEW = Sampling((1, 2), 2, 1.5, 1.5, 0.9, "unipc")
-SMALL = WindowConfig(hop=60, overlap=30, moves=1, first=60)
+SMALL = WindowConfig(hop=60, overlap=30, moves=1, start=60)
 
 
 def network(config: LipUnitsConfig = CONFIG) -> LipUnits:

@@ -18,7 +18,7 @@ from tests import tiny_person
 OPTIONS: dict[str, Any] = {
     "steps": 3, "guidance_face": 2.5, "guidance_body": 1.5, "diversity": 0.9, "sampler": "student",
 }  # fmt: skip
-SMALL = WindowConfig(hop=60, overlap=30, moves=1, first=60)
+SMALL = WindowConfig(hop=60, overlap=30, moves=1, start=60)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from models.motion.windows import (
 )
 from tests import tiny_person
 
-SMALL = WindowConfig(hop=60, overlap=30, moves=1, first=60)
+SMALL = WindowConfig(hop=60, overlap=30, moves=1, start=60)
 HOP = SMALL.hop
 FEW = Sampling((1,), 2, 1.5, 1.5, 0.9, "unipc")
 
@@ -60,7 +60,7 @@ def test_the_parts_of_a_clip_of_any_length_have_all_of_its_frames(
     parts = streamed(animator, audio(frames)[:-7])
     assert sum(len(part[0].face) for part in parts) == frames
     sizes = [len(part[0].pose) for part in parts]
-    assert sizes[:2] == [0, SMALL.first + HOP - 2 * SMALL.overlap]  # the last call is late
+    assert sizes[:2] == [0, SMALL.start]  # the last call is late
     assert sizes[2:-1] == [HOP] * (len(parts) - 3)
     assert 0 < sizes[-1] <= HOP
     assert len(parts) == count_parts(animator, frames, FEW, SMALL)
@@ -113,6 +113,18 @@ def test_windows_follow_each_other_until_all_of_the_clip_is_sampled() -> None:
         (0, 0, 300, 0), (0, 300, 540, 0), (0, 540, 780, 120), (120, 780, 800, 360),
         (360, 800, 800, 600), (600, 800, 800, 800),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("calls", "stops"),
+    [(1, [180]), (4, [360]), (7, [300, 540]), (11, [300, 540, 780]), (100, [300, 540, 780])],
+)
+def test_the_first_motion_has_its_length_after_as_few_windows_as_fit(
+    calls: int, stops: list[int]
+) -> None:
+    found = list(planned(WINDOWS, calls, lambda _: 3000))[: len(stops)]
+    assert [each.stop for each in found] == stops
+    assert [each.complete for each in found] == [0] * (len(stops) - 1) + [WINDOWS.start]
 
 
 @pytest.mark.parametrize("frames", [601, 630, 721, 959, 960, 961, 1801])
@@ -270,9 +282,9 @@ def test_a_long_clip_is_refused_where_windows_do_not_fit(animator: Animator) -> 
     ("wrong", "message"),
     [
         ({"hop": 100}, "hop must be a multiple of 30"),
-        ({"first": 100}, "first must be a multiple"),
-        ({"first": 120}, "first must be 150 to 390"),
-        ({"first": 420}, "first must be 150 to 390"),
+        ({"start": 100}, "start must be a multiple"),
+        ({"start": 60}, "start must be 90 to 240"),
+        ({"start": 270}, "start must be 90 to 240"),
         ({"overlap": 45}, "overlap must be a multiple"),
         ({"overlap": 0}, "overlap must be 30 to hop"),
         ({"overlap": 270}, "overlap must be 30 to hop"),

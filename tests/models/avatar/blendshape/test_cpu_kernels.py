@@ -16,7 +16,7 @@ Tensor = torch.Tensor
 
 def light_pixels_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the light of CPUs by that of GPUs."""
-    kernels = warp_painter._shading_kernels()
+    kernels = warp_painter.shading_kernels()
     launch = warp_painter.KernelPainter._launch
 
     def by_pixel(self: Any, kernel: Any, shape: tuple[int, ...], inputs: list[Any]) -> None:
