@@ -86,6 +86,23 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.failures_db = StatusDB()
 
 
+class Folder(pytest.Package):
+    """Folder of tests without `__init__.py`, after whose last test fixtures of its scope end.
+
+    The scope is `package`. For pytest such folders are no packages, and it would keep services of
+    one folder until the end of the run.
+    """
+
+    def setup(self) -> None:
+        """Import nothing: there is no `__init__.py`."""
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> Folder:
+    """Collect every folder with a scope."""
+    folder: Folder = Folder.from_parent(parent, path=path)
+    return folder
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Import the tests without garbage collection, and leave their modules out of it afterwards.

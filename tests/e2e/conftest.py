@@ -71,26 +71,26 @@ class Stack:
             database.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("people")
     write_tiny_person(folder)
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "talk.wav", seconds=2.0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     """Receiver of the webhooks."""
     with receiving(tmp_path_factory.mktemp("receiver")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(
     people: Path, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
@@ -114,7 +114,7 @@ def service_environment(people: Path, data: Path) -> Environment:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with started(environment, tmp_path_factory.mktemp("logs")) as running:
         yield running

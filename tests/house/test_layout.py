@@ -40,6 +40,13 @@ def test_there_is_no_package_under_tests() -> None:
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
+def test_a_folder_of_tests_is_a_scope(request: pytest.FixtureRequest) -> None:
+    """Else a service with the scope `package` runs until the end of all tests."""
+    folder = request.node.getparent(pytest.Package)
+
+    assert folder is not None and folder.path == Path(__file__).parent
+
+
 def test_no_modules_import_each_other_in_a_cycle() -> None:
     """Imports for type checking count, too."""
     imports = grimp.build_graph(*PACKAGES, cache_dir=None)
