@@ -40,6 +40,9 @@ def _set_environment() -> None:
     os.environ["XDG_DATA_HOME"] = tempfile.gettempdir() + f"/visavis-tests-{os.getuid()}"
     compiled = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))  # on disk, for the next run
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    # Kernels of earlier runs, also for a test that sets another folder for caches.
+    os.environ.setdefault("WARP_CACHE_PATH", str(Path(caches, "warp")))
     if "TMPDIR" not in os.environ and _has_room(MEMORY):
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None  # read the environment again

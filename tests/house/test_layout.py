@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import grimp
@@ -16,12 +17,19 @@ from tests.house.source import CLIENT, PACKAGES, PYPROJECT, ROOT, folder_of, pro
 MOST_ENTRIES = 14
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_each_plain_name_belongs_to_our_distribution_only(package: str) -> None:
-    distribution = CLIENT if package == CLIENT else "visavis-server"
-    owners = importlib.metadata.packages_distributions().get(package, [distribution])
+@pytest.fixture(scope="module")
+def distributions() -> Mapping[str, list[str]]:
+    """Distributions by the top-level packages that they contain."""
+    return importlib.metadata.packages_distributions()
 
-    assert set(owners) == {distribution}
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_plain_name_belongs_to_our_distribution_only(
+    package: str, distributions: Mapping[str, list[str]]
+) -> None:
+    distribution = CLIENT if package == CLIENT else "visavis-server"
+
+    assert set(distributions.get(package, [distribution])) == {distribution}
 
 
 def test_every_package_on_disk_is_listed_by_name() -> None:
