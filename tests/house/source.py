@@ -1,6 +1,7 @@
 """The product's source files and documents, as the tests of layout and language read them."""
 
 import ast
+import gc
 import io
 import re
 import tokenize
@@ -59,7 +60,12 @@ def other_texts() -> list[Path]:
 
 @cache
 def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+    """Return a tree, parsed without garbage collection: all trees stay, and it visits them."""
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(), str(path))
+    finally:
+        gc.enable()
 
 
 def docstring_openings(path: Path) -> Iterator[Text]:
