@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 @contextmanager
@@ -17,7 +18,16 @@ def quick_imports() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # once: garbage of a running process must be collected
-            gc.freeze()
+        _freeze_once()
         if was_enabled:
             gc.enable()
+
+
+@cache
+def _freeze_once() -> None:
+    """Freeze what is there, only the first time: garbage of a running process must be collected.
+
+    The count of frozen objects visits all of them, so it is not asked for again.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
