@@ -17,6 +17,7 @@ from api.app import create_app
 from api.bounds.connection import BoundedConnection
 from api.dependencies import Services
 from jobs.settings import Settings
+from tests.new_database import create_database
 
 START_SECONDS = 20.0
 STOP_SECONDS = 60.0
@@ -73,6 +74,7 @@ def serving(
     settings: Settings, proxy: Callable[[FastAPI], Any] = lambda app: app
 ) -> Iterator[Served]:
     """Run the API in a thread. proxy: wraps the application as a proxy in front of it would."""
+    create_database(settings.database_url)
     app = create_app(settings)
     config = uvicorn.Config(
         proxy(app),

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from jobs.database import open_database
-from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from jobs.store.api_keys import Scope
 from tests.api_server import Served, serving, write_person
 from tests.client.faulty_gateway import Faults, Gateway, running
 from tests.client.stub_worker import video_of, working
 from tests.house.source import ROOT
+from tests.new_database import create_database
 
 PROGRAM = Path(__file__).with_name("alone.py")
 KEPT_OUT = {"numpy", "pydantic", "pytest", "rich", "torch", "typer"}
@@ -65,7 +65,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("keys")
     settings = Settings(data=folder / "data", people=write_person(folder / "people"), access="keys")
     settings.data.mkdir()
-    upgrade(settings.database_url)
+    create_database(settings.database_url)
     database = open_database(settings)
     key = database.api_keys.create("alone", "test", [Scope.ADMIN])
     database.close()

@@ -18,11 +18,11 @@ from tests.problems import problem
 @pytest.fixture
 def keyed(settings: Settings, tmp_path: Path) -> Iterator[tuple[Served, NewKey]]:
     from jobs.db.engine import connect
-    from jobs.db.migrate import upgrade
+    from tests.new_database import create_database
 
     url = f"sqlite:///{tmp_path}/visavis.db"
     changed = {"data": tmp_path, "database_url": url, "access": "keys"}
-    upgrade(url)
+    create_database(url)
     engine = connect(url)
     key = ApiKeyStore(engine).create("local", "test", (Scope.READ, Scope.WRITE))
     engine.dispose()

@@ -16,10 +16,10 @@ import pytest
 
 from jobs.database import stores_on
 from jobs.db.engine import connect
-from jobs.db.migrate import upgrade
 from jobs.model import NewJob, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.storage.keys import input_key
+from tests.new_database import create_database
 
 ROOT = Path(__file__).parents[3]
 SERVE = """
@@ -62,7 +62,7 @@ def api(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def queued(folder: Path) -> str:
     url = f"sqlite:///{folder / 'visavis.db'}"
-    upgrade(url)
+    create_database(url)
     database, job_id = stores_on(connect(url)), new_job_id()
     key = input_key(job_id, "wav")
     database.jobs.submit(NewJob(job_id, GenerateRequest(), input_key=key, clip_seconds=1.0))

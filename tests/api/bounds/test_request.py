@@ -138,10 +138,10 @@ def tenants(settings: Settings, tmp_path: Path) -> Iterator[tuple[Served, str, s
 
 def keys_of(settings: Settings, *tenants: str) -> list[str]:
     from jobs.db.engine import connect
-    from jobs.db.migrate import upgrade
     from jobs.store.api_keys import ApiKeyStore
+    from tests.new_database import create_database
 
-    upgrade(settings.database_url)
+    create_database(settings.database_url)
     engine = connect(settings.database_url)
     store = ApiKeyStore(engine)
     tokens = [store.create(each, "test", (Scope.READ, Scope.WRITE)).token for each in tenants]

@@ -15,7 +15,6 @@ from api.app import create_app
 from api.bounds.gates import Gates
 from api.middleware.auth import AT_ONCE
 from jobs.db.engine import connect
-from jobs.db.migrate import upgrade
 from jobs.model import Job, NewJob, Output, State, new_job_id
 from jobs.request.model import GenerateRequest
 from jobs.settings import Settings
@@ -23,6 +22,7 @@ from jobs.storage.keys import attempt_key, input_key
 from jobs.store.api_keys import ApiKeyStore, NoKeys, Scope
 from tests.api.rows import VIDEO
 from tests.api_server import Served, serving
+from tests.new_database import create_database
 from tests.problems import problem
 
 UNKNOWN_ID = "0198c0ffee0070008000000000000000"
@@ -127,7 +127,7 @@ def keyed_settings(settings: Settings, tmp_path_factory: pytest.TempPathFactory)
     changed = {"data": folder, "database_url": f"sqlite:///{folder / 'v.db'}", "access": "keys"}
     changed |= {"reads_per_minute": 0, "writes_per_minute": 0}
     changed_settings = settings.model_copy(update=changed | {"storage_url": folder.as_uri()})
-    upgrade(changed_settings.database_url)
+    create_database(changed_settings.database_url)
     engine = connect(changed_settings.database_url)
     ApiKeyStore(engine).create("first", "required at start", [Scope.READ])
     engine.dispose()

@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.db.engine import connect
-from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from jobs.store.api_keys import ApiKeyStore, Scope
 from tests.api_server import Served, serving
+from tests.new_database import create_database
 from tests.problems import problem
 
 APP = "https://app.example"
@@ -75,7 +75,7 @@ def test_the_host_of_the_public_url_is_answered(public: Served) -> None:
 def test_with_keys_any_host_is_answered(settings: Settings, tmp_path: Path) -> None:
     changed = {"access": "keys", "data": tmp_path, "database_url": f"sqlite:///{tmp_path}/v.db"}
     behind_a_proxy = settings.model_copy(update=changed)
-    upgrade(behind_a_proxy.database_url)
+    create_database(behind_a_proxy.database_url)
     engine = connect(behind_a_proxy.database_url)
     ApiKeyStore(engine).create("acme", "a test", [Scope.READ])
     engine.dispose()

@@ -10,11 +10,11 @@ from contracts.outputs import OUTPUTS
 from contracts.person import write_manifest
 from contracts.provenance import Origin
 from jobs.database import open_database
-from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from jobs.store.api_keys import Scope
 from tests.api.routes.test_people import FACTS
 from tests.api_server import Served, serving, write_person
+from tests.new_database import create_database
 from worker.provenance.manifest import open_signer, sidecar_of
 
 LICENSED = {"kind": "licence", "licence": "CC BY-NC 4.0", "uses": ["non-commercial"]}
@@ -33,7 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def server(settings: Settings) -> Iterator[Served]:
-    upgrade(settings.database_url)
+    create_database(settings.database_url)
     with closing(open_database(settings)) as database:
         token = database.api_keys.create("acme", "a test", [Scope.READ, Scope.WRITE]).token
     with serving(settings) as served:

@@ -9,10 +9,10 @@ import pytest
 
 from contracts.person import write_manifest
 from jobs.database import open_database
-from jobs.db.migrate import upgrade
 from jobs.settings import Settings
 from jobs.store.api_keys import Scope
 from tests.api_server import Served, serving, write_person
+from tests.new_database import create_database
 
 PICTURE, LOOP = b"RIFF....WEBP", b"....ftypisom"
 FACTS = {
@@ -40,7 +40,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (people / "demo" / "loop.mp4").write_bytes(LOOP)
     write_manifest(people / "demo", FACTS, ["picture.webp", "loop.mp4"])
     settings = Settings(data=folder / "data", people=people, access="keys")
-    upgrade(settings.database_url)
+    create_database(settings.database_url)
     with closing(open_database(settings)) as database:
         token = database.api_keys.create("acme", "a test", [Scope.READ]).token
     with serving(settings) as server:

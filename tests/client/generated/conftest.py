@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from jobs.db.engine import connect
-from jobs.db.migrate import upgrade
 from jobs.model import LOCAL
 from jobs.settings import Settings
 from jobs.store.api_keys import ApiKeyStore, Scope
 from tests.api_server import Served, serving, write_person
 from tests.audio_clips import write_clip
 from tests.client.stub_worker import working
+from tests.new_database import create_database
 
 ROOT = Path(__file__).parents[3]
 TOOLS = ROOT / ".venv-tools"
@@ -59,7 +59,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         reads_per_minute=0,
         writes_per_minute=0,
     )
-    upgrade(settings.database_url)
+    create_database(settings.database_url)
     engine = connect(settings.database_url)
     made = ApiKeyStore(engine).create(LOCAL, "a test", [Scope.READ, Scope.WRITE])
     engine.dispose()

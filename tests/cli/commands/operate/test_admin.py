@@ -18,12 +18,13 @@ from jobs.storage.factory import open_storage
 from jobs.storage.keys import input_key
 from tests.chaos.cluster import postgresql
 from tests.cli.conftest import Call
+from tests.new_database import create_database
 
 
 @pytest.fixture
 def database(call: Call) -> Iterator[Database]:
     settings = Settings()
-    upgrade(settings.database_url)
+    create_database(settings.database_url)
     opened = open_database(settings)
     yield opened
     opened.close()

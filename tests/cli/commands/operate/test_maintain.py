@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.db.migrate import upgrade
 from jobs.maintenance.context import MaintenanceContext, open_context
 from jobs.model import NewJob, State, new_job_id, utc_now
 from jobs.request.model import GenerateRequest
@@ -15,6 +14,7 @@ from jobs.settings import Settings
 from jobs.storage.keys import input_key
 from jobs.store.uploads import UploadStore
 from tests.cli.conftest import Call
+from tests.new_database import create_database
 
 NOTHING = "announced 0 jobs; removed objects of 0 jobs, 0 orphaned objects and 0 uploads\n"
 
@@ -23,7 +23,7 @@ NOTHING = "announced 0 jobs; removed objects of 0 jobs, 0 orphaned objects and 0
 def context(call: Call, monkeypatch: pytest.MonkeyPatch) -> Iterator[MaintenanceContext]:
     monkeypatch.setenv("VISAVIS_BROKER_URL", "memory://")
     settings = Settings()
-    upgrade(settings.database_url)
+    create_database(settings.database_url)
     with open_context(settings) as opened:
         yield opened
 
