@@ -22,6 +22,7 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30  # free, many times what the tests write
 PAGE = Path(__file__).with_name("page")  # its tests share a service and a browser
 LENGTHS = ("longest", "slow")  # markers
+OBJECTS_OF_A_ROUND = 50_000  # of garbage collection
 SHORT = len(LENGTHS)
 
 
@@ -110,7 +111,8 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> Folder:
 def pytest_collection() -> Generator[None, object, object]:
     """Import the tests without garbage collection, and leave their modules out of it afterwards.
 
-    They stay to the end, and every round would visit all of them.
+    They stay to the end, and every round would visit all of them. Later rounds are rarer than by
+    default, which is one for each 700 new objects.
     """
     gc.disable()
     try:
@@ -118,6 +120,7 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(OBJECTS_OF_A_ROUND, *gc.get_threshold()[1:])
         gc.enable()
 
 
