@@ -170,6 +170,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         sys.stderr.write(f"\n{report.when} of {report.nodeid} failed:\n{report.longreprtext}\n")
 
 
+def pytest_sessionfinish() -> None:
+    """End what would not end before this process, and would be missing in its CPU time."""
+    if forked := sys.modules.get("tests.forked"):
+        forked.stop_server()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the CPU time of the run: pytest-xdist has waited for its workers at this point."""
     used = os.times()

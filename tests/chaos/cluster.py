@@ -23,6 +23,7 @@ from typing import Any
 from cli.local.embedded_redis import PARENT_DEATH, EmbeddedRedis
 from jobs.settings import Settings
 from tests.chaos import faulty_proxy
+from tests.forked import Forked
 from tests.s3_server import CREDENTIALS, s3_server
 from tests.tiny_person import write_tiny_person
 
@@ -40,24 +41,29 @@ class Process:
     arguments: list[str]
     environment: Mapping[str, str]
     log: Path
+    forked: bool = False  # from a process that has imported the product
     extra: dict[str, str] = field(default_factory=dict)  # environment variables set by faults
-    running: subprocess.Popen[bytes] | None = None
+    running: subprocess.Popen[bytes] | Forked | None = None
     due: float = 0.0
     starts: int = 0
     exits: Counter[int] = field(default_factory=Counter)  # by exit status
 
     def start(self) -> None:
-        tether = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), sys.executable]
+        environment = {**self.environment, **self.extra}
+        self.starts += 1
+        if self.forked:
+            self.running = Forked(self.arguments, environment, self.log)
+            return
+        tether = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid())]
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
-                [*tether, *self.arguments],
-                env={**self.environment, **self.extra},
+                [*tether, sys.executable, "-P", *self.arguments],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.starts += 1
 
     @property
     def pid(self) -> int:
@@ -103,13 +109,15 @@ def running_cluster(
     apis: int,
     environment: Mapping[str, str],
     broker: bool = True,
+    forked: bool = False,
     last_worker: Mapping[str, str] | None = None,
     prepare: Callable[[Path], None] = lambda folder: None,
 ) -> Iterator[Cluster]:
     """Start a cluster. setup: "embedded" (SQLite, local storage) or "servers" (PostgreSQL, S3).
 
-    broker: run a Redis. last_worker: more environment of the last worker; "{folder}" in a value is
-    the folder of the cluster. prepare: called with this folder before anything starts.
+    broker: run a Redis. forked: see tests/forked.py. last_worker: more environment of the last
+    worker; "{folder}" in a value is the folder of the cluster. prepare: called with this folder
+    before anything starts.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visavis-chaos-")))
@@ -147,16 +155,17 @@ def running_cluster(
             set_storage = lambda mode: proxy.switch(mode or "pass")  # noqa: E731
             url = f"s3://{BUCKET}/visavis?endpoint_url={proxy.address}&region=us-east-1"
             common["VISAVIS_STORAGE_URL"] = url
+        process = partial(_process, folder=folder, forked=forked)
         ports = [_free_port() for _ in range(apis)]
         cluster = Cluster(
             settings=_settings(common),
             folder=folder,
             redis=redis,
             apis=[
-                _process(f"api-{port}", "api", {**common, "VISAVIS_PORT": str(port)}, folder)
+                process(f"api-{port}", "api", {**common, "VISAVIS_PORT": str(port)})
                 for port in ports
             ],
-            workers=[_process(f"worker-{n}", "worker", common, folder) for n in range(workers)],
+            workers=[process(f"worker-{n}", "worker", common) for n in range(workers)],
             addresses=[f"http://127.0.0.1:{port}" for port in ports],
             set_storage=set_storage,
             set_disk=lambda mode: set_fault("disk", mode),
@@ -222,8 +231,11 @@ def s3() -> Iterator[faulty_proxy.Proxy]:
             yield running
 
 
-def _process(name: str, command: str, environment: Mapping[str, str], folder: Path) -> Process:
-    return Process(name, ["-P", str(ENTRY_POINT), command], environment, folder / f"{name}.log")
+def _process(
+    name: str, command: str, environment: Mapping[str, str], *, folder: Path, forked: bool
+) -> Process:
+    log = folder / f"{name}.log"
+    return Process(name, [str(ENTRY_POINT), command], environment, log, forked)
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:

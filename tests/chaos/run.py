@@ -50,6 +50,7 @@ class Plan:
     apis: int = 2
     submit_pause_seconds: float = 0.0  # of the client after each job
     new_faults: int = 0  # of sick workers, missing mounts, copied persons and the database
+    forked: bool = False  # processes that start at once, see tests/forked.py
 
 
 class Client:
@@ -132,6 +133,7 @@ def run(plan: Plan) -> Report:
             apis=plan.apis,
             environment=plan.environment,
             broker=plan.broker,
+            forked=plan.forked,
         ) as cluster,
     ):
         _wait_until_ready(cluster)

@@ -32,6 +32,7 @@ def test_no_job_is_lost_and_none_is_done_twice(setup: str) -> None:
             apis=1,
             submit_pause_seconds=1.0,
             new_faults=1,
+            forked=True,
         )
     )
 
