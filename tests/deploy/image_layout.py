@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 UID = 65532
 COMPILE = "models.avatar.raster.compiled"
+LEFT_TO_COMPILE = "wp_models.avatar.raster.cpu_kernels_"  # its folder, without the digest
 PRIVILEGES = ("--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--no-new-privs")
 # For a Python, a checkout or temporary files below a folder like /root that other users cannot
 # enter: reading is allowed then, writing is not.
@@ -154,6 +155,8 @@ def _install(layout: Layout) -> None:
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "-q", "--no-deps", str(wheel)], check=True, timeout=300)
     if any(COMPILE in run for run in layout.dockerfile.runs):
+        kernels = Path(layout.environment()["WARP_CACHE_PATH"])
+        _copy_kernels(kernels)
         subprocess.run(
             [str(python), "-m", COMPILE, "--arch"],  # kernels of GPUs have other tests
             env=layout.environment(),
@@ -161,6 +164,15 @@ def _install(layout: Layout) -> None:
             check=True,
             timeout=900,
         )
+        assert list(kernels.rglob(f"{LEFT_TO_COMPILE}*.o")), "nothing was compiled"
+
+
+def _copy_kernels(target: Path) -> None:
+    """Copy kernels that earlier tests compiled, except those of one small module."""
+    compiled = Path(os.environ["WARP_CACHE_PATH"])
+    if compiled.is_dir():
+        unwanted = shutil.ignore_patterns(f"{LEFT_TO_COMPILE}*")
+        shutil.copytree(compiled, target, ignore=unwanted)
 
 
 def _link_dependencies(extras: tuple[str, ...], packages: Path) -> None:
