@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jobs.queue.pauses import PausedClaims
 
 IN_ITS_QUEUE = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+QUEUED, CLAIMED = jobs.alias("queued"), jobs.alias("claimed")  # made once: each takes 1 ms
 
 
 LONGEST_PAUSE = timedelta(seconds=60)  # of a job that was put back
@@ -57,7 +58,7 @@ def select_next(
     It is the first one in the queue of some tenant. So the query reads the index once for each
     waiting tenant, however long the queues are.
     """
-    queued, least = jobs.alias("queued"), sa.func.min
+    queued, claimed, least = QUEUED, CLAIMED, sa.func.min
     waiting = sa.and_(queued.c.state == State.QUEUED, may_run(queued, now))
     if people:
         waiting = sa.and_(waiting, shows_only(people, queued))
@@ -78,7 +79,6 @@ def select_next(
         first = sa.select(column).where(own).order_by(*in_its_queue).limit(1)
         return first.scalar_subquery().label(column.name)
 
-    claimed = jobs.alias("claimed")
     running = sa.select(sa.func.count()).where(
         claimed.c.state == State.RUNNING, claimed.c.tenant == names.c.tenant
     )
