@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from jobs.queue.pauses import PausedClaims
 
 IN_ITS_QUEUE = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
-QUEUED, CLAIMED = jobs.alias("queued"), jobs.alias("claimed")  # made once: each takes 1 ms
+QUEUED, CLAIMED = jobs.alias("queued"), jobs.alias("claimed")  # each takes 1 ms
 
 
 LONGEST_PAUSE = timedelta(seconds=60)  # of a job that was put back
@@ -38,8 +39,12 @@ LONGEST_PAUSE = timedelta(seconds=60)  # of a job that was put back
 
 def may_run(table: FromClause, now: datetime) -> ColumnElement[bool]:
     """Condition: the job does not pause, or the clock was put back since its pause began."""
+    return _may_run(table, now, now + LONGEST_PAUSE)
+
+
+def _may_run(table: FromClause, now: Any, latest: Any) -> ColumnElement[bool]:
     until = table.c.not_before
-    return sa.or_(until.is_(None), until <= now, until > now + LONGEST_PAUSE)
+    return sa.or_(until.is_(None), until <= now, until > latest)
 
 
 def select_next(
@@ -58,8 +63,18 @@ def select_next(
     It is the first one in the queue of some tenant. So the query reads the index once for each
     waiting tenant, however long the queues are.
     """
+    selected = _select_next(tuple(people), paused, tuple(without))
+    return selected.params(now=now, latest=now + LONGEST_PAUSE)
+
+
+@lru_cache(maxsize=64)  # an idle worker asks for the same every second or more often
+def _select_next(
+    people: tuple[str, ...], paused: PausedClaims, without: tuple[str, ...]
+) -> Select[tuple[str, int, datetime | None]]:
+    """Return the query of `select_next` with the parameters `now` and `latest`."""
     queued, claimed, least = QUEUED, CLAIMED, sa.func.min
-    waiting = sa.and_(queued.c.state == State.QUEUED, may_run(queued, now))
+    now, latest = (sa.bindparam(name, type_=jobs.c.not_before.type) for name in ("now", "latest"))
+    waiting = sa.and_(queued.c.state == State.QUEUED, _may_run(queued, now, latest))
     if people:
         waiting = sa.and_(waiting, shows_only(people, queued))
     excluded = {*paused.people, *without}
