@@ -28,7 +28,6 @@ from models.motion.diffusion import (
     half_log_snr,
     log_snr_schedule_of,
 )
-from models.motion.execution.lanes import shares
 from models.motion.pipeline import Sampling, take_generators
 from models.motion.samplers.ddim import ddim_step
 from models.motion.samplers.student import student_schedule
@@ -54,8 +53,6 @@ logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 LARGEST_GAIN = 1.2  # half log-SNR that the teacher gains with one call
-CONTINUED = 0.5  # share of batches whose first frames are given, as those of a window before
-GIVEN, FADING = 15, 15  # frames that are given, and those over which this ends
 VALIDATION = 20  # one of so many trajectories is for validation
 # Weights of errors of positions and of their differences, each relative to its own spread.
 ORDERS = (1.0, 0.5, 0.2, 0.1)
@@ -236,9 +233,7 @@ def distillation(
         alike = [number for number in numbers if config.length(number) == frames]
         count = max(1, config.batch * config.frames[0] // frames)
         drawn = torch.randint(len(alike), (count,), generator=generator).tolist()
-        rows = trajectories.read(name, [alike[each] for each in drawn])
-        given = float(torch.rand(1, generator=generator)) < CONTINUED
-        return TrainingBatch({**rows, "given": given_frames(frames, count, given=given)})
+        return TrainingBatch(trajectories.read(name, [alike[each] for each in drawn]))
 
     return Training(
         network,
@@ -254,24 +249,13 @@ def held_out(config: DistillConfig) -> range:
     return range(0, config.clips, VALIDATION)
 
 
-def given_frames(frames: int, count: int, *, given: bool) -> Tensor:
-    """Return weights of frames that follow their trajectory, whatever is predicted: [B, T]."""
-    weights = torch.zeros(count, frames)
-    if given and frames > GIVEN + FADING:
-        weights[:, :GIVEN] = 1
-        weights[:, GIVEN : GIVEN + FADING] = 1 - shares(FADING, CPU)
-    return weights
-
-
 def student_losses(network: Denoiser, batch: TrainingBatch, calls: int) -> dict[str, Tensor]:
     """Make all calls of a student, and compare each with what its trajectory needs."""
-    free = 1 - batch["given"][..., None]  # [B, T, 1]
-    loss = free.new_zeros(())
+    loss = batch["states"].new_zeros(())
     for predicted, wanted in student_calls(network, batch, calls):
-        loss = loss + call_loss(predicted * free, wanted * free) / calls
+        loss = loss + call_loss(predicted, wanted) / calls
     # The last error is that of the student's result.
-    error = (predicted.detach() - wanted) * free
-    return {"loss": loss, "end": error.square().mean()}
+    return {"loss": loss, "end": (predicted.detach() - wanted).square().mean()}
 
 
 def student_calls(
@@ -281,16 +265,16 @@ def student_calls(
 
     No gradient passes from one call to another.
     """
-    states, given = batch["states"], batch["given"][..., None]  # [B, S + 1, T, C], [B, T, 1]
+    states = batch["states"]  # [B, S + 1, T, C]
     condition = network.condition(network.tokens(batch["features"]), states.shape[2])
     if isinstance(network, BodyDenoiser):
         condition = network.with_keys(condition, network.key_tokens(batch["keys"]))
-    schedule, x, end = student_schedule(calls), states[:, 0], states[:, -1]
+    schedule, x = student_schedule(calls), states[:, 0]
     for call, step in enumerate(reversed(range(calls))):
         t = torch.full((len(states),), schedule.timesteps[step], device=x.device)
         predicted = network(x, t, condition)
         yield predicted, needed(x, states[:, call + 1], step, calls)
-        x = ddim_step(x, torch.lerp(predicted.detach(), end, given), schedule, step)
+        x = ddim_step(x, predicted.detach(), schedule, step)
 
 
 def call_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -329,9 +313,8 @@ def fit_spread(network: Denoiser, name: Name, trajectories: Trajectories) -> flo
         own, true, mean = [], [], []
         for number in held_out(config):
             rows = trajectories.read(name, [number])
-            frames = config.length(number)
-            batch = TrainingBatch({**rows, "given": given_frames(frames, 1, given=False)})
-            *_, (predicted, _) = student_calls(network, batch.to(device), config.calls)
+            batch = TrainingBatch(rows).to(device)
+            *_, (predicted, _) = student_calls(network, batch, config.calls)
             own.append(predicted.var(dim=1).mean())
             true.append(rows["states"][:, -1].var(dim=1).mean())
             mean.append(predicted.mean(dim=(0, 1)))

@@ -14,14 +14,11 @@ from models.motion.samplers.student import student_schedule
 from tests import tiny_person
 from training.loop.batch import TrainingBatch
 from training.networks.distillation import (
-    FADING,
-    GIVEN,
     ORDERS,
     DistillConfig,
     Trajectories,
     call_loss,
     fit_spread,
-    given_frames,
     needed,
     new_student,
     student_losses,
@@ -65,15 +62,6 @@ def test_the_needed_prediction_leads_to_the_trajectory(step: int) -> None:
     torch.testing.assert_close(arrived, later)
 
 
-def test_the_first_frames_are_given_as_in_a_window_after_another() -> None:
-    given = given_frames(90, 2, given=True)
-    assert given.shape == (2, 90)
-    assert (given[:, :GIVEN] == 1).all()
-    assert (given[:, GIVEN + FADING :] == 0).all()
-    assert not given_frames(90, 2, given=False).any()
-    assert not given_frames(30, 2, given=True).any()
-
-
 @pytest.mark.parametrize("name", ["face", "body"])
 def test_a_student_learns_trajectories(name: str) -> None:
     teacher: Denoiser = getattr(tiny_person.tiny_networks(), name)
@@ -82,7 +70,7 @@ def test_a_student_learns_trajectories(name: str) -> None:
     noise, end = randn(2, 60, channels), torch.full((2, 60, channels), 2.0)
     between = ddim_step(noise, end, student_schedule(2), 1)
     states = torch.stack([noise, between, end], dim=1)
-    rows = {"features": features, "states": states, "given": given_frames(60, 2, given=False)}
+    rows = {"features": features, "states": states}
     batch = TrainingBatch(rows if keys is None else {**rows, "keys": keys})
     network = new_student(teacher)
     assert not network.null_tokens.requires_grad
