@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 import re
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+ARENAS = 2
+M_ARENA_MAX = -8  # of mallopt, in malloc.h of glibc
 
 MEMORY_INFO = Path("/proc/meminfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -43,14 +47,26 @@ def choose_device(name: str) -> torch.device:
 
 
 def start(settings: Settings) -> torch.device:
-    """Choose the device and set the number of threads as in the settings."""
+    """Choose the device, set the number of threads as in the settings, and limit arenas."""
     device = choose_device(settings.device)
+    limit_arenas()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.backends.cudnn.allow_tf32 = False  # the published numbers need float32 on a GPU, too
     facts = {"device": describe(device), "threads": torch.get_num_threads()}
     logger.info("runtime", extra=facts | {"torch": torch.__version__})
     return device
+
+
+def limit_arenas() -> None:
+    """Let all threads allocate from few arenas; without effect where glibc is not the C library.
+
+    By default glibc keeps up to eight of them for each core, each with what was once freed in it.
+    In a long clip, whose windows and frames are computed in threads, this was 90 MB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, ARENAS)
 
 
 def describe(device: torch.device) -> str:

@@ -1,12 +1,41 @@
 """Choice of device and threads from the settings."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from jobs.settings import Settings
-from worker.pipeline.device import DeviceError, choose_device, describe, start, works
+from tests.house.source import ROOT
+from worker.pipeline.device import ARENAS, DeviceError, choose_device, describe, start, works
+
+ALLOCATING = """
+import ctypes
+import threading
+
+from worker.pipeline.device import limit_arenas
+
+limit_arenas()
+together = threading.Barrier(8)
+
+
+def allocate() -> None:
+    together.wait()
+    kept = [bytearray(100_000) for _ in range(100)]
+    together.wait()
+    del kept
+
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+ctypes.CDLL(None).malloc_stats()
+"""
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
@@ -50,3 +79,11 @@ def test_the_number_of_threads_is_set(tmp_path: Path) -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
+def test_threads_share_few_arenas() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALLOCATING], cwd=ROOT, capture_output=True, text=True
+    )
+    assert 1 <= done.stderr.count("Arena ") <= ARENAS, done.stderr
