@@ -49,7 +49,9 @@ class ApiProcess:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                httpx.get(f"{self.address}/healthz", trust_env=False).raise_for_status()
+                httpx.get(
+                    f"{self.address}/healthz", trust_env=False, verify=False
+                ).raise_for_status()
                 return
             except httpx.HTTPError:
                 assert time.monotonic() < deadline, self.log.read_text()[-3000:]

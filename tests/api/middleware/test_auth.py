@@ -117,7 +117,7 @@ class Tenants:
 
 def client(served: Served, token: str | None) -> httpx.Client:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=served.http.base_url, headers=headers, timeout=30)
+    return httpx.Client(base_url=served.http.base_url, headers=headers, timeout=30, verify=False)
 
 
 @pytest.fixture(scope="module")

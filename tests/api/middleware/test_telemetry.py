@@ -36,7 +36,9 @@ def served(settings: Settings) -> Iterator[Served]:
 
 
 def scrape(settings: Settings) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    answer = httpx.get(f"http://127.0.0.1:{settings.metrics_port}/metrics", trust_env=False)
+    answer = httpx.get(
+        f"http://127.0.0.1:{settings.metrics_port}/metrics", trust_env=False, verify=False
+    )
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(answer.raise_for_status().text):
         for sample in family.samples:
@@ -125,7 +127,7 @@ def test_a_second_process_on_the_machine_has_the_next_port(
     with serving(settings.model_copy(update={"port": 0})):
         (line,) = [each for each in caplog.records if each.message == "metrics"]
         port = vars(line)["port"]
-        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, verify=False)
 
     assert port > settings.metrics_port
     assert re.search(r"^visavis_build_info\{", answer.text, re.MULTILINE)

@@ -183,7 +183,9 @@ def test_streams_hold_no_threads(served: Served) -> None:
     job = submit(served)
     threads = threading.active_count()
     limits = httpx.Limits(max_connections=100)
-    with httpx.Client(base_url=served.http.base_url, limits=limits, timeout=30) as client:
+    with httpx.Client(
+        base_url=served.http.base_url, limits=limits, timeout=30, verify=False
+    ) as client:
         streams = [client.stream("GET", f"/jobs/{job.id}/events") for _ in range(60)]
         answers = [stream.__enter__() for stream in streams]
         until(lambda: served.app.state.watch.waiting == 60)

@@ -185,7 +185,7 @@ def test_a_job_that_is_deleted_during_a_long_poll(served: Served) -> None:
 def test_many_long_polls_do_not_block_other_requests(served: Served) -> None:
     job = submit(served)
     with (
-        httpx.Client(base_url=served.http.base_url, timeout=30) as client,
+        httpx.Client(base_url=served.http.base_url, timeout=30, verify=False) as client,
         ThreadPoolExecutor(80) as pool,  # twice the threads of the API
     ):
         request = {"url": f"/jobs/{job.id}", "headers": {"prefer": "wait=30"}}
