@@ -69,6 +69,7 @@ class Moving:
         self._network, self._parts, self._halves = network, parts, halves
         self._counts = [part.takes.stop - part.takes.start for part in parts]
         self._place = 0
+        self._last: tuple[dict[int, Call], Condition] | None = None  # the parts that were asked
 
     def both(self, x: Tensor, t: int) -> Tensor:
         """Predict with all rows of the condition, [H B, T, C]."""
@@ -106,11 +107,8 @@ class Moving:
         """Return the predictions of a batch, in the shapes of `noisy`."""
         if not asked:
             return []
-        parts = [self._parts[number] for number in asked]
         counts = [self._counts[number] for number in asked]
-        cut = [part.cut(calls[number]) for part, number in zip(parts, asked, strict=True)]
-        joined = cut[0] if len(cut) == 1 else joined_conditions(cut, counts, self._halves)
-        condition = rows(joined)
+        condition = rows(self._condition({number: calls[number] for number in asked}))
         halves, longest = len(noisy[0]), max(each.shape[2] for each in noisy)
         batch = noisy[0].new_zeros(halves, sum(counts), longest, noisy[0].shape[3])
         for place, each in zip(batch.split_with_sizes(counts, 1), noisy, strict=True):
@@ -119,6 +117,15 @@ class Moving:
         x0 = self._network(batch.flatten(0, 1), groups, condition)
         predicted = _takes(x0, counts)
         return [own[:, :, : each.shape[2]] for own, each in zip(predicted, noisy, strict=True)]
+
+    def _condition(self, asked: dict[int, Call]) -> Condition:
+        """Return the condition of a batch; calls in a row that ask for the same have the same."""
+        if self._last is None or self._last[0] != asked:
+            counts = [self._counts[number] for number in asked]
+            cut = [self._parts[number].cut(call) for number, call in asked.items()]
+            one = len(cut) == 1
+            self._last = asked, cut[0] if one else joined_conditions(cut, counts, self._halves)
+        return self._last[1]
 
 
 def _takes(x: Tensor, counts: Sequence[int]) -> Sequence[Tensor]:

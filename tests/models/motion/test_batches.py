@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.motion.denoiser import Condition
+from models.motion.execution import moving
 from models.motion.execution.batches import Task, animate_together, sample_tasks
 from models.motion.execution.padding import joined_conditions
 from models.motion.execution.sizes import (
@@ -103,6 +105,20 @@ def test_clips_together_have_the_motion_of_each_alone(
     clips = [clip(animator, frames, sampling=sampling) for frames in lengths]
     for frames, motion in zip(lengths, together(animator, clips), strict=True):
         assert_same(motion, alone(animator, clip(animator, frames, sampling=sampling)))
+
+
+def test_the_condition_of_a_batch_is_joined_once_for_calls_of_the_same_frames(
+    animator: Animator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[int] = []
+
+    def counted(conditions: Sequence[Condition], takes: Sequence[int], halves: int) -> Condition:
+        joined.append(len(conditions))
+        return joined_conditions(conditions, takes, halves)
+
+    monkeypatch.setattr(moving, "joined_conditions", counted)
+    together(animator, [clip(animator, frames) for frames in (150, 121)])
+    assert joined == [2, 2]  # face and body
 
 
 def test_clips_in_windows_together_have_the_motion_of_each_alone(animator: Animator) -> None:
