@@ -19,7 +19,7 @@ from models.motion.execution.sizes import (
 )
 from models.motion.pipeline import Animator, Motion, MotionError, Sampling
 from models.motion.sampling import SegmentMotion, no_progress
-from models.motion.windows import ClipSampling, WindowConfig
+from models.motion.windows import ClipSampling, WindowConfig, planned
 from tests import tiny_person
 
 SMALL = WindowConfig(hop=60, overlap=30, moves=1, start=60)
@@ -117,8 +117,14 @@ def test_the_condition_of_a_batch_is_joined_once_for_calls_of_the_same_frames(
         return joined_conditions(conditions, takes, halves)
 
     monkeypatch.setattr(moving, "joined_conditions", counted)
-    together(animator, [clip(animator, frames) for frames in (150, 121)])
-    assert joined == [2, 2]  # face and body
+    windows = replace(SMALL, moves=0)
+    clips = [
+        ClipSampling(animator, [audio(200, seed)], replace(FEW, seeds=(seed,)), windows=windows)
+        for seed in (1, 2)
+    ]
+    together(animator, clips)
+    count = len(list(planned(windows, FEW.steps, lambda _: 200)))
+    assert joined == [2, 2] * count  # of face and body, in each window
 
 
 def test_clips_in_windows_together_have_the_motion_of_each_alone(animator: Animator) -> None:
