@@ -33,6 +33,7 @@ class Beside(Generic[Result]):
         """work: called with the function that receives its progress."""
         self._reports: SimpleQueue[tuple[str, float] | None] = SimpleQueue()
         self._stop = Event()
+        self._inference = torch.is_inference_mode_enabled()  # a mode is that of one thread
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="beside")
         self._future = self._pool.submit(self._run, work)
 
@@ -51,7 +52,8 @@ class Beside(Generic[Result]):
 
     def _run(self, work: Callable[[Progress], Result]) -> Result:
         try:
-            return work(self._report)
+            with torch.inference_mode(self._inference):
+                return work(self._report)
         finally:
             self._reports.put(None)
 

@@ -22,6 +22,12 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("mode", [False, True])
+def test_work_has_the_inference_mode_of_the_caller(mode: bool) -> None:
+    with torch.inference_mode(mode), Beside(lambda _: torch.is_inference_mode_enabled()) as beside:
+        assert beside.result(lambda *_: None) is mode
+
+
 def test_reports_arrive_in_the_thread_of_the_caller_after_its_own_work() -> None:
     seen: list[object] = []
 
