@@ -28,6 +28,7 @@ from models.motion.speech import (
     ConvStack,
     between,
     no_progress,
+    scale_frequencies,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ UNIT_KERNEL = 3  # of the regressor of face units
 CLOSED = 1  # columns after those of the units: probability of closed lips
 OPENING = ("jawOpen", "mouthLowerDown", "mouthUpperUp")  # starts of units that louder frames open
 MOST_LOUDER = 0.5  # largest change of an opening
+NEAR_FRAMES, LOUD = 6, 0.85  # each way, and of their highest level: lips begin to be kept open
+EXCERPT = 120  # frames of a clip, its loudest, in which phones are told apart
 CONTRAST = 4.0  # of loud to quiet rows in the two means of a clip
 CROSSTALK = 0.1  # of the partner's level: a quieter sound in the person's channel is the partner
 PARTNER_FRAMES, OWN_FRAMES, EASE_FRAMES = 6, 8, 2  # each way: levels, voice, and its ends
@@ -235,11 +238,17 @@ class LipUnitsConfig:
     summary: bool = False  # hear the mean of loud and of quiet rows: the voice, and the noise
     dropout: float = 0.0  # in training
     members: int = 1  # networks of these sizes, whose results are averaged
-    loudness: float = 0.0  # how much wider lips open in louder frames; 1 is in proportion
+    loudness: float = 0.0  # how much wider lips open in louder frames; 1 is in proportion, 0 off
+    scales: tuple[float, ...] = ()  # factors of frequencies, of which a clip gets the best
+    phones: int = 0  # that each member tells apart, in training and the first to choose the scale
+    bands: int = 0  # of the front end, as `models.motion.speech.Bands`; only scales need them
+    lowest: float = 0.0
+    highest: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", tuple(self.units))
         object.__setattr__(self, "dilations", tuple(self.dilations))
+        object.__setattr__(self, "scales", tuple(self.scales))
         if self.audio_channels < 2 or self.audio_channels % 2:
             raise ValueError(f"audio_channels must be even, of two channels ({self})")
         if not self.units or not self.first_kernel % 2:
@@ -248,6 +257,11 @@ class LipUnitsConfig:
             raise ValueError(
                 f"members must be at least 1, dropout in [0, 1), loudness in [0, 1] ({self})"
             )
+        if min(self.scales, default=1.0) <= 0 or self.phones < 0:
+            raise ValueError(f"scales and phones must be positive ({self})")
+        known = 0 < self.bands <= self.audio_channels // 2 and 0 < self.lowest < self.highest
+        if self.phones and not known:
+            raise ValueError(f"phones must come with bands of the front end ({self})")
 
 
 class ResidualBlock(nn.Module):
@@ -289,6 +303,7 @@ class LipUnits(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, len(config.units) + CLOSED)
+        self.phones = nn.Linear(width, config.phones) if config.phones else None
         self.register_buffer("mean", torch.zeros(len(config.units)))
         self.register_buffer("spread", torch.ones(len(config.units)))
         alone = replace(config, members=1)
@@ -325,6 +340,25 @@ class LipUnits(nn.Module):
         units, closed = self.out(hidden).split([len(self.config.units), CLOSED], dim=-1)
         return self.mean + self.spread * units, closed[..., 0]
 
+    def usual_voice(self, rows: Tensor) -> Tensor:
+        """Scale the frequencies of each clip to those of a usual voice, [B, T, A / 2] of both.
+
+        Vocal tract length normalisation: of some scales, the one in which the first member is
+        surest of the phones of the loudest seconds. A voice whose s is as low as the sh of others
+        would else get round lips on it.
+        """
+        config = self.config
+        if self.phones is None or not config.scales:
+            return rows
+        count, scales = len(rows), rows.new_tensor(config.scales)
+        factors = scales.repeat_interleave(count)  # [F B]
+        clips = scale_frequencies(rows.repeat(len(scales), 1, 1), config, factors)
+        loudest = _loudest(rows).repeat(len(scales), 1, 1)  # [F B, t, 1]
+        heard = clips.gather(1, loudest.expand(-1, -1, clips.shape[-1]))
+        odds = self.phones(self.hidden(heard, clips)).log_softmax(-1)  # [F B, t, P]
+        doubts = -(odds.exp() * odds).sum(-1).mean(1).view(-1, count)  # entropies, [F, B]
+        return scale_frequencies(rows, config, scales[doubts.argmin(0)])
+
     def lips(self, rows: Tensor) -> Tensor:
         """Units in [0, 1] and the probability of closed lips: [B, T, A] -> [B, T, U + 1].
 
@@ -335,11 +369,12 @@ class LipUnits(nn.Module):
                 f"rows must be [B, T, {self.config.audio_channels}], got {list(rows.shape)}"
             )
         rows = rows[..., : rows.shape[-1] // 2]
-        units, closed = self(rows)
-        units = units.clamp(0, 1)
+        units, closed = self(self.usual_voice(rows))
+        units, probability = units.clamp(0, 1), closed.sigmoid()
         if self.config.loudness:
             units = louder_wider(units, rows, self.config)
-        return torch.cat([units, closed.sigmoid()[..., None]], dim=-1)
+            probability = closed_in_quieter(probability, rows)
+        return torch.cat([units, probability[..., None]], dim=-1)
 
 
 def louder_wider(units: Tensor, rows: Tensor, config: LipUnitsConfig) -> Tensor:
@@ -354,6 +389,25 @@ def louder_wider(units: Tensor, rows: Tensor, config: LipUnitsConfig) -> Tensor:
     factor = 1 + config.loudness * (level / usual.clamp(min=1e-6) - 1)
     factor = factor.clamp(1 - MOST_LOUDER, 1 + MOST_LOUDER)
     return torch.where(opens, units * factor, units).clamp(0, 1)
+
+
+def closed_in_quieter(probability: Tensor, rows: Tensor) -> Tensor:
+    """Keep lips open in frames as loud as any near, and as the mean of the clip.
+
+    probability: of closed lips [B, T]. rows: [B, T, W].
+    """
+    level = (10**rows).mean(-1)  # [B, T]
+    highest = _highest(level, NEAR_FRAMES).maximum(level.mean(1, keepdim=True))
+    quieter = 1 - level / highest.clamp(min=1e-6)
+    return probability * (quieter / (1 - LOUD)).clamp(0, 1)
+
+
+def _loudest(rows: Tensor) -> Tensor:
+    """Numbers of the rows of the loudest excerpt of each clip: [B, T, W] -> [B, t, 1]."""
+    frames = min(EXCERPT, rows.shape[1])
+    level = (10**rows).mean(-1)  # [B, T]; a row is in units of 20 dB
+    first = functional.avg_pool1d(level, frames, 1).argmax(1, keepdim=True)  # [B, 1]
+    return (first + torch.arange(frames, device=rows.device))[..., None]
 
 
 def summary(rows: Tensor) -> Tensor:

@@ -270,6 +270,46 @@ def mel_filters(config: MelSpeechConfig) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0).float()
 
 
+class Bands(Protocol):
+    """Bands that are even in mel, of which rows consist."""
+
+    @property
+    def bands(self) -> int: ...
+
+    @property
+    def lowest(self) -> float: ...
+
+    @property
+    def highest(self) -> float: ...
+
+
+def band_centres(mel: Bands) -> Tensor:
+    """Centre of each band, Hz [M]."""
+    low, high = _mel(torch.tensor([mel.lowest, mel.highest])).tolist()
+    return 700 * (10 ** (torch.linspace(low, high, mel.bands + 2)[1:-1] / 2595) - 1)
+
+
+def scale_frequencies(rows: Tensor, mel: Bands, factors: Tensor) -> Tensor:
+    """Read rows at their frequencies times a factor: [B, T, s M], factors [B] -> [B, T, s M].
+
+    A factor below 1 gives a voice with a shorter vocal tract.
+    """
+    bands = torch.unflatten(rows, -1, (-1, mel.bands))  # [B, T, s, M]
+    centres = band_centres(mel)
+    step = _mel(centres[1]) - _mel(centres[0])
+    place = (_mel(centres * factors[:, None].cpu()) - _mel(centres[0])) / step  # [B, M]
+    place = place.clamp(0, mel.bands - 1).to(rows.device)
+    below = place.floor().long().clamp(max=mel.bands - 2)
+    share = (place - below)[:, None, None]
+    index = below[:, None, None].expand_as(bands)
+    mixed = (1 - share) * bands.gather(-1, index) + share * bands.gather(-1, index + 1)
+    return mixed.flatten(2)
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 2595 * torch.log10(1 + hertz / 700)
+
+
 def kind_of(front_end: ConvSpeech | MelSpeech) -> str:
     """Return the `kind` of a front end in its checkpoint."""
     return "mel" if isinstance(front_end, MelSpeech) else "convolutions"

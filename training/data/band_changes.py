@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from models.motion.speech import band_centres, scale_frequencies
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
@@ -26,17 +28,8 @@ def scale_formants(rows: Tensor, mel: MelSpeechConfig, most: float, generator: G
     """
     if most == 0:
         return rows
-    bands = torch.unflatten(rows, -1, (mel.slices, mel.bands))  # [B, T, s, M]
-    factor = 1 + most * (2 * torch.rand(len(rows), 1, generator=generator) - 1)
-    centres = band_centres(mel)
-    step = _mel(centres[1]) - _mel(centres[0])
-    place = (_mel(centres * factor) - _mel(centres[0])) / step  # [B, M]
-    place = place.clamp(0, mel.bands - 1)
-    below = place.floor().long().clamp(max=mel.bands - 2)
-    share = (place - below)[:, None, None]
-    index = below[:, None, None].expand_as(bands)
-    mixed = (1 - share) * bands.gather(-1, index) + share * bands.gather(-1, index + 1)
-    return mixed.flatten(2)
+    factors = 1 + most * (2 * torch.rand(len(rows), 1, generator=generator) - 1)
+    return scale_frequencies(rows, mel, factors[:, 0])
 
 
 def narrow_bands(rows: Tensor, mel: MelSpeechConfig, share: float, generator: Generator) -> Tensor:
@@ -50,16 +43,6 @@ def narrow_bands(rows: Tensor, mel: MelSpeechConfig, share: float, generator: Ge
     outside = (centres < low) | (centres > high)  # [B, M]
     outside &= torch.rand(count, 1, generator=generator) < share
     return rows.masked_fill(outside.repeat(1, mel.slices)[:, None], SILENT)
-
-
-def band_centres(mel: MelSpeechConfig) -> Tensor:
-    """Centre of each band, Hz [M]."""
-    low, high = _mel(torch.tensor([mel.lowest, mel.highest])).tolist()
-    return 700 * (10 ** (torch.linspace(low, high, mel.bands + 2)[1:-1] / 2595) - 1)
-
-
-def _mel(hertz: Tensor) -> Tensor:
-    return 2595 * torch.log10(1 + hertz / 700)
 
 
 def _uniform(limits: tuple[float, float], count: int, generator: Generator) -> Tensor:

@@ -26,7 +26,6 @@ from models.motion.denoiser import (
 )
 from models.motion.diffusion import STEPS, cumulative_alphas, q_sample
 from models.motion.guide import Guide, GuideConfig
-from models.motion.layers import stack
 from models.motion.lips import LipUnits, LipUnitsConfig
 from models.motion.statistics import load_statistics
 from models.motion.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
@@ -267,39 +266,44 @@ def guide_training(recipe: Recipe, scenes: Split, tokenizer: Tokenizer) -> Train
 
 
 class LearningLips(nn.Module):
-    """Lip regressor that also tells phones apart in training; its file does not have those layers.
+    """Lip regressor in training, where it also tells phones apart.
 
     Phones determine lips, and a network that knows them does so with more voices. Each member
     learns alone, so that their errors differ.
     """
 
-    def __init__(self, lips: LipUnits, phones: int) -> None:
+    def __init__(self, lips: LipUnits) -> None:
         super().__init__()
         self.lips = lips
-        heads = len(lips.members) if phones else 0
-        self.phones = stack(nn.Linear(lips.config.width, phones) for _ in range(heads))
 
     def forward(self, rows: Tensor, clip: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         """Of each member: as `LipUnits`, and logits of phones [B, T, P], None without phones."""
         results: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        for number, member in enumerate(self.lips.members):
+        for member in self.lips.members:
             hidden = member.hidden(rows, clip)
-            phones = self.phones[number](hidden) if len(self.phones) else None
+            phones = None if member.phones is None else member.phones(hidden)
             results.append((*member.units(hidden), phones))
         return results
 
 
 def lips_training(recipe: Recipe, scenes: Split, data: LipData) -> Training:
     """Training of the lip regressor on disturbed audio."""
-    config = recipe.network
-    assert isinstance(config, LipUnitsConfig)
-    columns, symbols = data.columns(config.units), symbols_of(scenes.training)
+    assert isinstance(recipe.network, LipUnitsConfig)
+    columns, symbols = data.columns(recipe.network.units), symbols_of(scenes.training)
+    mel = data.front_end.config
+    config = replace(
+        recipe.network,
+        phones=len(symbols),
+        bands=mel.bands,
+        lowest=mel.lowest,
+        highest=mel.highest,
+    )
     scenes = replace(
         scenes,
         training=data.with_powers(scenes.training, symbols, scenes.shard),
         validation=data.with_powers(scenes.validation, symbols, scenes.shard),
     )
-    network = LearningLips(LipUnits(config), len(symbols))
+    network = LearningLips(LipUnits(config))
     lips = network.lips
     mean, spread = data.distribution(scenes.training, columns)
     for member in lips.members:

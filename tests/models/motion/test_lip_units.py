@@ -8,8 +8,10 @@ import torch
 
 from models.checkpoint import CheckpointError
 from models.motion.lips import (
+    EXCERPT,
     LipUnits,
     LipUnitsConfig,
+    closed_in_quieter,
     load_lip_units,
     louder_wider,
     rested,
@@ -17,6 +19,7 @@ from models.motion.lips import (
 )
 from models.motion.pipeline import Animator, Motion, Sampling
 from models.motion.sampling import joined
+from models.motion.speech import band_centres, scale_frequencies
 from models.motion.windows import WindowConfig
 from tests import tiny_person
 
@@ -120,6 +123,16 @@ def test_lips_open_wider_in_louder_frames_but_not_on_average() -> None:
     assert float(jaw.mean()) == pytest.approx(0.3)
 
 
+def test_lips_stay_open_in_frames_as_loud_as_any_near() -> None:
+    rows = torch.full((1, 60, 4), -3.0)  # a pause
+    rows[:, 20:50] = 0.0
+    rows[:, 30:33] = -0.3  # 6 dB quieter, as a closure is
+    closed = closed_in_quieter(torch.full((1, 60), 0.8), rows)[0]
+    assert not closed[20:30].any()
+    torch.testing.assert_close(closed[30:33], torch.full((3,), 0.8))
+    torch.testing.assert_close(closed[:14], torch.full((14,), 0.8))
+
+
 @torch.no_grad()
 def test_members_are_averaged_and_one_member_needs_no_other_names() -> None:
     several = network(replace(CONFIG, members=3, dropout=0.2))
@@ -130,6 +143,51 @@ def test_members_are_averaged_and_one_member_needs_no_other_names() -> None:
     torch.testing.assert_close(closed, torch.stack([each[1] for each in alone]).mean(0))
     assert not torch.allclose(alone[0][0], alone[1][0])
     assert not any(name.startswith("others") for name in network().state_dict())
+
+
+SCALES = (0.8, 1.0, 1.25)
+NORMALISED = LipUnitsConfig(
+    80, UNITS, width=1, dilations=(1,), scales=SCALES, phones=2, bands=40, lowest=60, highest=7600
+)
+
+
+def voice(hertz: float, frames: int) -> torch.Tensor:
+    """Rows [1, T, 40] of a voice with one formant."""
+    return torch.exp(-((12 * (band_centres(NORMALISED) / hertz).log()) ** 2)).expand(1, frames, -1)
+
+
+def knows_formants_at(hertz: float) -> LipUnits:
+    """Network that is sure of a phone in frames with a formant at this frequency."""
+    lips, band = network(NORMALISED), int((band_centres(NORMALISED) - hertz).abs().argmin())
+    lips.hidden = lambda rows, clip: rows[..., band, None]  # type: ignore[method-assign]
+    assert lips.phones is not None
+    lips.phones.weight.copy_(torch.tensor([[9.0], [0.0]]))
+    lips.phones.bias.zero_()
+    return lips
+
+
+@torch.no_grad()
+def test_each_clip_gets_the_scale_of_a_voice_whose_phones_are_known() -> None:
+    voices = torch.cat([voice(1500 * scale, 20) for scale in SCALES])
+    usual = knows_formants_at(1500).usual_voice(voices)
+    expected = voice(1500, 20).expand_as(usual).argmax(-1)
+    assert (usual.argmax(-1) - expected).abs().max() <= 1
+    torch.testing.assert_close(usual[1], voices[1])
+
+
+@torch.no_grad()
+def test_the_loudest_seconds_tell_the_voice() -> None:
+    quiet, loud = voice(1500 * SCALES[2], 400) - 1, voice(1500 * SCALES[0], EXCERPT)
+    rows = torch.cat([quiet, loud, quiet], dim=1)
+    usual = knows_formants_at(1500).usual_voice(rows)
+    assert torch.equal(usual, scale_frequencies(rows, NORMALISED, torch.tensor(SCALES[:1])))
+
+
+@torch.no_grad()
+def test_without_phones_or_scales_voices_stay_as_they_are() -> None:
+    rows = voice(1000, 9)
+    assert network(replace(NORMALISED, phones=0)).usual_voice(rows) is rows
+    assert network(replace(NORMALISED, scales=())).usual_voice(rows) is rows
 
 
 @torch.no_grad()
@@ -154,6 +212,8 @@ def test_rows_of_another_width_are_refused() -> None:
         {"members": 0},
         {"dropout": 1.0},
         {"loudness": 2},
+        {"scales": (0.9, 0.0)},
+        {"phones": 3},
     ],
     ids=str,
 )

@@ -3,8 +3,8 @@
 import torch
 from torch import Generator, Tensor
 
-from models.motion.speech import MelSpeech, MelSpeechConfig
-from training.data.band_changes import HIGHEST_CUT, band_centres, narrow_bands, scale_formants
+from models.motion.speech import MelSpeech, MelSpeechConfig, band_centres
+from training.data.band_changes import HIGHEST_CUT, narrow_bands, scale_formants
 
 MEL = MelSpeechConfig(bands=20)
 SECONDS = 2

@@ -1,7 +1,7 @@
 """Motion of the shipped demo person on one conversation that is not in the training data."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from scipy.ndimage import binary_dilation, minimum_filter1d
 from contracts.person import MANIFEST, check_files
 from models.avatar.blendshape.model import BlendshapeModel, load_blendshape
 from models.finishing.animator import FinishedAnimator, load_finished_animator
-from models.motion.pipeline import Motion, Sampling, take_seed
+from models.motion.lips import load_lip_units
+from models.motion.pipeline import LIP_UNITS, Motion, Sampling, take_seed
+from models.motion.speech import scale_frequencies
 from tests.training.scenes import read_wav
 from training.data.audio import SAMPLES_PER_FRAME, loudness
+from training.data.features import load_extractor
 from training.data.voice_activity import speech_mask
 from training.demo.judge import arm_speed, correlation
 
@@ -173,3 +176,20 @@ def test_takes_differ_in_the_body_and_agree_on_the_lips(conversation: Takes) -> 
     first, second = conversation.takes[:2]
     assert float((first.pose - second.pose).abs().mean()) > 0.01
     assert correlation(*conversation.opening[:2]) > 0.7
+
+
+@torch.no_grad()
+def test_lips_depend_little_on_the_length_of_the_vocal_tract() -> None:
+    network = load_lip_units(PERSON / LIP_UNITS, device=torch.device("cpu"))
+    extractor = load_extractor(PERSON, device=torch.device("cpu"))
+    rows = extractor.speech(extractor.normalise(conversation_samples()))
+    half = rows.shape[-1] // 2
+    longer = scale_frequencies(rows[..., :half], network.config, torch.tensor([1.15]))
+    other = torch.cat([longer, rows[..., half:]], dim=-1)
+    changes = []
+    for scales in (network.config.scales, ()):
+        network.config = replace(network.config, scales=scales)
+        units = network.config.units.index("mouthFunnel")
+        lips, of_other = network.lips(rows)[0, :, units], network.lips(other)[0, :, units]
+        changes.append(1 - correlation(lips.numpy(), of_other.numpy()))
+    assert changes[0] < 0.5 * changes[1]
