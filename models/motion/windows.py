@@ -197,10 +197,11 @@ class MotionStream:
 
         audio: [n, 2], ends `later` frames after the window, and may begin before its fresh frames.
         """
-        fresh = window.stop > window.fresh
-        features = self._joined(
-            self._fresh(audio, window, later, progress) if fresh else None, window
-        )
+        fresh = None
+        if window.stop > window.fresh:
+            fresh = self._fresh(audio, window, later, progress)
+        progress("speech", 1.0)  # also without fresh frames
+        features = self._joined(fresh, window)
         count = window.stop - window.start
         clip = ClipFeatures(count, count, *features, *self._positions(window, features))
         channels = self._animator.networks.face.config.channels
@@ -293,6 +294,7 @@ class MotionStream:
         if known is None or known.shape[1] < features.key_poses:
             tokens = self._key_tokens(features, known, progress)
         assert tokens is not None
+        progress("guide", 1.0)  # also without new ones
         keys = animator.networks.tokenizer.decode(self._with_history(tokens, known))
         channels = animator.networks.body.config.channels
         start = self._continued(self._body, channels, window)
