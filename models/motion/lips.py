@@ -41,6 +41,7 @@ UNIT_KERNEL = 3  # of the regressor of face units
 CLOSED = 1  # columns after those of the units: probability of closed lips
 OPENING = ("jawOpen", "mouthLowerDown", "mouthUpperUp")  # starts of units that louder frames open
 MOST_LOUDER = 0.5  # largest change of an opening
+COMPRESSION = 1 / 3  # exponent of the level: loudness is heard about so
 NEAR_FRAMES, LOUD = 6, 0.85  # each way, and of their highest level: lips begin to be kept open
 EXCERPT = 120  # frames of a clip, its loudest, in which phones are told apart
 CONTRAST = 4.0  # of loud to quiet rows in the two means of a clip
@@ -238,7 +239,7 @@ class LipUnitsConfig:
     summary: bool = False  # hear the mean of loud and of quiet rows: the voice, and the noise
     dropout: float = 0.0  # in training
     members: int = 1  # networks of these sizes, whose results are averaged
-    loudness: float = 0.0  # how much wider lips open in louder frames; 1 is in proportion, 0 off
+    loudness: float = 0.0  # how much wider lips open in louder frames, see `louder_wider`; 0 off
     scales: tuple[float, ...] = ()  # factors of frequencies, of which a clip gets the best
     phones: int = 0  # that each member tells apart, in training and the first to choose the scale
     bands: int = 0  # of the front end, as `models.motion.speech.Bands`; only scales need them
@@ -380,10 +381,12 @@ class LipUnits(nn.Module):
 def louder_wider(units: Tensor, rows: Tensor, config: LipUnitsConfig) -> Tensor:
     """Open lips wider in louder frames, as people do: units [B, T, U], rows [B, T, W].
 
-    The regressor gives the mean of what is possible. The mean opening of a clip stays the same.
+    The regressor gives the mean of what is possible. With a loudness of 1 the opening would be in
+    proportion to the cube root of the level. The mean opening of a clip stays the same.
     """
     opens = torch.tensor([name.startswith(OPENING) for name in config.units], device=units.device)
     level = (10**rows).mean(-1, keepdim=True)  # [B, T, 1]; a row is in units of 20 dB
+    level = level**COMPRESSION
     opening = (units * opens).sum(-1, keepdim=True)
     usual = (level * opening).sum(1, keepdim=True) / opening.sum(1, keepdim=True).clamp(min=1e-3)
     factor = 1 + config.loudness * (level / usual.clamp(min=1e-6) - 1)
