@@ -5,7 +5,7 @@ Letters: T frames, C channels, G groups of channels, B borders.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,24 +79,35 @@ def areas(values: Tensor) -> Tensor:
     return total[stop] - total[start]
 
 
-def places(
-    frames: int, calls: int, windows: WindowConfig = WINDOWS
-) -> tuple[list[int], list[int], list[int]]:
-    """Return the borders of a clip, a place between them for each, and all frames far from them.
+@dataclass(frozen=True)
+class Places:
+    """Frames of a clip that is sampled in windows."""
 
-    The places between have the phase of the borders to key poses.
-    """
+    borders: list[int]
+    between: list[int]  # the borders of windows that begin half a window later
+    far: list[int]  # all that are far from borders
+
+
+def shifted(windows: WindowConfig) -> WindowConfig:
+    """Return windows whose borders lie half a window from those of others."""
+    half = windows.hop // 2 // KEY_FRAMES * KEY_FRAMES
+    late = windows.start + half > windows.hop
+    return replace(windows, start=windows.start + (-half if late else half))
+
+
+def places(frames: int, calls: int, windows: WindowConfig = WINDOWS) -> Places:
+    """Return the borders of a clip, the places between them, and all frames far from them."""
     half = max(AREA, SPAN) // 2
-    found = [border for border in borders(frames, calls, windows) if border + half <= frames]
+    found, between = (
+        [border for border in borders(frames, calls, each) if half <= border <= frames - half]
+        for each in (windows, shifted(windows))
+    )
     far = [
         frame
         for frame in range(2 * half, frames - 2 * half)
         if all(abs(frame - border) >= 2 * half for border in found)
     ]
-    between = windows.hop // 2 // KEY_FRAMES * KEY_FRAMES
-    reach = between + KEY_FRAMES + half  # of the places around the one between
-    others = [border + (between if border + reach <= frames else -between) for border in found]
-    return found, others, far
+    return Places(found, between, far)
 
 
 def mean_differences(clips: Sequence[Tensor]) -> list[Tensor]:

@@ -1,14 +1,16 @@
 """Seams of long clips: `python -m bench seams --data DATASET`.
 
 A clip longer than the networks take is sampled in windows. Two tables compare the motion at the
-borders of windows with the motion elsewhere, sampled and finished. Jerk: area under the absolute
-third difference over 30 frames in whose middle the window changes, over the mean of all places that
-are far from borders. AUC: of classifiers that are trained to tell 60 frames around borders from 60
-frames elsewhere, on held-out clips (five folds; all takes of a clip are in one fold), with a 95 %
-interval over clips. "Between" takes the other places half a window from the borders, with the same
-phase of key poses and lip chunks; "anywhere" takes them at random. There are two controls, both of
-places between borders: of "two places", neither is a border, and nothing may be found; of a
-"planted step", half of them are where a new window was faked, which must be found.
+borders of windows with the motion elsewhere, sampled and finished. In every second take of a clip
+the windows begin half a window later, so each place is a border in half of the takes and none in
+the others: what is said there tells nothing. Jerk: area under the absolute third difference over 30
+frames in whose middle the window changes, over the mean of all places that are far from borders.
+AUC: of classifiers that are trained to tell 60 frames around borders from 60 frames elsewhere, on
+held-out clips (five folds; all takes of a clip are in one fold), with a 95 % interval over clips.
+"Between" are the same places in the takes whose windows change elsewhere; "anywhere" are places at
+random. There are two controls, both of places between borders: of "two takes", the same places in
+two halves of the takes, nothing may be found; of a "planted step", half of them are where a new
+window was faked, which must be found.
 
 A third table compares networks of the released sizes, with random weights, in windows with the same
 networks over the whole clip, from the same noise and key poses: the mean difference at borders over
@@ -28,7 +30,15 @@ import numpy as np
 import torch
 
 from bench.motion import RELEASED, build
-from bench.sampling.borders import Groups, areas, log_differences, mean_differences, places, spans
+from bench.sampling.borders import (
+    Groups,
+    areas,
+    log_differences,
+    mean_differences,
+    places,
+    shifted,
+    spans,
+)
 from bench.sampling.classifier import KINDS, Auc, Spans, held_out_scores, with_interval
 from bench.sampling.cuts import cuts
 from bench.sampling.whole import compare
@@ -40,7 +50,6 @@ from contracts.quality import QUALITIES, sampling_options
 from models.finishing.animator import load_finishing
 from models.finishing.rig import load_rig
 from models.finishing.voices import Voices
-from models.motion.denoiser import KEY_FRAMES
 from models.motion.pipeline import (
     SAMPLES_PER_FRAME,
     Motion,
@@ -74,6 +83,7 @@ if TYPE_CHECKING:
 
 STAGES = ("sampled", "finished")
 GROUPS = ("body", "head", "lips")
+LEAST_TAKES = 4  # two with each position of the windows
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class Row:
     borders: int
     jerk: Mapping[str, float]  # of each group, at borders over elsewhere
     auc: Mapping[str, Auc]  # by classifier and places
-    null: Auc  # of two places between borders
+    null: Auc  # of the same places between borders, in two halves of the takes
     planted: Auc
 
 
@@ -174,6 +184,8 @@ def measure(
     manifest = read_manifest(person)
     if manifest.avatar_kind != "blendshape":
         raise InputError(f"{person}: must be a blendshape person ({manifest.avatar_kind})")
+    if plan.seeds < LEAST_TAKES:
+        raise InputError(f"--seeds: must be at least {LEAST_TAKES} ({plan.seeds})")
     animator = load_animator(person, device=torch.device("cpu"))
     if (frames := min(len(clip) for clip in clips) // SAMPLES_PER_FRAME) <= animator.max_frames:
         raise InputError(
@@ -232,15 +244,17 @@ class Sampler:
             **self.options,
         )
         paths = {seed: self._path(clip, sampling, seed) for seed in sampling.seeds}
-        missing = tuple(seed for seed, path in paths.items() if not (path and path.is_file()))
+        missing = [seed for seed, path in paths.items() if not (path and path.is_file())]
         made: dict[int, Motion] = {}
-        if missing:
+        for windows in dict.fromkeys(self._windows(sampling.seeds, seed) for seed in missing):
+            together = tuple(
+                seed for seed in missing if self._windows(sampling.seeds, seed) == windows
+            )
             parts = list(
-                self.animator.stream([clip], replace(sampling, seeds=missing), windows=self.windows)
+                self.animator.stream([clip], replace(sampling, seeds=together), windows=windows)
             )
-            made = dict(
-                zip(missing, (joined(list(take)) for take in zip(*parts, strict=True)), strict=True)
-            )
+            motions = (joined(list(take)) for take in zip(*parts, strict=True))
+            made.update(zip(together, motions, strict=True))
         for seed, path in paths.items():
             if path is None:
                 continue
@@ -250,6 +264,9 @@ class Sampler:
                 made[seed] = read_motion(path)
         return [made[seed] for seed in sampling.seeds]
 
+    def _windows(self, seeds: Sequence[int], seed: int) -> WindowConfig:
+        return windows_of(self.windows, seeds.index(seed))
+
     def _path(self, clip: Tensor, sampling: Sampling, seed: int) -> Path | None:
         if self.folder is None:
             return None
@@ -258,11 +275,16 @@ class Sampler:
         facts = {
             "files": files,
             "sampling": asdict(replace(sampling, seeds=(seed,))),
-            "windows": asdict(self.windows),
+            "windows": asdict(self._windows(sampling.seeds, seed)),
         }
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         key.update(clip.numpy().tobytes())
         return self.folder / f"{key.hexdigest()[:32]}.npz"
+
+
+def windows_of(windows: WindowConfig, take: int) -> WindowConfig:
+    """Return the windows of a take, counted from 0."""
+    return shifted(windows) if take % 2 else windows
 
 
 def take_seeds(number: int, seeds: int) -> tuple[int, ...]:
@@ -304,38 +326,43 @@ def row_of(
     stage: str, clips: Sequence[Sequence[Tensor]], groups: Groups, plan: Plan, calls: int
 ) -> Row:
     """Measure the takes [T, U + P] of each clip; calls: of a network in a window."""
-    at, between, far = places(len(clips[0][0]), calls, plan.windows)
+    frames = len(clips[0][0])
+    of_take = [places(frames, calls, windows_of(plan.windows, take)) for take in range(plan.seeds)]
     ratios = {}
     for group in GROUPS:
-        curves = [areas(take[:, groups.columns[group]]) for takes in clips for take in takes]
-        at_borders = torch.stack([curve[at].mean() for curve in curves]).mean()
-        ratios[group] = float(at_borders / torch.stack([c[far].mean() for c in curves]).mean())
+        at_borders, elsewhere = [], []
+        for takes in clips:
+            for at, take in zip(of_take, takes, strict=True):
+                curve = areas(take[:, groups.columns[group]])
+                at_borders.append(curve[at.borders].mean())
+                elsewhere.append(curve[at.far].mean())
+        ratios[group] = float(torch.stack(at_borders).mean() / torch.stack(elsewhere).mean())
     rng = np.random.default_rng(1)
-    found: dict[str, list[Tensor]] = defaultdict(list)
-    takes = [take for clip in clips for take in clip]
-    means = mean_differences(takes)
-    for take in takes:
-        features = log_differences(take, means, groups)
-        found["border"].append(spans(features, at))
-        found["between"].append(spans(features, between))
-        for name, shift in (("earlier", -KEY_FRAMES), ("later", KEY_FRAMES)):
-            found[name].append(spans(features, [frame + shift for frame in between]))
-        found["anywhere"].append(spans(features, rng.choice(far, len(at)).tolist()))
-        stepped = log_differences(step_at(take, between, rng), means, groups)
-        found["planted"].append(spans(stepped, between))
-    numbers = torch.tensor([number for number, clip in enumerate(clips) for _ in clip])
-    clip = numbers.repeat_interleave(len(at))
+    found: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)  # with the number of the clip
+    means = mean_differences([take for clip in clips for take in clip])
+    for clip, takes in enumerate(clips):
+        for number, (at, take) in enumerate(zip(of_take, takes, strict=True)):
+            features = log_differences(take, means, groups)
+            found["border"].append((spans(features, at.borders), clip))
+            between = spans(features, at.between)
+            found["between"].append((between, clip))
+            found["later" if number // 2 % 2 else "earlier"].append((between, clip))
+            anywhere = rng.choice(at.far, len(at.borders)).tolist()
+            found["anywhere"].append((spans(features, anywhere), clip))
+            stepped = log_differences(step_at(take, at.between, rng), means, groups)
+            found["planted"].append((spans(stepped, at.between), clip))
     pairs = {"between": ("border", "between"), "anywhere": ("border", "anywhere")}
     aucs = {
-        f"{kind}, {name}": judged(found, *pair, clip, KINDS[kind], plan)
-        for name, pair in pairs.items()
+        f"{kind}, {name}": judged(found[one], found[other], KINDS[kind], plan)
+        for name, (one, other) in pairs.items()
         for kind in KINDS
     }
     null, planted = (
-        judged(found, *pair, clip, KINDS["logistic"], plan)
-        for pair in (("earlier", "later"), ("planted", "between"))
+        judged(found[one], found[other], KINDS["logistic"], plan)
+        for one, other in (("earlier", "later"), ("planted", "between"))
     )
-    return Row(stage, len(clips), plan.seeds, len(takes) * len(at), ratios, aucs, null, planted)
+    borders = sum(len(part) for part, _ in found["border"])
+    return Row(stage, len(clips), plan.seeds, borders, ratios, aucs, null, planted)
 
 
 def step_at(take: Tensor, frames: Sequence[int], rng: np.random.Generator) -> Tensor:
@@ -349,17 +376,21 @@ def step_at(take: Tensor, frames: Sequence[int], rng: np.random.Generator) -> Te
 
 
 def judged(
-    found: Mapping[str, Sequence[Tensor]],
-    one: str,
-    other: str,
-    clip: Tensor,
+    one: Sequence[tuple[Tensor, int]],
+    other: Sequence[tuple[Tensor, int]],
     kind: Kind,
     plan: Plan,
 ) -> Auc:
-    """Return how well a kind of classifier tells two kinds of places apart."""
-    features = torch.cat([*found[one], *found[other]])
-    labels = torch.cat([torch.ones(len(clip)), torch.zeros(len(clip))])
-    both = Spans(features, labels, clip.repeat(2))
+    """Return how well a kind of classifier tells two kinds of places apart.
+
+    one, other: spans [B, F, S] of each take, with the number of its clip.
+    """
+    parts = [*one, *other]
+    features = torch.cat([part for part, _ in parts])
+    clips = torch.cat([torch.full((len(part),), clip) for part, clip in parts])
+    labels = torch.zeros(len(features))
+    labels[: sum(len(part) for part, _ in one)] = 1
+    both = Spans(features, labels, clips)
     with torch.inference_mode(mode=False):
         scores = held_out_scores(both, kind, range(plan.networks))
     return with_interval(scores, both)
@@ -378,7 +409,7 @@ def table(rows: Sequence[Row]) -> str:
             for row in rows
         ),
         "",
-        "| AUC (95 % interval) | " + " | ".join(first.auc) + " | two places | planted step |",
+        "| AUC (95 % interval) | " + " | ".join(first.auc) + " | two takes | planted step |",
         "|---" * (3 + len(first.auc)) + "|",
         *(
             f"| {row.stage} | "

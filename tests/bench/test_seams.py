@@ -13,7 +13,15 @@ from bench.__main__ import parser
 from bench.motion import build
 from bench.sampling.borders import Groups, areas, places
 from bench.sampling.classifier import KINDS, Spans, auc, held_out_scores, with_interval
-from bench.sampling.seams import Plan, cut_audio, differences_table, measure, row_of, table
+from bench.sampling.seams import (
+    Plan,
+    cut_audio,
+    differences_table,
+    measure,
+    row_of,
+    table,
+    windows_of,
+)
 from bench.sampling.whole import compare
 from contracts.errors import InputError
 from models.motion.pipeline import Animator
@@ -25,7 +33,7 @@ from tests.training.scenes import write_scene
 GROUPS = Groups(
     {"body": list(range(6)), "head": [6, 7], "lips": [8, 9, 10], "face": [11]}, torch.eye(12)
 )
-PLAN = Plan(clips=20, seeds=2, networks=1)
+PLAN = Plan(clips=10, seeds=4, networks=1)
 FRAMES, CALLS = 900, 4
 
 
@@ -37,10 +45,10 @@ def motion(seed: int) -> Tensor:
     return slow + 0.05 * noise[:FRAMES]
 
 
-def averaged(values: Tensor, seed: int) -> Tensor:
+def averaged(values: Tensor, take: int) -> Tensor:
     """The motion with less tremble around borders, as the mean of two windows has."""
     result = values.clone()
-    for border in borders(FRAMES, CALLS):
+    for border in borders(FRAMES, CALLS, windows_of(WINDOWS, take)):
         part = slice(border - 15, border + 15)
         kernel = torch.ones(12, 1, 3) / 3
         wide = values[border - 16 : border + 16].T[None]
@@ -48,9 +56,9 @@ def averaged(values: Tensor, seed: int) -> Tensor:
     return result
 
 
-def clips(change=lambda values, _seed: values) -> list[list[Tensor]]:  # type: ignore[no-untyped-def]
+def clips(change=lambda values, _take: values) -> list[list[Tensor]]:  # type: ignore[no-untyped-def]
     return [
-        [change(motion(10 * clip + take), 10 * clip + take) for take in range(PLAN.seeds)]
+        [change(motion(10 * clip + take), take) for take in range(PLAN.seeds)]
         for clip in range(PLAN.clips)
     ]
 
@@ -62,7 +70,10 @@ def test_motion_without_seams_passes_and_a_planted_step_is_found(
     monkeypatch.setitem(KINDS, "network", short)  # type: ignore[misc]
     row = row_of("sampled", clips(), GROUPS, PLAN, CALLS)
 
-    assert row.borders == PLAN.clips * PLAN.seeds * len(places(FRAMES, CALLS)[0])
+    counts = [
+        len(places(FRAMES, CALLS, windows_of(WINDOWS, take)).borders) for take in range(PLAN.seeds)
+    ]
+    assert row.borders == PLAN.clips * sum(counts)
     assert all(0.95 < ratio < 1.05 for ratio in row.jerk.values())
     assert all(abs(found.value - 0.5) < 0.15 for found in (*row.auc.values(), row.null))
     assert row.planted.value > 0.75
@@ -77,15 +88,37 @@ def test_motion_that_is_smoother_at_borders_is_found(monkeypatch: pytest.MonkeyP
     assert all(found.low > 0.9 for found in row.auc.values())
 
 
-def test_places_elsewhere_are_far_from_borders() -> None:
-    at, between, far = places(1800, 11)
+def louder_there(values: Tensor, _take: int) -> Tensor:
+    """The motion with more tremble at the borders of every second take, in all takes."""
+    result = values.clone()
+    for border in borders(FRAMES, CALLS, windows_of(WINDOWS, 1)):
+        result[border - 15 : border + 15] *= 2
+    return result
 
-    assert len(at) == 7
-    assert (
-        at[0] == WINDOWS.first(11) + 2 * WINDOWS.hop - 10 * WINDOWS.overlap - WINDOWS.overlap // 2
+
+def test_what_is_the_same_in_all_takes_of_a_place_is_no_seam(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(KINDS, "network")  # type: ignore[misc]
+    row = row_of("sampled", clips(louder_there), GROUPS, PLAN, CALLS)
+
+    assert abs(row.auc["logistic, between"].value - 0.5) < 0.15
+    assert abs(row.null.value - 0.5) < 0.15
+
+
+def test_places_between_are_the_borders_of_the_other_takes() -> None:
+    one, other = (places(1800, 11, windows_of(WINDOWS, take)) for take in (0, 1))
+
+    assert (len(one.borders), one.between, other.between) == (7, other.borders, one.borders)
+    assert one.borders[0] == (
+        WINDOWS.first(11) + 2 * WINDOWS.hop - 10 * WINDOWS.overlap - WINDOWS.overlap // 2
     )
-    assert min(abs(place - border) for place in (*between, *far) for border in at) >= 60
-    assert all((place - border) % 30 == 0 for place, border in zip(between, at, strict=True))
+    for each in (one, other):
+        distances = [
+            abs(place - border) for place in (*each.between, *each.far) for border in each.borders
+        ]
+        assert min(distances) >= 60
+    assert all((place - one.borders[0]) % 30 == 0 for place in one.between)
 
 
 def test_the_area_under_jerk_is_that_of_the_frames_around_a_place() -> None:
@@ -133,12 +166,12 @@ def test_sampled_and_finished_motion_is_measured_and_kept(
         0.1 * torch.randn(1600 * 610, 2, generator=torch.Generator().manual_seed(seed))
         for seed in (1, 2)
     ]
-    plan = Plan(clips=2, seeds=1, networks=1)
+    plan = Plan(clips=2, seeds=4, networks=1)
     monkeypatch.delitem(KINDS, "network")  # type: ignore[misc]
     rows = measure(person, audio, plan, "draft", cache=cache)
 
-    assert [(row.stage, row.borders) for row in rows] == [("sampled", 4)]
-    assert len(list(cache.iterdir())) == 2
+    assert [(row.stage, row.borders) for row in rows] == [("sampled", 16)]
+    assert len(list(cache.iterdir())) == 8
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("motion that is kept is sampled again")
@@ -147,6 +180,8 @@ def test_sampled_and_finished_motion_is_measured_and_kept(
     assert measure(person, audio, plan, "draft", cache=cache) == rows
     with pytest.raises(InputError, match="sampled whole"):
         measure(person, [audio[0][: 1600 * 600]], plan, "draft")
+    with pytest.raises(InputError, match="--seeds: must be at least 4"):
+        measure(person, audio, replace(plan, seeds=3), "draft")
 
 
 def test_a_dataset_that_is_too_short_is_refused(tmp_path: Path) -> None:
