@@ -15,11 +15,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
+
+
+SLOW_PASS, QUICK_PASS = 24, 8  # frames in which what is slow and what is quick passes
+SLOW_FRAMES = 10  # each way, of the mean that is slow
 
 
 class Call(NamedTuple):
@@ -55,10 +60,9 @@ class Lane:
             known = self.known[place][:, takes]
             end = known.shape[2]
             border = end - (self.overlap if stop > start else 0)
-            share = shares(end - border, own.device)[:, None]
-            result[:, :, border:end] = torch.lerp(
-                known[:, :, border:], result[:, :, border:end], share
-            )
+            if border < end:
+                both = slice(border, end)
+                result[:, :, both] = passed(known[:, :, both], result[:, :, both])
             result[:, :, :border] = known[:, :, :border]
         if self.next_start is not None and stop > self.next_start:
             made = {} if takes.start == 0 else self._made[place]  # a failed try may have left some
@@ -71,6 +75,34 @@ class Lane:
             place: torch.cat([parts[first] for first in sorted(parts)], dim=1)
             for place, parts in self._made.items()
         }
+
+
+def passed(before: Tensor, after: Tensor) -> Tensor:
+    """Pass from predictions that end to those that begin, both [H, N, T, C] -> [H, N, T, C].
+
+    They pass in the middle, because the first frames of a call know nothing before them. What is
+    slow in their difference takes longer than what is quick: the mean of two predictions trembles
+    less than either. So are pictures blended by bands (Burt and Adelson, "A Multiresolution Spline
+    With Application to Image Mosaics", 1983).
+    """
+    frames, device = before.shape[2], after.device
+    slow = _smoothed(before - after)
+    quick = before - after - slow
+    place = torch.arange(frames, device=device) - (frames - 1) / 2
+    old_slow, old_quick = (
+        1 - ease((place / count + 0.5).clamp(0, 1))[:, None] for count in (SLOW_PASS, QUICK_PASS)
+    )
+    return after + old_slow * slow + old_quick * quick
+
+
+def _smoothed(values: Tensor) -> Tensor:
+    """Mean over frames with the weights of a Hann window, end values continued, [H, N, T, C]."""
+    window = torch.hann_window(2 * SLOW_FRAMES + 3, periodic=False, device=values.device)[1:-1]
+    rows = values.movedim(2, -1)  # [H, N, C, T]
+    padded = functional.pad(rows.flatten(0, 1), (SLOW_FRAMES, SLOW_FRAMES), mode="replicate")
+    kernel = (window / window.sum()).expand(values.shape[-1], 1, -1)
+    smooth = functional.conv1d(padded, kernel, groups=values.shape[-1])  # [H N, C, T]
+    return smooth.view(rows.shape).movedim(-1, 2)
 
 
 def shares(count: int, device: torch.device) -> Tensor:

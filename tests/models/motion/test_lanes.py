@@ -11,7 +11,7 @@ from torch import Tensor
 from contracts.samplers import SAMPLERS
 from models.motion.diffusion import guided
 from models.motion.execution import moving
-from models.motion.execution.lanes import Call, Lane
+from models.motion.execution.lanes import QUICK_PASS, SLOW_PASS, Call, Lane, passed
 from models.motion.execution.moving import Moving, Part, Sections
 from models.motion.windows import WindowConfig, planned
 
@@ -82,6 +82,24 @@ def test_windows_give_the_motion_of_the_whole_clip(sampler: str, steps: int, fra
     wanted = torch.randn(2, frames, 1, generator=random)
     expected = sampled(sampler, steps, [part(wanted, slice(None), None)], noise)
     torch.testing.assert_close(in_windows(sampler, steps, wanted, noise), expected)
+
+
+def test_predictions_pass_slowly_and_their_tremble_at_once() -> None:
+    """The mean of two predictions trembles less, which would show where windows meet."""
+    random = torch.Generator().manual_seed(2)
+    before, after = torch.randn(2, 1, 40, 60, 50, generator=random)
+    result = passed(before, after)
+
+    middle = slice(30 - QUICK_PASS // 2, 30 + QUICK_PASS // 2)
+    spread = result[0].std(dim=(0, 2))  # of each frame; 1 in both predictions
+    outside = torch.cat([spread[: middle.start], spread[middle.stop :]])
+    assert float(outside.min()) > 0.9
+    assert float(torch.lerp(before, after, 0.5).std()) < 0.75
+
+    slow = passed(torch.ones_like(before), torch.zeros_like(after))[0, 0, :, 0]
+    assert slow[0] == pytest.approx(1, abs=1e-3)
+    assert slow[-1] == pytest.approx(0, abs=1e-3)
+    assert float(slow.diff().abs().max()) < 2 / SLOW_PASS  # a minimum-jerk curve
 
 
 def test_clips_with_and_without_windows_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
