@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 
     from bench.sampling.classifier import Kind
     from bench.sampling.whole import Difference
+    from contracts.person import PersonManifest
     from models.finishing.animator import Finishing
     from models.motion.pipeline import Animator
 
@@ -196,7 +197,7 @@ def measure(
         animator,
         dict(manifest.defaults) | {"quality": quality},
         cache,
-        manifest.files,
+        {name: digest for name, digest in manifest.files.items() if sampling_reads(name, manifest)},
         plan.windows,
     )
     sampled = [sampler.takes(clip, number, plan.seeds) for number, clip in enumerate(clips)]
@@ -226,7 +227,7 @@ class Sampler:
     animator: Animator
     defaults: Mapping[str, Any]
     folder: Path | None
-    files: Mapping[str, str]  # of the person, with their digests
+    files: Mapping[str, str]  # that sampling reads, with their digests
     windows: WindowConfig
 
     @property
@@ -270,16 +271,19 @@ class Sampler:
     def _path(self, clip: Tensor, sampling: Sampling, seed: int) -> Path | None:
         if self.folder is None:
             return None
-        later = {*AVATAR_FILES, FINISHING}  # files that sampling does not read
-        files = {name: each for name, each in self.files.items() if name not in later}
         facts = {
-            "files": files,
+            "files": dict(self.files),
             "sampling": asdict(replace(sampling, seeds=(seed,))),
             "windows": asdict(self._windows(sampling.seeds, seed)),
         }
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         key.update(clip.numpy().tobytes())
         return self.folder / f"{key.hexdigest()[:32]}.npz"
+
+
+def sampling_reads(name: str, manifest: PersonManifest) -> bool:
+    """True unless a file of a person is only read after sampling."""
+    return name not in {*AVATAR_FILES, FINISHING, *manifest.media.values()}
 
 
 def windows_of(windows: WindowConfig, take: int) -> WindowConfig:

@@ -24,6 +24,7 @@ from bench.sampling.seams import (
 )
 from bench.sampling.whole import compare
 from contracts.errors import InputError
+from contracts.person import write_manifest
 from models.motion.pipeline import Animator
 from models.motion.windows import WINDOWS, WindowConfig, borders
 from tests.bench.sizes import TINY
@@ -177,6 +178,10 @@ def test_sampled_and_finished_motion_is_measured_and_kept(
         raise AssertionError("motion that is kept is sampled again")
 
     monkeypatch.setattr(Animator, "stream", refuse)
+    (person / "picture.webp").write_bytes(b"not read by sampling")
+    facts = json.loads((person / "person.json").read_text())
+    files = [*facts.pop("files"), "picture.webp"]
+    write_manifest(person, facts | {"media": {"picture": "picture.webp"}}, files)
     assert measure(person, audio, plan, "draft", cache=cache) == rows
     with pytest.raises(InputError, match="sampled whole"):
         measure(person, [audio[0][: 1600 * 600]], plan, "draft")
