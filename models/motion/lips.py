@@ -41,7 +41,7 @@ UNIT_KERNEL = 3  # of the regressor of face units
 CLOSED = 1  # columns after those of the units: probability of closed lips
 OPENING = ("jawOpen", "mouthLowerDown", "mouthUpperUp")  # starts of units that louder frames open
 MOST_LOUDER = 0.5  # largest change of an opening
-COMPRESSION = 1 / 3  # exponent of the level: loudness is heard about so
+COMPRESSION = 1 / 3  # exponent of the level; perceived loudness grows about like this
 NEAR_FRAMES, LOUD = 6, 0.85  # each way, and of their highest level: lips begin to be kept open
 EXCERPT = 120  # frames of a clip, its loudest, in which phones are told apart
 CONTRAST = 4.0  # of loud to quiet rows in the two means of a clip
@@ -385,8 +385,8 @@ def louder_wider(units: Tensor, rows: Tensor, config: LipUnitsConfig) -> Tensor:
     proportion to the cube root of the level. The mean opening of a clip stays the same.
     """
     opens = torch.tensor([name.startswith(OPENING) for name in config.units], device=units.device)
-    level = (10**rows).mean(-1, keepdim=True)  # [B, T, 1]; a row is in units of 20 dB
-    level = level**COMPRESSION
+    # A row is in units of 20 dB.
+    level = (10**rows).mean(-1, keepdim=True) ** COMPRESSION  # [B, T, 1]
     opening = (units * opens).sum(-1, keepdim=True)
     usual = (level * opening).sum(1, keepdim=True) / opening.sum(1, keepdim=True).clamp(min=1e-3)
     factor = 1 + config.loudness * (level / usual.clamp(min=1e-6) - 1)
